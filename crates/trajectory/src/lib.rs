@@ -1,0 +1,36 @@
+//! The canonical schema: what happened (trajectories and their steps), what the user did about it
+//! (outcomes), and what that is worth (rewards).
+//!
+//! Guarantees: a step of our own engine carries everything training will ever need (ids, sampling
+//! log-probabilities, digests); outcomes are immutable facts; a reward is always derived from
+//! outcomes by a named policy and keeps its components.
+//!
+//! Never: knows how anything is stored or used.
+
+mod outcome;
+mod reward;
+mod step;
+
+use serde::{Deserialize, Serialize};
+use understudy_ident::TrajectoryId;
+
+pub use outcome::{Outcome, Signal, Source, Target};
+pub use reward::{Component, Reward, RewardPolicy, edit_ratio};
+pub use step::{Arm, Assignment, Step};
+
+/// One whole session with a task: its steps in order, each with the outcomes linked to it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Trajectory {
+    pub id: TrajectoryId,
+    pub steps: Vec<JudgedStep>,
+}
+
+/// A step and what was said about it, oldest first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JudgedStep {
+    pub step: Step,
+    pub outcomes: Vec<Outcome>,
+}
+
+#[cfg(test)]
+mod tests;

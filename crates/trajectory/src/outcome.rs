@@ -1,0 +1,75 @@
+//! What the user or a verifier did about a reply, as an immutable event.
+
+use serde::{Deserialize, Serialize};
+use understudy_ident::{OutcomeId, Timestamp};
+
+/// One fact. A change of mind is another outcome, never an edit of this one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Chosen by the client for idempotency, or minted on arrival: the same id is stored once.
+    pub id: OutcomeId,
+    pub target: Target,
+    pub signal: Signal,
+    pub source: Source,
+    pub at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// What an outcome is about. It may arrive before or long after its target. A trajectory or
+/// session stands for its last step at the time of the outcome.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", content = "id", rename_all = "snake_case")]
+pub enum Target {
+    Response(String),
+    Step(String),
+    Trajectory(String),
+    Session(String),
+}
+
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Signal {
+    /// Used as it was.
+    Accept,
+    /// Used after this change.
+    Edit { text: String },
+    /// Asked for another reply to the same prompt; `kept` names the reply that was used in the
+    /// end, when the client knows it.
+    Regenerate {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kept: Option<String>,
+    },
+    /// Left without using it.
+    Abandon,
+    /// A rating between 0 and 1.
+    Rating { value: f64 },
+    /// An automated check with a score between 0 and 1.
+    Verifier { name: String, score: f64 },
+    /// Reported as harmful: counts against safety, whatever else was said.
+    Flag { reason: String },
+}
+
+impl Signal {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Accept => "accept",
+            Self::Edit { .. } => "edit",
+            Self::Regenerate { .. } => "regenerate",
+            Self::Abandon => "abandon",
+            Self::Rating { .. } => "rating",
+            Self::Verifier { .. } => "verifier",
+            Self::Flag { .. } => "flag",
+        }
+    }
+}
+
+/// Whether somebody said so, it was inferred from behaviour, or a program decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    Explicit,
+    Implicit,
+    Automated,
+}

@@ -1,0 +1,77 @@
+//! One model call, exactly as it happened.
+
+use serde::{Deserialize, Serialize};
+use understudy_ident::{StepId, TaskName, Timestamp, TrajectoryId};
+use understudy_inference::{FinishReason, Served, Timing, TokenRecord, Usage};
+use understudy_message::Message;
+
+/// What the gateway hands to the journal for every exchange.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    pub id: StepId,
+    pub trajectory: TrajectoryId,
+    pub task: TaskName,
+    /// The client's own name for the session, when it sent one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// Whose request it was (the `user` of the OpenAI body): what erasure and balancing act on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// The `id` of the reply, which clients quote in outcomes.
+    pub response_id: String,
+    pub at: Timestamp,
+    pub prompt: Vec<Message>,
+    pub reply: Message,
+    pub finish_reason: FinishReason,
+    /// `None` for imported steps, whose arm nobody chose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assignment: Option<Assignment>,
+    pub served: Served,
+    pub usage: Usage,
+    pub timing: Timing,
+    /// Present when our own engine answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<TokenRecord>,
+    /// The request failed with this message; the reply holds what had been sent until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// How the router chose, so that any analysis can be redone from the record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Assignment {
+    pub arm: Arm,
+    /// Whether the step belongs to the comparison: the canary's slice or its equal, concurrent
+    /// slice of the stable arm.
+    pub analysed: bool,
+    /// What was hashed: a trajectory, session or user name.
+    pub unit: String,
+    /// The hash, of 2^64.
+    pub u: u64,
+    /// The release in progress, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
+}
+
+/// What a request can be routed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Arm {
+    Teacher,
+    Stable,
+    Canary,
+    Shadow,
+    Base,
+}
+
+impl Arm {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Teacher => "teacher",
+            Self::Stable => "stable",
+            Self::Canary => "canary",
+            Self::Shadow => "shadow",
+            Self::Base => "base",
+        }
+    }
+}
