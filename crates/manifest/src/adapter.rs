@@ -1,0 +1,56 @@
+//! `manifest.json` beside a PEFT adapter: the exact bytes it saw.
+
+use serde::{Deserialize, Serialize};
+use understudy_ident::{DatasetVersion, Digest, RunId};
+
+/// Full lineage of an adapter. Rebuilding from these gives, on the same device, the same weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdapterManifest {
+    pub schema: u32,
+    pub task: String,
+    pub base: String,
+    pub base_digest: String,
+    pub tokenizer_digest: String,
+    pub template_digest: String,
+    pub recipe_digest: Digest,
+    pub dataset: DatasetLineage,
+    /// The adapter training continued from; `None` when it started fresh.
+    pub parent: Option<Digest>,
+    /// In order; the adapter is what the last one left.
+    pub stages: Vec<StageLineage>,
+    /// Version of this program.
+    pub code_version: String,
+    pub device: String,
+    pub threads: usize,
+    pub run: Option<RunId>,
+}
+
+impl AdapterManifest {
+    pub const SCHEMA: u32 = 1;
+    pub const FILE: &'static str = "manifest.json";
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatasetLineage {
+    pub version: DatasetVersion,
+    pub sft_rows: u64,
+    pub pair_rows: u64,
+}
+
+/// One training stage with every setting resolved (no "default") and what came of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageLineage {
+    pub settings: crate::TrainStage,
+    pub lora: crate::Lora,
+    pub steps: u64,
+    pub examples: u64,
+    pub tokens: u64,
+    pub first_loss: f64,
+    pub last_loss: f64,
+    pub skipped_steps: u64,
+    pub seconds: f64,
+    pub peak_memory_bytes: u64,
+}

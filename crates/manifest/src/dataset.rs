@@ -1,0 +1,63 @@
+//! The manifest of a frozen dataset version.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use understudy_ident::{DatasetVersion, Digest, TaskName};
+
+use crate::digest_json;
+
+/// Names every source and every stage's counts. Its digest is the version, so it holds nothing
+/// that differs between two builds of the same rows: no clock, no path, no host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatasetManifest {
+    pub schema: u32,
+    pub task: TaskName,
+    /// What was read: a journal up to a record, or a file by digest.
+    pub sources: Vec<String>,
+    /// The recipe's `[data]` table as resolved, and the policies it named.
+    pub reward_policy: String,
+    pub redaction: String,
+    pub holdout: f64,
+    /// The suites whose cases were kept out, by digest.
+    pub decontaminated_against: Vec<Digest>,
+    /// In order of execution.
+    pub stages: Vec<StageCount>,
+    pub redacted: BTreeMap<String, u64>,
+    pub files: Vec<FileEntry>,
+}
+
+impl DatasetManifest {
+    pub const SCHEMA: u32 = 1;
+
+    pub fn version(&self) -> DatasetVersion {
+        DatasetVersion { name: self.task.clone(), digest: digest_json(self) }
+    }
+
+    /// Rows in the file called `path`, 0 when there is none.
+    pub fn rows(&self, path: &str) -> u64 {
+        self.files.iter().find(|file| file.path == path).map_or(0, |file| file.rows)
+    }
+}
+
+/// What one stage did to the rows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageCount {
+    pub stage: String,
+    pub rows_in: u64,
+    pub rows_out: u64,
+    /// Why rows went away (or were added), by reason.
+    pub reasons: BTreeMap<String, u64>,
+}
+
+/// One file of the version: `sft.train.jsonl`, `pairs.dev.jsonl`, …
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileEntry {
+    pub path: String,
+    pub rows: u64,
+    pub bytes: u64,
+    pub digest: Digest,
+}

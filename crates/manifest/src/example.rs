@@ -1,0 +1,53 @@
+//! What the trainer reads: one example a line, in TRL's column names.
+
+use serde::{Deserialize, Serialize};
+use understudy_message::Message;
+
+/// Learn to say `completion` after `prompt`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SftExample {
+    pub prompt: Vec<Message>,
+    /// One assistant message; a list because that is TRL's conversational form.
+    pub completion: Vec<Message>,
+    pub origin: Origin,
+}
+
+/// Learn to prefer `chosen` over `rejected` after `prompt`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PairExample {
+    pub prompt: Vec<Message>,
+    pub chosen: Vec<Message>,
+    pub rejected: Vec<Message>,
+    pub origin: Origin,
+}
+
+/// Which recorded facts an example was made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Origin {
+    /// The trajectory, which never straddles splits.
+    pub trajectory: String,
+    /// The steps used: one, or both members of a pair.
+    pub steps: Vec<String>,
+    /// The outcome kinds that qualified it: `accept`, `edit`, `regenerate`, …
+    pub because: Vec<String>,
+}
+
+/// Which part of a dataset version a row belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Split {
+    Train,
+    Dev,
+}
+
+impl Split {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Dev => "dev",
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Every file format that crosses a stage border: recipe, dataset, adapter, suite, report.
+//!
+//! Guarantees: each format carries a schema number, refuses what it does not know, and is the only
+//! way its stage hands work to the next; a digest here is taken over canonical JSON, so equal
+//! content has an equal name on every machine.
+//!
+//! Never: touches a disk. Callers bring text and take text away.
+
+mod adapter;
+mod canonical;
+mod dataset;
+mod example;
+mod recipe;
+mod report;
+mod suite;
+
+pub use adapter::{AdapterManifest, DatasetLineage, StageLineage};
+pub use canonical::{canonical_json, digest_json};
+pub use dataset::{DatasetManifest, FileEntry, StageCount};
+pub use example::{Origin, PairExample, SftExample, Split};
+pub use recipe::{
+    Data, DataSource, Gate, Guard, Lora, Method, Recipe, RecipeError, Redact, Release,
+    RequiredVerdict, Targets, TrainStage,
+};
+pub use report::{
+    Comparison, Decision, EvalReport, GateCheck, ScorerSummary, SubjectReport, Verdict,
+};
+pub use suite::{Case, Scorer, Suite, SuiteError, Tier};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,322 @@
+//! A recipe: one TOML file from data to release.
+
+mod check;
+mod locate;
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use understudy_ident::{Digest, TaskName};
+
+use crate::{Scorer, digest_json};
+
+pub use check::RecipeError;
+
+/// Everything a run needs to know, with every default filled in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    pub schema: u32,
+    pub task: TaskName,
+    /// A catalog name, a GGUF file or a Hugging Face directory.
+    pub base: String,
+    #[serde(default = "default_seed")]
+    pub seed: u64,
+    #[serde(default)]
+    pub data: Data,
+    #[serde(default)]
+    pub lora: Lora,
+    /// In order; each continues from the one before. On the dev split, the best one is kept.
+    pub train: Vec<TrainStage>,
+    /// Without one the adapter is trained and registered, but can't be released.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<Gate>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<Release>,
+}
+
+impl Recipe {
+    pub const SCHEMA: u32 = 1;
+
+    /// Reads a recipe; `file` is only for messages.
+    pub fn parse(file: &str, text: &str) -> Result<Self, RecipeError> {
+        let recipe: Self =
+            toml::from_str(text).map_err(|error| check::explain(file, text, &error))?;
+        check::validate(file, text, &recipe)?;
+        Ok(recipe)
+    }
+
+    /// The digest of the resolved recipe: comments and spelling of defaults do not matter.
+    pub fn digest(&self) -> Digest {
+        digest_json(self)
+    }
+}
+
+/// Where examples come from and what is kept of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Data {
+    pub source: DataSource,
+    /// Only what is younger: `30d`, `12h`, `45m`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// The reward policy, by name.
+    pub reward: String,
+    /// A reply whose reward is at least this may be imitated.
+    pub min_reward: f64,
+    pub redact: Redact,
+    /// The share of sessions kept for the dev split.
+    pub holdout: f64,
+    /// Refuse to train on fewer examples with a verified outcome than this.
+    pub min_verified: u64,
+    /// Take at most this many examples, the newest ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Self {
+            source: DataSource::Journal,
+            since: None,
+            reward: "default".to_owned(),
+            min_reward: 0.9,
+            redact: Redact::Standard,
+            holdout: 0.2,
+            min_verified: 1,
+            limit: None,
+        }
+    }
+}
+
+/// `"journal"`, or a dataset version already frozen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DataSource {
+    Journal,
+    Version(understudy_ident::DatasetVersion),
+}
+
+impl Serialize for DataSource {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Journal => to.serialize_str("journal"),
+            Self::Version(version) => to.collect_str(version),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for DataSource {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        if text == "journal" {
+            return Ok(Self::Journal);
+        }
+        text.parse().map(Self::Version).map_err(|_| {
+            serde::de::Error::custom(format!(
+                "source `{text}` is neither \"journal\" nor a dataset version name@digest \
+                 (bring a file in with `understudy import` first)"
+            ))
+        })
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Redact {
+    /// E-mail, phone, card, keys.
+    Standard,
+    /// Nothing is masked; the dataset's manifest says so.
+    Off,
+}
+
+/// The shape of the adapter.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Lora {
+    pub rank: usize,
+    pub alpha: f64,
+    pub targets: Targets,
+}
+
+impl Default for Lora {
+    fn default() -> Self {
+        Self { rank: 16, alpha: 32.0, targets: Targets::AllLinear }
+    }
+}
+
+/// Which linear layers carry an adapter; never the embedding or the head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Targets {
+    AllLinear,
+    Attention,
+    Mlp,
+}
+
+/// One training stage. Unset values get the method's own default, so that the lineage of an
+/// adapter never says "default".
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, from = "RawStage")]
+pub struct TrainStage {
+    pub method: Method,
+    pub epochs: u32,
+    /// Examples (SFT) or pairs (DPO) in one optimiser step.
+    pub batch_size: usize,
+    pub learning_rate: f64,
+    /// Share of the steps over which the learning rate rises.
+    pub warmup: f64,
+    pub weight_decay: f64,
+    /// Largest global gradient norm.
+    pub clip: f64,
+    /// Rows longer than this many tokens are left out and counted.
+    pub max_tokens: usize,
+    /// DPO: how strongly to hold on to the reference.
+    pub beta: f64,
+    /// DPO: weight of an added imitation loss on the chosen replies.
+    pub sft_weight: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    Sft,
+    Dpo,
+}
+
+impl Method {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sft => "sft",
+            Self::Dpo => "dpo",
+        }
+    }
+}
+
+/// A stage as written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawStage {
+    method: Method,
+    epochs: Option<u32>,
+    batch_size: Option<usize>,
+    learning_rate: Option<f64>,
+    warmup: Option<f64>,
+    weight_decay: Option<f64>,
+    clip: Option<f64>,
+    max_tokens: Option<usize>,
+    beta: Option<f64>,
+    sft_weight: Option<f64>,
+}
+
+impl From<RawStage> for TrainStage {
+    fn from(raw: RawStage) -> Self {
+        let (epochs, learning_rate, warmup) = match raw.method {
+            Method::Sft => (2, 2e-3, 0.03),
+            Method::Dpo => (1, 5e-5, 0.1),
+        };
+        Self {
+            method: raw.method,
+            epochs: raw.epochs.unwrap_or(epochs),
+            batch_size: raw.batch_size.unwrap_or(8),
+            learning_rate: raw.learning_rate.unwrap_or(learning_rate),
+            warmup: raw.warmup.unwrap_or(warmup),
+            weight_decay: raw.weight_decay.unwrap_or(0.0),
+            clip: raw.clip.unwrap_or(1.0),
+            max_tokens: raw.max_tokens.unwrap_or(1024),
+            beta: raw.beta.unwrap_or(0.1),
+            sft_weight: raw.sft_weight.unwrap_or(0.0),
+        }
+    }
+}
+
+/// What a candidate must show before it may meet a user.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gate {
+    /// A suite by name.
+    pub suite: TaskName,
+    #[serde(default)]
+    pub verdict: RequiredVerdict,
+    /// How much worse than the baseline still counts as non-inferior.
+    #[serde(default = "default_gate_margin")]
+    pub margin: f64,
+    /// The scorer the verdict is about; the suite's first when unset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scorer: Option<Scorer>,
+    /// Median latency of the candidate over the baseline's, at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_ratio_max: Option<f64>,
+    #[serde(default = "default_max_new_tokens")]
+    pub max_new_tokens: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RequiredVerdict {
+    #[default]
+    Better,
+    NonInferior,
+}
+
+/// How a candidate meets users.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Release {
+    /// The canary's share in percent, step by step; an equal slice of the stable arm runs beside
+    /// it, so the share under comparison is at most 50. A last step of 100 means promotion.
+    pub steps: Vec<f64>,
+    /// Judged units each slice needs before the next step.
+    pub min_outcomes_per_step: u64,
+    /// The share of traffic that always goes to the teacher.
+    pub tap: f64,
+    pub rollback_on: BTreeSet<Guard>,
+    /// Promote when the canary is worse than the stable arm by less than this, with certainty.
+    pub margin: f64,
+    /// A reply slower than this counts against the latency guard.
+    pub latency_slo_ms: f64,
+    /// Give up undecided after this many judged units in each slice.
+    pub max_outcomes: u64,
+}
+
+impl Default for Release {
+    fn default() -> Self {
+        Self {
+            steps: vec![1.0, 5.0, 25.0, 50.0, 100.0],
+            min_outcomes_per_step: 50,
+            tap: 0.05,
+            rollback_on: [Guard::Reward, Guard::Errors, Guard::Latency, Guard::Safety].into(),
+            margin: 0.05,
+            latency_slo_ms: 10_000.0,
+            max_outcomes: 5_000,
+        }
+    }
+}
+
+/// What live evidence can send a canary back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Guard {
+    Reward,
+    Errors,
+    Latency,
+    Safety,
+}
+
+fn default_seed() -> u64 {
+    17
+}
+
+fn default_gate_margin() -> f64 {
+    0.02
+}
+
+fn default_max_new_tokens() -> u32 {
+    128
+}
+
+impl Data {
+    /// How old a trajectory may be, in milliseconds.
+    pub fn since_ms(&self) -> Option<i64> {
+        self.since.as_deref().and_then(check::parse_age)
+    }
+}

@@ -1,0 +1,189 @@
+//! What can be wrong with a recipe, said with file, line, key and the nearest valid spelling.
+
+use crate::{DataSource, Method, Recipe};
+
+use super::locate::{line_of, line_of_key};
+
+/// A recipe that cannot be used, and where to look.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{file}:{line}: {what}")]
+pub struct RecipeError {
+    pub file: String,
+    pub line: usize,
+    /// The offending key, when one can be named.
+    pub key: Option<String>,
+    /// The closest valid key, when one is close.
+    pub nearest: Option<String>,
+    pub what: String,
+}
+
+/// Turns the parser's error into ours. The parser says ``unknown field `ranks`, expected one of
+/// `rank`, `alpha` `` (or `unknown variant`), from which the nearest valid word is found.
+pub(super) fn explain(file: &str, text: &str, error: &toml::de::Error) -> RecipeError {
+    let line = error.span().map_or(1, |span| line_of(text, span.start));
+    let message = error.message().to_owned();
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let is_unknown = message.starts_with("unknown");
+    let key = quoted.first().filter(|_| is_unknown || message.contains("missing field"));
+    let nearest = key.filter(|_| is_unknown).and_then(|key| nearest(key, quoted.get(1..)?));
+    let what = match &nearest {
+        Some(word) => format!("{message}; did you mean `{word}`?"),
+        None => message.clone(),
+    };
+    RecipeError {
+        file: file.to_owned(),
+        line,
+        key: key.map(|key| (*key).to_owned()),
+        nearest,
+        what,
+    }
+}
+
+fn nearest(word: &str, valid: &[&str]) -> Option<String> {
+    let scored = valid
+        .iter()
+        .map(|candidate| (strsim::normalized_damerau_levenshtein(word, candidate), *candidate));
+    let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (best.0 >= 0.5).then(|| best.1.to_owned())
+}
+
+/// Collects nothing: the first wrong value is reported with its own line.
+pub(super) fn validate(file: &str, text: &str, recipe: &Recipe) -> Result<(), RecipeError> {
+    let check = Check { file, text };
+    if recipe.schema != Recipe::SCHEMA {
+        return check.fail("", 0, "schema", "must be 1, the only version this program reads");
+    }
+    check.data(recipe)?;
+    check.lora(recipe)?;
+    check.train(recipe)?;
+    check.release(recipe)
+}
+
+struct Check<'a> {
+    file: &'a str,
+    text: &'a str,
+}
+
+impl Check<'_> {
+    fn data(&self, recipe: &Recipe) -> Result<(), RecipeError> {
+        let data = &recipe.data;
+        self.within("data", 0, "holdout", data.holdout, 0.0, 0.9)?;
+        self.within("data", 0, "min_reward", data.min_reward, 0.0, 1.0)?;
+        if !matches!(data.reward.as_str(), "default" | "default@1") {
+            let what = format!("names no reward policy `{}`; there is `default`", data.reward);
+            return self.fail("data", 0, "reward", &what);
+        }
+        if data.limit == Some(0) {
+            return self.fail("data", 0, "limit", "must be at least 1");
+        }
+        if data.since.is_some() && data.source != DataSource::Journal {
+            return self.fail("data", 0, "since", "only applies to source = \"journal\"");
+        }
+        match &data.since {
+            Some(text) if parse_age(text).is_none() => {
+                self.fail("data", 0, "since", "must be a number with d, h or m, such as \"30d\"")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn lora(&self, recipe: &Recipe) -> Result<(), RecipeError> {
+        if !(1..=512).contains(&recipe.lora.rank) {
+            return self.fail("lora", 0, "rank", "must lie between 1 and 512");
+        }
+        self.within("lora", 0, "alpha", recipe.lora.alpha, f64::MIN_POSITIVE, 4096.0)
+    }
+
+    fn train(&self, recipe: &Recipe) -> Result<(), RecipeError> {
+        if recipe.train.is_empty() {
+            return self.fail("", 0, "train", "needs at least one [[train]] stage");
+        }
+        for (nth, stage) in recipe.train.iter().enumerate() {
+            let at = |key, value, low, high| self.within("train", nth, key, value, low, high);
+            at("learning_rate", stage.learning_rate, f64::MIN_POSITIVE, 1.0)?;
+            at("warmup", stage.warmup, 0.0, 1.0)?;
+            at("weight_decay", stage.weight_decay, 0.0, 1.0)?;
+            at("clip", stage.clip, f64::MIN_POSITIVE, 1e6)?;
+            at("epochs", f64::from(stage.epochs), 1.0, 1000.0)?;
+            at("batch_size", stage.batch_size as f64, 1.0, 65536.0)?;
+            at("max_tokens", stage.max_tokens as f64, 2.0, 1e6)?;
+            at("beta", stage.beta, f64::MIN_POSITIVE, 100.0)?;
+            at("sft_weight", stage.sft_weight, 0.0, 100.0)?;
+            if stage.method == Method::Sft && self.is_set(nth, "beta") {
+                return self.fail("train", nth, "beta", "only applies to method = \"dpo\"");
+            }
+            if stage.method == Method::Sft && self.is_set(nth, "sft_weight") {
+                return self.fail("train", nth, "sft_weight", "only applies to method = \"dpo\"");
+            }
+        }
+        Ok(())
+    }
+
+    fn release(&self, recipe: &Recipe) -> Result<(), RecipeError> {
+        if let Some(gate) = &recipe.gate {
+            self.within("gate", 0, "margin", gate.margin, 0.0, 1.0)?;
+            let ratio = gate.latency_ratio_max.unwrap_or(1.0);
+            self.within("gate", 0, "latency_ratio_max", ratio, f64::MIN_POSITIVE, 1e6)?;
+        }
+        let Some(release) = &recipe.release else { return Ok(()) };
+        if recipe.gate.is_none() {
+            return self.fail("release", 0, "steps", "needs a [gate]: nothing ungated is released");
+        }
+        let rising = release.steps.windows(2).all(|pair| pair[0] < pair[1]);
+        let valid = release.steps.iter().all(|step| *step > 0.0 && *step <= 100.0);
+        if release.steps.is_empty() || !rising || !valid {
+            return self.fail("release", 0, "steps", "must rise, each above 0 and at most 100");
+        }
+        self.within("release", 0, "tap", release.tap, 0.0, 1.0)?;
+        self.within("release", 0, "margin", release.margin, 0.0, 1.0)?;
+        self.within("release", 0, "latency_slo_ms", release.latency_slo_ms, 1.0, 1e9)?;
+        if release.min_outcomes_per_step == 0 {
+            return self.fail("release", 0, "min_outcomes_per_step", "must be at least 1");
+        }
+        Ok(())
+    }
+
+    fn is_set(&self, nth: usize, key: &str) -> bool {
+        let line = line_of_key(self.text, "train", nth, key);
+        let found = self.text.lines().nth(line - 1).unwrap_or_default();
+        found.split('=').next().unwrap_or_default().trim() == key
+    }
+
+    fn within(
+        &self,
+        table: &str,
+        nth: usize,
+        key: &str,
+        value: f64,
+        low: f64,
+        high: f64,
+    ) -> Result<(), RecipeError> {
+        if value >= low && value <= high {
+            return Ok(());
+        }
+        let low = if low == f64::MIN_POSITIVE { "above 0".to_owned() } else { format!("{low}") };
+        self.fail(table, nth, key, &format!("is {value}, which is not between {low} and {high}"))
+    }
+
+    fn fail(&self, table: &str, nth: usize, key: &str, what: &str) -> Result<(), RecipeError> {
+        Err(RecipeError {
+            file: self.file.to_owned(),
+            line: line_of_key(self.text, table, nth, key),
+            key: Some(key.to_owned()),
+            nearest: None,
+            what: format!("`{key}` {what}"),
+        })
+    }
+}
+
+/// Milliseconds in `30d`, `12h` or `45m`.
+pub(crate) fn parse_age(text: &str) -> Option<i64> {
+    let number: String = text.chars().take_while(char::is_ascii_digit).collect();
+    let unit = match text.strip_prefix(number.as_str())? {
+        "d" => 86_400_000,
+        "h" => 3_600_000,
+        "m" => 60_000,
+        _ => return None,
+    };
+    number.parse::<i64>().ok()?.checked_mul(unit)
+}

@@ -1,0 +1,34 @@
+//! Where in a TOML text a key stands, for errors a person can act on.
+
+/// The 1-based line of byte `offset`.
+pub(super) fn line_of(text: &str, offset: usize) -> usize {
+    let upto = text.as_bytes().get(..offset).unwrap_or(text.as_bytes());
+    upto.iter().filter(|byte| **byte == b'\n').count() + 1
+}
+
+/// The 1-based line where `key` is set inside `table` (`""` is the top, `"train"` with `nth`
+/// counting `[[train]]` tables from 0); falls back to the table's header, then to line 1.
+pub(super) fn line_of_key(text: &str, table: &str, nth: usize, key: &str) -> usize {
+    let mut current = String::new();
+    let mut seen = 0usize;
+    let mut header = 1;
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.starts_with('[') {
+            current = line.trim_matches(|c| c == '[' || c == ']' || c == ' ').to_owned();
+            if current == table {
+                seen += 1;
+                if seen == nth + 1 {
+                    header = index + 1;
+                }
+            }
+            continue;
+        }
+        let in_table = current == table && (table.is_empty() || seen == nth + 1);
+        let name = line.split('=').next().unwrap_or_default().trim();
+        if in_table && name == key && line.contains('=') {
+            return index + 1;
+        }
+    }
+    header
+}

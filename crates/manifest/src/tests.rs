@@ -1,0 +1,111 @@
+use serde_json::json;
+
+use crate::{Method, Recipe, Scorer, Suite, canonical_json};
+
+const SMALL: &str = r#"
+schema = 1
+task = "support-triage"
+base = "smollm2-135m-instruct"
+
+[lora]
+rank = 8
+
+[[train]]
+method = "sft"
+
+[[train]]
+method = "dpo"
+beta = 0.2
+
+[gate]
+suite = "support-triage"
+
+[release]
+steps = [10, 50, 100]
+"#;
+
+fn error_of(text: &str) -> crate::RecipeError {
+    Recipe::parse("recipes/x.toml", text).unwrap_err()
+}
+
+#[test]
+fn defaults_are_resolved_per_method() {
+    let recipe = Recipe::parse("r", SMALL).unwrap();
+    assert_eq!(recipe.train[0].method, Method::Sft);
+    assert!(recipe.train[0].learning_rate > recipe.train[1].learning_rate);
+    assert_eq!(recipe.train[1].beta, 0.2);
+    assert_eq!(recipe.data.holdout, 0.2);
+    assert_eq!(recipe.release.unwrap().steps, [10.0, 50.0, 100.0]);
+}
+
+#[test]
+fn comments_and_explicit_defaults_do_not_change_the_digest() {
+    let explicit = SMALL.replace("rank = 8", "rank = 8 # small\nalpha = 32");
+    let one = Recipe::parse("a", SMALL).unwrap();
+    let other = Recipe::parse("b", &explicit).unwrap();
+    assert_eq!(one.digest(), other.digest());
+    let changed = Recipe::parse("c", &SMALL.replace("rank = 8", "rank = 9")).unwrap();
+    assert_ne!(one.digest(), changed.digest());
+}
+
+#[test]
+fn an_unknown_key_names_file_line_key_and_the_nearest_valid_one() {
+    let error = error_of(&SMALL.replace("rank = 8", "ranks = 8"));
+    assert_eq!(error.line, 7);
+    assert_eq!(error.key.as_deref(), Some("ranks"));
+    assert_eq!(error.nearest.as_deref(), Some("rank"));
+    assert!(error.to_string().starts_with("recipes/x.toml:7: "), "{error}");
+}
+
+#[test]
+fn an_unknown_value_names_the_nearest_one() {
+    let error = error_of(&SMALL.replace("\"sft\"", "\"stf\""));
+    assert_eq!(error.nearest.as_deref(), Some("sft"), "{error}");
+    assert_eq!(error.line, 10);
+}
+
+#[test]
+fn a_value_out_of_range_names_its_own_line() {
+    let error = error_of(&SMALL.replace("beta = 0.2", "beta = -1.0"));
+    assert_eq!((error.line, error.key.as_deref()), (14, Some("beta")));
+    let error = error_of(&SMALL.replace("[10, 50, 100]", "[50, 10]"));
+    assert_eq!(error.line, 20);
+    let error = error_of(&SMALL.replace("\"sft\"", "\"sft\"\nbeta = 0.1"));
+    assert_eq!(error.line, 11, "{error}");
+}
+
+#[test]
+fn a_release_without_a_gate_is_refused() {
+    let text = SMALL.replace("[gate]\nsuite = \"support-triage\"\n", "");
+    assert!(error_of(&text).to_string().contains("needs a [gate]"));
+}
+
+#[test]
+fn canonical_json_sorts_keys_at_every_depth() {
+    let value = json!({"b": [{"y": 1, "x": 2}], "a": null});
+    assert_eq!(canonical_json(&value), r#"{"a":null,"b":[{"x":2,"y":1}]}"#);
+}
+
+#[test]
+fn a_suite_round_trips_and_any_change_is_another_suite() {
+    let text = concat!(
+        r#"{"schema":1,"suite":"triage","tier":"sealed","scorers":["field_f1","field:intent"]}"#,
+        "\n",
+        r#"{"id":"1","prompt":[{"role":"user","content":"hi"}],"expected":"{}"}"#,
+        "\n"
+    );
+    let suite = Suite::parse(text).unwrap();
+    assert_eq!(suite.scorers[1], Scorer::Field("intent".to_owned()));
+    assert_eq!(Suite::parse(&suite.to_text()).unwrap(), suite);
+    let changed = Suite::parse(&text.replace("hi", "ho")).unwrap();
+    assert_ne!(changed.digest(), suite.digest());
+}
+
+#[test]
+fn a_broken_suite_names_the_line() {
+    let text =
+        "{\"schema\":1,\"suite\":\"t\",\"tier\":\"dev\",\"scorers\":[\"exact\"]}\n{\"id\":1}";
+    assert!(Suite::parse(text).unwrap_err().to_string().starts_with("line 2 "));
+    let text = "{\"schema\":1,\"suite\":\"t\",\"tier\":\"dev\",\"scorers\":[\"exakt\"]}";
+    assert!(Suite::parse(text).unwrap_err().to_string().contains("use exact"));
+}
