@@ -29,7 +29,6 @@ pub struct Migration {
 pub fn open(path: &Path, migrations: &[Migration]) -> Result<Connection, StorageError> {
     check_order(migrations)?;
     atomic::create_dir(atomic::parent(path))?;
-    let is_new = !path.exists();
     let mut connection = Connection::open(path).attempt("open", path)?;
     connection.busy_timeout(BUSY_TIMEOUT).attempt("configure", path)?;
     // Before anything is written, so that a refused database stays byte for byte as it was.
@@ -37,10 +36,9 @@ pub fn open(path: &Path, migrations: &[Migration]) -> Result<Connection, Storage
     configure(&connection, path)?;
     migrate(&mut connection, path, migrations)?;
     connection.pragma_update(None, "foreign_keys", true).attempt("configure", path)?;
-    if is_new {
-        // SQLite flushes its logs' names but leaves the directory entry of a new database to chance.
-        atomic::sync(atomic::parent(path))?;
-    }
+    // SQLite flushes its logs' names but leaves a new database's own to chance; and that it exists
+    // already does not tell whether an earlier start came this far.
+    atomic::sync(atomic::parent(path))?;
     Ok(connection)
 }
 
