@@ -1,0 +1,156 @@
+//! What to do next: a pure function of the recipe and what has happened.
+
+use understudy_ident::{AdapterVersion, DatasetVersion, ReleaseId};
+use understudy_manifest::Recipe;
+
+use crate::{Fact, ReleaseEnd, Trained};
+
+/// The next step of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Next {
+    BuildDataset,
+    /// Train stage `stage`, starting from the adapter in `from`.
+    Train {
+        stage: usize,
+        dataset: DatasetVersion,
+        from: Option<String>,
+    },
+    Select {
+        stage: usize,
+        why: String,
+    },
+    Register {
+        directory: String,
+    },
+    Evaluate {
+        version: AdapterVersion,
+    },
+    StartRelease {
+        version: AdapterVersion,
+    },
+    AwaitRelease {
+        release: ReleaseId,
+    },
+    Finished(Finish),
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finish {
+    Promoted {
+        version: AdapterVersion,
+    },
+    RolledBack {
+        version: AdapterVersion,
+        why: String,
+    },
+    Undecided {
+        version: AdapterVersion,
+        why: String,
+    },
+    /// The gate said no: nothing met a user.
+    Refused {
+        version: AdapterVersion,
+        why: String,
+    },
+    /// The recipe asks for no gate or no release.
+    Registered {
+        version: AdapterVersion,
+    },
+    /// No stage found anything to train on.
+    NothingToTrain {
+        why: String,
+    },
+}
+
+/// Decides the next step. Reads top-down in the order a run happens.
+pub fn next(recipe: &Recipe, facts: &[Fact]) -> Next {
+    let seen = Seen::fold(facts);
+    let Some(dataset) = seen.dataset else { return Next::BuildDataset };
+
+    let started = seen.trained.len() + seen.skipped.len();
+    if started < recipe.train.len() {
+        let from = seen.trained.last().map(|trained| trained.directory.clone());
+        return Next::Train { stage: started, dataset, from };
+    }
+    let Some(selected) = seen.selected else {
+        return match best(&seen.trained) {
+            Some((stage, why)) => Next::Select { stage, why },
+            None => Next::Finished(Finish::NothingToTrain { why: seen.skipped.join("; ") }),
+        };
+    };
+    let Some(version) = seen.version else {
+        let kept = seen.trained.iter().find(|trained| trained.stage == selected);
+        let directory = kept.map(|trained| trained.directory.clone()).unwrap_or_default();
+        return Next::Register { directory };
+    };
+    if recipe.gate.is_none() {
+        return Next::Finished(Finish::Registered { version });
+    }
+    match seen.gate {
+        None => return Next::Evaluate { version },
+        Some((false, why)) => return Next::Finished(Finish::Refused { version, why }),
+        Some((true, _)) if recipe.release.is_none() => {
+            return Next::Finished(Finish::Registered { version });
+        }
+        Some((true, _)) => {}
+    }
+    match (seen.release, seen.end) {
+        (None, _) => Next::StartRelease { version },
+        (Some(release), None) => Next::AwaitRelease { release },
+        (Some(_), Some((ReleaseEnd::Promoted, _))) => Next::Finished(Finish::Promoted { version }),
+        (Some(_), Some((ReleaseEnd::RolledBack, why))) => {
+            Next::Finished(Finish::RolledBack { version, why })
+        }
+        (Some(_), Some((ReleaseEnd::Inconclusive, why))) => {
+            Next::Finished(Finish::Undecided { version, why })
+        }
+    }
+}
+
+/// The stage with the best dev score; a later stage must beat an earlier one, not just equal it,
+/// because each further stage is one more way to have drifted.
+fn best(trained: &[Trained]) -> Option<(usize, String)> {
+    let first = trained.first()?;
+    let kept = trained.iter().skip(1).fold(first, |best, candidate| {
+        if candidate.dev_score > best.dev_score { candidate } else { best }
+    });
+    let scores: Vec<String> = trained
+        .iter()
+        .map(|t| format!("{} {:.3} on {} dev cases", t.method, t.dev_score, t.dev_cases))
+        .collect();
+    let why = format!("{}; kept {}", scores.join(", "), kept.method);
+    Some((kept.stage, why))
+}
+
+/// The facts, by what they decide.
+#[derive(Default)]
+struct Seen {
+    dataset: Option<DatasetVersion>,
+    trained: Vec<Trained>,
+    skipped: Vec<String>,
+    selected: Option<usize>,
+    version: Option<AdapterVersion>,
+    gate: Option<(bool, String)>,
+    release: Option<ReleaseId>,
+    end: Option<(ReleaseEnd, String)>,
+}
+
+impl Seen {
+    fn fold(facts: &[Fact]) -> Self {
+        let mut seen = Self::default();
+        for fact in facts.iter().cloned() {
+            match fact {
+                Fact::DatasetFrozen { version, .. } => seen.dataset = Some(version),
+                Fact::StageTrained(trained) => seen.trained.push(trained),
+                Fact::StageSkipped { why, .. } => seen.skipped.push(why),
+                Fact::Selected { stage, .. } => seen.selected = Some(stage),
+                Fact::Registered { version, .. } => seen.version = Some(version),
+                Fact::Evaluated { passed, summary } => seen.gate = Some((passed, summary)),
+                Fact::ReleaseStarted { release } => seen.release = Some(release),
+                Fact::ReleaseEnded { end, why } => seen.end = Some((end, why)),
+            }
+        }
+        seen
+    }
+}
