@@ -1,0 +1,50 @@
+//! Which arm serves a request, and the verdict on live evidence.
+//!
+//! Two questions, each answered by a pure function:
+//!
+//! - [`Route::assign`]: who answers this unit (a session, a trajectory or a user)? One salted hash
+//!   decides, so a unit keeps its arm through the whole ramp, and no server needs to remember it.
+//! - [`judge`]: given what the units of both arms went through, may the canary get more traffic,
+//!   be promoted, or must it leave the stage? See `verdict.rs`, the file that decides a canary's fate.
+//!
+//! Guarantees: the canary is only ever compared with an equal, concurrent slice of the stable arm;
+//! looking often is safe, because every bound is time-uniform; the same observations in the same
+//! order give the same verdict; too little evidence is never taken for success.
+//!
+//! Never: does IO, reads a clock, draws a random number, or remembers anything between calls.
+
+mod assign;
+mod evidence;
+mod finding;
+mod policy;
+mod routes;
+mod sequential;
+mod verdict;
+
+pub use assign::{Arm, Exposure, Salt, Side};
+pub use evidence::{ArmSummary, Evidence, Observation, PairedTally};
+pub use finding::{Bounds, Finding, Signal, Test, UnitCounts};
+pub use policy::{Guard, Policy, Steps};
+pub use routes::{Assignment, Canary, Route, Tap, Target};
+pub use verdict::{Judgement, Verdict, judge};
+
+/// Why a value cannot steer traffic or judge it. Each names the field at fault.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum RouterError {
+    #[error("{text:?} is not a salt: expected 32 hexadecimal characters")]
+    Salt { text: String },
+    #[error("{value} is not a share of traffic: expected a number from 0 to 1")]
+    Exposure { value: f64 },
+    #[error("steps {steps:?} are no ramp: {problem}")]
+    Steps { steps: Vec<u8>, problem: &'static str },
+    #[error("policy field `{field}` is {value}: expected {expected}")]
+    Policy { field: &'static str, value: f64, expected: &'static str },
+    #[error(
+        "policy field `rollback_on` is empty: name at least one guard, or nothing stops a harm"
+    )]
+    NoGuards,
+    #[error("route field `{field}` is wrong: {problem}")]
+    Route { field: &'static str, problem: &'static str },
+    #[error("cannot count the observation of unit {unit:?}: reward {reward} is not from 0 to 1")]
+    Reward { unit: String, reward: f64 },
+}

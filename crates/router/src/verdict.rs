@@ -1,0 +1,167 @@
+//! The file that decides a canary's fate.
+//!
+//! The first line that holds, decides:
+//!
+//! | evidence | verdict |
+//! | --- | --- |
+//! | a guard that acts is proven beyond its limit, or worse than the baseline | roll back |
+//! | units, or rewards, do not split evenly between the arms | invalid: pause, never promote |
+//! | outcomes suffice at this step, and steps are left | advance |
+//! | outcomes suffice at the last step, and every acting guard is proven good enough | promote |
+//! | the most units are spent | inconclusive: pause, a person decides |
+//! | otherwise | hold |
+//!
+//! Rolling back takes one proof of harm, so the acting guards share `alpha_rollback` (Bonferroni);
+//! a limit has its own, much smaller `alpha_slo`. Promoting takes a proof from every acting guard,
+//! and from the reward in any case, so each may use all of `alpha_promote` (intersection–union).
+//! No data is never success. A verdict may be asked for as often as one likes, but it is for the
+//! caller to latch: once rolled back, better numbers later do not undo it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Evidence, Finding, Guard, Policy, Side, Signal, Test,
+    finding::{UNITS_FOR_BOUNDS, findings},
+};
+
+/// What should happen to the canary now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Verdict {
+    /// Keep the share. The side with fewer lacks this many outcomes; at 0, what lacks is proof.
+    Hold { missing_outcomes: u64 },
+    /// Raise the share to that of a later step, counted from 0.
+    Advance { to_step: usize },
+    /// Make the canary the stable arm; `superior` when its reward is proven higher, not just equal.
+    Promote { superior: bool },
+    /// Take the canary off the stage at once.
+    RollBack { guard: Guard },
+    /// The comparison is broken: pause, and do not trust it.
+    Invalid,
+    /// All units were spent without a decision: pause, and let a person decide.
+    Inconclusive,
+}
+
+/// A verdict and every finding behind it, those that decided first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Judgement {
+    pub verdict: Verdict,
+    pub reasons: Vec<Finding>,
+}
+
+/// Judges all evidence of a release that stands at `step`, counted from 0.
+pub fn judge(policy: &Policy, evidence: &Evidence, step: usize) -> Judgement {
+    let mut reasons = findings(policy, evidence);
+    let verdict = decide(policy, evidence, step, &reasons);
+    reasons.sort_by_key(|finding| !supports(policy, verdict, finding));
+    Judgement { verdict, reasons }
+}
+
+fn decide(policy: &Policy, evidence: &Evidence, step: usize, findings: &[Finding]) -> Verdict {
+    if let Some(guard) = proven_harm(policy, findings) {
+        return Verdict::RollBack { guard };
+    }
+    if findings.iter().any(|finding| finding.signal == Signal::Invalid) {
+        return Verdict::Invalid;
+    }
+    let last_step = step >= policy.steps.last_comparison();
+    let missing_outcomes = missing_outcomes(policy, evidence, step, last_step);
+    if missing_outcomes == 0 && !last_step {
+        return Verdict::Advance { to_step: step + 1 };
+    }
+    if missing_outcomes == 0 && proven_good_enough(policy, findings) {
+        return Verdict::Promote { superior: reward_signal(findings) == Signal::Superior };
+    }
+    let units = |side| evidence.summary(side).units;
+    if units(Side::Canary).min(units(Side::Baseline)) >= policy.max_units {
+        return Verdict::Inconclusive;
+    }
+    Verdict::Hold { missing_outcomes }
+}
+
+/// The guard to blame; a broken limit is named before a lost comparison.
+fn proven_harm(policy: &Policy, findings: &[Finding]) -> Option<Guard> {
+    findings
+        .iter()
+        .filter(|finding| finding.signal == Signal::Harm && acts(policy, finding))
+        .min_by_key(|finding| finding.test != Test::Limit)
+        .and_then(|finding| finding.guard)
+}
+
+fn proven_good_enough(policy: &Policy, findings: &[Finding]) -> bool {
+    let needed = |finding: &&Finding| {
+        let compared = finding.test == Test::Difference;
+        compared && (acts(policy, finding) || finding.guard == Some(Guard::Reward))
+    };
+    findings.iter().filter(needed).all(|finding| finding.signal >= Signal::NonInferior)
+}
+
+/// How many more outcomes the side with fewer needs: those of the step, and before a promotion also
+/// enough for the bounds to mean something.
+fn missing_outcomes(policy: &Policy, evidence: &Evidence, step: usize, last_step: bool) -> u64 {
+    let missing = |side| {
+        let at_step = evidence.outcomes_at(step, side);
+        let floor = if last_step { UNITS_FOR_BOUNDS } else { 0 };
+        policy
+            .min_outcomes_per_step
+            .saturating_sub(at_step)
+            .max(floor.saturating_sub(evidence.summary(side).rewarded))
+    };
+    missing(Side::Canary).max(missing(Side::Baseline))
+}
+
+fn acts(policy: &Policy, finding: &Finding) -> bool {
+    finding.guard.is_some_and(|guard| policy.rollback_on.contains(&guard))
+}
+
+fn reward_signal(findings: &[Finding]) -> Signal {
+    findings
+        .iter()
+        .find(|finding| finding.guard == Some(Guard::Reward) && finding.test == Test::Difference)
+        .map_or(Signal::Quiet, |finding| finding.signal)
+}
+
+/// Whether a finding is part of why this verdict was given.
+fn supports(policy: &Policy, verdict: Verdict, finding: &Finding) -> bool {
+    let compared = finding.test == Test::Difference;
+    match verdict {
+        Verdict::RollBack { guard } => {
+            finding.signal == Signal::Harm && finding.guard == Some(guard)
+        }
+        Verdict::Invalid => finding.signal == Signal::Invalid,
+        Verdict::Promote { .. } => compared && finding.signal >= Signal::NonInferior,
+        Verdict::Hold { .. } | Verdict::Inconclusive => {
+            compared && acts(policy, finding) && finding.signal <= Signal::Quiet
+        }
+        Verdict::Advance { .. } => compared,
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hold { missing_outcomes: 0 } => f.write_str("hold until the evidence is clear"),
+            Self::Hold { missing_outcomes } => {
+                write!(f, "hold until {missing_outcomes} more outcomes per arm are in")
+            }
+            Self::Advance { to_step } => write!(f, "advance to step {to_step}"),
+            Self::Promote { superior: true } => f.write_str("promote: better"),
+            Self::Promote { superior: false } => f.write_str("promote: not worse than the margin"),
+            Self::RollBack { guard } => write!(f, "roll back because of {guard}"),
+            Self::Invalid => f.write_str("pause: the comparison is not valid"),
+            Self::Inconclusive => f.write_str("pause: inconclusive"),
+        }
+    }
+}
+
+impl fmt::Display for Judgement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.verdict)?;
+        self.reasons.first().map_or(Ok(()), |reason| write!(f, ": {}", reason.text))
+    }
+}
+
+#[cfg(test)]
+mod tests;
