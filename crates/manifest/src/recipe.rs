@@ -3,7 +3,7 @@
 mod check;
 mod locate;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 use understudy_ident::{Digest, TaskName};
@@ -264,7 +264,7 @@ pub enum RequiredVerdict {
 pub struct Release {
     /// The canary's share in percent, step by step; an equal slice of the stable arm runs beside
     /// it, so the share under comparison is at most 50. A last step of 100 means promotion.
-    pub steps: Vec<f64>,
+    pub steps: Vec<u8>,
     /// Judged units each slice needs before the next step.
     pub min_outcomes_per_step: u64,
     /// The share of traffic that always goes to the teacher.
@@ -281,7 +281,7 @@ pub struct Release {
 impl Default for Release {
     fn default() -> Self {
         Self {
-            steps: vec![1.0, 5.0, 25.0, 50.0, 100.0],
+            steps: vec![1, 5, 25, 50, 100],
             min_outcomes_per_step: 50,
             tap: 0.05,
             rollback_on: [Guard::Reward, Guard::Errors, Guard::Latency, Guard::Safety].into(),
@@ -300,6 +300,25 @@ pub enum Guard {
     Errors,
     Latency,
     Safety,
+}
+
+impl Guard {
+    pub const ALL: [Self; 4] = [Self::Reward, Self::Errors, Self::Latency, Self::Safety];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reward => "reward",
+            Self::Errors => "errors",
+            Self::Latency => "latency",
+            Self::Safety => "safety",
+        }
+    }
+}
+
+impl fmt::Display for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 fn default_seed() -> u64 {

@@ -35,7 +35,7 @@ fn defaults_are_resolved_per_method() {
     assert!(recipe.train[0].learning_rate > recipe.train[1].learning_rate);
     assert_eq!(recipe.train[1].beta, 0.2);
     assert_eq!(recipe.data.holdout, 0.2);
-    assert_eq!(recipe.release.unwrap().steps, [10.0, 50.0, 100.0]);
+    assert_eq!(recipe.release.unwrap().steps, [10, 50, 100]);
 }
 
 #[test]

@@ -21,38 +21,6 @@ use crate::RouterError;
 const ONE: u128 = 1 << 64;
 const HALF: u128 = ONE / 2;
 
-/// What a request can be routed to. An arm is a role; a [`Target`](crate::Target) is who plays it.
-///
-/// [`Route::assign`](crate::Route::assign) draws `teacher`, `stable` and `canary`. `shadow` (a copy
-/// whose answer nobody sees) and `base` (asked for by name) are never drawn and never compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Arm {
-    Teacher,
-    Stable,
-    Canary,
-    Shadow,
-    Base,
-}
-
-impl Arm {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Teacher => "teacher",
-            Self::Stable => "stable",
-            Self::Canary => "canary",
-            Self::Shadow => "shadow",
-            Self::Base => "base",
-        }
-    }
-}
-
-impl fmt::Display for Arm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// The two sides of the comparison: the canary, and the marked slice of the stable arm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -18,7 +18,9 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 pub use crate::sequential::PairedTally;
-use crate::{Guard, RouterError, Side};
+use understudy_manifest::Guard;
+
+use crate::{RouterError, Side};
 
 /// One fact about one unit. Send one when a reply is complete, and one for every reward that follows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

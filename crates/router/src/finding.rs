@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use understudy_manifest::Guard;
+
 use crate::{
-    ArmSummary, Evidence, Guard, Policy, Side,
+    ArmSummary, Evidence, Policy, Side,
     sequential::{Difference, Moments, ln_e_above_limit, ln_e_sample_ratio},
 };
 

@@ -9,9 +9,9 @@
 //!
 //! Guarantees: the canary is only ever compared with an equal, concurrent slice of the stable arm;
 //! looking often is safe, because every bound is time-uniform; the same observations in the same
-//! order give the same verdict; too little evidence is never taken for success.
+//! order give the same verdict; too little evidence is never taken for success. [`RouteTable`] is how a decision reaches requests: a pointer they read once each.
 //!
-//! Never: does IO, reads a clock, draws a random number, or remembers anything between calls.
+//! Never: does IO, reads a clock or draws a random number.
 
 mod assign;
 mod evidence;
@@ -19,13 +19,15 @@ mod finding;
 mod policy;
 mod routes;
 mod sequential;
+mod table;
 mod verdict;
 
-pub use assign::{Arm, Exposure, Salt, Side};
+pub use assign::{Exposure, Salt, Side};
 pub use evidence::{ArmSummary, Evidence, Observation, PairedTally};
 pub use finding::{Bounds, Finding, Signal, Test, UnitCounts};
-pub use policy::{Guard, Policy, Steps};
+pub use policy::{Policy, Steps};
 pub use routes::{Assignment, Canary, Route, Tap, Target};
+pub use table::{RouteTable, TaskRoute};
 pub use verdict::{Judgement, Verdict, judge};
 
 /// Why a value cannot steer traffic or judge it. Each names the field at fault.

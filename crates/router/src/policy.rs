@@ -1,39 +1,11 @@
 //! What a release promises about itself before it starts: its ramp, its guards, its error rates.
 
-use std::{collections::BTreeSet, fmt};
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use understudy_manifest::Guard;
 
 use crate::{Exposure, RouterError};
-
-/// One aspect of live behaviour that is watched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Guard {
-    Reward,
-    Errors,
-    Latency,
-    Safety,
-}
-
-impl Guard {
-    pub const ALL: [Self; 4] = [Self::Reward, Self::Errors, Self::Latency, Self::Safety];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Reward => "reward",
-            Self::Errors => "errors",
-            Self::Latency => "latency",
-            Self::Safety => "safety",
-        }
-    }
-}
-
-impl fmt::Display for Guard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// The ramp: rising whole percentages of traffic. A final 100 means "promoted": nothing is compared
 /// there any more.

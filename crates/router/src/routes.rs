@@ -1,9 +1,10 @@
 //! The route of one task: who plays which arm, and for what share of the units.
 
 use serde::{Deserialize, Serialize};
+use understudy_trajectory::Arm;
 
 use crate::{
-    Arm, Exposure, RouterError, Salt, Side,
+    Exposure, RouterError, Salt, Side,
     assign::{side, tapped},
 };
 

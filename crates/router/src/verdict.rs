@@ -21,8 +21,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use understudy_manifest::Guard;
+
 use crate::{
-    Evidence, Finding, Guard, Policy, Side, Signal, Test,
+    Evidence, Finding, Policy, Side, Signal, Test,
     finding::{UNITS_FOR_BOUNDS, findings},
 };
 

@@ -5,9 +5,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a simulation that cannot go on should stop at once")]
 
+use understudy_manifest::Guard;
 use understudy_router::{
-    Canary, Evidence, Guard, Observation, Policy, Route, Salt, Side, Steps, Tap, Target, Verdict,
-    judge,
+    Canary, Evidence, Observation, Policy, Route, Salt, Side, Steps, Tap, Target, Verdict, judge,
 };
 
 /// True success rates while a release goes on.

@@ -145,6 +145,7 @@ pub(crate) fn pieces(phrase: &'static str) -> impl Iterator<Item = Piece> {
     })
 }
 
+#[expect(clippy::too_many_lines, reason = "a list of phrases, not logic")]
 fn production_statements(intent: Intent) -> &'static [&'static str] {
     match intent {
         Intent::Refund => &[

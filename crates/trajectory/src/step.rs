@@ -1,5 +1,7 @@
 //! One model call, exactly as it happened.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use understudy_ident::{StepId, TaskName, Timestamp, TrajectoryId};
 use understudy_inference::{FinishReason, Served, Timing, TokenRecord, Usage};
@@ -73,5 +75,11 @@ impl Arm {
             Self::Shadow => "shadow",
             Self::Base => "base",
         }
+    }
+}
+
+impl fmt::Display for Arm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }

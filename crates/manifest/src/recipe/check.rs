@@ -67,8 +67,8 @@ struct Check<'a> {
 impl Check<'_> {
     fn data(&self, recipe: &Recipe) -> Result<(), RecipeError> {
         let data = &recipe.data;
-        self.within("data", 0, "holdout", data.holdout, 0.0, 0.9)?;
-        self.within("data", 0, "min_reward", data.min_reward, 0.0, 1.0)?;
+        self.within(("data", 0, "holdout"), data.holdout, 0.0, 0.9)?;
+        self.within(("data", 0, "min_reward"), data.min_reward, 0.0, 1.0)?;
         if !matches!(data.reward.as_str(), "default" | "default@1") {
             let what = format!("names no reward policy `{}`; there is `default`", data.reward);
             return self.fail("data", 0, "reward", &what);
@@ -91,7 +91,7 @@ impl Check<'_> {
         if !(1..=512).contains(&recipe.lora.rank) {
             return self.fail("lora", 0, "rank", "must lie between 1 and 512");
         }
-        self.within("lora", 0, "alpha", recipe.lora.alpha, f64::MIN_POSITIVE, 4096.0)
+        self.within(("lora", 0, "alpha"), recipe.lora.alpha, f64::MIN_POSITIVE, 4096.0)
     }
 
     fn train(&self, recipe: &Recipe) -> Result<(), RecipeError> {
@@ -99,7 +99,7 @@ impl Check<'_> {
             return self.fail("", 0, "train", "needs at least one [[train]] stage");
         }
         for (nth, stage) in recipe.train.iter().enumerate() {
-            let at = |key, value, low, high| self.within("train", nth, key, value, low, high);
+            let at = |key, value, low, high| self.within(("train", nth, key), value, low, high);
             at("learning_rate", stage.learning_rate, f64::MIN_POSITIVE, 1.0)?;
             at("warmup", stage.warmup, 0.0, 1.0)?;
             at("weight_decay", stage.weight_decay, 0.0, 1.0)?;
@@ -121,22 +121,30 @@ impl Check<'_> {
 
     fn release(&self, recipe: &Recipe) -> Result<(), RecipeError> {
         if let Some(gate) = &recipe.gate {
-            self.within("gate", 0, "margin", gate.margin, 0.0, 1.0)?;
+            self.within(("gate", 0, "margin"), gate.margin, 0.0, 1.0)?;
             let ratio = gate.latency_ratio_max.unwrap_or(1.0);
-            self.within("gate", 0, "latency_ratio_max", ratio, f64::MIN_POSITIVE, 1e6)?;
+            self.within(("gate", 0, "latency_ratio_max"), ratio, f64::MIN_POSITIVE, 1e6)?;
         }
         let Some(release) = &recipe.release else { return Ok(()) };
         if recipe.gate.is_none() {
             return self.fail("release", 0, "steps", "needs a [gate]: nothing ungated is released");
         }
         let rising = release.steps.windows(2).all(|pair| pair[0] < pair[1]);
-        let valid = release.steps.iter().all(|step| *step > 0.0 && *step <= 100.0);
-        if release.steps.is_empty() || !rising || !valid {
-            return self.fail("release", 0, "steps", "must rise, each above 0 and at most 100");
+        // Short-circuits on an empty list before looking at its first step.
+        let valid = !release.steps.is_empty()
+            && release.steps.iter().all(|step| (1..=100).contains(step))
+            && release.steps[..1] != [100];
+        if !rising || !valid {
+            return self.fail(
+                "release",
+                0,
+                "steps",
+                "must be whole percentages that rise, from 1, the first below 100",
+            );
         }
-        self.within("release", 0, "tap", release.tap, 0.0, 1.0)?;
-        self.within("release", 0, "margin", release.margin, 0.0, 1.0)?;
-        self.within("release", 0, "latency_slo_ms", release.latency_slo_ms, 1.0, 1e9)?;
+        self.within(("release", 0, "tap"), release.tap, 0.0, 1.0)?;
+        self.within(("release", 0, "margin"), release.margin, 0.0, 1.0)?;
+        self.within(("release", 0, "latency_slo_ms"), release.latency_slo_ms, 1.0, 1e9)?;
         if release.min_outcomes_per_step == 0 {
             return self.fail("release", 0, "min_outcomes_per_step", "must be at least 1");
         }
@@ -151,9 +159,7 @@ impl Check<'_> {
 
     fn within(
         &self,
-        table: &str,
-        nth: usize,
-        key: &str,
+        (table, nth, key): (&str, usize, &str),
         value: f64,
         low: f64,
         high: f64,

@@ -3,19 +3,19 @@
 /// The 1-based line of byte `offset`.
 pub(super) fn line_of(text: &str, offset: usize) -> usize {
     let upto = text.as_bytes().get(..offset).unwrap_or(text.as_bytes());
-    upto.iter().filter(|byte| **byte == b'\n').count() + 1
+    upto.split(|byte| *byte == b'\n').count()
 }
 
 /// The 1-based line where `key` is set inside `table` (`""` is the top, `"train"` with `nth`
 /// counting `[[train]]` tables from 0); falls back to the table's header, then to line 1.
 pub(super) fn line_of_key(text: &str, table: &str, nth: usize, key: &str) -> usize {
-    let mut current = String::new();
+    let mut current = "";
     let mut seen = 0usize;
     let mut header = 1;
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.starts_with('[') {
-            current = line.trim_matches(|c| c == '[' || c == ']' || c == ' ').to_owned();
+            current = line.trim_matches(|c| c == '[' || c == ']' || c == ' ');
             if current == table {
                 seen += 1;
                 if seen == nth + 1 {
