@@ -1,0 +1,160 @@
+//! A base model: decoder, tokenizer, chat template, and what exactly they are.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+use candle_core::{Device, quantized::gguf_file::Content};
+use serde_json::{Map, Value, json};
+use understudy_ident::Digest;
+
+use crate::{
+    config::ModelConfig,
+    decoder::Decoder,
+    error::{ModelError, Result, refuse},
+    template::ChatTemplate,
+    tokenizer::{Tokenizer, gguf},
+    weights::{GgufSource, HfSource, RandomSource, Weights},
+};
+
+/// Everything needed to turn messages into tokens into scores.
+#[derive(Debug)]
+pub struct BaseModel {
+    pub decoder: Decoder,
+    pub tokenizer: Tokenizer,
+    pub template: ChatTemplate,
+    pub digests: BaseDigests,
+}
+
+/// What a model is: hexadecimal digests an adapter records and a loader compares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseDigests {
+    /// Of the weight file's bytes, or of the configuration and every weight file of a directory.
+    pub base: String,
+    pub tokenizer: String,
+    pub template: String,
+}
+
+impl BaseModel {
+    /// Loads a `.gguf` file, or a Hugging Face directory with `config.json`, `tokenizer.json` and
+    /// safetensors. Weights become f32, each held once.
+    pub fn load(path: &Path, device: &Device) -> Result<Self> {
+        if path.join("config.json").is_file() {
+            Self::load_directory(path, device)
+        } else if path.is_file() && path.extension().is_some_and(|ext| ext == "gguf") {
+            Self::load_gguf(path, device)
+        } else {
+            Err(ModelError::NotAModel { path: path.to_path_buf() })
+        }
+    }
+
+    /// A model with weights drawn from a seed, a byte-level tokenizer and a ChatML template.
+    pub fn random(config: ModelConfig, seed: u64, device: &Device) -> Result<Self> {
+        let config = config.checked()?;
+        let tokenizer = Tokenizer::byte_level()?;
+        if config.vocab < tokenizer.vocab_size() {
+            let (vocab, needed) = (config.vocab, tokenizer.vocab_size());
+            return Err(refuse!(
+                Config,
+                "a vocabulary of {vocab} cannot hold {needed} byte tokens"
+            ));
+        }
+        let weights = Weights::load(&config, &mut RandomSource::new(seed), device)?;
+        let base = Digest::of(format!("random {seed} {config:?}").as_bytes()).to_hex();
+        let decoder = Decoder::new(config, weights, device);
+        Ok(Self::assemble(decoder, tokenizer, ChatTemplate::chatml()?, base))
+    }
+
+    fn load_gguf(path: &Path, device: &Device) -> Result<Self> {
+        let base = Digest::of_parts([file_digest(path)?.as_bytes().as_slice()]).to_hex();
+        let (mut source, config) = GgufSource::open(path)?;
+        let tokenizer = Tokenizer::from_gguf(source.content())?;
+        let template = gguf_template(source.content())?;
+        let weights = Weights::load(&config, &mut source, device)?;
+        let decoder = Decoder::new(config, weights, device);
+        Ok(Self::assemble(decoder, tokenizer, template, base))
+    }
+
+    fn load_directory(directory: &Path, device: &Device) -> Result<Self> {
+        let text = read_text(&directory.join("config.json"))?;
+        let config = ModelConfig::from_hf(&text)?;
+        let mut digests = vec![Digest::of(text.as_bytes())];
+        for file in HfSource::files(directory)? {
+            digests.push(file_digest(&file)?);
+        }
+        let base = Digest::of_parts(digests.iter().map(|digest| digest.as_bytes().as_slice()));
+        let tokenizer = Tokenizer::from_directory(directory)?;
+        let template = directory_template(directory)?;
+        let weights = Weights::load(&config, &mut HfSource::open(directory)?, device)?;
+        let decoder = Decoder::new(config, weights, device);
+        Ok(Self::assemble(decoder, tokenizer, template, base.to_hex()))
+    }
+
+    fn assemble(
+        decoder: Decoder,
+        tokenizer: Tokenizer,
+        template: ChatTemplate,
+        base: String,
+    ) -> Self {
+        let digests = BaseDigests {
+            base,
+            tokenizer: tokenizer.digest().to_owned(),
+            template: template.digest().to_owned(),
+        };
+        Self { decoder, tokenizer, template, digests }
+    }
+}
+
+fn gguf_template(content: &Content) -> Result<ChatTemplate> {
+    let source = gguf::chat_template(content)
+        .ok_or_else(|| refuse!(Template, "the GGUF file has none; use a chat model"))?;
+    let mut special = Map::new();
+    for name in ["bos", "eos", "unk"] {
+        let key = format!("tokenizer.ggml.{name}_token_id");
+        if let Some(text) = gguf::special_text(content, &key) {
+            special.insert(format!("{name}_token"), json!(text));
+        }
+    }
+    ChatTemplate::new(&source, special)
+}
+
+/// The template lies in its own file or in `tokenizer_config.json`, where the special tokens are.
+fn directory_template(directory: &Path) -> Result<ChatTemplate> {
+    let config = directory.join("tokenizer_config.json");
+    let config: Value = match config.is_file() {
+        true => serde_json::from_str(&read_text(&config)?)
+            .map_err(|error| refuse!(Template, "tokenizer_config.json is not JSON: {error}"))?,
+        false => Value::Null,
+    };
+    let file = directory.join("chat_template.jinja");
+    let source = match (file.is_file(), &config["chat_template"]) {
+        (true, _) => read_text(&file)?,
+        (false, Value::String(text)) => text.clone(),
+        (false, Value::Array(named)) => named
+            .iter()
+            .find(|template| template["name"] == "default")
+            .and_then(|template| template["template"].as_str())
+            .map(str::to_owned)
+            .ok_or_else(|| refuse!(Template, "tokenizer_config.json has no default template"))?,
+        _ => return Err(refuse!(Template, "{} has none; use a chat model", directory.display())),
+    };
+    let mut special = Map::new();
+    for name in ["bos_token", "eos_token", "unk_token", "pad_token"] {
+        let token = &config[name];
+        if let Some(text) = token.as_str().or_else(|| token["content"].as_str()) {
+            special.insert(name.to_owned(), json!(text));
+        }
+    }
+    ChatTemplate::new(&source, special)
+}
+
+fn read_text(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path)
+        .map_err(|source| ModelError::Read { path: PathBuf::from(path), source })
+}
+
+fn file_digest(path: &Path) -> Result<Digest> {
+    let read = |source| ModelError::Read { path: PathBuf::from(path), source };
+    Digest::of_reader(File::open(path).map_err(read)?).map_err(read)
+}

@@ -1,0 +1,97 @@
+//! The shape of a decoder, read from a Hugging Face `config.json` or from GGUF metadata.
+
+pub(crate) mod gguf;
+pub(crate) mod hf;
+
+use crate::error::{Result, refuse};
+
+/// Which published architecture the numbers came from. The decoder itself never asks: everything
+/// that differs is a field of [`ModelConfig`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    Llama,
+    Qwen2,
+    Qwen3,
+}
+
+/// Everything that decides the shape of the forward pass.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelConfig {
+    pub family: Family,
+    pub vocab: usize,
+    pub hidden: usize,
+    pub intermediate: usize,
+    pub layers: usize,
+    pub heads: usize,
+    pub kv_heads: usize,
+    pub head_dim: usize,
+    pub norm_eps: f32,
+    pub rope_theta: f32,
+    pub max_positions: usize,
+    /// The output head is the embedding matrix.
+    pub tied_head: bool,
+    /// The q, k and v projections have a bias (Qwen2).
+    pub qkv_bias: bool,
+    /// Queries and keys are RMS-normalised per head before the rotation (Qwen3).
+    pub qk_norm: bool,
+}
+
+impl ModelConfig {
+    /// A model small enough to train in a test: two layers, hidden 64, four heads over two.
+    pub fn tiny(family: Family) -> Self {
+        Self {
+            family,
+            vocab: 320,
+            hidden: 64,
+            intermediate: 96,
+            layers: 2,
+            heads: 4,
+            kv_heads: 2,
+            head_dim: 16,
+            norm_eps: 1e-5,
+            rope_theta: 10_000.0,
+            max_positions: 1024,
+            tied_head: true,
+            qkv_bias: family == Family::Qwen2,
+            qk_norm: family == Family::Qwen3,
+        }
+    }
+
+    /// Width of the concatenated query heads.
+    pub fn q_dim(&self) -> usize {
+        self.heads * self.head_dim
+    }
+
+    /// Width of the concatenated key (or value) heads.
+    pub fn kv_dim(&self) -> usize {
+        self.kv_heads * self.head_dim
+    }
+
+    /// Width of one fused row: queries, then keys, then values.
+    pub fn qkv_dim(&self) -> usize {
+        self.q_dim() + 2 * self.kv_dim()
+    }
+
+    pub(crate) fn checked(self) -> Result<Self> {
+        let positive = [
+            ("vocabulary size", self.vocab),
+            ("hidden size", self.hidden),
+            ("intermediate size", self.intermediate),
+            ("layer count", self.layers),
+            ("head count", self.heads),
+            ("key/value head count", self.kv_heads),
+            ("head dimension", self.head_dim),
+        ];
+        if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Err(refuse!(Config, "the {name} is zero"));
+        }
+        if self.heads % self.kv_heads != 0 {
+            let (heads, kv) = (self.heads, self.kv_heads);
+            return Err(refuse!(Config, "{heads} heads cannot share {kv} key/value heads evenly"));
+        }
+        if self.head_dim % 2 != 0 {
+            return Err(refuse!(Config, "head dimension {} is odd", self.head_dim));
+        }
+        Ok(self)
+    }
+}

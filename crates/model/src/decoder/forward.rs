@@ -1,0 +1,187 @@
+//! The forward pass, the same for serving and for training.
+
+use candle_core::Tensor;
+
+use super::{
+    Decoder,
+    tape::{Activations, Kept, LayerTape, Tape},
+};
+use crate::{
+    batch::{AdapterRun, Batch, Span},
+    cache::KvCache,
+    error::{Result, refuse},
+    lora::Group,
+    ops::{HeadShape, Rotation},
+    weights::LayerWeights,
+};
+
+/// What every layer of one forward pass shares.
+pub(super) struct Pass<'a> {
+    pub(super) spans: &'a [Span],
+    pub(super) rotation: Rotation,
+    pub(super) adapters: &'a [AdapterRun<'a>],
+}
+
+impl Decoder {
+    /// Runs all layers and returns the last one's output, before the final norm.
+    pub(super) fn run(
+        &self,
+        batch: &Batch,
+        adapters: &[AdapterRun<'_>],
+        mut caches: Option<&mut [&mut KvCache]>,
+        mut tape: Option<&mut Tape>,
+    ) -> Result<Tensor> {
+        batch.check(&self.config)?;
+        check_runs(batch, adapters)?;
+        if caches.is_none() && batch.spans.iter().any(|span| span.past > 0) {
+            return Err(refuse!(Batch, "sequences that continue need their caches"));
+        }
+        let pass = Pass { spans: &batch.spans, rotation: self.rotation(batch)?, adapters };
+        let tokens = Tensor::from_slice(&batch.tokens, batch.rows(), &self.device)?;
+        let mut x = self.weights.embedding.index_select(&tokens, 0)?;
+        for index in 0..self.config.layers {
+            let (out, kept) = self.layer(index, x, &pass, caches.as_deref_mut())?;
+            x = out;
+            if let Some(tape) = tape.as_deref_mut() {
+                tape.layers.push(match tape.keep {
+                    Activations::All => LayerTape::Full(Box::new(kept)),
+                    Activations::LayerInputs => LayerTape::Input(kept.x),
+                });
+            }
+        }
+        Ok(x)
+    }
+
+    pub(super) fn rotation(&self, batch: &Batch) -> Result<Rotation> {
+        let (rows, half) = (batch.rows(), self.config.head_dim / 2);
+        let (mut cos, mut sin) = (Vec::with_capacity(rows * half), Vec::with_capacity(rows * half));
+        for position in batch.positions() {
+            for frequency in &self.inverse_frequencies {
+                // The angle is rounded to f32 first, as the models' training code does.
+                let angle = f64::from(position as f32 * frequency);
+                cos.push(angle.cos() as f32);
+                sin.push(angle.sin() as f32);
+            }
+        }
+        let shape = (rows, half);
+        Ok(Rotation {
+            cos: Tensor::from_vec(cos, shape, &self.device)?,
+            sin: Tensor::from_vec(sin, shape, &self.device)?,
+        })
+    }
+
+    /// One layer: x + attention(norm(x)), then + mlp(norm(·)).
+    pub(super) fn layer(
+        &self,
+        index: usize,
+        x: Tensor,
+        pass: &Pass<'_>,
+        caches: Option<&mut [&mut KvCache]>,
+    ) -> Result<(Tensor, Kept)> {
+        let (ops, eps, shape) = (self.ops, self.config.norm_eps, HeadShape::of(&self.config));
+        let w = &self.weights.layers[index];
+
+        let normed = ops.rms_norm(&x, &w.attention_norm, eps)?;
+        let mut qkv = ops.matmul(&normed, &w.qkv)?;
+        if let Some(bias) = &w.qkv_bias {
+            qkv = qkv.broadcast_add(bias)?;
+        }
+        let (qkv, u_qkv) = self.adapt(qkv, &normed, index, Group::Qkv, pass)?;
+        drop(normed);
+        let raw_qkv = w.qk_norm.is_some().then(|| qkv.clone());
+        let qkv = self.norm_heads(w, qkv)?;
+        let qkv = ops.rotate(qkv, shape, &pass.rotation)?;
+        let attended = match caches {
+            None => ops.attention(&qkv, pass.spans, shape, None)?,
+            Some(caches) => {
+                store(&qkv, pass.spans, shape, caches, index)?;
+                ops.attention(&qkv, pass.spans, shape, Some((caches, index)))?
+            }
+        };
+        let middle = ops.add_matmul(x.copy()?, &attended.out, &w.o)?;
+        let (middle, u_o) = self.adapt(middle, &attended.out, index, Group::O, pass)?;
+
+        let normed = ops.rms_norm(&middle, &w.mlp_norm, eps)?;
+        let gate_up = ops.matmul(&normed, &w.gate_up)?;
+        let (gate_up, u_mlp) = self.adapt(gate_up, &normed, index, Group::GateUp, pass)?;
+        drop(normed);
+        let act = ops.swiglu(&gate_up)?;
+        let out = ops.add_matmul(middle.copy()?, &act, &w.down)?;
+        let (out, u_down) = self.adapt(out, &act, index, Group::Down, pass)?;
+
+        let us = [u_qkv, u_o, u_mlp, u_down];
+        Ok((out, Kept { x, raw_qkv, qkv, attended, middle, gate_up, us }))
+    }
+
+    /// Adds each run's adapter to its rows of y. The returned x Aᵀ means something only for a
+    /// single run, which is what training uses.
+    fn adapt(
+        &self,
+        mut y: Tensor,
+        x: &Tensor,
+        layer: usize,
+        group: Group,
+        pass: &Pass<'_>,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        let mut last = None;
+        for run in pass.adapters {
+            let Some(lora) = run.lora else { continue };
+            let slots = lora.slots(layer, group);
+            if slots.is_empty() || run.rows.is_empty() {
+                continue;
+            }
+            let (changed, u) = self.ops.add_lora(y, x, run.rows.clone(), lora, slots)?;
+            y = changed;
+            last = Some(u);
+        }
+        Ok((y, last))
+    }
+
+    fn norm_heads(&self, w: &LayerWeights, qkv: Tensor) -> Result<Tensor> {
+        let Some((q_norm, k_norm)) = &w.qk_norm else { return Ok(qkv) };
+        let (rows, shape) = (qkv.dim(0)?, HeadShape::of(&self.config));
+        let (q, kv) = (shape.q_dim(), shape.kv_dim());
+        let norm = |start: usize, width: usize, scale: &Tensor| -> Result<Tensor> {
+            let heads = qkv.narrow(1, start, width)?.contiguous()?.reshape(((), shape.dim))?;
+            let heads = self.ops.rms_norm(&heads, scale, self.config.norm_eps)?;
+            Ok(heads.reshape((rows, width))?)
+        };
+        let values = qkv.narrow(1, q + kv, kv)?.contiguous()?;
+        Ok(Tensor::cat(&[norm(0, q, q_norm)?, norm(q, kv, k_norm)?, values], 1)?)
+    }
+}
+
+/// Appends every span's keys and values to its cache.
+fn store(
+    qkv: &Tensor,
+    spans: &[Span],
+    shape: HeadShape,
+    caches: &[&mut KvCache],
+    layer: usize,
+) -> Result<()> {
+    let (q, kv) = (shape.q_dim(), shape.kv_dim());
+    for (span, cache) in spans.iter().zip(caches) {
+        let rows = qkv.narrow(0, span.start, span.len)?;
+        let keys = rows.narrow(1, q, kv)?.contiguous()?;
+        let values = rows.narrow(1, q + kv, kv)?.contiguous()?;
+        cache.write(layer, &keys, &values)?;
+    }
+    Ok(())
+}
+
+fn check_runs(batch: &Batch, adapters: &[AdapterRun<'_>]) -> Result<()> {
+    let mut next = 0;
+    for run in adapters {
+        if run.rows.start != next {
+            return Err(refuse!(
+                Batch,
+                "adapter runs must cover the rows in order; row {next} is missing"
+            ));
+        }
+        next = run.rows.end;
+    }
+    if next != batch.rows() {
+        return Err(refuse!(Batch, "adapter runs cover {next} of {} rows", batch.rows()));
+    }
+    Ok(())
+}

@@ -1,0 +1,57 @@
+//! What the forward pass keeps for the backward pass.
+
+use candle_core::Tensor;
+
+use crate::{batch::Batch, ops::Attended};
+
+/// How much of the forward pass is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Activations {
+    /// Everything the backward pass reads: the fastest.
+    #[default]
+    All,
+    /// Only each layer's input; the backward pass runs each layer's forward again.
+    LayerInputs,
+}
+
+/// The record of one training forward pass, consumed by its backward pass.
+#[derive(Debug)]
+pub struct Tape {
+    pub(super) batch: Batch,
+    pub(super) keep: Activations,
+    pub(super) has_lora: bool,
+    pub(super) layers: Vec<LayerTape>,
+    /// Output of the last layer, before the final norm.
+    pub(super) last: Option<Tensor>,
+}
+
+#[derive(Debug)]
+pub(super) enum LayerTape {
+    Input(Tensor),
+    Full(Box<Kept>),
+}
+
+/// What one layer's backward pass reads. Normed inputs and the gated activation are not here: they
+/// are cheap to recompute and as large as everything else together.
+#[derive(Debug)]
+pub(super) struct Kept {
+    /// Input of the layer, `[rows, hidden]`.
+    pub(super) x: Tensor,
+    /// Fused rows before the per-head norm, only where the architecture has one.
+    pub(super) raw_qkv: Option<Tensor>,
+    /// Fused rows as attention read them, `[rows, qkv]`.
+    pub(super) qkv: Tensor,
+    pub(super) attended: Attended,
+    /// After attention's residual, `[rows, hidden]`.
+    pub(super) middle: Tensor,
+    /// `[rows, 2 · intermediate]`.
+    pub(super) gate_up: Tensor,
+    /// x Aᵀ of each group of adapted maps, in the order of `Group::ALL`.
+    pub(super) us: [Option<Tensor>; 4],
+}
+
+impl Tape {
+    pub(super) fn new(batch: Batch, keep: Activations, has_lora: bool) -> Self {
+        Self { batch, keep, has_lora, layers: Vec::new(), last: None }
+    }
+}

@@ -1,0 +1,37 @@
+//! Base weights, tokenizer, chat template, LoRA, kernels and log-probabilities.
+//!
+//! Guarantees: one forward pass and one log-probability for serving and training, over flat ragged
+//! rows without padding; exact gradients of every adapter value and of nothing else; base weights
+//! held once and never written to; adapters exchanged with PEFT bit for bit.
+//!
+//! Never: schedules, samples, optimises or serves; touches the network.
+
+mod base;
+mod batch;
+mod cache;
+mod config;
+mod decoder;
+mod device;
+mod error;
+mod logprob;
+mod lora;
+mod ops;
+mod peft;
+mod template;
+mod tokenizer;
+mod weights;
+
+pub use candle_core::{Device, Tensor};
+
+pub use base::{BaseDigests, BaseModel};
+pub use batch::{AdapterRun, Batch, Span};
+pub use cache::KvCache;
+pub use config::{Family, ModelConfig};
+pub use decoder::{Activations, Decoder, Tape};
+pub use device::device;
+pub use error::{ModelError, Result};
+pub use logprob::{LogProbs, Term, token_log_prob};
+pub use lora::{Lora, LoraGrads, LoraLayout, LoraSpec, Module, Parameter, Targets};
+pub use peft::{PeftAdapter, adapter_digest, read_peft, write_peft};
+pub use template::ChatTemplate;
+pub use tokenizer::{TokenStream, Tokenizer};

@@ -1,0 +1,225 @@
+//! Low-rank adapters: y = x Wᵀ + s · (x Aᵀ) Bᵀ on any of the seven linear maps of every layer.
+//!
+//! All values of an adapter lie in one flat buffer in a fixed order, so that an optimiser, a
+//! gradient all-reduce and a digest are each one pass over one slice.
+
+mod layout;
+mod module;
+
+use std::sync::{Arc, OnceLock};
+
+use candle_core::{Device, Tensor};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+pub(crate) use layout::Slot;
+pub use layout::{LoraLayout, Parameter};
+pub(crate) use module::Group;
+pub use module::{Module, Targets};
+
+use crate::{
+    config::ModelConfig,
+    error::{Result, refuse},
+};
+
+/// What an adapter is before it has values.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoraSpec {
+    pub rank: usize,
+    /// The scale is alpha / rank, or alpha / √rank when `rank_stabilised`.
+    pub alpha: f32,
+    pub rank_stabilised: bool,
+    pub targets: Targets,
+}
+
+impl LoraSpec {
+    /// Rank 16, alpha 32, every linear map: what a recipe gets when it does not say.
+    pub fn standard() -> Self {
+        Self { rank: 16, alpha: 32.0, rank_stabilised: false, targets: Targets::AllLinear }
+    }
+
+    pub fn scale(&self) -> f32 {
+        let rank = self.rank as f32;
+        self.alpha / if self.rank_stabilised { rank.sqrt() } else { rank }
+    }
+}
+
+/// An adapter's values: for each target, A `[rank, in]` and B `[out, rank]`, row-major.
+#[derive(Debug)]
+pub struct Lora {
+    layout: Arc<LoraLayout>,
+    scale: f32,
+    values: Vec<f32>,
+    /// Copies on an accelerator, made on first use and dropped when the values change.
+    uploaded: OnceLock<Vec<Tensor>>,
+}
+
+impl Clone for Lora {
+    fn clone(&self) -> Self {
+        Self::from_values(Arc::clone(&self.layout), self.scale, self.values.clone())
+    }
+}
+
+impl Lora {
+    /// A fresh adapter: A uniform in ±1/√in from a seeded ChaCha stream, B zero, so that it
+    /// changes nothing until it is trained.
+    pub fn init(config: &ModelConfig, spec: &LoraSpec, seed: u64) -> Result<Self> {
+        if !spec.scale().is_finite() || spec.scale() == 0.0 {
+            return Err(refuse!(
+                Lora,
+                "alpha {} at rank {} gives no usable scale",
+                spec.alpha,
+                spec.rank
+            ));
+        }
+        let layout = LoraLayout::new(config, spec.rank, |_, module| spec.targets.contains(module))?;
+        let mut values = vec![0.0; layout.len()];
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        for slot in layout.slots() {
+            let bound = 1.0 / (slot.inputs as f32).sqrt();
+            for value in &mut values[slot.a.clone()] {
+                *value = random.random_range(-bound..bound);
+            }
+        }
+        Ok(Self::from_values(Arc::new(layout), spec.scale(), values))
+    }
+
+    pub(crate) fn from_values(layout: Arc<LoraLayout>, scale: f32, values: Vec<f32>) -> Self {
+        debug_assert_eq!(layout.len(), values.len(), "an adapter has one value per layout place");
+        Self { layout, scale, values, uploaded: OnceLock::new() }
+    }
+
+    pub fn layout(&self) -> &LoraLayout {
+        &self.layout
+    }
+
+    pub fn rank(&self) -> usize {
+        self.layout.rank()
+    }
+
+    /// The factor on BA.
+    pub fn scale(&self) -> f32 {
+        self.scale
+    }
+
+    /// Every value, in the layout's order.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        self.uploaded = OnceLock::new();
+        &mut self.values
+    }
+
+    /// Every tensor with its place, in the layout's order.
+    pub fn tensors(&self) -> impl Iterator<Item = (&Parameter, &[f32])> {
+        self.layout.parameters().iter().map(|param| (param, &self.values[param.range.clone()]))
+    }
+
+    /// A gradient buffer of the same layout, all zero.
+    pub fn zero_grads(&self) -> LoraGrads {
+        LoraGrads { layout: Arc::clone(&self.layout), values: vec![0.0; self.values.len()] }
+    }
+
+    /// Whether two adapters have the same tensors in the same places, which is what exchanging
+    /// gradients or optimiser state between them needs.
+    pub fn same_layout(&self, other: &Self) -> bool {
+        self.layout == other.layout
+    }
+
+    /// The targeted modules of a group with their places, A's of one group being adjacent.
+    pub(crate) fn slots(&self, layer: usize, group: Group) -> &[Slot] {
+        self.layout.group(layer, group)
+    }
+
+    /// The stacked A of some adjacent slots: `[slots · rank, in]`.
+    pub(crate) fn a_stack(&self, slots: &[Slot]) -> &[f32] {
+        match (slots.first(), slots.last()) {
+            (Some(first), Some(last)) => &self.values[first.a.start..last.a.end],
+            _ => &[],
+        }
+    }
+
+    pub(crate) fn b(&self, slot: &Slot) -> &[f32] {
+        &self.values[slot.b.clone()]
+    }
+
+    /// A tensor copy of one parameter pair on `device`: (A, B).
+    pub(crate) fn pair(&self, slot: &Slot, device: &Device) -> Result<(Tensor, Tensor)> {
+        let tensors = match self.uploaded.get() {
+            Some(tensors) if tensors.first().is_none_or(|t| t.device().same_device(device)) => {
+                tensors
+            }
+            _ => {
+                let tensors = self.upload(device)?;
+                self.uploaded.get_or_init(|| tensors)
+            }
+        };
+        Ok((tensors[2 * slot.index].clone(), tensors[2 * slot.index + 1].clone()))
+    }
+
+    fn upload(&self, device: &Device) -> Result<Vec<Tensor>> {
+        let rank = self.rank();
+        let mut tensors = Vec::with_capacity(2 * self.layout.slots().len());
+        for slot in self.layout.slots() {
+            tensors.push(Tensor::from_slice(
+                &self.values[slot.a.clone()],
+                (rank, slot.inputs),
+                device,
+            )?);
+            tensors.push(Tensor::from_slice(
+                &self.values[slot.b.clone()],
+                (slot.outputs, rank),
+                device,
+            )?);
+        }
+        Ok(tensors)
+    }
+}
+
+/// Gradients of an adapter's values, in the same flat order; backward passes add to them.
+#[derive(Debug, Clone)]
+pub struct LoraGrads {
+    layout: Arc<LoraLayout>,
+    values: Vec<f32>,
+}
+
+impl LoraGrads {
+    pub fn layout(&self) -> &LoraLayout {
+        &self.layout
+    }
+
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        &mut self.values
+    }
+
+    /// Every gradient tensor with its place, in the layout's order.
+    pub fn tensors(&self) -> impl Iterator<Item = (&Parameter, &[f32])> {
+        self.layout.parameters().iter().map(|param| (param, &self.values[param.range.clone()]))
+    }
+
+    pub fn clear(&mut self) {
+        self.values.fill(0.0);
+    }
+
+    pub(crate) fn belongs_to(&self, lora: &Lora) -> bool {
+        self.layout == lora.layout
+    }
+
+    /// The stacked dA of adjacent slots.
+    pub(crate) fn a_stack_mut(&mut self, slots: &[Slot]) -> &mut [f32] {
+        match (slots.first(), slots.last()) {
+            (Some(first), Some(last)) => &mut self.values[first.a.start..last.a.end],
+            _ => &mut [],
+        }
+    }
+
+    pub(crate) fn b_mut(&mut self, slot: &Slot) -> &mut [f32] {
+        &mut self.values[slot.b.clone()]
+    }
+}

@@ -1,0 +1,243 @@
+//! The operations as compositions of candle tensor operations, for any device.
+
+use std::ops::Range;
+
+use candle_core::{D, Tensor};
+
+use super::{Attended, HeadShape};
+use crate::{
+    batch::Span,
+    cache::KvCache,
+    error::Result,
+    lora::{Lora, LoraGrads, Slot},
+};
+
+pub(super) fn add_lora(
+    y: Tensor,
+    x: &Tensor,
+    rows: Range<usize>,
+    lora: &Lora,
+    slots: &[Slot],
+) -> Result<(Tensor, Tensor)> {
+    let x = x.narrow(0, rows.start, rows.len())?;
+    let part = y.narrow(0, rows.start, rows.len())?;
+    let width = y.dim(1)?;
+    let (mut columns, mut us, mut column) = (Vec::new(), Vec::new(), 0);
+    for slot in slots {
+        let (a, b) = lora.pair(slot, x.device())?;
+        let u = x.matmul(&a.t()?)?;
+        let delta = (u.matmul(&b.t()?)? * f64::from(lora.scale()))?;
+        columns.push(part.narrow(1, column, slot.column - column)?);
+        columns.push((part.narrow(1, slot.column, slot.outputs)? + delta)?);
+        us.push(u);
+        column = slot.column + slot.outputs;
+    }
+    columns.push(part.narrow(1, column, width - column)?);
+    columns.retain(|part| part.elem_count() > 0);
+    let changed = Tensor::cat(&columns, 1)?;
+    let u = Tensor::cat(&us, 1)?;
+    if rows.len() == y.dim(0)? {
+        return Ok((changed, u));
+    }
+    let y = y.contiguous()?;
+    y.slice_set(&changed.contiguous()?, 0, rows.start)?;
+    Ok((y, u))
+}
+
+pub(super) fn lora_grads(
+    (dy, x, u): (&Tensor, &Tensor, &Tensor),
+    lora: &Lora,
+    slots: &[Slot],
+    grads: &mut LoraGrads,
+) -> Result<Tensor> {
+    let rank = lora.rank();
+    let mut all = Vec::with_capacity(slots.len());
+    for (index, slot) in slots.iter().enumerate() {
+        let (_, b) = lora.pair(slot, x.device())?;
+        let dy = dy.narrow(1, slot.column, slot.outputs)?.contiguous()?;
+        let dy = (dy * f64::from(lora.scale()))?;
+        let u = u.narrow(1, index * rank, rank)?.contiguous()?;
+        let du = dy.matmul(&b)?;
+        accumulate(grads.b_mut(slot), &dy.t()?.matmul(&u)?)?;
+        accumulate(grads.a_stack_mut(std::slice::from_ref(slot)), &du.t()?.matmul(x)?)?;
+        all.push(du);
+    }
+    Ok(Tensor::cat(&all, 1)?)
+}
+
+pub(super) fn add_lora_input(
+    dx: Tensor,
+    du: &Tensor,
+    lora: &Lora,
+    slots: &[Slot],
+) -> Result<Tensor> {
+    let rank = lora.rank();
+    let mut dx = dx;
+    for (index, slot) in slots.iter().enumerate() {
+        let (a, _) = lora.pair(slot, du.device())?;
+        dx = (dx + du.narrow(1, index * rank, rank)?.contiguous()?.matmul(&a)?)?;
+    }
+    Ok(dx)
+}
+
+fn accumulate(into: &mut [f32], gradient: &Tensor) -> Result<()> {
+    for (sum, value) in into.iter_mut().zip(gradient.flatten_all()?.to_vec1::<f32>()?) {
+        *sum += value;
+    }
+    Ok(())
+}
+
+pub(super) fn rms_norm(x: &Tensor, w: &Tensor, eps: f32) -> Result<Tensor> {
+    Ok(x.broadcast_mul(&inverse_rms(x, eps)?)?.broadcast_mul(w)?)
+}
+
+/// dx = r · (g − x · r² · mean(g · x)), with g = dy · w and r = 1 / rms(x).
+pub(super) fn rms_norm_backward(
+    x: &Tensor,
+    w: &Tensor,
+    eps: f32,
+    dy: &Tensor,
+    onto: Option<Tensor>,
+) -> Result<Tensor> {
+    let r = inverse_rms(x, eps)?;
+    let g = dy.broadcast_mul(w)?;
+    let dot = (&g * x)?.mean_keepdim(D::Minus1)?;
+    let shift = x.broadcast_mul(&(dot * r.sqr()?)?)?;
+    let dx = (g - shift)?.broadcast_mul(&r)?;
+    match onto {
+        Some(onto) => Ok((onto + dx)?),
+        None => Ok(dx),
+    }
+}
+
+fn inverse_rms(x: &Tensor, eps: f32) -> Result<Tensor> {
+    Ok((x.sqr()?.mean_keepdim(D::Minus1)? + f64::from(eps))?.sqrt()?.recip()?)
+}
+
+/// Half-split rotation: (a, b) of each head become (a cos − b sin, b cos + a sin).
+pub(super) fn rotate(qkv: &Tensor, shape: HeadShape, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
+    let rows = qkv.dim(0)?;
+    let turned = shape.heads + shape.kv_heads;
+    let half = shape.dim / 2;
+    let heads = qkv.narrow(1, 0, turned * shape.dim)?.reshape((rows, turned, shape.dim))?;
+    let (cos, sin) = (cos.unsqueeze(1)?, sin.unsqueeze(1)?);
+    let (a, b) = (heads.narrow(2, 0, half)?, heads.narrow(2, half, half)?);
+    let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
+    let second = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
+    let heads = Tensor::cat(&[first, second], 2)?.reshape((rows, turned * shape.dim))?;
+    let values = qkv.narrow(1, turned * shape.dim, shape.kv_dim())?;
+    Ok(Tensor::cat(&[heads, values], 1)?)
+}
+
+pub(super) fn attention(
+    qkv: &Tensor,
+    spans: &[Span],
+    shape: HeadShape,
+    cached: Option<(&[&mut KvCache], usize)>,
+) -> Result<Attended> {
+    let mut outs = Vec::with_capacity(spans.len());
+    for (index, span) in spans.iter().enumerate() {
+        let (q, k, v) = split(&qkv.narrow(0, span.start, span.len)?, shape)?;
+        let (k, v) = match cached {
+            None => (k, v),
+            Some((caches, layer)) => caches[index].read(layer, span.past + span.len)?,
+        };
+        let (k, v) = (per_head(&k, shape, true)?, per_head(&v, shape, true)?);
+        let p = probabilities(&per_head(&q, shape, false)?, &k, span.past, shape)?;
+        let out = p.matmul(&v)?.transpose(0, 1)?.contiguous()?;
+        outs.push(out.reshape((span.len, shape.q_dim()))?);
+    }
+    Ok(Attended { out: Tensor::cat(&outs, 0)?, lse: None })
+}
+
+pub(super) fn attention_backward(
+    qkv: &Tensor,
+    out: &Tensor,
+    d_out: &Tensor,
+    spans: &[Span],
+    shape: HeadShape,
+) -> Result<Tensor> {
+    let scale = scale(shape);
+    let mut parts = Vec::with_capacity(spans.len());
+    for span in spans {
+        let rows = |tensor: &Tensor| tensor.narrow(0, span.start, span.len);
+        let (q, k, v) = split(&rows(qkv)?, shape)?;
+        let q = per_head(&q, shape, false)?;
+        let (k, v) = (per_head(&k, shape, true)?, per_head(&v, shape, true)?);
+        let p = probabilities(&q, &k, 0, shape)?;
+        let d_out = per_head(&rows(d_out)?, shape, false)?;
+        let out = per_head(&rows(out)?, shape, false)?;
+        let d_v = p.transpose(1, 2)?.contiguous()?.matmul(&d_out)?;
+        let d_p = d_out.matmul(&v.transpose(1, 2)?.contiguous()?)?;
+        let inner = (&d_out * &out)?.sum_keepdim(D::Minus1)?;
+        let d_s = ((p * d_p.broadcast_sub(&inner)?)? * scale)?;
+        let d_q = d_s.matmul(&k)?;
+        let d_k = d_s.transpose(1, 2)?.contiguous()?.matmul(&q)?;
+        let row = [flat(&d_q)?, flat(&shared(&d_k, shape)?)?, flat(&shared(&d_v, shape)?)?];
+        parts.push(Tensor::cat(&row, 1)?);
+    }
+    Ok(Tensor::cat(&parts, 0)?)
+}
+
+fn scale(shape: HeadShape) -> f64 {
+    1.0 / (shape.dim as f64).sqrt()
+}
+
+fn split(rows: &Tensor, shape: HeadShape) -> Result<(Tensor, Tensor, Tensor)> {
+    let (q, kv) = (shape.q_dim(), shape.kv_dim());
+    Ok((rows.narrow(1, 0, q)?, rows.narrow(1, q, kv)?, rows.narrow(1, q + kv, kv)?))
+}
+
+/// `[rows, heads · dim]` as `[heads, rows, dim]`; shared heads are repeated for their queries.
+fn per_head(rows: &Tensor, shape: HeadShape, is_shared: bool) -> Result<Tensor> {
+    let (count, dim) = (rows.dim(0)?, shape.dim);
+    let heads = if is_shared { shape.kv_heads } else { shape.heads };
+    let split = rows.contiguous()?.reshape((count, heads, dim))?.transpose(0, 1)?.contiguous()?;
+    if !is_shared {
+        return Ok(split);
+    }
+    let group = shape.heads / shape.kv_heads;
+    let wide = split.unsqueeze(1)?.broadcast_as((heads, group, count, dim))?.contiguous()?;
+    Ok(wide.reshape((shape.heads, count, dim))?)
+}
+
+/// Sums the gradients of repeated heads: `[heads, rows, dim]` to `[kv_heads, rows, dim]`.
+fn shared(gradient: &Tensor, shape: HeadShape) -> Result<Tensor> {
+    let (_, rows, dim) = gradient.dims3()?;
+    let group = shape.heads / shape.kv_heads;
+    Ok(gradient.reshape((shape.kv_heads, group, rows, dim))?.sum(1)?)
+}
+
+fn flat(heads: &Tensor) -> Result<Tensor> {
+    let (count, rows, dim) = heads.dims3()?;
+    Ok(heads.transpose(0, 1)?.contiguous()?.reshape((rows, count * dim))?)
+}
+
+fn probabilities(q: &Tensor, k: &Tensor, past: usize, shape: HeadShape) -> Result<Tensor> {
+    let (_, rows, _) = q.dims3()?;
+    let (_, context, _) = k.dims3()?;
+    let scores = (q.matmul(&k.transpose(1, 2)?.contiguous()?)? * scale(shape))?;
+    let visible = |row: usize, key: usize| if key <= past + row { 0.0 } else { f32::NEG_INFINITY };
+    let mask: Vec<f32> =
+        (0..rows).flat_map(|row| (0..context).map(move |key| visible(row, key))).collect();
+    let scores = scores.broadcast_add(&Tensor::from_vec(mask, (1, rows, context), q.device())?)?;
+    let weights = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?.exp()?;
+    Ok(weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?)
+}
+
+pub(super) fn swiglu(gate_up: &Tensor) -> Result<Tensor> {
+    let width = gate_up.dim(1)? / 2;
+    let (gate, up) = (gate_up.narrow(1, 0, width)?, gate_up.narrow(1, width, width)?);
+    Ok((gate.silu()? * up)?)
+}
+
+pub(super) fn swiglu_backward(gate_up: &Tensor, d_act: &Tensor) -> Result<Tensor> {
+    let width = gate_up.dim(1)? / 2;
+    let (gate, up) = (gate_up.narrow(1, 0, width)?, gate_up.narrow(1, width, width)?);
+    let sigmoid = (gate.neg()?.exp()? + 1.0)?.recip()?;
+    // silu'(g) = σ(g) (1 + g (1 − σ(g)))
+    let slope = (&sigmoid * ((&gate * (1.0 - &sigmoid)?)? + 1.0)?)?;
+    let d_gate = ((d_act * up)? * slope)?;
+    let d_up = (d_act * (gate * sigmoid)?)?;
+    Ok(Tensor::cat(&[d_gate, d_up], 1)?)
+}

@@ -1,0 +1,162 @@
+//! Adapters on disk, in the directory form PEFT, vLLM and llama.cpp's converter read.
+//!
+//! Written once and never changed: `adapter_config.json` with one rank and the scale folded into
+//! `lora_alpha`, and `adapter_model.safetensors` in f32. Read strictly: an adapter acts as its
+//! author meant or is refused.
+
+mod config;
+mod import;
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use safetensors::{Dtype, tensor::TensorView};
+use understudy_ident::Digest;
+
+use crate::{
+    config::ModelConfig,
+    error::{ModelError, Result},
+    lora::{Lora, Parameter},
+};
+
+const CONFIG: &str = "adapter_config.json";
+const WEIGHTS: &str = "adapter_model.safetensors";
+
+/// What every tensor name begins with.
+const PREFIX: &str = "base_model.model.model.";
+
+/// An adapter read from disk.
+#[derive(Debug)]
+pub struct PeftAdapter {
+    pub lora: Lora,
+    /// What `adapter_config.json` calls the base; a hint for people, not a check.
+    pub base_name: Option<String>,
+    /// Digest of both files' bytes.
+    pub digest: String,
+}
+
+/// Writes an adapter to a directory that must not exist yet, and returns its digest. `extra` files
+/// (a manifest, a card) appear together with it or not at all.
+pub fn write_peft(
+    lora: &Lora,
+    directory: &Path,
+    base_name: &str,
+    extra: &[(&str, &[u8])],
+) -> Result<String> {
+    let refuse = |what: &str| ModelError::Adapter { path: directory.into(), what: what.to_owned() };
+    if directory.exists() {
+        return Err(refuse("already exists; adapters are never overwritten"));
+    }
+    let weights = weights(lora, directory)?;
+    let config = config::to_json(lora, base_name);
+    let parent = match directory.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let write = |source| ModelError::Write { path: PathBuf::from(directory), source };
+    fs::create_dir_all(parent).map_err(write)?;
+    let staged = tempfile::Builder::new().prefix(".adapter-").tempdir_in(parent).map_err(write)?;
+    // The config last: a directory without one is not an adapter to any reader.
+    for (name, bytes) in extra {
+        write_synced(&staged.path().join(name), bytes)?;
+    }
+    write_synced(&staged.path().join(WEIGHTS), &weights)?;
+    write_synced(&staged.path().join(CONFIG), config.as_bytes())?;
+    share(staged.path()).map_err(write)?;
+    sync_directory(staged.path()).map_err(write)?;
+    fs::rename(staged.path(), directory).map_err(write)?;
+    // The staged name is gone; there is nothing left to clean up.
+    let _moved = staged.keep();
+    sync_directory(parent).map_err(write)?;
+    Ok(digest(config.as_bytes(), &weights))
+}
+
+/// Reads an adapter for a base of this shape, or says precisely why it does not fit.
+pub fn read_peft(directory: &Path, config: &ModelConfig) -> Result<PeftAdapter> {
+    let read = |name: &str| {
+        let path = directory.join(name);
+        fs::read(&path).map_err(|source| ModelError::Read { path, source })
+    };
+    let (description, weights) = (read(CONFIG)?, read(WEIGHTS)?);
+    let refuse = |what: String| ModelError::Adapter { path: directory.into(), what };
+    let settings = config::Settings::parse(&description).map_err(refuse)?;
+    let lora = import::lora(&settings, &weights, config).map_err(refuse)?;
+    Ok(PeftAdapter { lora, base_name: settings.base_name, digest: digest(&description, &weights) })
+}
+
+/// The digest of an adapter directory, without reading it as an adapter.
+pub fn adapter_digest(directory: &Path) -> Result<String> {
+    let read = |name: &str| {
+        let path = directory.join(name);
+        fs::read(&path).map_err(|source| ModelError::Read { path, source })
+    };
+    Ok(digest(&read(CONFIG)?, &read(WEIGHTS)?))
+}
+
+fn digest(config: &[u8], weights: &[u8]) -> String {
+    Digest::of_parts([config, weights]).to_hex()
+}
+
+fn tensor_name(parameter: &Parameter) -> String {
+    format!("{PREFIX}{}.weight", parameter.name)
+}
+
+fn weights(lora: &Lora, directory: &Path) -> Result<Vec<u8>> {
+    let refuse = |what: String| ModelError::Adapter { path: directory.into(), what };
+    if let Some((parameter, _)) = lora.tensors().find(|(_, v)| v.iter().any(|v| !v.is_finite())) {
+        return Err(refuse(format!("{} holds a value that is not finite", parameter.name)));
+    }
+    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = lora
+        .tensors()
+        .map(|(parameter, values)| {
+            let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            (tensor_name(parameter), vec![parameter.shape.0, parameter.shape.1], bytes)
+        })
+        .collect();
+    let views = tensors
+        .iter()
+        .map(|(name, shape, bytes)| {
+            Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes)?))
+        })
+        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
+        .map_err(|error| refuse(format!("does not serialise: {error}")))?;
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    safetensors::serialize(views, Some(metadata))
+        .map_err(|error| refuse(format!("does not serialise: {error}")))
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
+    let write = |source| ModelError::Write { path: path.to_path_buf(), source };
+    let mut file = File::create(path).map_err(write)?;
+    file.write_all(bytes).map_err(write)?;
+    file.sync_all().map_err(write)
+}
+
+/// Temporary directories are private to their creator; a finished adapter is for every reader.
+#[cfg(unix)]
+fn share(directory: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o755))
+}
+
+#[cfg(not(unix))]
+fn share(_directory: &Path) -> std::io::Result<()> {
+    Ok(())
+}
+
+#[cfg(unix)]
+fn sync_directory(directory: &Path) -> std::io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn sync_directory(_directory: &Path) -> std::io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,181 @@
+//! Frozen weights, each kept once, in the layout the forward pass reads fastest.
+
+mod gguf;
+mod hf;
+mod random;
+
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+
+pub(crate) use gguf::GgufSource;
+pub(crate) use hf::HfSource;
+pub(crate) use random::RandomSource;
+
+use crate::{
+    config::ModelConfig,
+    error::{ModelError, Result},
+    lora::Module,
+};
+
+/// Everything the base model learnt. Linear maps are `[inputs, outputs]` and fused where they read
+/// one input; the embedding, which is also the head of most small models, is `[vocab, hidden]`.
+#[derive(Debug)]
+pub(crate) struct Weights {
+    pub(crate) embedding: Tensor,
+    /// `None` when the head is the embedding.
+    pub(crate) untied_head: Option<Tensor>,
+    pub(crate) layers: Vec<LayerWeights>,
+    pub(crate) final_norm: Tensor,
+}
+
+#[derive(Debug)]
+pub(crate) struct LayerWeights {
+    pub(crate) attention_norm: Tensor,
+    pub(crate) qkv: Tensor,
+    pub(crate) qkv_bias: Option<Tensor>,
+    /// Per-head scales of queries and keys, where the architecture has them.
+    pub(crate) qk_norm: Option<(Tensor, Tensor)>,
+    pub(crate) o: Tensor,
+    pub(crate) mlp_norm: Tensor,
+    pub(crate) gate_up: Tensor,
+    pub(crate) down: Tensor,
+}
+
+/// Something that holds tensors under Hugging Face names, row-major `[out, in]`.
+pub(crate) trait TensorSource {
+    /// The tensor as f32 values; its shape must be `shape`.
+    fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>>;
+}
+
+impl Weights {
+    pub(crate) fn head(&self) -> &Tensor {
+        self.untied_head.as_ref().unwrap_or(&self.embedding)
+    }
+
+    pub(crate) fn load(
+        config: &ModelConfig,
+        source: &mut dyn TensorSource,
+        device: &Device,
+    ) -> Result<Self> {
+        // The embedding first: it is the largest, and now nothing else is held beside it.
+        let embedding = matrix(source, "model.embed_tokens.weight", config, device)?;
+        let untied_head = match config.tied_head {
+            true => None,
+            false => Some(matrix(source, "lm_head.weight", config, device)?),
+        };
+        let layers = (0..config.layers)
+            .map(|layer| LayerWeights::load(config, layer, source, device))
+            .collect::<Result<_>>()?;
+        let final_norm = vector(source, "model.norm.weight", config.hidden, device)?;
+        Ok(Self { embedding, untied_head, layers, final_norm })
+    }
+}
+
+impl LayerWeights {
+    fn load(
+        config: &ModelConfig,
+        layer: usize,
+        source: &mut dyn TensorSource,
+        device: &Device,
+    ) -> Result<Self> {
+        let name = |suffix: &str| format!("model.layers.{layer}.{suffix}");
+        let mut load = |modules: &[Module]| {
+            let parts: Vec<_> = modules.iter().map(|m| (name(&m.path()), m.dims(config))).collect();
+            fused(source, &parts, device)
+        };
+        let qkv = load(&[Module::Q, Module::K, Module::V])?;
+        let o = load(&[Module::O])?;
+        let gate_up = load(&[Module::Gate, Module::Up])?;
+        let down = load(&[Module::Down])?;
+        let qkv_bias = match config.qkv_bias {
+            false => None,
+            true => {
+                let mut bias = Vec::with_capacity(config.qkv_dim());
+                for module in [Module::Q, Module::K, Module::V] {
+                    let key = format!("{}.bias", name(&module.path()));
+                    bias.extend(source.tensor(&key, &[module.dims(config).1])?);
+                }
+                Some(Tensor::from_vec(bias, config.qkv_dim(), device)?)
+            }
+        };
+        let qk_norm = match config.qk_norm {
+            false => None,
+            true => Some((
+                vector(source, &name("self_attn.q_norm.weight"), config.head_dim, device)?,
+                vector(source, &name("self_attn.k_norm.weight"), config.head_dim, device)?,
+            )),
+        };
+        Ok(Self {
+            attention_norm: vector(source, &name("input_layernorm.weight"), config.hidden, device)?,
+            mlp_norm: vector(
+                source,
+                &name("post_attention_layernorm.weight"),
+                config.hidden,
+                device,
+            )?,
+            qkv,
+            qkv_bias,
+            qk_norm,
+            o,
+            gate_up,
+            down,
+        })
+    }
+}
+
+fn vector(
+    source: &mut dyn TensorSource,
+    name: &str,
+    len: usize,
+    device: &Device,
+) -> Result<Tensor> {
+    Ok(Tensor::from_vec(source.tensor(name, &[len])?, len, device)?)
+}
+
+fn matrix(
+    source: &mut dyn TensorSource,
+    name: &str,
+    config: &ModelConfig,
+    device: &Device,
+) -> Result<Tensor> {
+    let shape = (config.vocab, config.hidden);
+    Ok(Tensor::from_vec(source.tensor(name, &[shape.0, shape.1])?, shape, device)?)
+}
+
+/// Lays maps `[out, in]` that share their input side by side as one `[in, Σ out]`.
+fn fused(
+    source: &mut dyn TensorSource,
+    parts: &[(String, (usize, usize))],
+    device: &Device,
+) -> Result<Tensor> {
+    let inputs = parts.first().map_or(0, |(_, dims)| dims.0);
+    let width = parts.iter().map(|(_, dims)| dims.1).sum();
+    let mut fused = vec![0.0; inputs * width];
+    let mut column = 0;
+    for (name, (_, outputs)) in parts {
+        let values = source.tensor(&format!("{name}.weight"), &[*outputs, inputs])?;
+        transpose_into(&values, inputs, &mut fused, width, column);
+        column += outputs;
+    }
+    Ok(Tensor::from_vec(fused, (inputs, width), device)?)
+}
+
+/// Writes the transpose of `from` `[rows, inputs]` into columns `column..` of `to` `[inputs, width]`.
+fn transpose_into(from: &[f32], inputs: usize, to: &mut [f32], width: usize, column: usize) {
+    // Bands of input rows, so that each band of `from` stays in cache while it is scattered.
+    const BAND: usize = 16;
+    to.par_chunks_mut(width * BAND).enumerate().for_each(|(band, to)| {
+        for (row, source) in from.chunks_exact(inputs).enumerate() {
+            let first = band * BAND;
+            let last = (first + BAND).min(inputs);
+            for (line, value) in to.chunks_exact_mut(width).zip(&source[first..last]) {
+                line[column + row] = *value;
+            }
+        }
+    });
+}
+
+pub(crate) fn wrong_shape(name: &str, found: &[usize], expected: &[usize]) -> ModelError {
+    let what = format!("has shape {found:?}; the configuration expects {expected:?}");
+    ModelError::Weight { name: name.to_owned(), what }
+}
