@@ -1,0 +1,32 @@
+//! Why an evaluation cannot be evidence. A single failed answer is not one of these: it scores 0.
+
+use understudy_inference::InferenceError;
+
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum EvaluationError {
+    #[error("cannot evaluate on suite `{suite}`: it has no cases; add some")]
+    NoCases { suite: String },
+    #[error("cannot evaluate `{subject}`: concurrency must be at least 1")]
+    NoConcurrency { subject: String },
+    #[error(
+        "cannot score with `{scorer}`: case `{case}` of suite `{suite}` expects what is not JSON ({why}); correct the case or the suite's scorers"
+    )]
+    ExpectedNotJson { suite: String, case: String, scorer: String, why: String },
+    #[error("cannot tell subjects apart: two are called `{name}`; rename one")]
+    DuplicateSubject { name: String },
+    /// The backend cannot serve this subject at all, so its answers would say nothing about it.
+    #[error("cannot evaluate `{subject}`: the backend refuses every request for it")]
+    Backend { subject: String, source: InferenceError },
+    #[error(
+        "cannot trust the answers of `{subject}`: adapter `{expected}` was asked, but {served} answered; reload the adapter and evaluate again"
+    )]
+    WrongAdapter { subject: String, expected: String, served: String },
+    #[error(
+        "cannot trust the answers of `{subject}`: its adapter changed from {first} to {then} during the run; evaluate again while nobody replaces it"
+    )]
+    GenerationChanged { subject: String, first: String, then: String },
+    #[error(
+        "cannot compare `{subject}`: its results do not cover the cases of suite `{suite}` in order (at position {position}: expected `{expected}`, found `{found}`); run it on this suite"
+    )]
+    Misaligned { subject: String, suite: String, position: usize, expected: String, found: String },
+}

@@ -1,0 +1,161 @@
+//! The trivial baseline: answer with the reply of the most similar training example.
+//!
+//! Beside a trained model this shows how much of a task is mere look-up. Similarity is the cosine of
+//! TF-IDF vectors over the words and word pairs of the last user message: a word is a lower-cased
+//! run of letters and digits; weight = count · (ln((1 + N) / (1 + df)) + 1). Among equally similar
+//! examples the earliest answers, and so does the very first where no word is shared.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use understudy_inference::Usage;
+use understudy_manifest::{SftExample, Suite};
+use understudy_message::{Message, Role};
+
+use crate::run::{CaseResult, SubjectRun};
+
+/// Labelled examples, indexed by their words.
+#[derive(Debug, Clone, Default)]
+pub struct NearestExample {
+    replies: Vec<String>,
+    /// Per word or word pair: its inverse document frequency, and its normalised weight in each
+    /// example that has it.
+    index: BTreeMap<String, Posting>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Posting {
+    inverse_frequency: f64,
+    weights: Vec<(usize, f64)>,
+}
+
+impl NearestExample {
+    /// How this baseline is called in reports.
+    pub const NAME: &'static str = "nearest example";
+
+    /// Learns by heart.
+    pub fn fit(examples: &[SftExample]) -> Self {
+        let counts: Vec<_> =
+            examples.iter().map(|example| count_terms(last_user_text(&example.prompt))).collect();
+        let mut index: BTreeMap<String, Posting> = BTreeMap::new();
+        for (example, counts) in counts.iter().enumerate() {
+            for (term, count) in counts {
+                index.entry(term.clone()).or_default().weights.push((example, *count));
+            }
+        }
+        for posting in index.values_mut() {
+            let having = posting.weights.len() as f64;
+            posting.inverse_frequency = ((1.0 + examples.len() as f64) / (1.0 + having)).ln() + 1.0;
+            posting.weights.iter_mut().for_each(|(_, w)| *w *= posting.inverse_frequency);
+        }
+        let mut squares = vec![0.0; examples.len()];
+        for (example, weight) in index.values().flat_map(|posting| &posting.weights) {
+            squares[*example] += weight * weight;
+        }
+        for (example, weight) in index.values_mut().flat_map(|posting| &mut posting.weights) {
+            *weight /= squares[*example].sqrt();
+        }
+        let reply = |example: &SftExample| example.completion.iter().map(Message::text).collect();
+        Self { replies: examples.iter().map(reply).collect(), index }
+    }
+
+    /// The reply of the nearest example; none if there are no examples.
+    pub fn answer(&self, question: &str) -> Option<&str> {
+        // The question's own length scales all cosines alike, so it is left out.
+        let mut cosines = vec![0.0; self.replies.len()];
+        for (term, count) in count_terms(question) {
+            if let Some(posting) = self.index.get(&term) {
+                for (example, weight) in &posting.weights {
+                    cosines[*example] += count * posting.inverse_frequency * weight;
+                }
+            }
+        }
+        let nearest = cosines
+            .iter()
+            .enumerate()
+            .reduce(|best, next| if next.1 > best.1 { next } else { best })?;
+        self.replies.get(nearest.0).map(String::as_str)
+    }
+
+    /// Answers a whole suite, as a subject beside the models.
+    pub fn run(&self, suite: &Suite) -> SubjectRun {
+        let results = suite.cases.iter().map(|case| {
+            let start = Instant::now();
+            let answer = self.answer(last_user_text(&case.prompt).as_str());
+            CaseResult {
+                id: case.id.clone(),
+                output: answer.unwrap_or_default().to_owned(),
+                latency_ms: start.elapsed().as_secs_f64() * 1e3,
+                usage: Usage::default(),
+                error: answer.is_none().then(|| "there are no training examples".to_owned()),
+            }
+        });
+        SubjectRun { subject: Self::NAME.to_owned(), generation: None, results: results.collect() }
+    }
+}
+
+fn last_user_text(prompt: &[Message]) -> String {
+    prompt.iter().rfind(|message| message.role == Role::User).map(Message::text).unwrap_or_default()
+}
+
+/// Words and neighbouring word pairs with their counts.
+fn count_terms(text: impl AsRef<str>) -> BTreeMap<String, f64> {
+    let text = text.as_ref().to_lowercase();
+    let words: Vec<&str> =
+        text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let pairs = words.windows(2).map(|pair| pair.join(" "));
+    let mut counts = BTreeMap::new();
+    for term in words.iter().map(|word| (*word).to_owned()).chain(pairs) {
+        *counts.entry(term).or_default() += 1.0;
+    }
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use understudy_manifest::Origin;
+
+    use super::*;
+
+    fn example(question: &str, reply: &str) -> SftExample {
+        SftExample {
+            prompt: vec![Message::system("be brief"), Message::user(question)],
+            completion: vec![Message::assistant(reply)],
+            origin: Origin { trajectory: String::new(), steps: vec![], because: vec![] },
+        }
+    }
+
+    fn fitted() -> NearestExample {
+        NearestExample::fit(&[
+            example("my invoice is wrong", "billing"),
+            example("I cannot log in to my account", "access"),
+            example("the parcel is late, where is my parcel", "delivery"),
+        ])
+    }
+
+    #[test]
+    fn the_most_similar_example_answers() {
+        let nearest = fitted();
+        assert_eq!(nearest.answer("why is this INVOICE so high?"), Some("billing"));
+        assert_eq!(nearest.answer("log-in fails"), Some("access"));
+        assert_eq!(nearest.answer("Where is it?"), Some("delivery"));
+    }
+
+    #[test]
+    fn a_rare_word_outweighs_a_common_one() {
+        let nearest = NearestExample::fit(&[
+            example("please please please help", "common"),
+            example("please refund", "refund"),
+            example("please call", "call"),
+        ]);
+        assert_eq!(nearest.answer("please please help me with a refund"), Some("common"));
+        assert_eq!(nearest.answer("refund please"), Some("refund"));
+    }
+
+    #[test]
+    fn ties_and_strangers_get_the_earliest_example() {
+        let twice = [example("same words", "first"), example("same words", "second")];
+        assert_eq!(NearestExample::fit(&twice).answer("same words"), Some("first"));
+        assert_eq!(fitted().answer("zzz"), Some("billing"));
+        assert_eq!(NearestExample::default().answer("anything"), None);
+    }
+}

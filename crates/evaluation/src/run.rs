@@ -1,0 +1,234 @@
+//! Puts the cases of a suite to subjects on a backend.
+//!
+//! All subjects are asked the same case one after the other and share the requests in flight, so
+//! that they meet the same load: comparing latencies measured minutes apart would compare the
+//! machine's moods.
+
+mod flight;
+
+use std::collections::VecDeque;
+
+use understudy_inference::{
+    Backend, Completion, GenerateRequest, InferenceError, Prompt, Sampling, Usage,
+};
+use understudy_manifest::Suite;
+
+use crate::EvaluationError;
+use flight::{Flight, Landing};
+
+/// Who is evaluated: the base model of a backend, or one of its loaded adapters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// As it appears in the report.
+    pub name: String,
+    pub adapter: Option<String>,
+}
+
+/// How the cases are put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunOptions {
+    pub max_new_tokens: u32,
+    /// Requests in flight, which an engine decodes as one batch.
+    pub concurrency: usize,
+}
+
+/// How far a run has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress<'a> {
+    /// Whose answer came in last.
+    pub subject: &'a str,
+    pub done: usize,
+    pub total: usize,
+    /// Answers that failed so far.
+    pub errors: usize,
+}
+
+/// The answers of one subject to all cases, in the suite's order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SubjectRun {
+    pub subject: String,
+    /// Digest of the adapter that answered; the same for every case.
+    pub generation: Option<String>,
+    pub results: Vec<CaseResult>,
+}
+
+/// What became of one case.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CaseResult {
+    pub id: String,
+    /// Empty when there was an error.
+    pub output: String,
+    /// From request to last token, as the backend measured it, or else as we did.
+    pub latency_ms: f64,
+    pub usage: Usage,
+    pub error: Option<String>,
+}
+
+/// Asks every subject every case, greedily decoded. `progress` is called on this thread, after each
+/// answer.
+///
+/// A case that fails is a result with an error. What makes a whole subject meaningless stops the
+/// run: a backend that refuses all of its requests, another adapter answering than was asked, or an
+/// adapter that was replaced on the way.
+pub fn run(
+    backend: &dyn Backend,
+    suite: &Suite,
+    subjects: &[Subject],
+    options: RunOptions,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<Vec<SubjectRun>, EvaluationError> {
+    refuse_nonsense(suite, subjects, options)?;
+    let mut queue: VecDeque<Job> = (0..suite.cases.len())
+        .flat_map(|case| (0..subjects.len()).map(move |subject| Job { subject, case }))
+        .collect();
+    let total = queue.len();
+    let mut records: Vec<Record> = subjects.iter().map(|_| Record::new(suite)).collect();
+    let mut flight = Flight::new(backend);
+    let (mut done, mut errors) = (0, 0);
+    while done < total {
+        while flight.len() < options.concurrency
+            && let Some(job) = queue.pop_front()
+        {
+            let request = request(suite, subjects, job, options);
+            if !flight.launch(job, request) {
+                // The backend is full: wait for one of ours to land before asking again.
+                queue.push_front(job);
+                break;
+            }
+        }
+        let landing = flight.land();
+        let (subject, job) = (&subjects[landing.job.subject], landing.job);
+        let result = records[job.subject].note(subject, landing)?;
+        (done, errors) = (done + 1, errors + usize::from(result.error.is_some()));
+        progress(Progress { subject: &subject.name, done, total, errors });
+    }
+    Ok(records.into_iter().zip(subjects).map(|(record, subject)| record.finish(subject)).collect())
+}
+
+/// One question to one subject, both by position.
+#[derive(Debug, Clone, Copy)]
+struct Job {
+    subject: usize,
+    case: usize,
+}
+
+fn refuse_nonsense(
+    suite: &Suite,
+    subjects: &[Subject],
+    options: RunOptions,
+) -> Result<(), EvaluationError> {
+    if suite.cases.is_empty() {
+        return Err(EvaluationError::NoCases { suite: suite.name.to_string() });
+    }
+    match subjects.first() {
+        Some(subject) if options.concurrency == 0 => {
+            Err(EvaluationError::NoConcurrency { subject: subject.name.clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn request(suite: &Suite, subjects: &[Subject], job: Job, options: RunOptions) -> GenerateRequest {
+    GenerateRequest {
+        prompt: Prompt::Messages(suite.cases[job.case].prompt.clone()),
+        adapter: subjects[job.subject].adapter.clone(),
+        sampling: Sampling::greedy(options.max_new_tokens),
+    }
+}
+
+/// What one subject has said so far.
+struct Record {
+    generation: Option<String>,
+    results: Vec<CaseResult>,
+}
+
+impl Record {
+    fn new(suite: &Suite) -> Self {
+        let unanswered = |case: &understudy_manifest::Case| CaseResult {
+            id: case.id.clone(),
+            output: String::new(),
+            latency_ms: 0.0,
+            usage: Usage::default(),
+            error: None,
+        };
+        Self { generation: None, results: suite.cases.iter().map(unanswered).collect() }
+    }
+
+    fn note(
+        &mut self,
+        subject: &Subject,
+        landing: Landing,
+    ) -> Result<&CaseResult, EvaluationError> {
+        let result = &mut self.results[landing.job.case];
+        match landing.outcome {
+            Ok(completion) => {
+                check_served(&mut self.generation, subject, &completion)?;
+                let measured = completion.timing.total_ms;
+                result.latency_ms = if measured > 0.0 { measured } else { landing.elapsed_ms };
+                result.usage = completion.usage;
+                result.output = completion.text;
+            }
+            Err(source) if concerns_every_request(&source) => {
+                return Err(EvaluationError::Backend { subject: subject.name.clone(), source });
+            }
+            Err(error) => {
+                result.latency_ms = landing.elapsed_ms;
+                result.error = Some(error.to_string());
+            }
+        }
+        Ok(result)
+    }
+
+    fn finish(self, subject: &Subject) -> SubjectRun {
+        let Self { generation, results } = self;
+        SubjectRun { subject: subject.name.clone(), generation, results }
+    }
+}
+
+/// Remembers which adapter generation answered first, and insists on it from then on.
+fn check_served(
+    generation: &mut Option<String>,
+    subject: &Subject,
+    completion: &Completion,
+) -> Result<(), EvaluationError> {
+    let served = completion.served.adapter.as_ref();
+    let alias = served.map(|adapter| &adapter.alias);
+    if alias != subject.adapter.as_ref() {
+        let text = |alias: Option<&String>| {
+            alias.map_or_else(|| "none (the base model)".to_owned(), Clone::clone)
+        };
+        return Err(EvaluationError::WrongAdapter {
+            subject: subject.name.clone(),
+            expected: text(subject.adapter.as_ref()),
+            served: text(alias),
+        });
+    }
+    let Some(adapter) = served else { return Ok(()) };
+    let first = generation.get_or_insert_with(|| adapter.generation.clone());
+    if *first == adapter.generation {
+        return Ok(());
+    }
+    Err(EvaluationError::GenerationChanged {
+        subject: subject.name.clone(),
+        first: first.clone(),
+        then: adapter.generation.clone(),
+    })
+}
+
+/// Whether an error says nothing about the case at hand, so that going on would only collect it
+/// again and make a configuration mistake look like a bad model.
+fn concerns_every_request(error: &InferenceError) -> bool {
+    match error {
+        InferenceError::UnknownAdapter { .. }
+        | InferenceError::BadAdapter { .. }
+        | InferenceError::Invalid { .. }
+        | InferenceError::Busy(_)
+        | InferenceError::ShuttingDown => true,
+        InferenceError::ContextOverflow { .. }
+        | InferenceError::Failed(_)
+        | InferenceError::TimedOut(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+//! Paired statistics on the same cases.
+//!
+//! Two subjects that answer the same cases are compared case by case. Comparing their means as if
+//! they had seen different cases would throw away most of the power, since an easy case is easy for
+//! both.
+
+mod bootstrap;
+
+use statrs::distribution::{Binomial, ContinuousCDF, DiscreteCDF, Normal};
+use understudy_manifest::{ScorerSummary, Verdict};
+
+use crate::score::{Score, ratio};
+use bootstrap::{Row, estimate};
+
+/// Two-sided confidence of every interval; the verdicts follow from the intervals.
+pub const CONFIDENCE: f64 = 0.95;
+/// The chance to find a difference as large as the minimum detectable one.
+pub const POWER: f64 = 0.8;
+
+/// How far two subjects lie apart under one scorer, candidate − baseline.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Difference {
+    /// Difference of the suite's values, from −1 to 1.
+    pub value: f64,
+    pub low: f64,
+    pub high: f64,
+    /// Cases the candidate scored higher on, lower on, and equally.
+    pub wins: u64,
+    pub losses: u64,
+    pub ties: u64,
+    /// Exact McNemar, where every score is 0 or 1.
+    pub mcnemar_p: Option<f64>,
+    pub minimum_detectable: f64,
+}
+
+/// The suite's value of one subject under one scorer, with its interval.
+pub fn summarise(scores: &[Score], seed: u64) -> ScorerSummary {
+    let rows: Vec<Row> =
+        scores.iter().map(|score| [score.hits, score.possible, 0.0, 1.0]).collect();
+    let estimate = estimate(&rows, |sums| ratio(sums[0], sums[1]), [0.0, 1.0], seed);
+    ScorerSummary { mean: estimate.value, low: estimate.low, high: estimate.high }
+}
+
+/// Compares two subjects whose scores stand in the same order of cases.
+///
+/// # Panics
+/// When the two lists have different lengths.
+pub fn compare(candidate: &[Score], baseline: &[Score], seed: u64) -> Difference {
+    assert_eq!(candidate.len(), baseline.len(), "both subjects answered the same cases");
+    let pairs = || candidate.iter().zip(baseline);
+    let rows: Vec<Row> = pairs().map(|(c, b)| [c.hits, c.possible, b.hits, b.possible]).collect();
+    let difference = |sums: &Row| ratio(sums[0], sums[1]) - ratio(sums[2], sums[3]);
+    let estimate = estimate(&rows, difference, [-1.0, 1.0], seed);
+
+    let count = |holds: fn(f64, f64) -> bool| {
+        pairs().filter(|(c, b)| holds(c.value, b.value)).count() as u64
+    };
+    let (wins, losses, ties) = (count(|c, b| c > b), count(|c, b| c < b), count(|c, b| c == b));
+    let binary = |score: &Score| score.possible == 1.0 && (score.hits == 0.0 || score.hits == 1.0);
+    let all_binary = candidate.iter().chain(baseline).all(binary);
+    let cases = rows.len() as u64;
+    let tail = (1.0 - CONFIDENCE) / 2.0;
+    Difference {
+        value: estimate.value,
+        low: estimate.low,
+        high: estimate.high,
+        wins,
+        losses,
+        ties,
+        mcnemar_p: all_binary.then(|| mcnemar_exact(wins, losses)),
+        minimum_detectable: minimum_detectable(estimate.discordance, cases, tail, POWER),
+    }
+}
+
+/// What an interval of candidate − baseline says. `margin` is how much worse still counts as
+/// non-inferior; a difference that is certain but smaller than the margin is non-inferior.
+pub fn verdict(low: f64, high: f64, margin: f64) -> Verdict {
+    if low > 0.0 {
+        Verdict::Better
+    } else if low > -margin {
+        Verdict::NonInferior
+    } else if high < 0.0 {
+        Verdict::Worse
+    } else {
+        Verdict::Inconclusive
+    }
+}
+
+/// Exact McNemar test, two-sided: how likely wins and losses this unequal, or more so, are when each
+/// discordant case is a fair coin. `p = min(1, 2·P(X ≤ min(wins, losses)))`, X ~ Bin(n, ½).
+pub fn mcnemar_exact(wins: u64, losses: u64) -> f64 {
+    let discordant = wins + losses;
+    // The only refusal of the distribution is a probability outside 0 to 1.
+    let Ok(coin) = Binomial::new(0.5, discordant) else { return 1.0 };
+    (2.0 * coin.cdf(wins.min(losses))).min(1.0)
+}
+
+/// The smallest true difference that a comparison on `cases` would find with probability `power`,
+/// at one-sided level `alpha`: `(z_{1−alpha} + z_{power}) · √(discordance / cases)`.
+///
+/// `discordance` is the mean squared difference per case; for 0/1 scores that is the share of cases
+/// on which the two disagree.
+pub fn minimum_detectable(discordance: f64, cases: u64, alpha: f64, power: f64) -> f64 {
+    let z = |probability| standard_normal().inverse_cdf(probability);
+    (z(1.0 - alpha) + z(power)) * (discordance / cases as f64).sqrt()
+}
+
+/// The value below which a share `at` of the sorted values lies, interpolated linearly.
+pub(crate) fn quantile(sorted: &[f64], at: f64) -> Option<f64> {
+    let last = sorted.len().checked_sub(1)?;
+    let position = at.clamp(0.0, 1.0) * last as f64;
+    let below = position.floor() as usize;
+    let (low, high) = (sorted.get(below)?, sorted.get((below + 1).min(last))?);
+    Some(low + (high - low) * position.fract())
+}
+
+fn standard_normal() -> Normal {
+    Normal::standard()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+//! A report as text for people: aligned columns, one line per verdict and condition.
+
+use understudy_manifest::{Comparison, EvalReport, SubjectReport};
+
+/// Renders a report. Lines end with `\n`; widths count characters, so any font of equal widths does.
+pub fn render(report: &EvalReport) -> String {
+    let EvalReport { suite, cases, seed, .. } = report;
+    let digest = report.suite_digest.short();
+    let mut lines = vec![format!("suite {suite} ({digest}), {cases} cases, seed {seed}")];
+    lines.push(String::new());
+    lines.extend(align(&rows(report)));
+    lines.push(String::new());
+    lines.extend(report.comparisons.iter().map(verdict_line));
+    lines.extend(report.comparisons.first().map(|primary| {
+        let Comparison { scorer, minimum_detectable, .. } = primary;
+        format!(
+            "power: with this much disagreement, {cases} cases would find a true difference of {minimum_detectable:.3} on {scorer} with probability 0.8"
+        )
+    }));
+    lines.push(String::new());
+    lines.push(format!("gate {}", if report.decision.passed { "passed" } else { "failed" }));
+    lines.extend(report.decision.checks.iter().map(|check| {
+        let mark = if check.passed { "ok  " } else { "FAIL" };
+        format!("  {mark}  {}: {}", check.name, check.detail)
+    }));
+    lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect()
+}
+
+fn rows(report: &EvalReport) -> Vec<Vec<String>> {
+    let scorers: Vec<&str> = report.comparisons.iter().map(|c| c.scorer.as_str()).collect();
+    let mut header = vec!["subject".to_owned()];
+    header.extend(scorers.iter().map(|scorer| format!("{scorer} [95 %]")));
+    header.extend(["ms p50", "ms p95", "tokens out", "errors"].map(str::to_owned));
+    let mut rows = vec![header];
+    rows.extend(report.subjects.iter().map(|subject| row(subject, &scorers)));
+    rows
+}
+
+fn row(subject: &SubjectReport, scorers: &[&str]) -> Vec<String> {
+    let mut cells = vec![subject.name.clone()];
+    cells.extend(scorers.iter().map(|scorer| {
+        subject.scores.get(*scorer).map_or_else(
+            || "-".to_owned(),
+            |score| format!("{:.3} [{:.3}, {:.3}]", score.mean, score.low, score.high),
+        )
+    }));
+    cells.push(format!("{:.1}", subject.latency_ms_p50));
+    cells.push(format!("{:.1}", subject.latency_ms_p95));
+    cells.push(subject.completion_tokens.to_string());
+    cells.push(subject.errors.to_string());
+    cells
+}
+
+/// Names to the left, figures to the right, two spaces between.
+fn align(rows: &[Vec<String>]) -> impl Iterator<Item = String> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
+    };
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    rows.iter().map(move |row| {
+        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
+            if column == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+        });
+        cells.collect::<Vec<_>>().join("  ")
+    })
+}
+
+fn verdict_line(comparison: &Comparison) -> String {
+    let Comparison { scorer, baseline, candidate, difference, low, high, .. } = comparison;
+    let Comparison { wins, losses, ties, .. } = comparison;
+    let verdict = comparison.verdict.as_str();
+    let mcnemar = match comparison.mcnemar_p {
+        Some(p) if p < 0.0001 => ", exact McNemar p < 0.0001".to_owned(),
+        Some(p) => format!(", exact McNemar p = {p:.4}"),
+        None => String::new(),
+    };
+    format!(
+        "{scorer}: {verdict}: {candidate} - {baseline} = {difference:+.3} [{low:+.3}, {high:+.3}], {wins} won, {losses} lost, {ties} tied{mcnemar}"
+    )
+}
