@@ -44,7 +44,7 @@ struct Raw {
 }
 
 /// Settings that would change what the tensors mean. Any value but these is refused.
-const UNSUPPORTED: [&str; 13] = [
+const UNSUPPORTED: [&str; 15] = [
     "use_dora",
     "modules_to_save",
     "fan_in_fan_out",
@@ -58,6 +58,8 @@ const UNSUPPORTED: [&str; 13] = [
     "arrow_config",
     "monteclora_config",
     "velora_config",
+    "kasa_config",
+    "lora_ga_config",
 ];
 
 impl Settings {
@@ -67,7 +69,10 @@ impl Settings {
         match raw.peft_type.as_deref() {
             Some("LORA") => {}
             other => {
-                return Err(format!("peft_type is {}; only LORA loads", other.unwrap_or("missing")));
+                return Err(format!(
+                    "peft_type is {}; only LORA loads",
+                    other.unwrap_or("missing")
+                ));
             }
         }
         raw.refuse_unsupported()?;
