@@ -1,0 +1,46 @@
+//! SFT and DPO over LoRA: from examples to an adapter directory.
+//!
+//! One stage is one call of [`train_stage`]: it tokenises the examples through the model's own
+//! chat template, trains an adapter, fresh or continued, and returns it with its lineage.
+//! [`plan`] says what that would cost without doing it, and [`publish`] writes the result as a
+//! PEFT directory with our manifest.
+//!
+//! Guarantees: the loss is on the assistant's completion alone and is divided by the counts of the
+//! whole optimiser step; equal inputs and seed give the same bytes on the same device and thread
+//! count, also when the run was killed and resumed from its checkpoint; a tensor that gets no
+//! gradient, or one that is not finite, stops the run by name; what is left out is counted.
+//!
+//! Never: reads the journal or the registry, chooses between adapters, writes to the base, draws
+//! a progress bar.
+
+mod batching;
+mod checkpoint;
+mod error;
+mod export;
+mod gradient;
+mod guard;
+mod memory;
+mod metrics;
+mod objective;
+mod optimizer;
+mod plan;
+mod reference;
+mod request;
+mod rows;
+mod schedule;
+mod stage;
+mod timeline;
+
+pub use error::{Result, TrainError};
+pub use export::{Provenance, PublishedAdapter, publish};
+pub use metrics::StepMetrics;
+pub use objective::dpo::PreferenceMetrics;
+pub use plan::{Plan, plan};
+pub use request::{
+    OnProgress, Phase, Progress, Reference, TrainOptions, TrainRequest, TrainedStage,
+};
+pub use rows::LeftOut;
+pub use stage::train_stage;
+
+#[cfg(test)]
+mod tests;

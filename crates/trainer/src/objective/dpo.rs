@@ -1,0 +1,220 @@
+//! Direct preference optimisation: widen the gap between chosen and rejected, measured against a
+//! reference, with the sigmoid loss.
+//!
+//! With `C = log π(chosen) − log π₀(chosen)`, `R` likewise for rejected and `Δ = C − R`, the loss
+//! of a pair is `−log σ(βΔ)`; the loss of a step is the mean over its pairs.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Counts, sft};
+
+/// The preference objective of one stage.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Preference {
+    pub beta: f64,
+    /// Weight of an added imitation loss on the chosen completions; 0 for plain DPO.
+    pub sft_weight: f64,
+    /// What the reference says of every example, in the examples' order.
+    pub reference: Vec<PairLogProbs>,
+}
+
+/// What one pair adds to its step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Push {
+    /// Its share of the loss.
+    pub loss: f64,
+    /// `∂loss/∂lp` of every chosen token.
+    pub chosen: f32,
+    /// `∂loss/∂lp` of every rejected token.
+    pub rejected: f32,
+}
+
+impl Preference {
+    /// How the pair with index `example` pushes when the policy says `policy` of it.
+    pub(crate) fn push(&self, example: usize, policy: PairLogProbs, counts: Counts) -> Push {
+        let share = 1.0 / counts.examples.max(1) as f64;
+        let pair = sigmoid_loss(self.beta, policy, self.reference[example]);
+        let imitation = sft::loss_share(policy.chosen, counts.wanted);
+        let imitate = f64::from(sft::coefficient(counts.wanted));
+        Push {
+            loss: share * pair.loss + self.sft_weight * imitation,
+            chosen: (share * pair.d_chosen + self.sft_weight * imitate) as f32,
+            rejected: (share * pair.d_rejected) as f32,
+        }
+    }
+}
+
+/// Log-probabilities of a pair's two completions, each summed over its tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct PairLogProbs {
+    pub chosen: f64,
+    pub rejected: f64,
+}
+
+impl PairLogProbs {
+    /// Sums per-token log-probabilities.
+    pub fn sum(chosen: &[f32], rejected: &[f32]) -> Self {
+        let sum = |side: &[f32]| side.iter().map(|lp| f64::from(*lp)).sum();
+        Self { chosen: sum(chosen), rejected: sum(rejected) }
+    }
+}
+
+/// One pair's loss and its derivatives by the two summed log-probabilities of the policy.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct PairLoss {
+    pub loss: f64,
+    pub d_chosen: f64,
+    pub d_rejected: f64,
+}
+
+/// The sigmoid loss of one pair.
+pub(crate) fn sigmoid_loss(beta: f64, policy: PairLogProbs, reference: PairLogProbs) -> PairLoss {
+    let margin = margin(policy, reference);
+    let push = beta * sigmoid(-beta * margin);
+    PairLoss { loss: softplus(-beta * margin), d_chosen: -push, d_rejected: push }
+}
+
+fn margin(policy: PairLogProbs, reference: PairLogProbs) -> f64 {
+    (policy.chosen - reference.chosen) - (policy.rejected - reference.rejected)
+}
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// `log(1 + eˣ)`, which is `−log σ(−x)`, without overflow for large `x`.
+fn softplus(x: f64) -> f64 {
+    x.max(0.0) + (-x.abs()).exp().ln_1p()
+}
+
+/// What DPO reports of a step, under the names TRL's users know; each is a mean over pairs.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct PreferenceMetrics {
+    /// `β C`. Falling together with `logps/chosen` while margins rise means the chosen replies
+    /// are being unlearnt too: add `sft_weight`.
+    #[serde(rename = "rewards/chosen")]
+    pub reward_chosen: f64,
+    /// `β R`
+    #[serde(rename = "rewards/rejected")]
+    pub reward_rejected: f64,
+    /// Share of pairs with `C > R`.
+    #[serde(rename = "rewards/accuracies")]
+    pub accuracy: f64,
+    /// `β Δ`
+    #[serde(rename = "rewards/margins")]
+    pub margin: f64,
+    #[serde(rename = "logps/chosen")]
+    pub log_prob_chosen: f64,
+    #[serde(rename = "logps/rejected")]
+    pub log_prob_rejected: f64,
+}
+
+impl PreferenceMetrics {
+    /// Adds one pair of a step of `pairs`.
+    pub fn add(&mut self, beta: f64, policy: PairLogProbs, reference: PairLogProbs, pairs: usize) {
+        let share = 1.0 / pairs.max(1) as f64;
+        let chosen = policy.chosen - reference.chosen;
+        let rejected = policy.rejected - reference.rejected;
+        self.reward_chosen += share * beta * chosen;
+        self.reward_rejected += share * beta * rejected;
+        self.accuracy += if chosen > rejected { share } else { 0.0 };
+        self.margin += share * beta * (chosen - rejected);
+        self.log_prob_chosen += share * policy.chosen;
+        self.log_prob_rejected += share * policy.rejected;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: [PairLogProbs; 2] = [
+        PairLogProbs { chosen: -10.0, rejected: -11.0 },
+        PairLogProbs { chosen: -12.5, rejected: -12.0 },
+    ];
+    const REFERENCE: [PairLogProbs; 2] = [
+        PairLogProbs { chosen: -10.5, rejected: -10.8 },
+        PairLogProbs { chosen: -12.0, rejected: -12.4 },
+    ];
+
+    fn assert_close(found: f64, expected: f64) {
+        assert!((found - expected).abs() < 1e-8, "{found} is not {expected}");
+    }
+
+    #[test]
+    fn two_pairs_are_those_of_trl() {
+        let losses = [0, 1].map(|pair| sigmoid_loss(0.1, POLICY[pair], REFERENCE[pair]));
+        assert_close((losses[0].loss + losses[1].loss) / 2.0, 0.698_959_447);
+        for (loss, d_chosen) in losses.iter().zip([-0.024_125_36, -0.026_124_24]) {
+            assert_close(loss.d_chosen / 2.0, d_chosen);
+            assert_eq!(loss.d_rejected, -loss.d_chosen);
+        }
+    }
+
+    #[test]
+    fn a_policy_equal_to_its_reference_loses_ln_2() {
+        assert_close(sigmoid_loss(0.1, POLICY[0], POLICY[0]).loss, std::f64::consts::LN_2);
+    }
+
+    #[test]
+    fn swapping_the_sides_turns_the_margin_around() {
+        let swap =
+            |side: PairLogProbs| PairLogProbs { chosen: side.rejected, rejected: side.chosen };
+        let (policy, reference) = (POLICY[0], REFERENCE[0]);
+        let swapped = sigmoid_loss(0.1, swap(policy), swap(reference));
+        assert_close(margin(swap(policy), swap(reference)), -margin(policy, reference));
+        // −log σ(x) and −log σ(−x) differ by exactly x.
+        let loss = sigmoid_loss(0.1, policy, reference).loss;
+        assert_close(swapped.loss - loss, 0.1 * margin(policy, reference));
+    }
+
+    #[test]
+    fn derivatives_are_those_of_finite_differences() {
+        let loss = |chosen, rejected| {
+            sigmoid_loss(0.5, PairLogProbs { chosen, rejected }, REFERENCE[0]).loss
+        };
+        let at = sigmoid_loss(0.5, POLICY[0], REFERENCE[0]);
+        let (c, r, h) = (POLICY[0].chosen, POLICY[0].rejected, 1e-5);
+        assert_close(at.d_chosen, (loss(c + h, r) - loss(c - h, r)) / (2.0 * h));
+        assert_close(at.d_rejected, (loss(c, r + h) - loss(c, r - h)) / (2.0 * h));
+    }
+
+    #[test]
+    fn pushes_share_a_step_and_add_the_imitation_loss() {
+        let counts = Counts { examples: 2, wanted: 20, trained: 50 };
+        let reference = REFERENCE.to_vec();
+        let plain = Preference { beta: 0.1, sft_weight: 0.0, reference };
+        let mixed = Preference { sft_weight: 0.5, ..plain.clone() };
+        for (example, policy) in POLICY.into_iter().enumerate() {
+            let alone = sigmoid_loss(0.1, policy, REFERENCE[example]);
+            let (plain, mixed) =
+                (plain.push(example, policy, counts), mixed.push(example, policy, counts));
+            assert_close(plain.loss, alone.loss / 2.0);
+            assert_close(mixed.loss - plain.loss, 0.5 * -policy.chosen / 20.0);
+            assert_close(f64::from(mixed.chosen - plain.chosen), -0.5 / 20.0);
+            assert_eq!(mixed.rejected, plain.rejected);
+        }
+    }
+
+    #[test]
+    fn the_loss_stays_finite_however_wide_the_gap() {
+        for gap in [-1e6, 1e6] {
+            let policy = PairLogProbs { chosen: gap, rejected: 0.0 };
+            let loss = sigmoid_loss(0.1, policy, PairLogProbs::default());
+            assert!(loss.loss.is_finite() && loss.d_chosen.is_finite());
+        }
+    }
+
+    #[test]
+    fn metrics_are_means_over_pairs() {
+        let mut metrics = PreferenceMetrics::default();
+        for (policy, reference) in POLICY.into_iter().zip(REFERENCE) {
+            metrics.add(0.1, policy, reference, 2);
+        }
+        assert_close(metrics.accuracy, 0.5);
+        assert_close(metrics.reward_chosen, 0.0);
+        assert_close(metrics.reward_rejected, 0.1 * (-0.2 + 0.4) / 2.0);
+        assert_close(metrics.margin, metrics.reward_chosen - metrics.reward_rejected);
+        assert_close(metrics.log_prob_chosen, -11.25);
+    }
+}
