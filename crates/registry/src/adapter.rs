@@ -1,0 +1,341 @@
+//! Adapter versions: immutable content, and evidence that is only ever added.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, Transaction, params};
+use serde::{Deserialize, Serialize};
+use understudy_ident::{AdapterVersion, Digest, TaskName, Timestamp};
+use understudy_manifest::{AdapterManifest, EvalReport, canonical_json, digest_json};
+
+use crate::{
+    Change, Registry, RegistryError, Target, artifact,
+    audit::{self, Action},
+    channel,
+    registry::{record, records},
+    release,
+};
+
+/// A registered adapter: what never changes about it, and how it stands now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Adapter {
+    #[serde(flatten)]
+    pub record: AdapterRecord,
+    pub status: Status,
+}
+
+/// What was registered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AdapterRecord {
+    pub version: AdapterVersion,
+    /// Digest of the adapter's config and weights; unique within a task.
+    pub generation: Digest,
+    pub owner: String,
+    pub reason: String,
+    /// Where it comes from, down to the bytes it was trained on.
+    pub lineage: AdapterManifest,
+    /// Size of all files.
+    pub bytes: u64,
+    pub registered_at: Timestamp,
+}
+
+/// What the newest evidence says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Registered,
+    GatePassed,
+    GateFailed,
+    /// For ever: no release may use it again.
+    Revoked,
+}
+
+impl Status {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Registered => "registered",
+            Self::GatePassed => "gate_passed",
+            Self::GateFailed => "gate_failed",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+/// An evaluation report as evidence about one version.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReportRecord {
+    pub version: AdapterVersion,
+    /// Of the report's canonical JSON.
+    pub digest: Digest,
+    pub report: EvalReport,
+    pub owner: String,
+    pub reason: String,
+    pub attached_at: Timestamp,
+}
+
+/// Why a version may never be released again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revocation {
+    pub version: AdapterVersion,
+    pub owner: String,
+    pub reason: String,
+    pub revoked_at: Timestamp,
+}
+
+impl Registry {
+    /// Copies a PEFT directory into the registry as the next version of a task. Content that the
+    /// task has already keeps the version it has, and nothing is copied or recorded.
+    pub fn register(
+        &self,
+        task: &TaskName,
+        directory: &Path,
+        lineage: &AdapterManifest,
+        change: Change<'_>,
+    ) -> Result<Adapter, RegistryError> {
+        change.check()?;
+        if lineage.task != task.as_str() {
+            let (task, manifest) = (task.clone(), lineage.task.clone());
+            return Err(RegistryError::OtherTask { task, manifest });
+        }
+        let staged = artifact::stage(directory, lineage, &self.adapters.join(task.as_str()))?;
+        self.write(|transaction| {
+            if let Some(known) = by_generation(transaction, task, staged.generation)? {
+                return load(transaction, &known.version);
+            }
+            let version = next_version(transaction, task)?;
+            let record = AdapterRecord {
+                generation: staged.generation,
+                owner: change.owner.to_owned(),
+                reason: change.reason.to_owned(),
+                lineage: lineage.clone(),
+                bytes: staged.bytes,
+                registered_at: change.now(),
+                version,
+            };
+            // The files come first: a row without files would be half a version, while files
+            // without a row are nothing to anybody, and the next registration clears them away.
+            artifact::publish(&staged, &self.directory(&record.version))?;
+            insert(transaction, &record, change)?;
+            Ok(Adapter { record, status: Status::Registered })
+        })
+    }
+
+    /// Adds an evaluation report to a version's evidence; the newest one makes its status. Attaching
+    /// the newest again changes nothing.
+    pub fn attach_report(
+        &self,
+        version: &AdapterVersion,
+        report: &EvalReport,
+        change: Change<'_>,
+    ) -> Result<Adapter, RegistryError> {
+        change.check()?;
+        self.write(|transaction| {
+            let adapter = load(transaction, version)?;
+            check_subject(&adapter.record, report)?;
+            let digest = digest_json(report);
+            let newest = newest_report(transaction, version)?;
+            if newest.is_none_or(|newest| newest.digest != digest) {
+                let record = ReportRecord {
+                    version: version.clone(),
+                    digest,
+                    report: report.clone(),
+                    owner: change.owner.to_owned(),
+                    reason: change.reason.to_owned(),
+                    attached_at: change.now(),
+                };
+                let text = canonical_json(&record);
+                transaction.execute(
+                    "INSERT INTO report (task, number, record) VALUES (?1, ?2, ?3)",
+                    params![version.task.as_str(), version.number.get(), text],
+                )?;
+                let subject = version.to_string();
+                audit::append(transaction, Action::Report, &version.task, &subject, text, change)?;
+            }
+            load(transaction, version)
+        })
+    }
+
+    /// Declares that a version may never be released again. Refused while it serves or is being
+    /// released. Revoking twice changes nothing.
+    pub fn revoke(
+        &self,
+        version: &AdapterVersion,
+        change: Change<'_>,
+    ) -> Result<Adapter, RegistryError> {
+        change.check()?;
+        self.write(|transaction| {
+            let adapter = load(transaction, version)?;
+            if adapter.status == Status::Revoked {
+                return Ok(adapter);
+            }
+            refuse_in_use(transaction, version)?;
+            let text = canonical_json(&Revocation {
+                version: version.clone(),
+                owner: change.owner.to_owned(),
+                reason: change.reason.to_owned(),
+                revoked_at: change.now(),
+            });
+            transaction.execute(
+                "INSERT INTO revocation (task, number, record) VALUES (?1, ?2, ?3)",
+                params![version.task.as_str(), version.number.get(), text],
+            )?;
+            let subject = version.to_string();
+            audit::append(transaction, Action::Revoke, &version.task, &subject, text, change)?;
+            load(transaction, version)
+        })
+    }
+
+    pub fn get(&self, version: &AdapterVersion) -> Result<Adapter, RegistryError> {
+        self.read(|connection| load(connection, version))
+    }
+
+    /// All versions of a task, from the first.
+    pub fn versions(&self, task: &TaskName) -> Result<Vec<Adapter>, RegistryError> {
+        self.read(|connection| {
+            let sql = "SELECT record FROM adapter WHERE task = ?1 ORDER BY number";
+            let all: Vec<AdapterRecord> = records(connection, sql, [task.as_str()])?;
+            all.into_iter().map(|record| with_status(connection, record)).collect()
+        })
+    }
+
+    /// The version of a task that has this content, which is how a served reply names it.
+    pub fn find(
+        &self,
+        task: &TaskName,
+        generation: Digest,
+    ) -> Result<Option<Adapter>, RegistryError> {
+        self.read(|connection| {
+            let record = by_generation(connection, task, generation)?;
+            record.map(|record| with_status(connection, record)).transpose()
+        })
+    }
+
+    /// All tasks that have a version, by name.
+    pub fn tasks(&self) -> Result<Vec<TaskName>, RegistryError> {
+        let sql = "SELECT json_quote(task) FROM adapter GROUP BY task ORDER BY task";
+        self.read(|connection| records(connection, sql, []))
+    }
+
+    /// The evidence about a version, oldest first.
+    pub fn reports(&self, version: &AdapterVersion) -> Result<Vec<ReportRecord>, RegistryError> {
+        let sql = "SELECT record FROM report WHERE task = ?1 AND number = ?2 ORDER BY seq";
+        self.read(|connection| records(connection, sql, key(version)))
+    }
+
+    /// Where a version's files lie; whether it exists is not looked up.
+    pub fn directory(&self, version: &AdapterVersion) -> PathBuf {
+        self.adapters.join(version.task.as_str()).join(version.number.to_string())
+    }
+
+    /// Reads a version's files and compares them with what was registered; says where they lie.
+    pub fn verify(&self, version: &AdapterVersion) -> Result<PathBuf, RegistryError> {
+        let expected = self.get(version)?.record.generation;
+        let directory = self.directory(version);
+        let found = artifact::generation(&directory)?;
+        if found == expected {
+            Ok(directory)
+        } else {
+            let version = version.clone();
+            Err(RegistryError::Damaged { version, directory, expected, found })
+        }
+    }
+}
+
+pub(crate) fn load(
+    connection: &Connection,
+    version: &AdapterVersion,
+) -> Result<Adapter, RegistryError> {
+    let sql = "SELECT record FROM adapter WHERE task = ?1 AND number = ?2";
+    let found: Option<AdapterRecord> = record(connection, sql, key(version))?;
+    let found = found.ok_or_else(|| RegistryError::UnknownVersion { version: version.clone() })?;
+    with_status(connection, found)
+}
+
+pub(crate) fn newest_report(
+    connection: &Connection,
+    version: &AdapterVersion,
+) -> Result<Option<ReportRecord>, RegistryError> {
+    let sql = "SELECT record FROM report WHERE task = ?1 AND number = ?2 ORDER BY seq DESC LIMIT 1";
+    record(connection, sql, key(version))
+}
+
+pub(crate) fn revocation(
+    connection: &Connection,
+    version: &AdapterVersion,
+) -> Result<Option<Revocation>, RegistryError> {
+    let sql = "SELECT record FROM revocation WHERE task = ?1 AND number = ?2";
+    record(connection, sql, key(version))
+}
+
+fn with_status(connection: &Connection, record: AdapterRecord) -> Result<Adapter, RegistryError> {
+    let status = if revocation(connection, &record.version)?.is_some() {
+        Status::Revoked
+    } else {
+        match newest_report(connection, &record.version)? {
+            None => Status::Registered,
+            Some(newest) if newest.report.decision.passed => Status::GatePassed,
+            Some(_) => Status::GateFailed,
+        }
+    };
+    Ok(Adapter { record, status })
+}
+
+fn by_generation(
+    connection: &Connection,
+    task: &TaskName,
+    generation: Digest,
+) -> Result<Option<AdapterRecord>, RegistryError> {
+    let sql = "SELECT record FROM adapter WHERE task = ?1 AND generation = ?2";
+    record(connection, sql, params![task.as_str(), generation.to_hex()])
+}
+
+fn next_version(connection: &Connection, task: &TaskName) -> Result<AdapterVersion, RegistryError> {
+    let sql = "SELECT coalesce(max(number), 0) + 1 FROM adapter WHERE task = ?1";
+    let number = connection.query_row(sql, [task.as_str()], |row| row.get::<_, u32>(0))?;
+    let number = number.try_into().expect("a count plus one is not zero");
+    Ok(AdapterVersion { task: task.clone(), number })
+}
+
+fn insert(
+    transaction: &Transaction<'_>,
+    record: &AdapterRecord,
+    change: Change<'_>,
+) -> Result<(), RegistryError> {
+    let AdapterVersion { task, number } = &record.version;
+    let text = canonical_json(record);
+    transaction.execute(
+        "INSERT INTO adapter (task, number, record) VALUES (?1, ?2, ?3)",
+        params![task.as_str(), number.get(), text],
+    )?;
+    let subject = record.version.to_string();
+    audit::append(transaction, Action::Register, task, &subject, text, change)
+}
+
+/// A report names the content it was measured on, and that must be this version's.
+fn check_subject(adapter: &AdapterRecord, report: &EvalReport) -> Result<(), RegistryError> {
+    let candidate = report.comparisons.first().map(|comparison| &comparison.candidate);
+    let subject = report.subjects.iter().find(|subject| Some(&subject.name) == candidate);
+    let measured = subject.and_then(|subject| subject.generation.as_deref());
+    let expected = adapter.generation;
+    if measured == Some(expected.to_hex().as_str()) {
+        return Ok(());
+    }
+    let found = measured.unwrap_or("that is not named").to_owned();
+    Err(RegistryError::OtherReport { version: adapter.version.clone(), expected, found })
+}
+
+fn refuse_in_use(connection: &Connection, version: &AdapterVersion) -> Result<(), RegistryError> {
+    let in_use = |how: String| RegistryError::InUse { version: version.clone(), how };
+    if channel::stable(connection, &version.task)? == Some(Target::Adapter(version.clone())) {
+        return Err(in_use(format!("it serves `{}`", version.task)));
+    }
+    match release::open_release(connection, &version.task)? {
+        Some(open) if open.candidate == *version => {
+            Err(in_use(format!("release {} is taking it to users", open.id)))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn key(version: &AdapterVersion) -> impl rusqlite::Params + use<> {
+    (version.task.to_string(), version.number.get())
+}
