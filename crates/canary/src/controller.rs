@@ -1,0 +1,238 @@
+//! The controller: one tick brings routes and evidence up to date and carries out a verdict.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde_json::{Value, json};
+use understudy_ident::{AdapterVersion, Clock, TaskName};
+use understudy_inference::Backend;
+use understudy_journal::Journal;
+use understudy_registry::{Change, Registry, ReleaseRecord, ReleaseState, Target as Serving};
+use understudy_router::{Canary, Judgement, Route, RouteTable, TaskRoute, Target, Verdict};
+
+use crate::{
+    CanaryError, Rules,
+    watch::{READ_TO, Watch},
+};
+
+/// Who answers for the controller's own decisions in the audit chain.
+const OWNER: &str = "canary controller";
+
+/// What a controller works with.
+#[derive(Debug)]
+pub struct Parts {
+    pub registry: Arc<Registry>,
+    pub journal: Journal,
+    pub routes: Arc<RouteTable>,
+    pub student: Arc<dyn Backend>,
+    pub clock: Arc<dyn Clock>,
+    /// Routed although nothing has been registered for them yet.
+    pub tasks: Vec<TaskName>,
+    /// What serves a task before its first promotion: the teacher, or the base without one.
+    pub first: Serving,
+}
+
+/// Something that happened, as a sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    pub task: TaskName,
+    pub text: String,
+}
+
+#[derive(Debug)]
+pub struct Controller {
+    parts: Parts,
+    watches: BTreeMap<TaskName, Watch>,
+}
+
+impl Controller {
+    pub fn new(parts: Parts) -> Self {
+        Self { parts, watches: BTreeMap::new() }
+    }
+
+    /// Brings every task up to date. An error of one task does not keep the others waiting: the
+    /// first one is returned after all were tried, and the next tick tries again.
+    pub fn tick(&mut self) -> Result<Vec<Note>, CanaryError> {
+        let mut tasks = self.parts.registry.tasks()?;
+        tasks.extend(self.parts.tasks.iter().cloned());
+        tasks.sort();
+        tasks.dedup();
+        let mut notes = Vec::new();
+        let mut failed = None;
+        for task in tasks {
+            match self.tick_task(&task) {
+                Ok(new) => notes.extend(new),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        match failed {
+            Some(error) if notes.is_empty() => Err(error),
+            _ => Ok(notes),
+        }
+    }
+
+    fn tick_task(&mut self, task: &TaskName) -> Result<Vec<Note>, CanaryError> {
+        let mut notes: Vec<Note> = self.follow_registry(task)?.into_iter().collect();
+        let open = self.parts.registry.open_release(task)?;
+        let Some(release) = open.filter(|open| open.state == ReleaseState::Ramping) else {
+            self.watches.remove(task);
+            return Ok(notes);
+        };
+        if let Some(judgement) = self.look(task, &release)? {
+            notes.extend(self.carry_out(task, &release, &judgement)?);
+            // The route follows the decision within the same tick.
+            notes.extend(self.follow_registry(task)?);
+        }
+        Ok(notes)
+    }
+
+    /// Publishes the route the registry asks for, if it differs from the one in force.
+    fn follow_registry(&self, task: &TaskName) -> Result<Option<Note>, CanaryError> {
+        let parts = &self.parts;
+        let stable = parts.registry.stable(task)?.unwrap_or_else(|| parts.first.clone());
+        let open = parts.registry.open_release(task)?;
+        let ramping = open.as_ref().filter(|open| open.state == ReleaseState::Ramping);
+        let canary = match ramping.map(|release| self.canary(release)).transpose() {
+            Ok(canary) => canary,
+            Err(error) => return self.refuse(task, ramping, &error).map(Some),
+        };
+        let tap = match self.latest_rules(task)? {
+            Some(rules) if stable != Serving::Teacher => rules.tap(task),
+            _ => None,
+        };
+        let route = Route { stable: self.target(&stable)?, canary, tap };
+        let release = ramping.map(|release| release.id.to_string());
+        let wanted = TaskRoute { route, release };
+        if parts.routes.get(task).is_some_and(|current| *current == wanted) {
+            return Ok(None);
+        }
+        let text = describe(&wanted);
+        parts.routes.publish(task.clone(), wanted.route, wanted.release);
+        Ok(Some(Note { task: task.clone(), text }))
+    }
+
+    /// A candidate that cannot be loaded is sent back before it meets anybody.
+    fn refuse(
+        &self,
+        task: &TaskName,
+        release: Option<&ReleaseRecord>,
+        error: &CanaryError,
+    ) -> Result<Note, CanaryError> {
+        let text = format!("{error}; the release is rolled back");
+        if let Some(release) = release {
+            let change = Change::new(OWNER, &text, &*self.parts.clock);
+            self.parts.registry.roll_back(&release.id, change)?;
+        }
+        Ok(Note { task: task.clone(), text })
+    }
+
+    fn canary(&self, release: &ReleaseRecord) -> Result<Canary, CanaryError> {
+        let rules = Rules::read(release)?;
+        Ok(Canary {
+            target: self.load(&release.candidate)?,
+            share: rules.policy.steps.share(release.step as usize),
+            salt: release.salt.parse()?,
+        })
+    }
+
+    /// The rules of the newest release, which also say how large the tap is between releases.
+    fn latest_rules(&self, task: &TaskName) -> Result<Option<Rules>, CanaryError> {
+        self.parts.registry.releases(task)?.last().map(Rules::read).transpose()
+    }
+
+    fn target(&self, serving: &Serving) -> Result<Target, CanaryError> {
+        match serving {
+            Serving::Teacher => Ok(Target::Teacher),
+            Serving::Base => Ok(Target::Base),
+            Serving::Adapter(version) => self.load(version),
+        }
+    }
+
+    /// Makes sure the student holds exactly the registered content of a version.
+    fn load(&self, version: &AdapterVersion) -> Result<Target, CanaryError> {
+        let expected = self.parts.registry.get(version)?.record.generation.to_hex();
+        let alias = version.to_string();
+        let loaded = self.parts.student.adapters().into_iter().find(|info| info.alias == alias);
+        let found = match loaded {
+            Some(info) => info.generation,
+            None => {
+                let directory = self.parts.registry.directory(version);
+                let load = |source| CanaryError::Load { what: alias.clone(), source };
+                self.parts.student.load_adapter(&alias, &directory).map_err(load)?.generation
+            }
+        };
+        if found != expected {
+            return Err(CanaryError::OtherContent { what: alias, expected, found });
+        }
+        Ok(Target::Adapter { version: alias, generation: found })
+    }
+
+    /// Reads what has arrived and judges it; `None` when nothing has.
+    fn look(
+        &mut self,
+        task: &TaskName,
+        release: &ReleaseRecord,
+    ) -> Result<Option<Judgement>, CanaryError> {
+        let known = self.watches.get(task).is_some_and(|watch| watch.release == release.id);
+        if !known {
+            let audit = self.parts.registry.audit(Some(task))?;
+            self.watches.insert(task.clone(), Watch::begin(release, &audit)?);
+        }
+        let Some(watch) = self.watches.get_mut(task) else { return Ok(None) };
+        let news = watch.read(&self.parts.journal)?;
+        Ok((news || !known).then(|| watch.judge(release.step)))
+    }
+
+    fn carry_out(
+        &mut self,
+        task: &TaskName,
+        release: &ReleaseRecord,
+        judgement: &Judgement,
+    ) -> Result<Option<Note>, CanaryError> {
+        let registry = &self.parts.registry;
+        let read_to = self.watches.get(task).map_or(0, |watch| watch.read_to);
+        let evidence = json!({READ_TO: read_to, "judgement": judgement});
+        let reason = judgement.to_string();
+        let change = self.change(&reason, &evidence);
+        let what = match &judgement.verdict {
+            Verdict::Hold { .. } => return Ok(None),
+            Verdict::Advance { to_step } => {
+                let to_step = *to_step as u32;
+                registry.advance(&release.id, release.revision, to_step, change)?;
+                if let Some(watch) = self.watches.get_mut(task) {
+                    watch.enter(to_step);
+                }
+                format!("{} goes on to step {}", release.candidate, to_step + 1)
+            }
+            Verdict::Promote { .. } => {
+                registry.promote(&release.id, release.revision, change)?;
+                format!("{} is promoted", release.candidate)
+            }
+            Verdict::RollBack { .. } => {
+                registry.roll_back(&release.id, change)?;
+                format!("{} is rolled back", release.candidate)
+            }
+            Verdict::Invalid | Verdict::Inconclusive => {
+                registry.pause(&release.id, change)?;
+                format!("{} is paused for a person to decide", release.candidate)
+            }
+        };
+        Ok(Some(Note { task: task.clone(), text: format!("{what}: {reason}") }))
+    }
+
+    fn change<'a>(&'a self, reason: &'a str, evidence: &'a Value) -> Change<'a> {
+        Change::new(OWNER, reason, &*self.parts.clock).with_evidence(evidence)
+    }
+}
+
+fn describe(wanted: &TaskRoute) -> String {
+    let name = |target: &Target| match target {
+        Target::Teacher => "the teacher".to_owned(),
+        Target::Base => "the base".to_owned(),
+        Target::Adapter { version, .. } => version.clone(),
+    };
+    let canary = wanted.route.canary.as_ref().map(|canary| {
+        let percent = canary.share.get() * 100.0;
+        format!(", {percent:.0} % to the canary {}", name(&canary.target))
+    });
+    format!("routed to {}{}", name(&wanted.route.stable), canary.unwrap_or_default())
+}

@@ -1,0 +1,22 @@
+//! Why a tick could not be completed; the next one tries again.
+
+use understudy_inference::InferenceError;
+use understudy_journal::JournalError;
+use understudy_registry::RegistryError;
+use understudy_router::RouterError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum CanaryError {
+    #[error("reading the evidence failed: {0}")]
+    Journal(#[from] JournalError),
+    #[error("the registry refused: {0}")]
+    Registry(#[from] RegistryError),
+    #[error("a rule of the release is wrong: {0}")]
+    Rules(#[from] RouterError),
+    #[error("the rules of release {release} cannot be read: {why}")]
+    Unreadable { release: String, why: String },
+    #[error("{what} cannot serve: {source}")]
+    Load { what: String, source: InferenceError },
+    #[error("{what} loaded as {found}, but is registered as {expected}; its files were changed")]
+    OtherContent { what: String, expected: String, found: String },
+}

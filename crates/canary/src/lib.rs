@@ -1,0 +1,24 @@
+//! Carries live evidence to a verdict, and the verdict to the registry and the routes.
+//!
+//! The controller reads the journal from where a release began, gives every judged unit of both
+//! slices to [`understudy_router::judge`], and writes what that says into the registry; the routes
+//! follow the registry. All state can be rebuilt from the two, so a restart changes nothing.
+//!
+//! Guarantees: a verdict is recorded, with the numbers it rests on, before any route moves; what
+//! an operator does by hand in the registry takes effect at the next tick like any verdict; a
+//! candidate that cannot be loaded never meets a user.
+//!
+//! Never: decides (the router does), or moves a route the registry does not ask for.
+
+mod controller;
+mod error;
+mod observe;
+mod rules;
+mod watch;
+
+pub use controller::{Controller, Note, Parts};
+pub use error::CanaryError;
+pub use rules::{Rules, fresh_salt};
+
+#[cfg(test)]
+mod tests;
