@@ -1,0 +1,76 @@
+//! Examples and written-out records into steps and outcomes with stable ids.
+
+use serde_json::Value;
+use understudy_ident::{Digest, OutcomeId, StepId, TaskName, Timestamp, TrajectoryId};
+use understudy_inference::{FinishReason, Served, Timing, Usage};
+use understudy_manifest::canonical_json;
+use understudy_trajectory::{Outcome, Source, Step, Target};
+
+use crate::{Row, example::Example};
+
+/// What one row adds.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) step: Option<Step>,
+    pub(crate) outcome: Option<Outcome>,
+}
+
+/// The ids follow from what was said, not from the spelling of the row: a file read again through
+/// a corrected mapping gives new steps, and one with its keys in another order gives none.
+pub(crate) fn record_example(example: Example, task: &TaskName, at: Timestamp) -> Record {
+    let Example { prompt, reply, signal } = example;
+    let said = canonical_json(&(&prompt, &reply));
+    let name = Digest::of_parts([task.as_str().as_bytes(), said.as_bytes()]).to_hex();
+    let id = StepId::derived(&name);
+    let outcome = Outcome {
+        id: OutcomeId::derived(&format!("{name} {}", canonical_json(&signal))),
+        target: Target::Step(id.as_str().to_owned()),
+        signal,
+        source: Source::Automated,
+        at,
+        note: None,
+    };
+    let finish_reason =
+        if reply.tool_calls.is_empty() { FinishReason::Stop } else { FinishReason::ToolCalls };
+    let step = Step {
+        id,
+        trajectory: TrajectoryId::derived(&name),
+        task: task.clone(),
+        session: None,
+        subject: None,
+        response_id: format!("import-{}", &name[..32]),
+        at,
+        prompt,
+        reply,
+        finish_reason,
+        assignment: None,
+        served: Served { base: "imported".to_owned(), adapter: None },
+        usage: Usage::default(),
+        timing: Timing::default(),
+        tokens: None,
+        error: None,
+    };
+    Record { step: Some(step), outcome: Some(outcome) }
+}
+
+/// Our own lines are taken as they are, ids and times included.
+pub(crate) fn record_understudy(mut row: Row, task: &TaskName) -> Result<Record, String> {
+    match (row.remove("step"), row.remove("outcome"), row.keys().next()) {
+        (Some(step), None, None) => Ok(Record { step: Some(own_step(step, task)?), outcome: None }),
+        (None, Some(outcome), None) => {
+            let outcome = serde_json::from_value(outcome)
+                .map_err(|why| format!("`outcome` is not an outcome: {why}"))?;
+            Ok(Record { step: None, outcome: Some(outcome) })
+        }
+        _ => Err("expected one field, either `step` or `outcome`".to_owned()),
+    }
+}
+
+fn own_step(value: Value, task: &TaskName) -> Result<Step, String> {
+    let step: Step =
+        serde_json::from_value(value).map_err(|why| format!("`step` is not a step: {why}"))?;
+    if step.task != *task {
+        return Err(format!("a step of task `{}`, not of `{task}`", step.task));
+    }
+    Ok(step)
+}
