@@ -1,0 +1,43 @@
+//! The words around a number, which often say what it is.
+
+/// How far back a word may stand, in characters.
+const REACH: usize = 48;
+
+/// The words before byte `at`, nearest first, lower-cased; `phoneNumber` is two words.
+pub(super) fn words_before(text: &str, at: usize) -> Vec<String> {
+    let from = text[..at].char_indices().rev().nth(REACH - 1).map_or(0, |(index, _)| index);
+    let mut words = words(&text[from..at]);
+    words.reverse();
+    words
+}
+
+/// The first word after byte `at`, when it follows on the same line.
+pub(super) fn word_after(text: &str, at: usize) -> Option<String> {
+    let line = text[at..].lines().next()?;
+    words(&line.chars().take(16).collect::<String>()).into_iter().next()
+}
+
+/// Whether one of `wanted` stands nearby.
+pub(super) fn mentions(text: &str, start: usize, end: usize, wanted: &[&str]) -> bool {
+    let after: String = text[end..].chars().take(REACH).collect();
+    let nearby = words_before(text, start).into_iter().chain(words(&after));
+    nearby.into_iter().any(|word| wanted.contains(&word.as_str()))
+}
+
+fn words(text: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    for run in text.split(|c: char| !c.is_alphabetic()) {
+        let mut start = 0;
+        let mut before = None;
+        for (at, c) in run.char_indices() {
+            if before.is_some_and(char::is_lowercase) && c.is_uppercase() {
+                words.push(run[start..at].to_lowercase());
+                start = at;
+            }
+            before = Some(c);
+        }
+        words.push(run[start..].to_lowercase());
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}

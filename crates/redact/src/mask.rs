@@ -1,0 +1,128 @@
+//! Replacing what was found by pseudonyms that are consistent within one masker.
+
+use std::{collections::BTreeMap, sync::LazyLock};
+
+use regex::Regex;
+
+use crate::{Kind, Redactor, json};
+
+/// Masks texts that belong together, numbering each kind in order of first appearance.
+#[derive(Debug, Clone)]
+pub struct Masker {
+    redactor: Redactor,
+    pseudonyms: BTreeMap<(Kind, String), usize>,
+    /// The highest number in use, ours or one the text already held.
+    highest: BTreeMap<Kind, usize>,
+    counts: BTreeMap<Kind, u64>,
+}
+
+impl Masker {
+    pub(crate) fn new(redactor: Redactor) -> Self {
+        Self {
+            redactor,
+            pseudonyms: BTreeMap::new(),
+            highest: BTreeMap::new(),
+            counts: BTreeMap::new(),
+        }
+    }
+
+    /// The text with everything the policy names replaced. When the whole text is a JSON object or
+    /// array, its values are masked one by one and its spelling is otherwise kept.
+    pub fn mask(&mut self, text: &str) -> String {
+        self.reserve_foreign(text);
+        let rewritten = json::rewrite_values(text, &mut |key, value| self.mask_value(key, value));
+        rewritten.unwrap_or_else(|| self.replace("", text))
+    }
+
+    /// How often each kind was replaced so far.
+    pub fn counts(&self) -> &BTreeMap<Kind, u64> {
+        &self.counts
+    }
+
+    fn mask_value(&mut self, key: &str, value: json::Value<'_>) -> Option<String> {
+        match value {
+            json::Value::Text(text) => {
+                let nested =
+                    json::rewrite_values(text, &mut |key, value| self.mask_value(key, value));
+                let masked = nested.unwrap_or_else(|| self.replace(key, text));
+                (masked != text).then_some(masked)
+            }
+            // A number is replaced only as a whole: half a number is no JSON.
+            json::Value::Number(digits) => {
+                let (context, offset) = with_key(key, digits);
+                let spans = self.redactor.find(&context);
+                let whole = spans.iter().find(|s| s.start == offset && s.end == context.len())?;
+                Some(self.pseudonym(whole.kind, digits))
+            }
+        }
+    }
+
+    /// Replaces within plain text; the JSON key it stood under is context for the detectors.
+    fn replace(&mut self, key: &str, text: &str) -> String {
+        let mut masked = text.to_owned();
+        // What is gone may have hidden something: a number that ran into an address, say.
+        // Every round leaves less unmasked text, so there is a last one.
+        loop {
+            let (context, offset) = with_key(key, &masked);
+            let mut spans = self.redactor.find(&context);
+            spans.retain(|span| span.start >= offset);
+            if spans.is_empty() {
+                return masked;
+            }
+            masked.clear();
+            let mut done = offset;
+            for span in spans {
+                masked.push_str(&context[done..span.start]);
+                masked.push_str(&self.pseudonym(span.kind, &context[span.start..span.end]));
+                done = span.end;
+            }
+            masked.push_str(&context[done..]);
+        }
+    }
+
+    fn pseudonym(&mut self, kind: Kind, value: &str) -> String {
+        let highest = self.highest.entry(kind).or_default();
+        let number = self.pseudonyms.entry((kind, normalised(kind, value))).or_insert_with(|| {
+            *highest += 1;
+            *highest
+        });
+        *self.counts.entry(kind).or_default() += 1;
+        format!("<{}_{number}>", kind.as_str().to_uppercase())
+    }
+
+    /// A client may have masked before us: its `<EMAIL_1>` must not come to mean somebody else.
+    fn reserve_foreign(&mut self, text: &str) {
+        static PSEUDONYM: LazyLock<Regex> = LazyLock::new(|| {
+            Regex::new("<(SECRET|IBAN|EMAIL|CARD|PHONE)_([0-9]{1,6})>").expect("is a valid pattern")
+        });
+        for found in PSEUDONYM.captures_iter(text) {
+            let kind = Kind::ALL.into_iter().find(|k| k.as_str().eq_ignore_ascii_case(&found[1]));
+            if let (Some(kind), Ok(number)) = (kind, found[2].parse::<usize>()) {
+                let highest = self.highest.entry(kind).or_default();
+                *highest = number.max(*highest);
+            }
+        }
+    }
+}
+
+fn with_key(key: &str, text: &str) -> (String, usize) {
+    if key.is_empty() {
+        return (text.to_owned(), 0);
+    }
+    let context = format!("{key}: {text}");
+    let offset = context.len() - text.len();
+    (context, offset)
+}
+
+/// Two spellings of one number or address are one value.
+fn normalised(kind: Kind, value: &str) -> String {
+    match kind {
+        Kind::Secret => value.to_owned(),
+        Kind::Email => value.to_lowercase(),
+        Kind::Iban => {
+            let letters = value.chars().filter(char::is_ascii_alphanumeric);
+            letters.map(|c| c.to_ascii_uppercase()).collect()
+        }
+        Kind::Card | Kind::Phone => value.chars().filter(char::is_ascii_digit).collect(),
+    }
+}

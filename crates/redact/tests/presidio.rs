@@ -1,0 +1,103 @@
+//! Recall and precision on Presidio's synthetic benchmark, where it is present: 1,500 sentences
+//! with labelled personal data. Its sentences were read while choosing the words that mark a
+//! telephone number, so expect less on text of another kind.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use serde_json::Value;
+use understudy_redact::{Kind, Policy, Redactor, Span};
+
+#[derive(Default)]
+struct Score {
+    labelled: usize,
+    recalled: usize,
+    predicted: usize,
+    correct: usize,
+}
+
+#[test]
+fn presidio_benchmark() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../../shared/data/presidio/synth_dataset_v2.json");
+    let Ok(text) = fs::read_to_string(&path) else {
+        eprintln!("SKIPPED: no benchmark at {}", path.display());
+        return;
+    };
+    let sentences: Vec<Value> = serde_json::from_str(&text).unwrap();
+    let mut scores: BTreeMap<Kind, Score> = BTreeMap::new();
+    for sentence in &sentences {
+        judge(sentence, &mut scores);
+    }
+    println!("{:<8}{:>9}{:>8}{:>10}{:>10}", "kind", "labelled", "recall", "predicted", "precision");
+    for (kind, score) in &scores {
+        println!(
+            "{:<8}{:>9}{:>8.3}{:>10}{:>10.3}",
+            kind.as_str(),
+            score.labelled,
+            recall(score),
+            score.predicted,
+            precision(score)
+        );
+    }
+    for (kind, least) in
+        [(Kind::Email, 0.99), (Kind::Card, 0.95), (Kind::Phone, 0.85), (Kind::Iban, 0.95)]
+    {
+        assert!(recall(&scores[&kind]) >= least, "recall of {}", kind.as_str());
+        assert!(precision(&scores[&kind]) >= 0.95, "precision of {}", kind.as_str());
+    }
+}
+
+fn judge(sentence: &Value, scores: &mut BTreeMap<Kind, Score>) {
+    let text = sentence["full_text"].as_str().unwrap();
+    let labels: Vec<Span> =
+        sentence["spans"].as_array().unwrap().iter().filter_map(|span| label(text, span)).collect();
+    let found = Redactor::new(Policy::Standard).find(text);
+    let overlap = |a: &Span, b: &Span| a.kind == b.kind && a.start < b.end && b.start < a.end;
+    for one in &labels {
+        let score = scores.entry(one.kind).or_default();
+        score.labelled += 1;
+        if found.iter().any(|other| overlap(one, other)) {
+            score.recalled += 1;
+        } else {
+            println!("missed {}: {:?}", one.kind.as_str(), around(text, *one));
+        }
+    }
+    for one in &found {
+        let score = scores.entry(one.kind).or_default();
+        score.predicted += 1;
+        if labels.iter().any(|other| overlap(one, other)) {
+            score.correct += 1;
+        } else {
+            println!("wrong {}: {:?}", one.kind.as_str(), around(text, *one));
+        }
+    }
+}
+
+/// The labels count characters; spans count bytes.
+fn label(text: &str, span: &Value) -> Option<Span> {
+    let kind = match span["entity_type"].as_str()? {
+        "EMAIL_ADDRESS" => Kind::Email,
+        "PHONE_NUMBER" => Kind::Phone,
+        "CREDIT_CARD" => Kind::Card,
+        "IBAN_CODE" => Kind::Iban,
+        _ => return None,
+    };
+    let byte = |key: &str| {
+        let position = span[key].as_u64().unwrap() as usize;
+        text.char_indices().nth(position).map_or(text.len(), |(at, _)| at)
+    };
+    Some(Span { kind, start: byte("start_position"), end: byte("end_position") })
+}
+
+fn around(text: &str, span: Span) -> String {
+    let before = text[..span.start].chars().rev().take(30).collect::<Vec<_>>();
+    before.into_iter().rev().chain(text[span.start..span.end].chars()).collect()
+}
+
+fn recall(score: &Score) -> f64 {
+    score.recalled as f64 / score.labelled.max(1) as f64
+}
+
+fn precision(score: &Score) -> f64 {
+    score.correct as f64 / score.predicted.max(1) as f64
+}
