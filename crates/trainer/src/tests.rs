@@ -1,1 +1,7 @@
+//! The trainer as a whole, on a model small enough for a test.
 
+mod fixtures;
+mod golden;
+mod invariance;
+mod learning;
+mod resume;

@@ -1,1 +1,105 @@
+use understudy_manifest::Origin;
+use understudy_model::{ChatTemplate, Device, Family, ModelConfig};
 
+use super::*;
+
+fn base() -> BaseModel {
+    BaseModel::random(ModelConfig::tiny(Family::Llama), 1, &Device::Cpu).unwrap()
+}
+
+fn with_template(source: &str) -> BaseModel {
+    let template = ChatTemplate::new(source, serde_json::Map::new()).unwrap();
+    BaseModel { template, ..base() }
+}
+
+fn origin() -> Origin {
+    Origin { trajectory: "traj_7".to_owned(), steps: Vec::new(), because: Vec::new() }
+}
+
+fn sft(prompt: &str, completion: &str) -> SftExample {
+    SftExample {
+        prompt: vec![Message::system("be brief"), Message::user(prompt)],
+        completion: vec![Message::assistant(completion)],
+        origin: origin(),
+    }
+}
+
+fn pair(chosen: &str, rejected: &str) -> PairExample {
+    PairExample {
+        prompt: vec![Message::user("hi")],
+        chosen: vec![Message::assistant(chosen)],
+        rejected: vec![Message::assistant(rejected)],
+        origin: origin(),
+    }
+}
+
+fn only_row(base: &BaseModel, example: SftExample) -> Row {
+    let examples = Examples::of_sft(base, &[example], 1024).unwrap();
+    examples.kept[0].wanted().clone()
+}
+
+#[test]
+fn a_completion_is_its_content_and_the_stop_token_without_the_templates_newline() {
+    let base = base();
+    let row = only_row(&base, sft("hello", "{\"a\": 1}"));
+    assert_eq!(base.tokenizer.decode(row.completion()).unwrap(), "{\"a\": 1}<|im_end|>");
+}
+
+#[test]
+fn a_prompt_is_what_the_server_feeds_the_model() {
+    let base = base();
+    let example = sft("hello", "hi");
+    let served = base.template.render(&example.prompt, None, true).unwrap();
+    let row = only_row(&base, example);
+    assert_eq!(&row.ids()[..row.prompt_len()], base.tokenizer.encode(&served).unwrap());
+    assert!(served.ends_with("<|im_start|>assistant\n"));
+}
+
+#[test]
+fn a_reply_that_quotes_the_stop_marker_is_not_cut_there() {
+    let base = base();
+    let row = only_row(&base, sft("hello", "say <|im_end|> twice"));
+    let text = base.tokenizer.decode(row.completion()).unwrap();
+    assert_eq!(text, "say <|im_end|> twice<|im_end|>");
+}
+
+#[test]
+fn a_template_that_rewrites_the_prompt_is_an_error_that_names_the_trajectory() {
+    let source = "{% for m in messages %}{{ messages | length }}{{ m.content }}<|im_end|>\
+                  {% endfor %}";
+    let error = Examples::of_sft(&with_template(source), &[sft("a", "b")], 1024).unwrap_err();
+    assert!(matches!(error, TrainError::PromptRewritten { .. }));
+    assert!(error.to_string().contains("traj_7"));
+}
+
+#[test]
+fn a_template_without_a_stop_token_is_an_error() {
+    let source = "{% for m in messages %}{{ m.content }}\n{% endfor %}";
+    let error = Examples::of_sft(&with_template(source), &[sft("a", "b")], 1024).unwrap_err();
+    assert!(matches!(error, TrainError::NoStopToken { .. }));
+}
+
+#[test]
+fn rows_that_are_too_long_are_left_out_and_counted() {
+    let base = base();
+    let rows = [sft("short", "yes"), sft(&"long ".repeat(40), "no")];
+    let longest = only_row(&base, rows[0].clone()).ids().len();
+    let examples = Examples::of_sft(&base, &rows, longest).unwrap();
+    assert_eq!(examples.kept.len(), 1);
+    assert_eq!(examples.left_out, LeftOut { too_long: 1, no_difference: 0 });
+
+    let wider = [sft(&"x".repeat(2000), "no")];
+    let examples = Examples::of_sft(&base, &wider, 1 << 20).unwrap();
+    assert_eq!(examples.left_out.too_long, 1, "the model has 1024 positions");
+}
+
+#[test]
+fn a_pair_is_left_out_whole() {
+    let base = base();
+    let pairs = [pair("good", "bad"), pair("same", "same"), pair("good", &"x".repeat(500))];
+    let examples = Examples::of_pairs(&base, &pairs, 200).unwrap();
+    assert_eq!(examples.kept.len(), 1);
+    assert_eq!(examples.left_out, LeftOut { too_long: 1, no_difference: 1 });
+    let Example::Prefer { chosen, rejected } = &examples.kept[0] else { panic!("a pair") };
+    assert_eq!(chosen.ids()[..chosen.prompt_len()], rejected.ids()[..rejected.prompt_len()]);
+}
