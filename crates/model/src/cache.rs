@@ -83,29 +83,18 @@ impl KvCache {
         Ok(())
     }
 
-    /// Writes rows `[n, kv_dim]` after the counted ones; they count once [`Self::advance`] is
-    /// called, so a step that fails halfway leaves the cache as it was.
-    pub(crate) fn write(&self, layer: usize, keys: &Tensor, values: &Tensor) -> Result<()> {
-        let layer = self.layer(layer)?;
-        layer.keys.slice_set(keys, 0, self.len)?;
-        layer.values.slice_set(values, 0, self.len)?;
-        Ok(())
-    }
-
+    /// Counts rows already written after the counted ones, so that a step that fails halfway leaves
+    /// the cache as it was.
     pub(crate) fn advance(&mut self, rows: usize) {
         self.len += rows;
     }
 
-    /// The first `rows` keys and values of a layer.
-    pub(crate) fn read(&self, layer: usize, rows: usize) -> Result<(Tensor, Tensor)> {
-        let layer = self.layer(layer)?;
-        Ok((layer.keys.narrow(0, 0, rows)?, layer.values.narrow(0, 0, rows)?))
-    }
-
-    fn layer(&self, index: usize) -> Result<&LayerCache> {
-        self.layers.get(index).ok_or_else(|| {
-            refuse!(Batch, "the cache has no layer {index}; it belongs to another model")
-        })
+    /// Keys and values of a layer, each `[capacity, kv_dim]`.
+    pub(crate) fn tensors(&self, layer: usize) -> Result<(&Tensor, &Tensor)> {
+        let layer = self.layers.get(layer).ok_or_else(|| {
+            refuse!(Batch, "the cache has no layer {layer}; it belongs to another model")
+        })?;
+        Ok((&layer.keys, &layer.values))
     }
 }
 

@@ -13,6 +13,8 @@ mod config;
 mod decoder;
 mod device;
 mod error;
+mod host;
+mod kernels;
 mod logprob;
 mod lora;
 mod ops;

@@ -1,13 +1,14 @@
 //! Log-probabilities of chosen tokens, and their gradient, without ever holding all logits.
 //!
 //! One path serves training and serving: the engine's sampled log-probabilities come from
-//! [`token_log_prob`], the trainer's from chunks of rows through the same [`RowStats`].
+//! [`token_log_prob`], the trainer's from chunks of rows through the same reading of a row.
 
 use candle_core::Tensor;
 use rayon::prelude::*;
 
 use crate::{
     error::{Result, refuse},
+    kernels::softmax::{negative_softmax, row_stats},
     ops::Ops,
 };
 
@@ -34,13 +35,13 @@ pub struct LogProbs {
 
 /// Log-probability of `target` and entropy under softmax(logits / temperature).
 pub fn token_log_prob(logits: &[f32], target: u32, temperature: f32) -> (f32, f32) {
-    let stats = RowStats::of(logits, temperature);
+    let stats = Row::of(logits, temperature);
     (stats.log_prob(logits[target as usize]), stats.entropy)
 }
 
-/// What one row of logits says about every token.
+/// What one row of logits says about every token, under a temperature.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct RowStats {
+struct Row {
     max: f32,
     inverse_temperature: f32,
     /// log Σ exp((z − max) / T).
@@ -48,20 +49,13 @@ pub(crate) struct RowStats {
     entropy: f32,
 }
 
-impl RowStats {
-    pub(crate) fn of(logits: &[f32], temperature: f32) -> Self {
+impl Row {
+    fn of(logits: &[f32], temperature: f32) -> Self {
         let inverse_temperature = temperature.recip();
-        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let (mut sum, mut weighted) = (0.0_f64, 0.0_f64);
-        for logit in logits {
-            let z = (logit - max) * inverse_temperature;
-            let e = f64::from(z.exp());
-            sum += e;
-            weighted += e * f64::from(z);
-        }
-        let log_sum = sum.ln();
-        let entropy = (log_sum - weighted / sum) as f32;
-        Self { max, inverse_temperature, log_sum: log_sum as f32, entropy }
+        let stats = row_stats(logits, inverse_temperature);
+        let log_sum = stats.sum.ln();
+        let entropy = (log_sum - stats.weighted / stats.sum) as f32;
+        Self { max: stats.max, inverse_temperature, log_sum: log_sum as f32, entropy }
     }
 
     fn log_prob(&self, logit: f32) -> f32 {
@@ -195,7 +189,7 @@ fn score_row(
     temperature: f32,
     coefficient: Option<Coefficient<'_>>,
 ) -> Vec<TermResult> {
-    let stats = RowStats::of(logits, temperature);
+    let stats = Row::of(logits, temperature);
     let results: Vec<TermResult> = indices
         .iter()
         .map(|index| {
@@ -209,9 +203,8 @@ fn score_row(
             .map(|(index, log_prob, ..)| coefficient(*index, *log_prob) * stats.inverse_temperature)
             .collect();
         let total: f32 = scaled.iter().sum();
-        for logit in logits.iter_mut() {
-            *logit = -total * stats.log_prob(*logit).exp();
-        }
+        let Row { max, inverse_temperature, log_sum, .. } = stats;
+        negative_softmax(logits, max, inverse_temperature, log_sum, total);
         for (index, scaled) in indices.iter().zip(scaled) {
             logits[terms[*index].target as usize] += scaled;
         }

@@ -1,20 +1,23 @@
 //! The few operations a decoder layer is made of, forward and backward.
 
+mod fused;
 mod portable;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 use crate::{
-    batch::Span,
+    batch::{AdapterRun, Span},
     cache::KvCache,
     config::ModelConfig,
     error::Result,
-    lora::{Lora, LoraGrads, Slot},
+    lora::{Group, Lora, LoraGrads, Slot},
 };
 
 /// Which implementation computes. Both give the same numbers up to rounding; tests compare them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ops {
+    /// Our own loops over f32 values in main memory.
+    Fused,
     /// Tensor operations of candle, on any device.
     Portable,
 }
@@ -48,23 +51,27 @@ pub(crate) struct Rotation {
     pub(crate) sin: Tensor,
 }
 
-/// What attention keeps for its backward pass besides its inputs and output.
+/// What attention keeps for its backward pass besides its inputs.
 #[derive(Debug, Clone)]
 pub(crate) struct Attended {
     /// `[rows, q_dim]`.
     pub(crate) out: Tensor,
-    /// log Σ exp of every score row, `[rows, heads]`; only the fused kernels keep it.
+    /// log Σ exp of every score row, `[rows, heads]`; only the fused kernels need it.
     pub(crate) lse: Option<Tensor>,
 }
 
+/// A step's caches, one per span, and the layer it is in.
+pub(crate) type Cached<'a, 'b> = (&'a [&'b mut KvCache], usize);
+
 impl Ops {
-    pub(crate) fn for_device(_device: &candle_core::Device) -> Self {
-        Self::Portable
+    pub(crate) fn for_device(device: &Device) -> Self {
+        if device.is_cpu() { Self::Fused } else { Self::Portable }
     }
 
     /// x `[n, in]` · w `[in, out]`.
     pub(crate) fn matmul(self, x: &Tensor, w: &Tensor) -> Result<Tensor> {
         match self {
+            Self::Fused => fused::matmul(x, w),
             Self::Portable => Ok(x.matmul(w)?),
         }
     }
@@ -72,6 +79,7 @@ impl Ops {
     /// y + x · w; the caller gives `y` away.
     pub(crate) fn add_matmul(self, y: Tensor, x: &Tensor, w: &Tensor) -> Result<Tensor> {
         match self {
+            Self::Fused => fused::add_matmul(y, x, w),
             Self::Portable => Ok((y + x.matmul(w)?)?),
         }
     }
@@ -79,22 +87,35 @@ impl Ops {
     /// dy `[n, out]` · wᵀ for w `[in, out]`.
     pub(crate) fn matmul_transposed(self, dy: &Tensor, w: &Tensor) -> Result<Tensor> {
         match self {
+            Self::Fused => fused::matmul_transposed(dy, w),
             Self::Portable => Ok(dy.matmul(&w.t()?)?),
         }
     }
 
-    /// Adds s · (x Aᵀ) Bᵀ of every slot to its columns of `rows` of y, and returns x Aᵀ,
-    /// `[rows, slots · rank]`.
-    pub(crate) fn add_lora(
+    /// Adds s · (x Aᵀ) Bᵀ of each run's adapter to its rows of y, which the caller gives away. Also
+    /// returns x Aᵀ, `[rows, slots · rank]`, of the one run when one adapter covers all rows.
+    pub(crate) fn adapt(
         self,
         y: Tensor,
         x: &Tensor,
-        rows: std::ops::Range<usize>,
-        lora: &Lora,
-        slots: &[Slot],
-    ) -> Result<(Tensor, Tensor)> {
+        (layer, group): (usize, Group),
+        runs: &[AdapterRun<'_>],
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        let active: Vec<Adapting<'_>> = runs
+            .iter()
+            .filter_map(|run| {
+                let lora = run.lora?;
+                let slots = lora.slots(layer, group);
+                let is_active = !slots.is_empty() && !run.rows.is_empty();
+                is_active.then(|| Adapting { rows: run.rows.clone(), lora, slots })
+            })
+            .collect();
+        if active.is_empty() {
+            return Ok((y, None));
+        }
         match self {
-            Self::Portable => portable::add_lora(y, x, rows, lora, slots),
+            Self::Fused => fused::adapt(y, x, &active),
+            Self::Portable => portable::adapt(y, x, &active),
         }
     }
 
@@ -107,6 +128,7 @@ impl Ops {
         grads: &mut LoraGrads,
     ) -> Result<Tensor> {
         match self {
+            Self::Fused => fused::lora_grads((dy, x, u), lora, slots, grads),
             Self::Portable => portable::lora_grads((dy, x, u), lora, slots, grads),
         }
     }
@@ -120,6 +142,7 @@ impl Ops {
         slots: &[Slot],
     ) -> Result<Tensor> {
         match self {
+            Self::Fused => fused::add_lora_input(dx, du, lora, slots),
             Self::Portable => portable::add_lora_input(dx, du, lora, slots),
         }
     }
@@ -127,11 +150,12 @@ impl Ops {
     /// x / rms(x) · w over rows of the last dimension.
     pub(crate) fn rms_norm(self, x: &Tensor, w: &Tensor, eps: f32) -> Result<Tensor> {
         match self {
+            Self::Fused => fused::rms_norm(x, w, eps),
             Self::Portable => portable::rms_norm(x, w, eps),
         }
     }
 
-    /// onto + the gradient of `rms_norm` with respect to x.
+    /// onto + the gradient of `rms_norm` with respect to x; the caller gives `onto` away.
     pub(crate) fn rms_norm_backward(
         self,
         x: &Tensor,
@@ -141,13 +165,15 @@ impl Ops {
         onto: Option<Tensor>,
     ) -> Result<Tensor> {
         match self {
+            Self::Fused => fused::rms_norm_backward(x, w, eps, dy, onto),
             Self::Portable => portable::rms_norm_backward(x, w, eps, dy, onto),
         }
     }
 
-    /// Turns the query and key heads of fused rows by their positions.
+    /// Turns the query and key heads of fused rows by their positions; the caller gives them away.
     pub(crate) fn rotate(self, qkv: Tensor, shape: HeadShape, by: &Rotation) -> Result<Tensor> {
         match self {
+            Self::Fused => fused::rotate(qkv, shape, by),
             Self::Portable => portable::rotate(&qkv, shape, &by.cos, &by.sin),
         }
     }
@@ -160,7 +186,22 @@ impl Ops {
         by: &Rotation,
     ) -> Result<Tensor> {
         match self {
+            Self::Fused => fused::rotate_back(qkv, shape, by),
             Self::Portable => portable::rotate(&qkv, shape, &by.cos, &by.sin.neg()?),
+        }
+    }
+
+    /// Writes every span's new keys and values into its cache.
+    pub(crate) fn store(
+        self,
+        qkv: &Tensor,
+        spans: &[Span],
+        shape: HeadShape,
+        cached: Cached<'_, '_>,
+    ) -> Result<()> {
+        match self {
+            Self::Fused => fused::store(qkv, spans, shape, cached),
+            Self::Portable => portable::store(qkv, spans, shape, cached),
         }
     }
 
@@ -170,9 +211,10 @@ impl Ops {
         qkv: &Tensor,
         spans: &[Span],
         shape: HeadShape,
-        cached: Option<(&[&mut KvCache], usize)>,
+        cached: Option<Cached<'_, '_>>,
     ) -> Result<Attended> {
         match self {
+            Self::Fused => fused::attention(qkv, spans, shape, cached),
             Self::Portable => portable::attention(qkv, spans, shape, cached),
         }
     }
@@ -186,14 +228,18 @@ impl Ops {
         spans: &[Span],
         shape: HeadShape,
     ) -> Result<Tensor> {
-        match self {
-            Self::Portable => portable::attention_backward(qkv, &attended.out, d_out, spans, shape),
+        match (self, &attended.lse) {
+            (Self::Fused, Some(lse)) => {
+                fused::attention_backward(qkv, (&attended.out, lse), d_out, spans, shape)
+            }
+            _ => portable::attention_backward(qkv, &attended.out, d_out, spans, shape),
         }
     }
 
     /// silu(gate) · up of rows `[gate, up]`.
     pub(crate) fn swiglu(self, gate_up: &Tensor) -> Result<Tensor> {
         match self {
+            Self::Fused => fused::swiglu(gate_up),
             Self::Portable => portable::swiglu(gate_up),
         }
     }
@@ -201,7 +247,19 @@ impl Ops {
     /// The gradient of [`Self::swiglu`]; the caller gives `gate_up` away.
     pub(crate) fn swiglu_backward(self, gate_up: Tensor, d_act: &Tensor) -> Result<Tensor> {
         match self {
+            Self::Fused => fused::swiglu_backward(gate_up, d_act),
             Self::Portable => portable::swiglu_backward(&gate_up, d_act),
         }
     }
 }
+
+/// An adapter at work on some rows of one group of maps.
+#[derive(Debug)]
+pub(crate) struct Adapting<'a> {
+    pub(crate) rows: std::ops::Range<usize>,
+    pub(crate) lora: &'a Lora,
+    pub(crate) slots: &'a [Slot],
+}
+
+#[cfg(test)]
+mod tests;

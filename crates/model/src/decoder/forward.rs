@@ -86,7 +86,7 @@ impl Decoder {
         if let Some(bias) = &w.qkv_bias {
             qkv = qkv.broadcast_add(bias)?;
         }
-        let (qkv, u_qkv) = self.adapt(qkv, &normed, index, Group::Qkv, pass)?;
+        let (qkv, u_qkv) = ops.adapt(qkv, &normed, (index, Group::Qkv), pass.adapters)?;
         drop(normed);
         let raw_qkv = w.qk_norm.is_some().then(|| qkv.clone());
         let qkv = self.norm_heads(w, qkv)?;
@@ -94,47 +94,24 @@ impl Decoder {
         let attended = match caches {
             None => ops.attention(&qkv, pass.spans, shape, None)?,
             Some(caches) => {
-                store(&qkv, pass.spans, shape, caches, index)?;
+                ops.store(&qkv, pass.spans, shape, (caches, index))?;
                 ops.attention(&qkv, pass.spans, shape, Some((caches, index)))?
             }
         };
         let middle = ops.add_matmul(x.copy()?, &attended.out, &w.o)?;
-        let (middle, u_o) = self.adapt(middle, &attended.out, index, Group::O, pass)?;
+        let (middle, u_o) = ops.adapt(middle, &attended.out, (index, Group::O), pass.adapters)?;
 
         let normed = ops.rms_norm(&middle, &w.mlp_norm, eps)?;
         let gate_up = ops.matmul(&normed, &w.gate_up)?;
-        let (gate_up, u_mlp) = self.adapt(gate_up, &normed, index, Group::GateUp, pass)?;
+        let (gate_up, u_mlp) =
+            ops.adapt(gate_up, &normed, (index, Group::GateUp), pass.adapters)?;
         drop(normed);
         let act = ops.swiglu(&gate_up)?;
         let out = ops.add_matmul(middle.copy()?, &act, &w.down)?;
-        let (out, u_down) = self.adapt(out, &act, index, Group::Down, pass)?;
+        let (out, u_down) = ops.adapt(out, &act, (index, Group::Down), pass.adapters)?;
 
         let us = [u_qkv, u_o, u_mlp, u_down];
         Ok((out, Kept { x, raw_qkv, qkv, attended, middle, gate_up, us }))
-    }
-
-    /// Adds each run's adapter to its rows of y. The returned x Aᵀ means something only for a
-    /// single run, which is what training uses.
-    fn adapt(
-        &self,
-        mut y: Tensor,
-        x: &Tensor,
-        layer: usize,
-        group: Group,
-        pass: &Pass<'_>,
-    ) -> Result<(Tensor, Option<Tensor>)> {
-        let mut last = None;
-        for run in pass.adapters {
-            let Some(lora) = run.lora else { continue };
-            let slots = lora.slots(layer, group);
-            if slots.is_empty() || run.rows.is_empty() {
-                continue;
-            }
-            let (changed, u) = self.ops.add_lora(y, x, run.rows.clone(), lora, slots)?;
-            y = changed;
-            last = Some(u);
-        }
-        Ok((y, last))
     }
 
     fn norm_heads(&self, w: &LayerWeights, qkv: Tensor) -> Result<Tensor> {
@@ -149,24 +126,6 @@ impl Decoder {
         let values = qkv.narrow(1, q + kv, kv)?.contiguous()?;
         Ok(Tensor::cat(&[norm(0, q, q_norm)?, norm(q, kv, k_norm)?, values], 1)?)
     }
-}
-
-/// Appends every span's keys and values to its cache.
-fn store(
-    qkv: &Tensor,
-    spans: &[Span],
-    shape: HeadShape,
-    caches: &[&mut KvCache],
-    layer: usize,
-) -> Result<()> {
-    let (q, kv) = (shape.q_dim(), shape.kv_dim());
-    for (span, cache) in spans.iter().zip(caches) {
-        let rows = qkv.narrow(0, span.start, span.len)?;
-        let keys = rows.narrow(1, q, kv)?.contiguous()?;
-        let values = rows.narrow(1, q + kv, kv)?.contiguous()?;
-        cache.write(layer, &keys, &values)?;
-    }
-    Ok(())
 }
 
 fn check_runs(batch: &Batch, adapters: &[AdapterRun<'_>]) -> Result<()> {

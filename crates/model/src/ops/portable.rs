@@ -1,47 +1,49 @@
 //! The operations as compositions of candle tensor operations, for any device.
 
-use std::ops::Range;
-
 use candle_core::{D, Tensor};
 
-use super::{Attended, HeadShape};
+use super::{Adapting, Attended, Cached, HeadShape};
 use crate::{
     batch::Span,
-    cache::KvCache,
     error::Result,
     lora::{Lora, LoraGrads, Slot},
 };
 
-pub(super) fn add_lora(
+pub(super) fn adapt(
     y: Tensor,
     x: &Tensor,
-    rows: Range<usize>,
-    lora: &Lora,
-    slots: &[Slot],
-) -> Result<(Tensor, Tensor)> {
-    let x = x.narrow(0, rows.start, rows.len())?;
-    let part = y.narrow(0, rows.start, rows.len())?;
+    active: &[Adapting<'_>],
+) -> Result<(Tensor, Option<Tensor>)> {
+    if let [one] = active
+        && one.rows.len() == y.dim(0)?
+    {
+        let (y, u) = adapt_rows(&y, x, one)?;
+        return Ok((y, Some(u)));
+    }
+    for run in active {
+        let rows = |tensor: &Tensor| tensor.narrow(0, run.rows.start, run.rows.len());
+        let (changed, _) = adapt_rows(&rows(&y)?, &rows(x)?, run)?;
+        y.slice_set(&changed.contiguous()?, 0, run.rows.start)?;
+    }
+    Ok((y, None))
+}
+
+/// y + s · (x Aᵀ) Bᵀ for the rows of one adapter, and x Aᵀ.
+fn adapt_rows(y: &Tensor, x: &Tensor, run: &Adapting<'_>) -> Result<(Tensor, Tensor)> {
     let width = y.dim(1)?;
     let (mut columns, mut us, mut column) = (Vec::new(), Vec::new(), 0);
-    for slot in slots {
-        let (a, b) = lora.pair(slot, x.device())?;
+    for slot in run.slots {
+        let (a, b) = run.lora.pair(slot, x.device())?;
         let u = x.matmul(&a.t()?)?;
-        let delta = (u.matmul(&b.t()?)? * f64::from(lora.scale()))?;
-        columns.push(part.narrow(1, column, slot.column - column)?);
-        columns.push((part.narrow(1, slot.column, slot.outputs)? + delta)?);
+        let delta = (u.matmul(&b.t()?)? * f64::from(run.lora.scale()))?;
+        columns.push(y.narrow(1, column, slot.column - column)?);
+        columns.push((y.narrow(1, slot.column, slot.outputs)? + delta)?);
         us.push(u);
         column = slot.column + slot.outputs;
     }
-    columns.push(part.narrow(1, column, width - column)?);
+    columns.push(y.narrow(1, column, width - column)?);
     columns.retain(|part| part.elem_count() > 0);
-    let changed = Tensor::cat(&columns, 1)?;
-    let u = Tensor::cat(&us, 1)?;
-    if rows.len() == y.dim(0)? {
-        return Ok((changed, u));
-    }
-    let y = y.contiguous()?;
-    y.slice_set(&changed.contiguous()?, 0, rows.start)?;
-    Ok((y, u))
+    Ok((Tensor::cat(&columns, 1)?, Tensor::cat(&us, 1)?))
 }
 
 pub(super) fn lora_grads(
@@ -129,18 +131,37 @@ pub(super) fn rotate(qkv: &Tensor, shape: HeadShape, cos: &Tensor, sin: &Tensor)
     Ok(Tensor::cat(&[heads, values], 1)?)
 }
 
+pub(super) fn store(
+    qkv: &Tensor,
+    spans: &[Span],
+    shape: HeadShape,
+    (caches, layer): Cached<'_, '_>,
+) -> Result<()> {
+    for (span, cache) in spans.iter().zip(caches) {
+        let (_, new_keys, new_values) = split(&qkv.narrow(0, span.start, span.len)?, shape)?;
+        let (keys, values) = cache.tensors(layer)?;
+        keys.slice_set(&new_keys.contiguous()?, 0, span.past)?;
+        values.slice_set(&new_values.contiguous()?, 0, span.past)?;
+    }
+    Ok(())
+}
+
 pub(super) fn attention(
     qkv: &Tensor,
     spans: &[Span],
     shape: HeadShape,
-    cached: Option<(&[&mut KvCache], usize)>,
+    cached: Option<Cached<'_, '_>>,
 ) -> Result<Attended> {
     let mut outs = Vec::with_capacity(spans.len());
     for (index, span) in spans.iter().enumerate() {
         let (q, k, v) = split(&qkv.narrow(0, span.start, span.len)?, shape)?;
         let (k, v) = match cached {
             None => (k, v),
-            Some((caches, layer)) => caches[index].read(layer, span.past + span.len)?,
+            Some((caches, layer)) => {
+                let (keys, values) = caches[index].tensors(layer)?;
+                let context = span.past + span.len;
+                (keys.narrow(0, 0, context)?, values.narrow(0, 0, context)?)
+            }
         };
         let (k, v) = (per_head(&k, shape, true)?, per_head(&v, shape, true)?);
         let p = probabilities(&per_head(&q, shape, false)?, &k, span.past, shape)?;

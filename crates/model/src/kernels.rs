@@ -1,0 +1,38 @@
+//! Fused loops over f32 slices for the CPU.
+//!
+//! Each is compiled for several instruction sets and picks one at run time; each is tested against
+//! a plain scalar reference and, where it is a gradient, against finite differences.
+
+pub(crate) mod attention;
+pub(crate) mod gemm;
+pub(crate) mod norm;
+pub(crate) mod rope;
+mod simd;
+pub(crate) mod softmax;
+pub(crate) mod swiglu;
+pub(crate) mod thin;
+
+use rayon::prelude::*;
+
+/// Elements below which splitting work over threads costs more than it saves.
+const PARALLEL_FROM: usize = 1 << 14;
+
+/// Calls `each(first row, rows of out)` for bands of rows, in parallel when there are many.
+pub(crate) fn for_row_bands(
+    out: &mut [f32],
+    width: usize,
+    each: impl Fn(usize, &mut [f32]) + Sync + Send,
+) {
+    if width == 0 || out.is_empty() {
+        return;
+    }
+    if out.len() < PARALLEL_FROM || rayon::current_num_threads() == 1 {
+        return each(0, out);
+    }
+    let rows = out.len() / width;
+    let band = (PARALLEL_FROM / 2 / width).max(1).min(rows);
+    out.par_chunks_mut(band * width).enumerate().for_each(|(index, part)| each(index * band, part));
+}
+
+#[cfg(test)]
+mod reference;

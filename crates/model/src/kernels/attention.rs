@@ -1,0 +1,131 @@
+//! Causal grouped-query attention over ragged sequences, forward and backward.
+//!
+//! Scores exist for one block of queries of one head at a time. The backward pass recomputes them
+//! from the kept log-sums instead of keeping them.
+
+mod block;
+mod single;
+
+use rayon::prelude::*;
+
+use crate::ops::HeadShape;
+
+/// One sequence's part of a batch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sequence<'a> {
+    /// Its fused rows `[rows, stride]`; queries come first in each.
+    pub(crate) queries: &'a [f32],
+    pub(crate) query_stride: usize,
+    pub(crate) rows: usize,
+    /// Keys and values from the sequence's first token on, `past + rows` of them.
+    pub(crate) keys: &'a [f32],
+    pub(crate) values: &'a [f32],
+    pub(crate) key_stride: usize,
+    pub(crate) past: usize,
+}
+
+/// Attention of every sequence, written to rows of `out` `[rows, q_dim]` in order, and log Σ exp of
+/// the scores to `lse` `[rows, heads]`.
+pub(crate) fn attention(
+    sequences: &[Sequence<'_>],
+    shape: HeadShape,
+    out: &mut [f32],
+    lse: &mut [f32],
+) {
+    let mut parts = split(sequences, shape.q_dim(), out);
+    let mut lses = split(sequences, shape.heads, lse);
+    let blocks: Vec<(usize, usize)> = sequences
+        .iter()
+        .enumerate()
+        .filter(|(_, sequence)| sequence.rows > 1)
+        .flat_map(|(index, _)| (0..shape.heads).map(move |head| (index, head)))
+        .collect();
+    let results: Vec<block::Forward> = blocks
+        .par_iter()
+        .map(|(index, head)| block::forward(&sequences[*index], shape, *head))
+        .collect();
+    let mut results = results.into_iter();
+    for ((sequence, out), lse) in sequences.iter().zip(&mut parts).zip(&mut lses) {
+        if sequence.rows > 1 {
+            for head in 0..shape.heads {
+                let Some(result) = results.next() else { return };
+                scatter(&result.out, shape.dim, out, shape.q_dim(), head * shape.dim);
+                scatter(&result.lse, 1, lse, shape.heads, head);
+            }
+        }
+    }
+    let mut singles: Vec<_> = sequences
+        .iter()
+        .zip(parts)
+        .zip(lses)
+        .filter(|((sequence, _), _)| sequence.rows == 1)
+        .collect();
+    singles.par_iter_mut().for_each(|((sequence, out), lse)| {
+        single::forward(sequence, shape, out, lse);
+    });
+}
+
+/// What the backward pass of [`attention`] reads, for one sequence without a past.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Given<'a> {
+    pub(crate) sequence: Sequence<'a>,
+    pub(crate) out: &'a [f32],
+    pub(crate) lse: &'a [f32],
+    pub(crate) d_out: &'a [f32],
+}
+
+/// Gradients with respect to the fused rows, `[rows, q_dim + 2 · kv_dim]` in the order of `given`.
+pub(crate) fn attention_backward(given: &[Given<'_>], shape: HeadShape, d_qkv: &mut [f32]) {
+    let (q, kv, dim) = (shape.q_dim(), shape.kv_dim(), shape.dim);
+    let width = q + 2 * kv;
+    let tasks: Vec<(usize, usize)> = (0..given.len())
+        .flat_map(|index| (0..shape.heads).map(move |head| (index, head)))
+        .collect();
+    let results: Vec<block::Backward> = tasks
+        .par_iter()
+        .map(|(index, head)| block::backward(&given[*index], shape, *head))
+        .collect();
+    let sequences: Vec<Sequence<'_>> = given.iter().map(|given| given.sequence).collect();
+    let parts = split(&sequences, width, d_qkv);
+    let group = shape.heads / shape.kv_heads;
+    let pairs: Vec<_> = parts.into_iter().zip(results.chunks_exact(shape.heads)).collect();
+    pairs.into_par_iter().for_each(|(rows, results)| {
+        for (head, result) in results.iter().enumerate() {
+            scatter(&result.d_q, dim, rows, width, head * dim);
+            // Every query head of a group adds to the gradient of the keys they share.
+            let shared = head / group * dim;
+            let place = if head % group == 0 { scatter } else { scatter_add };
+            place(&result.d_k, dim, rows, width, q + shared);
+            place(&result.d_v, dim, rows, width, q + kv + shared);
+        }
+    });
+}
+
+/// Cuts rows of all sequences into one slice per sequence.
+fn split<'a>(sequences: &[Sequence<'_>], width: usize, rows: &'a mut [f32]) -> Vec<&'a mut [f32]> {
+    let mut rest = rows;
+    let cut = sequences.iter().map(|sequence| {
+        let (part, tail) = std::mem::take(&mut rest).split_at_mut(sequence.rows * width);
+        rest = tail;
+        part
+    });
+    cut.collect()
+}
+
+/// Copies narrow rows into columns `column..` of wide rows.
+fn scatter(from: &[f32], narrow: usize, to: &mut [f32], wide: usize, column: usize) {
+    for (from, to) in from.chunks_exact(narrow).zip(to.chunks_exact_mut(wide)) {
+        to[column..column + narrow].copy_from_slice(from);
+    }
+}
+
+fn scatter_add(from: &[f32], narrow: usize, to: &mut [f32], wide: usize, column: usize) {
+    for (from, to) in from.chunks_exact(narrow).zip(to.chunks_exact_mut(wide)) {
+        for (to, from) in to[column..column + narrow].iter_mut().zip(from) {
+            *to += from;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

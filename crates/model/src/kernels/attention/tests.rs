@@ -1,0 +1,122 @@
+use super::*;
+use crate::kernels::reference::{assert_near, differences, noise};
+
+const SHAPE: HeadShape = HeadShape { heads: 4, kv_heads: 2, dim: 6 };
+
+fn width() -> usize {
+    SHAPE.q_dim() + 2 * SHAPE.kv_dim()
+}
+
+/// One sequence without a past, straight from the formula, in f64.
+fn definition(qkv: &[f64], past: usize) -> Vec<f64> {
+    let (q_dim, kv_dim, dim) = (SHAPE.q_dim(), SHAPE.kv_dim(), SHAPE.dim);
+    let rows: Vec<&[f64]> = qkv.chunks_exact(width()).collect();
+    let mut out = Vec::new();
+    for (index, row) in rows.iter().enumerate().skip(past) {
+        for head in 0..SHAPE.heads {
+            let shared = head / (SHAPE.heads / SHAPE.kv_heads) * dim;
+            let query = &row[head * dim..(head + 1) * dim];
+            let weights: Vec<f64> = rows[..=index]
+                .iter()
+                .map(|row| {
+                    let key = &row[q_dim + shared..][..dim];
+                    let score: f64 = query.iter().zip(key).map(|(q, k)| q * k).sum();
+                    (score / (dim as f64).sqrt()).exp()
+                })
+                .collect();
+            let total: f64 = weights.iter().sum();
+            for column in 0..dim {
+                let values = rows[..=index].iter().map(|row| row[q_dim + kv_dim + shared + column]);
+                out.push(weights.iter().zip(values).map(|(w, v)| w * v).sum::<f64>() / total);
+            }
+        }
+    }
+    out
+}
+
+/// The rows after `past` of fused rows, reading keys and values from all of them.
+fn sequence(qkv: &[f32], past: usize) -> Sequence<'_> {
+    Sequence {
+        queries: &qkv[past * width()..],
+        query_stride: width(),
+        rows: qkv.len() / width() - past,
+        keys: &qkv[SHAPE.q_dim()..],
+        values: &qkv[SHAPE.q_dim() + SHAPE.kv_dim()..],
+        key_stride: width(),
+        past,
+    }
+}
+
+fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().copied().map(f64::from).collect()
+}
+
+fn expected(qkv: &[f32], past: usize) -> Vec<f32> {
+    definition(&wide(qkv), past).iter().map(|value| *value as f32).collect()
+}
+
+#[test]
+fn ragged_sequences_with_and_without_a_past_agree_with_the_definition() {
+    // (rows in all, rows already cached): prefill over several blocks, chunk, and single steps.
+    let cases = [(150, 0), (1, 0), (90, 20), (9, 8), (7, 0), (70, 69)];
+    let inputs: Vec<Vec<f32>> =
+        cases.iter().zip(1..).map(|((rows, _), seed)| noise(rows * width(), seed)).collect();
+    let sequences: Vec<Sequence<'_>> =
+        cases.iter().zip(&inputs).map(|((_, past), qkv)| sequence(qkv, *past)).collect();
+    let rows: usize = sequences.iter().map(|sequence| sequence.rows).sum();
+    let (mut out, mut lse) = (vec![9.0; rows * SHAPE.q_dim()], vec![9.0; rows * SHAPE.heads]);
+    attention(&sequences, SHAPE, &mut out, &mut lse);
+    let mut at = 0;
+    for ((_, past), qkv) in cases.iter().zip(&inputs) {
+        let expected = expected(qkv, *past);
+        assert_near(&out[at..at + expected.len()], &expected, 1e-5);
+        at += expected.len();
+    }
+    assert_eq!(at, out.len());
+}
+
+#[test]
+fn backward_agrees_with_finite_differences() {
+    let inputs = [noise(5 * width(), 1), noise(width(), 2), noise(70 * width(), 3)];
+    let sequences = [0, 1, 2].map(|index| sequence(&inputs[index], 0));
+    let rows = 5 + 1 + 70;
+    let (mut out, mut lse) = (vec![0.0; rows * SHAPE.q_dim()], vec![0.0; rows * SHAPE.heads]);
+    attention(&sequences, SHAPE, &mut out, &mut lse);
+    let d_out = noise(out.len(), 4);
+    let mut first = 0;
+    let given = sequences.map(|sequence| {
+        let rows = first..first + sequence.rows;
+        first = rows.end;
+        let q = rows.start * SHAPE.q_dim()..rows.end * SHAPE.q_dim();
+        let lse = &lse[rows.start * SHAPE.heads..rows.end * SHAPE.heads];
+        Given { sequence, out: &out[q.clone()], lse, d_out: &d_out[q] }
+    });
+    let mut d_qkv = vec![9.0; rows * width()];
+    attention_backward(&given, SHAPE, &mut d_qkv);
+    let mut at = 0;
+    for (input, given) in inputs.iter().zip(&given) {
+        // Differences of every input of a long sequence take long; its gradient shares the code.
+        let gradient = &d_qkv[at..at + input.len()];
+        at += input.len();
+        if given.sequence.rows < 10 {
+            let measured = differences(input, given.d_out, |qkv| definition(qkv, 0));
+            assert_near(gradient, &measured, 1e-4);
+        } else {
+            along_a_direction(input, given.d_out, gradient);
+        }
+    }
+}
+
+/// The derivative in one random direction, which touches every input at once.
+fn along_a_direction(input: &[f32], d_out: &[f32], gradient: &[f32]) {
+    let direction = noise(input.len(), 7);
+    let objective = |step: f64| -> f64 {
+        let moved: Vec<f64> =
+            wide(input).iter().zip(&direction).map(|(x, d)| x + step * f64::from(*d)).collect();
+        definition(&moved, 0).iter().zip(d_out).map(|(y, w)| y * f64::from(*w)).sum()
+    };
+    let measured = (objective(1e-5) - objective(-1e-5)) / 2e-5;
+    let computed: f64 =
+        gradient.iter().zip(&direction).map(|(g, d)| f64::from(*g) * f64::from(*d)).sum();
+    assert!((measured - computed).abs() < 1e-4 * measured.abs().max(1.0), "{measured} {computed}");
+}

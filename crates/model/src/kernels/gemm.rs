@@ -1,0 +1,201 @@
+//! Matrix products into a given place: the one unsafe corner of the crate.
+
+#![expect(unsafe_code, reason = "gemm takes raw pointers; the wrapper checks every bound first")]
+
+use gemm::Parallelism;
+
+/// A matrix inside a slice: element (i, j) is `data[i * row_stride + j * col_stride]`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct View<'a> {
+    data: &'a [f32],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    col_stride: usize,
+}
+
+impl<'a> View<'a> {
+    /// A row-major matrix whose rows lie `row_stride` apart.
+    pub(crate) fn new(data: &'a [f32], rows: usize, cols: usize, row_stride: usize) -> Self {
+        Self { data, rows, cols, row_stride, col_stride: 1 }
+    }
+
+    /// A row-major matrix without gaps.
+    pub(crate) fn whole(data: &'a [f32], rows: usize, cols: usize) -> Self {
+        Self::new(data, rows, cols, cols)
+    }
+
+    /// The transpose, without moving anything.
+    pub(crate) fn t(self) -> Self {
+        Self {
+            rows: self.cols,
+            cols: self.rows,
+            row_stride: self.col_stride,
+            col_stride: self.row_stride,
+            ..self
+        }
+    }
+
+    fn fits(&self) -> bool {
+        fits(self.data.len(), (self.rows, self.row_stride), (self.cols, self.col_stride))
+    }
+}
+
+/// Where a product goes: row-major, rows `row_stride` apart.
+#[derive(Debug)]
+pub(crate) struct ViewMut<'a> {
+    data: &'a mut [f32],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+}
+
+impl<'a> ViewMut<'a> {
+    pub(crate) fn new(data: &'a mut [f32], rows: usize, cols: usize, row_stride: usize) -> Self {
+        Self { data, rows, cols, row_stride }
+    }
+
+    pub(crate) fn whole(data: &'a mut [f32], rows: usize, cols: usize) -> Self {
+        Self::new(data, rows, cols, cols)
+    }
+}
+
+/// What happens to the values already in the destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Into {
+    Replace,
+    Add,
+}
+
+/// Whether a product may use all threads, or runs inside a task that is already one of many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Threads {
+    One,
+    All,
+}
+
+/// c = a · b · scale, or c += a · b · scale. Panics when shapes disagree or a view leaves its
+/// slice; both are mistakes of this crate, not of its caller.
+pub(crate) fn gemm(
+    c: ViewMut<'_>,
+    a: View<'_>,
+    b: View<'_>,
+    scale: f32,
+    into: Into,
+    threads: Threads,
+) {
+    assert_eq!((c.rows, c.cols, a.cols), (a.rows, b.cols, b.rows), "product of unfit shapes");
+    assert!(a.fits() && b.fits(), "an operand leaves its slice");
+    let c_fits = fits(c.data.len(), (c.rows, c.row_stride), (c.cols, 1));
+    assert!(c_fits && (c.row_stride >= c.cols || c.rows <= 1), "the destination leaves its slice");
+    if c.rows == 0 || c.cols == 0 {
+        return;
+    }
+    let parallelism = match threads {
+        Threads::All if rayon::current_num_threads() > 1 => Parallelism::Rayon(0),
+        _ => Parallelism::None,
+    };
+    // SAFETY: every element gemm reads or writes lies at i * row_stride + j * col_stride with
+    // i < rows and j < cols, which `fits` keeps within its slice. The destination is a unique
+    // borrow and its rows do not overlap, so no two writes meet and no operand aliases it.
+    unsafe {
+        gemm::gemm(
+            c.rows,
+            c.cols,
+            a.cols,
+            c.data.as_mut_ptr(),
+            1,
+            c.row_stride as isize,
+            into == Into::Add,
+            a.data.as_ptr(),
+            a.col_stride as isize,
+            a.row_stride as isize,
+            b.data.as_ptr(),
+            b.col_stride as isize,
+            b.row_stride as isize,
+            1.0_f32,
+            scale,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}
+
+fn fits(
+    len: usize,
+    (rows, row_stride): (usize, usize),
+    (cols, col_stride): (usize, usize),
+) -> bool {
+    if rows == 0 || cols == 0 {
+        return true;
+    }
+    let last = (rows - 1).checked_mul(row_stride).zip((cols - 1).checked_mul(col_stride));
+    last.and_then(|(row, col)| row.checked_add(col)).is_some_and(|last| last < len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::reference::{assert_near, noise};
+
+    fn naive(c: &mut [f32], stride: usize, a: View<'_>, b: View<'_>, scale: f32, into: Into) {
+        for i in 0..a.rows {
+            for j in 0..b.cols {
+                let at =
+                    |v: &View<'_>, i: usize, j: usize| v.data[i * v.row_stride + j * v.col_stride];
+                let sum: f32 = (0..a.cols).map(|k| at(&a, i, k) * at(&b, k, j)).sum();
+                let old = if into == Into::Add { c[i * stride + j] } else { 0.0 };
+                c[i * stride + j] = old + scale * sum;
+            }
+        }
+    }
+
+    #[test]
+    fn products_agree_with_the_definition_for_all_layouts() {
+        for (m, k, n) in [(1, 1, 1), (3, 5, 7), (1, 64, 96), (17, 33, 9), (64, 16, 100), (5, 0, 4)]
+        {
+            for into in [Into::Replace, Into::Add] {
+                for threads in [Threads::One, Threads::All] {
+                    let (a, b) = (noise(m * k + 3 * m, 1), noise(n * k + 5 * (k + n), 2));
+                    let views = [
+                        (View::new(&a, m, k, k + 3), View::new(&b, k, n, n + 5)),
+                        (View::whole(&a, k, m).t(), View::new(&b, n, k, k + 5).t()),
+                    ];
+                    for (a, b) in views {
+                        let (mut c, stride) = (noise(m * (n + 2), 3), n + 2);
+                        let mut expected = c.clone();
+                        naive(&mut expected, stride, a, b, 0.5, into);
+                        gemm(ViewMut::new(&mut c, m, n, stride), a, b, 0.5, into, threads);
+                        assert_near(&c, &expected, 1e-4);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "leaves its slice")]
+    fn an_operand_that_is_too_short_is_caught() {
+        let (mut c, a) = (vec![0.0; 4], vec![0.0; 3]);
+        let view = View::whole(&a, 2, 2);
+        gemm(ViewMut::whole(&mut c, 2, 2), view, view, 1.0, Into::Replace, Threads::One);
+    }
+
+    #[test]
+    #[should_panic(expected = "leaves its slice")]
+    fn a_destination_whose_rows_overlap_is_caught() {
+        let (mut c, a) = (vec![0.0; 4], vec![0.0; 4]);
+        let view = View::whole(&a, 2, 2);
+        gemm(ViewMut::new(&mut c, 2, 2, 1), view, view, 1.0, Into::Replace, Threads::One);
+    }
+
+    #[test]
+    #[should_panic(expected = "unfit shapes")]
+    fn shapes_that_do_not_meet_are_caught() {
+        let (mut c, a) = (vec![0.0; 4], vec![0.0; 6]);
+        let (left, right) = (View::whole(&a, 2, 3), View::whole(&a, 2, 3));
+        gemm(ViewMut::whole(&mut c, 2, 2), left, right, 1.0, Into::Replace, Threads::One);
+    }
+}

@@ -1,0 +1,184 @@
+//! Products with few rows on the left, as decoding needs: limited by how fast weights are read, so
+//! each weight is read once, in order, by one thread.
+
+use multiversion::multiversion;
+use rayon::prelude::*;
+
+use super::simd::LANES;
+
+/// Up to this many rows the kernels here beat a general product.
+pub(crate) const MOST_ROWS: usize = 4;
+
+/// Rows of weights one task reads. Fixed, so that sums do not depend on the number of threads.
+const BAND: usize = 64;
+
+/// out `[rows, out.len() / rows]` (+)= x `[rows, w_rows]` · w `[w_rows, cols]`.
+pub(crate) fn times(x: &[f32], w: &[f32], rows: usize, out: &mut [f32], add: bool) {
+    let cols = out.len() / rows;
+    let inner = x.len() / rows;
+    let parts: Vec<Vec<f32>> = w
+        .par_chunks(BAND * cols)
+        .enumerate()
+        .map(|(index, band)| {
+            let mut part = vec![0.0; rows * cols];
+            for (x, part) in x.chunks_exact(inner).zip(part.chunks_exact_mut(cols)) {
+                let first = index * BAND;
+                combine(&x[first..first + band.len() / cols], band, part);
+            }
+            part
+        })
+        .collect();
+    if !add {
+        out.fill(0.0);
+    }
+    for part in parts {
+        for (out, part) in out.iter_mut().zip(part) {
+            *out += part;
+        }
+    }
+}
+
+/// out `[rows, w_rows]` = x `[rows, inner]` · wᵀ for w `[w_rows, inner]`.
+pub(crate) fn times_transposed(x: &[f32], w: &[f32], rows: usize, out: &mut [f32]) {
+    let inner = x.len() / rows;
+    let w_rows = out.len() / rows;
+    let band = BAND * 4;
+    let parts: Vec<Vec<f32>> = w
+        .par_chunks(band * inner)
+        .map(|w| {
+            let mut part = vec![0.0; w.len() / inner * rows];
+            dots(x, w, rows, inner, &mut part);
+            part
+        })
+        .collect();
+    for (row, out) in out.chunks_exact_mut(w_rows).enumerate() {
+        for (part, out) in parts.iter().zip(out.chunks_mut(band)) {
+            for (value, out) in part.chunks_exact(rows).zip(out) {
+                *out = value[row];
+            }
+        }
+    }
+}
+
+/// u `[rows, stack]` = x · Aᵀ for a stack of A, within one thread.
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
+    "x86_64+avx2+fma",
+    "aarch64+neon"
+))]
+pub(crate) fn adapter(x: &[f32], a: &[f32], rows: usize, u: &mut [f32]) {
+    let inner = x.len() / rows;
+    let stack = u.len() / rows;
+    for (index, a) in a.chunks_exact(inner).enumerate() {
+        for (x, u) in x.chunks_exact(inner).zip(u.chunks_exact_mut(stack)) {
+            u[index] = long_dot(x, a);
+        }
+    }
+}
+
+/// y += s · u Bᵀ for one row.
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
+    "x86_64+avx2+fma",
+    "aarch64+neon"
+))]
+pub(crate) fn add_adapter(u: &[f32], b: &[f32], s: f32, y: &mut [f32]) {
+    for (y, b) in y.iter_mut().zip(b.chunks_exact(u.len())) {
+        *y += s * super::simd::dot(u, b);
+    }
+}
+
+/// sum += Σ x[k] · w[k, :].
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
+    "x86_64+avx2+fma",
+    "aarch64+neon"
+))]
+fn combine(x: &[f32], w: &[f32], sum: &mut [f32]) {
+    const AT_ONCE: usize = 8;
+    let cols = sum.len();
+    let rows = x.chunks_exact(AT_ONCE);
+    for (x, w) in rows.remainder().iter().rev().zip(w.rchunks_exact(cols)) {
+        for (sum, w) in sum.iter_mut().zip(w) {
+            *sum += x * w;
+        }
+    }
+    for (x, w) in rows.zip(w.chunks_exact(AT_ONCE * cols)) {
+        let (a, w) = w.split_at(cols);
+        let (b, w) = w.split_at(cols);
+        let (c, w) = w.split_at(cols);
+        let (d, w) = w.split_at(cols);
+        let (e, w) = w.split_at(cols);
+        let (f, w) = w.split_at(cols);
+        let (g, h) = w.split_at(cols);
+        let columns =
+            a.iter().zip(b).zip(c.iter().zip(d)).zip(e.iter().zip(f).zip(g.iter().zip(h)));
+        for (sum, (((a, b), (c, d)), ((e, f), (g, h)))) in sum.iter_mut().zip(columns) {
+            let low = (x[0] * a + x[1] * b) + (x[2] * c + x[3] * d);
+            let high = (x[4] * e + x[5] * f) + (x[6] * g + x[7] * h);
+            *sum += low + high;
+        }
+    }
+}
+
+/// For each row of w, its product with every row of x, side by side.
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
+    "x86_64+avx2+fma",
+    "aarch64+neon"
+))]
+fn dots(x: &[f32], w: &[f32], rows: usize, inner: usize, out: &mut [f32]) {
+    for (w, out) in w.chunks_exact(inner).zip(out.chunks_exact_mut(rows)) {
+        for (x, out) in x.chunks_exact(inner).zip(out) {
+            *out = long_dot(x, w);
+        }
+    }
+}
+
+/// Σ a · b with four independent chains of partial sums, enough to hide an addition's latency.
+#[inline(always)]
+fn long_dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [[0.0_f32; LANES]; 4];
+    let (a_blocks, b_blocks) = (a.chunks_exact(4 * LANES), b.chunks_exact(4 * LANES));
+    let tail = super::simd::dot(a_blocks.remainder(), b_blocks.remainder());
+    for (a, b) in a_blocks.zip(b_blocks) {
+        let pairs = a.chunks_exact(LANES).zip(b.chunks_exact(LANES));
+        for (lanes, (a, b)) in lanes.iter_mut().zip(pairs) {
+            for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
+                *lane += a * b;
+            }
+        }
+    }
+    lanes.into_iter().map(super::simd::sum).sum::<f32>() + tail
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::reference::{assert_near, noise};
+
+    #[test]
+    fn both_products_agree_with_the_definition() {
+        for (rows, inner, cols) in [(1, 1, 1), (1, 200, 33), (3, 70, 300), (4, 129, 64)] {
+            let (x, w) = (noise(rows * inner, 1), noise(inner * cols, 2));
+            let mut expected = vec![0.0; rows * cols];
+            for i in 0..rows {
+                for j in 0..cols {
+                    let products = (0..inner).map(|k| x[i * inner + k] * w[k * cols + j]);
+                    expected[i * cols + j] = products.sum();
+                }
+            }
+            let mut out = noise(rows * cols, 3);
+            let added: Vec<f32> = out.iter().zip(&expected).map(|(a, b)| a + b).collect();
+            times(&x, &w, rows, &mut out, true);
+            assert_near(&out, &added, 1e-5);
+            times(&x, &w, rows, &mut out, false);
+            assert_near(&out, &expected, 1e-5);
+
+            let turned: Vec<f32> =
+                (0..cols * inner).map(|at| w[at % inner * cols + at / inner]).collect();
+            times_transposed(&x, &turned, rows, &mut out);
+            assert_near(&out, &expected, 1e-5);
+        }
+    }
+}

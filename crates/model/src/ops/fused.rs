@@ -1,0 +1,327 @@
+//! The operations as kernels over values in main memory.
+
+use candle_core::Tensor;
+use rayon::prelude::*;
+
+use super::{Adapting, Attended, Cached, HeadShape, Rotation};
+use crate::{
+    batch::Span,
+    error::Result,
+    host::{Host, change, tensor},
+    kernels::{
+        attention::{self, Given, Sequence},
+        gemm::{Into, Threads, View, ViewMut, gemm},
+        norm,
+        rope::{self, Turn},
+        swiglu, thin,
+    },
+    lora::{Lora, LoraGrads, Slot},
+};
+
+pub(super) fn matmul(x: &Tensor, w: &Tensor) -> Result<Tensor> {
+    let (rows, cols) = (x.dim(0)?, w.dim(1)?);
+    let mut out = vec![0.0; rows * cols];
+    product(&Host::of(x)?, &Host::of(w)?, rows, &mut out, Into::Replace);
+    tensor(out, (rows, cols))
+}
+
+pub(super) fn add_matmul(y: Tensor, x: &Tensor, w: &Tensor) -> Result<Tensor> {
+    let (x_values, w_values, rows) = (Host::of(x)?, Host::of(w)?, x.dim(0)?);
+    change(&y, |y| product(&x_values, &w_values, rows, y, Into::Add))?;
+    Ok(y)
+}
+
+fn product(x: &[f32], w: &[f32], rows: usize, out: &mut [f32], into: Into) {
+    if rows <= thin::MOST_ROWS {
+        return thin::times(x, w, rows, out, into == Into::Add);
+    }
+    let (inner, cols) = (x.len() / rows, out.len() / rows);
+    let (x, w) = (View::whole(x, rows, inner), View::whole(w, inner, cols));
+    gemm(ViewMut::whole(out, rows, cols), x, w, 1.0, into, Threads::All);
+}
+
+pub(super) fn matmul_transposed(dy: &Tensor, w: &Tensor) -> Result<Tensor> {
+    let (rows, inner, cols) = (dy.dim(0)?, dy.dim(1)?, w.dim(0)?);
+    let mut out = vec![0.0; rows * cols];
+    let (dy, w) = (Host::of(dy)?, Host::of(w)?);
+    product_transposed(&dy, &w, (rows, inner, cols), &mut out);
+    tensor(out, (rows, cols))
+}
+
+/// out `[rows, cols]` = x `[rows, inner]` · wᵀ for w `[cols, inner]`.
+pub(crate) fn product_transposed(
+    x: &[f32],
+    w: &[f32],
+    (rows, inner, cols): (usize, usize, usize),
+    out: &mut [f32],
+) {
+    if rows <= thin::MOST_ROWS {
+        return thin::times_transposed(x, w, rows, out);
+    }
+    let (x, w) = (View::whole(x, rows, inner), View::whole(w, cols, inner).t());
+    gemm(ViewMut::whole(out, rows, cols), x, w, 1.0, Into::Replace, Threads::All);
+}
+
+pub(super) fn adapt(
+    y: Tensor,
+    x: &Tensor,
+    active: &[Adapting<'_>],
+) -> Result<(Tensor, Option<Tensor>)> {
+    let (rows, inputs, width) = (x.dim(0)?, x.dim(1)?, y.dim(1)?);
+    let x = Host::of(x)?;
+    let one = match active {
+        [one] => Some(one),
+        _ => None,
+    };
+    let mut kept = None;
+    change(&y, |y| {
+        if let Some(one) = one {
+            let x = &x[one.rows.start * inputs..one.rows.end * inputs];
+            let y = &mut y[one.rows.start * width..one.rows.end * width];
+            kept = Some(adapt_rows(y, x, one, Threads::All));
+        } else {
+            let mut tasks = Vec::with_capacity(active.len());
+            let (mut rest, mut done) = (y, 0);
+            for run in active {
+                let tail =
+                    std::mem::take(&mut rest).split_at_mut((run.rows.start - done) * width).1;
+                let (mine, tail) = tail.split_at_mut(run.rows.len() * width);
+                (rest, done) = (tail, run.rows.end);
+                tasks.push((mine, &x[run.rows.start * inputs..run.rows.end * inputs], run));
+            }
+            tasks.into_par_iter().for_each(|(y, x, run)| {
+                adapt_rows(y, x, run, Threads::One);
+            });
+        }
+    })?;
+    let u = match (kept, one) {
+        (Some(u), Some(one)) if one.rows.len() == rows => {
+            Some(tensor(u, (rows, one.slots.len() * one.lora.rank()))?)
+        }
+        _ => None,
+    };
+    Ok((y, u))
+}
+
+/// y += s · (x Aᵀ) Bᵀ; returns x Aᵀ.
+fn adapt_rows(y: &mut [f32], x: &[f32], run: &Adapting<'_>, threads: Threads) -> Vec<f32> {
+    let (rows, rank) = (run.rows.len(), run.lora.rank());
+    let (inputs, width) = (x.len() / rows, y.len() / rows);
+    let stack = run.slots.len() * rank;
+    let a = run.lora.a_stack(run.slots);
+    let mut u = vec![0.0; rows * stack];
+    if rows <= thin::MOST_ROWS {
+        thin::adapter(x, a, rows, &mut u);
+        for (index, slot) in run.slots.iter().enumerate() {
+            for (u, y) in u.chunks_exact(stack).zip(y.chunks_exact_mut(width)) {
+                let y = &mut y[slot.column..slot.column + slot.outputs];
+                thin::add_adapter(
+                    &u[index * rank..][..rank],
+                    run.lora.b(slot),
+                    run.lora.scale(),
+                    y,
+                );
+            }
+        }
+        return u;
+    }
+    let place = ViewMut::whole(&mut u, rows, stack);
+    let a = View::whole(a, stack, inputs).t();
+    gemm(place, View::whole(x, rows, inputs), a, 1.0, Into::Replace, threads);
+    for (index, slot) in run.slots.iter().enumerate() {
+        let place = ViewMut::new(&mut y[slot.column..], rows, slot.outputs, width);
+        let u = View::new(&u[index * rank..], rows, rank, stack);
+        let b = View::whole(run.lora.b(slot), slot.outputs, rank).t();
+        gemm(place, u, b, run.lora.scale(), Into::Add, threads);
+    }
+    u
+}
+
+pub(super) fn lora_grads(
+    (dy, x, u): (&Tensor, &Tensor, &Tensor),
+    lora: &Lora,
+    slots: &[Slot],
+    grads: &mut LoraGrads,
+) -> Result<Tensor> {
+    let (rows, width, inputs, rank) = (dy.dim(0)?, dy.dim(1)?, x.dim(1)?, lora.rank());
+    let stack = slots.len() * rank;
+    let (dy, x, u) = (Host::of(dy)?, Host::of(x)?, Host::of(u)?);
+    let mut du = vec![0.0; rows * stack];
+    for (index, slot) in slots.iter().enumerate() {
+        let dy = View::new(&dy[slot.column..], rows, slot.outputs, width);
+        let u = View::new(&u[index * rank..], rows, rank, stack);
+        let place = ViewMut::new(&mut du[index * rank..], rows, rank, stack);
+        let b = View::whole(lora.b(slot), slot.outputs, rank);
+        gemm(place, dy, b, lora.scale(), Into::Replace, Threads::All);
+        let place = ViewMut::whole(grads.b_mut(slot), slot.outputs, rank);
+        gemm(place, dy.t(), u, lora.scale(), Into::Add, Threads::All);
+    }
+    let place = ViewMut::whole(grads.a_stack_mut(slots), stack, inputs);
+    let (du_view, x) = (View::whole(&du, rows, stack), View::whole(&x, rows, inputs));
+    gemm(place, du_view.t(), x, 1.0, Into::Add, Threads::All);
+    tensor(du, (rows, stack))
+}
+
+pub(super) fn add_lora_input(
+    dx: Tensor,
+    du: &Tensor,
+    lora: &Lora,
+    slots: &[Slot],
+) -> Result<Tensor> {
+    let (rows, stack, inputs) = (du.dim(0)?, du.dim(1)?, dx.dim(1)?);
+    let du = Host::of(du)?;
+    let (du, a) = (View::whole(&du, rows, stack), View::whole(lora.a_stack(slots), stack, inputs));
+    change(&dx, |dx| {
+        gemm(ViewMut::whole(dx, rows, inputs), du, a, 1.0, Into::Add, Threads::All);
+    })?;
+    Ok(dx)
+}
+
+pub(super) fn rms_norm(x: &Tensor, w: &Tensor, eps: f32) -> Result<Tensor> {
+    let shape = x.dims2()?;
+    let mut out = vec![0.0; shape.0 * shape.1];
+    norm::rms_norm(&Host::of(x)?, &Host::of(w)?, eps, &mut out);
+    tensor(out, shape)
+}
+
+pub(super) fn rms_norm_backward(
+    x: &Tensor,
+    w: &Tensor,
+    eps: f32,
+    dy: &Tensor,
+    onto: Option<Tensor>,
+) -> Result<Tensor> {
+    let shape = x.dims2()?;
+    let onto = match onto {
+        Some(onto) => onto,
+        None => tensor(vec![0.0; shape.0 * shape.1], shape)?,
+    };
+    let (x, w, dy) = (Host::of(x)?, Host::of(w)?, Host::of(dy)?);
+    change(&onto, |onto| norm::rms_norm_backward(&x, &w, eps, &dy, onto))?;
+    Ok(onto)
+}
+
+pub(super) fn rotate(qkv: Tensor, shape: HeadShape, by: &Rotation) -> Result<Tensor> {
+    turn(qkv, shape, by, Turn::Forward)
+}
+
+pub(super) fn rotate_back(qkv: Tensor, shape: HeadShape, by: &Rotation) -> Result<Tensor> {
+    turn(qkv, shape, by, Turn::Back)
+}
+
+fn turn(qkv: Tensor, shape: HeadShape, by: &Rotation, turn: Turn) -> Result<Tensor> {
+    let heads = (qkv.dim(1)?, shape.heads + shape.kv_heads, shape.dim);
+    let (cos, sin) = (Host::of(&by.cos)?, Host::of(&by.sin)?);
+    change(&qkv, |rows| rope::rotate(rows, heads, &cos, &sin, turn))?;
+    Ok(qkv)
+}
+
+pub(super) fn store(
+    qkv: &Tensor,
+    spans: &[Span],
+    shape: HeadShape,
+    (caches, layer): Cached<'_, '_>,
+) -> Result<()> {
+    let (q, kv, width) = (shape.q_dim(), shape.kv_dim(), qkv.dim(1)?);
+    let qkv = Host::of(qkv)?;
+    for (span, cache) in spans.iter().zip(caches) {
+        let rows = &qkv[span.start * width..(span.start + span.len) * width];
+        let (keys, values) = cache.tensors(layer)?;
+        for (tensor, column) in [(keys, q), (values, q + kv)] {
+            change(tensor, |cached| {
+                let places = cached[span.past * kv..].chunks_exact_mut(kv);
+                for (row, place) in rows.chunks_exact(width).zip(places) {
+                    place.copy_from_slice(&row[column..column + kv]);
+                }
+            })?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn attention(
+    qkv: &Tensor,
+    spans: &[Span],
+    shape: HeadShape,
+    cached: Option<Cached<'_, '_>>,
+) -> Result<Attended> {
+    let rows = qkv.dim(0)?;
+    let values = Host::of(qkv)?;
+    let caches = match cached {
+        None => Vec::new(),
+        Some((caches, layer)) => caches
+            .iter()
+            .map(|cache| {
+                let (keys, values) = cache.tensors(layer)?;
+                Ok((Host::of(keys)?, Host::of(values)?))
+            })
+            .collect::<Result<_>>()?,
+    };
+    let mut sequences = within(&values, qkv.dim(1)?, spans, shape);
+    for (sequence, (keys, values)) in sequences.iter_mut().zip(&caches) {
+        (sequence.keys, sequence.values, sequence.key_stride) = (keys, values, shape.kv_dim());
+    }
+    let mut out = vec![0.0; rows * shape.q_dim()];
+    let mut lse = vec![0.0; rows * shape.heads];
+    attention::attention(&sequences, shape, &mut out, &mut lse);
+    let lse = tensor(lse, (rows, shape.heads))?;
+    Ok(Attended { out: tensor(out, (rows, shape.q_dim()))?, lse: Some(lse) })
+}
+
+/// Sequences whose keys and values lie in their own fused rows.
+fn within<'a>(qkv: &'a [f32], width: usize, spans: &[Span], shape: HeadShape) -> Vec<Sequence<'a>> {
+    let sequence = |span: &Span| {
+        let rows = &qkv[span.start * width..(span.start + span.len) * width];
+        Sequence {
+            queries: rows,
+            query_stride: width,
+            rows: span.len,
+            keys: &rows[shape.q_dim()..],
+            values: &rows[shape.q_dim() + shape.kv_dim()..],
+            key_stride: width,
+            past: span.past,
+        }
+    };
+    spans.iter().map(sequence).collect()
+}
+
+pub(super) fn attention_backward(
+    qkv: &Tensor,
+    (out, lse): (&Tensor, &Tensor),
+    d_out: &Tensor,
+    spans: &[Span],
+    shape: HeadShape,
+) -> Result<Tensor> {
+    let (rows, width) = qkv.dims2()?;
+    let (qkv, out, lse, d_out) = (Host::of(qkv)?, Host::of(out)?, Host::of(lse)?, Host::of(d_out)?);
+    let q = shape.q_dim();
+    let given: Vec<Given<'_>> = within(&qkv, width, spans, shape)
+        .into_iter()
+        .zip(spans)
+        .map(|(sequence, span)| {
+            let (first, end) = (span.start, span.start + span.len);
+            Given {
+                sequence,
+                out: &out[first * q..end * q],
+                lse: &lse[first * shape.heads..end * shape.heads],
+                d_out: &d_out[first * q..end * q],
+            }
+        })
+        .collect();
+    let mut d_qkv = vec![0.0; rows * width];
+    attention::attention_backward(&given, shape, &mut d_qkv);
+    tensor(d_qkv, (rows, width))
+}
+
+pub(super) fn swiglu(gate_up: &Tensor) -> Result<Tensor> {
+    let (rows, width) = (gate_up.dim(0)?, gate_up.dim(1)? / 2);
+    let mut out = vec![0.0; rows * width];
+    swiglu::swiglu(&Host::of(gate_up)?, width, &mut out);
+    tensor(out, (rows, width))
+}
+
+pub(super) fn swiglu_backward(gate_up: Tensor, d_act: &Tensor) -> Result<Tensor> {
+    let (width, d_act) = (d_act.dim(1)?, Host::of(d_act)?);
+    change(&gate_up, |gate_up| swiglu::swiglu_backward(gate_up, width, &d_act))?;
+    Ok(gate_up)
+}

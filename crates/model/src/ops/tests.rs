@@ -1,0 +1,1 @@
+//! The two implementations against each other.
