@@ -193,14 +193,16 @@ fn old_leftovers_are_swept_and_running_copies_are_not() {
 fn threads_that_register_at_once_get_a_version_each() {
     let it = Fixture::new();
     let other = Fixture::open(&it.home).unwrap();
+    // Four contents, each to be registered over both connections.
+    let directories: Vec<PathBuf> = (0..4).map(|n| it.trained(&format!("weights {n}"))).collect();
     std::thread::scope(|scope| {
-        for n in 0..8 {
-            let registry = if n % 2 == 0 { &it.registry } else { &other };
-            // Four contents, each from both connections.
-            let directory = it.trained(&format!("weights {}", n / 2));
-            let change = it.change();
-            scope
-                .spawn(move || registry.register(&task(), &directory, &lineage(), change).unwrap());
+        for registry in [&it.registry, &other] {
+            for directory in &directories {
+                let change = it.change();
+                scope.spawn(move || {
+                    registry.register(&task(), directory, &lineage(), change).unwrap();
+                });
+            }
         }
     });
     let versions = it.registry.versions(&task()).unwrap();
