@@ -8,21 +8,8 @@ use super::context;
 use crate::{Kind, Span};
 
 /// Words that make a number of an uncommon issuer credible.
-const CARD_WORDS: [&str; 13] = [
-    "card",
-    "cards",
-    "credit",
-    "debit",
-    "visa",
-    "mastercard",
-    "amex",
-    "maestro",
-    "diners",
-    "discover",
-    "jcb",
-    "cc",
-    "pan",
-];
+const CARD_WORDS: &str = "\
+    card cards credit debit visa mastercard amex maestro diners discover jcb cc pan";
 
 pub(super) fn find(text: &str, found: &mut Vec<Span>) {
     static RUN: LazyLock<Regex> =
@@ -67,7 +54,7 @@ fn is_card(text: &str, groups: &[(usize, usize)]) -> bool {
         return false;
     }
     let number: String = text[start..end].chars().filter(char::is_ascii_digit).collect();
-    let speaks_of_cards = || context::mentions(text, start, end, &CARD_WORDS);
+    let speaks_of_cards = || context::mentions(text, start, end, CARD_WORDS);
     let issued =
         |issuer: &Issuer| issuer.gives_out(&number) && (!issuer.needs_word || speaks_of_cards());
     luhn(&number) && ISSUERS.iter().any(issued)

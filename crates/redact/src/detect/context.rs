@@ -18,10 +18,15 @@ pub(super) fn word_after(text: &str, at: usize) -> Option<String> {
 }
 
 /// Whether one of `wanted` stands nearby.
-pub(super) fn mentions(text: &str, start: usize, end: usize, wanted: &[&str]) -> bool {
+pub(super) fn mentions(text: &str, start: usize, end: usize, wanted: &str) -> bool {
     let after: String = text[end..].chars().take(REACH).collect();
     let nearby = words_before(text, start).into_iter().chain(words(&after));
-    nearby.into_iter().any(|word| wanted.contains(&word.as_str()))
+    nearby.into_iter().any(|word| lists(wanted, &word))
+}
+
+/// Whether `word` is one of the words in a list written as a text.
+pub(super) fn lists(list: &str, word: &str) -> bool {
+    list.split_ascii_whitespace().any(|listed| listed == word)
 }
 
 fn words(text: &str) -> Vec<String> {

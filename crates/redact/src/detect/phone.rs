@@ -12,95 +12,21 @@ use super::context;
 use crate::{Kind, Span};
 
 /// Words that make a plain group of digits a telephone number.
-const PHONE_WORDS: [&str; 32] = [
-    "answering",
-    "call",
-    "callback",
-    "called",
-    "calling",
-    "calls",
-    "cell",
-    "cellphone",
-    "contact",
-    "desk",
-    "dial",
-    "fax",
-    "hotline",
-    "landline",
-    "message",
-    "messages",
-    "mobile",
-    "móvil",
-    "office",
-    "phone",
-    "phones",
-    "reach",
-    "ring",
-    "sms",
-    "tel",
-    "telefon",
-    "telefono",
-    "telephone",
-    "texting",
-    "tlf",
-    "voicemail",
-    "whatsapp",
-];
+const PHONE_WORDS: &str = "\
+    answering call callback called calling calls cell cellphone contact desk dial fax hotline \
+    landline message messages mobile móvil office phone phones reach ring sms tel telefon \
+    telefono telephone texting tlf voicemail whatsapp";
 
 /// Words that say a number is something else.
-const OTHER_WORDS: [&str; 45] = [
-    "amount",
-    "article",
-    "barcode",
-    "batch",
-    "booking",
-    "build",
-    "case",
-    "code",
-    "confirmation",
-    "contract",
-    "cost",
-    "date",
-    "ean",
-    "euro",
-    "euros",
-    "id",
-    "imei",
-    "invoice",
-    "isbn",
-    "item",
-    "licence",
-    "license",
-    "lot",
-    "model",
-    "order",
-    "orders",
-    "parcel",
-    "part",
-    "payment",
-    "pin",
-    "postcode",
-    "price",
-    "product",
-    "receipt",
-    "ref",
-    "reference",
-    "reservation",
-    "serial",
-    "shipment",
-    "sku",
-    "ticket",
-    "total",
-    "tracking",
-    "version",
-    "zip",
-];
+const OTHER_WORDS: &str = "\
+    amount article barcode batch booking build case code confirmation contract cost date ean \
+    euro euros id imei invoice isbn item licence license lot model order orders parcel part \
+    payment pin postcode price product receipt ref reference reservation serial shipment sku \
+    ticket total tracking version zip";
 
 /// Units that make the number before them an amount.
-const UNITS: [&str; 14] = [
-    "bytes", "chf", "dollars", "eur", "euro", "euros", "gbp", "items", "kr", "ms", "people",
-    "units", "usd", "users",
-];
+const UNITS: &str = "\
+    bytes chf dollars eur euro euros gbp items kr ms people units usd users";
 
 /// How much a shape says by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -207,10 +133,10 @@ fn says(text: &str, start: usize, end: usize) -> Option<bool> {
     let nearby = before.chain(context::word_after(text, end));
     nearby.into_iter().find_map(|word| {
         let word = word.as_str();
-        if PHONE_WORDS.contains(&word) {
+        if context::lists(PHONE_WORDS, word) {
             Some(true)
         } else {
-            OTHER_WORDS.contains(&word).then_some(false)
+            context::lists(OTHER_WORDS, word).then_some(false)
         }
     })
 }
@@ -239,7 +165,7 @@ fn stands_alone(text: &str, start: usize, end: usize) -> bool {
 
 fn is_amount(text: &str, end: usize) -> bool {
     context::word_after(text, end).is_some_and(|word| {
-        UNITS.contains(&word.as_str()) && text[end..].trim_start().to_lowercase().starts_with(&word)
+        context::lists(UNITS, &word) && text[end..].trim_start().to_lowercase().starts_with(&word)
     })
 }
 

@@ -4,8 +4,8 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
+use crate::{Kind, Policy, Redactor, Span};
 use serde_json::Value;
-use understudy_redact::{Kind, Policy, Redactor, Span};
 
 #[derive(Default)]
 struct Score {
