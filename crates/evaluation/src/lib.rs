@@ -1,7 +1,7 @@
 //! Does the candidate do better than what serves now, and how sure is that?
 //!
 //! A [`Suite`](understudy_manifest::Suite) of held-out cases is put to two or more subjects
-//! ([`run`]), every answer is scored ([`score`]), the same cases are compared pair by pair
+//! ([`run()`]), every answer is scored ([`mod@score`]), the same cases are compared pair by pair
 //! ([`stats`]), and the [`gate`] turns the comparison into a decision with a sentence for each of
 //! its conditions. [`evaluate`] does all of it and returns an
 //! [`EvalReport`](understudy_manifest::EvalReport); [`render`] prints one as a table.
