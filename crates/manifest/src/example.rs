@@ -23,6 +23,20 @@ pub struct PairExample {
     pub origin: Origin,
 }
 
+/// Whether `completion` was wanted after `prompt`: learning from single judgements (KTO).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LabelExample {
+    pub prompt: Vec<Message>,
+    pub completion: Vec<Message>,
+    pub label: bool,
+    /// Between 0 and 1, as the reward policy derived it; the label is on its side of a half.
+    pub reward: f64,
+    /// How much the judgement counts, between 0 and 1: an inferred one counts less.
+    pub weight: f64,
+    pub origin: Origin,
+}
+
 /// Which recorded facts an example was made from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

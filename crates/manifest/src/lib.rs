@@ -17,7 +17,7 @@ mod suite;
 pub use adapter::{AdapterManifest, DatasetLineage, StageLineage};
 pub use canonical::{canonical_json, digest_json};
 pub use dataset::{DatasetManifest, FileEntry, StageCount};
-pub use example::{Origin, PairExample, SftExample, Split};
+pub use example::{LabelExample, Origin, PairExample, SftExample, Split};
 pub use recipe::{
     Data, DataSource, Gate, Guard, Lora, Method, Recipe, RecipeError, Redact, Release,
     RequiredVerdict, Targets, TrainStage,

@@ -12,7 +12,7 @@ mod detect;
 mod json;
 mod mask;
 
-pub use mask::Masker;
+pub use mask::{Masker, without_numbers};
 
 /// What is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

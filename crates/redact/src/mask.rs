@@ -1,6 +1,6 @@
 //! Replacing what was found by pseudonyms that are consistent within one masker.
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::{borrow::Cow, collections::BTreeMap, sync::LazyLock};
 
 use regex::Regex;
 
@@ -92,9 +92,6 @@ impl Masker {
 
     /// A client may have masked before us: its `<EMAIL_1>` must not come to mean somebody else.
     fn reserve_foreign(&mut self, text: &str) {
-        static PSEUDONYM: LazyLock<Regex> = LazyLock::new(|| {
-            Regex::new("<(SECRET|IBAN|EMAIL|CARD|PHONE)_([0-9]{1,6})>").expect("is a valid pattern")
-        });
         for found in PSEUDONYM.captures_iter(text) {
             let kind = Kind::ALL.into_iter().find(|k| k.as_str().eq_ignore_ascii_case(&found[1]));
             if let (Some(kind), Ok(number)) = (kind, found[2].parse::<usize>()) {
@@ -104,6 +101,15 @@ impl Masker {
         }
     }
 }
+
+/// The text with `<EMAIL>` for every `<EMAIL_3>`: what two maskings of one text have in common.
+pub fn without_numbers(text: &str) -> Cow<'_, str> {
+    PSEUDONYM.replace_all(text, "<$1>")
+}
+
+static PSEUDONYM: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new("<(SECRET|IBAN|EMAIL|CARD|PHONE)_([0-9]{1,6})>").expect("is a valid pattern")
+});
 
 fn with_key(key: &str, text: &str) -> (String, usize) {
     if key.is_empty() {

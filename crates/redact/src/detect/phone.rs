@@ -129,14 +129,17 @@ impl Shape {
 
 /// What the nearest telling word says: a telephone, something else, or nothing.
 fn says(text: &str, start: usize, end: usize) -> Option<bool> {
-    let before = context::words_before(text, start).into_iter();
-    let nearby = before.chain(context::word_after(text, end));
-    nearby.into_iter().find_map(|word| {
-        let word = word.as_str();
-        if context::lists(PHONE_WORDS, word) {
+    // In "order A-4821: 202-555-0143" the order has its number already.
+    let spent = text[..start].rfind(|c: char| c.is_ascii_digit()).unwrap_or(0);
+    let unspent = context::words_before(&text[spent..], start - spent).len();
+    let before = context::words_before(text, start).into_iter().enumerate();
+    let before = before.map(|(nth, word)| (word, nth < unspent));
+    let nearby = before.chain(context::word_after(text, end).map(|word| (word, true)));
+    nearby.into_iter().find_map(|(word, is_unspent)| {
+        if context::lists(PHONE_WORDS, &word) {
             Some(true)
         } else {
-            context::lists(OTHER_WORDS, word).then_some(false)
+            (is_unspent && context::lists(OTHER_WORDS, &word)).then_some(false)
         }
     })
 }

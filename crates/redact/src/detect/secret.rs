@@ -60,7 +60,10 @@ pub(super) fn find(text: &str, found: &mut Vec<Span>) {
         let vague = ["token", "auth", "key"].contains(&captures["name"].to_lowercase().as_str());
         let (length, bits) = if vague { (16, 3.5) } else { (8, 2.5) };
         let secret = captures.name("secret");
-        let secret = secret.filter(|m| m.len() >= length && looks_random(m.as_str(), bits));
+        let secret = secret.filter(|m| {
+            let random = m.len() >= length && looks_random(m.as_str(), bits);
+            random || (!vague && is_one_long_word(m.as_str()))
+        });
         secret.into_iter().for_each(&mut add);
     }
 }
@@ -76,6 +79,11 @@ fn looks_random(value: &str, bits: f64) -> bool {
     let inner_capital = value.chars().skip(1).any(char::is_uppercase);
     let small = value.chars().any(char::is_lowercase);
     letters && (digits || (inner_capital && small)) && entropy(value) >= bits
+}
+
+/// Longer than words get: a key in hexadecimal or in small letters alone is not that random.
+fn is_one_long_word(value: &str) -> bool {
+    value.len() >= 24 && value.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 /// Shannon entropy of the characters, in bits per character.

@@ -2,10 +2,15 @@
 //! with labelled personal data. Its sentences were read while choosing the words that mark a
 //! telephone number, so expect less on text of another kind.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
 
 use crate::{Kind, Policy, Redactor, Span};
-use serde_json::Value;
 
 #[derive(Default)]
 struct Score {
@@ -17,8 +22,11 @@ struct Score {
 
 #[test]
 fn presidio_benchmark() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../../shared/data/presidio/synth_dataset_v2.json");
+    let data = env::var_os("UNDERSTUDY_TEST_DATA").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
+        PathBuf::from,
+    );
+    let path = data.join("presidio/synth_dataset_v2.json");
     let Ok(text) = fs::read_to_string(&path) else {
         eprintln!("SKIPPED: no benchmark at {}", path.display());
         return;
