@@ -10,11 +10,15 @@ use std::{collections::HashMap, fs, io, path::Path};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use understudy_ident::Digest;
+use understudy_manifest::canonical_json;
+use understudy_model::Lora;
 use understudy_storage::atomic;
 
 use crate::{
     error::{Result, TrainError},
     objective::dpo::PairLogProbs,
+    request::TrainRequest,
+    rows::Example,
 };
 
 const SCHEMA: u32 = 1;
@@ -46,11 +50,32 @@ pub(crate) struct Checkpoint {
     pub reference: Vec<PairLogProbs>,
 }
 
+/// The digest of everything that decides where training ends up.
+pub(crate) fn run_digest(request: &TrainRequest<'_>, start: &Lora, examples: &[Example]) -> Digest {
+    let TrainRequest { base, stage, lora, seed, options, .. } = request;
+    let digests = &base.digests;
+    let settings = (stage, lora, seed, options.micro_batch_tokens);
+    let settings = canonical_json(&settings);
+    let reference = format!("{:?}", options.reference);
+    let values: Vec<u8> = start.values().iter().flat_map(|value| value.to_le_bytes()).collect();
+    let mut parts: Vec<Vec<u8>> = [&digests.base, &digests.tokenizer, &digests.template]
+        .into_iter()
+        .chain([&settings, &reference])
+        .map(|text| text.as_bytes().to_vec())
+        .collect();
+    parts.push(values);
+    for row in examples.iter().flat_map(Example::rows) {
+        parts.push((row.prompt_len() as u64).to_le_bytes().to_vec());
+        parts.push(row.ids().iter().flat_map(|id| id.to_le_bytes()).collect());
+    }
+    Digest::of_parts(parts.iter().map(Vec::as_slice))
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header {
     schema: u32,
-    /// Digest of everything that decides where training ends up.
+    /// See [`run_digest`].
     run: Digest,
     tally: Tally,
 }
@@ -103,10 +128,10 @@ pub(crate) fn load(path: &Path, run: Digest, len: usize) -> Result<Option<Checkp
     let tensor = |name: &str| file.tensor(name).map_err(|error| bad(error.to_string()));
     let values = |name: &str| -> Result<Vec<f32>> {
         let values = words(tensor(name)?.data(), f32::from_le_bytes);
-        match values.len() == len {
-            true => Ok(values),
-            false => Err(bad(format!("{name} has {} values instead of {len}", values.len()))),
+        if values.len() != len {
+            return Err(bad(format!("{name} has {} values instead of {len}", values.len())));
         }
+        Ok(values)
     };
     let sides: Vec<f64> = words(tensor("reference")?.data(), f64::from_le_bytes);
     let (pairs, _) = sides.as_chunks();

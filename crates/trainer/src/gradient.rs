@@ -75,10 +75,8 @@ impl StepGradient<'_> {
     ) -> Result<()> {
         let decoder = &self.base.decoder;
         // An example larger than the budget still has to fit: keep less of it and recompute.
-        let keep = match micro.batch.rows() > self.micro_batch_tokens {
-            true => Activations::LayerInputs,
-            false => Activations::All,
-        };
+        let oversized = micro.batch.rows() > self.micro_batch_tokens;
+        let keep = if oversized { Activations::LayerInputs } else { Activations::All };
         let (hidden, tape) = decoder.train_forward_keeping(&micro.batch, Some(lora), keep)?;
         let coefficients = match self.objective {
             Objective::Sft => vec![sft::coefficient(counts.wanted); micro.terms.len()],

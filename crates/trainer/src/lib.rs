@@ -23,6 +23,7 @@ mod memory;
 mod metrics;
 mod objective;
 mod optimizer;
+mod pace;
 mod plan;
 mod reference;
 mod request;

@@ -19,18 +19,8 @@ pub(crate) struct AdamW {
 }
 
 impl AdamW {
-    /// Fresh state for `len` values.
-    pub(crate) fn new(weight_decay: f64, len: usize) -> Self {
-        Self { weight_decay, steps: 0, first: vec![0.0; len], second: vec![0.0; len] }
-    }
-
-    /// State as it was saved, after `steps` updates.
-    pub(crate) fn restored(
-        weight_decay: f64,
-        steps: u64,
-        first: Vec<f32>,
-        second: Vec<f32>,
-    ) -> Self {
+    /// State after `steps` updates. Before the first one both moments are zero.
+    pub(crate) fn new(weight_decay: f64, steps: u64, first: Vec<f32>, second: Vec<f32>) -> Self {
         Self { weight_decay, steps, first, second }
     }
 
@@ -90,7 +80,7 @@ mod tests {
 
     fn run(weight_decay: f64) -> [f32; 3] {
         let mut parameters = [0.5, -0.3, 2.0];
-        let mut optimizer = AdamW::new(weight_decay, 3);
+        let mut optimizer = AdamW::new(weight_decay, 0, vec![0.0; 3], vec![0.0; 3]);
         for gradient in &GRADIENTS {
             optimizer.update(1e-2, &mut parameters, gradient, 1.0);
         }
@@ -113,11 +103,11 @@ mod tests {
     #[test]
     fn state_saved_between_steps_changes_nothing() {
         let mut parameters = [0.5, -0.3, 2.0];
-        let mut optimizer = AdamW::new(0.01, 3);
+        let mut optimizer = AdamW::new(0.01, 0, vec![0.0; 3], vec![0.0; 3]);
         for (steps, gradient) in (0..).zip(&GRADIENTS) {
             let (first, second) = optimizer.moments();
             let (first, second) = (first.to_vec(), second.to_vec());
-            optimizer = AdamW::restored(0.01, steps, first, second);
+            optimizer = AdamW::new(0.01, steps, first, second);
             optimizer.update(1e-2, &mut parameters, gradient, 1.0);
         }
         assert_eq!(parameters, run(0.01));

@@ -118,10 +118,8 @@ impl Cost<'_> {
         let adapter = 10.0 * self.adapter_values as f64;
         let layer = 3 * c.hidden + c.qkv_dim() + c.q_dim() + 2 * c.intermediate;
         let passing = 2 * c.qkv_dim() + 6 * c.intermediate + 4 * c.hidden;
-        let kept = match rows > budget {
-            true => c.layers * c.hidden + layer,
-            false => c.layers * layer,
-        };
+        let oversized = rows > budget;
+        let kept = if oversized { c.layers * c.hidden + layer } else { c.layers * layer };
         let logits = 2 * CHUNK * c.vocab;
         4 * (weights + adapter + (rows * (kept + passing) + logits) as f64) as u64
     }

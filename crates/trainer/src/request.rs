@@ -50,7 +50,7 @@ impl Default for TrainOptions<'_> {
             micro_batch_tokens: 1024,
             reference: Reference::default(),
             checkpoint: None,
-            checkpoint_every: Duration::from_secs(60),
+            checkpoint_every: Duration::from_mins(1),
             metrics: None,
         }
     }

@@ -3,22 +3,20 @@
 use std::time::{Duration, Instant};
 
 use understudy_ident::Digest;
-use understudy_manifest::{Method, StageLineage, canonical_json};
+use understudy_manifest::{Method, StageLineage};
 use understudy_model::{Lora, LoraGrads};
 
 use crate::{
-    checkpoint::{self, Checkpoint, Tally},
+    checkpoint::{self, Checkpoint, Tally, run_digest},
     error::{Result, TrainError},
     gradient::{StepGradient, StepStats},
     guard, memory,
     metrics::{MetricsFile, StepMetrics},
-    objective::{
-        Objective,
-        dpo::{PairLogProbs, Preference},
-    },
+    objective::{Objective, dpo::Preference},
     optimizer::{AdamW, clip_scale, global_norm},
+    pace::Pace,
     reference,
-    request::{OnProgress, Phase, Progress, Reference, TrainRequest, TrainedStage},
+    request::{OnProgress, Phase, Progress, TrainRequest, TrainedStage},
     rows::{Example, LeftOut},
     schedule::Schedule,
     timeline::Timeline,
@@ -80,28 +78,19 @@ impl<'a> Stage<'a> {
             Some(path) => checkpoint::load(path, run, adapter.values().len())?,
             None => None,
         };
-        let (tally, optimizer, reference) = match saved {
-            Some(saved) => {
-                adapter.values_mut().copy_from_slice(&saved.adapter);
-                let updates = saved.tally.steps - saved.tally.skipped_steps;
-                let (decay, first, second) = (settings.weight_decay, saved.first, saved.second);
-                let optimizer = AdamW::restored(decay, updates, first, second);
-                (saved.tally, optimizer, saved.reference)
-            }
-            None => {
-                let begun = Instant::now();
-                let reference = ask_reference(request, &adapter, &examples, on_progress)?;
-                let seconds = begun.elapsed().as_secs_f64();
-                let optimizer = AdamW::new(settings.weight_decay, adapter.values().len());
-                (Tally { seconds, ..Tally::default() }, optimizer, reference)
-            }
+        let state = match saved {
+            Some(state) => state,
+            None => first_state(request, &adapter, &examples, on_progress)?,
         };
+        adapter.values_mut().copy_from_slice(&state.adapter);
+        let updates = state.tally.steps - state.tally.skipped_steps;
+        let optimizer = AdamW::new(settings.weight_decay, updates, state.first, state.second);
         let objective = match settings.method {
             Method::Sft => Objective::Sft,
             Method::Dpo => Objective::Dpo(Preference {
                 beta: settings.beta,
                 sft_weight: settings.sft_weight,
-                reference,
+                reference: state.reference,
             }),
         };
         let timeline =
@@ -109,7 +98,7 @@ impl<'a> Stage<'a> {
         let metrics = request.options.metrics;
         Ok(Self {
             schedule: Schedule::new(settings.learning_rate, settings.warmup, timeline.steps()),
-            metrics: metrics.map(|path| MetricsFile::open(path, tally.steps)).transpose()?,
+            metrics: metrics.map(|path| MetricsFile::open(path, state.tally.steps)).transpose()?,
             grads: adapter.zero_grads(),
             saved: Instant::now(),
             pace: Pace::default(),
@@ -120,7 +109,7 @@ impl<'a> Stage<'a> {
             timeline,
             adapter,
             optimizer,
-            tally,
+            tally: state.tally,
             run,
         })
     }
@@ -239,83 +228,21 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// How fast this process is, for the time left.
-#[derive(Debug, Clone, Copy, Default)]
-struct Pace {
-    units: u64,
-    tokens: u64,
-    time: Duration,
-}
-
-impl Pace {
-    fn note(&mut self, tokens: u64, took: Duration) {
-        self.units += 1;
-        self.tokens += tokens;
-        self.time += took;
-    }
-
-    fn tokens_per_second(&self) -> f64 {
-        self.tokens as f64 / self.time.as_secs_f64().max(1e-9)
-    }
-
-    fn remaining(&self, units: u64) -> Duration {
-        self.time.mul_f64(units as f64 / self.units.max(1) as f64)
-    }
-}
-
-/// Asks a DPO stage's reference about every pair; nothing for SFT.
-fn ask_reference(
+/// Where a stage stands before its first step.
+fn first_state(
     request: &TrainRequest<'_>,
-    start: &Lora,
+    adapter: &Lora,
     examples: &[Example],
     on_progress: &mut OnProgress<'_>,
-) -> Result<Vec<PairLogProbs>> {
-    if request.stage.method == Method::Sft {
-        return Ok(Vec::new());
-    }
-    let adapter = match request.options.reference {
-        Reference::Start => request.start.map(|_| start),
-        Reference::AdapterOff => None,
-    };
+) -> Result<Checkpoint> {
     let begun = Instant::now();
-    let mut advance = |done: usize| {
-        let tokens: usize = examples[..done].iter().map(Example::tokens).sum();
-        let pace = Pace { units: done as u64, tokens: tokens as u64, time: begun.elapsed() };
-        let progress = Progress {
-            method: request.stage.method,
-            phase: Phase::Reference,
-            done: done as u64,
-            total: examples.len() as u64,
-            loss: None,
-            tokens_per_second: pace.tokens_per_second(),
-            remaining: pace.remaining((examples.len() - done) as u64),
-        };
-        match on_progress(&progress).is_break() {
-            true => Err(TrainError::Interrupted { step: 0 }),
-            false => Ok(()),
-        }
-    };
-    let budget = request.options.micro_batch_tokens;
-    reference::log_probs(request.base, adapter, examples, budget, &mut advance)
-}
-
-/// The digest of everything that decides where training ends up.
-fn run_digest(request: &TrainRequest<'_>, start: &Lora, examples: &[Example]) -> Digest {
-    let TrainRequest { base, stage, lora, seed, options, .. } = request;
-    let digests = &base.digests;
-    let settings = (stage, lora, seed, options.micro_batch_tokens);
-    let settings = canonical_json(&settings);
-    let reference = format!("{:?}", options.reference);
-    let values: Vec<u8> = start.values().iter().flat_map(|value| value.to_le_bytes()).collect();
-    let mut parts: Vec<Vec<u8>> = [&digests.base, &digests.tokenizer, &digests.template]
-        .into_iter()
-        .chain([&settings, &reference])
-        .map(|text| text.as_bytes().to_vec())
-        .collect();
-    parts.push(values);
-    for row in examples.iter().flat_map(Example::rows) {
-        parts.push((row.prompt_len() as u64).to_le_bytes().to_vec());
-        parts.push(row.ids().iter().flat_map(|id| id.to_le_bytes()).collect());
-    }
-    Digest::of_parts(parts.iter().map(Vec::as_slice))
+    let reference = reference::ask(request, adapter, examples, on_progress)?;
+    let zeros = vec![0.0; adapter.values().len()];
+    Ok(Checkpoint {
+        tally: Tally { seconds: begun.elapsed().as_secs_f64(), ..Tally::default() },
+        adapter: adapter.values().to_vec(),
+        first: zeros.clone(),
+        second: zeros,
+        reference,
+    })
 }

@@ -134,25 +134,20 @@ fn assert_tensors(found: &Lora, values: &[f32], expected: &BTreeMap<String, Vec<
 /// The gradient of the first step and the adapter after it.
 fn assert_first_step(case: &Case) {
     let stage = case.stage();
-    let budget = 64;
-    let (objective, examples) = match case.name {
-        "sft" => (Objective::Sft, Examples::of_sft(&case.base, &case.sft(), 256)),
-        _ => {
-            let examples = Examples::of_pairs(&case.base, &case.pairs(), 256).unwrap();
-            let start = Some(&case.start);
-            let reference =
-                reference::log_probs(&case.base, start, &examples.kept, budget, &mut |_| Ok(()));
-            let reference = reference.unwrap();
-            let (beta, sft_weight) = (stage.beta, stage.sft_weight);
-            (Objective::Dpo(Preference { beta, sft_weight, reference }), Ok(examples))
-        }
+    let (objective, examples) = if case.name == "sft" {
+        (Objective::Sft, Examples::of_sft(&case.base, &case.sft(), 256).unwrap().kept)
+    } else {
+        let examples = Examples::of_pairs(&case.base, &case.pairs(), 256).unwrap().kept;
+        let start = Some(&case.start);
+        let reference = reference::log_probs(&case.base, start, &examples, 64, &mut |_| Ok(()));
+        let (beta, sft_weight, reference) = (stage.beta, stage.sft_weight, reference.unwrap());
+        (Objective::Dpo(Preference { beta, sft_weight, reference }), examples)
     };
-    let examples = examples.unwrap().kept;
     let step = StepGradient {
         base: &case.base,
         objective: &objective,
         examples: &examples,
-        micro_batch_tokens: budget,
+        micro_batch_tokens: 64,
     };
     let mut adapter = case.start.clone();
     let mut grads = adapter.zero_grads();
@@ -161,7 +156,8 @@ fn assert_first_step(case: &Case) {
 
     let scale = clip_scale(global_norm(grads.values()), stage.clip);
     assert!(scale < 1.0, "the fixture must exercise clipping");
-    let mut optimizer = AdamW::new(stage.weight_decay, grads.values().len());
+    let zeros = vec![0.0; grads.values().len()];
+    let mut optimizer = AdamW::new(stage.weight_decay, 0, zeros.clone(), zeros);
     let rate = case.golden.steps[0].learning_rate;
     optimizer.update(rate, adapter.values_mut(), grads.values(), scale);
     assert_tensors(&case.start, adapter.values(), &case.tensors("stepped"));
