@@ -1,0 +1,29 @@
+//! Why a teacher cannot be set up or may not be asked.
+
+use std::io;
+
+use understudy_inference::InferenceError;
+
+use crate::MicroUsd;
+
+#[derive(Debug, thiserror::Error)]
+pub enum TeacherError {
+    #[error("`{url}` is not a teacher endpoint: {why}; give one like https://host/v1")]
+    Endpoint { url: String, why: &'static str },
+    /// The key itself is never repeated.
+    #[error("the teacher's API key has characters no HTTP header may carry; check for line breaks")]
+    ApiKey,
+    #[error("could not start the teacher's worker threads: {0}")]
+    Threads(io::Error),
+    #[error(
+        "the teacher's budget is exhausted: the request may cost {asked}, {left} of {limit} a day \
+         is left; raise the daily budget or wait for the next UTC day"
+    )]
+    BudgetExhausted { asked: MicroUsd, left: MicroUsd, limit: MicroUsd },
+}
+
+impl From<TeacherError> for InferenceError {
+    fn from(error: TeacherError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
