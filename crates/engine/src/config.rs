@@ -1,0 +1,57 @@
+//! How much an engine takes on at once.
+
+use serde::{Deserialize, Serialize};
+
+use crate::EngineError;
+
+/// Limits of one engine. The defaults suit a small model on a laptop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Sequences decoded together.
+    pub max_running: usize,
+    /// Requests that may wait; more are told to come back.
+    pub max_waiting: usize,
+    /// Rows of one step. Prompts longer than what decoding leaves of it are read in chunks, so
+    /// that a long prompt does not stall everybody else's next token.
+    pub step_tokens: usize,
+    /// Tokens whose keys and values all running sequences may hold together. Also the longest
+    /// sequence, where the model itself could go further.
+    pub kv_tokens: usize,
+    /// Tokens of ended sequences kept so that prompts which begin alike need not be read again;
+    /// 0 is off.
+    pub prefix_tokens: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            max_running: 32,
+            max_waiting: 256,
+            step_tokens: 256,
+            kv_tokens: 16_384,
+            prefix_tokens: 2_048,
+        }
+    }
+}
+
+impl Config {
+    pub(crate) fn check(&self) -> Result<(), EngineError> {
+        let refuse = |setting, why: String| Err(EngineError::Config { setting, why });
+        if self.max_running == 0 {
+            return refuse("max_running", "must be at least 1".to_owned());
+        }
+        if self.max_waiting == 0 {
+            return refuse("max_waiting", "must be at least 1".to_owned());
+        }
+        if self.step_tokens <= self.max_running {
+            // Otherwise decoding alone could fill every step and no prompt would ever be read.
+            let why = format!("must be more than max_running, which is {}", self.max_running);
+            return refuse("step_tokens", why);
+        }
+        if self.kv_tokens < 2 {
+            return refuse("kv_tokens", "must be at least 2".to_owned());
+        }
+        Ok(())
+    }
+}

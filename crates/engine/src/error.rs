@@ -1,0 +1,11 @@
+//! Why an engine does not start. What goes wrong later is an `InferenceError`.
+
+use std::io;
+
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error("engine setting `{setting}` {why}")]
+    Config { setting: &'static str, why: String },
+    #[error("could not start the engine's thread: {0}")]
+    Thread(io::Error),
+}

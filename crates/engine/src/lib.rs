@@ -1,0 +1,33 @@
+//! Serves a base model and any number of adapters: continuous batching with hot-swappable adapter
+//! generations, behind [`understudy_inference::Backend`].
+//!
+//! Guarantees: a request finishes on the adapter generation it was submitted with, through any
+//! swap, rollback or unload; keys and values never cross generations; a reply does not depend on
+//! what else is in the batch; text is never cut within a character and never holds part of a stop
+//! string; every accepted request gets exactly one last event unless it was cancelled, also when
+//! it panics, when the model fails, and when the engine is dropped.
+//!
+//! Never: speaks HTTP, falls back to the base when an adapter is unknown, or blocks a caller on
+//! the model.
+
+mod config;
+mod counters;
+mod engine;
+mod error;
+mod load;
+mod prefix;
+mod sampler;
+mod schedule;
+mod sequence;
+mod step;
+mod stop;
+mod store;
+mod worker;
+
+pub use config::Config;
+pub use counters::Stats;
+pub use engine::Engine;
+pub use error::EngineError;
+
+#[cfg(test)]
+mod tests;

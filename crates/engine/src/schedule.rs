@@ -1,0 +1,149 @@
+//! Which tokens run in the next step. Pure: a function of how the sequences stand.
+
+use crate::Config;
+
+/// How one sequence stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// Tokens whose keys and values are cached.
+    pub(crate) cached: usize,
+    /// Tokens known but not yet run: one while decoding, more while the prompt is being read.
+    pub(crate) pending: usize,
+}
+
+/// The next step, for running sequences ordered from the oldest to the youngest.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// How many pending tokens each sequence runs, for those that are not evicted.
+    pub(crate) rows: Vec<usize>,
+    /// How many of the youngest give up their cache, and are read again later.
+    pub(crate) evict: usize,
+}
+
+/// Every decoding sequence gets its token; prompts share the rest of the step, oldest first. When
+/// keys and values would not fit, the youngest sequences yield.
+pub(crate) fn plan(running: &[Standing], config: &Config) -> Plan {
+    for evict in 0..running.len() {
+        let kept = &running[..running.len() - evict];
+        let rows = rows(kept, config.step_tokens);
+        let held: usize = kept.iter().map(|one| one.cached).sum();
+        // One sequence alone always fits: none is admitted that could outgrow the whole cache.
+        if held + rows.iter().sum::<usize>() <= config.kv_tokens || kept.len() == 1 {
+            return Plan { rows, evict };
+        }
+    }
+    Plan { rows: Vec::new(), evict: 0 }
+}
+
+/// Whether one more sequence may join: its whole prompt and a first token must fit beside what
+/// the others hold or are about to.
+pub(crate) fn admits(running: &[Standing], next: Standing, config: &Config) -> bool {
+    let wanted = |one: &Standing| one.cached + one.pending;
+    let held: usize = running.iter().map(wanted).sum();
+    running.is_empty()
+        || (running.len() < config.max_running && held + wanted(&next) < config.kv_tokens)
+}
+
+fn rows(running: &[Standing], step_tokens: usize) -> Vec<usize> {
+    let decoding = running.iter().filter(|one| one.pending == 1).count();
+    let mut left = step_tokens.saturating_sub(decoding);
+    let share = |one: &Standing| {
+        if one.pending == 1 {
+            return 1;
+        }
+        let chunk = one.pending.min(left);
+        left -= chunk;
+        chunk
+    };
+    running.iter().map(share).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    const CONFIG: Config = Config {
+        max_running: 4,
+        max_waiting: 8,
+        step_tokens: 10,
+        kv_tokens: 40,
+        prefix_tokens: 0,
+    };
+
+    fn at(cached: usize, pending: usize) -> Standing {
+        Standing { cached, pending }
+    }
+
+    #[test]
+    fn decoding_comes_first_and_prompts_are_read_in_chunks_oldest_first() {
+        let running = [at(0, 7), at(5, 1), at(0, 9), at(8, 1)];
+        assert_eq!(plan(&running, &CONFIG), Plan { rows: vec![7, 1, 1, 1], evict: 0 });
+    }
+
+    #[test]
+    fn the_youngest_yield_when_memory_is_full() {
+        let running = [at(20, 1), at(19, 1), at(1, 1)];
+        assert_eq!(plan(&running, &CONFIG), Plan { rows: vec![1, 1], evict: 1 });
+        let running = [at(20, 1), at(20, 1)];
+        assert_eq!(plan(&running, &CONFIG), Plan { rows: vec![1], evict: 1 });
+    }
+
+    #[test]
+    fn admission_looks_at_places_and_memory() {
+        assert!(admits(&[at(0, 10), at(10, 1)], at(0, 18), &CONFIG));
+        assert!(!admits(&[at(0, 10), at(10, 1)], at(0, 19), &CONFIG));
+        assert!(!admits(&[at(1, 1); 4], at(0, 1), &CONFIG));
+        assert!(admits(&[], at(0, 39), &CONFIG));
+    }
+
+    /// Random arrivals, run to the end: budgets hold in every step and everybody finishes.
+    #[test]
+    fn no_budget_is_exceeded_and_nobody_starves() {
+        for seed in 0..200 {
+            let mut random = ChaCha8Rng::seed_from_u64(seed);
+            // (standing, tokens still to generate)
+            let mut waiting: Vec<(Standing, usize)> = (0..12)
+                .map(|_| {
+                    let prompt = random.random_range(1..25);
+                    (at(0, prompt), random.random_range(1..=40 - prompt))
+                })
+                .collect();
+            let mut running: Vec<(Standing, usize)> = Vec::new();
+            let mut steps = 0;
+            while !(waiting.is_empty() && running.is_empty()) {
+                steps += 1;
+                assert!(steps < 5_000, "seed {seed} never ends");
+                let standings = |running: &[(Standing, usize)]| -> Vec<Standing> {
+                    running.iter().map(|one| one.0).collect()
+                };
+                while let Some(next) = waiting.first()
+                    && admits(&standings(&running), next.0, &CONFIG)
+                {
+                    running.push(waiting.remove(0));
+                }
+                assert!(running.len() <= CONFIG.max_running);
+                let plan = plan(&standings(&running), &CONFIG);
+                for _ in 0..plan.evict {
+                    let (standing, left) = running.pop().unwrap();
+                    waiting.insert(0, (at(0, standing.cached + standing.pending), left));
+                }
+                assert!(plan.rows.iter().sum::<usize>() <= CONFIG.step_tokens);
+                assert!(plan.rows.iter().any(|rows| *rows > 0), "seed {seed} makes no progress");
+                for ((standing, left), rows) in running.iter_mut().zip(&plan.rows) {
+                    assert!(standing.pending != 1 || *rows == 1, "decoding never waits");
+                    *standing = at(standing.cached + rows, standing.pending - rows);
+                    if standing.pending == 0 {
+                        *left -= 1;
+                        standing.pending = 1;
+                    }
+                }
+                let held: usize = running.iter().map(|one| one.0.cached).sum();
+                assert!(held <= CONFIG.kv_tokens, "seed {seed} holds {held}");
+                running.retain(|one| one.1 > 0);
+            }
+        }
+    }
+}
