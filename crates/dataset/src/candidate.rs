@@ -1,0 +1,173 @@
+//! Steps that may teach something: selected by task and age, then filtered by what they are.
+
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
+
+use understudy_ident::{StepId, TaskName, Timestamp, TrajectoryId};
+use understudy_inference::FinishReason;
+use understudy_message::Message;
+use understudy_trajectory::{JudgedStep, Outcome, Signal, Step};
+
+use crate::ledger::{Ledger, Tally};
+
+/// What rows are made of: a step without its tokens and timings.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    pub(crate) id: StepId,
+    pub(crate) trajectory: TrajectoryId,
+    pub(crate) session: Option<String>,
+    pub(crate) subject: Option<String>,
+    pub(crate) response_id: String,
+    /// Shared by all rows of the step: in long sessions prompts are most of the bytes.
+    pub(crate) prompt: Arc<[Message]>,
+    pub(crate) reply: Message,
+    /// Oldest first.
+    pub(crate) outcomes: Vec<Outcome>,
+}
+
+/// Which reply was used after a regenerate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept<'a> {
+    /// The response the client named.
+    Named(&'a str),
+    /// It has to be looked for.
+    Unknown,
+}
+
+impl Candidate {
+    pub(crate) fn was_accepted(&self) -> bool {
+        self.outcomes.iter().any(|outcome| outcome.signal == Signal::Accept)
+    }
+
+    pub(crate) fn was_flagged(&self) -> bool {
+        self.outcomes.iter().any(|outcome| matches!(outcome.signal, Signal::Flag { .. }))
+    }
+
+    /// The change that stood in the end, unless it changed nothing.
+    pub(crate) fn edit(&self) -> Option<&str> {
+        let last = self.outcomes.iter().rev().find_map(|outcome| match &outcome.signal {
+            Signal::Edit { text } => Some(text.as_str()),
+            _ => None,
+        });
+        last.filter(|text| text.trim() != self.reply.text().trim())
+    }
+
+    /// Whether another reply was asked for, and which one was used in the end.
+    pub(crate) fn regenerated(&self) -> Option<Kept<'_>> {
+        self.outcomes.iter().rev().find_map(|outcome| match &outcome.signal {
+            Signal::Regenerate { kept: Some(response) } => Some(Kept::Named(response)),
+            Signal::Regenerate { kept: None } => Some(Kept::Unknown),
+            _ => None,
+        })
+    }
+
+    /// One outcome says the reply was used or liked, another that it was harmful or worthless: a
+    /// person has to look, and until then nobody learns from it.
+    pub(crate) fn is_contradictory(&self) -> bool {
+        let says = |test: fn(&Signal) -> bool| self.outcomes.iter().any(|o| test(&o.signal));
+        let used = says(|signal| matches!(signal, Signal::Accept | Signal::Edit { .. }));
+        let accepted = says(|signal| *signal == Signal::Accept);
+        let praised = says(|signal| matches!(signal, Signal::Rating { value } if *value >= 0.75));
+        let damned = says(|signal| matches!(signal, Signal::Rating { value } if *value <= 0.25));
+        (self.was_flagged() && (used || praised)) || (damned && (accepted || praised))
+    }
+}
+
+/// Collects steps, each once, whatever the order and grouping they come in.
+#[derive(Debug)]
+pub(crate) struct Selection {
+    task: TaskName,
+    not_before: Option<Timestamp>,
+    seen: usize,
+    tally: Tally,
+    /// By age, ties broken by id.
+    chosen: BTreeMap<(Timestamp, StepId), Selected>,
+}
+
+#[derive(Debug)]
+struct Selected {
+    candidate: Candidate,
+    flaw: Option<&'static str>,
+}
+
+impl Selection {
+    pub(crate) fn new(task: &TaskName, not_before: Option<Timestamp>) -> Self {
+        let (seen, tally, chosen) = (0, Tally::default(), BTreeMap::new());
+        Self { task: task.clone(), not_before, seen, tally, chosen }
+    }
+
+    pub(crate) fn add(&mut self, judged: JudgedStep) {
+        let JudgedStep { step, outcomes } = judged;
+        self.seen += 1;
+        if step.task != self.task {
+            return self.tally.add("other_task");
+        }
+        if self.not_before.is_some_and(|not_before| step.at < not_before) {
+            return self.tally.add("too_old");
+        }
+        match self.chosen.entry((step.at, step.id.clone())) {
+            Entry::Vacant(place) => {
+                let flaw = flaw(&step);
+                place.insert(Selected { candidate: candidate(step, outcomes), flaw });
+            }
+            Entry::Occupied(mut known) => {
+                known.get_mut().candidate.outcomes.extend(outcomes);
+                self.tally.add("repeated");
+            }
+        }
+    }
+
+    /// The steps that are whole, oldest first, their outcomes in order and each once.
+    pub(crate) fn finish(self, ledger: &mut Ledger) -> Vec<Candidate> {
+        let selected = self.chosen.len();
+        ledger.close("select", self.seen, selected, self.tally);
+        let mut tally = Tally::default();
+        let mut whole = Vec::with_capacity(selected);
+        for Selected { mut candidate, flaw } in self.chosen.into_values() {
+            if let Some(flaw) = flaw {
+                tally.add(flaw);
+                continue;
+            }
+            candidate.outcomes.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
+            candidate.outcomes.dedup_by(|a, b| a.id == b.id);
+            whole.push(candidate);
+        }
+        ledger.close("filter", selected, whole.len(), tally);
+        whole
+    }
+}
+
+fn candidate(step: Step, outcomes: Vec<Outcome>) -> Candidate {
+    Candidate {
+        id: step.id,
+        trajectory: step.trajectory,
+        session: step.session,
+        subject: step.subject,
+        response_id: step.response_id,
+        prompt: step.prompt.into(),
+        reply: step.reply,
+        outcomes,
+    }
+}
+
+/// Why a step teaches nothing, whatever was said about it.
+fn flaw(step: &Step) -> Option<&'static str> {
+    let says_nothing = step.reply.text().trim().is_empty() && step.reply.tool_calls.is_empty();
+    let is_text = |message: &Message| message.content.is_text_only();
+    if step.error.is_some() {
+        Some("failed")
+    } else if step.finish_reason == FinishReason::Length {
+        Some("cut_off")
+    } else if step.finish_reason == FinishReason::Aborted {
+        Some("aborted")
+    } else if step.prompt.is_empty() || says_nothing {
+        Some("empty")
+    } else if !step.prompt.iter().chain([&step.reply]).all(is_text) {
+        // The trainer reads text; an example without its image would teach guessing.
+        Some("not_text")
+    } else {
+        None
+    }
+}

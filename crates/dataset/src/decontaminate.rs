@@ -1,0 +1,44 @@
+//! Keeping held-out cases out of the rows.
+
+use crate::{
+    SuiteFingerprints,
+    error::DatasetError,
+    ledger::{Ledger, Tally},
+    row::Row,
+};
+
+/// Drops the rows that repeat a case of any suite.
+pub(crate) fn decontaminate(
+    rows: &mut Vec<Row>,
+    suites: &[SuiteFingerprints],
+    ledger: &mut Ledger,
+) {
+    let before = rows.len();
+    let mut tally = Tally::default();
+    // The rows of one step stand together and share its prompt.
+    let mut last = None;
+    rows.retain(|row| {
+        let how = match last {
+            Some((candidate, how)) if candidate == row.candidate => how,
+            _ => suites.iter().find_map(|suite| suite.find(&row.prompt)),
+        };
+        last = Some((row.candidate, how));
+        if let Some(how) = how {
+            tally.add(how);
+        }
+        how.is_none()
+    });
+    ledger.close("decontaminate", before, rows.len(), tally);
+}
+
+/// The last word before anything is written: whatever the stages did, an exact copy of a held-out
+/// case stops the build.
+pub(crate) fn assert_clean(rows: &[Row], suites: &[SuiteFingerprints]) -> Result<(), DatasetError> {
+    for suite in suites {
+        let leaked = rows.iter().filter(|row| suite.holds_exactly(&row.prompt)).count();
+        if leaked > 0 {
+            return Err(DatasetError::Leak { suite: suite.suite(), rows: leaked });
+        }
+    }
+    Ok(())
+}

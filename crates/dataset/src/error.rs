@@ -1,0 +1,65 @@
+//! Why there is no dataset.
+
+use std::path::{Path, PathBuf};
+
+use understudy_ident::{DatasetVersion, Digest, TaskName};
+
+#[derive(Debug, thiserror::Error)]
+pub enum DatasetError {
+    #[error(
+        "the dataset of `{task}` needs {needed} examples with a verified outcome and found {found}: \
+         {missing} are missing; collect more outcomes, widen `since`, or lower `min_verified`"
+    )]
+    NotEnough { task: TaskName, needed: u64, found: u64, missing: u64 },
+
+    #[error(
+        "there is nothing to learn `{task}` from: no reply was accepted, edited or replaced by \
+         another ({labels} were only judged); collect more outcomes"
+    )]
+    Nothing { task: TaskName, labels: usize },
+
+    #[error("`{0}` names no reward policy; there is `default`")]
+    UnknownPolicy(String),
+
+    #[error("the recipe names dataset {0}, which is frozen already: open it instead of building")]
+    AlreadyFrozen(DatasetVersion),
+
+    #[error("`since = {0:?}` is no age; write a number with d, h or m, such as \"30d\"")]
+    Since(String),
+
+    #[error(
+        "refused to build: {rows} rows hold a case of suite {suite} after decontamination, which is \
+         a defect of this program; nothing was written"
+    )]
+    Leak { suite: Digest, rows: usize },
+
+    #[error("failed to {attempt} {}", path.display())]
+    Io { attempt: &'static str, path: PathBuf, source: std::io::Error },
+
+    #[error(transparent)]
+    Storage(#[from] understudy_storage::StorageError),
+
+    #[error("{} is not a dataset: {why}", path.display())]
+    NotADataset { path: PathBuf, why: String },
+
+    #[error(
+        "{} was changed after it was frozen (expected digest {expected}, found {found}); restore it \
+         from a backup, or build the version again",
+        path.display()
+    )]
+    Changed { path: PathBuf, expected: Digest, found: Digest },
+
+    #[error("line {line} of {} is no row: {why}", path.display())]
+    Row { path: PathBuf, line: usize, why: String },
+}
+
+/// Adds what was attempted, and on which path, to an error of the operating system.
+pub(crate) trait Attempt<T> {
+    fn attempt(self, attempt: &'static str, path: &Path) -> Result<T, DatasetError>;
+}
+
+impl<T> Attempt<T> for std::io::Result<T> {
+    fn attempt(self, attempt: &'static str, path: &Path) -> Result<T, DatasetError> {
+        self.map_err(|source| DatasetError::Io { attempt, path: path.to_owned(), source })
+    }
+}

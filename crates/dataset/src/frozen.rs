@@ -1,0 +1,159 @@
+//! Reading a version back, after making sure that it is what its name says.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde::de::DeserializeOwned;
+use understudy_ident::{DatasetVersion, Digest, TaskName};
+use understudy_manifest::{DatasetManifest, LabelExample, PairExample, SftExample, Split};
+
+use crate::{
+    DatasetDiff, DatasetError,
+    draft::{MANIFEST, directory, file_name},
+    error::Attempt,
+    row::RowKind,
+};
+
+/// A version on disk whose every byte was checked when it was opened.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FrozenDataset {
+    dir: PathBuf,
+    version: DatasetVersion,
+    manifest: DatasetManifest,
+}
+
+impl FrozenDataset {
+    /// Opens `<root>/<task>/<digest>`: the manifest must have the digest the directory is named by,
+    /// and every file the digest the manifest gives.
+    pub fn open(dir: &Path) -> Result<Self, DatasetError> {
+        let path = dir.join(MANIFEST);
+        let not_a_dataset = |why: String| DatasetError::NotADataset { path: dir.to_owned(), why };
+        let text = fs::read_to_string(&path).attempt("read", &path)?;
+        let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let expected: Digest = name
+            .parse()
+            .map_err(|_| not_a_dataset("its name is not the digest of its manifest".to_owned()))?;
+        // Of the text and not of what was understood of it, so that not even a space may change.
+        let found = Digest::of(text.trim_end_matches('\n').as_bytes());
+        if found != expected {
+            return Err(DatasetError::Changed { path, expected, found });
+        }
+        let manifest: DatasetManifest =
+            serde_json::from_str(&text).map_err(|why| not_a_dataset(why.to_string()))?;
+        if manifest.schema != DatasetManifest::SCHEMA {
+            let why = format!("it has schema {}, and only 1 is known", manifest.schema);
+            return Err(not_a_dataset(why));
+        }
+        let version = DatasetVersion { name: manifest.task.clone(), digest: found };
+        let frozen = Self { dir: dir.to_owned(), version, manifest };
+        for file in &frozen.manifest.files {
+            frozen.bytes(&file.path)?;
+        }
+        Ok(frozen)
+    }
+
+    /// Opens a version by name.
+    pub fn find(root: &Path, version: &DatasetVersion) -> Result<Self, DatasetError> {
+        Self::open(&directory(root, version))
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub fn manifest(&self) -> &DatasetManifest {
+        &self.manifest
+    }
+
+    pub fn version(&self) -> &DatasetVersion {
+        &self.version
+    }
+
+    /// Examples to imitate.
+    pub fn sft(&self, split: Split) -> Result<Vec<SftExample>, DatasetError> {
+        self.rows(RowKind::Sft, split)
+    }
+
+    /// Preferences.
+    pub fn pairs(&self, split: Split) -> Result<Vec<PairExample>, DatasetError> {
+        self.rows(RowKind::Pairs, split)
+    }
+
+    /// Single judgements.
+    pub fn labels(&self, split: Split) -> Result<Vec<LabelExample>, DatasetError> {
+        self.rows(RowKind::Labels, split)
+    }
+
+    /// What another version has more or less than this one.
+    pub fn diff(&self, other: &Self) -> Result<DatasetDiff, DatasetError> {
+        DatasetDiff::between(self, other)
+    }
+
+    fn rows<T: DeserializeOwned>(
+        &self,
+        kind: RowKind,
+        split: Split,
+    ) -> Result<Vec<T>, DatasetError> {
+        let name = file_name(kind, split);
+        let path = self.dir.join(&name);
+        let row = |(nth, line): (usize, &str)| {
+            let wrong = |why: serde_json::Error| DatasetError::Row {
+                path: path.clone(),
+                line: nth + 1,
+                why: why.to_string(),
+            };
+            serde_json::from_str(line).map_err(wrong)
+        };
+        self.text(&name)?.lines().enumerate().map(row).collect()
+    }
+
+    /// A file of the manifest, checked again: much can happen to a file after `open`.
+    pub(crate) fn text(&self, name: &str) -> Result<String, DatasetError> {
+        let path = self.dir.join(name);
+        String::from_utf8(self.bytes(name)?)
+            .map_err(|why| DatasetError::NotADataset { path, why: why.to_string() })
+    }
+
+    fn bytes(&self, name: &str) -> Result<Vec<u8>, DatasetError> {
+        let path = self.dir.join(name);
+        let entry = self.manifest.files.iter().find(|file| file.path == name);
+        let entry = entry.ok_or_else(|| DatasetError::NotADataset {
+            path: self.dir.clone(),
+            why: format!("its manifest names no file `{name}`"),
+        })?;
+        let bytes = fs::read(&path).attempt("read", &path)?;
+        let found = Digest::of(&bytes);
+        if found != entry.digest {
+            return Err(DatasetError::Changed { path, expected: entry.digest, found });
+        }
+        Ok(bytes)
+    }
+}
+
+/// All versions below `root`, by name and digest. What is not named like one is passed over.
+pub fn list(root: &Path) -> Result<Vec<DatasetVersion>, DatasetError> {
+    let mut versions = Vec::new();
+    for task in names(root)? {
+        let Ok(name) = task.parse::<TaskName>() else { continue };
+        for digest in names(&root.join(&task))? {
+            if let Ok(digest) = digest.parse() {
+                versions.push(DatasetVersion { name: name.clone(), digest });
+            }
+        }
+    }
+    versions.sort();
+    Ok(versions)
+}
+
+/// The names in a directory; none when it does not exist yet.
+fn names(dir: &Path) -> Result<Vec<String>, DatasetError> {
+    if !dir.is_dir() {
+        return Ok(Vec::new());
+    }
+    let entries = fs::read_dir(dir).attempt("list", dir)?;
+    let names = entries.map(|entry| Ok(entry.attempt("list", dir)?.file_name()));
+    let names: Vec<_> = names.collect::<Result<_, DatasetError>>()?;
+    Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect())
+}

@@ -1,0 +1,36 @@
+//! Judged trajectories into an immutable dataset version:
+//! select → filter → join → build → redact → dedupe → decontaminate → limit → split → freeze.
+//!
+//! Guarantees: the same trajectories, settings and seed give byte-identical files and so the same
+//! `name@digest`, in whatever order they arrive; no trajectory, session, subject or prompt is in
+//! both splits; nothing that a given suite holds out is in any row; every row names the recorded
+//! facts it was made from, and every stage says what it dropped and why.
+//!
+//! Never: changes a frozen version, sees a suite's cases (only their [`SuiteFingerprints`]), or
+//! reads a clock.
+
+mod build;
+mod candidate;
+mod card;
+mod decontaminate;
+mod dedupe;
+mod diff;
+mod draft;
+mod error;
+mod fingerprint;
+mod frozen;
+mod ledger;
+mod mask;
+mod row;
+mod rules;
+mod split;
+
+pub use build::{Builder, Request, build};
+pub use diff::{DatasetDiff, FileDiff, SettingDiff};
+pub use draft::Draft;
+pub use error::DatasetError;
+pub use fingerprint::SuiteFingerprints;
+pub use frozen::{FrozenDataset, list};
+
+#[cfg(test)]
+mod tests;

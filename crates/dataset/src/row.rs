@@ -1,0 +1,94 @@
+//! Rows on their way to a file.
+
+use std::sync::Arc;
+
+use understudy_ident::Digest;
+use understudy_manifest::{LabelExample, Origin, PairExample, SftExample, canonical_json};
+use understudy_message::Message;
+
+/// One example and where it came from.
+#[derive(Debug, Clone)]
+pub(crate) struct Row {
+    pub(crate) prompt: Arc<[Message]>,
+    pub(crate) lesson: Lesson,
+    pub(crate) origin: Origin,
+    /// Position of the judged step among the candidates; rows are ordered by it.
+    pub(crate) candidate: usize,
+    /// The other step of a pair.
+    pub(crate) other: Option<usize>,
+}
+
+/// What is learnt after the prompt.
+#[derive(Debug, Clone)]
+pub(crate) enum Lesson {
+    Sft { completion: Message },
+    Pair { chosen: Message, rejected: Message },
+    Label { completion: Message, label: bool, reward: f64, weight: f64 },
+}
+
+/// Which file a row goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum RowKind {
+    Sft,
+    Pairs,
+    Labels,
+}
+
+impl RowKind {
+    pub(crate) const ALL: [Self; 3] = [Self::Sft, Self::Pairs, Self::Labels];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Sft => "sft",
+            Self::Pairs => "pairs",
+            Self::Labels => "labels",
+        }
+    }
+}
+
+impl Row {
+    pub(crate) fn kind(&self) -> RowKind {
+        match self.lesson {
+            Lesson::Sft { .. } => RowKind::Sft,
+            Lesson::Pair { .. } => RowKind::Pairs,
+            Lesson::Label { .. } => RowKind::Labels,
+        }
+    }
+
+    /// Equal for rows that teach the same.
+    pub(crate) fn content_digest(&self) -> Digest {
+        let prompt = canonical_json(&*self.prompt);
+        let lesson = match &self.lesson {
+            Lesson::Sft { completion } => canonical_json(completion),
+            Lesson::Pair { chosen, rejected } => canonical_json(&[chosen, rejected]),
+            Lesson::Label { completion, label, .. } => canonical_json(&(completion, label)),
+        };
+        let parts = [self.kind().as_str(), &prompt, &lesson];
+        Digest::of_parts(parts.map(str::as_bytes))
+    }
+
+    /// The line of the file.
+    pub(crate) fn to_line(&self) -> String {
+        let prompt = self.prompt.to_vec();
+        let origin = self.origin.clone();
+        match self.lesson.clone() {
+            Lesson::Sft { completion } => {
+                canonical_json(&SftExample { prompt, completion: vec![completion], origin })
+            }
+            Lesson::Pair { chosen, rejected } => canonical_json(&PairExample {
+                prompt,
+                chosen: vec![chosen],
+                rejected: vec![rejected],
+                origin,
+            }),
+            Lesson::Label { completion, label, reward, weight } => canonical_json(&LabelExample {
+                prompt,
+                completion: vec![completion],
+                label,
+                reward,
+                weight,
+                origin,
+            }),
+        }
+    }
+}

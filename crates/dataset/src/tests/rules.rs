@@ -1,0 +1,309 @@
+use understudy_manifest::Redact;
+use understudy_message::{Content, ToolCall};
+
+use super::*;
+
+/// What a single split teaches, as text: (imitate), (prefer, over), (label, reply).
+#[derive(Debug, Default, PartialEq)]
+struct Taught {
+    sft: Vec<String>,
+    pairs: Vec<(String, String)>,
+    labels: Vec<(bool, String)>,
+}
+
+fn taught(draft: &Draft) -> Taught {
+    let (_root, frozen) = freeze(draft);
+    let text = |messages: &[Message]| messages[0].text();
+    Taught {
+        sft: frozen.sft(Split::Train).unwrap().iter().map(|row| text(&row.completion)).collect(),
+        pairs: frozen
+            .pairs(Split::Train)
+            .unwrap()
+            .iter()
+            .map(|row| (text(&row.chosen), text(&row.rejected)))
+            .collect(),
+        labels: frozen
+            .labels(Split::Train)
+            .unwrap()
+            .iter()
+            .map(|row| (row.label, text(&row.completion)))
+            .collect(),
+    }
+}
+
+fn built(steps: impl IntoIterator<Item = JudgedStep>) -> Draft {
+    // A row to imitate, so that a test about labels or refusals is not refused as empty.
+    let other = with(step("other", "other", "other prompt", "other"), edit("edited"));
+    try_build(&all_train(), &[], steps.into_iter().chain([later(other, 10_000)])).unwrap()
+}
+
+/// What the steps of a test teach, without the row every test has.
+fn taught_by(steps: impl IntoIterator<Item = JudgedStep>) -> Taught {
+    let mut taught = taught(&built(steps));
+    assert_eq!(taught.sft.pop().as_deref(), Some("edited"));
+    assert_eq!(taught.pairs.pop(), Some(("edited".to_owned(), "other".to_owned())));
+    taught
+}
+
+fn pair(chosen: &str, rejected: &str) -> (String, String) {
+    (chosen.to_owned(), rejected.to_owned())
+}
+
+#[test]
+fn an_accepted_reply_is_imitated_and_labelled() {
+    let taught = taught_by([with(step("s", "a", "p", "good"), Signal::Accept)]);
+    assert_eq!(taught.sft, ["good"]);
+    assert_eq!(taught.labels, [(true, "good".to_owned())]);
+    assert_eq!(taught.pairs, []);
+}
+
+#[test]
+fn an_edit_is_imitated_and_preferred_to_the_reply() {
+    let taught = taught_by([with(step("s", "a", "p", "bad"), edit("good"))]);
+    assert_eq!(taught.sft, ["good"]);
+    assert_eq!(taught.pairs, [pair("good", "bad")]);
+    assert_eq!(taught.labels, []);
+}
+
+#[test]
+fn the_last_edit_counts_and_an_accept_beside_it_means_the_edited_text() {
+    let step = with(step("s", "a", "p", "bad"), edit("better"));
+    let taught = taught_by([with(with(step, Signal::Accept), edit("best"))]);
+    assert_eq!(taught.sft, ["best"]);
+    assert_eq!(taught.pairs, [pair("best", "bad")]);
+}
+
+#[test]
+fn an_edit_to_nothing_teaches_nothing_and_one_that_changes_nothing_is_an_accept() {
+    assert_eq!(taught_by([with(step("s", "a", "p", "bad"), edit(" "))]), Taught::default());
+    let taught = taught_by([with(step("s", "a", "p", "good"), edit("good\n"))]);
+    assert_eq!(taught.pairs, []);
+    assert_eq!(taught.labels, [(true, "good".to_owned())]);
+}
+
+#[test]
+fn a_regenerate_prefers_the_next_accepted_reply_to_the_same_prompt() {
+    let again = || Signal::Regenerate { kept: None };
+    let taught = taught_by([
+        with(step("s", "a", "p", "first"), again()),
+        later(with(step("s", "b", "p", "second"), again()), 1),
+        later(with(step("s", "c", "another", "no answer to p"), Signal::Accept), 2),
+        later(with(step("s", "d", "p", "third"), Signal::Accept), 3),
+        later(with(step("s", "e", "p", "fourth"), Signal::Accept), 4),
+        later(with(step("elsewhere", "f", "p", "fifth"), Signal::Accept), 1),
+    ]);
+    assert_eq!(taught.pairs, [pair("third", "first"), pair("third", "second")]);
+}
+
+#[test]
+fn a_regenerate_follows_the_response_the_client_names_into_another_trajectory() {
+    let named = || Signal::Regenerate { kept: Some("chatcmpl-b".to_owned()) };
+    let first = || with(step("s", "a", "p", "first"), named());
+    let kept = step("t", "b", "p", "kept");
+    assert_eq!(taught_by([first(), kept.clone()]).pairs, [pair("kept", "first")]);
+
+    let draft = built([first(), kept.clone()]);
+    let (_root, frozen) = freeze(&draft);
+    let origin = frozen.pairs(Split::Train).unwrap()[0].origin.clone();
+    assert_eq!(origin.trajectory, TrajectoryId::derived("s").to_string());
+    assert_eq!(origin.steps, ["a", "b"].map(|name| StepId::derived(name).to_string()));
+    assert_eq!(origin.because, ["regenerate"]);
+
+    let flagged = with(kept, Signal::Flag { reason: "rude".to_owned() });
+    let elsewhere = step("t", "b", "another prompt", "kept");
+    let same = step("t", "b", "p", "first");
+    for other in [flagged, elsewhere, same] {
+        assert_eq!(taught_by([first(), other]).pairs, []);
+    }
+}
+
+#[test]
+fn a_regenerate_never_kept_teaches_nothing() {
+    let again = with(step("s", "a", "p", "first"), Signal::Regenerate { kept: None });
+    let unaccepted = later(step("s", "b", "p", "second"), 1);
+    assert_eq!(taught_by([again, unaccepted]), Taught::default());
+    let own = Signal::Regenerate { kept: Some("chatcmpl-a".to_owned()) };
+    let first = with(step("s", "a", "p", "first"), own);
+    let second = later(with(step("s", "b", "p", "second"), Signal::Abandon), 1);
+    assert_eq!(taught_by([first, second]).pairs, []);
+}
+
+#[test]
+fn an_inferred_abandon_is_a_weak_label() {
+    let mut left = with(step("s", "a", "p", "meh"), Signal::Abandon);
+    left.outcomes[0].source = Source::Implicit;
+    let draft = built([left, with(step("s", "b", "q", "good"), Signal::Accept)]);
+    let (_root, frozen) = freeze(&draft);
+    let labels = frozen.labels(Split::Train).unwrap();
+    let weak = labels.iter().find(|row| !row.label).unwrap();
+    assert_eq!((weak.reward, weak.weight), (0.0, 0.25));
+    assert_eq!(weak.origin.because, ["abandon"]);
+    let strong = labels.iter().find(|row| row.label).unwrap();
+    assert_eq!((strong.reward, strong.weight), (1.0, 1.0));
+}
+
+#[test]
+fn a_reply_below_the_least_reward_is_labelled_but_not_imitated() {
+    let rated = with(step("s", "a", "p", "fair"), Signal::Rating { value: 0.8 });
+    let taught = taught_by([rated]);
+    assert_eq!(taught.sft, [""; 0]);
+    assert_eq!(taught.labels, [(true, "fair".to_owned())]);
+    let even = with(step("s", "a", "p", "fair"), Signal::Rating { value: 0.5 });
+    assert_eq!(taught_by([even]), Taught::default());
+}
+
+#[test]
+fn contradictory_outcomes_go_to_review_and_not_to_rows() {
+    let flag = || Signal::Flag { reason: "rude".to_owned() };
+    let contradictions = [
+        (Signal::Accept, flag()),
+        (edit("good"), flag()),
+        (Signal::Rating { value: 1.0 }, flag()),
+        (Signal::Accept, Signal::Rating { value: 0.0 }),
+    ];
+    for (one, other) in contradictions {
+        let draft = built([with(with(step("s", "a", "p", "bad"), one), other)]);
+        assert_eq!(count(&draft, "join", "review"), 1);
+        assert_eq!(taught(&draft), taught(&built([])));
+    }
+    let flagged = taught_by([with(step("s", "a", "p", "bad"), flag())]);
+    assert_eq!(flagged.labels, [(false, "bad".to_owned())]);
+}
+
+#[test]
+fn steps_that_are_not_whole_are_filtered_by_reason() {
+    let good = || with(step("s", "a", "p", "reply"), Signal::Accept);
+    let flawed: [(&str, fn(&mut Step)); 6] = [
+        ("failed", |step| step.error = Some("timeout".to_owned())),
+        ("cut_off", |step| step.finish_reason = FinishReason::Length),
+        ("aborted", |step| step.finish_reason = FinishReason::Aborted),
+        ("empty", |step| step.reply = Message::assistant(" ")),
+        ("empty", |step| step.prompt.clear()),
+        ("not_text", |step| {
+            let image = r#"[{"type":"image_url","image_url":{"url":"data:"}}]"#;
+            step.prompt[1].content = serde_json::from_str::<Content>(image).unwrap();
+        }),
+    ];
+    for (reason, spoil) in flawed {
+        let mut judged = good();
+        spoil(&mut judged.step);
+        let draft = built([judged]);
+        assert_eq!(count(&draft, "filter", reason), 1, "{reason}");
+        assert_eq!(taught(&draft), taught(&built([])), "{reason}");
+    }
+}
+
+#[test]
+fn other_tasks_old_steps_silent_steps_and_repeated_steps_are_counted() {
+    let mut other = with(step("s", "x", "p", "reply"), Signal::Accept);
+    other.step.task = "elsewhere".parse().unwrap();
+    let old = with(step("s", "old", "p0", "old reply"), Signal::Accept);
+    let good = later(with(step("s", "a", "p", "reply"), edit("good")), 80_000_000);
+    let silent = later(step("s", "silent", "q", "reply"), 80_000_000);
+    let data = Data { since: Some("12h".to_owned()), ..all_train() };
+    let draft = try_build(&data, &[], [other, old, good.clone(), good, silent]).unwrap();
+    assert_eq!(count(&draft, "select", "other_task"), 1);
+    assert_eq!(count(&draft, "select", "too_old"), 1);
+    assert_eq!(count(&draft, "select", "repeated"), 1);
+    assert_eq!(count(&draft, "join", "no_outcome"), 1);
+    assert_eq!(taught(&draft).sft, ["good"]);
+}
+
+#[test]
+fn the_outcomes_of_a_step_that_comes_in_pieces_are_joined() {
+    let whole = with(with(step("s", "a", "p", "bad"), edit("better")), edit("best"));
+    let (mut one, mut other) = (whole.clone(), whole);
+    one.outcomes.truncate(1);
+    other.outcomes.remove(0);
+    assert_eq!(taught_by([other, one]).sft, ["best"]);
+}
+
+#[test]
+fn personal_data_is_masked_everywhere_and_counted() {
+    let mut judged = with(
+        step("s", "a", "I am a@x.example", "{\"to\": \"a@x.example\"}"),
+        edit("{\"to\": \"b@x.example\"}"),
+    );
+    judged.step.reply.tool_calls = vec![ToolCall {
+        id: "1".to_owned(),
+        kind: "function".to_owned(),
+        function: serde_json::from_str(r#"{"name":"f","arguments":"{\"m\":\"b@x.example\"}"}"#)
+            .unwrap(),
+    }];
+    let draft = try_build(&all_train(), &[], [judged.clone()]).unwrap();
+    let (_root, frozen) = freeze(&draft);
+    let row = &frozen.pairs(Split::Train).unwrap()[0];
+    assert_eq!(row.prompt[1].text(), "I am <EMAIL_1>");
+    assert_eq!(row.chosen[0].text(), "{\"to\": \"<EMAIL_2>\"}");
+    assert_eq!(row.rejected[0].text(), "{\"to\": \"<EMAIL_1>\"}");
+    assert_eq!(row.rejected[0].tool_calls[0].function.arguments, "{\"m\":\"<EMAIL_2>\"}");
+    assert_eq!(draft.manifest().redacted["email"], 5);
+    assert_eq!(draft.manifest().redaction, "standard@1");
+
+    let off = Data { redact: Redact::Off, ..all_train() };
+    let open = try_build(&off, &[], [judged]).unwrap();
+    assert_eq!(open.manifest().redaction, "off");
+    assert!(open.file("sft.train.jsonl").unwrap().contains("a@x.example"));
+}
+
+#[test]
+fn exact_duplicates_after_redaction_are_dropped_and_the_oldest_stays() {
+    let accepted = |name: &str, mail: &str| {
+        with(step(name, name, &format!("I am {mail}"), "hello"), Signal::Accept)
+    };
+    let draft = built([later(accepted("b", "b@x.example"), 5), accepted("a", "a@x.example")]);
+    assert_eq!(count(&draft, "dedupe", "sft"), 1);
+    assert_eq!(count(&draft, "dedupe", "labels"), 1);
+    let (_root, frozen) = freeze(&draft);
+    let rows = frozen.sft(Split::Train).unwrap();
+    assert_eq!(rows[0].origin.steps, [StepId::derived("a").to_string()]);
+}
+
+#[test]
+fn a_limit_keeps_all_rows_of_the_newest_steps() {
+    let edited = |nth: i64| {
+        let name = nth.to_string();
+        later(with(step(&name, &name, &name, "bad"), edit(&format!("good {nth}"))), nth)
+    };
+    let data = Data { limit: Some(2), ..all_train() };
+    let taught = taught(&try_build(&data, &[], (0..5).map(edited)).unwrap());
+    assert_eq!(taught.sft, ["good 3", "good 4"]);
+    assert_eq!(taught.pairs.len(), 2);
+}
+
+#[test]
+fn too_few_verified_examples_are_refused_with_the_number_missing() {
+    let steps = || {
+        (0..12).map(|nth| {
+            let name = nth.to_string();
+            with(step(&name, &name, &name, "reply"), Signal::Accept)
+        })
+    };
+    // Judged, but nothing to imitate: these do not count.
+    let left = (20..40).map(|nth| with(step("l", &nth.to_string(), "p", "reply"), Signal::Abandon));
+    let data = Data { min_verified: 64, ..Data::default() };
+    let error = try_build(&data, &[], steps().chain(left)).unwrap_err();
+    assert!(matches!(error, DatasetError::NotEnough { found: 12, missing: 52, .. }), "{error}");
+    assert!(error.to_string().contains("52 are missing"), "{error}");
+    let data = Data { min_verified: 12, ..Data::default() };
+    assert!(try_build(&data, &[], steps()).is_ok());
+}
+
+#[test]
+fn nothing_to_imitate_or_prefer_is_refused_even_when_nothing_is_demanded() {
+    let left = with(step("s", "a", "p", "reply"), Signal::Abandon);
+    let error = try_build(&all_train(), &[], [left]).unwrap_err();
+    assert!(matches!(error, DatasetError::Nothing { labels: 1, .. }), "{error}");
+}
+
+#[test]
+fn settings_that_cannot_be_followed_are_refused() {
+    let unknown = Data { reward: "magic".to_owned(), ..all_train() };
+    assert!(matches!(try_build(&unknown, &[], []), Err(DatasetError::UnknownPolicy(_))));
+    let since = Data { since: Some("soon".to_owned()), ..all_train() };
+    assert!(matches!(try_build(&since, &[], []), Err(DatasetError::Since(_))));
+    let version = format!("{}@{}", task(), understudy_ident::Digest::of(b""));
+    let source = serde_json::from_value(version.into()).unwrap();
+    let frozen = Data { source, ..all_train() };
+    assert!(matches!(try_build(&frozen, &[], []), Err(DatasetError::AlreadyFrozen(_))));
+}
