@@ -172,10 +172,12 @@ fn adapter_grads(
     grads: &mut LoraGrads,
 ) -> Result<Option<Tensor>> {
     let slots = ctx.lora.slots(layer, group);
-    match u {
-        Some(u) if !slots.is_empty() => {
-            ops.lora_grads((dy, x, u), ctx.lora, slots, grads).map(Some)
-        }
-        _ => Ok(None),
+    if slots.is_empty() {
+        return Ok(None);
     }
+    // Never a silent zero: what should have a gradient must have been recorded.
+    let u = u.as_ref().ok_or_else(|| {
+        refuse!(Lora, "layer {layer} was run without this adapter, so its gradient is unknown")
+    })?;
+    ops.lora_grads((dy, x, u), ctx.lora, slots, grads).map(Some)
 }

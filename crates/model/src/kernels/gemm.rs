@@ -2,7 +2,10 @@
 
 #![expect(unsafe_code, reason = "gemm takes raw pointers; the wrapper checks every bound first")]
 
+use std::{marker::PhantomData, ops::Range};
+
 use gemm::Parallelism;
+use rayon::prelude::*;
 
 /// A matrix inside a slice: element (i, j) is `data[i * row_stride + j * col_stride]`.
 #[derive(Debug, Clone, Copy)]
@@ -76,10 +79,10 @@ pub(crate) enum Threads {
 
 /// c = a · b · scale, or c += a · b · scale. Panics when shapes disagree or a view leaves its
 /// slice; both are mistakes of this crate, not of its caller.
-pub(crate) fn gemm(
-    c: ViewMut<'_>,
-    a: View<'_>,
-    b: View<'_>,
+pub(crate) fn gemm<'a>(
+    c: ViewMut<'a>,
+    a: View<'a>,
+    b: View<'a>,
     scale: f32,
     into: Into,
     threads: Threads,
@@ -91,35 +94,84 @@ pub(crate) fn gemm(
     if c.rows == 0 || c.cols == 0 {
         return;
     }
-    let parallelism = match threads {
-        Threads::All if rayon::current_num_threads() > 1 => Parallelism::Rayon(0),
-        _ => Parallelism::None,
-    };
-    // SAFETY: every element gemm reads or writes lies at i * row_stride + j * col_stride with
-    // i < rows and j < cols, which `fits` keeps within its slice. The destination is a unique
-    // borrow and its rows do not overlap, so no two writes meet and no operand aliases it.
-    unsafe {
-        gemm::gemm(
-            c.rows,
-            c.cols,
-            a.cols,
-            c.data.as_mut_ptr(),
-            1,
-            c.row_stride as isize,
-            into == Into::Add,
-            a.data.as_ptr(),
-            a.col_stride as isize,
-            a.row_stride as isize,
-            b.data.as_ptr(),
-            b.col_stride as isize,
-            b.row_stride as isize,
-            1.0_f32,
-            scale,
-            false,
-            false,
-            false,
-            parallelism,
-        );
+    let job = Job::new(c, a, b, scale, into);
+    let parts = rayon::current_num_threads();
+    if threads == Threads::One || parts == 1 {
+        job.run(0..job.cols, Parallelism::None);
+    } else if job.rows > SPLIT_UP_TO {
+        job.run(0..job.cols, Parallelism::Rayon(0));
+    } else {
+        // Vectors run along columns, so parts begin on whole vectors.
+        let part = job.cols.div_ceil(parts).next_multiple_of(16);
+        (0..parts).into_par_iter().for_each(|index| {
+            let first = (index * part).min(job.cols);
+            job.run(first..(first + part).min(job.cols), Parallelism::None);
+        });
+    }
+}
+
+/// Up to this many rows it is faster to give each thread its own columns than to let gemm share
+/// every block of them.
+const SPLIT_UP_TO: usize = 48;
+
+/// A product whose shapes are checked, as gemm wants it.
+struct Job<'a> {
+    rows: usize,
+    cols: usize,
+    inner: usize,
+    c: *mut f32,
+    c_stride: usize,
+    a: View<'a>,
+    b: View<'a>,
+    scale: f32,
+    into: Into,
+    /// The destination stays borrowed for as long as the job lives.
+    _c: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: jobs are shared between threads only by `gemm` above, whose threads write disjoint
+// columns; everything else in a job is read.
+unsafe impl Sync for Job<'_> {}
+
+impl<'a> Job<'a> {
+    fn new(c: ViewMut<'a>, a: View<'a>, b: View<'a>, scale: f32, into: Into) -> Self {
+        let (rows, cols, inner, c_stride) = (c.rows, c.cols, a.cols, c.row_stride);
+        let c = c.data.as_mut_ptr();
+        Self { rows, cols, inner, c, c_stride, a, b, scale, into, _c: PhantomData }
+    }
+
+    /// Computes these columns of the product.
+    fn run(&self, columns: Range<usize>, parallelism: Parallelism) {
+        if columns.is_empty() {
+            return;
+        }
+        // SAFETY: every element gemm reads or writes lies at i * row_stride + j * col_stride with
+        // i < rows and j < cols, which `fits` keeps within its slice; `columns` lies within them.
+        // The destination is a unique borrow and its rows do not overlap, so no two writes meet
+        // and no operand aliases it.
+        unsafe {
+            gemm::gemm(
+                self.rows,
+                columns.len(),
+                self.inner,
+                self.c.wrapping_add(columns.start),
+                1,
+                self.c_stride as isize,
+                self.into == Into::Add,
+                self.a.data.as_ptr(),
+                self.a.col_stride as isize,
+                self.a.row_stride as isize,
+                self.b.data.as_ptr().wrapping_add(columns.start * self.b.col_stride),
+                self.b.col_stride as isize,
+                self.b.row_stride as isize,
+                1.0_f32,
+                self.scale,
+                false,
+                false,
+                false,
+                parallelism,
+            );
+        }
     }
 }
 

@@ -41,11 +41,11 @@ fn backward(gate_up: &mut [f32], width: usize, d_act: &[f32]) {
     for (row, d_act) in gate_up.chunks_exact_mut(2 * width).zip(d_act.chunks_exact(width)) {
         let (gate, up) = row.split_at_mut(width);
         for ((gate, up), d) in gate.iter_mut().zip(up).zip(d_act) {
-            let s = sigmoid(*gate);
-            let silu = *gate * s;
+            let (g, u) = (*gate, *up);
+            let s = sigmoid(g);
             // silu'(g) = σ(g) (1 + g (1 − σ(g)))
-            let slope = s * (1.0 + *gate * (1.0 - s));
-            (*gate, *up) = (d * *up * slope, d * silu);
+            *gate = d * u * s * (1.0 + g * (1.0 - s));
+            *up = d * g * s;
         }
     }
 }

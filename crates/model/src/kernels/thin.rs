@@ -6,11 +6,17 @@ use rayon::prelude::*;
 
 use super::simd::LANES;
 
-/// Up to this many rows the kernels here beat a general product.
-pub(crate) const MOST_ROWS: usize = 4;
+/// Up to this many rows [`times`] beats a general product.
+pub(crate) const MOST_ROWS: usize = 2;
+
+/// Up to this many rows [`times_transposed`] does, which need not pack its weights first.
+pub(crate) const MOST_ROWS_TRANSPOSED: usize = 8;
+
+/// Up to this many rows of one adapter are worth its own loops instead of products.
+pub(crate) const MOST_ROWS_ADAPTED: usize = 8;
 
 /// Rows of weights one task reads. Fixed, so that sums do not depend on the number of threads.
-const BAND: usize = 64;
+const BAND: usize = 96;
 
 /// out `[rows, out.len() / rows]` (+)= x `[rows, w_rows]` · w `[w_rows, cols]`.
 pub(crate) fn times(x: &[f32], w: &[f32], rows: usize, out: &mut [f32], add: bool) {
@@ -42,7 +48,7 @@ pub(crate) fn times(x: &[f32], w: &[f32], rows: usize, out: &mut [f32], add: boo
 pub(crate) fn times_transposed(x: &[f32], w: &[f32], rows: usize, out: &mut [f32]) {
     let inner = x.len() / rows;
     let w_rows = out.len() / rows;
-    let band = BAND * 4;
+    let band = 4 * BAND;
     let parts: Vec<Vec<f32>> = w
         .par_chunks(band * inner)
         .map(|w| {
@@ -76,47 +82,30 @@ pub(crate) fn adapter(x: &[f32], a: &[f32], rows: usize, u: &mut [f32]) {
     }
 }
 
-/// y += s · u Bᵀ for one row.
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
-    "x86_64+avx2+fma",
-    "aarch64+neon"
-))]
-pub(crate) fn add_adapter(u: &[f32], b: &[f32], s: f32, y: &mut [f32]) {
-    for (y, b) in y.iter_mut().zip(b.chunks_exact(u.len())) {
-        *y += s * super::simd::dot(u, b);
-    }
-}
-
 /// sum += Σ x[k] · w[k, :].
 #[multiversion(targets(
     "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
     "x86_64+avx2+fma",
     "aarch64+neon"
 ))]
-fn combine(x: &[f32], w: &[f32], sum: &mut [f32]) {
-    const AT_ONCE: usize = 8;
+pub(crate) fn combine(x: &[f32], w: &[f32], sum: &mut [f32]) {
+    // Four rows at once read and write the sum a quarter as often; more streams only get in each
+    // other's way.
     let cols = sum.len();
-    let rows = x.chunks_exact(AT_ONCE);
-    for (x, w) in rows.remainder().iter().rev().zip(w.rchunks_exact(cols)) {
-        for (sum, w) in sum.iter_mut().zip(w) {
-            *sum += x * w;
-        }
-    }
-    for (x, w) in rows.zip(w.chunks_exact(AT_ONCE * cols)) {
+    let (quads, rest) = x.as_chunks::<4>();
+    let (w_quads, w_rest) = w.split_at(quads.len() * 4 * cols);
+    for (x, w) in quads.iter().zip(w_quads.chunks_exact(4 * cols)) {
         let (a, w) = w.split_at(cols);
         let (b, w) = w.split_at(cols);
-        let (c, w) = w.split_at(cols);
-        let (d, w) = w.split_at(cols);
-        let (e, w) = w.split_at(cols);
-        let (f, w) = w.split_at(cols);
-        let (g, h) = w.split_at(cols);
-        let columns =
-            a.iter().zip(b).zip(c.iter().zip(d)).zip(e.iter().zip(f).zip(g.iter().zip(h)));
-        for (sum, (((a, b), (c, d)), ((e, f), (g, h)))) in sum.iter_mut().zip(columns) {
-            let low = (x[0] * a + x[1] * b) + (x[2] * c + x[3] * d);
-            let high = (x[4] * e + x[5] * f) + (x[6] * g + x[7] * h);
-            *sum += low + high;
+        let (c, d) = w.split_at(cols);
+        let columns = a.iter().zip(b).zip(c.iter().zip(d));
+        for (sum, ((a, b), (c, d))) in sum.iter_mut().zip(columns) {
+            *sum += (x[0] * a + x[1] * b) + (x[2] * c + x[3] * d);
+        }
+    }
+    for (x, w) in rest.iter().zip(w_rest.chunks_exact(cols)) {
+        for (sum, w) in sum.iter_mut().zip(w) {
+            *sum += x * w;
         }
     }
 }

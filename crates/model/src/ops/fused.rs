@@ -55,7 +55,7 @@ pub(crate) fn product_transposed(
     (rows, inner, cols): (usize, usize, usize),
     out: &mut [f32],
 ) {
-    if rows <= thin::MOST_ROWS {
+    if rows <= thin::MOST_ROWS_TRANSPOSED {
         return thin::times_transposed(x, w, rows, out);
     }
     let (x, w) = (View::whole(x, rows, inner), View::whole(w, cols, inner).t());
@@ -69,58 +69,60 @@ pub(super) fn adapt(
 ) -> Result<(Tensor, Option<Tensor>)> {
     let (rows, inputs, width) = (x.dim(0)?, x.dim(1)?, y.dim(1)?);
     let x = Host::of(x)?;
-    let one = match active {
-        [one] => Some(one),
+    let whole = match active {
+        [one] if one.rows.len() == rows => Some(one),
         _ => None,
     };
-    let mut kept = None;
-    change(&y, |y| {
-        if let Some(one) = one {
-            let x = &x[one.rows.start * inputs..one.rows.end * inputs];
-            let y = &mut y[one.rows.start * width..one.rows.end * width];
-            kept = Some(adapt_rows(y, x, one, Threads::All));
-        } else {
-            let mut tasks = Vec::with_capacity(active.len());
-            let (mut rest, mut done) = (y, 0);
-            for run in active {
-                let tail =
-                    std::mem::take(&mut rest).split_at_mut((run.rows.start - done) * width).1;
-                let (mine, tail) = tail.split_at_mut(run.rows.len() * width);
-                (rest, done) = (tail, run.rows.end);
-                tasks.push((mine, &x[run.rows.start * inputs..run.rows.end * inputs], run));
-            }
-            tasks.into_par_iter().for_each(|(y, x, run)| {
-                adapt_rows(y, x, run, Threads::One);
-            });
-        }
+    let mut us = Vec::new();
+    change(&y, |y| match whole {
+        Some(one) if rows > PIECES_UP_TO => us = vec![adapt_rows(y, &x, one, Threads::All)],
+        _ => us = adapt_pieces(y, (&x, inputs, width), active),
     })?;
-    let u = match (kept, one) {
-        (Some(u), Some(one)) if one.rows.len() == rows => {
-            Some(tensor(u, (rows, one.slots.len() * one.lora.rank()))?)
+    let u = whole.map(|one| tensor(us.concat(), (rows, one.slots.len() * one.lora.rank())));
+    Ok((y, u.transpose()?))
+}
+
+/// Up to this many rows it is faster to give each thread its own rows than to share products.
+const PIECES_UP_TO: usize = 32;
+
+/// Cuts runs into pieces for all threads; returns x Aᵀ of every piece, in order.
+fn adapt_pieces(
+    y: &mut [f32],
+    (x, inputs, width): (&[f32], usize, usize),
+    active: &[Adapting<'_>],
+) -> Vec<Vec<f32>> {
+    let pieces = rayon::current_num_threads().div_ceil(active.len());
+    let mut tasks = Vec::with_capacity(active.len() * pieces);
+    let (mut rest, mut done) = (y, 0);
+    for run in active {
+        let piece = run.rows.len().div_ceil(pieces);
+        for first in run.rows.clone().step_by(piece) {
+            let end = (first + piece).min(run.rows.end);
+            let tail = std::mem::take(&mut rest).split_at_mut((first - done) * width).1;
+            let (mine, tail) = tail.split_at_mut((end - first) * width);
+            (rest, done) = (tail, end);
+            tasks.push((mine, &x[first * inputs..end * inputs], run));
         }
-        _ => None,
-    };
-    Ok((y, u))
+    }
+    tasks.into_par_iter().map(|(y, x, run)| adapt_rows(y, x, run, Threads::One)).collect()
 }
 
 /// y += s · (x Aᵀ) Bᵀ; returns x Aᵀ.
 fn adapt_rows(y: &mut [f32], x: &[f32], run: &Adapting<'_>, threads: Threads) -> Vec<f32> {
-    let (rows, rank) = (run.rows.len(), run.lora.rank());
-    let (inputs, width) = (x.len() / rows, y.len() / rows);
+    let rank = run.lora.rank();
+    let inputs = run.slots.first().map_or(1, |slot| slot.inputs);
+    let rows = x.len() / inputs;
+    let width = y.len() / rows;
     let stack = run.slots.len() * rank;
     let a = run.lora.a_stack(run.slots);
     let mut u = vec![0.0; rows * stack];
-    if rows <= thin::MOST_ROWS {
+    if rows <= thin::MOST_ROWS_ADAPTED {
         thin::adapter(x, a, rows, &mut u);
         for (index, slot) in run.slots.iter().enumerate() {
+            let b = run.lora.b_transposed(slot);
             for (u, y) in u.chunks_exact(stack).zip(y.chunks_exact_mut(width)) {
                 let y = &mut y[slot.column..slot.column + slot.outputs];
-                thin::add_adapter(
-                    &u[index * rank..][..rank],
-                    run.lora.b(slot),
-                    run.lora.scale(),
-                    y,
-                );
+                thin::combine(&u[index * rank..][..rank], b, y);
             }
         }
         return u;
