@@ -16,6 +16,11 @@ pub enum TrainError {
     NoExamples { what: &'static str, given: usize, left_out: LeftOut, max_tokens: usize },
 
     #[error(
+        "could not tokenise the example from {trajectory}: its completion is not one assistant message, and nothing else may be imitated; cut the conversation before its last reply"
+    )]
+    NotOneReply { trajectory: String },
+
+    #[error(
         "could not tokenise the example from {trajectory}: the chat template rewrites the prompt once a reply follows it, so prompt and reply cannot be told apart; use a template that only appends"
     )]
     PromptRewritten { trajectory: String },

@@ -5,7 +5,7 @@
 //! templates write behind it, which no sampler ever emits.
 
 use understudy_manifest::{PairExample, SftExample};
-use understudy_message::Message;
+use understudy_message::{Message, Role};
 use understudy_model::BaseModel;
 
 use crate::error::{Result, TrainError};
@@ -152,16 +152,20 @@ impl<'a> Prompt<'a> {
     /// The completion's text is encoded by itself because that is how it comes about when serving:
     /// after a prompt whose ids are already fixed, no token can reach across the border.
     fn row(&self, base: &BaseModel, completion: &[Message]) -> Result<Row> {
+        let trajectory = || self.trajectory.to_owned();
+        if !matches!(completion, [Message { role: Role::Assistant, .. }]) {
+            return Err(TrainError::NotOneReply { trajectory: trajectory() });
+        }
         let whole = [self.messages, completion].concat();
         let text = base.template.render(&whole, None, false)?;
-        let reply = text.strip_prefix(&self.text).ok_or_else(|| TrainError::PromptRewritten {
-            trajectory: self.trajectory.to_owned(),
-        })?;
+        let reply = text
+            .strip_prefix(&self.text)
+            .ok_or_else(|| TrainError::PromptRewritten { trajectory: trajectory() })?;
         let mut ids = base.tokenizer.encode(reply)?;
         let stop = ids
             .iter()
             .rposition(|id| base.tokenizer.is_eos(*id))
-            .ok_or_else(|| TrainError::NoStopToken { trajectory: self.trajectory.to_owned() })?;
+            .ok_or_else(|| TrainError::NoStopToken { trajectory: trajectory() })?;
         ids.truncate(stop + 1);
         Ok(Row::new(&self.ids, &ids))
     }

@@ -64,6 +64,18 @@ fn a_reply_that_quotes_the_stop_marker_is_not_cut_there() {
 }
 
 #[test]
+fn a_completion_that_is_not_one_assistant_message_is_an_error() {
+    let base = base();
+    let completions =
+        [vec![], vec![Message::user("me")], vec![Message::assistant("a"), Message::assistant("b")]];
+    for completion in completions {
+        let example = SftExample { completion, ..sft("a", "b") };
+        let error = Examples::of_sft(&base, &[example], 1024).unwrap_err();
+        assert!(matches!(error, TrainError::NotOneReply { .. }));
+    }
+}
+
+#[test]
 fn a_template_that_rewrites_the_prompt_is_an_error_that_names_the_trajectory() {
     let source = "{% for m in messages %}{{ messages | length }}{{ m.content }}<|im_end|>\
                   {% endfor %}";
