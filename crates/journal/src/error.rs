@@ -1,18 +1,53 @@
-//! Why something could not be recorded or read.
+//! Why something could not be recorded or read, as situations a caller can act on.
 
+use std::{io, sync::Arc};
+
+use understudy_storage::StorageError;
+
+/// Cheap to clone, because one failed commit is the answer to everyone in it.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum JournalError {
-    #[error("the journal has {waiting_bytes} bytes waiting to be written; retry in a second")]
-    Busy { waiting_bytes: usize },
-    #[error("the journal could not be written: {0}; nothing was acknowledged")]
-    Write(String),
-    #[error("the journal could not be read: {0}")]
-    Read(String),
-    #[error("record {seq} of the journal cannot be understood: {why}")]
-    Unreadable { seq: u64, why: String },
+    #[error(transparent)]
+    Open(Arc<StorageError>),
+
+    #[error("failed to start the journal's writer thread: {0}")]
+    Start(Arc<io::Error>),
+
+    /// The queue is full: the disk is slower than what arrives.
+    #[error(
+        "the journal has {waiting_bytes} bytes waiting to be written and takes no more; send this again in {retry_after_ms} ms"
+    )]
+    Busy { waiting_bytes: usize, retry_after_ms: u64 },
+
+    #[error(
+        "{id} takes {bytes} bytes in the journal, more than its queue may hold ({limit}); raise `queue_bytes` or send less in one message"
+    )]
+    TooLarge { id: String, bytes: usize, limit: usize },
+
+    /// A number that is not finite, say, which JSON has no word for.
+    #[error("{id} cannot be recorded, because it could not be read back: {why}")]
+    Unstorable { id: String, why: String },
+
     /// The id was used before for something else; ids are for sending the same thing again.
     #[error("{id} was recorded before with another content; use a new id")]
     Conflict { id: String },
+
+    #[error(
+        "failed to write the journal: no space left on its disk or below its size limit; nothing of this was recorded, make room and send it again"
+    )]
+    Full,
+
+    #[error("failed to write the journal: {0}; nothing of this was recorded, send it again")]
+    Write(Arc<rusqlite::Error>),
+
+    #[error("failed to read the journal: {0}")]
+    Read(Arc<rusqlite::Error>),
+
+    #[error(
+        "record {seq} of the journal cannot be understood: {why}; a newer version may have written it"
+    )]
+    Unreadable { seq: u64, why: String },
+
     #[error("the journal is closed")]
     Closed,
 }
@@ -22,11 +57,18 @@ impl JournalError {
         matches!(self, Self::Conflict { .. })
     }
 
-    pub(crate) fn write(error: impl std::fmt::Display) -> Self {
-        Self::Write(error.to_string())
+    pub(crate) fn open(error: StorageError) -> Self {
+        Self::Open(Arc::new(error))
     }
 
-    pub(crate) fn read(error: impl std::fmt::Display) -> Self {
-        Self::Read(error.to_string())
+    pub(crate) fn write(error: rusqlite::Error) -> Self {
+        if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) {
+            return Self::Full;
+        }
+        Self::Write(Arc::new(error))
+    }
+
+    pub(crate) fn read(error: rusqlite::Error) -> Self {
+        Self::Read(Arc::new(error))
     }
 }

@@ -1,99 +1,196 @@
 //! The durable, append-only log of what arrived: exchanges as steps, and what users did about them
 //! as outcomes.
 //!
-//! Guarantees: an acknowledged record survives `kill -9` and power loss (it is acknowledged after
-//! the commit, with `synchronous = FULL`); a record is stored once, however often it is sent; an
-//! outcome finds its step whichever of them arrives first; reading shows everything acknowledged
-//! before it began, in an order that does not depend on arrival.
+//! Guarantees: an acknowledged record survives `kill -9` and power loss (it is acknowledged after a
+//! commit with `synchronous = FULL`); a record is stored once, however often and by however many it
+//! is sent; an outcome finds its step whichever of them arrives first; reading shows everything
+//! acknowledged before it began, in an order that does not depend on arrival, and can be repeated
+//! as of any earlier record; memory is bounded, and a queue that is full says when to come back.
 //!
-//! Never: rewrites a record. Which step an outcome is about is worked out when it is read.
+//! Never: rewrites or drops a record. Which step an outcome is about is worked out when it is read.
 
+mod ack;
+mod derive;
 mod error;
 mod link;
+mod pool;
+mod queue;
 mod read;
 mod record;
+mod scan;
 mod schema;
 mod writer;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    fmt,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    thread::{self, JoinHandle},
+};
 
+use understudy_ident::{Clock, SystemClock};
 use understudy_trajectory::{JudgedStep, Outcome, Step, Trajectory};
 
+pub use ack::{Ack, Appended};
 pub use error::JournalError;
 pub use read::{Arrival, Counts, Query};
 pub use record::Entry;
-pub use writer::{Ack, Appended};
+pub use scan::Scan;
 
-use crate::{read::Reader, writer::Writer};
+use crate::{
+    ack::Promise,
+    pool::Pool,
+    queue::{Append, Queue},
+    read::Reader,
+    record::Names,
+    writer::Writer,
+};
 
-/// A handle to an open journal; clones share one writer thread.
-#[derive(Debug, Clone)]
+/// A handle to an open journal; clones share one writer thread. Several processes may have the same
+/// journal open.
+#[derive(Clone)]
 pub struct Journal {
-    writer: Arc<Writer>,
-    reader: Arc<Reader>,
+    queue: Arc<Queue>,
+    reader: Reader,
+    thread: Arc<WriterThread>,
 }
 
-/// How much may wait to be written.
-#[derive(Debug, Clone, Copy)]
+/// How much a journal may take.
+#[derive(Debug, Clone)]
 pub struct Config {
     /// Appends beyond this many waiting bytes are refused with [`JournalError::Busy`].
     pub queue_bytes: usize,
+    /// How large the database may grow; appends beyond are refused with [`JournalError::Full`].
+    pub max_bytes: Option<u64>,
+    /// Stamps each record with the time it was received.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { queue_bytes: 64 * 1024 * 1024 }
+        let clock = Arc::new(SystemClock);
+        Self { queue_bytes: 64 * 1024 * 1024, max_bytes: None, clock }
     }
 }
 
 impl Journal {
+    /// Opens the journal, creating it if there is none, and finishes what a crash interrupted.
     pub fn open(path: &Path, config: Config) -> Result<Self, JournalError> {
-        let writer = Writer::start(path, config)?;
-        let reader = Reader::open(path)?;
-        Ok(Self { writer: Arc::new(writer), reader: Arc::new(reader) })
+        let writer = Writer::open(path, &config)?;
+        let queue = Arc::new(Queue::new(config.queue_bytes));
+        let thread = writer.start(Arc::clone(&queue))?;
+        let thread = WriterThread { queue: Arc::clone(&queue), handle: Mutex::new(Some(thread)) };
+        let reader = Reader { pool: Arc::new(Pool::new(path)) };
+        Ok(Self { queue, reader, thread: Arc::new(thread) })
     }
 
     /// Queues a step; the [`Ack`] resolves once it is durable.
     pub fn append_step(&self, step: Step) -> Result<Ack, JournalError> {
-        self.writer.append(&Entry::Step(Box::new(step)))
+        self.append(&Entry::Step(Box::new(step)))
     }
 
     /// Queues an outcome; the [`Ack`] resolves once it is durable.
     pub fn append_outcome(&self, outcome: Outcome) -> Result<Ack, JournalError> {
-        self.writer.append(&Entry::Outcome(outcome))
+        self.append(&Entry::Outcome(outcome))
+    }
+
+    /// Every trajectory asked for, at once: for small journals and tests. See [`scan`](Self::scan).
+    pub fn trajectories(&self, query: &Query) -> Result<Vec<Trajectory>, JournalError> {
+        self.scan(query)?.collect()
     }
 
     /// Trajectories in the order of their ids, steps in the order of their time, outcomes linked.
-    pub fn trajectories(&self, query: &Query) -> Result<Vec<Trajectory>, JournalError> {
-        self.writer.settle()?;
-        self.reader.trajectories(query)
+    pub fn scan(&self, query: &Query) -> Result<Scan, JournalError> {
+        Scan::new(self.reader.pool.lease()?, query)
     }
 
     /// The step an outcome is about and everything said about it; `None` while it is pending.
     pub fn judged(&self, outcome: &Outcome) -> Result<Option<JudgedStep>, JournalError> {
-        self.writer.settle()?;
         self.reader.judged(outcome)
     }
 
     /// A step with everything said about it so far.
     pub fn judged_step(&self, step: &Step) -> Result<JudgedStep, JournalError> {
-        self.writer.settle()?;
         self.reader.judged_step(step)
     }
 
-    /// Records after number `after`, in the order they were committed.
+    /// The step whose reply had this id, with everything said about it so far.
+    pub fn step_by_response(&self, response_id: &str) -> Result<Option<JudgedStep>, JournalError> {
+        self.reader.step_by_response(response_id)
+    }
+
+    /// At most `limit` records after number `after`, in the order they were committed.
     pub fn follow(&self, after: u64, limit: usize) -> Result<Vec<Arrival>, JournalError> {
         self.reader.follow(after, limit)
     }
 
+    /// The step that arrived, or that the outcome which arrived is about, with everything said about
+    /// it up to that record; `None` for an outcome whose step was still to come, which is then found
+    /// at the arrival of that step. Following again later tells the same story.
+    pub fn judged_at(&self, arrival: &Arrival) -> Result<Option<JudgedStep>, JournalError> {
+        self.reader.judged_at(arrival)
+    }
+
     pub fn counts(&self) -> Result<Counts, JournalError> {
-        self.writer.settle()?;
         self.reader.counts()
     }
 
     /// The number of the last committed record, 0 when there is none.
     pub fn watermark(&self) -> Result<u64, JournalError> {
         self.reader.watermark()
+    }
+
+    /// Makes everything that is derived from the records anew, in one transaction: appends wait
+    /// meanwhile, readers do not. For a journal whose index is in doubt, or whose records a newer
+    /// version can read at last.
+    pub fn rebuild(&self) -> Result<(), JournalError> {
+        let (done, rebuilt) = mpsc::channel();
+        self.queue.push_rebuild(done)?;
+        rebuilt.recv().unwrap_or(Err(JournalError::Closed))
+    }
+
+    /// Writes what is queued and takes nothing more, on this handle and its clones. Dropping the
+    /// last handle does the same.
+    pub fn close(self) {
+        self.thread.finish();
+    }
+
+    fn append(&self, entry: &Entry) -> Result<Ack, JournalError> {
+        let body = entry.encode()?;
+        let (promise, ack) = Promise::new();
+        self.queue.push(Append { names: Names::of(entry), body, promise })?;
+        Ok(ack)
+    }
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Journal")
+    }
+}
+
+/// Ends the writer when the last handle goes.
+struct WriterThread {
+    queue: Arc<Queue>,
+    handle: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl WriterThread {
+    fn finish(&self) {
+        self.queue.close();
+        let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // The last handle may be dropped by an `Ack::on_commit`, on the very thread to wait for.
+        if let Some(handle) = handle.filter(|handle| handle.thread().id() != thread::current().id())
+        {
+            // A writer that panicked has already failed every promise it held.
+            handle.join().ok();
+        }
+    }
+}
+
+impl Drop for WriterThread {
+    fn drop(&mut self) {
+        self.finish();
     }
 }
 

@@ -1,33 +1,115 @@
-//! Which step an outcome is about: a pure function, so that arrival order cannot matter.
+//! Which step an outcome is about.
+//!
+//! Worked out whenever it is asked for, from the first `until` records, and independent of the order
+//! in which they came. So an outcome may precede its target, a step that arrives late may take over
+//! an outcome, and what was known at an earlier record can be asked again with the same answer.
 
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension, params};
 use understudy_trajectory::{JudgedStep, Outcome, Step, Target};
 
-/// Joins the steps of one trajectory (in the order of their time) with outcomes that name them.
-/// Outcomes about other steps are left out.
-pub(crate) fn join(steps: Vec<Step>, mut outcomes: Vec<Outcome>) -> Vec<JudgedStep> {
-    outcomes.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
-    let mut judged: Vec<JudgedStep> =
-        steps.into_iter().map(|step| JudgedStep { step, outcomes: Vec::new() }).collect();
-    for outcome in outcomes {
-        if let Some(at) = position(&judged, &outcome) {
-            judged[at].outcomes.push(outcome);
-        }
-    }
-    judged
+use crate::{
+    JournalError,
+    record::{Entry, target_names},
+};
+
+/// The record of the step that `outcome` is about; `None` while it is pending.
+///
+/// A trajectory or session stands for its last step at the time of the outcome, or for its first
+/// when it had not begun. Equal times are told apart by id.
+pub(crate) fn step_of(
+    connection: &Connection,
+    outcome: &Outcome,
+    until: u64,
+) -> Result<Option<u64>, JournalError> {
+    let (_, target) = target_names(&outcome.target);
+    let column = match &outcome.target {
+        Target::Response(_) => "response_id",
+        Target::Step(_) => "id",
+        Target::Trajectory(_) => "trajectory",
+        Target::Session(_) => "session",
+    };
+    let find = |then: &str, at_us: i64| {
+        let sql = format!("SELECT seq FROM steps WHERE {column} = ?1 AND seq <= ?2 AND {then}");
+        let mut query = connection.prepare_cached(&sql)?;
+        query.query_row(params![target, until, at_us], |row| row.get(0)).optional()
+    };
+    let first_after = |at_us| find("at_us > ?3 ORDER BY at_us, id LIMIT 1", at_us);
+    let last_until = |at_us| find("at_us <= ?3 ORDER BY at_us DESC, id DESC LIMIT 1", at_us);
+    let at_us = outcome.at.as_microsecond();
+    let found = match &outcome.target {
+        Target::Response(_) | Target::Step(_) => first_after(i64::MIN),
+        Target::Trajectory(_) | Target::Session(_) => match last_until(at_us) {
+            Ok(None) => first_after(at_us),
+            found => found,
+        },
+    };
+    found.map_err(JournalError::read)
 }
 
-/// An outcome about a whole trajectory or session is about its last step at that time; one that
-/// came before every step is about the first.
-fn position(judged: &[JudgedStep], outcome: &Outcome) -> Option<usize> {
-    let named = |wanted: &dyn Fn(&Step) -> bool| judged.iter().position(|j| wanted(&j.step));
-    let last_of = |wanted: &dyn Fn(&Step) -> bool| {
-        let by_then = judged.iter().rposition(|j| wanted(&j.step) && j.step.at <= outcome.at);
-        by_then.or_else(|| named(wanted))
-    };
-    match &outcome.target {
-        Target::Response(id) => named(&|step| step.response_id == *id),
-        Target::Step(id) => named(&|step| step.id.as_str() == id),
-        Target::Trajectory(id) => last_of(&|step| step.trajectory.as_str() == id),
-        Target::Session(id) => last_of(&|step| step.session.as_deref() == Some(id)),
+/// Joins steps, given with their record numbers, with everything said about them; order is kept.
+pub(crate) fn judge(
+    connection: &Connection,
+    steps: Vec<(u64, Step)>,
+    until: u64,
+) -> Result<Vec<JudgedStep>, JournalError> {
+    let mut said: BTreeMap<u64, Vec<Outcome>> =
+        steps.iter().map(|(seq, _)| (*seq, Vec::new())).collect();
+    for outcome in outcomes_naming(connection, &steps, until)? {
+        // A session may have gone on in a trajectory that is not among these.
+        let about = step_of(connection, &outcome, until)?;
+        if let Some(outcomes) = about.and_then(|seq| said.get_mut(&seq)) {
+            outcomes.push(outcome);
+        }
     }
+    let judged = steps.into_iter().map(|(seq, step)| {
+        let mut outcomes = said.remove(&seq).unwrap_or_default();
+        outcomes.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
+        JudgedStep { step, outcomes }
+    });
+    Ok(judged.collect())
+}
+
+/// Every outcome that names one of these steps, their trajectories or their sessions, once.
+fn outcomes_naming(
+    connection: &Connection,
+    steps: &[(u64, Step)],
+    until: u64,
+) -> Result<Vec<Outcome>, JournalError> {
+    let mut names: Vec<(&str, &str)> = Vec::with_capacity(4 * steps.len());
+    for (_, step) in steps {
+        names.push(("response", &step.response_id));
+        names.push(("step", step.id.as_str()));
+        names.push(("trajectory", step.trajectory.as_str()));
+        names.extend(step.session.as_deref().map(|session| ("session", session)));
+    }
+    names.sort_unstable();
+    names.dedup();
+    let mut query = connection
+        .prepare_cached(
+            "SELECT seq, kind, body FROM outcomes JOIN records USING (seq)
+             WHERE target_by = ?1 AND target = ?2 AND seq <= ?3",
+        )
+        .map_err(JournalError::read)?;
+    let mut outcomes = Vec::new();
+    for (by, name) in names {
+        let mut rows = query.query(params![by, name, until]).map_err(JournalError::read)?;
+        while let Some(row) = rows.next().map_err(JournalError::read)? {
+            if let (_, Entry::Outcome(outcome)) = entry(row)? {
+                outcomes.push(outcome);
+            }
+        }
+    }
+    Ok(outcomes)
+}
+
+/// A row of `seq, kind, body`.
+pub(crate) fn entry(row: &rusqlite::Row<'_>) -> Result<(u64, Entry), JournalError> {
+    let raw = || -> rusqlite::Result<_> {
+        let (kind, body) = (row.get_ref(1)?.as_str()?, row.get_ref(2)?.as_blob()?);
+        Ok((row.get(0)?, kind, body))
+    };
+    let (seq, kind, body): (u64, &str, &[u8]) = raw().map_err(JournalError::read)?;
+    Ok((seq, Entry::decode(seq, kind, body)?))
 }

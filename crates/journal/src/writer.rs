@@ -1,335 +1,161 @@
-//! The one thread that writes: it commits whatever is waiting in one transaction, then answers.
+//! The one thread that writes: it commits whatever waits in one transaction, then answers.
+//!
+//! While a commit waits for the disk the next batch collects, so the disk's time is shared by
+//! everyone who arrived meanwhile, and nobody waits for a timer.
 
-use std::{
-    fmt,
-    path::Path,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-        mpsc,
-    },
-    thread::JoinHandle,
-};
+use std::{path::Path, sync::Arc, thread::JoinHandle, time::Instant};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
-use understudy_ident::{Clock, Digest, SystemClock};
+use understudy_ident::Clock;
 use understudy_storage::sqlite;
 
 use crate::{
-    Config, JournalError,
-    record::{Entry, target_key},
+    Appended, Config, JournalError, derive,
+    queue::{Append, Queue, Work},
+    record::Entry,
     schema::MIGRATIONS,
 };
 
-/// More would make the first of a batch wait for the last.
-const BATCH: usize = 1024;
+type Answer = Result<Appended, JournalError>;
 
-/// Where a record ended up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Appended {
-    pub seq: u64,
-    /// It was there already: the same id with the same content.
-    pub duplicate: bool,
-}
-
-type Answer = Box<dyn FnOnce(Result<Appended, JournalError>) + Send>;
-
-/// A promise of durability. Dropping it does not undo the append.
-pub struct Ack {
-    state: Arc<Mutex<AckState>>,
-}
-
-enum AckState {
-    Waiting(Option<Answer>),
-    Done(Result<Appended, JournalError>),
-}
-
-impl Ack {
-    /// Calls `then` once the record is durable or refused, on the writer's thread: it must be
-    /// quick and must not call the journal.
-    pub fn on_commit(self, then: impl FnOnce(Result<Appended, JournalError>) + Send + 'static) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *state {
-            AckState::Waiting(slot) => *slot = Some(Box::new(then)),
-            AckState::Done(result) => {
-                let result = result.clone();
-                drop(state);
-                then(result);
-            }
-        }
-    }
-
-    /// Blocks until the record is durable or refused.
-    pub fn wait(self) -> Result<Appended, JournalError> {
-        let (sender, receiver) = mpsc::channel();
-        self.on_commit(move |result| {
-            // The receiver below lives until it has an answer.
-            sender.send(result).ok();
-        });
-        receiver.recv().unwrap_or(Err(JournalError::Closed))
-    }
-}
-
-impl fmt::Debug for Ack {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Ack")
-    }
-}
-
-/// The writing end of an [`Ack`]; dropped unanswered, it says the journal is closed.
-struct Promise {
-    state: Arc<Mutex<AckState>>,
-}
-
-impl Promise {
-    fn new() -> (Self, Ack) {
-        let state = Arc::new(Mutex::new(AckState::Waiting(None)));
-        (Self { state: Arc::clone(&state) }, Ack { state })
-    }
-
-    fn resolve(&self, result: Result<Appended, JournalError>) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = match &mut *state {
-            AckState::Waiting(then) => then.take(),
-            AckState::Done(_) => return,
-        };
-        *state = AckState::Done(result.clone());
-        drop(state);
-        if let Some(then) = waiting {
-            then(result);
-        }
-    }
-}
-
-impl Drop for Promise {
-    fn drop(&mut self) {
-        self.resolve(Err(JournalError::Closed));
-    }
-}
-
-enum Work {
-    Append { entry: Prepared, promise: Promise },
-    Settle(mpsc::Sender<Result<(), JournalError>>),
-}
-
-/// An entry with everything costly done on the caller's thread.
-struct Prepared {
-    kind: i64,
-    id: String,
-    identity: Digest,
-    body: Vec<u8>,
-}
-
-#[derive(Debug)]
 pub(crate) struct Writer {
-    /// Taken at drop, which is what ends the thread.
-    queue: Option<mpsc::Sender<Work>>,
-    waiting_bytes: Arc<AtomicUsize>,
-    limit: usize,
-    thread: Option<JoinHandle<()>>,
+    connection: Connection,
+    clock: Arc<dyn Clock>,
 }
 
 impl Writer {
-    pub(crate) fn start(path: &Path, config: Config) -> Result<Self, JournalError> {
-        let mut connection = sqlite::open(path, MIGRATIONS).map_err(JournalError::write)?;
-        // What was acknowledged just before a crash may not have been derived.
-        derive_all(&mut connection).map_err(JournalError::write)?;
-        let (queue, work) = mpsc::channel();
-        let waiting_bytes = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&waiting_bytes);
-        let thread = std::thread::Builder::new()
+    pub(crate) fn open(path: &Path, config: &Config) -> Result<Self, JournalError> {
+        let connection = sqlite::open(path, MIGRATIONS).map_err(JournalError::open)?;
+        let mut writer = Self { connection, clock: Arc::clone(&config.clock) };
+        writer.configure(config.max_bytes).map_err(JournalError::write)?;
+        let tx = writer.begin().map_err(JournalError::write)?;
+        derive::catch_up(&tx).and_then(|()| tx.commit()).map_err(JournalError::write)?;
+        Ok(writer)
+    }
+
+    /// Moves the writer to a thread of its own, which ends when the queue is closed and empty.
+    pub(crate) fn start(self, queue: Arc<Queue>) -> Result<JoinHandle<()>, JournalError> {
+        std::thread::Builder::new()
             .name("journal-writer".to_owned())
-            .spawn(move || write_until_closed(&mut connection, &work, &counter))
-            .map_err(JournalError::write)?;
-        let limit = config.queue_bytes;
-        Ok(Self { queue: Some(queue), waiting_bytes, limit, thread: Some(thread) })
+            .spawn(move || self.run(&queue))
+            .map_err(|error| JournalError::Start(Arc::new(error)))
     }
 
-    pub(crate) fn append(&self, entry: &Entry) -> Result<Ack, JournalError> {
-        let body = entry.to_bytes()?;
-        let waiting = self.waiting_bytes.fetch_add(body.len(), Ordering::Relaxed);
-        if waiting + body.len() > self.limit {
-            self.waiting_bytes.fetch_sub(body.len(), Ordering::Relaxed);
-            return Err(JournalError::Busy { waiting_bytes: waiting });
-        }
-        let (promise, ack) = Promise::new();
-        let (id, identity) = (entry.id().to_owned(), entry.identity());
-        let entry = Prepared { kind: entry.kind(), id, identity, body };
-        self.send(Work::Append { entry, promise })?;
-        Ok(ack)
-    }
-
-    /// Waits until everything queued before is durable and derived.
-    pub(crate) fn settle(&self) -> Result<(), JournalError> {
-        let (sender, receiver) = mpsc::channel();
-        self.send(Work::Settle(sender))?;
-        receiver.recv().unwrap_or(Err(JournalError::Closed))
-    }
-
-    fn send(&self, work: Work) -> Result<(), JournalError> {
-        let queue = self.queue.as_ref().ok_or(JournalError::Closed)?;
-        queue.send(work).map_err(|_| JournalError::Closed)
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        self.queue = None;
-        if let Some(thread) = self.thread.take() {
-            // A writer that panicked has already failed every promise it held.
-            thread.join().ok();
+    fn run(mut self, queue: &Queue) {
+        let _closing = AbandonOnExit(queue);
+        while let Some(mut work) = queue.take() {
+            let started = Instant::now();
+            let committed = self.commit(&work.appends);
+            queue.finished(&work, started.elapsed());
+            answer(&mut work, committed);
+            for done in work.rebuilds {
+                let rebuilt = self.rebuild().map_err(JournalError::write);
+                // Whoever asked may have gone away.
+                done.send(rebuilt).ok();
+            }
         }
     }
-}
 
-fn write_until_closed(
-    connection: &mut Connection,
-    work: &mpsc::Receiver<Work>,
-    waiting_bytes: &AtomicUsize,
-) {
-    while let Ok(first) = work.recv() {
-        let mut appends = Vec::new();
-        let mut settles = Vec::new();
-        let mut sort = |work: Work| match work {
-            Work::Append { entry, promise } => appends.push((entry, promise)),
-            Work::Settle(sender) => settles.push(sender),
+    /// One durable transaction for the batch: all of it or, on an error, nothing.
+    pub(crate) fn commit(&mut self, appends: &[Append]) -> Result<Vec<Answer>, JournalError> {
+        if appends.is_empty() {
+            return Ok(Vec::new());
+        }
+        let received_at_ms = self.clock.now().as_millisecond();
+        let mut work = || {
+            let tx = self.begin()?;
+            // Asked each time, not remembered: another process may have appended.
+            let mut last =
+                tx.query_row("SELECT coalesce(max(seq), 0) FROM records", [], |row| row.get(0))?;
+            let mut answers = Vec::with_capacity(appends.len());
+            for append in appends {
+                answers.push(enter(&tx, append, &mut last, received_at_ms)?);
+            }
+            tx.commit()?;
+            Ok(answers)
         };
-        sort(first);
-        // What queued up while the previous commit ran becomes one commit.
-        work.try_iter().take(BATCH).for_each(&mut sort);
-        let bytes: usize = appends.iter().map(|(entry, _)| entry.body.len()).sum();
-        if !appends.is_empty() {
-            answer(commit(connection, &appends), appends);
+        work().map_err(JournalError::write)
+    }
+
+    pub(crate) fn rebuild(&mut self) -> rusqlite::Result<()> {
+        let tx = self.begin()?;
+        derive::rebuild(&tx)?;
+        tx.commit()
+    }
+
+    fn configure(&self, max_bytes: Option<u64>) -> rusqlite::Result<()> {
+        // Enough for the inner pages of the indexes of some ten million records.
+        self.connection.pragma_update(None, "cache_size", -64 * 1024)?;
+        if let Some(max_bytes) = max_bytes {
+            let page: u64 = self.connection.pragma_query_value(None, "page_size", |r| r.get(0))?;
+            let pages = (max_bytes / page).max(1) as i64;
+            self.connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
         }
-        waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        let derived = derive_all(connection).map_err(JournalError::write);
-        for settle in settles {
-            // Whoever asked may have given up waiting.
-            settle.send(derived.clone()).ok();
-        }
+        Ok(())
+    }
+
+    fn begin(&mut self) -> rusqlite::Result<Transaction<'_>> {
+        self.connection.transaction_with_behavior(TransactionBehavior::Immediate)
     }
 }
 
-fn answer(
-    committed: rusqlite::Result<Vec<Result<Appended, JournalError>>>,
-    appends: Vec<(Prepared, Promise)>,
-) {
+/// However the thread ends, nobody may wait for it for ever.
+struct AbandonOnExit<'a>(&'a Queue);
+
+impl Drop for AbandonOnExit<'_> {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+fn answer(work: &mut Work, committed: Result<Vec<Answer>, JournalError>) {
+    let appends = std::mem::take(&mut work.appends).into_iter();
     match committed {
-        Ok(results) => {
-            for ((_, promise), result) in appends.into_iter().zip(results) {
-                promise.resolve(result);
-            }
+        Ok(answers) => {
+            appends.zip(answers).for_each(|(append, answer)| append.promise.keep(answer));
         }
-        Err(error) => {
-            for (_, promise) in appends {
-                promise.resolve(Err(JournalError::write(&error)));
-            }
-        }
+        Err(error) => appends.for_each(|append| append.promise.keep(Err(error.clone()))),
     }
 }
 
-/// One durable transaction for the batch: the storage crate opens connections with
-/// `synchronous = FULL`. Ids are looked up in the derived tables, which are brought up to date
-/// first because another process may have appended meanwhile.
-fn commit(
-    connection: &mut Connection,
-    appends: &[(Prepared, Promise)],
-) -> rusqlite::Result<Vec<Result<Appended, JournalError>>> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    derive(&transaction)?;
-    let received_ms = SystemClock.now().as_millisecond();
-    let mut results = Vec::with_capacity(appends.len());
-    for (entry, _) in appends {
-        results.push(insert(&transaction, entry, received_ms)?);
-        // Derived at once, so that a second copy in the same batch is seen as one.
-        derive(&transaction)?;
+fn enter(
+    tx: &Transaction<'_>,
+    append: &Append,
+    last: &mut u64,
+    received_at_ms: i64,
+) -> rusqlite::Result<Answer> {
+    if let Some(before) = recorded(tx, append)? {
+        return Ok(again(append, before));
     }
-    transaction.commit()?;
-    Ok(results)
-}
-
-fn insert(
-    transaction: &Transaction<'_>,
-    entry: &Prepared,
-    received_ms: i64,
-) -> rusqlite::Result<Result<Appended, JournalError>> {
-    let lookup = match entry.kind {
-        Entry::STEP => "SELECT seq, identity FROM steps WHERE id = ?1",
-        _ => "SELECT seq, identity FROM outcomes WHERE id = ?1",
-    };
-    let before: Option<(u64, String)> = transaction
-        .prepare_cached(lookup)?
-        .query_row([&entry.id], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    if let Some((seq, identity)) = before {
-        let same = identity == entry.identity.to_hex();
-        let conflict = || JournalError::Conflict { id: entry.id.clone() };
-        return Ok(same.then_some(Appended { seq, duplicate: true }).ok_or_else(conflict));
-    }
-    transaction
-        .prepare_cached("INSERT INTO records (kind, received_ms, body) VALUES (?1, ?2, ?3)")?
-        .execute(params![entry.kind, received_ms, entry.body])?;
-    let seq = transaction.last_insert_rowid() as u64;
+    let seq = *last + 1;
+    tx.prepare_cached("INSERT INTO records VALUES (?1, ?2, ?3, ?4)")?.execute(params![
+        seq,
+        append.names.kind(),
+        received_at_ms,
+        append.body
+    ])?;
+    derive::enter(tx, seq, &append.names)?;
+    *last = seq;
     Ok(Ok(Appended { seq, duplicate: false }))
 }
 
-fn derive_all(connection: &mut Connection) -> rusqlite::Result<()> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    derive(&transaction)?;
-    transaction.commit()
-}
-
-/// Brings the derived tables up to the last record.
-fn derive(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
-    let mut query = transaction.prepare_cached(
-        "SELECT seq, kind, body FROM records
-         WHERE seq > (SELECT seq FROM progress) ORDER BY seq",
-    )?;
-    let mut rows = query.query([])?;
-    let mut last = None;
-    while let Some(row) = rows.next()? {
-        let seq: u64 = row.get(0)?;
-        let body: Vec<u8> = row.get(2)?;
-        // A record nobody can read must not stop the others; reading it says what is wrong.
-        if let Ok(entry) = Entry::from_bytes(seq, row.get(1)?, &body) {
-            derive_one(transaction, seq, &entry)?;
-        }
-        last = Some(seq);
-    }
-    if let Some(seq) = last {
-        transaction.prepare_cached("UPDATE progress SET seq = ?1")?.execute([seq])?;
-    }
-    Ok(())
-}
-
-fn derive_one(transaction: &Transaction<'_>, seq: u64, entry: &Entry) -> rusqlite::Result<()> {
-    let identity = entry.identity().to_hex();
-    match entry {
-        Entry::Step(step) => transaction
-            .prepare_cached("INSERT OR IGNORE INTO steps VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
-            .execute(params![
-                seq,
-                step.id.as_str(),
-                identity,
-                step.response_id,
-                step.trajectory.as_str(),
-                step.session,
-                step.task.as_str(),
-                step.at.as_millisecond(),
-            ])?,
-        Entry::Outcome(outcome) => {
-            let (kind, target) = target_key(&outcome.target);
-            transaction
-                .prepare_cached("INSERT OR IGNORE INTO outcomes VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-                .execute(params![
-                    seq,
-                    outcome.id.as_str(),
-                    identity,
-                    kind,
-                    target,
-                    outcome.at.as_millisecond(),
-                ])?
-        }
+/// The record that has this id already.
+fn recorded(tx: &Transaction<'_>, append: &Append) -> rusqlite::Result<Option<(u64, Vec<u8>)>> {
+    let sql = match append.names.kind() {
+        "step" => "SELECT seq, body FROM steps JOIN records USING (seq) WHERE id = ?1",
+        _ => "SELECT seq, body FROM outcomes JOIN records USING (seq) WHERE id = ?1",
     };
-    Ok(())
+    tx.prepare_cached(sql)?
+        .query_row([append.names.id()], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()
+}
+
+fn again(append: &Append, (seq, body): (u64, Vec<u8>)) -> Answer {
+    let kind = append.names.kind();
+    let before = Entry::decode(seq, kind, &body)?;
+    // Read back like the other, so that both have gone through the same roundings.
+    if before.says_the_same(&Entry::decode(seq, kind, &append.body)?) {
+        return Ok(Appended { seq, duplicate: true });
+    }
+    Err(JournalError::Conflict { id: append.names.id().to_owned() })
 }

@@ -1,0 +1,64 @@
+//! Connections for reading: any number at once, so that a long scan keeps nobody waiting.
+
+use std::{
+    fmt,
+    ops::Deref,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use understudy_storage::sqlite::{self, Connection};
+
+use crate::JournalError;
+
+/// More idle ones than this are closed.
+const IDLE: usize = 4;
+
+pub(crate) struct Pool {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Pool {
+    pub(crate) fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), idle: Mutex::default() }
+    }
+
+    pub(crate) fn lease(self: &Arc<Self>) -> Result<Lease, JournalError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => sqlite::open_reader(&self.path).map_err(JournalError::open)?,
+        };
+        Ok(Lease { pool: Arc::clone(self), connection: Some(connection) })
+    }
+}
+
+/// A connection until it is dropped.
+pub(crate) struct Lease {
+    pool: Arc<Pool>,
+    connection: Option<Connection>,
+}
+
+impl Deref for Lease {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.connection.as_ref().expect("a lease has its connection until it is dropped")
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut idle = self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE {
+            idle.extend(self.connection.take());
+        }
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease").field("path", &self.pool.path).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,149 @@
+//! What waits for the writer: bounded in bytes, because a record may be ten or ten million of them.
+
+use std::{
+    collections::VecDeque,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc},
+    time::Duration,
+};
+
+use crate::{JournalError, ack::Promise, record::Names};
+
+/// More in one commit would make the first of a batch wait long for the last.
+const BATCH_RECORDS: usize = 1024;
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// What an append takes in memory beside its body and names.
+const OVERHEAD_BYTES: usize = 256;
+/// The advice of a full queue that has not yet seen a commit, and its bounds afterwards.
+const FIRST_RETRY_MS: u64 = 100;
+const RETRY_MS: (u64, u64) = (5, 10_000);
+
+/// A record with everything costly already done on the caller's thread.
+pub(crate) struct Append {
+    pub(crate) names: Names,
+    pub(crate) body: Vec<u8>,
+    pub(crate) promise: Promise,
+}
+
+impl Append {
+    fn bytes(&self) -> usize {
+        self.body.len() + OVERHEAD_BYTES
+    }
+}
+
+/// What the writer does next.
+#[derive(Default)]
+pub(crate) struct Work {
+    pub(crate) appends: Vec<Append>,
+    /// Callers that want the derived tables made anew.
+    pub(crate) rebuilds: Vec<mpsc::Sender<Result<(), JournalError>>>,
+    bytes: usize,
+}
+
+pub(crate) struct Queue {
+    limit: usize,
+    state: Mutex<State>,
+    arrived: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    appends: VecDeque<Append>,
+    rebuilds: Vec<mpsc::Sender<Result<(), JournalError>>>,
+    /// Queued or being written: both are in memory.
+    bytes: usize,
+    closed: bool,
+    last_commit: Option<(usize, Duration)>,
+}
+
+impl Queue {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { limit, state: Mutex::default(), arrived: Condvar::new() }
+    }
+
+    pub(crate) fn push(&self, append: Append) -> Result<(), JournalError> {
+        let bytes = append.bytes();
+        if bytes > self.limit {
+            let (id, limit) = (append.names.id().to_owned(), self.limit);
+            return Err(JournalError::TooLarge { id, bytes, limit });
+        }
+        let mut state = self.lock();
+        if state.closed {
+            return Err(JournalError::Closed);
+        }
+        if state.bytes + bytes > self.limit {
+            let (waiting_bytes, retry_after_ms) = (state.bytes, state.retry_after_ms());
+            return Err(JournalError::Busy { waiting_bytes, retry_after_ms });
+        }
+        state.bytes += bytes;
+        state.appends.push_back(append);
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    pub(crate) fn push_rebuild(
+        &self,
+        done: mpsc::Sender<Result<(), JournalError>>,
+    ) -> Result<(), JournalError> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(JournalError::Closed);
+        }
+        state.rebuilds.push(done);
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    /// Waits for work. What was queued before closing is still handed out; `None` after that.
+    pub(crate) fn take(&self) -> Option<Work> {
+        let mut state = self
+            .arrived
+            .wait_while(self.lock(), |state| {
+                state.appends.is_empty() && state.rebuilds.is_empty() && !state.closed
+            })
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut work = Work { rebuilds: std::mem::take(&mut state.rebuilds), ..Work::default() };
+        while work.appends.len() < BATCH_RECORDS && work.bytes < BATCH_BYTES {
+            let Some(append) = state.appends.pop_front() else { break };
+            work.bytes += append.bytes();
+            work.appends.push(append);
+        }
+        (!work.appends.is_empty() || !work.rebuilds.is_empty()).then_some(work)
+    }
+
+    /// Makes room for as much as `work` took, which needed `elapsed` to write.
+    pub(crate) fn finished(&self, work: &Work, elapsed: Duration) {
+        let mut state = self.lock();
+        state.bytes -= work.bytes;
+        if work.bytes > 0 {
+            state.last_commit = Some((work.bytes, elapsed));
+        }
+    }
+
+    /// Takes nothing more.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.arrived.notify_all();
+    }
+
+    /// Drops what nobody will write any more, which tells those who wait.
+    pub(crate) fn abandon(&self) {
+        self.close();
+        let left = std::mem::take(&mut self.lock().appends);
+        drop(left);
+        self.lock().rebuilds.clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code in this file can panic between two changes that belong together.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// How long the waiting bytes will take if commits go on like the last one.
+    fn retry_after_ms(&self) -> u64 {
+        let Some((bytes, elapsed)) = self.last_commit else { return FIRST_RETRY_MS };
+        let ms = elapsed.as_secs_f64() * 1e3 * self.bytes as f64 / bytes as f64;
+        (ms.ceil() as u64).clamp(RETRY_MS.0, RETRY_MS.1)
+    }
+}

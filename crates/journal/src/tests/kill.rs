@@ -1,0 +1,151 @@
+//! `kill -9` and torn files: the process under test is this test, started again.
+#![cfg(unix)]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead, BufReader, Write},
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use rand::{Rng, SeedableRng, rngs::StdRng};
+
+use super::{Home, about_response, append, everything, record, step};
+use crate::{Config, Journal};
+
+const CHILD: &str = "UNDERSTUDY_JOURNAL_TEST_CHILD";
+const ROUNDS: u64 = 10;
+const THREADS: i64 = 4;
+
+/// Not a test of its own: what the killed child runs.
+#[test]
+fn child_appends_until_killed() {
+    let Some(path) = std::env::var_os(CHILD) else { return };
+    let journal = Journal::open(Path::new(&path), Config::default()).unwrap();
+    let begin = journal.watermark().unwrap() as i64;
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let journal = &journal;
+            scope.spawn(move || append_for_ever(journal, begin * THREADS + thread));
+        }
+    });
+}
+
+/// Outcomes go before their steps, so that a kill between the two leaves one pending.
+fn append_for_ever(journal: &Journal, begin: i64) {
+    for n in (begin..).step_by(THREADS as usize) {
+        for entry in [about_response("child", n).into(), step("child", n).into()] {
+            let appended = append(journal, entry).unwrap().wait().unwrap();
+            // One write per line: a line that is read was written whole.
+            let line = format!("acknowledged {} {n}\n", appended.seq);
+            std::io::stdout().lock().write_all(line.as_bytes()).unwrap();
+            std::io::stdout().flush().unwrap();
+        }
+    }
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_to_kill_nine_and_nothing_is_doubled() {
+    let home = Home::new();
+    let mut random = StdRng::seed_from_u64(std::process::id().into());
+    let mut acknowledged: BTreeMap<u64, i64> = BTreeMap::new();
+    for _ in 0..ROUNDS {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "tests::kill::child_appends_until_killed", "--nocapture"])
+            .env(CHILD, home.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let first = lines.by_ref().find_map(|line| parse(&line));
+        std::thread::sleep(Duration::from_micros(random.random_range(0..120_000)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // What it had said before it died counts as acknowledged, too.
+        acknowledged.extend(first);
+        acknowledged.extend(lines.filter_map(|line| parse(&line)));
+    }
+    assert!(acknowledged.len() > 10 * ROUNDS as usize, "only {} appends", acknowledged.len());
+    check_survivors(&home, &acknowledged);
+}
+
+/// `acknowledged SEQ N`, wherever the test harness put its own words on the line.
+fn parse(line: &str) -> Option<(u64, i64)> {
+    let (_, said) = line.split_once("acknowledged ")?;
+    let (seq, n) = said.split_once(' ')?;
+    Some((seq.parse().ok()?, n.parse().ok()?))
+}
+
+fn check_survivors(home: &Home, acknowledged: &BTreeMap<u64, i64>) {
+    let journal = home.open();
+    let arrivals = journal.follow(0, usize::MAX).unwrap();
+    let mut ids: BTreeMap<String, u64> = BTreeMap::new();
+    for arrival in &arrivals {
+        let before = ids.insert(arrival.entry.id().to_owned(), arrival.seq);
+        assert_eq!(before, None, "{} is there twice", arrival.entry.id());
+    }
+    for (seq, n) in acknowledged {
+        let (step, outcome) = (step("child", *n).id, about_response("child", *n).id);
+        let found = [step.as_str(), outcome.as_str()].map(|id| ids.get(id));
+        assert!(found.contains(&Some(seq)), "record {seq} was acknowledged");
+    }
+    let counts = journal.counts().unwrap();
+    assert_eq!((counts.records, counts.unreadable), (arrivals.len() as u64, 0));
+    let linked: usize = everything(&journal)
+        .iter()
+        .flat_map(|t| &t.steps)
+        .map(|judged| judged.outcomes.len())
+        .sum();
+    assert_eq!(linked as u64, counts.steps);
+    assert_eq!(counts.pending_outcomes, counts.outcomes - counts.steps);
+    let before = everything(&journal);
+    journal.rebuild().unwrap();
+    assert_eq!(everything(&journal), before);
+}
+
+/// What a power cut leaves: a log whose tail was only partly on the disk.
+#[test]
+fn a_torn_tail_costs_at_most_what_it_held() {
+    let mut random = StdRng::seed_from_u64(5);
+    let home = Home::new();
+    let journal = home.open();
+    for n in 0..40 {
+        record(&journal, [step("a", n).into()]);
+    }
+    let (database, log) = (fs::read(home.path()).unwrap(), fs::read(log(&home.path())).unwrap());
+    let tear = |log: Vec<u8>| {
+        let torn = Home::new();
+        fs::write(torn.path(), &database).unwrap();
+        fs::write(self::log(&torn.path()), log).unwrap();
+        let journal = torn.open();
+        let kept = journal.watermark().unwrap();
+        let read: Vec<u64> = journal.follow(0, 100).unwrap().iter().map(|a| a.seq).collect();
+        assert_eq!(read, (1..=kept).collect::<Vec<_>>(), "records are a prefix");
+        assert_eq!(everything(&journal).iter().map(|t| t.steps.len()).sum::<usize>(), read.len());
+        record(&journal, [step("b", 1).into()]);
+        assert_eq!(journal.watermark().unwrap(), kept + 1);
+        kept
+    };
+    // A commit that had begun to reach the disk takes nothing with it.
+    let garbage = (0..5000).map(|_| random.random()).collect::<Vec<u8>>();
+    assert_eq!(tear([log.as_slice(), &garbage].concat()), 40);
+    assert_eq!(tear([log.as_slice(), &log[32..6000]].concat()), 40);
+    let mut lost = 0;
+    for _ in 0..20 {
+        let cut = random.random_range(log.len() / 2..log.len());
+        lost += 40 - tear(log[..cut].to_vec());
+        let mut flipped = log.clone();
+        flipped[cut] ^= 1;
+        lost += 40 - tear(flipped);
+    }
+    assert!(lost > 0, "the cuts went through records");
+}
+
+fn log(database: &Path) -> std::path::PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
+}
