@@ -37,6 +37,19 @@ pub(crate) enum Kept<'a> {
 }
 
 impl Candidate {
+    /// Puts the outcomes in order, each once.
+    fn settle_outcomes(&mut self) {
+        self.outcomes.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
+        self.outcomes.dedup_by(|a, b| a.id == b.id);
+        let reply = self.reply.text();
+        for outcome in &mut self.outcomes {
+            // Clients report an edit when a text field was saved, changed or not.
+            if matches!(&outcome.signal, Signal::Edit { text } if text.trim() == reply.trim()) {
+                outcome.signal = Signal::Accept;
+            }
+        }
+    }
+
     pub(crate) fn was_accepted(&self) -> bool {
         self.outcomes.iter().any(|outcome| outcome.signal == Signal::Accept)
     }
@@ -45,13 +58,12 @@ impl Candidate {
         self.outcomes.iter().any(|outcome| matches!(outcome.signal, Signal::Flag { .. }))
     }
 
-    /// The change that stood in the end, unless it changed nothing.
+    /// The change that stood in the end.
     pub(crate) fn edit(&self) -> Option<&str> {
-        let last = self.outcomes.iter().rev().find_map(|outcome| match &outcome.signal {
+        self.outcomes.iter().rev().find_map(|outcome| match &outcome.signal {
             Signal::Edit { text } => Some(text.as_str()),
             _ => None,
-        });
-        last.filter(|text| text.trim() != self.reply.text().trim())
+        })
     }
 
     /// Whether another reply was asked for, and which one was used in the end.
@@ -130,8 +142,7 @@ impl Selection {
                 tally.add(flaw);
                 continue;
             }
-            candidate.outcomes.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
-            candidate.outcomes.dedup_by(|a, b| a.id == b.id);
+            candidate.settle_outcomes();
             whole.push(candidate);
         }
         ledger.close("filter", selected, whole.len(), tally);

@@ -16,7 +16,8 @@ use crate::{
 /// and a component goes to dev as a whole, with probability `holdout`.
 ///
 /// The draw is a keyed hash of the trajectory of the component's oldest row, so it does not depend
-/// on what else there is, and a newer version holds out what an older one did.
+/// on what else there is, and a newer version holds out what an older one did. A greeting that
+/// opens every session ties all of them together; the count `largest_component` tells.
 pub(crate) fn split(
     rows: &[Row],
     candidates: &[Candidate],
@@ -37,9 +38,8 @@ pub(crate) fn split(
         .map(|&root| if draw(root) < holdout { Split::Dev } else { Split::Train })
         .collect();
 
-    let sizes = sizes(roots.iter().copied());
     let teaching = rows.iter().zip(&roots).filter(|(row, _)| row.kind() != RowKind::Labels);
-    let teachers = self::sizes(teaching.map(|(_, &root)| root));
+    let teachers = sizes(teaching.map(|(_, &root)| root));
     let in_train = |root: &usize| splits[*root] == Split::Train;
     if !teachers.keys().any(in_train)
         && let Some((&largest, _)) = teachers.iter().max_by_key(|&(root, n)| (n, Reverse(root)))
@@ -52,9 +52,10 @@ pub(crate) fn split(
         }
     }
 
+    let components = sizes(roots.iter().copied());
     let mut tally = Tally::default();
-    tally.add_many("components", sizes.len() as u64);
-    let largest = sizes.values().max().copied().unwrap_or_default();
+    tally.add_many("components", components.len() as u64);
+    let largest = components.values().max().copied().unwrap_or_default();
     tally.add_many("largest_component", largest as u64);
     for split in &splits {
         tally.add(split.as_str());

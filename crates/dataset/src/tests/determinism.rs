@@ -58,7 +58,9 @@ fn more_traffic_leaves_what_was_held_out_held_out() {
     // Strangers: nobody returns, so nothing ties old sessions to new ones.
     let strangers = |count: usize| {
         let mut steps = traffic(4, count);
-        steps.iter_mut().for_each(|judged| judged.step.subject = None);
+        for judged in &mut steps {
+            judged.step.subject = None;
+        }
         steps
     };
     let (train, dev) = share(strangers(200));

@@ -78,6 +78,7 @@ fn an_edit_to_nothing_teaches_nothing_and_one_that_changes_nothing_is_an_accept(
     assert_eq!(taught_by([with(step("s", "a", "p", "bad"), edit(" "))]), Taught::default());
     let taught = taught_by([with(step("s", "a", "p", "good"), edit("good\n"))]);
     assert_eq!(taught.pairs, []);
+    assert_eq!(taught.sft, ["good"]);
     assert_eq!(taught.labels, [(true, "good".to_owned())]);
 }
 
@@ -172,8 +173,9 @@ fn contradictory_outcomes_go_to_review_and_not_to_rows() {
 
 #[test]
 fn steps_that_are_not_whole_are_filtered_by_reason() {
+    type Spoil = fn(&mut Step);
     let good = || with(step("s", "a", "p", "reply"), Signal::Accept);
-    let flawed: [(&str, fn(&mut Step)); 6] = [
+    let flawed: [(&str, Spoil); 6] = [
         ("failed", |step| step.error = Some("timeout".to_owned())),
         ("cut_off", |step| step.finish_reason = FinishReason::Length),
         ("aborted", |step| step.finish_reason = FinishReason::Aborted),
