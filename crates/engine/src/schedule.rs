@@ -60,18 +60,15 @@ fn rows(running: &[Standing], step_tokens: usize) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use rand::{Rng, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
 
-    const CONFIG: Config = Config {
-        max_running: 4,
-        max_waiting: 8,
-        step_tokens: 10,
-        kv_tokens: 40,
-        prefix_tokens: 0,
-    };
+    const CONFIG: Config =
+        Config { max_running: 4, max_waiting: 8, step_tokens: 10, kv_tokens: 40, prefix_tokens: 0 };
 
     fn at(cached: usize, pending: usize) -> Standing {
         Standing { cached, pending }
@@ -85,7 +82,7 @@ mod tests {
 
     #[test]
     fn the_youngest_yield_when_memory_is_full() {
-        let running = [at(20, 1), at(19, 1), at(1, 1)];
+        let running = [at(20, 1), at(18, 1), at(1, 1)];
         assert_eq!(plan(&running, &CONFIG), Plan { rows: vec![1, 1], evict: 1 });
         let running = [at(20, 1), at(20, 1)];
         assert_eq!(plan(&running, &CONFIG), Plan { rows: vec![1], evict: 1 });
@@ -99,50 +96,70 @@ mod tests {
         assert!(admits(&[], at(0, 39), &CONFIG));
     }
 
-    /// Random arrivals, run to the end: budgets hold in every step and everybody finishes.
+    /// A sequence reduced to its numbers.
+    #[derive(Clone, Copy)]
+    struct Toy {
+        standing: Standing,
+        to_generate: usize,
+    }
+
+    struct Toys {
+        waiting: VecDeque<Toy>,
+        running: Vec<Toy>,
+    }
+
+    impl Toys {
+        fn random(seed: u64) -> Self {
+            let mut random = ChaCha8Rng::seed_from_u64(seed);
+            let mut toy = || {
+                let prompt = random.random_range(1..25);
+                Toy { standing: at(0, prompt), to_generate: random.random_range(1..=40 - prompt) }
+            };
+            Self { waiting: (0..12).map(|_| toy()).collect(), running: Vec::new() }
+        }
+
+        fn standings(&self) -> Vec<Standing> {
+            self.running.iter().map(|toy| toy.standing).collect()
+        }
+
+        /// What the worker does in one step, with the budgets checked.
+        fn step(&mut self) {
+            while let Some(next) = self.waiting.front()
+                && admits(&self.standings(), next.standing, &CONFIG)
+            {
+                self.running.extend(self.waiting.pop_front());
+            }
+            assert!(self.running.len() <= CONFIG.max_running);
+            let plan = plan(&self.standings(), &CONFIG);
+            for _ in 0..plan.evict {
+                let toy = self.running.pop().unwrap();
+                let standing = at(0, toy.standing.cached + toy.standing.pending);
+                self.waiting.push_front(Toy { standing, ..toy });
+            }
+            assert!(plan.rows.iter().sum::<usize>() <= CONFIG.step_tokens);
+            assert!(plan.rows.iter().any(|rows| *rows > 0), "no progress");
+            for (toy, rows) in self.running.iter_mut().zip(&plan.rows) {
+                let Standing { cached, pending } = toy.standing;
+                assert!(pending != 1 || *rows == 1, "decoding never waits");
+                let generated = usize::from(*rows == pending);
+                toy.to_generate -= generated;
+                toy.standing = at(cached + rows, pending - rows + generated);
+            }
+            let held: usize = self.running.iter().map(|toy| toy.standing.cached).sum();
+            assert!(held <= CONFIG.kv_tokens, "{held} tokens are held");
+            self.running.retain(|toy| toy.to_generate > 0);
+        }
+    }
+
     #[test]
     fn no_budget_is_exceeded_and_nobody_starves() {
         for seed in 0..200 {
-            let mut random = ChaCha8Rng::seed_from_u64(seed);
-            // (standing, tokens still to generate)
-            let mut waiting: Vec<(Standing, usize)> = (0..12)
-                .map(|_| {
-                    let prompt = random.random_range(1..25);
-                    (at(0, prompt), random.random_range(1..=40 - prompt))
-                })
-                .collect();
-            let mut running: Vec<(Standing, usize)> = Vec::new();
+            let mut toys = Toys::random(seed);
             let mut steps = 0;
-            while !(waiting.is_empty() && running.is_empty()) {
+            while !(toys.waiting.is_empty() && toys.running.is_empty()) {
+                toys.step();
                 steps += 1;
                 assert!(steps < 5_000, "seed {seed} never ends");
-                let standings = |running: &[(Standing, usize)]| -> Vec<Standing> {
-                    running.iter().map(|one| one.0).collect()
-                };
-                while let Some(next) = waiting.first()
-                    && admits(&standings(&running), next.0, &CONFIG)
-                {
-                    running.push(waiting.remove(0));
-                }
-                assert!(running.len() <= CONFIG.max_running);
-                let plan = plan(&standings(&running), &CONFIG);
-                for _ in 0..plan.evict {
-                    let (standing, left) = running.pop().unwrap();
-                    waiting.insert(0, (at(0, standing.cached + standing.pending), left));
-                }
-                assert!(plan.rows.iter().sum::<usize>() <= CONFIG.step_tokens);
-                assert!(plan.rows.iter().any(|rows| *rows > 0), "seed {seed} makes no progress");
-                for ((standing, left), rows) in running.iter_mut().zip(&plan.rows) {
-                    assert!(standing.pending != 1 || *rows == 1, "decoding never waits");
-                    *standing = at(standing.cached + rows, standing.pending - rows);
-                    if standing.pending == 0 {
-                        *left -= 1;
-                        standing.pending = 1;
-                    }
-                }
-                let held: usize = running.iter().map(|one| one.0.cached).sum();
-                assert!(held <= CONFIG.kv_tokens, "seed {seed} holds {held}");
-                running.retain(|one| one.1 > 0);
             }
         }
     }

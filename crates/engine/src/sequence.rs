@@ -1,6 +1,7 @@
 //! One request on its way through the engine.
 
 use std::{
+    mem,
     ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -14,223 +15,247 @@ use understudy_inference::{
 use understudy_model::{BaseModel, KvCache, TokenStream};
 
 use crate::{
+    prefix::Prefix,
     sampler::{Drawn, Sampler},
-    stop::StopScanner,
-    store::Resident,
+    schedule::Standing,
+    stop::StopGate,
+    store::Generation,
 };
 
-/// A request as it was queued, with its generation resolved.
-pub(crate) struct Submission {
-    pub(crate) prompt: Vec<u32>,
-    pub(crate) adapter: Option<Arc<Resident>>,
+/// A request as it is queued: checked, tokenised, and holding its generation.
+pub(crate) struct Job {
     pub(crate) served: Served,
+    pub(crate) lease: Option<Arc<Generation>>,
+    pub(crate) prompt: Vec<u32>,
+    /// How many tokens may be generated; what the context leaves, if that is less than asked for.
+    pub(crate) most: usize,
     pub(crate) sampling: Sampling,
+    /// Of this request's own random stream; asked for or drawn.
+    pub(crate) seed: u64,
     pub(crate) sink: Sink,
-    pub(crate) queued_at: Instant,
+    pub(crate) submitted: Instant,
 }
 
-impl Submission {
-    /// Tokens its cache may come to hold.
-    pub(crate) fn reserve(&self, max_positions: usize) -> usize {
-        (self.prompt.len() + self.sampling.max_tokens as usize).min(max_positions)
-    }
-
-    pub(crate) fn fail(mut self, error: InferenceError) {
-        send(&mut self.sink, Event::Failed(error)).is_break();
-    }
-}
-
-/// A running sequence.
-pub(crate) struct Sequence<'a> {
-    base: &'a BaseModel,
-    pub(crate) adapter: Option<Arc<Resident>>,
-    pub(crate) cache: KvCache,
-    /// Prompt, then what was drawn.
+/// A request with everything it needs to go on, whether it runs or waits.
+pub(crate) struct Sequence<'m> {
+    model: &'m BaseModel,
+    job: Job,
+    /// Prompt and completion.
     tokens: Vec<u32>,
     prompt_len: usize,
     log_probs: Vec<f32>,
-    served: Served,
-    sampling: Sampling,
+    /// Keys and values of the first tokens; `None` while waiting.
+    cache: Option<KvCache>,
     sampler: Sampler,
-    stream: Option<TokenStream<'a>>,
-    scanner: StopScanner,
-    text: String,
-    sink: Sink,
-    queued_at: Instant,
-    admitted_at: Instant,
-    first_token_at: Option<Instant>,
-    pub(crate) reserved: usize,
+    pieces: TokenStream<'m>,
+    text: StopGate,
+    admitted: Option<Instant>,
+    first_token: Option<Instant>,
+    end: Option<End>,
 }
 
-/// Whether a sequence goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
-    Running,
-    Ended,
+pub(crate) enum End {
+    Finished,
+    Failed,
+    Cancelled,
 }
 
-impl<'a> Sequence<'a> {
-    /// Starts with a cache that may already hold the beginning of the prompt.
-    pub(crate) fn begin(
-        base: &'a BaseModel,
-        submission: Submission,
-        cache: KvCache,
-        reserved: usize,
-    ) -> Option<Self> {
-        let Submission { prompt, adapter, served, sampling, mut sink, queued_at } = submission;
-        if send(&mut sink, Event::Started(served.clone())).is_break() {
-            return None;
-        }
-        Some(Self {
-            base,
-            adapter,
-            cache,
-            prompt_len: prompt.len(),
-            tokens: prompt,
+impl<'m> Sequence<'m> {
+    pub(crate) fn new(model: &'m BaseModel, mut job: Job) -> Self {
+        let tokens = mem::take(&mut job.prompt);
+        Self {
+            model,
+            prompt_len: tokens.len(),
+            tokens,
             log_probs: Vec::new(),
-            served,
-            sampler: Sampler::new(&sampling),
-            stream: Some(base.tokenizer.stream()),
-            scanner: StopScanner::new(&sampling.stop),
-            sampling,
-            text: String::new(),
-            sink,
-            queued_at,
-            admitted_at: Instant::now(),
-            first_token_at: None,
-            reserved,
-        })
-    }
-
-    /// What sequences are sorted by, so that rows of one adapter lie together.
-    pub(crate) fn generation(&self) -> &str {
-        self.adapter.as_ref().map_or("", |resident| resident.generation.as_str())
-    }
-
-    pub(crate) fn prompt(&self) -> &[u32] {
-        &self.tokens[..self.prompt_len]
-    }
-
-    /// Tokens the cache does not hold yet: the rest of the prompt, or the one drawn last.
-    pub(crate) fn pending(&self) -> &[u32] {
-        &self.tokens[self.cache.len()..]
-    }
-
-    /// Whether the whole prompt has been computed but nothing drawn yet.
-    pub(crate) fn prompt_is_done(&self) -> bool {
-        self.tokens.len() == self.prompt_len && self.cache.len() == self.prompt_len
-    }
-
-    /// Takes the logits of the last token and draws the next.
-    pub(crate) fn advance(&mut self, logits: &[f32]) -> Fate {
-        let Drawn { id, log_prob } = self.sampler.draw(logits);
-        self.first_token_at.get_or_insert_with(Instant::now);
-        self.tokens.push(id);
-        self.log_probs.push(log_prob);
-        if self.base.tokenizer.is_eos(id) {
-            return self.end(FinishReason::Stop);
+            cache: None,
+            sampler: Sampler::new(&job.sampling, job.seed),
+            pieces: model.tokenizer.stream(),
+            text: StopGate::new(&job.sampling.stop),
+            admitted: None,
+            first_token: None,
+            end: None,
+            job,
         }
-        match self.emit(id) {
-            Ok(Some(Fate::Running)) => {}
-            Ok(_) => return self.end(FinishReason::Stop),
-            Err(fate) => return fate,
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        let cached = self.cache.as_ref().map_or(0, KvCache::len);
+        Standing { cached, pending: self.tokens.len() - cached }
+    }
+
+    pub(crate) fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// Digest of the adapter generation, `None` for the base.
+    pub(crate) fn generation(&self) -> Option<&str> {
+        self.job.lease.as_deref().map(|lease| lease.digest.as_str())
+    }
+
+    pub(crate) fn lease(&self) -> Option<Arc<Generation>> {
+        self.job.lease.clone()
+    }
+
+    pub(crate) fn cache_mut(&mut self) -> Option<&mut KvCache> {
+        self.cache.as_mut()
+    }
+
+    /// How many more tokens may come.
+    pub(crate) fn left(&self) -> usize {
+        (self.job.most + self.prompt_len).saturating_sub(self.tokens.len())
+    }
+
+    /// Whether it has never run.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.admitted.is_none()
+    }
+
+    pub(crate) fn end(&self) -> Option<End> {
+        self.end
+    }
+
+    /// Joins the running ones, with a cache that may hold the beginning of its tokens already.
+    pub(crate) fn begin(&mut self, cache: KvCache) {
+        self.cache = Some(cache);
+        if self.admitted.is_none() {
+            self.admitted = Some(Instant::now());
+            self.emit(Event::Started(self.job.served.clone()));
         }
-        let drawn = self.tokens.len() - self.prompt_len;
-        if drawn >= self.sampling.max_tokens as usize || self.tokens.len() >= self.limit() {
-            return self.end(FinishReason::Length);
+    }
+
+    /// Gives its cache up; everything known so far is read again when it rejoins.
+    pub(crate) fn yield_cache(&mut self) {
+        self.cache = None;
+    }
+
+    /// Draws the next token from its scores and passes on what became certain with it.
+    pub(crate) fn advance(&mut self, logits: &[f32]) {
+        let advanced = catch_unwind(AssertUnwindSafe(|| {
+            let drawn = self.sampler.draw(logits)?;
+            self.take(drawn)
+        }));
+        match advanced {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.fail(error),
+            Err(_) => self.fail(InferenceError::Failed("decoding panicked".to_owned())),
         }
-        Fate::Running
     }
 
     pub(crate) fn fail(&mut self, error: InferenceError) {
-        send(&mut self.sink, Event::Failed(error)).is_break();
+        self.emit(Event::Failed(error));
+        self.end.get_or_insert(End::Failed);
     }
 
-    fn limit(&self) -> usize {
-        self.base.decoder.config().max_positions
+    /// What an ended sequence leaves for those that begin alike.
+    pub(crate) fn into_prefix(self) -> Option<Prefix> {
+        let generation = self.generation().map(str::to_owned);
+        let cache = self.cache?;
+        let mut tokens = self.tokens;
+        tokens.truncate(cache.len());
+        (self.end != Some(End::Failed)).then_some(Prefix { generation, tokens, cache })
     }
 
-    /// Sends the text an id made certain. `Ok(None)`: a stop string ended it; `Err`: it is over.
-    fn emit(&mut self, id: u32) -> Result<Option<Fate>, Fate> {
-        let Some(stream) = self.stream.as_mut() else { return Err(Fate::Ended) };
-        let piece = match stream.push(id) {
-            Ok(piece) => piece,
-            Err(why) => {
-                self.fail(InferenceError::Failed(why.to_string()));
-                return Err(Fate::Ended);
-            }
-        };
-        let released = self.scanner.push(&piece);
-        self.say(released.text)?;
-        Ok((!released.stopped).then_some(Fate::Running))
-    }
-
-    fn say(&mut self, text: String) -> Result<(), Fate> {
-        if text.is_empty() {
-            return Ok(());
+    fn take(&mut self, Drawn { token, log_prob }: Drawn) -> Result<(), InferenceError> {
+        self.first_token.get_or_insert_with(Instant::now);
+        self.tokens.push(token);
+        self.log_probs.push(log_prob);
+        if self.model.tokenizer.is_eos(token) {
+            return self.finish(FinishReason::Stop);
         }
-        self.text.push_str(&text);
-        match send(&mut self.sink, Event::Delta(text)) {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(Fate::Ended),
+        let piece = self.pieces.push(token).map_err(undecodable)?;
+        let (text, stopped) = self.text.push(&piece);
+        self.show(text);
+        if stopped {
+            self.complete(FinishReason::Stop);
+        } else if self.left() == 0 {
+            return self.finish(FinishReason::Length);
+        }
+        Ok(())
+    }
+
+    /// Releases what was held back, then completes.
+    fn finish(&mut self, reason: FinishReason) -> Result<(), InferenceError> {
+        let pieces = mem::replace(&mut self.pieces, self.model.tokenizer.stream());
+        let rest = pieces.finish().map_err(undecodable)?;
+        // The bytes of a character that never became whole are no text; their ids are recorded.
+        let (text, stopped) = self.text.push(rest.trim_end_matches('\u{FFFD}'));
+        let held = self.text.finish();
+        self.show(text + &held);
+        self.complete(if stopped { FinishReason::Stop } else { reason });
+        Ok(())
+    }
+
+    fn show(&mut self, text: String) {
+        if !text.is_empty() {
+            self.emit(Event::Delta(text));
         }
     }
 
-    fn end(&mut self, finish_reason: FinishReason) -> Fate {
-        // A stop string already settled the text; otherwise what was held back belongs to it.
-        let rest = self.stream.take().and_then(|stream| stream.finish().ok()).unwrap_or_default();
-        let held = if self.stopped_by_text(finish_reason) {
-            String::new()
-        } else {
-            let released = self.scanner.push(&rest);
-            released.text + &self.scanner.finish()
-        };
-        if self.say(held).is_err() {
-            return Fate::Ended;
+    fn complete(&mut self, finish_reason: FinishReason) {
+        if self.end.is_some() {
+            return;
         }
-        let completion = self.completion(finish_reason);
-        send(&mut self.sink, Event::Finished(Box::new(completion))).is_break();
-        Fate::Ended
-    }
-
-    fn stopped_by_text(&self, reason: FinishReason) -> bool {
-        let last_is_eos = self.tokens.last().is_some_and(|id| self.base.tokenizer.is_eos(*id));
-        reason == FinishReason::Stop && !last_is_eos
-    }
-
-    fn completion(&mut self, finish_reason: FinishReason) -> Completion {
-        let now = Instant::now();
-        let since = |instant: Instant| instant.duration_since(self.queued_at).as_secs_f64() * 1e3;
         let (prompt_ids, completion_ids) = self.tokens.split_at(self.prompt_len);
-        let digests = &self.base.digests;
-        Completion {
-            served: self.served.clone(),
-            finish_reason,
-            usage: Usage {
-                prompt_tokens: prompt_ids.len() as u32,
-                completion_tokens: completion_ids.len() as u32,
-            },
-            timing: Timing {
-                queued_ms: since(self.admitted_at),
-                first_token_ms: since(self.first_token_at.unwrap_or(now)),
-                total_ms: since(now),
-            },
-            tokens: Some(TokenRecord {
-                prompt_ids: prompt_ids.to_vec(),
-                completion_ids: completion_ids.to_vec(),
-                sampling_logprobs: std::mem::take(&mut self.log_probs),
-                logprobs_exact: self.sampling.is_exact(),
-                sampling: self.sampling.clone(),
-                base_digest: digests.base.clone(),
-                tokenizer_digest: digests.tokenizer.clone(),
-                template_digest: digests.template.clone(),
-            }),
-            text: std::mem::take(&mut self.text),
+        let usage = Usage {
+            prompt_tokens: prompt_ids.len() as u32,
+            completion_tokens: completion_ids.len() as u32,
+        };
+        let mut sampling = self.job.sampling.clone();
+        if sampling.temperature > 0.0 {
+            sampling.seed = Some(self.job.seed);
         }
+        let digests = &self.model.digests;
+        let tokens = TokenRecord {
+            prompt_ids: prompt_ids.to_vec(),
+            completion_ids: completion_ids.to_vec(),
+            sampling_logprobs: mem::take(&mut self.log_probs),
+            logprobs_exact: sampling.is_exact(),
+            sampling,
+            base_digest: digests.base.clone(),
+            tokenizer_digest: digests.tokenizer.clone(),
+            template_digest: digests.template.clone(),
+        };
+        let text = mem::replace(&mut self.text, StopGate::new(&[])).into_text();
+        let completion = Completion {
+            served: self.job.served.clone(),
+            text,
+            finish_reason,
+            usage,
+            timing: self.timing(),
+            tokens: Some(tokens),
+        };
+        self.emit(Event::Finished(Box::new(completion)));
+        self.end.get_or_insert(End::Finished);
+    }
+
+    fn timing(&self) -> Timing {
+        let since = |at: Instant| (at - self.job.submitted).as_secs_f64() * 1e3;
+        let total_ms = since(Instant::now());
+        Timing {
+            queued_ms: self.admitted.map_or(total_ms, since),
+            first_token_ms: self.first_token.map_or(total_ms, since),
+            total_ms,
+        }
+    }
+
+    /// Hands one event over. A sink that has had enough, or panics, is not called again.
+    fn emit(&mut self, event: Event) {
+        if self.end.is_some() {
+            return;
+        }
+        let is_last = matches!(event, Event::Finished(_) | Event::Failed(_));
+        let taken = catch_unwind(AssertUnwindSafe(|| (self.job.sink)(event)));
+        self.end = match taken {
+            _ if is_last => None,
+            Ok(ControlFlow::Continue(())) => None,
+            Ok(ControlFlow::Break(())) => Some(End::Cancelled),
+            Err(_) => Some(End::Failed),
+        };
     }
 }
 
-/// A sink is somebody else's code: its panic ends its own request and nothing more.
-fn send(sink: &mut Sink, event: Event) -> ControlFlow<()> {
-    catch_unwind(AssertUnwindSafe(|| sink(event))).unwrap_or(ControlFlow::Break(()))
+fn undecodable(error: understudy_model::ModelError) -> InferenceError {
+    InferenceError::Failed(error.to_string())
 }

@@ -90,10 +90,11 @@ mod tests {
     #[test]
     fn any_text_cut_anywhere_stops_at_the_same_place() {
         let letters = ['a', 'b', 'ü'];
-        let stops: Vec<Vec<String>> = [&["ab"][..], &["aab", "b"], &["aü", "üa", "bbb"], &["abab"], &[]]
-            .iter()
-            .map(|stops| stops.iter().map(|stop| (*stop).to_owned()).collect())
-            .collect();
+        let stops: Vec<Vec<String>> =
+            [&["ab"][..], &["aab", "b"], &["aü", "üa", "bbb"], &["abab"], &[]]
+                .iter()
+                .map(|stops| stops.iter().map(|stop| (*stop).to_owned()).collect())
+                .collect();
         for code in 0..3_usize.pow(7) {
             let text: String = (0..7).map(|place| letters[code / 3_usize.pow(place) % 3]).collect();
             let bounds: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();

@@ -94,9 +94,9 @@ impl AdapterStore {
 }
 
 fn resident(aliases: &BTreeMap<String, Pointers>, digest: &str) -> Option<Arc<Generation>> {
-    let all = aliases.values().flat_map(|pointers| {
-        std::iter::once(&pointers.current).chain(pointers.previous.as_ref())
-    });
+    let all = aliases
+        .values()
+        .flat_map(|pointers| std::iter::once(&pointers.current).chain(pointers.previous.as_ref()));
     all.into_iter().find(|generation| generation.digest == digest).cloned()
 }
 

@@ -1,208 +1,164 @@
-//! The one thread that runs the model: admit, compute a step for everybody, draw, repeat.
+//! The thread that owns the model's time: it takes requests in, steps, and lets ended ones go.
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
+    collections::VecDeque,
     sync::{
-        atomic::{AtomicUsize, Ordering},
+        atomic::Ordering::Relaxed,
         mpsc::{Receiver, TryRecvError},
     },
 };
 
 use understudy_inference::InferenceError;
-use understudy_model::{AdapterRun, BaseModel, Batch, KvCache, Result, Tensor};
+use understudy_model::{BaseModel, KvCache, Result};
 
 use crate::{
     Config,
-    admission::Admission,
+    counters::Counters,
     prefix::PrefixCache,
-    sequence::{Fate, Sequence, Submission},
+    schedule::{self, Standing},
+    sequence::{End, Job, Sequence},
+    step::{self, Member},
 };
 
-/// Beginnings of prompts kept for reuse: one per task and generation that is in use is plenty.
-const PREFIXES: usize = 16;
+/// Room made for a completion up front; most need no more.
+const FIRST_COMPLETION: usize = 64;
 
-pub(crate) fn run(
-    base: &BaseModel,
+pub(crate) struct Worker<'m> {
+    model: &'m BaseModel,
     config: Config,
-    submissions: &Receiver<Submission>,
-    waiting: &AtomicUsize,
-) {
-    let mut admission = Admission::default();
-    let mut running: Vec<Sequence<'_>> = Vec::new();
-    let mut prefixes = PrefixCache::new(PREFIXES);
-    loop {
-        let open = receive(submissions, &mut admission, running.is_empty());
-        admit(base, config, &mut admission, &mut running, &mut prefixes, waiting);
-        if !open && running.is_empty() && admission.is_empty() {
-            return;
-        }
-        if !open {
-            // The handle is gone: whoever is left hears why instead of waiting for ever.
-            running.iter_mut().for_each(|sequence| sequence.fail(InferenceError::ShuttingDown));
-            admission.drain().for_each(|left| left.fail(InferenceError::ShuttingDown));
-            return;
-        }
-        if running.is_empty() {
-            continue;
-        }
-        let stepped =
-            catch_unwind(AssertUnwindSafe(|| step(base, config, &mut running, &mut prefixes)));
-        let why = match stepped {
-            Ok(Ok(())) => continue,
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "the model's computation panicked".to_owned(),
-        };
-        // Nobody can tell which sequence is at fault, and their caches may be half written.
-        for mut sequence in running.drain(..) {
-            sequence.fail(InferenceError::Failed(why.clone()));
-        }
-    }
+    counters: &'m Counters,
+    jobs: Receiver<Job>,
+    waiting: VecDeque<Sequence<'m>>,
+    /// From the oldest to the youngest.
+    running: Vec<Sequence<'m>>,
+    prefixes: PrefixCache,
 }
 
-/// Takes in what has been submitted, waiting for it only when there is nothing else to do. False
-/// once nobody can submit any more.
-fn receive(submissions: &Receiver<Submission>, admission: &mut Admission, idle: bool) -> bool {
-    if idle && admission.is_empty() {
-        match submissions.recv() {
-            Ok(submission) => admission.push(submission),
-            Err(_) => return false,
-        }
+impl<'m> Worker<'m> {
+    pub(crate) fn new(
+        model: &'m BaseModel,
+        config: Config,
+        counters: &'m Counters,
+        jobs: Receiver<Job>,
+    ) -> Self {
+        let (waiting, running) = (VecDeque::new(), Vec::new());
+        let prefixes = PrefixCache::new(config.prefix_tokens);
+        Self { model, config, counters, jobs, waiting, running, prefixes }
     }
-    loop {
-        match submissions.try_recv() {
-            Ok(submission) => admission.push(submission),
-            Err(TryRecvError::Empty) => return true,
-            Err(TryRecvError::Disconnected) => return false,
-        }
-    }
-}
 
-fn admit<'a>(
-    base: &'a BaseModel,
-    config: Config,
-    admission: &mut Admission,
-    running: &mut Vec<Sequence<'a>>,
-    prefixes: &mut PrefixCache,
-    waiting: &AtomicUsize,
-) {
-    let max_positions = base.decoder.config().max_positions;
-    loop {
-        let reserved = running.iter().map(|sequence| sequence.reserved).sum();
-        let next = admission.next(running.len(), reserved, max_positions, config);
-        let Some((submission, wanted)) = next else { return };
-        waiting.fetch_sub(1, Ordering::Relaxed);
-        let generation = submission.adapter.as_ref().map_or("", |a| a.generation.as_str());
-        let cache = match prefixes.start(generation, &submission.prompt) {
-            Ok(Some(cache)) => Ok(cache),
-            Ok(None) => KvCache::new(base.decoder.config(), base.decoder.device()),
-            Err(error) => Err(error),
-        };
-        match cache {
-            Ok(cache) => running.extend(Sequence::begin(base, submission, cache, wanted)),
-            Err(why) => submission.fail(InferenceError::Failed(why.to_string())),
+    /// Works until the last handle is gone, then tells everyone who is left.
+    pub(crate) fn run(mut self) {
+        while self.take_in() {
+            self.admit();
+            self.step();
+            self.let_go();
+        }
+        for mut sequence in self.running.drain(..).chain(self.waiting.drain(..)) {
+            sequence.fail(InferenceError::ShuttingDown);
         }
     }
-}
 
-/// One forward pass over everybody's pending tokens, prompts limited to the step's budget.
-fn step(
-    base: &BaseModel,
-    config: Config,
-    running: &mut Vec<Sequence<'_>>,
-    prefixes: &mut PrefixCache,
-) -> Result<()> {
-    // A stable order by generation keeps rows of one adapter together.
-    running.sort_by(|a, b| a.generation().cmp(b.generation()));
-    let taken = share_out(config.prefill_tokens, running);
-    let mut batch = Batch::default();
-    let mut last_rows = Vec::new();
-    for (sequence, count) in running.iter().zip(&taken).filter(|(_, count)| **count > 0) {
-        let pending = sequence.pending();
-        batch.push(&pending[..*count], sequence.cache.len());
-        if *count == pending.len() {
-            last_rows.push(batch.rows() as u32 - 1);
-        }
-    }
-    let hidden = forward(base, &batch, running, &taken)?;
-    let logits = match last_rows.len() {
-        0 => Vec::new(),
-        count => {
-            let rows = Tensor::from_vec(last_rows, count, base.decoder.device())?;
-            base.decoder.logits(&hidden.index_select(&rows, 0)?)?.to_vec2::<f32>()?
-        }
-    };
-    draw(running, &taken, &logits, prefixes)
-}
-
-/// How many pending tokens each sequence computes in this step: decoding always goes on, prompts
-/// share the budget in order.
-fn share_out(budget: usize, running: &[Sequence<'_>]) -> Vec<usize> {
-    let mut left = budget;
-    let mut taken = Vec::with_capacity(running.len());
-    for sequence in running {
-        let pending = sequence.pending().len();
-        let count = if pending == 1 { 1 } else { pending.min(left) };
-        left -= count.min(left);
-        taken.push(count);
-    }
-    taken
-}
-
-fn forward(
-    base: &BaseModel,
-    batch: &Batch,
-    running: &mut [Sequence<'_>],
-    taken: &[usize],
-) -> Result<Tensor> {
-    let mut adapters = Vec::new();
-    let mut caches = Vec::new();
-    let mut row = 0;
-    let mut last_generation = None;
-    for (sequence, count) in running.iter_mut().zip(taken).filter(|(_, count)| **count > 0) {
-        let generation = sequence.generation().to_owned();
-        let rows = row..row + count;
-        row = rows.end;
-        match adapters.last_mut() {
-            Some((run, _)) if last_generation.as_ref() == Some(&generation) => {
-                let run: &mut std::ops::Range<usize> = run;
-                run.end = rows.end;
+    /// Queues what has arrived, waiting for a request when there is nothing else to do. False once
+    /// nobody can send any more.
+    fn take_in(&mut self) -> bool {
+        if self.running.is_empty() && self.waiting.is_empty() {
+            match self.jobs.recv() {
+                Ok(job) => self.waiting.push_back(Sequence::new(self.model, job)),
+                Err(_) => return false,
             }
-            _ => adapters.push((rows, sequence.adapter.clone())),
         }
-        last_generation = Some(generation);
-        caches.push(&mut sequence.cache);
+        loop {
+            match self.jobs.try_recv() {
+                Ok(job) => self.waiting.push_back(Sequence::new(self.model, job)),
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return false,
+            }
+        }
     }
-    let runs: Vec<AdapterRun<'_>> = adapters
-        .iter()
-        .map(|(rows, adapter)| AdapterRun {
-            rows: rows.clone(),
-            lora: adapter.as_ref().map(|resident| &resident.lora),
-        })
-        .collect();
-    base.decoder.infer(batch, &mut caches, &runs)
-}
 
-/// Draws a token for every sequence whose last pending row was computed; drops those that ended.
-fn draw(
-    running: &mut Vec<Sequence<'_>>,
-    taken: &[usize],
-    logits: &[Vec<f32>],
-    prefixes: &mut PrefixCache,
-) -> Result<()> {
-    let mut logits = logits.iter();
-    let mut fates = Vec::with_capacity(running.len());
-    for (sequence, count) in running.iter_mut().zip(taken) {
-        let complete = *count > 0 && sequence.pending().is_empty();
-        let Some(row) = complete.then(|| logits.next()).flatten() else {
-            fates.push(Fate::Running);
-            continue;
-        };
-        if sequence.prompt_is_done() {
-            prefixes.keep(sequence.generation(), sequence.prompt(), &sequence.cache)?;
+    /// Lets waiting sequences join in the order they came, as long as the first of them fits.
+    fn admit(&mut self) {
+        let mut standings: Vec<Standing> = self.running.iter().map(Sequence::standing).collect();
+        while let Some(next) = self.waiting.front() {
+            let standing = next.standing();
+            if !schedule::admits(&standings, standing, &self.config) {
+                return;
+            }
+            let Some(mut next) = self.waiting.pop_front() else { return };
+            if next.is_fresh() {
+                self.counters.leave();
+            }
+            match self.cache_for(&next) {
+                Ok(cache) => next.begin(cache),
+                Err(error) => next.fail(InferenceError::Failed(error.to_string())),
+            }
+            if next.end().is_some() {
+                self.count_end(&next);
+                continue;
+            }
+            standings.push(standing);
+            self.running.push(next);
         }
-        fates.push(sequence.advance(row));
     }
-    let mut fates = fates.into_iter();
-    running.retain(|_| fates.next() != Some(Fate::Ended));
-    Ok(())
+
+    /// The known beginning of a sequence, or an empty cache with room for the likely rest.
+    fn cache_for(&mut self, next: &Sequence<'_>) -> Result<KvCache> {
+        if let Some(known) = self.prefixes.find(next.generation(), next.tokens())? {
+            self.counters.reused_tokens.fetch_add(known.len() as u64, Relaxed);
+            return Ok(known);
+        }
+        let decoder = &self.model.decoder;
+        let room = next.tokens().len() + next.left().min(FIRST_COMPLETION);
+        KvCache::with_capacity(decoder.config(), decoder.device(), room)
+    }
+
+    fn step(&mut self) {
+        let standings: Vec<Standing> = self.running.iter().map(Sequence::standing).collect();
+        let plan = schedule::plan(&standings, &self.config);
+        for _ in 0..plan.evict {
+            if let Some(mut youngest) = self.running.pop() {
+                youngest.yield_cache();
+                self.waiting.push_front(youngest);
+                self.counters.evicted.fetch_add(1, Relaxed);
+            }
+        }
+        let planned = self.running.iter_mut().zip(&plan.rows);
+        let mut members: Vec<Member<'_, 'm>> = planned
+            .filter(|(_, rows)| **rows > 0)
+            .map(|(sequence, rows)| Member { sequence, rows: *rows })
+            .collect();
+        if members.is_empty() {
+            return;
+        }
+        let before: usize = members.iter().map(|member| member.sequence.left()).sum();
+        step::step(self.model, &mut members);
+        let after: usize = members.iter().map(|member| member.sequence.left()).sum();
+        self.counters.completion_tokens.fetch_add((before - after) as u64, Relaxed);
+        self.counters.steps.fetch_add(1, Relaxed);
+        self.counters.rows.fetch_add(plan.rows.iter().sum::<usize>() as u64, Relaxed);
+    }
+
+    /// Frees the sequences that have ended, whatever ended them.
+    fn let_go(&mut self) {
+        let ended: Vec<Sequence<'m>> =
+            self.running.extract_if(.., |sequence| sequence.end().is_some()).collect();
+        for sequence in ended {
+            self.count_end(&sequence);
+            if let Some(prefix) = sequence.into_prefix() {
+                self.prefixes.keep(prefix);
+            }
+        }
+        let held: usize = self.running.iter().map(|sequence| sequence.standing().cached).sum();
+        self.counters.kv_tokens.store(held, Relaxed);
+        self.counters.running.store(self.running.len(), Relaxed);
+    }
+
+    fn count_end(&self, sequence: &Sequence<'_>) {
+        let counter = match sequence.end() {
+            Some(End::Finished) => &self.counters.finished,
+            Some(End::Cancelled) => &self.counters.cancelled,
+            Some(End::Failed) | None => &self.counters.failed,
+        };
+        counter.fetch_add(1, Relaxed);
+    }
 }

@@ -1,0 +1,94 @@
+//! One step: a forward pass over everybody's next tokens, then a draw for each who has read all
+//! it knows.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use understudy_inference::InferenceError;
+use understudy_model::{AdapterRun, BaseModel, Batch, KvCache, Result, Tensor};
+
+use crate::{sequence::Sequence, store::Generation};
+
+/// A sequence and how many of its pending tokens run now.
+pub(crate) struct Member<'a, 'm> {
+    pub(crate) sequence: &'a mut Sequence<'m>,
+    pub(crate) rows: usize,
+}
+
+/// Advances every member. When a step fails, each member runs alone, so that only those fail that
+/// would have failed without the others.
+pub(crate) fn step(model: &BaseModel, members: &mut [Member<'_, '_>]) {
+    // Rows of one adapter lie together, so that each adapter is applied once.
+    members.sort_by(|a, b| a.sequence.generation().cmp(&b.sequence.generation()));
+    let why = match catch_unwind(AssertUnwindSafe(|| scores(model, members))) {
+        Ok(Ok(scores)) => return draw(members, &scores),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "the model panicked".to_owned(),
+    };
+    match members {
+        [alone] => alone.sequence.fail(InferenceError::Failed(why)),
+        members => members.chunks_mut(1).for_each(|alone| step(model, alone)),
+    }
+}
+
+/// Scores over the vocabulary, one row after the other, for members that have read all they know.
+struct Scores {
+    members: Vec<usize>,
+    logits: Vec<f32>,
+    vocab: usize,
+}
+
+fn scores(model: &BaseModel, members: &mut [Member<'_, '_>]) -> Result<Scores> {
+    let (mut batch, mut asking, mut last_rows) = (Batch::default(), Vec::new(), Vec::new());
+    let leases: Vec<Option<Arc<Generation>>> =
+        members.iter().map(|member| member.sequence.lease()).collect();
+    for (index, Member { sequence, rows }) in members.iter().enumerate() {
+        let standing = sequence.standing();
+        let chunk = standing.cached..standing.cached + rows;
+        let span = batch.push(&sequence.tokens()[chunk], standing.cached);
+        if *rows == standing.pending {
+            asking.push(index);
+            last_rows.push((span.rows().end - 1) as u32);
+        }
+    }
+    let runs = adapter_runs(&batch, &leases);
+    let mut caches: Vec<&mut KvCache> =
+        members.iter_mut().filter_map(|member| member.sequence.cache_mut()).collect();
+    let hidden = model.decoder.infer(&batch, &mut caches, &runs)?;
+    let vocab = model.decoder.config().vocab;
+    if asking.is_empty() {
+        return Ok(Scores { members: asking, logits: Vec::new(), vocab });
+    }
+    let hidden = if last_rows.len() == batch.rows() {
+        hidden
+    } else {
+        let count = last_rows.len();
+        hidden.index_select(&Tensor::from_vec(last_rows, count, hidden.device())?, 0)?
+    };
+    let logits = model.decoder.logits(&hidden)?.flatten_all()?.to_vec1()?;
+    Ok(Scores { members: asking, logits, vocab })
+}
+
+/// One run for every stretch of rows under the same generation.
+fn adapter_runs<'a>(batch: &Batch, leases: &'a [Option<Arc<Generation>>]) -> Vec<AdapterRun<'a>> {
+    let digest = |lease: &'a Option<Arc<Generation>>| lease.as_ref().map(|one| one.digest.as_str());
+    let mut runs: Vec<(Option<&str>, AdapterRun<'a>)> = Vec::new();
+    for (span, lease) in batch.spans.iter().zip(leases) {
+        match runs.last_mut() {
+            Some((last, run)) if *last == digest(lease) => run.rows.end = span.rows().end,
+            _ => {
+                let lora = lease.as_ref().map(|lease| &lease.lora);
+                runs.push((digest(lease), AdapterRun { rows: span.rows(), lora }));
+            }
+        }
+    }
+    runs.into_iter().map(|(_, run)| run).collect()
+}
+
+fn draw(members: &mut [Member<'_, '_>], scores: &Scores) {
+    for (member, logits) in scores.members.iter().zip(scores.logits.chunks_exact(scores.vocab)) {
+        members[*member].sequence.advance(logits);
+    }
+}

@@ -1,0 +1,171 @@
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+
+use understudy_inference::AdapterInfo;
+
+use super::*;
+
+const PROMPT: [u32; 24] =
+    [1, 5, 9, 200, 31, 7, 7, 8, 3, 100, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28];
+
+fn served(completion: &Completion) -> String {
+    completion.served.adapter.as_ref().unwrap().generation.clone()
+}
+
+#[test]
+fn streams_finish_on_their_generation_through_swaps_rollbacks_and_unloads() {
+    let root = tempfile::tempdir().unwrap();
+    let paths: Vec<PathBuf> = (0..3).map(|seed| write_adapter(&root, seed)).collect();
+    let engine = engine(Config::default());
+    let reference: Vec<(String, Vec<u32>)> = paths
+        .iter()
+        .map(|path| {
+            let AdapterInfo { generation, .. } = engine.load_adapter("live", path).unwrap();
+            (generation, greedy(&PROMPT, Some(path), 24))
+        })
+        .collect();
+    let expected = |generation: &str| {
+        &reference.iter().find(|(known, _)| known == generation).expect("a known generation").1
+    };
+    assert_eq!(reference.iter().map(|one| &one.1).collect::<BTreeSet<_>>().len(), 3);
+
+    let done = AtomicBool::new(false);
+    let seen = thread::scope(|scope| {
+        let swapper = scope.spawn(|| {
+            let mut swaps = 0;
+            while !done.load(Ordering::Relaxed) {
+                engine.load_adapter("live", &paths[swaps % 3]).unwrap();
+                if swaps % 4 == 3 {
+                    engine.rollback("live").unwrap();
+                }
+                // A request whose adapter is gone before it has its first token.
+                engine.load_adapter("brief", &paths[swaps % 2]).unwrap();
+                let reply = submit(&engine, request(&PROMPT, Some("brief"), 24)).unwrap();
+                engine.unload_adapter("brief").unwrap();
+                let completion = reply.end().unwrap();
+                assert_eq!(served(&completion), reference[swaps % 2].0);
+                assert_eq!(ids(&completion), reference[swaps % 2].1);
+                swaps += 1;
+            }
+            swaps
+        });
+        let streams: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut seen = BTreeSet::new();
+                    for _ in 0..25 {
+                        let completion =
+                            complete(&engine, request(&PROMPT, Some("live"), 24)).unwrap();
+                        let generation = served(&completion);
+                        assert_eq!(ids(&completion), expected(&generation));
+                        seen.insert(generation);
+                    }
+                    seen
+                })
+            })
+            .collect();
+        let seen: BTreeSet<String> =
+            streams.into_iter().flat_map(|stream| stream.join().unwrap()).collect();
+        done.store(true, Ordering::Relaxed);
+        assert!(swapper.join().unwrap() > 5, "too few swaps to prove anything");
+        seen
+    });
+    assert!(seen.len() > 1, "several generations answered");
+    assert_eq!(engine.stats().failed, 0);
+    assert!(engine.stats().reused_tokens > 0, "prefixes were in play");
+}
+
+#[test]
+fn rollback_goes_to_the_generation_before_without_reading_a_file() {
+    let root = tempfile::tempdir().unwrap();
+    let (old, new) = (write_adapter(&root, 0), write_adapter(&root, 1));
+    let engine = engine(Config::default());
+    let first = engine.load_adapter("task", &old).unwrap();
+    assert_eq!((first.rank, engine.adapters().len()), (4, 1));
+    assert!(engine.rollback("task").is_err());
+    engine.load_adapter("task", &new).unwrap();
+    let expected = greedy(&PROMPT, Some(&old), 10);
+    fs::remove_dir_all(&old).unwrap();
+    assert_eq!(engine.rollback("task").unwrap().generation, first.generation);
+    assert_eq!(ids(&complete(&engine, request(&PROMPT, Some("task"), 10)).unwrap()), expected);
+}
+
+#[test]
+fn an_unknown_adapter_is_an_error_and_never_the_base() {
+    let engine = engine(Config::default());
+    let error = complete(&engine, request(&PROMPT, Some("nobody"), 4)).unwrap_err();
+    assert!(matches!(error, InferenceError::UnknownAdapter { .. }), "{error}");
+    assert!(matches!(engine.unload_adapter("nobody"), Err(InferenceError::UnknownAdapter { .. })));
+}
+
+fn refusal(engine: &Engine, alias: &str, path: &Path) -> String {
+    match engine.load_adapter(alias, path) {
+        Err(InferenceError::BadAdapter { why, .. }) => why,
+        other => panic!("expected a refusal, got {other:?}"),
+    }
+}
+
+#[test]
+fn what_would_not_act_is_refused_and_the_alias_stays_as_it_was() {
+    let root = tempfile::tempdir().unwrap();
+    let engine = engine(Config::default());
+    let good = engine.load_adapter("task", &write_adapter(&root, 0)).unwrap();
+
+    assert!(refusal(&engine, "task", Path::new("/nowhere")).contains("/nowhere"));
+    let config = ModelConfig::tiny(Family::Llama);
+    let untrained = Lora::init(&config, &LoraSpec::standard(), 1).unwrap();
+    let path = root.path().join("untrained");
+    write_peft(&untrained, &path, "tiny", &[]).unwrap();
+    assert!(refusal(&engine, "task", &path).contains("changes nothing"));
+
+    let mut diverged = Lora::init(&config, &LoraSpec::standard(), 1).unwrap();
+    diverged.values_mut().fill(1e30);
+    let path = root.path().join("diverged");
+    write_peft(&diverged, &path, "tiny", &[]).unwrap();
+    assert!(refusal(&engine, "task", &path).contains("not finite"));
+
+    let path = write_adapter(&root, 1);
+    assert!(refusal(&engine, "tiny", &path).contains("base model's name"));
+    assert!(refusal(&engine, "two words", &path).contains("a word"));
+    fs::write(path.join("adapter_model.safetensors"), b"cut off").unwrap();
+    refusal(&engine, "task", &path);
+    assert_eq!(engine.adapters(), [good]);
+}
+
+#[test]
+fn an_adapter_trained_on_another_base_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let path = write_adapter(&root, 0);
+    let engine = engine(Config::default());
+    let digests = engine.digests().clone();
+    let mut manifest = serde_json::json!({
+        "schema": 1, "task": "t", "base": "b", "base_digest": digests.base,
+        "tokenizer_digest": digests.tokenizer, "template_digest": digests.template,
+        "recipe_digest": "0".repeat(64),
+        "dataset": {"version": format!("t@{}", "0".repeat(64)), "sft_rows": 0, "pair_rows": 0},
+        "parent": null, "stages": [], "code_version": "0", "device": "cpu", "threads": 1,
+        "run": null,
+    });
+    let file = path.join("manifest.json");
+    fs::write(&file, manifest.to_string()).unwrap();
+    engine.load_adapter("t", &path).unwrap();
+    for (field, what) in [
+        ("base_digest", "base weights"),
+        ("tokenizer_digest", "tokenizer"),
+        ("template_digest", "chat template"),
+    ] {
+        let right = manifest[field].take();
+        manifest[field] = "f".repeat(64).into();
+        fs::write(&file, manifest.to_string()).unwrap();
+        let why = refusal(&engine, "t", &path);
+        assert!(why.contains(&format!("other {what}")), "{why}");
+        manifest[field] = right;
+    }
+    fs::write(&file, "{}").unwrap();
+    assert!(refusal(&engine, "t", &path).contains("not an adapter manifest"));
+}

@@ -1,0 +1,140 @@
+use std::{
+    sync::{Arc, Mutex, atomic::Ordering},
+    thread,
+    time::Instant,
+};
+
+use super::*;
+use crate::{counters::Counters, sequence::Job, worker::Worker};
+
+#[test]
+fn a_sink_that_breaks_is_freed_within_a_step_and_called_no_more() {
+    let engine = engine(Config { max_running: 1, ..Config::default() });
+    let calls = Arc::new(Mutex::new(0));
+    let counted = Arc::clone(&calls);
+    let sink = move |event| {
+        *counted.lock().unwrap() += 1;
+        match event {
+            Event::Delta(_) => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    };
+    engine.submit(request(&[1, 5, 9, 200, 31], None, 900), Box::new(sink)).unwrap();
+    // Its place is free again long before 900 tokens.
+    complete(&engine, request(&[4, 5], None, 3)).unwrap();
+    settle(&engine);
+    let stats = engine.stats();
+    assert_eq!((stats.cancelled, stats.finished, stats.kv_tokens), (1, 1, 0));
+    assert!(stats.steps < 100, "{stats:?}");
+    assert_eq!(*calls.lock().unwrap(), 2, "started, and the delta it broke at");
+}
+
+#[test]
+fn a_request_given_up_while_waiting_never_runs() {
+    let engine = engine(Config::default());
+    drop(submit(&engine, request(&[1, 2, 3], None, 900)).unwrap());
+    complete(&engine, request(&[4, 5], None, 3)).unwrap();
+    settle(&engine);
+    assert_eq!(engine.stats().cancelled, 1);
+}
+
+#[test]
+fn a_sink_that_panics_costs_only_its_own_request() {
+    let engine = engine(Config::default());
+    for kind in 0..2 {
+        let sink = move |event: Event| match (kind, event) {
+            (0, Event::Started(_)) | (1, Event::Delta(_)) => panic!("a client's bug"),
+            _ => ControlFlow::Continue(()),
+        };
+        engine.submit(request(&[1, 5, 9, 200, 31], None, 40), Box::new(sink)).unwrap();
+    }
+    let prompt = [1, 5, 9, 200, 31];
+    let completion = complete(&engine, request(&prompt, None, 20)).unwrap();
+    assert_eq!(ids(&completion), greedy(&prompt, None, 20));
+    settle(&engine);
+    assert_eq!(engine.stats().failed, 2);
+}
+
+#[test]
+fn a_failing_forward_pass_fails_only_the_request_at_fault() {
+    // Straight to the worker, past the checks of `submit`: a token the model does not have.
+    let (model, counters) = (model(), Counters::default());
+    let (jobs, queue) = mpsc::channel();
+    let replies: Vec<Reply> = [vec![1, 5, 9], vec![2, 99_999, 3], vec![7, 8]]
+        .into_iter()
+        .map(|prompt| {
+            let (sender, receiver) = mpsc::channel();
+            let sink = Box::new(move |event| {
+                sender.send(event).unwrap();
+                ControlFlow::Continue(())
+            });
+            counters.waiting.fetch_add(1, Ordering::Relaxed);
+            let served = understudy_inference::Served { base: "tiny".to_owned(), adapter: None };
+            let sampling = Sampling::greedy(6);
+            let submitted = Instant::now();
+            let job =
+                Job { served, lease: None, prompt, most: 6, sampling, seed: 0, sink, submitted };
+            jobs.send(job).unwrap();
+            Reply(receiver)
+        })
+        .collect();
+    let ends: Vec<_> = thread::scope(|scope| {
+        scope.spawn(|| Worker::new(&model, Config::default(), &counters, queue).run());
+        let ends = replies.into_iter().map(Reply::end).collect();
+        drop(jobs);
+        ends
+    });
+    let [first, bad, last] = <[_; 3]>::try_from(ends).unwrap();
+    assert_eq!(ids(&first.unwrap()), greedy(&[1, 5, 9], None, 6));
+    assert!(bad.unwrap_err().to_string().contains("99999"));
+    assert_eq!(ids(&last.unwrap()), greedy(&[7, 8], None, 6));
+}
+
+#[test]
+fn dropping_the_last_handle_tells_everyone_and_leaves_no_thread() {
+    let engine = engine(Config { max_running: 2, ..Config::default() });
+    let other = engine.clone();
+    let replies: Vec<Reply> =
+        (0..6).map(|_| submit(&engine, request(&[7, 8, 9], None, 1_000)).unwrap()).collect();
+    drop(engine);
+    assert!(other.stats().failed == 0, "a handle is left");
+    drop(other);
+    // The drop has waited for the thread, so every sink is gone and every event has been sent.
+    let mut told = 0;
+    for reply in replies {
+        let events: Vec<Event> = reply.0.try_iter().collect();
+        assert!(matches!(reply.0.try_recv(), Err(mpsc::TryRecvError::Disconnected)));
+        match events.last() {
+            Some(Event::Failed(InferenceError::ShuttingDown)) => told += 1,
+            Some(Event::Finished(_)) => {}
+            other => panic!("no last event but {other:?}"),
+        }
+    }
+    assert!(told >= 4, "those who waited cannot have finished");
+}
+
+#[test]
+fn a_sink_may_hold_the_last_handle() {
+    let engine = engine(Config::default());
+    let (sender, receiver) = mpsc::channel();
+    let own = engine.clone();
+    let sink = move |event| {
+        assert_eq!(own.base(), "tiny");
+        sender.send(event).unwrap();
+        ControlFlow::Continue(())
+    };
+    engine.submit(request(&[1, 2], None, 5), Box::new(sink)).unwrap();
+    drop(engine);
+    assert!(matches!(Reply(receiver).end(), Ok(_) | Err(InferenceError::ShuttingDown)));
+}
+
+#[test]
+fn times_are_in_order() {
+    let engine = engine(Config { max_running: 1, ..Config::default() });
+    let first = submit(&engine, request(&[1, 5, 9, 200, 31], None, 40)).unwrap();
+    let timing = complete(&engine, request(&[4, 5], None, 4)).unwrap().timing;
+    let waited_for = first.end().unwrap().timing;
+    assert!(timing.queued_ms > 0.0 && timing.queued_ms <= timing.first_token_ms);
+    assert!(timing.first_token_ms <= timing.total_ms);
+    assert!(timing.first_token_ms >= waited_for.total_ms * 0.5, "it waited for the first");
+}
