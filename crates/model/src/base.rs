@@ -67,7 +67,7 @@ impl BaseModel {
     }
 
     fn load_gguf(path: &Path, device: &Device) -> Result<Self> {
-        let base = Digest::of_parts([file_digest(path)?.as_bytes().as_slice()]).to_hex();
+        let base = file_digest(path)?.to_hex();
         let (mut source, config) = GgufSource::open(path)?;
         let tokenizer = Tokenizer::from_gguf(source.content())?;
         let template = gguf_template(source.content())?;

@@ -71,22 +71,28 @@ impl Decoder {
         for (cache, span) in caches.iter_mut().zip(&batch.spans) {
             cache.reserve(span.len)?;
         }
-        let hidden = self.run(batch, adapters, Some(caches), None)?;
+        let hidden = on_pool(|| {
+            let last = self.run(batch, adapters, Some(caches), None)?;
+            self.finish(&last)
+        })?;
         for (cache, span) in caches.iter_mut().zip(&batch.spans) {
             cache.advance(span.len);
         }
-        self.finish(&hidden)
+        Ok(hidden)
     }
 
     /// Scores over the vocabulary, `[rows, vocab]`, for hidden states `[rows, hidden]`.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        self.ops.matmul_transposed(hidden, self.weights.head())
+        let hidden = hidden.contiguous()?;
+        on_pool(|| self.ops.matmul_transposed(&hidden, self.weights.head()))
     }
 
     /// Hidden states of whole sequences after the final norm, `[rows, hidden]`, keeping nothing.
     pub fn hidden(&self, batch: &Batch, lora: Option<&Lora>) -> Result<Tensor> {
-        let hidden = self.run(batch, &AdapterRun::whole(batch, lora), None, None)?;
-        self.finish(&hidden)
+        on_pool(|| {
+            let last = self.run(batch, &AdapterRun::whole(batch, lora), None, None)?;
+            self.finish(&last)
+        })
     }
 
     /// The same hidden states, and what [`Self::backward`] needs.
@@ -103,9 +109,12 @@ impl Decoder {
         keep: Activations,
     ) -> Result<(Tensor, Tape)> {
         let mut tape = Tape::new(batch.clone(), keep, lora.is_some());
-        let last = self.run(batch, &AdapterRun::whole(batch, lora), None, Some(&mut tape))?;
-        let hidden = self.finish(&last)?;
-        tape.last = Some(last);
+        let hidden = on_pool(|| {
+            let last = self.run(batch, &AdapterRun::whole(batch, lora), None, Some(&mut tape))?;
+            let hidden = self.finish(&last);
+            tape.last = Some(last);
+            hidden
+        })?;
         Ok((hidden, tape))
     }
 
@@ -120,13 +129,13 @@ impl Decoder {
         if !grads.belongs_to(lora) {
             return Err(refuse!(Lora, "the gradient buffer belongs to another adapter layout"));
         }
-        self.backpropagate(tape, d_hidden, lora, grads)
+        on_pool(|| self.backpropagate(tape, d_hidden, lora, grads))
     }
 
     /// Log-probability of each term's target under softmax(logits / temperature), with the entropy
     /// of that distribution. Several terms may read one row.
     pub fn log_probs(&self, hidden: &Tensor, terms: &[Term], temperature: f32) -> Result<LogProbs> {
-        logprob::log_probs(self.ops, self.weights.head(), hidden, terms, temperature)
+        on_pool(|| logprob::log_probs(self.ops, self.weights.head(), hidden, terms, temperature))
     }
 
     /// The same, and the gradient of Σ coefficient · log-probability with respect to `hidden`.
@@ -153,14 +162,8 @@ impl Decoder {
         temperature: f32,
         coefficient: &(dyn Fn(usize, f32) -> f32 + Sync),
     ) -> Result<(LogProbs, Tensor)> {
-        logprob::log_probs_grad(
-            self.ops,
-            self.weights.head(),
-            hidden,
-            terms,
-            temperature,
-            coefficient,
-        )
+        let head = self.weights.head();
+        on_pool(|| logprob::log_probs_grad(self.ops, head, hidden, terms, temperature, coefficient))
     }
 
     fn finish(&self, hidden: &Tensor) -> Result<Tensor> {
@@ -183,4 +186,10 @@ impl Decoder {
             None => Ok(()),
         }
     }
+}
+
+/// Runs a whole pass on a thread of the pool. From outside, every parallel loop in it would put the
+/// caller to sleep and wake it again, which costs more than the loops of a decoding step.
+fn on_pool<R: Send>(pass: impl FnOnce() -> R + Send) -> R {
+    rayon::scope(|_| pass())
 }

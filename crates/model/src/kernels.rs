@@ -35,4 +35,7 @@ pub(crate) fn for_row_bands(
 }
 
 #[cfg(test)]
+pub(crate) use reference::noise;
+
+#[cfg(test)]
 mod reference;

@@ -155,11 +155,11 @@ fn walk(
         is_greedy: vec![false; terms.len()],
     };
     let mut parts = Vec::new();
+    let mut logits = Vec::new();
     for start in (0..plan.rows.len()).step_by(CHUNK_ROWS) {
         let end = (start + CHUNK_ROWS).min(plan.rows.len());
         let index = Tensor::from_slice(&plan.rows[start..end], end - start, device)?;
-        let chunk = hidden.index_select(&index, 0)?;
-        let mut logits = ops.matmul_transposed(&chunk, head)?.flatten_all()?.to_vec1::<f32>()?;
+        ops.logits(&hidden.index_select(&index, 0)?, head, &mut logits)?;
         let results: Vec<Vec<TermResult>> = logits
             .par_chunks_mut(vocab)
             .enumerate()
@@ -173,8 +173,7 @@ fn walk(
             out.is_greedy[index] = is_greedy;
         }
         if coefficient.is_some() {
-            let d_logits = Tensor::from_vec(logits, (end - start, vocab), device)?;
-            parts.push(ops.matmul(&d_logits, head)?);
+            parts.push(ops.logits_backward(&logits, head)?);
         }
     }
     Ok((out, parts, plan))
@@ -211,3 +210,6 @@ fn score_row(
     }
     results
 }
+
+#[cfg(test)]
+mod tests;

@@ -92,6 +92,22 @@ impl Ops {
         }
     }
 
+    /// Scores of hidden rows over the vocabulary, row after row, into a buffer that is used again.
+    pub(crate) fn logits(self, hidden: &Tensor, head: &Tensor, out: &mut Vec<f32>) -> Result<()> {
+        match self {
+            Self::Fused => fused::logits(hidden, head, out),
+            Self::Portable => portable::logits(hidden, head, out),
+        }
+    }
+
+    /// d_logits · head: the gradient with respect to the hidden rows.
+    pub(crate) fn logits_backward(self, d_logits: &[f32], head: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Fused => fused::logits_backward(d_logits, head),
+            Self::Portable => portable::logits_backward(d_logits, head),
+        }
+    }
+
     /// Adds s · (x Aᵀ) Bᵀ of each run's adapter to its rows of y, which the caller gives away. Also
     /// returns x Aᵀ, `[rows, slots · rank]`, of the one run when one adapter covers all rows.
     pub(crate) fn adapt(

@@ -91,3 +91,198 @@ fn gradient_agrees_with_finite_differences() {
         }
     }
 }
+
+#[test]
+fn recomputing_layers_gives_the_same_gradient() {
+    let model = tiny(Family::Qwen3);
+    let batch = Batch::of(&sequences());
+    let lora = trained(&model.decoder, Targets::AllLinear, 3);
+    let (_, kept) = objective(&model.decoder, &batch, &lora, Activations::All);
+    let (_, recomputed) = objective(&model.decoder, &batch, &lora, Activations::LayerInputs);
+    assert_eq!(kept.values(), recomputed.values());
+}
+
+#[test]
+fn a_packed_batch_equals_its_sequences_apart() {
+    for family in [Family::Llama, Family::Qwen2, Family::Qwen3] {
+        let model = tiny(family);
+        let lora = trained(&model.decoder, Targets::AllLinear, 3);
+        let sequences = sequences();
+        let together = model.decoder.hidden(&Batch::of(&sequences), Some(&lora)).unwrap();
+        let apart: Vec<f32> = sequences
+            .iter()
+            .flat_map(|sequence| {
+                let batch = Batch::of(&[sequence]);
+                values(&model.decoder.hidden(&batch, Some(&lora)).unwrap())
+            })
+            .collect();
+        assert_close(&values(&together), &apart, 1e-5);
+    }
+}
+
+#[test]
+fn the_gradient_of_a_packed_batch_is_the_sum_over_its_sequences() {
+    let model = tiny(Family::Llama);
+    let lora = trained(&model.decoder, Targets::AllLinear, 3);
+    let gradient = |sequences: &[Vec<u32>]| {
+        let batch = Batch::of(sequences);
+        let terms = next_token_terms(&batch);
+        let coefficients = vec![1.0; terms.len()];
+        let (hidden, tape) = model.decoder.train_forward(&batch, Some(&lora)).unwrap();
+        let (_, d_hidden) =
+            model.decoder.log_probs_grad(&hidden, &terms, &coefficients, 1.0).unwrap();
+        let mut grads = lora.zero_grads();
+        model.decoder.backward(tape, &d_hidden, &lora, &mut grads).unwrap();
+        grads.values().to_vec()
+    };
+    let together = gradient(&sequences());
+    let mut sum = vec![0.0; together.len()];
+    for sequence in sequences() {
+        for (sum, part) in sum.iter_mut().zip(gradient(&[sequence])) {
+            *sum += part;
+        }
+    }
+    let largest = together.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+    assert_close(&together, &sum, 1e-5 * largest);
+}
+
+#[test]
+fn decoding_with_a_cache_equals_the_whole_forward() {
+    for family in [Family::Llama, Family::Qwen2, Family::Qwen3] {
+        let model = tiny(family);
+        let decoder = &model.decoder;
+        let lora = trained(decoder, Targets::AllLinear, 3);
+        // Long enough that the cache grows, and cut into a prefill, a chunk and single steps.
+        let tokens: Vec<u32> = (0..90).map(|at| (at * 37 + 11) % 320).collect();
+        let whole = values(&decoder.hidden(&Batch::of(&[&tokens]), Some(&lora)).unwrap());
+        let mut cache = KvCache::new(decoder.config(), &Device::Cpu).unwrap();
+        let mut stepped = Vec::new();
+        for piece in [&tokens[..50], &tokens[50..60]].into_iter().chain(tokens[60..].chunks(1)) {
+            let mut batch = Batch::default();
+            batch.push(piece, cache.len());
+            let runs = AdapterRun::whole(&batch, Some(&lora));
+            stepped.extend(values(&decoder.infer(&batch, &mut [&mut cache], &runs).unwrap()));
+        }
+        assert_eq!(cache.len(), 90);
+        assert_close(&stepped, &whole, 2e-5);
+    }
+}
+
+#[test]
+fn a_forked_or_truncated_cache_continues_on_its_own() {
+    let model = tiny(Family::Llama);
+    let decoder = &model.decoder;
+    let step = |cache: &mut KvCache, tokens: &[u32]| {
+        let mut batch = Batch::default();
+        batch.push(tokens, cache.len());
+        let runs = AdapterRun::whole(&batch, None);
+        values(&decoder.infer(&batch, &mut [cache], &runs).unwrap())
+    };
+    let mut first = KvCache::new(decoder.config(), &Device::Cpu).unwrap();
+    step(&mut first, &[1, 2, 3]);
+    let mut second = first.fork().unwrap();
+    let expected = step(&mut first, &[4]);
+    step(&mut second, &[200, 201]);
+    second.truncate(3);
+    assert_eq!(step(&mut second, &[4]), expected);
+}
+
+#[test]
+fn adapters_of_a_mixed_batch_act_as_if_alone() {
+    let model = tiny(Family::Llama);
+    let decoder = &model.decoder;
+    let loras = [trained(decoder, Targets::AllLinear, 3), trained(decoder, Targets::Mlp, 4)];
+    let plan: [(&[u32], Option<&Lora>); 4] = [
+        (&[1, 2, 3], Some(&loras[0])),
+        (&[4], None),
+        (&[5, 6], Some(&loras[1])),
+        (&[7, 8, 9, 10], Some(&loras[0])),
+    ];
+    let mut caches: Vec<KvCache> =
+        plan.iter().map(|_| KvCache::new(decoder.config(), &Device::Cpu).unwrap()).collect();
+    let (mut batch, mut runs) = (Batch::default(), Vec::new());
+    for (tokens, lora) in plan {
+        let span = batch.push(tokens, 0);
+        runs.push(AdapterRun { rows: span.rows(), lora });
+    }
+    let mut refs: Vec<&mut KvCache> = caches.iter_mut().collect();
+    let mixed = values(&decoder.infer(&batch, &mut refs, &runs).unwrap());
+    let alone: Vec<f32> = plan
+        .iter()
+        .flat_map(|(tokens, lora)| values(&decoder.hidden(&Batch::of(&[tokens]), *lora).unwrap()))
+        .collect();
+    assert_close(&mixed, &alone, 1e-5);
+}
+
+#[test]
+fn a_fresh_adapter_is_the_base_and_first_moves_only_b() {
+    let model = tiny(Family::Llama);
+    let decoder = &model.decoder;
+    let batch = Batch::of(&sequences());
+    let spec = LoraSpec { rank: 4, ..LoraSpec::standard() };
+    let fresh = Lora::init(decoder.config(), &spec, 9).unwrap();
+    let base = values(&decoder.hidden(&batch, None).unwrap());
+    assert_eq!(values(&decoder.hidden(&batch, Some(&fresh)).unwrap()), base);
+    let (_, grads) = objective(decoder, &batch, &fresh, Activations::All);
+    for (parameter, gradient) in grads.tensors() {
+        let moves = gradient.iter().any(|value| *value != 0.0);
+        assert_eq!(moves, parameter.is_b, "{}", parameter.name);
+    }
+    let again = Lora::init(decoder.config(), &spec, 9).unwrap();
+    assert_eq!(fresh.values(), again.values());
+    assert_eq!(values(&decoder.hidden(&batch, None).unwrap()), base, "nobody wrote to the base");
+}
+
+#[test]
+fn one_row_alone_still_has_its_gradient() {
+    let model = tiny(Family::Llama);
+    let lora = trained(&model.decoder, Targets::AllLinear, 3);
+    let batch = Batch::of(&[[17_u32]]);
+    let (hidden, tape) = model.decoder.train_forward(&batch, Some(&lora)).unwrap();
+    let terms = [Term { row: 0, target: 5 }];
+    let (_, d_hidden) = model.decoder.log_probs_grad(&hidden, &terms, &[1.0], 1.0).unwrap();
+    let mut grads = lora.zero_grads();
+    model.decoder.backward(tape, &d_hidden, &lora, &mut grads).unwrap();
+    // A single position attends only to itself, so queries and keys cannot matter.
+    for (parameter, gradient) in grads.tensors() {
+        let moves = gradient.iter().any(|value| value.abs() > 1e-5);
+        let matters = !matches!(parameter.module, crate::Module::Q | crate::Module::K);
+        assert_eq!(moves, matters, "{}", parameter.name);
+    }
+}
+
+#[test]
+fn mistakes_are_refused_with_their_reason() {
+    let model = tiny(Family::Llama);
+    let decoder = &model.decoder;
+    let lora = trained(decoder, Targets::AllLinear, 3);
+    let other = trained(decoder, Targets::Mlp, 3);
+    let refused = |result: Result<Tensor>, reason: &str| {
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+    };
+    refused(decoder.hidden(&Batch::default(), None), "no tokens");
+    refused(decoder.hidden(&Batch::of(&[[320_u32]]), None), "not in a vocabulary");
+    refused(decoder.hidden(&Batch::of(&[vec![1_u32; 1025]]), None), "reaches position 1025");
+    let mut continued = Batch::default();
+    continued.push(&[1], 3);
+    refused(decoder.hidden(&continued, None), "need their caches");
+    let mut cache = KvCache::new(decoder.config(), &Device::Cpu).unwrap();
+    let runs = AdapterRun::whole(&continued, None);
+    refused(decoder.infer(&continued, &mut [&mut cache], &runs), "0 are cached");
+    let batch = Batch::of(&[[1_u32, 2]]);
+    let gap = [AdapterRun { rows: 1..2, lora: None }];
+    refused(decoder.infer(&batch, &mut [&mut cache], &gap), "row 0 is missing");
+    assert!(cache.is_empty(), "a refused step leaves the cache as it was");
+
+    let (hidden, tape) = decoder.train_forward(&batch, Some(&lora)).unwrap();
+    let mut grads = other.zero_grads();
+    let error = decoder.backward(tape, &hidden, &lora, &mut grads).unwrap_err();
+    assert!(error.to_string().contains("another adapter layout"));
+    let (hidden, tape) = decoder.train_forward(&batch, None).unwrap();
+    let error = decoder.backward(tape, &hidden, &lora, &mut lora.zero_grads()).unwrap_err();
+    assert!(error.to_string().contains("without an adapter"));
+    let terms = [Term { row: 2, target: 0 }];
+    assert!(decoder.log_probs(&hidden, &terms, 1.0).is_err());
+    assert!(decoder.log_probs(&hidden, &[], 0.0).is_err());
+}

@@ -49,7 +49,7 @@ pub(super) fn matmul_transposed(dy: &Tensor, w: &Tensor) -> Result<Tensor> {
 }
 
 /// out `[rows, cols]` = x `[rows, inner]` · wᵀ for w `[cols, inner]`.
-pub(crate) fn product_transposed(
+fn product_transposed(
     x: &[f32],
     w: &[f32],
     (rows, inner, cols): (usize, usize, usize),
@@ -60,6 +60,21 @@ pub(crate) fn product_transposed(
     }
     let (x, w) = (View::whole(x, rows, inner), View::whole(w, cols, inner).t());
     gemm(ViewMut::whole(out, rows, cols), x, w, 1.0, Into::Replace, Threads::All);
+}
+
+pub(super) fn logits(hidden: &Tensor, head: &Tensor, out: &mut Vec<f32>) -> Result<()> {
+    let (rows, inner, vocab) = (hidden.dim(0)?, hidden.dim(1)?, head.dim(0)?);
+    out.resize(rows * vocab, 0.0);
+    product_transposed(&Host::of(hidden)?, &Host::of(head)?, (rows, inner, vocab), out);
+    Ok(())
+}
+
+pub(super) fn logits_backward(d_logits: &[f32], head: &Tensor) -> Result<Tensor> {
+    let (vocab, width) = head.dims2()?;
+    let rows = d_logits.len() / vocab;
+    let mut out = vec![0.0; rows * width];
+    product(d_logits, &Host::of(head)?, rows, &mut out, Into::Replace);
+    tensor(out, (rows, width))
 }
 
 pub(super) fn adapt(

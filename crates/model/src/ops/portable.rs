@@ -9,6 +9,17 @@ use crate::{
     lora::{Lora, LoraGrads, Slot},
 };
 
+pub(super) fn logits(hidden: &Tensor, head: &Tensor, out: &mut Vec<f32>) -> Result<()> {
+    *out = hidden.matmul(&head.t()?)?.flatten_all()?.to_vec1()?;
+    Ok(())
+}
+
+pub(super) fn logits_backward(d_logits: &[f32], head: &Tensor) -> Result<Tensor> {
+    let vocab = head.dim(0)?;
+    let shape = (d_logits.len() / vocab, vocab);
+    Ok(Tensor::from_slice(d_logits, shape, head.device())?.matmul(head)?)
+}
+
 pub(super) fn adapt(
     y: Tensor,
     x: &Tensor,

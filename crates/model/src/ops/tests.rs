@@ -1,1 +1,180 @@
-//! The two implementations against each other.
+//! The two implementations against each other, on every operation.
+
+use std::slice::from_ref;
+
+use super::*;
+use crate::{Batch, Family, LoraSpec, Targets, kernels::noise};
+
+const FUSED: Ops = Ops::Fused;
+const PORTABLE: Ops = Ops::Portable;
+const SHAPE: HeadShape = HeadShape { heads: 4, kv_heads: 2, dim: 16 };
+const WIDTH: usize = 128;
+
+fn matrix(rows: usize, cols: usize, seed: u64) -> Tensor {
+    Tensor::from_vec(noise(rows * cols, seed), (rows, cols), &Device::Cpu).unwrap()
+}
+
+fn fresh(tensor: &Tensor) -> Tensor {
+    tensor.copy().unwrap()
+}
+
+fn assert_same(what: &str, left: &Tensor, right: &Tensor) {
+    assert_eq!(left.dims(), right.dims(), "{what}");
+    let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let (left, right) = (values(left), values(right));
+    let largest = right.iter().fold(1.0_f32, |most, value| most.max(value.abs()));
+    let worst = left.iter().zip(&right).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(worst <= 1e-5 * largest, "{what}: differs by {worst} at size {largest}");
+}
+
+fn rotation(rows: usize) -> Rotation {
+    let angles = matrix(rows, SHAPE.dim / 2, 50);
+    Rotation { cos: angles.cos().unwrap(), sin: angles.sin().unwrap() }
+}
+
+#[test]
+fn products() {
+    for rows in [1, 2, 3, 9, 60] {
+        let (x, w, y) = (matrix(rows, 40, 1), matrix(40, 70, 2), matrix(rows, 70, 3));
+        let both = [FUSED, PORTABLE].map(|ops| ops.matmul(&x, &w).unwrap());
+        assert_same("x w", &both[0], &both[1]);
+        let both = [FUSED, PORTABLE].map(|ops| ops.add_matmul(fresh(&y), &x, &w).unwrap());
+        assert_same("y + x w", &both[0], &both[1]);
+        let both = [FUSED, PORTABLE].map(|ops| ops.matmul_transposed(&y, &w).unwrap());
+        assert_same("y wt", &both[0], &both[1]);
+    }
+}
+
+#[test]
+fn elementwise_operations() {
+    let (x, dy, onto) = (matrix(7, 64, 1), matrix(7, 64, 2), matrix(7, 64, 3));
+    let w = matrix(1, 64, 4).flatten_all().unwrap();
+    let both = [FUSED, PORTABLE].map(|ops| ops.rms_norm(&x, &w, 1e-5).unwrap());
+    assert_same("norm", &both[0], &both[1]);
+    for onto in [Some(&onto), None] {
+        let both = [FUSED, PORTABLE]
+            .map(|ops| ops.rms_norm_backward(&x, &w, 1e-5, &dy, onto.map(fresh)).unwrap());
+        assert_same("norm backward", &both[0], &both[1]);
+    }
+    let (gate_up, d_act) = (matrix(5, 80, 5), matrix(5, 40, 6));
+    let both = [FUSED, PORTABLE].map(|ops| ops.swiglu(&gate_up).unwrap());
+    assert_same("swiglu", &both[0], &both[1]);
+    let both = [FUSED, PORTABLE].map(|ops| ops.swiglu_backward(fresh(&gate_up), &d_act).unwrap());
+    assert_same("swiglu backward", &both[0], &both[1]);
+    let (qkv, by) = (matrix(6, WIDTH, 7), rotation(6));
+    let both = [FUSED, PORTABLE].map(|ops| ops.rotate(fresh(&qkv), SHAPE, &by).unwrap());
+    assert_same("rotate", &both[0], &both[1]);
+    let both = [FUSED, PORTABLE].map(|ops| ops.rotate_back(fresh(&qkv), SHAPE, &by).unwrap());
+    assert_same("rotate back", &both[0], &both[1]);
+}
+
+#[test]
+fn attention_of_ragged_sequences() {
+    let batch = Batch::of(&[vec![0; 5], vec![0; 1], vec![0; 70]]);
+    let (qkv, d_out) = (matrix(76, WIDTH, 1), matrix(76, 64, 2));
+    let both = [FUSED, PORTABLE].map(|ops| ops.attention(&qkv, &batch.spans, SHAPE, None).unwrap());
+    assert_same("attention", &both[0].out, &both[1].out);
+    assert!(both[0].lse.is_some() && both[1].lse.is_none());
+    let backward = |ops: Ops, attended: &Attended| {
+        ops.attention_backward(&qkv, attended, &d_out, &batch.spans, SHAPE).unwrap()
+    };
+    let both = [backward(FUSED, &both[0]), backward(PORTABLE, &both[1])];
+    assert_same("attention backward", &both[0], &both[1]);
+}
+
+#[test]
+fn attention_over_caches() {
+    let config = ModelConfig::tiny(Family::Llama);
+    let mut batch = Batch::default();
+    batch.push(&[0; 3], 4);
+    batch.push(&[0; 1], 2);
+    let (before, qkv) = (matrix(6, WIDTH, 1), matrix(4, WIDTH, 2));
+    let filled = [Batch::of(&[[0; 4]]), Batch::of(&[[0; 2]])];
+    let both = [FUSED, PORTABLE].map(|ops| {
+        let mut caches = [(); 2].map(|()| KvCache::new(&config, &Device::Cpu).unwrap());
+        for ((cache, batch), start) in caches.iter_mut().zip(&filled).zip([0, 4]) {
+            let rows = before.narrow(0, start, batch.rows()).unwrap();
+            ops.store(&rows, &batch.spans, SHAPE, (&[&mut *cache], 1)).unwrap();
+            cache.advance(batch.rows());
+        }
+        let [first, second] = &mut caches;
+        let refs = [first, second];
+        ops.store(&qkv, &batch.spans, SHAPE, (&refs, 1)).unwrap();
+        ops.attention(&qkv, &batch.spans, SHAPE, Some((&refs, 1))).unwrap().out
+    });
+    assert_same("attention over caches", &both[0], &both[1]);
+}
+
+#[test]
+fn adapters_forward_and_backward() {
+    let config = ModelConfig::tiny(Family::Llama);
+    let targets = Targets::names(&["q_proj", "v_proj", "down_proj"]).unwrap();
+    let spec = LoraSpec { rank: 4, alpha: 6.0, rank_stabilised: false, targets };
+    let mut lora = Lora::init(&config, &spec, 1).unwrap();
+    let values = noise(lora.layout().len(), 9);
+    lora.values_mut().copy_from_slice(&values);
+    for rows in [1, 3, 12, 40] {
+        let (x, y) = (matrix(rows, 64, 1), matrix(rows, WIDTH, 2));
+        let runs = [AdapterRun { rows: 0..rows, lora: Some(&lora) }];
+        let both =
+            [FUSED, PORTABLE].map(|ops| ops.adapt(fresh(&y), &x, (1, Group::Qkv), &runs).unwrap());
+        assert_same("adapt", &both[0].0, &both[1].0);
+        let u = both[0].1.as_ref().unwrap();
+        assert_same("u", u, both[1].1.as_ref().unwrap());
+
+        let (dy, dx, slots) =
+            (matrix(rows, WIDTH, 3), matrix(rows, 64, 4), lora.slots(1, Group::Qkv));
+        let both = [FUSED, PORTABLE].map(|ops| {
+            let mut grads = lora.zero_grads();
+            let du = ops.lora_grads((&dy, &x, u), &lora, slots, &mut grads).unwrap();
+            let dx = ops.add_lora_input(fresh(&dx), &du, &lora, slots).unwrap();
+            let len = grads.values().len();
+            (dx, Tensor::from_slice(grads.values(), (1, len), &Device::Cpu).unwrap())
+        });
+        assert_same("dx", &both[0].0, &both[1].0);
+        assert_same("gradients", &both[0].1, &both[1].1);
+    }
+}
+
+#[test]
+fn several_adapters_in_one_batch() {
+    let config = ModelConfig::tiny(Family::Llama);
+    let loras = [1, 2, 3].map(|seed| {
+        let mut lora =
+            Lora::init(&config, &LoraSpec { rank: 4, ..LoraSpec::standard() }, seed).unwrap();
+        let values = noise(lora.layout().len(), seed);
+        lora.values_mut().copy_from_slice(&values);
+        lora
+    });
+    let (x, y) = (matrix(64, 64, 1), matrix(64, WIDTH, 2));
+    let runs = [
+        AdapterRun { rows: 0..1, lora: Some(&loras[0]) },
+        AdapterRun { rows: 1..5, lora: None },
+        AdapterRun { rows: 5..24, lora: Some(&loras[1]) },
+        AdapterRun { rows: 24..24, lora: Some(&loras[0]) },
+        AdapterRun { rows: 24..64, lora: Some(&loras[2]) },
+    ];
+    let both =
+        [FUSED, PORTABLE].map(|ops| ops.adapt(fresh(&y), &x, (0, Group::Qkv), &runs).unwrap().0);
+    assert_same("mixed", &both[0], &both[1]);
+    for run in runs.iter().filter(|run| !run.rows.is_empty()) {
+        let rows = |tensor: &Tensor| tensor.narrow(0, run.rows.start, run.rows.len()).unwrap();
+        let alone = AdapterRun { rows: 0..run.rows.len(), lora: run.lora };
+        let (alone, _) =
+            FUSED.adapt(fresh(&rows(&y)), &rows(&x), (0, Group::Qkv), from_ref(&alone)).unwrap();
+        assert_same("alone", &rows(&both[0]), &alone);
+    }
+}
+
+#[test]
+fn the_head_forward_and_backward() {
+    let (hidden, head) = (matrix(9, 64, 1), matrix(320, 64, 2));
+    let both = [FUSED, PORTABLE].map(|ops| {
+        let mut logits = vec![3.0; 5];
+        ops.logits(&hidden, &head, &mut logits).unwrap();
+        let d_hidden = ops.logits_backward(&logits, &head).unwrap();
+        (Tensor::from_vec(logits, (9, 320), &Device::Cpu).unwrap(), d_hidden)
+    });
+    assert_same("logits", &both[0].0, &both[1].0);
+    assert_same("d_hidden", &both[0].1, &both[1].1);
+}
