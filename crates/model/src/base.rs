@@ -122,10 +122,11 @@ fn gguf_template(content: &Content) -> Result<ChatTemplate> {
 /// The template lies in its own file or in `tokenizer_config.json`, where the special tokens are.
 fn directory_template(directory: &Path) -> Result<ChatTemplate> {
     let config = directory.join("tokenizer_config.json");
-    let config: Value = match config.is_file() {
-        true => serde_json::from_str(&read_text(&config)?)
-            .map_err(|error| refuse!(Template, "tokenizer_config.json is not JSON: {error}"))?,
-        false => Value::Null,
+    let config: Value = if config.is_file() {
+        serde_json::from_str(&read_text(&config)?)
+            .map_err(|error| refuse!(Template, "tokenizer_config.json is not JSON: {error}"))?
+    } else {
+        Value::Null
     };
     let file = directory.join("chat_template.jinja");
     let source = match (file.is_file(), &config["chat_template"]) {

@@ -85,11 +85,11 @@ impl ModelConfig {
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(refuse!(Config, "the {name} is zero"));
         }
-        if self.heads % self.kv_heads != 0 {
+        if !self.heads.is_multiple_of(self.kv_heads) {
             let (heads, kv) = (self.heads, self.kv_heads);
             return Err(refuse!(Config, "{heads} heads cannot share {kv} key/value heads evenly"));
         }
-        if self.head_dim % 2 != 0 {
+        if !self.head_dim.is_multiple_of(2) {
             return Err(refuse!(Config, "head dimension {} is odd", self.head_dim));
         }
         Ok(self)

@@ -67,7 +67,7 @@ impl Decoder {
         caches: &mut [&mut KvCache],
         adapters: &[AdapterRun<'_>],
     ) -> Result<Tensor> {
-        self.check_caches(batch, caches)?;
+        check_caches(batch, caches)?;
         for (cache, span) in caches.iter_mut().zip(&batch.spans) {
             cache.reserve(span.len)?;
         }
@@ -169,22 +169,22 @@ impl Decoder {
     fn finish(&self, hidden: &Tensor) -> Result<Tensor> {
         self.ops.rms_norm(hidden, &self.weights.final_norm, self.config.norm_eps)
     }
+}
 
-    fn check_caches(&self, batch: &Batch, caches: &[&mut KvCache]) -> Result<()> {
-        if caches.len() != batch.spans.len() {
-            let (caches, spans) = (caches.len(), batch.spans.len());
-            return Err(refuse!(Batch, "{caches} caches were given for {spans} sequences"));
+fn check_caches(batch: &Batch, caches: &[&mut KvCache]) -> Result<()> {
+    if caches.len() != batch.spans.len() {
+        let (caches, spans) = (caches.len(), batch.spans.len());
+        return Err(refuse!(Batch, "{caches} caches were given for {spans} sequences"));
+    }
+    match caches.iter().zip(&batch.spans).position(|(cache, span)| cache.len() != span.past) {
+        Some(at) => {
+            let (cached, past) = (caches[at].len(), batch.spans[at].past);
+            Err(refuse!(
+                Batch,
+                "sequence {at} continues after {past} tokens but {cached} are cached"
+            ))
         }
-        match caches.iter().zip(&batch.spans).position(|(cache, span)| cache.len() != span.past) {
-            Some(at) => {
-                let (cached, past) = (caches[at].len(), batch.spans[at].past);
-                Err(refuse!(
-                    Batch,
-                    "sequence {at} continues after {past} tokens but {cached} are cached"
-                ))
-            }
-            None => Ok(()),
-        }
+        None => Ok(()),
     }
 }
 

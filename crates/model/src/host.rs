@@ -19,11 +19,10 @@ impl<'a> Host<'a> {
         let Some((start, end)) = layout.contiguous_offsets() else {
             return Err(refuse!(Device, "a kernel needs contiguous rows; got {layout:?}"));
         };
-        let is_plain = matches!(&*storage, Storage::Cpu(CpuStorage::F32(_)));
-        match is_plain {
-            true => Ok(Self { storage, start, end }),
-            false => Err(refuse!(Device, "a kernel needs f32 values in main memory")),
+        if !matches!(&*storage, Storage::Cpu(CpuStorage::F32(_))) {
+            return Err(refuse!(Device, "a kernel needs f32 values in main memory"));
         }
+        Ok(Self { storage, start, end })
     }
 }
 

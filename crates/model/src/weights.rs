@@ -59,9 +59,10 @@ impl Weights {
     ) -> Result<Self> {
         // The embedding first: it is the largest, and now nothing else is held beside it.
         let embedding = matrix(source, "model.embed_tokens.weight", config, device)?;
-        let untied_head = match config.tied_head {
-            true => None,
-            false => Some(matrix(source, "lm_head.weight", config, device)?),
+        let untied_head = if config.tied_head {
+            None
+        } else {
+            Some(matrix(source, "lm_head.weight", config, device)?)
         };
         let layers = (0..config.layers)
             .map(|layer| LayerWeights::load(config, layer, source, device))
@@ -87,23 +88,22 @@ impl LayerWeights {
         let o = load(&[Module::O])?;
         let gate_up = load(&[Module::Gate, Module::Up])?;
         let down = load(&[Module::Down])?;
-        let qkv_bias = match config.qkv_bias {
-            false => None,
-            true => {
-                let mut bias = Vec::with_capacity(config.qkv_dim());
-                for module in [Module::Q, Module::K, Module::V] {
-                    let key = format!("{}.bias", name(&module.path()));
-                    bias.extend(source.tensor(&key, &[module.dims(config).1])?);
-                }
-                Some(Tensor::from_vec(bias, config.qkv_dim(), device)?)
+        let qkv_bias = if config.qkv_bias {
+            let mut bias = Vec::with_capacity(config.qkv_dim());
+            for module in [Module::Q, Module::K, Module::V] {
+                let key = format!("{}.bias", name(&module.path()));
+                bias.extend(source.tensor(&key, &[module.dims(config).1])?);
             }
+            Some(Tensor::from_vec(bias, config.qkv_dim(), device)?)
+        } else {
+            None
         };
-        let qk_norm = match config.qk_norm {
-            false => None,
-            true => Some((
-                vector(source, &name("self_attn.q_norm.weight"), config.head_dim, device)?,
-                vector(source, &name("self_attn.k_norm.weight"), config.head_dim, device)?,
-            )),
+        let qk_norm = if config.qk_norm {
+            let q = vector(source, &name("self_attn.q_norm.weight"), config.head_dim, device)?;
+            let k = vector(source, &name("self_attn.k_norm.weight"), config.head_dim, device)?;
+            Some((q, k))
+        } else {
+            None
         };
         Ok(Self {
             attention_norm: vector(source, &name("input_layernorm.weight"), config.hidden, device)?,

@@ -1,6 +1,8 @@
 //! Tiny Llama, Qwen2 and Qwen3 models against transformers, PEFT and torch, through fixtures that
 //! `tests/golden/make_model_golden.py` wrote.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 use std::{fs, path::PathBuf};
 
 use safetensors::{Dtype, SafeTensors};

@@ -5,22 +5,15 @@ use candle_core::Tensor;
 use super::{
     Decoder,
     forward::Pass,
-    tape::{Kept, LayerTape, Tape},
+    tape::{Kept, KeptMlp, LayerTape, Tape},
 };
 use crate::{
-    batch::{AdapterRun, Span},
+    batch::AdapterRun,
     error::{Result, refuse},
     lora::{Group, Lora, LoraGrads},
-    ops::{HeadShape, Ops, Rotation},
+    ops::HeadShape,
     weights::LayerWeights,
 };
-
-/// What every layer's backward pass shares.
-struct Ctx<'a> {
-    spans: &'a [Span],
-    rotation: &'a Rotation,
-    lora: &'a Lora,
-}
 
 impl Decoder {
     pub(super) fn backpropagate(
@@ -32,152 +25,142 @@ impl Decoder {
     ) -> Result<()> {
         let Tape { batch, has_lora, layers, last, .. } = tape;
         let last = last.filter(|_| has_lora).ok_or_else(|| {
-            refuse!(
-                Lora,
-                "the forward pass ran without an adapter, so there is no gradient for one"
-            )
+            refuse!(Lora, "the forward pass ran without an adapter, so there is no gradient of one")
         })?;
         if d_hidden.dims() != last.dims() {
             let (given, expected) = (d_hidden.dims(), last.dims());
-            return Err(refuse!(
-                Batch,
-                "d_hidden has shape {given:?}; the hidden states {expected:?}"
-            ));
+            let what = format!("d_hidden has shape {given:?}; the hidden states {expected:?}");
+            return Err(refuse!(Batch, "{what}"));
         }
-        let rotation = self.rotation(&batch)?;
-        let eps = self.config.norm_eps;
-        let mut g =
-            self.ops.rms_norm_backward(&last, &self.weights.final_norm, eps, d_hidden, None)?;
+        let (w, eps) = (&self.weights.final_norm, self.config.norm_eps);
+        let mut g = self.ops.rms_norm_backward(&last, w, eps, d_hidden, None)?;
         drop(last);
         let adapters = AdapterRun::whole(&batch, Some(lora));
-        let pass = Pass { spans: &batch.spans, rotation: rotation.clone(), adapters: &adapters };
-        let ctx = Ctx { spans: &batch.spans, rotation: &rotation, lora };
+        let pass =
+            Pass { spans: &batch.spans, rotation: self.rotation(&batch)?, adapters: &adapters };
+        let mut backward = Backward { decoder: self, pass: &pass, lora, grads };
         for (index, layer) in layers.into_iter().enumerate().rev() {
             let kept = match layer {
                 LayerTape::Full(kept) => *kept,
                 LayerTape::Input(x) => self.layer(index, x, &pass, None)?.1,
             };
-            match self.layer_backward(index, kept, g, &ctx, grads)? {
+            match backward.layer(index, kept, g)? {
                 Some(d_x) => g = d_x,
                 None => break,
             }
         }
         Ok(())
     }
+}
 
+/// What every layer's backward pass shares.
+struct Backward<'a> {
+    decoder: &'a Decoder,
+    pass: &'a Pass<'a>,
+    lora: &'a Lora,
+    grads: &'a mut LoraGrads,
+}
+
+/// One group of maps as the forward pass ran it, and the gradient that reached its output.
+struct Ran<'a> {
+    layer: usize,
+    group: Group,
+    dy: &'a Tensor,
+    x: &'a Tensor,
+    u: Option<&'a Tensor>,
+}
+
+impl Backward<'_> {
     /// The gradient with respect to the layer's input; none for the first layer, whose input is
     /// the frozen embedding.
-    fn layer_backward(
-        &self,
-        index: usize,
-        kept: Kept,
-        g: Tensor,
-        ctx: &Ctx<'_>,
-        grads: &mut LoraGrads,
-    ) -> Result<Option<Tensor>> {
-        let w = &self.weights.layers[index];
-        let Kept { x, raw_qkv, qkv, attended, middle, gate_up, us } = kept;
-        let [u_qkv, u_o, u_mlp, u_down] = us;
-        let mlp = (middle, gate_up, u_mlp, u_down);
-        let g = self.mlp_backward(index, w, mlp, g, ctx, grads)?;
+    fn layer(&mut self, layer: usize, kept: Kept, g: Tensor) -> Result<Option<Tensor>> {
+        let Kept { x, raw_qkv, qkv, attended, u_qkv, u_o, mlp } = kept;
+        let g = self.mlp(layer, mlp, g)?;
 
-        let (ops, shape) = (self.ops, HeadShape::of(&self.config));
+        let (ops, config) = (self.decoder.ops, &self.decoder.config);
+        let (w, shape) = (&self.decoder.weights.layers[layer], HeadShape::of(config));
         let d_out = ops.matmul_transposed(&g, &w.o)?;
-        let parts = (&g, &attended.out, &u_o);
-        let d_out = adapt(ops, parts, (index, Group::O), ctx, grads, d_out)?;
-        let d_qkv = ops.attention_backward(&qkv, &attended, &d_out, ctx.spans, shape)?;
+        let ran = Ran { layer, group: Group::O, dy: &g, x: &attended.out, u: u_o.as_ref() };
+        let d_out = self.adapt(&ran, d_out)?;
+        let d_qkv = ops.attention_backward(&qkv, &attended, &d_out, self.pass.spans, shape)?;
         drop((d_out, qkv, attended));
-        let d_qkv = ops.rotate_back(d_qkv, shape, ctx.rotation)?;
-        let d_qkv = self.norm_heads_backward(w, raw_qkv.as_ref(), d_qkv)?;
+        let d_qkv = ops.rotate_back(d_qkv, shape, &self.pass.rotation)?;
+        let d_qkv = self.head_norms(w, raw_qkv.as_ref(), d_qkv)?;
 
-        let eps = self.config.norm_eps;
-        let normed = ops.rms_norm(&x, &w.attention_norm, eps)?;
-        let parts = (&d_qkv, &normed, &u_qkv);
-        if index == 0 {
-            adapter_grads(ops, parts, (index, Group::Qkv), ctx, grads)?;
+        let normed = ops.rms_norm(&x, &w.attention_norm, config.norm_eps)?;
+        let ran = Ran { layer, group: Group::Qkv, dy: &d_qkv, x: &normed, u: u_qkv.as_ref() };
+        if layer == 0 {
+            self.adapter_grads(&ran)?;
             return Ok(None);
         }
         let d_normed = ops.matmul_transposed(&d_qkv, &w.qkv)?;
-        let d_normed = adapt(ops, parts, (index, Group::Qkv), ctx, grads, d_normed)?;
-        Ok(Some(ops.rms_norm_backward(&x, &w.attention_norm, eps, &d_normed, Some(g))?))
+        let d_normed = self.adapt(&ran, d_normed)?;
+        let (w, eps) = (&w.attention_norm, config.norm_eps);
+        Ok(Some(ops.rms_norm_backward(&x, w, eps, &d_normed, Some(g))?))
     }
 
     /// Takes the gradient through the feed-forward half, residual included.
-    fn mlp_backward(
-        &self,
-        index: usize,
-        w: &LayerWeights,
-        (middle, gate_up, u_mlp, u_down): (Tensor, Tensor, Option<Tensor>, Option<Tensor>),
-        g: Tensor,
-        ctx: &Ctx<'_>,
-        grads: &mut LoraGrads,
-    ) -> Result<Tensor> {
-        let (ops, eps) = (self.ops, self.config.norm_eps);
+    fn mlp(&mut self, layer: usize, kept: KeptMlp, g: Tensor) -> Result<Tensor> {
+        let KeptMlp { middle, gate_up, u_gate_up, u_down } = kept;
+        let (ops, eps) = (self.decoder.ops, self.decoder.config.norm_eps);
+        let w = &self.decoder.weights.layers[layer];
+
         let act = ops.swiglu(&gate_up)?;
         let d_act = ops.matmul_transposed(&g, &w.down)?;
-        let parts = (&g, &act, &u_down);
-        let d_act = adapt(ops, parts, (index, Group::Down), ctx, grads, d_act)?;
+        let ran = Ran { layer, group: Group::Down, dy: &g, x: &act, u: u_down.as_ref() };
+        let d_act = self.adapt(&ran, d_act)?;
         drop(act);
         let d_gate_up = ops.swiglu_backward(gate_up, &d_act)?;
         drop(d_act);
-        let normed = ops.rms_norm(&middle, &w.mlp_norm, eps)?;
-        let d_normed = ops.matmul_transposed(&d_gate_up, &w.gate_up)?;
-        let parts = (&d_gate_up, &normed, &u_mlp);
-        let d_normed = adapt(ops, parts, (index, Group::GateUp), ctx, grads, d_normed)?;
-        ops.rms_norm_backward(&middle, &w.mlp_norm, eps, &d_normed, Some(g))
+
+        let x = ops.rms_norm(&middle, &w.mlp_norm, eps)?;
+        let d_x = ops.matmul_transposed(&d_gate_up, &w.gate_up)?;
+        let group = Group::GateUp;
+        let ran = Ran { layer, group, dy: &d_gate_up, x: &x, u: u_gate_up.as_ref() };
+        let d_x = self.adapt(&ran, d_x)?;
+        ops.rms_norm_backward(&middle, &w.mlp_norm, eps, &d_x, Some(g))
     }
 
-    fn norm_heads_backward(
-        &self,
-        w: &LayerWeights,
-        raw: Option<&Tensor>,
-        d_qkv: Tensor,
-    ) -> Result<Tensor> {
+    /// Takes the gradient through the per-head norms of queries and keys, where there are any.
+    fn head_norms(&self, w: &LayerWeights, raw: Option<&Tensor>, d_qkv: Tensor) -> Result<Tensor> {
         let (Some((q_norm, k_norm)), Some(raw)) = (&w.qk_norm, raw) else { return Ok(d_qkv) };
-        let (rows, shape) = (raw.dim(0)?, HeadShape::of(&self.config));
-        let (q, kv) = (shape.q_dim(), shape.kv_dim());
+        let (ops, config) = (self.decoder.ops, &self.decoder.config);
+        let (rows, q, kv) = (raw.dim(0)?, config.q_dim(), config.kv_dim());
         let part = |start: usize, width: usize, scale: &Tensor| -> Result<Tensor> {
-            let heads =
-                |of: &Tensor| of.narrow(1, start, width)?.contiguous()?.reshape(((), shape.dim));
-            let eps = self.config.norm_eps;
-            let d = self.ops.rms_norm_backward(&heads(raw)?, scale, eps, &heads(&d_qkv)?, None)?;
+            let heads = |of: &Tensor| {
+                of.narrow(1, start, width)?.contiguous()?.reshape(((), config.head_dim))
+            };
+            let (x, dy) = (heads(raw)?, heads(&d_qkv)?);
+            let d = ops.rms_norm_backward(&x, scale, config.norm_eps, &dy, None)?;
             Ok(d.reshape((rows, width))?)
         };
         let values = d_qkv.narrow(1, q + kv, kv)?.contiguous()?;
         Ok(Tensor::cat(&[part(0, q, q_norm)?, part(q, kv, k_norm)?, values], 1)?)
     }
-}
 
-/// Adds the gradients of one group's adapters to `grads`, and their part of dx to `dx`.
-fn adapt(
-    ops: Ops,
-    (dy, x, u): (&Tensor, &Tensor, &Option<Tensor>),
-    (layer, group): (usize, Group),
-    ctx: &Ctx<'_>,
-    grads: &mut LoraGrads,
-    dx: Tensor,
-) -> Result<Tensor> {
-    match adapter_grads(ops, (dy, x, u), (layer, group), ctx, grads)? {
-        Some(du) => ops.add_lora_input(dx, &du, ctx.lora, ctx.lora.slots(layer, group)),
-        None => Ok(dx),
+    /// Adds the gradients of one group's adapters to the sum, and their part of dx to `dx`.
+    fn adapt(&mut self, ran: &Ran<'_>, dx: Tensor) -> Result<Tensor> {
+        match self.adapter_grads(ran)? {
+            Some(du) => {
+                let slots = self.lora.slots(ran.layer, ran.group);
+                self.decoder.ops.add_lora_input(dx, &du, self.lora, slots)
+            }
+            None => Ok(dx),
+        }
     }
-}
 
-/// Adds the gradients of one group's adapters to `grads`; returns the gradient of x Aᵀ.
-fn adapter_grads(
-    ops: Ops,
-    (dy, x, u): (&Tensor, &Tensor, &Option<Tensor>),
-    (layer, group): (usize, Group),
-    ctx: &Ctx<'_>,
-    grads: &mut LoraGrads,
-) -> Result<Option<Tensor>> {
-    let slots = ctx.lora.slots(layer, group);
-    if slots.is_empty() {
-        return Ok(None);
+    /// Adds the gradients of one group's adapters to the sum; returns the gradient of x Aᵀ.
+    fn adapter_grads(&mut self, ran: &Ran<'_>) -> Result<Option<Tensor>> {
+        let slots = self.lora.slots(ran.layer, ran.group);
+        if slots.is_empty() {
+            return Ok(None);
+        }
+        // Never a silent zero: what should have a gradient must have been recorded.
+        let u = ran.u.ok_or_else(|| {
+            let layer = ran.layer;
+            refuse!(Lora, "layer {layer} ran without this adapter, so its gradient is unknown")
+        })?;
+        let ops = self.decoder.ops;
+        ops.lora_grads((ran.dy, ran.x, u), self.lora, slots, self.grads).map(Some)
     }
-    // Never a silent zero: what should have a gradient must have been recorded.
-    let u = u.as_ref().ok_or_else(|| {
-        refuse!(Lora, "layer {layer} was run without this adapter, so its gradient is unknown")
-    })?;
-    ops.lora_grads((dy, x, u), ctx.lora, slots, grads).map(Some)
 }

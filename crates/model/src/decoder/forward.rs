@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::{
     Decoder,
-    tape::{Activations, Kept, LayerTape, Tape},
+    tape::{Activations, Kept, KeptMlp, LayerTape, Tape},
 };
 use crate::{
     batch::{AdapterRun, Batch, Span},
@@ -103,15 +103,15 @@ impl Decoder {
 
         let normed = ops.rms_norm(&middle, &w.mlp_norm, eps)?;
         let gate_up = ops.matmul(&normed, &w.gate_up)?;
-        let (gate_up, u_mlp) =
+        let (gate_up, u_gate_up) =
             ops.adapt(gate_up, &normed, (index, Group::GateUp), pass.adapters)?;
         drop(normed);
         let act = ops.swiglu(&gate_up)?;
         let out = ops.add_matmul(middle.copy()?, &act, &w.down)?;
         let (out, u_down) = ops.adapt(out, &act, (index, Group::Down), pass.adapters)?;
 
-        let us = [u_qkv, u_o, u_mlp, u_down];
-        Ok((out, Kept { x, raw_qkv, qkv, attended, middle, gate_up, us }))
+        let mlp = KeptMlp { middle, gate_up, u_gate_up, u_down };
+        Ok((out, Kept { x, raw_qkv, qkv, attended, u_qkv, u_o, mlp }))
     }
 
     fn norm_heads(&self, w: &LayerWeights, qkv: Tensor) -> Result<Tensor> {

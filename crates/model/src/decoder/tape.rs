@@ -42,12 +42,21 @@ pub(super) struct Kept {
     /// Fused rows as attention read them, `[rows, qkv]`.
     pub(super) qkv: Tensor,
     pub(super) attended: Attended,
-    /// After attention's residual, `[rows, hidden]`.
+    /// x Aᵀ of the adapted maps that read `x` and the attention's output.
+    pub(super) u_qkv: Option<Tensor>,
+    pub(super) u_o: Option<Tensor>,
+    pub(super) mlp: KeptMlp,
+}
+
+/// The feed-forward half of [`Kept`].
+#[derive(Debug)]
+pub(super) struct KeptMlp {
+    /// Its input, after attention's residual, `[rows, hidden]`.
     pub(super) middle: Tensor,
     /// `[rows, 2 · intermediate]`.
     pub(super) gate_up: Tensor,
-    /// x Aᵀ of each group of adapted maps, in the order of `Group::ALL`.
-    pub(super) us: [Option<Tensor>; 4],
+    pub(super) u_gate_up: Option<Tensor>,
+    pub(super) u_down: Option<Tensor>,
 }
 
 impl Tape {

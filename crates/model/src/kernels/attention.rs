@@ -91,12 +91,12 @@ pub(crate) fn attention_backward(given: &[Given<'_>], shape: HeadShape, d_qkv: &
     let pairs: Vec<_> = parts.into_iter().zip(results.chunks_exact(shape.heads)).collect();
     pairs.into_par_iter().for_each(|(rows, results)| {
         for (head, result) in results.iter().enumerate() {
-            scatter(&result.d_q, dim, rows, width, head * dim);
+            scatter(&result.queries, dim, rows, width, head * dim);
             // Every query head of a group adds to the gradient of the keys they share.
             let shared = head / group * dim;
             let place = if head % group == 0 { scatter } else { scatter_add };
-            place(&result.d_k, dim, rows, width, q + shared);
-            place(&result.d_v, dim, rows, width, q + kv + shared);
+            place(&result.keys, dim, rows, width, q + shared);
+            place(&result.values, dim, rows, width, q + kv + shared);
         }
     });
 }

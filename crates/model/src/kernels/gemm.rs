@@ -210,20 +210,24 @@ mod tests {
         {
             for into in [Into::Replace, Into::Add] {
                 for threads in [Threads::One, Threads::All] {
-                    let (a, b) = (noise(m * k + 3 * m, 1), noise(n * k + 5 * (k + n), 2));
-                    let views = [
-                        (View::new(&a, m, k, k + 3), View::new(&b, k, n, n + 5)),
-                        (View::whole(&a, k, m).t(), View::new(&b, n, k, k + 5).t()),
-                    ];
-                    for (a, b) in views {
-                        let (mut c, stride) = (noise(m * (n + 2), 3), n + 2);
-                        let mut expected = c.clone();
-                        naive(&mut expected, stride, a, b, 0.5, into);
-                        gemm(ViewMut::new(&mut c, m, n, stride), a, b, 0.5, into, threads);
-                        assert_near(&c, &expected, 1e-4);
-                    }
+                    check((m, k, n), into, threads);
                 }
             }
+        }
+    }
+
+    fn check((m, k, n): (usize, usize, usize), into: Into, threads: Threads) {
+        let (a, b) = (noise(m * k + 3 * m, 1), noise(n * k + 5 * (k + n), 2));
+        let views = [
+            (View::new(&a, m, k, k + 3), View::new(&b, k, n, n + 5)),
+            (View::whole(&a, k, m).t(), View::new(&b, n, k, k + 5).t()),
+        ];
+        for (a, b) in views {
+            let (mut c, stride) = (noise(m * (n + 2), 3), n + 2);
+            let mut expected = c.clone();
+            naive(&mut expected, stride, a, b, 0.5, into);
+            gemm(ViewMut::new(&mut c, m, n, stride), a, b, 0.5, into, threads);
+            assert_near(&c, &expected, 1e-4);
         }
     }
 

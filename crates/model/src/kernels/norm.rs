@@ -22,11 +22,7 @@ pub(crate) fn rms_norm_backward(x: &[f32], w: &[f32], eps: f32, dy: &[f32], onto
     });
 }
 
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
-    "x86_64+avx2+fma",
-    "aarch64+neon"
-))]
+#[multiversion(targets = "simd")]
 fn forward(x: &[f32], w: &[f32], eps: f32, out: &mut [f32]) {
     let width = w.len();
     for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
@@ -37,11 +33,7 @@ fn forward(x: &[f32], w: &[f32], eps: f32, out: &mut [f32]) {
     }
 }
 
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
-    "x86_64+avx2+fma",
-    "aarch64+neon"
-))]
+#[multiversion(targets = "simd")]
 fn backward(x: &[f32], w: &[f32], eps: f32, dy: &[f32], onto: &mut [f32]) {
     let width = w.len();
     let mut g = vec![0.0; width];

@@ -27,11 +27,7 @@ pub(crate) fn rotate(
     });
 }
 
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
-    "x86_64+avx2+fma",
-    "aarch64+neon"
-))]
+#[multiversion(targets = "simd")]
 fn band(
     rows: &mut [f32],
     (width, heads, half): (usize, usize, usize),

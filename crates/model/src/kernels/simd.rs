@@ -1,5 +1,10 @@
 //! Building blocks that the compiler turns into vector code inside a multiversioned caller.
 
+#![expect(
+    clippy::inline_always,
+    reason = "only what is inlined into a multiversioned function uses its instruction set"
+)]
+
 /// Independent partial sums, because the compiler must not reorder one floating-point sum.
 pub(super) const LANES: usize = 16;
 
@@ -43,11 +48,43 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
     let tail: f32 = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(a, b)| a * b).sum();
     for (a, b) in a_chunks.zip(b_chunks) {
-        for lane in 0..LANES {
-            lanes[lane] += a[lane] * b[lane];
+        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
+            *lane += a * b;
         }
     }
     sum(lanes) + tail
+}
+
+/// Σ a · b of long vectors: four independent chains of partial sums hide an addition's latency.
+#[inline(always)]
+pub(super) fn long_dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [[0.0_f32; LANES]; 4];
+    let (a_blocks, b_blocks) = (a.chunks_exact(4 * LANES), b.chunks_exact(4 * LANES));
+    let tail = dot(a_blocks.remainder(), b_blocks.remainder());
+    for (a, b) in a_blocks.zip(b_blocks) {
+        let pairs = a.chunks_exact(LANES).zip(b.chunks_exact(LANES));
+        for (lanes, (a, b)) in lanes.iter_mut().zip(pairs) {
+            for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
+                *lane += a * b;
+            }
+        }
+    }
+    lanes.into_iter().map(sum).sum::<f32>() + tail
+}
+
+/// The largest value; comparisons with NaN are false, so NaN must show up elsewhere.
+#[inline(always)]
+pub(super) fn max(values: &[f32]) -> f32 {
+    let larger = |most: f32, value: f32| if value > most { value } else { most };
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let chunks = values.chunks_exact(LANES);
+    let rest = chunks.remainder().iter().copied().fold(f32::NEG_INFINITY, larger);
+    for chunk in chunks {
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane = larger(*lane, *value);
+        }
+    }
+    lanes.into_iter().fold(rest, larger)
 }
 
 /// y += s · x.
@@ -60,11 +97,12 @@ pub(super) fn axpy(y: &mut [f32], s: f32, x: &[f32]) {
 
 #[inline(always)]
 pub(super) fn sum(lanes: [f32; LANES]) -> f32 {
-    let mut width = LANES / 2;
     let mut lanes = lanes;
+    let mut width = LANES / 2;
     while width > 0 {
-        for lane in 0..width {
-            lanes[lane] += lanes[lane + width];
+        let (low, high) = lanes.split_at_mut(width);
+        for (low, high) in low.iter_mut().zip(high) {
+            *low += *high;
         }
         width /= 2;
     }
@@ -99,6 +137,8 @@ mod tests {
             let a: Vec<f32> = (0..len).map(|i| i as f32).collect();
             let expected: f32 = a.iter().map(|a| a * a).sum();
             assert_eq!(dot(&a, &a), expected);
+            assert_eq!(long_dot(&a, &a), expected);
+            assert_eq!(max(&a), if len == 0 { f32::NEG_INFINITY } else { (len - 1) as f32 });
         }
     }
 }

@@ -2,14 +2,10 @@
 
 use multiversion::multiversion;
 
-use super::simd::{LANES, exp, sum};
+use super::simd::{LANES, exp, max, sum};
 
 /// Replaces scores by exp(scores − max) / Σ and returns log Σ exp(scores).
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
-    "x86_64+avx2+fma",
-    "aarch64+neon"
-))]
+#[multiversion(targets = "simd")]
 pub(crate) fn softmax(scores: &mut [f32]) -> f32 {
     let max = max(scores);
     let mut lanes = [0.0; LANES];
@@ -33,11 +29,7 @@ pub(crate) fn softmax(scores: &mut [f32]) -> f32 {
 }
 
 /// Replaces scores by the probabilities exp(scores − lse).
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
-    "x86_64+avx2+fma",
-    "aarch64+neon"
-))]
+#[multiversion(targets = "simd")]
 pub(crate) fn probabilities(scores: &mut [f32], lse: f32) {
     for score in scores.iter_mut() {
         *score = exp(*score - lse);
@@ -55,11 +47,7 @@ pub(crate) struct RowStats {
 }
 
 /// Reads a row once for its maximum and once for its sums.
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
-    "x86_64+avx2+fma",
-    "aarch64+neon"
-))]
+#[multiversion(targets = "simd")]
 pub(crate) fn row_stats(logits: &[f32], inverse_temperature: f32) -> RowStats {
     // Partial sums stay short, so that adding a small term to a large f32 sum loses nothing.
     const BLOCK: usize = 1024;
@@ -75,11 +63,11 @@ pub(crate) fn row_stats(logits: &[f32], inverse_temperature: f32) -> RowStats {
             total_weighted += f64::from(e * z);
         }
         for chunk in chunks {
-            for lane in 0..LANES {
-                let z = (chunk[lane] - max) * inverse_temperature;
+            for ((sum, weighted), logit) in sums.iter_mut().zip(&mut weights).zip(chunk) {
+                let z = (logit - max) * inverse_temperature;
                 let e = exp(z);
-                sums[lane] += e;
-                weights[lane] += e * z;
+                *sum += e;
+                *weighted += e * z;
             }
         }
         total += f64::from(sum(sums));
@@ -90,11 +78,7 @@ pub(crate) fn row_stats(logits: &[f32], inverse_temperature: f32) -> RowStats {
 
 /// Replaces logits by −total · softmax((logits) / T), the part of a log-probability's gradient
 /// that every token shares; `log_sum` is log Σ exp((z − max) / T).
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
-    "x86_64+avx2+fma",
-    "aarch64+neon"
-))]
+#[multiversion(targets = "simd")]
 pub(crate) fn negative_softmax(
     logits: &mut [f32],
     max: f32,
@@ -105,23 +89,6 @@ pub(crate) fn negative_softmax(
     for logit in logits.iter_mut() {
         *logit = -total * exp((*logit - max) * inverse_temperature - log_sum);
     }
-}
-
-/// The largest value; comparisons with NaN are false, so NaN shows up in the sums instead.
-#[inline(always)]
-fn max(values: &[f32]) -> f32 {
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    let chunks = values.chunks_exact(LANES);
-    let mut most = f32::NEG_INFINITY;
-    for value in chunks.remainder() {
-        most = if *value > most { *value } else { most };
-    }
-    for chunk in chunks {
-        for lane in 0..LANES {
-            lanes[lane] = if chunk[lane] > lanes[lane] { chunk[lane] } else { lanes[lane] };
-        }
-    }
-    lanes.into_iter().fold(most, |most, value| if value > most { value } else { most })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::simd::LANES;
+use super::simd::long_dot;
 
 /// Up to this many rows [`times`] beats a general product.
 pub(crate) const MOST_ROWS: usize = 2;
@@ -67,11 +67,7 @@ pub(crate) fn times_transposed(x: &[f32], w: &[f32], rows: usize, out: &mut [f32
 }
 
 /// u `[rows, stack]` = x · Aᵀ for a stack of A, within one thread.
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
-    "x86_64+avx2+fma",
-    "aarch64+neon"
-))]
+#[multiversion(targets = "simd")]
 pub(crate) fn adapter(x: &[f32], a: &[f32], rows: usize, u: &mut [f32]) {
     let inner = x.len() / rows;
     let stack = u.len() / rows;
@@ -83,11 +79,7 @@ pub(crate) fn adapter(x: &[f32], a: &[f32], rows: usize, u: &mut [f32]) {
 }
 
 /// sum += Σ x[k] · w[k, :].
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
-    "x86_64+avx2+fma",
-    "aarch64+neon"
-))]
+#[multiversion(targets = "simd")]
 pub(crate) fn combine(x: &[f32], w: &[f32], sum: &mut [f32]) {
     // Four rows at once read and write the sum a quarter as often; more streams only get in each
     // other's way.
@@ -111,34 +103,13 @@ pub(crate) fn combine(x: &[f32], w: &[f32], sum: &mut [f32]) {
 }
 
 /// For each row of w, its product with every row of x, side by side.
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
-    "x86_64+avx2+fma",
-    "aarch64+neon"
-))]
+#[multiversion(targets = "simd")]
 fn dots(x: &[f32], w: &[f32], rows: usize, inner: usize, out: &mut [f32]) {
     for (w, out) in w.chunks_exact(inner).zip(out.chunks_exact_mut(rows)) {
         for (x, out) in x.chunks_exact(inner).zip(out) {
             *out = long_dot(x, w);
         }
     }
-}
-
-/// Σ a · b with four independent chains of partial sums, enough to hide an addition's latency.
-#[inline(always)]
-fn long_dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut lanes = [[0.0_f32; LANES]; 4];
-    let (a_blocks, b_blocks) = (a.chunks_exact(4 * LANES), b.chunks_exact(4 * LANES));
-    let tail = super::simd::dot(a_blocks.remainder(), b_blocks.remainder());
-    for (a, b) in a_blocks.zip(b_blocks) {
-        let pairs = a.chunks_exact(LANES).zip(b.chunks_exact(LANES));
-        for (lanes, (a, b)) in lanes.iter_mut().zip(pairs) {
-            for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
-                *lane += a * b;
-            }
-        }
-    }
-    lanes.into_iter().map(super::simd::sum).sum::<f32>() + tail
 }
 
 #[cfg(test)]

@@ -123,8 +123,8 @@ fn values(name: &str, view: &TensorView<'_>, shape: [usize; 2]) -> Result<Vec<f3
         tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()
     };
     let values = read().map_err(|error| format!("{name} is not readable: {error}"))?;
-    match values.iter().any(|value| !value.is_finite()) {
-        true => Err(format!("{name} holds a value that is not finite")),
-        false => Ok(values),
+    if values.iter().any(|value| !value.is_finite()) {
+        return Err(format!("{name} holds a value that is not finite"));
     }
+    Ok(values)
 }

@@ -19,11 +19,11 @@ pub(super) struct Forward {
     pub(super) lse: Vec<f32>,
 }
 
+/// Gradients with respect to one head's queries, keys and values, each `[rows, dim]`.
 pub(super) struct Backward {
-    /// Each `[rows, dim]`.
-    pub(super) d_q: Vec<f32>,
-    pub(super) d_k: Vec<f32>,
-    pub(super) d_v: Vec<f32>,
+    pub(super) queries: Vec<f32>,
+    pub(super) keys: Vec<f32>,
+    pub(super) values: Vec<f32>,
 }
 
 /// One head's columns of a sequence's rows.
@@ -127,5 +127,5 @@ pub(super) fn backward(given: &Given<'_>, shape: HeadShape, index: usize) -> Bac
         let place = ViewMut::whole(&mut d_v[..context * dim], context, dim);
         gemm(place, p.t(), d_out, 1.0, Into::Add, Threads::One);
     }
-    Backward { d_q, d_k, d_v }
+    Backward { queries: d_q, keys: d_k, values: d_v }
 }

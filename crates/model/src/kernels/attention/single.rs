@@ -31,11 +31,7 @@ pub(super) fn forward(sequence: &Sequence<'_>, shape: HeadShape, out: &mut [f32]
 }
 
 /// scores[g, key] = q_g · k / √dim, reading every key once for all queries that share it.
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
-    "x86_64+avx2+fma",
-    "aarch64+neon"
-))]
+#[multiversion(targets = "simd")]
 fn score(
     queries: &[f32],
     keys: &[f32],
@@ -51,11 +47,7 @@ fn score(
 }
 
 /// out_g += Σ p[g, key] · v.
-#[multiversion(targets(
-    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
-    "x86_64+avx2+fma",
-    "aarch64+neon"
-))]
+#[multiversion(targets = "simd")]
 fn blend(
     weights: &[f32],
     values: &[f32],
