@@ -1,0 +1,251 @@
+use std::sync::Arc;
+
+use serde_json::json;
+use understudy_ident::{
+    AdapterVersion, Clock, OutcomeId, StepId, SystemClock, TaskName, TrajectoryId,
+};
+use understudy_inference::{Backend, FakeBackend, FinishReason, Served, Timing, Usage};
+use understudy_journal::{Config, Journal};
+use understudy_manifest::{AdapterManifest, Recipe, Release};
+use understudy_message::Message;
+use understudy_registry::{
+    Change, Override, Registry, ReleaseRecord, ReleaseState, RollbackTarget, StartRelease, Target,
+};
+use understudy_router::{Route, RouteTable};
+use understudy_trajectory::{Arm, Assignment, Outcome, RewardPolicy, Signal, Source, Step};
+
+use crate::{Controller, Parts, Rules, fresh_salt};
+
+struct Stage {
+    _directory: tempfile::TempDir,
+    registry: Arc<Registry>,
+    journal: Journal,
+    routes: Arc<RouteTable>,
+    student: Arc<dyn Backend>,
+    release: ReleaseRecord,
+}
+
+fn task() -> TaskName {
+    "triage".parse().unwrap()
+}
+
+fn lineage() -> AdapterManifest {
+    serde_json::from_value(json!({
+        "schema": 1, "task": "triage", "base": "tiny", "base_digest": "b",
+        "tokenizer_digest": "t", "template_digest": "c", "recipe_digest": "0".repeat(64),
+        "dataset": {"version": format!("triage@{}", "0".repeat(64)), "sft_rows": 1, "pair_rows": 0},
+        "parent": null, "stages": [], "code_version": "0", "device": "cpu", "threads": 1,
+        "run": null,
+    }))
+    .unwrap()
+}
+
+/// A release of `triage@1` in progress, with the teacher serving.
+fn stage() -> Stage {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let registry = Arc::new(Registry::open(&at("registry.db"), &at("adapters")).unwrap());
+    let journal = Journal::open(&at("journal.db"), Config::default()).unwrap();
+    std::fs::create_dir(at("new")).unwrap();
+    std::fs::write(at("new").join("adapter_config.json"), "{}").unwrap();
+    std::fs::write(at("new").join("adapter_model.safetensors"), "weights").unwrap();
+    let change = Change::new("test", "a test", &SystemClock);
+    registry.register(&task(), &at("new"), &lineage(), change).unwrap();
+    let release = Release {
+        steps: vec![10, 50, 100],
+        min_outcomes_per_step: 10,
+        margin: 0.2,
+        ..Release::default()
+    };
+    let forced = Override { owner: "test".into(), reason: "no gate in this test".into() };
+    let start = StartRelease {
+        candidate: "triage@1".parse::<AdapterVersion>().unwrap(),
+        rollback: RollbackTarget {
+            target: Target::Teacher,
+            loaded_generation: None,
+            verified_by: "the teacher needs no loading".to_owned(),
+        },
+        policy: Rules::of(&release, RewardPolicy::DefaultV1).unwrap().to_value(),
+        salt: fresh_salt().to_string(),
+        forced: Some(forced),
+    };
+    let release = registry.start_release(start, change).unwrap();
+    let student: Arc<dyn Backend> =
+        Arc::new(FakeBackend::new("tiny", |_, _| Ok("an answer".to_owned())));
+    let routes = Arc::new(RouteTable::default());
+    Stage { _directory: directory, registry, journal, routes, student, release }
+}
+
+impl Stage {
+    fn controller(&self) -> Controller {
+        Controller::new(Parts {
+            registry: Arc::clone(&self.registry),
+            journal: self.journal.clone(),
+            routes: Arc::clone(&self.routes),
+            student: Arc::clone(&self.student),
+            clock: Arc::new(SystemClock),
+            tasks: Vec::new(),
+            first: Target::Teacher,
+        })
+    }
+
+    fn route(&self) -> Route {
+        self.routes.get(&task()).unwrap().route.clone()
+    }
+
+    fn state(&self) -> ReleaseState {
+        self.registry.release(&self.release.id).unwrap().state
+    }
+
+    /// One judged session in each slice: the canary's reply is accepted or abandoned.
+    fn session(&self, n: usize, canary_is_good: bool) {
+        for (arm, good) in [(Arm::Canary, canary_is_good), (Arm::Stable, true)] {
+            let name = format!("{} {n}", arm.as_str());
+            let step = step(&name, arm, self.release.id.as_str());
+            let outcome = Outcome {
+                id: OutcomeId::derived(&name),
+                target: understudy_trajectory::Target::Response(step.response_id.clone()),
+                signal: if good { Signal::Accept } else { Signal::Abandon },
+                source: Source::Explicit,
+                at: SystemClock.now(),
+                note: None,
+            };
+            // Every other outcome overtakes its step.
+            if n % 2 == 0 {
+                self.journal.append_outcome(outcome.clone()).unwrap().wait().unwrap();
+            }
+            self.journal.append_step(step).unwrap().wait().unwrap();
+            self.journal.append_outcome(outcome).unwrap().wait().unwrap();
+        }
+    }
+}
+
+fn step(name: &str, arm: Arm, release: &str) -> Step {
+    Step {
+        id: StepId::derived(name),
+        trajectory: TrajectoryId::derived(name),
+        task: task(),
+        session: Some(name.to_owned()),
+        subject: None,
+        response_id: format!("chatcmpl-{name}"),
+        at: SystemClock.now(),
+        prompt: vec![Message::user("help")],
+        reply: Message::assistant("an answer"),
+        finish_reason: FinishReason::Stop,
+        assignment: Some(Assignment {
+            arm,
+            analysed: true,
+            unit: name.to_owned(),
+            u: 0,
+            release: Some(release.to_owned()),
+        }),
+        served: Served { base: "tiny".to_owned(), adapter: None },
+        usage: Usage::default(),
+        timing: Timing::default(),
+        tokens: None,
+        error: None,
+    }
+}
+
+#[test]
+fn a_good_canary_ramps_and_is_promoted_on_evidence() {
+    let stage = stage();
+    let mut controller = stage.controller();
+    controller.tick().unwrap();
+    let canary = stage.route().canary.unwrap();
+    assert!((canary.share.get() - 0.1).abs() < 1e-9, "the first step's share");
+    let mut shares = vec![canary.share.get()];
+    for n in 0..200 {
+        stage.session(n, true);
+        controller.tick().unwrap();
+        if let Some(canary) = stage.route().canary {
+            shares.push(canary.share.get());
+        }
+        if stage.state() != ReleaseState::Ramping {
+            break;
+        }
+    }
+    assert_eq!(stage.state(), ReleaseState::Promoted);
+    assert!(shares.contains(&0.5), "it went through the second step");
+    let route = stage.route();
+    assert!(route.canary.is_none());
+    assert_eq!(stage.registry.stable(&task()).unwrap(), Some("triage@1".parse().unwrap()));
+    assert!(matches!(route.stable, understudy_router::Target::Adapter { .. }));
+    assert!(route.tap.is_some(), "the teacher keeps its share");
+    let audit = stage.registry.audit(Some(&task())).unwrap();
+    let promoted = audit.iter().find(|entry| entry.action == "release.promote").unwrap();
+    assert!(promoted.evidence.as_ref().unwrap()["journal_seq"].as_u64().unwrap() > 0);
+    stage.registry.verify_audit(None).unwrap();
+}
+
+#[test]
+fn a_bad_canary_is_rolled_back_and_the_route_follows_in_the_same_tick() {
+    let stage = stage();
+    let mut controller = stage.controller();
+    controller.tick().unwrap();
+    let mut sessions = 0;
+    while stage.state() == ReleaseState::Ramping && sessions < 60 {
+        stage.session(sessions, false);
+        controller.tick().unwrap();
+        sessions += 1;
+    }
+    assert_eq!(stage.state(), ReleaseState::RolledBack);
+    assert!(sessions <= 15, "it took {sessions} sessions per slice");
+    assert_eq!(stage.route(), Route::to(understudy_router::Target::Teacher));
+}
+
+#[test]
+fn a_restart_at_any_moment_comes_to_the_same_verdict() {
+    for good in [true, false] {
+        let stage = stage();
+        let mut sessions = 0;
+        while stage.state() == ReleaseState::Ramping && sessions < 200 {
+            stage.session(sessions, good);
+            // A new controller knows nothing but the registry and the journal.
+            stage.controller().tick().unwrap();
+            sessions += 1;
+        }
+        let expected = if good { ReleaseState::Promoted } else { ReleaseState::RolledBack };
+        assert_eq!(stage.state(), expected, "after {sessions} sessions");
+    }
+}
+
+#[test]
+fn what_an_operator_does_takes_effect_at_the_next_tick() {
+    let stage = stage();
+    let mut controller = stage.controller();
+    controller.tick().unwrap();
+    assert!(stage.route().canary.is_some());
+    let change = Change::new("ada", "looks odd", &SystemClock);
+    stage.registry.roll_back(&stage.release.id, change).unwrap();
+    controller.tick().unwrap();
+    assert_eq!(stage.route(), Route::to(understudy_router::Target::Teacher));
+}
+
+#[test]
+fn a_candidate_whose_files_were_changed_never_meets_a_user() {
+    let stage = stage();
+    let directory = stage.registry.directory(&"triage@1".parse().unwrap());
+    let weights = directory.join("adapter_model.safetensors");
+    let mut permissions = std::fs::metadata(&weights).unwrap().permissions();
+    #[expect(clippy::permissions_set_readonly_false, reason = "the test plays the vandal")]
+    permissions.set_readonly(false);
+    std::fs::set_permissions(&weights, permissions).unwrap();
+    std::fs::write(&weights, "other weights").unwrap();
+    stage.controller().tick().unwrap();
+    assert_eq!(stage.state(), ReleaseState::RolledBack);
+    assert!(stage.route().canary.is_none());
+}
+
+#[test]
+fn rules_keep_everything_a_recipe_says() {
+    let text = "schema = 1\ntask = \"t\"\nbase = \"b\"\n[[train]]\nmethod = \"sft\"\n\
+                [gate]\nsuite = \"t\"\n[release]\nsteps = [5, 100]\ntap = 0.25\n\
+                rollback_on = [\"reward\"]\nlatency_slo_ms = 1500\nmax_outcomes = 77\n";
+    let release = Recipe::parse("r", text).unwrap().release.unwrap();
+    let rules = Rules::of(&release, RewardPolicy::DefaultV1).unwrap();
+    assert_eq!(rules.policy.steps.share(0).get(), 0.05);
+    assert_eq!(rules.policy.rollback_on, release.rollback_on);
+    assert_eq!((rules.policy.max_units, rules.latency_slo_ms), (77, 1500.0));
+    assert_eq!(rules.tap.get(), 0.25);
+}

@@ -8,6 +8,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use understudy_ident::Digest;
 use understudy_message::Message;
 
 use crate::{
@@ -86,13 +87,18 @@ impl Backend for FakeBackend {
     }
 
     fn load_adapter(&self, alias: &str, directory: &Path) -> Result<AdapterInfo, InferenceError> {
-        if !directory.join("adapter_config.json").is_file() {
-            let why = format!("{} has no adapter_config.json", directory.display());
-            return Err(InferenceError::BadAdapter { alias: alias.to_owned(), why });
-        }
+        let read = |name: &str| {
+            std::fs::read(directory.join(name)).map_err(|why| InferenceError::BadAdapter {
+                alias: alias.to_owned(),
+                why: format!("{} cannot be read: {why}", directory.join(name).display()),
+            })
+        };
+        // The same identity a real engine gives it, so that a registry's record can be compared.
+        let parts = [read("adapter_config.json")?, read("adapter_model.safetensors")?];
+        let generation = Digest::of_parts(parts.iter().map(Vec::as_slice)).to_hex();
         let info = AdapterInfo {
             alias: alias.to_owned(),
-            generation: format!("fake-{}", directory.display()),
+            generation,
             rank: 0,
             bytes: 0,
             directory: directory.display().to_string(),

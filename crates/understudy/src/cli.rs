@@ -1,0 +1,329 @@
+//! The command line, as definitions only: what each command is called, takes and says for itself.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A small model learns your agent's role from production, and replaces it safely.
+#[derive(Debug, Parser)]
+#[command(name = "understudy", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "First steps:\n  understudy demo                  the whole loop, narrated\n  \
+    understudy init my-task          a recipe and a configuration to start from")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Where state lives [default: .understudy beside understudy.toml, or here]
+    #[arg(long, global = true, env = "UNDERSTUDY_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Print JSON for machines instead of text for people
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// The whole loop on a simulated support desk: capture, learn, prove, release, roll back
+    #[command(after_help = "Example:\n  understudy demo\n  understudy demo --short --json")]
+    Demo(DemoArgs),
+    /// Write understudy.toml and a recipe for a new task
+    #[command(after_help = "Example:\n  understudy init support-triage")]
+    Init(InitArgs),
+    /// Gateway, engine and canary controller on one port
+    #[command(after_help = "Example:\n  understudy serve --listen 127.0.0.1:8700\n  \
+        curl -s http://127.0.0.1:8700/v1/models")]
+    Serve(ServeArgs),
+    /// Bring trajectories and outcomes in from files
+    #[command(after_help = "Examples:\n  understudy import chats.jsonl --task triage --format openai\n  \
+        understudy import train.jsonl --task snips --format rows --input text \\\n      \
+        --output intent --output slots --system 'Reply with JSON.' --limit 256")]
+    Import(ImportArgs),
+    /// Held-out suites: import, list, show
+    #[command(subcommand)]
+    Suite(SuiteCommand),
+    /// Frozen dataset versions: build, list, show, diff
+    #[command(subcommand)]
+    Dataset(DatasetCommand),
+    /// Train a recipe's stages into an adapter directory, without registering or releasing it
+    #[command(after_help = "Example:\n  understudy train recipes/support-triage.toml --dry-run")]
+    Train(TrainArgs),
+    /// Hold a subject against a suite beside a baseline
+    #[command(after_help = "Example:\n  understudy eval support-triage@1 --suite support-triage --baseline base")]
+    Eval(EvalArgs),
+    /// Registered adapter versions: list, show, verify
+    #[command(subcommand)]
+    Adapter(AdapterCommand),
+    /// Take a version to production or back: start, status, promote, rollback, pause, history
+    #[command(subcommand)]
+    Release(ReleaseCommand),
+    /// Everything a recipe says as one durable run: dataset, train, evaluate, register, canary
+    #[command(after_help = "Examples:\n  understudy run recipes/support-triage.toml --dry-run\n  \
+        understudy run recipes/support-triage.toml")]
+    Run(RunArgs),
+    /// Base models: pull, list, verify
+    #[command(subcommand)]
+    Model(ModelCommand),
+    /// The audit chain: show it, or verify that nobody changed it
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// What is here, what is missing, and what to do about it
+    #[command(after_help = "Example:\n  understudy doctor")]
+    Doctor,
+    /// The next-token scores of a prompt, for comparing with other implementations
+    #[command(after_help = "Example:\n  understudy logits 'The capital of France is' --adapter DIR --out logits.json")]
+    Logits(LogitsArgs),
+    /// One training stage in a process of its own; started by `run`, `train` and `demo`
+    #[command(hide = true)]
+    TrainWorker {
+        /// The job, as JSON
+        job: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Fewer sessions and cases, and no poisoned generation: a check, not a proof
+    #[arg(long)]
+    pub(crate) short: bool,
+    /// Throw away what an earlier demo left in the data directory
+    #[arg(long)]
+    pub(crate) fresh: bool,
+    #[arg(long, default_value_t = 17)]
+    pub(crate) seed: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// What applications will send as `model`
+    pub(crate) task: String,
+    /// The base model to train
+    #[arg(long, default_value = "smollm2-135m-instruct")]
+    pub(crate) base: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Address and port
+    #[arg(long, env = "UNDERSTUDY_LISTEN", value_name = "ADDRESS")]
+    pub(crate) listen: Option<std::net::SocketAddr>,
+    /// The base model, by name or path
+    #[arg(long, env = "UNDERSTUDY_BASE")]
+    pub(crate) base: Option<String>,
+    /// Let clients load and unload adapters through /v1/load_lora_adapter
+    #[arg(long)]
+    pub(crate) allow_adapter_updates: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// JSON or JSONL files
+    #[arg(required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// The task the trajectories belong to
+    #[arg(long)]
+    pub(crate) task: String,
+    /// auto, openai, trl, rows or understudy
+    #[arg(long, default_value = "auto")]
+    pub(crate) format: String,
+    #[command(flatten)]
+    pub(crate) rows: RowArgs,
+}
+
+/// How a plain row becomes an exchange.
+#[derive(Debug, Args)]
+pub(crate) struct RowArgs {
+    /// rows: the field that is the user's message
+    #[arg(long, value_name = "FIELD")]
+    pub(crate) input: Option<String>,
+    /// rows: the field that is the answer; several become one JSON object
+    #[arg(long, value_name = "FIELD")]
+    pub(crate) output: Vec<String>,
+    /// rows: a system message put before every input
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+    /// Take only the first rows
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SuiteCommand {
+    /// Make a suite from rows, and keep its cases out of every later dataset
+    #[command(after_help = "Example:\n  understudy suite import test.jsonl --name snips --input text \\\n      \
+        --output intent --output slots --system 'Reply with JSON.' --limit 200 \\\n      \
+        --scorer field_f1 --scorer field:intent --scorer json_valid")]
+    Import(SuiteImportArgs),
+    /// All suites
+    List,
+    /// One suite: scorers, size, digest
+    Show { name: String },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SuiteImportArgs {
+    /// A JSONL file of rows, or of a suite already in our format
+    pub(crate) file: PathBuf,
+    #[arg(long)]
+    pub(crate) name: String,
+    /// dev, gate or sealed
+    #[arg(long, default_value = "sealed")]
+    pub(crate) tier: String,
+    /// exact, json_valid, json_equal, field_f1 or field:KEY; the first is primary
+    #[arg(long = "scorer", value_name = "SCORER")]
+    pub(crate) scorers: Vec<String>,
+    #[command(flatten)]
+    pub(crate) rows: RowArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DatasetCommand {
+    /// Freeze a version from what a recipe names
+    #[command(after_help = "Example:\n  understudy dataset build recipes/support-triage.toml")]
+    Build { recipe: PathBuf },
+    /// All versions
+    List,
+    /// One version: sources, counts per stage, files
+    Show { version: String },
+    /// What two versions have and lack of each other
+    Diff { before: String, after: String },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrainArgs {
+    pub(crate) recipe: PathBuf,
+    /// Train on this version instead of building one
+    #[arg(long, value_name = "NAME@DIGEST")]
+    pub(crate) dataset: Option<String>,
+    /// Where the adapter goes
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Print the plan and its cost, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EvalArgs {
+    /// `base`, a version such as support-triage@1, or an adapter directory
+    pub(crate) subject: String,
+    #[arg(long)]
+    pub(crate) suite: String,
+    #[arg(long, default_value = "base")]
+    pub(crate) baseline: String,
+    /// The base model, by name or path
+    #[arg(long)]
+    pub(crate) base: Option<String>,
+    #[arg(long, default_value_t = 0.02)]
+    pub(crate) margin: f64,
+    #[arg(long, default_value_t = 128)]
+    pub(crate) max_new_tokens: u32,
+    /// Write the report's JSON here too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AdapterCommand {
+    /// All versions of a task, or of every task
+    List { task: Option<String> },
+    /// One version: owner, reason, lineage, reports
+    Show { version: String },
+    /// Hash the files again and compare
+    Verify { version: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ReleaseCommand {
+    /// Open a release of a version that passed its gate
+    #[command(after_help = "Example:\n  understudy release start support-triage@2 \
+        --recipe recipes/support-triage.toml --owner ada --reason 'learned the new forms'")]
+    Start(ReleaseStartArgs),
+    /// The open release of a task, its evidence and verdict
+    Status { task: String },
+    /// Promote the open release now
+    Promote(ReleaseActArgs),
+    /// Send the open release back, or the promoted version to the one before
+    Rollback(ReleaseActArgs),
+    /// Stop the open release without deciding
+    Pause(ReleaseActArgs),
+    /// Every release and every pointer change of a task
+    History { task: String },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReleaseStartArgs {
+    pub(crate) version: String,
+    /// The recipe whose [release] table to follow
+    #[arg(long)]
+    pub(crate) recipe: PathBuf,
+    #[arg(long, env = "USER", default_value = "operator")]
+    pub(crate) owner: String,
+    #[arg(long)]
+    pub(crate) reason: String,
+    /// Start although the gate did not pass; recorded for ever
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReleaseActArgs {
+    pub(crate) task: String,
+    #[arg(long, env = "USER", default_value = "operator")]
+    pub(crate) owner: String,
+    #[arg(long)]
+    pub(crate) reason: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    pub(crate) recipe: Option<PathBuf>,
+    /// Go on with a run that was interrupted
+    #[arg(long, value_name = "RUN", conflicts_with = "recipe")]
+    pub(crate) resume: Option<String>,
+    /// List the runs
+    #[arg(long, conflicts_with_all = ["recipe", "resume"])]
+    pub(crate) list: bool,
+    /// Print the plan, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[arg(long, env = "USER", default_value = "operator")]
+    pub(crate) owner: String,
+    #[arg(long, default_value = "started by hand")]
+    pub(crate) reason: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelCommand {
+    /// Download a base model, check its digest, keep it
+    #[command(after_help = "Example:\n  understudy model pull smollm2-135m-instruct")]
+    Pull { name: String },
+    /// What can be pulled, and what is here
+    List,
+    /// Check a pulled model's digest again
+    Verify { name: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Every entry, oldest first
+    Show { task: Option<String> },
+    /// Recompute the hash chain
+    Verify,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogitsArgs {
+    pub(crate) prompt: String,
+    /// A PEFT directory; without it, the base
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: Option<PathBuf>,
+    #[arg(long)]
+    pub(crate) base: Option<String>,
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+}

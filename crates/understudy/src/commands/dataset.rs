@@ -1,0 +1,77 @@
+//! `understudy dataset`: frozen versions.
+
+use anyhow::Result;
+use understudy_dataset::{FrozenDataset, list};
+use understudy_ident::DatasetVersion;
+use understudy_manifest::DatasetManifest;
+
+use super::{Exit, train};
+use crate::{cli::DatasetCommand, config::Config, output::Out, wiring::Stores};
+
+pub(crate) fn run(command: DatasetCommand, config: &Config, out: Out) -> Result<Exit> {
+    let root = config.data.datasets();
+    let find = |text: &str| -> Result<FrozenDataset> {
+        let version: DatasetVersion = text.parse()?;
+        Ok(FrozenDataset::find(&root, &version)?)
+    };
+    match command {
+        DatasetCommand::Build { recipe } => {
+            let recipe = train::recipe(&recipe)?;
+            let stores = Stores::open(&config.data)?;
+            let stages = train::stages(config, &stores, &recipe, out, false)?;
+            let dataset = stages.dataset(&recipe)?;
+            let text = format!("{}\n{}", dataset.version(), describe(dataset.manifest()));
+            out.either(text, dataset.manifest())?;
+        }
+        DatasetCommand::List => {
+            let versions = list(&root)?;
+            versions.iter().for_each(|version| out.say(version.to_string()));
+            out.value(&versions)?;
+        }
+        DatasetCommand::Show { version } => {
+            let dataset = find(&version)?;
+            let text = format!("{}\n{}", dataset.dir().display(), describe(dataset.manifest()));
+            out.either(text, dataset.manifest())?;
+        }
+        DatasetCommand::Diff { before, after } => {
+            let diff = find(&before)?.diff(&find(&after)?)?;
+            for file in &diff.files {
+                out.say(format!(
+                    "{:<22} {:>6} kept {:>6} added {:>6} removed",
+                    file.path, file.kept, file.added, file.removed
+                ));
+            }
+            for setting in &diff.settings {
+                out.say(format!("{}: {} → {}", setting.name, setting.before, setting.after));
+            }
+            out.value(&diff)?;
+            return Ok(if diff.is_empty() { Exit::Ok } else { Exit::No });
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// Counts per stage and files, as aligned lines.
+pub(crate) fn describe(manifest: &DatasetManifest) -> String {
+    let mut lines = Vec::new();
+    for stage in &manifest.stages {
+        let reasons: Vec<String> =
+            stage.reasons.iter().map(|(why, count)| format!("{count} {why}")).collect();
+        lines.push(format!(
+            "  {:<14} {:>6} → {:>6}  {}",
+            stage.stage,
+            stage.rows_in,
+            stage.rows_out,
+            reasons.join(", ")
+        ));
+    }
+    let masked: Vec<String> =
+        manifest.redacted.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    if !masked.is_empty() {
+        lines.push(format!("  masked         {}", masked.join(", ")));
+    }
+    for file in manifest.files.iter().filter(|file| file.rows > 0) {
+        lines.push(format!("  {:<22} {:>6} rows", file.path, file.rows));
+    }
+    lines.join("\n")
+}

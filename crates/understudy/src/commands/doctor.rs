@@ -1,0 +1,93 @@
+//! `understudy doctor`: what is here, what is missing, and what to do about it.
+
+use std::process::Command;
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::{Exit, model};
+use crate::{config::Config, output::Out, wiring::Stores};
+
+struct Finding {
+    what: &'static str,
+    good: bool,
+    detail: String,
+}
+
+pub(crate) fn run(config: &Config, out: Out) -> Result<Exit> {
+    let findings = [threads(), python(), base(config), data(config), teacher(config)];
+    for Finding { what, good, detail } in &findings {
+        out.say(format!("{} {what:<14} {detail}", if *good { "ok  " } else { "look" }));
+    }
+    let rows: Vec<_> = findings
+        .iter()
+        .map(|f| json!({"what": f.what, "ok": f.good, "detail": f.detail}))
+        .collect();
+    out.value(&rows)?;
+    Ok(if findings.iter().all(|finding| finding.good) { Exit::Ok } else { Exit::No })
+}
+
+fn threads() -> Finding {
+    let count = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    Finding { what: "processor", good: true, detail: format!("{count} threads") }
+}
+
+fn python() -> Finding {
+    let asked = Command::new("python3").args(["-m", "pip", "--version"]).output();
+    match asked {
+        Ok(output) if output.status.success() => {
+            let detail = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+            Finding { what: "python", good: true, detail }
+        }
+        _ => Finding {
+            what: "python",
+            good: false,
+            detail: "python3 with pip is the second source of base models; install it".to_owned(),
+        },
+    }
+}
+
+fn base(config: &Config) -> Finding {
+    let hub = model::hub(config);
+    let (good, detail) = match hub.path_if_present(&config.base) {
+        Ok(Some(path)) => (true, format!("{} at {}", config.base, path.display())),
+        Ok(None) => {
+            (false, format!("absent; run `understudy model pull {}`", config.base))
+        }
+        Err(error) => (false, format!("{error}")),
+    };
+    Finding { what: "base model", good, detail }
+}
+
+fn data(config: &Config) -> Finding {
+    let root = config.data.root();
+    if !root.exists() {
+        let detail = format!("{} will be created by the first command that needs it", root.display());
+        return Finding { what: "data", good: true, detail };
+    }
+    let counted = Stores::open(&config.data).and_then(|stores| {
+        stores.registry.verify_audit(None)?;
+        Ok(stores.journal.counts()?)
+    });
+    match counted {
+        Ok(counts) => {
+            let detail = format!(
+                "{}: {} exchanges, {} outcomes ({} pending), audit chain whole",
+                root.display(),
+                counts.steps,
+                counts.outcomes,
+                counts.pending_outcomes
+            );
+            Finding { what: "data", good: true, detail }
+        }
+        Err(error) => Finding { what: "data", good: false, detail: format!("{error:#}") },
+    }
+}
+
+fn teacher(config: &Config) -> Finding {
+    let detail = match &config.teacher {
+        Some(teacher) => format!("{} at {}", teacher.model, teacher.url),
+        None => "none configured; tasks without a release are answered by the base".to_owned(),
+    };
+    Finding { what: "teacher", good: true, detail }
+}

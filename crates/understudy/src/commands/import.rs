@@ -1,0 +1,90 @@
+//! `understudy import`: files into the journal.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result};
+use serde_json::json;
+use understudy_ident::TaskName;
+use understudy_ingest::{Format, Imported};
+use understudy_journal::Ack;
+
+use super::{Exit, suite::mapping};
+use crate::{cli::ImportArgs, config::Config, output::Out, wiring::Stores};
+
+/// Appends in flight: enough to fill a commit, few enough to stay far from the queue's limit.
+const IN_FLIGHT: usize = 512;
+
+#[derive(Debug, Default)]
+struct Stored {
+    added: u64,
+    duplicates: u64,
+}
+
+pub(crate) fn run(args: &ImportArgs, config: &Config, out: Out) -> Result<Exit> {
+    let task: TaskName = args.task.parse()?;
+    let format = Format::parse(&args.format)?;
+    let stores = Stores::open(&config.data)?;
+    let mut total = Stored::default();
+    let mut rejected = Vec::new();
+    for file in &args.files {
+        let text = fs::read_to_string(file)
+            .with_context(|| format!("failed to read {}", file.display()))?;
+        let mapping = mapping(&args.rows);
+        let now = stores.clock.now();
+        let imported =
+            understudy_ingest::read(format, &task, &text, mapping.as_ref(), args.rows.limit, now)
+                .with_context(|| format!("failed to import {}", file.display()))?;
+        for row in &imported.rejected {
+            rejected.push(format!("{}:{}: {}", file.display(), row.line, row.why));
+        }
+        store(&stores, imported, file, out, &mut total)?;
+    }
+    rejected.iter().take(20).for_each(|row| out.say(format!("left out {row}")));
+    let text = format!(
+        "{} records added to the journal for {task}, {} were there already, {} rows left out",
+        total.added,
+        total.duplicates,
+        rejected.len()
+    );
+    let data = json!({
+        "task": task, "added": total.added, "duplicates": total.duplicates, "rejected": rejected,
+    });
+    out.either(text, &data)?;
+    Ok(if total.added + total.duplicates == 0 { Exit::No } else { Exit::Ok })
+}
+
+fn store(
+    stores: &Stores,
+    imported: Imported,
+    file: &Path,
+    out: Out,
+    total: &mut Stored,
+) -> Result<()> {
+    let records = imported.steps.len() + imported.outcomes.len();
+    let bar = out.bar(records as u64, "import");
+    let mut waiting: Vec<Ack> = Vec::new();
+    let mut settle = |waiting: &mut Vec<Ack>| -> Result<()> {
+        for ack in waiting.drain(..) {
+            let appended =
+                ack.wait().with_context(|| format!("failed to store {}", file.display()))?;
+            *(if appended.duplicate { &mut total.duplicates } else { &mut total.added }) += 1;
+            bar.inc(1);
+        }
+        Ok(())
+    };
+    for step in imported.steps {
+        waiting.push(stores.journal.append_step(step)?);
+        if waiting.len() >= IN_FLIGHT {
+            settle(&mut waiting)?;
+        }
+    }
+    for outcome in imported.outcomes {
+        waiting.push(stores.journal.append_outcome(outcome)?);
+        if waiting.len() >= IN_FLIGHT {
+            settle(&mut waiting)?;
+        }
+    }
+    settle(&mut waiting)?;
+    bar.finish_and_clear();
+    Ok(())
+}

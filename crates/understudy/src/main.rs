@@ -1,0 +1,35 @@
+//! The binary: command line, configuration and wiring. What a command does lies in
+//! `commands/`, how the parts are put together in `wiring.rs`, the demo in `demo/`.
+
+mod cli;
+mod commands;
+mod config;
+mod demo;
+mod output;
+mod paths;
+mod ports;
+mod watch;
+mod wiring;
+mod worker;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::{cli::Cli, commands::Exit, config::Config};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let quiet = tracing_subscriber::EnvFilter::new("warn");
+    let filter = tracing_subscriber::EnvFilter::try_from_env("UNDERSTUDY_LOG").unwrap_or(quiet);
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+
+    let outcome = Config::load(&cli.global).and_then(|config| commands::run(cli.command, &config));
+    match outcome {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            commands::complain(&error);
+            Exit::BadInput.into()
+        }
+    }
+}

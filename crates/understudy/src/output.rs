@@ -1,0 +1,76 @@
+//! What people and machines read: text or JSON on standard output, progress on standard error.
+#![expect(clippy::print_stdout, reason = "the one module that talks to standard output")]
+
+use std::{io::IsTerminal, time::Duration};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+/// Where a command's results go. With `--json`, text is silent and one value is printed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Out {
+    json: bool,
+}
+
+impl Out {
+    pub(crate) fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// A line for people.
+    pub(crate) fn say(self, text: impl AsRef<str>) {
+        if !self.json {
+            println!("{}", text.as_ref());
+        }
+    }
+
+    /// The result for machines.
+    pub(crate) fn value(self, value: &impl Serialize) -> anyhow::Result<()> {
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(value)?);
+        }
+        Ok(())
+    }
+
+    /// Text for people or a value for machines, whichever was asked for.
+    pub(crate) fn either(self, text: impl AsRef<str>, value: &impl Serialize) -> anyhow::Result<()> {
+        self.say(text);
+        self.value(value)
+    }
+
+    /// A bar over `length` steps; nothing at all when standard error is no terminal.
+    pub(crate) fn bar(self, length: u64, what: &str) -> ProgressBar {
+        let style = ProgressStyle::with_template("  {prefix:<12} {bar:28} {pos}/{len} {msg}")
+            .expect("the template is well formed");
+        let bar = ProgressBar::with_draw_target(Some(length), target()).with_style(style);
+        bar.set_prefix(what.to_owned());
+        bar
+    }
+
+    /// A bar over bytes.
+    pub(crate) fn byte_bar(self, what: &str) -> ProgressBar {
+        let style = ProgressStyle::with_template(
+            "  {prefix:<12} {bar:28} {bytes}/{total_bytes} {bytes_per_sec} {msg}",
+        )
+        .expect("the template is well formed");
+        let bar = ProgressBar::with_draw_target(Some(0), target()).with_style(style);
+        bar.set_prefix(what.to_owned());
+        bar
+    }
+
+    /// Something of unknown length.
+    pub(crate) fn spinner(self, what: &str) -> ProgressBar {
+        let spinner = ProgressBar::with_draw_target(None, target());
+        spinner.set_message(what.to_owned());
+        spinner.enable_steady_tick(Duration::from_millis(120));
+        spinner
+    }
+}
+
+fn target() -> ProgressDrawTarget {
+    if std::io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    }
+}

@@ -1,0 +1,316 @@
+//! The loop's steps over the real stages.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, anyhow};
+use understudy_canary::{Rules, fresh_salt};
+use understudy_dataset::{FrozenDataset, Request, SuiteFingerprints, build};
+use understudy_evaluation::{NearestExample, Plan, RunOptions, Subject, SubjectRun, render};
+use understudy_ident::{AdapterVersion, DatasetVersion, ReleaseId};
+use understudy_inference::Backend;
+use understudy_journal::Query;
+use understudy_manifest::{DataSource, EvalReport, Gate, Recipe, Scorer, Split, Suite};
+use understudy_orchestrator::{Fact, PortError, Ports, ReleaseEnd, Run};
+use understudy_registry::{
+    Change, Override, ReleaseRecord, ReleaseState, RollbackTarget, StartRelease, Target,
+};
+use understudy_storage::atomic;
+use understudy_trajectory::RewardPolicy;
+
+use crate::{
+    commands::suite,
+    output::Out,
+    wiring::{self, Stores},
+    worker::{self, Job},
+};
+
+/// Cases in flight during an evaluation, which the engine decodes as one batch.
+const CONCURRENCY: usize = 16;
+
+/// Makes a teacher of its own for an evaluation, so that its memory of live traffic stays out.
+pub(crate) type MakeTeacher = Box<dyn Fn() -> Result<Option<Arc<dyn Backend>>>>;
+
+/// The stages as this process reaches them.
+pub(crate) struct Stages<'a> {
+    pub(crate) stores: &'a Stores,
+    pub(crate) base: PathBuf,
+    pub(crate) out: Out,
+    /// The engine of a server in this process; without one, an evaluation starts its own.
+    pub(crate) student: OnceLock<Arc<dyn Backend>>,
+    pub(crate) make_teacher: MakeTeacher,
+}
+
+impl Ports for Stages<'_> {
+    fn build_dataset(&self, _: &Run, recipe: &Recipe) -> Result<Fact, PortError> {
+        Ok(frozen(&self.dataset(recipe)?))
+    }
+
+    fn train(
+        &self,
+        run: &Run,
+        recipe: &Recipe,
+        stage: usize,
+        dataset: &DatasetVersion,
+        from: Option<&str>,
+    ) -> Result<Fact, PortError> {
+        let dataset = FrozenDataset::find(&self.stores.data.datasets(), dataset)?;
+        let method = recipe.train[stage].method;
+        if let Some(why) = worker::nothing_for(method, &dataset) {
+            return Ok(Fact::StageSkipped { stage, why });
+        }
+        let directory = self.stores.data.run(run.id.as_str());
+        let name = format!("{stage}-{}", method.as_str());
+        let job = Job {
+            base: self.base.clone(),
+            recipe: recipe.clone(),
+            stage,
+            dataset: dataset.dir().to_owned(),
+            from: from.map(PathBuf::from),
+            out: directory.join(&name),
+            checkpoint: directory.join(format!("{name}.checkpoint")),
+            metrics: directory.join(format!("{name}.metrics.jsonl")),
+            run: Some(run.id.clone()),
+            scorer: self.primary(recipe)?,
+            max_new_tokens: recipe.gate.as_ref().map_or(128, |gate| gate.max_new_tokens),
+        };
+        Ok(Fact::StageTrained(worker::run(&job, self.out)?))
+    }
+
+    fn register(&self, run: &Run, recipe: &Recipe, directory: &str) -> Result<Fact, PortError> {
+        let directory = PathBuf::from(directory);
+        let lineage = worker::manifest(&directory)?;
+        let change = Change::new(&run.owner, &run.reason, &*self.stores.clock);
+        let adapter =
+            self.stores.registry.register(&recipe.task, &directory, &lineage, change)?.record;
+        Ok(Fact::Registered { version: adapter.version, generation: adapter.generation })
+    }
+
+    fn evaluate(
+        &self,
+        run: &Run,
+        recipe: &Recipe,
+        version: &AdapterVersion,
+    ) -> Result<Fact, PortError> {
+        let gate = recipe.gate.as_ref().ok_or("the recipe has no [gate]")?;
+        let report = self.report(recipe, gate, version)?;
+        let directory = self.stores.data.run(run.id.as_str());
+        atomic::create_dir(&directory)?;
+        let json = serde_json::to_vec_pretty(&report)?;
+        atomic::write(&directory.join("report.json"), &json)?;
+        self.out.say(render(&report));
+        let change = Change::new(&run.owner, "evaluated by the run", &*self.stores.clock);
+        self.stores.registry.attach_report(version, &report, change)?;
+        Ok(Fact::Evaluated { passed: report.decision.passed, summary: summary(&report) })
+    }
+
+    fn start_release(
+        &self,
+        run: &Run,
+        recipe: &Recipe,
+        version: &AdapterVersion,
+    ) -> Result<Fact, PortError> {
+        if let Some(open) = self.stores.registry.open_release(&recipe.task)?
+            && open.candidate == *version
+        {
+            return Ok(Fact::ReleaseStarted { release: open.id });
+        }
+        let release = self.release(recipe, version, (&run.owner, &run.reason), None)?;
+        Ok(Fact::ReleaseStarted { release: release.id })
+    }
+
+    fn await_release(&self, _: &Run, release: &ReleaseId) -> Result<Fact, PortError> {
+        let spinner = self.out.spinner("waiting for live evidence (a server must be running)");
+        let ended = loop {
+            let release = self.stores.registry.release(release)?;
+            if release.state != ReleaseState::Ramping {
+                break release;
+            }
+            thread::sleep(Duration::from_millis(200));
+        };
+        spinner.finish_and_clear();
+        let end = match ended.state {
+            ReleaseState::Promoted => ReleaseEnd::Promoted,
+            ReleaseState::RolledBack | ReleaseState::Aborted => ReleaseEnd::RolledBack,
+            ReleaseState::Paused | ReleaseState::Ramping => ReleaseEnd::Inconclusive,
+        };
+        Ok(Fact::ReleaseEnded { end, why: ended.changed_because })
+    }
+}
+
+impl Stages<'_> {
+    /// Builds and freezes what a recipe names, or finds the version it names.
+    pub(crate) fn dataset(&self, recipe: &Recipe) -> Result<FrozenDataset> {
+        let root = self.stores.data.datasets();
+        if let DataSource::Version(version) = &recipe.data.source {
+            return Ok(FrozenDataset::find(&root, version)?);
+        }
+        let suites: Vec<SuiteFingerprints> =
+            suite::all(&self.stores.data)?.iter().map(SuiteFingerprints::of).collect();
+        let until = self.stores.journal.watermark()?;
+        let sources = [format!("journal up to record {until}")];
+        let query = Query { task: Some(recipe.task.clone()), ..Query::default() };
+        let trajectories = self.stores.journal.trajectories(&query)?;
+        let request = Request {
+            task: &recipe.task,
+            data: &recipe.data,
+            seed: recipe.seed,
+            sources: &sources,
+            suites: &suites,
+            now: self.stores.clock.now(),
+        };
+        Ok(build(request, trajectories)?.freeze(&root)?)
+    }
+
+    /// Opens a release after making sure that what it would return to still loads.
+    pub(crate) fn release(
+        &self,
+        recipe: &Recipe,
+        version: &AdapterVersion,
+        (owner, reason): (&str, &str),
+        forced: Option<Override>,
+    ) -> Result<ReleaseRecord> {
+        let release = recipe.release.as_ref().context("the recipe has no [release]")?;
+        let reward = RewardPolicy::named(&recipe.data.reward).context("unknown reward policy")?;
+        let policy = Rules::of(release, reward)?.to_value();
+        let change = Change::new(owner, reason, &*self.stores.clock);
+        let start = StartRelease {
+            candidate: version.clone(),
+            rollback: self.rollback_target(recipe)?,
+            policy,
+            salt: fresh_salt().to_string(),
+            forced,
+        };
+        Ok(self.stores.registry.start_release(start, change)?)
+    }
+
+    fn rollback_target(&self, recipe: &Recipe) -> Result<RollbackTarget> {
+        let target = match self.stores.registry.stable(&recipe.task)? {
+            Some(target) => target,
+            None if (self.make_teacher)()?.is_some() => Target::Teacher,
+            None => Target::Base,
+        };
+        let Target::Adapter(version) = &target else {
+            let verified_by = "needs no adapter to be loaded".to_owned();
+            return Ok(RollbackTarget { target, loaded_generation: None, verified_by });
+        };
+        let loaded = self.load(recipe, version)?;
+        let verified_by = format!("loaded by the engine as {version}");
+        Ok(RollbackTarget { target, loaded_generation: Some(loaded), verified_by })
+    }
+
+    fn report(&self, recipe: &Recipe, gate: &Gate, version: &AdapterVersion) -> Result<EvalReport> {
+        let suite = suite::read(&self.stores.data, gate.suite.as_str())?;
+        let baseline = match self.stores.registry.stable(&recipe.task)? {
+            Some(Target::Adapter(stable)) => {
+                self.load(recipe, &stable)?;
+                Subject { name: stable.to_string(), adapter: Some(stable.to_string()) }
+            }
+            _ => Subject { name: "base".to_owned(), adapter: None },
+        };
+        self.load(recipe, version)?;
+        let candidate = Subject { name: version.to_string(), adapter: Some(version.to_string()) };
+        let others = self.others(version, &suite, gate)?;
+        let plan = Plan {
+            suite: &suite,
+            gate,
+            baseline: &baseline,
+            candidate: &candidate,
+            seed: recipe.seed,
+            concurrency: CONCURRENCY,
+        };
+        let bar = self.out.bar(2 * suite.cases.len() as u64, "evaluation");
+        let report = understudy_evaluation::evaluate(
+            &**self.student(recipe)?,
+            plan,
+            &others,
+            &mut |progress| bar.set_position(progress.done as u64),
+        )?;
+        bar.finish_and_clear();
+        Ok(report)
+    }
+
+    /// What is shown beside the two: the nearest example of the training rows, and the teacher.
+    fn others(&self, version: &AdapterVersion, suite: &Suite, gate: &Gate) -> Result<Vec<SubjectRun>> {
+        let lineage = self.stores.registry.get(version)?.record.lineage;
+        let dataset =
+            FrozenDataset::find(&self.stores.data.datasets(), &lineage.dataset.version)?;
+        let mut others = vec![NearestExample::fit(&dataset.sft(Split::Train)?).run(suite)];
+        if let Some(teacher) = (self.make_teacher)()? {
+            let subject = Subject { name: "teacher".to_owned(), adapter: None };
+            let options =
+                RunOptions { max_new_tokens: gate.max_new_tokens.max(256), concurrency: 4 };
+            others.extend(understudy_evaluation::run(
+                &*teacher,
+                suite,
+                &[subject],
+                options,
+                &mut |_| {},
+            )?);
+        }
+        Ok(others)
+    }
+
+    /// Loads a registered version into the engine and returns the generation it reports.
+    fn load(&self, recipe: &Recipe, version: &AdapterVersion) -> Result<String> {
+        let directory = self.stores.registry.verify(version)?;
+        let info = self.student(recipe)?.load_adapter(&version.to_string(), &directory)?;
+        Ok(info.generation)
+    }
+
+    fn student(&self, recipe: &Recipe) -> Result<&Arc<dyn Backend>> {
+        if let Some(student) = self.student.get() {
+            return Ok(student);
+        }
+        let engine = wiring::engine(&self.base, &recipe.base)?;
+        Ok(self.student.get_or_init(|| engine))
+    }
+
+    /// What the dev split is scored by: the gate's scorer, the suite's first, or equality.
+    pub(crate) fn primary(&self, recipe: &Recipe) -> Result<Scorer> {
+        let Some(gate) = &recipe.gate else { return Ok(Scorer::Exact) };
+        if let Some(scorer) = &gate.scorer {
+            return Ok(scorer.clone());
+        }
+        let suite = suite::read(&self.stores.data, gate.suite.as_str())?;
+        suite.scorers.first().cloned().ok_or_else(|| anyhow!("the suite names no scorer"))
+    }
+}
+
+pub(crate) fn frozen(dataset: &FrozenDataset) -> Fact {
+    let manifest = dataset.manifest();
+    Fact::DatasetFrozen {
+        version: dataset.version().clone(),
+        sft_rows: manifest.rows("sft.train.jsonl"),
+        pair_rows: manifest.rows("pairs.train.jsonl"),
+    }
+}
+
+/// The primary comparison in one line.
+fn summary(report: &EvalReport) -> String {
+    let failed: Vec<&str> = report
+        .decision
+        .checks
+        .iter()
+        .filter(|check| !check.passed)
+        .map(|check| check.detail.as_str())
+        .collect();
+    if !failed.is_empty() {
+        return failed.join("; ");
+    }
+    let primary = report.comparisons.first().map(|primary| {
+        format!(
+            "{} on {}: {:+.3} [{:+.3}, {:+.3}]",
+            primary.verdict.as_str(),
+            primary.scorer,
+            primary.difference,
+            primary.low,
+            primary.high
+        )
+    });
+    primary.unwrap_or_else(|| "no scorer compared".to_owned())
+}

@@ -1,0 +1,152 @@
+//! How the parts are put together: stores, engine, teacher, and the server around them.
+
+use std::{net::SocketAddr, path::Path, sync::Arc};
+
+use anyhow::{Context, Result, anyhow};
+use understudy_canary::{Controller, Parts};
+use understudy_engine::Engine;
+use understudy_gateway::{Gateway, GatewayParts};
+use understudy_ident::{Clock, SystemClock, TaskName};
+use understudy_inference::Backend;
+use understudy_journal::Journal;
+use understudy_model::{BaseModel, device};
+use understudy_orchestrator::RunStore;
+use understudy_registry::{Registry, Target};
+use understudy_router::RouteTable;
+use understudy_storage::atomic;
+use understudy_teacher::{ApiKey, Endpoint, OpenAiTeacher};
+
+use crate::{
+    config::{Config, TeacherSettings},
+    paths::DataDir,
+    watch::{OnNote, Watcher},
+};
+
+/// What is on disk.
+#[derive(Debug)]
+pub(crate) struct Stores {
+    pub(crate) data: DataDir,
+    pub(crate) journal: Journal,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) runs: RunStore,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Stores {
+    pub(crate) fn open(data: &DataDir) -> Result<Self> {
+        atomic::create_dir(data.root())?;
+        let attempt = |what: &str| format!("failed to open the {what} in {}", data.root().display());
+        Ok(Self {
+            journal: Journal::open(&data.journal(), understudy_journal::Config::default())
+                .with_context(|| attempt("journal"))?,
+            registry: Arc::new(
+                Registry::open(&data.registry(), &data.adapters())
+                    .with_context(|| attempt("registry"))?,
+            ),
+            runs: RunStore::open(&data.runs_log(), Box::new(SystemClock))
+                .with_context(|| attempt("run log"))?,
+            clock: Arc::new(SystemClock),
+            data: data.clone(),
+        })
+    }
+}
+
+/// Loads a base model and starts the engine over it.
+pub(crate) fn engine(base: &Path, name: &str) -> Result<Arc<dyn Backend>> {
+    let model = BaseModel::load(base, &device("cpu")?)
+        .with_context(|| format!("failed to load the base model {}", base.display()))?;
+    Ok(Arc::new(Engine::start(model, name.to_owned(), understudy_engine::Config::default())?))
+}
+
+/// The configured teacher, if any.
+pub(crate) fn teacher(config: &Config) -> Result<Option<Arc<dyn Backend>>> {
+    let Some(TeacherSettings { url, model, api_key_env }) = &config.teacher else {
+        return Ok(None);
+    };
+    let key = match api_key_env {
+        None => None,
+        Some(variable) => {
+            let text = std::env::var(variable)
+                .with_context(|| format!("the teacher's key should be in {variable}"))?;
+            Some(ApiKey::parse(&text)?)
+        }
+    };
+    let teacher = OpenAiTeacher::new(Endpoint::new(url.as_str(), model.as_str(), key))?;
+    Ok(Some(Arc::new(teacher)))
+}
+
+/// A server that runs until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    task: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
+    runtime: tokio::runtime::Runtime,
+    _watcher: Watcher,
+}
+
+/// What a server is started with.
+pub(crate) struct Serving<'a> {
+    pub(crate) stores: &'a Stores,
+    pub(crate) student: Arc<dyn Backend>,
+    pub(crate) teacher: Option<Arc<dyn Backend>>,
+    pub(crate) tasks: Vec<TaskName>,
+    pub(crate) listen: SocketAddr,
+    pub(crate) adapter_updates: bool,
+    pub(crate) on_note: OnNote,
+}
+
+impl Server {
+    /// Binds, publishes the routes the registry asks for, and answers from then on.
+    pub(crate) fn start(serving: Serving<'_>) -> Result<Self> {
+        let Serving { stores, student, teacher, tasks, listen, adapter_updates, on_note } = serving;
+        let routes = Arc::new(RouteTable::default());
+        let controller = Controller::new(Parts {
+            registry: Arc::clone(&stores.registry),
+            journal: stores.journal.clone(),
+            routes: Arc::clone(&routes),
+            student: Arc::clone(&student),
+            clock: Arc::clone(&stores.clock),
+            tasks,
+            first: if teacher.is_some() { Target::Teacher } else { Target::Base },
+        });
+        let watcher = Watcher::start(controller, on_note)?;
+        let gateway = Gateway::new(GatewayParts {
+            student,
+            teacher,
+            routes,
+            journal: stores.journal.clone(),
+            registry: Arc::clone(&stores.registry),
+            clock: Arc::clone(&stores.clock),
+            adapter_updates,
+        });
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .context("failed to start the server's threads")?;
+        let listener = runtime
+            .block_on(tokio::net::TcpListener::bind(listen))
+            .with_context(|| format!("failed to listen on {listen}"))?;
+        let address = listener.local_addr().context("failed to read the bound address")?;
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let task = runtime.spawn(understudy_gateway::serve(listener, gateway, async {
+            // A dropped sender means the same as a sent stop.
+            stopped.await.ok();
+        }));
+        Ok(Self { address, stop: Some(stop), task: Some(task), runtime, _watcher: watcher })
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Serves until Ctrl-C, then finishes what is in flight.
+    pub(crate) fn wait(mut self) -> Result<()> {
+        self.runtime.block_on(tokio::signal::ctrl_c()).context("failed to wait for Ctrl-C")?;
+        self.stop.take();
+        let task = self.task.take().ok_or_else(|| anyhow!("the server is not running"))?;
+        self.runtime.block_on(task).context("the server stopped badly")??;
+        Ok(())
+    }
+}

@@ -1,0 +1,4 @@
+//! The one integration-test binary: the product as its users meet it, and the rules of the house.
+
+mod http;
+mod tidy;

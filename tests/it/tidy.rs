@@ -1,0 +1,194 @@
+//! Rules of the repository that a compiler does not check. A rule that matters is a test.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// Which crate may know which: the architecture, as a table. A new arrow is a decision.
+const ARROWS: &[(&str, &str)] = &[
+    ("ident", ""),
+    ("message", ""),
+    ("inference", "ident message"),
+    ("trajectory", "ident inference message"),
+    ("manifest", "ident message"),
+    ("storage", "ident"),
+    ("hub", "storage"),
+    ("ingest", "ident inference manifest message trajectory"),
+    ("redact", ""),
+    ("journal", "ident inference message storage trajectory"),
+    ("dataset", "ident inference manifest message redact storage trajectory"),
+    ("model", "ident inference manifest message"),
+    ("trainer", "ident manifest message model storage"),
+    ("engine", "ident inference manifest message model"),
+    ("evaluation", "ident inference manifest message"),
+    ("registry", "ident manifest storage"),
+    ("router", "ident manifest trajectory"),
+    ("teacher", "ident inference message"),
+    ("canary", "ident inference journal manifest registry router trajectory"),
+    ("orchestrator", "ident manifest storage"),
+    ("gateway", "ident inference journal message registry router trajectory"),
+    ("supportdesk", "ident manifest message"),
+];
+
+/// Heavy dependencies, and the crates that may name them.
+const FENCES: &[(&str, &str)] = &[
+    ("candle-core", "model trainer engine understudy"),
+    ("axum", "gateway"),
+    ("clap", "understudy"),
+    ("hf-hub", "hub"),
+    ("tokenizers", "model"),
+    ("rusqlite", "storage journal registry orchestrator"),
+    ("indicatif", "understudy"),
+    ("tokio", "gateway understudy"),
+    ("regex", "redact"),
+];
+
+#[test]
+fn every_arrow_between_crates_is_in_the_table() {
+    let allowed: BTreeMap<&str, BTreeSet<&str>> =
+        ARROWS.iter().map(|(from, to)| (*from, to.split_whitespace().collect())).collect();
+    for (name, manifest) in manifests() {
+        if name == "understudy" {
+            continue;
+        }
+        let allowed = allowed.get(name.as_str()).unwrap_or_else(|| panic!("{name} has no arrows"));
+        for dependency in dependencies(&manifest) {
+            if let Some(other) = dependency.strip_prefix("understudy-") {
+                assert!(allowed.contains(other), "{name} -> {other} is not in the arrow table");
+            }
+        }
+    }
+}
+
+#[test]
+fn heavy_dependencies_stay_behind_their_fences() {
+    for (name, manifest) in manifests() {
+        for dependency in dependencies(&manifest) {
+            if let Some((_, owners)) = FENCES.iter().find(|(heavy, _)| *heavy == dependency) {
+                let owned = owners.split_whitespace().any(|owner| owner == name);
+                assert!(owned, "{name} depends on {dependency}, which belongs to: {owners}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_library_says_what_it_never_does() {
+    for (name, manifest) in manifests() {
+        let library = manifest.with_file_name("src").join("lib.rs");
+        if let Ok(text) = fs::read_to_string(&library) {
+            let docs: String = text.lines().take_while(|line| line.starts_with("//!")).collect();
+            assert!(docs.to_lowercase().contains("never"), "{name}: lib.rs does not say never");
+        }
+    }
+}
+
+#[test]
+fn every_source_file_opens_with_what_it_is_and_fits_one_room() {
+    for file in rust_files() {
+        let text = fs::read_to_string(&file).unwrap();
+        let lines = text.lines().count();
+        assert!(lines <= 800, "{} has {lines} lines", file.display());
+        let is_test = file.ends_with("tests.rs") || file.components().any(|c| c.as_os_str() == "tests");
+        if lines > 60 && !is_test {
+            assert!(text.starts_with("//!"), "{} does not say what it is", file.display());
+        }
+        assert!(!file.ends_with("mod.rs"), "{} should be named after its module", file.display());
+    }
+}
+
+#[test]
+fn nothing_unfinished_is_committed() {
+    // Spelled in halves so that this file does not find itself.
+    let words = [["#[ign", "ore"], ["FIX", "ME"], ["unimple", "mented!("], ["to", "do!("]];
+    for file in rust_files() {
+        let text = fs::read_to_string(&file).unwrap();
+        for word in words.map(|halves| halves.concat()) {
+            assert!(!text.contains(&word), "{} contains {word}", file.display());
+        }
+    }
+}
+
+#[test]
+fn every_recipe_parses() {
+    let mut seen = 0;
+    for entry in fs::read_dir(root().join("recipes")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            let text = fs::read_to_string(&path).unwrap();
+            understudy_manifest::Recipe::parse(&path.display().to_string(), &text).unwrap();
+            seen += 1;
+        }
+    }
+    assert!(seen >= 2, "only {seen} recipes found");
+}
+
+#[test]
+fn every_command_of_the_readme_exists() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let mut seen = 0;
+    for line in readme.lines().map(str::trim) {
+        let line = line.strip_prefix("$ ").unwrap_or(line);
+        if let Some(rest) = line.strip_prefix("understudy ") {
+            let words: Vec<&str> =
+                rest.split_whitespace().take_while(|word| word.chars().all(|c| c.is_ascii_lowercase())).take(2).collect();
+            let help = |words: &[&str]| {
+                let output = Command::new(env!("CARGO_BIN_EXE_understudy"))
+                    .args(words)
+                    .arg("--help")
+                    .output()
+                    .unwrap();
+                output.status.success()
+            };
+            assert!(help(&words) || help(&words[..1]), "README: `understudy {rest}` has no help");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 5, "the README shows only {seen} commands");
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Every crate's folder name and manifest.
+fn manifests() -> Vec<(String, PathBuf)> {
+    let crates = fs::read_dir(root().join("crates")).unwrap();
+    let mut found: Vec<(String, PathBuf)> = crates
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.join("Cargo.toml").is_file())
+        .map(|path| {
+            (path.file_name().unwrap().to_string_lossy().into_owned(), path.join("Cargo.toml"))
+        })
+        .collect();
+    found.sort();
+    assert!(found.len() > 15, "the crates moved");
+    found
+}
+
+/// What a manifest names under `[dependencies]`, dev-dependencies aside.
+fn dependencies(manifest: &Path) -> Vec<String> {
+    let text = fs::read_to_string(manifest).unwrap();
+    let table: toml::Table = toml::from_str(&text).unwrap();
+    let named = table.get("dependencies").and_then(toml::Value::as_table);
+    named.map(|table| table.keys().cloned().collect()).unwrap_or_default()
+}
+
+fn rust_files() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![root().join("crates"), root().join("tests")];
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
