@@ -14,16 +14,7 @@ pub(crate) fn enter(tx: &Transaction<'_>, seq: u64, names: &Names) -> rusqlite::
         Names::Step { id, response_id, trajectory, session, task, at_us } => {
             tx.prepare_cached("INSERT OR IGNORE INTO steps VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
                 .execute(params![seq, id, response_id, trajectory, session, task, at_us])?;
-            let mut found = tx.prepare_cached(
-                "UPDATE outcomes SET pending = 0
-                 WHERE pending = 1 AND target = ?1 AND target_by = ?2",
-            )?;
-            found.execute([response_id.as_str(), "response"])?;
-            found.execute([id.as_str(), "step"])?;
-            found.execute([trajectory.as_str(), "trajectory"])?;
-            if let Some(session) = session {
-                found.execute([session.as_str(), "session"])?;
-            }
+            settle_pending(tx, names)?;
         }
         Names::Outcome { id, by, target, at_us } => {
             tx.prepare_cached(
@@ -39,7 +30,31 @@ pub(crate) fn enter(tx: &Transaction<'_>, seq: u64, names: &Names) -> rusqlite::
             })?;
         }
     }
+    Ok(())
+}
+
+/// Notes that the tables have everything up to record `seq`.
+pub(crate) fn reached(tx: &Transaction<'_>, seq: u64) -> rusqlite::Result<()> {
     tx.prepare_cached("UPDATE progress SET seq = ?1")?.execute([seq])?;
+    Ok(())
+}
+
+/// Outcomes that waited for this step wait no longer.
+fn settle_pending(tx: &Transaction<'_>, step: &Names) -> rusqlite::Result<()> {
+    let Names::Step { id, response_id, trajectory, session, .. } = step else { return Ok(()) };
+    // Most of the time nothing waits for anything.
+    if !tx.prepare_cached("SELECT 1 FROM outcomes WHERE pending = 1 LIMIT 1")?.exists([])? {
+        return Ok(());
+    }
+    let mut settle = tx.prepare_cached(
+        "UPDATE outcomes SET pending = 0 WHERE pending = 1 AND target = ?1 AND target_by = ?2",
+    )?;
+    settle.execute([response_id.as_str(), "response"])?;
+    settle.execute([id.as_str(), "step"])?;
+    settle.execute([trajectory.as_str(), "trajectory"])?;
+    if let Some(session) = session {
+        settle.execute([session.as_str(), "session"])?;
+    }
     Ok(())
 }
 
@@ -59,10 +74,7 @@ pub(crate) fn catch_up(tx: &Transaction<'_>) -> rusqlite::Result<()> {
         }
         last = Some(seq);
     }
-    if let Some(seq) = last {
-        tx.execute("UPDATE progress SET seq = ?1", [seq])?;
-    }
-    Ok(())
+    last.map_or(Ok(()), |seq| reached(tx, seq))
 }
 
 /// Makes the tables anew from the records. Readers see the old ones until the transaction ends.

@@ -48,6 +48,11 @@ pub enum JournalError {
     )]
     Unreadable { seq: u64, why: String },
 
+    #[error(
+        "cannot read the journal up to record {until}: it ends with record {last}; is it the right one?"
+    )]
+    Beyond { until: u64, last: u64 },
+
     #[error("the journal is closed")]
     Closed,
 }

@@ -31,11 +31,15 @@ pub struct Scan {
 
 impl Scan {
     pub(crate) fn new(connection: Lease, query: &Query) -> Result<Self, JournalError> {
-        let now = watermark(&connection)?;
+        let last = watermark(&connection)?;
+        let until = query.until_seq.unwrap_or(last);
+        if until > last {
+            return Err(JournalError::Beyond { until, last });
+        }
         Ok(Self {
             task: query.task.clone(),
             since_us: query.since.map(Timestamp::as_microsecond),
-            until: query.until_seq.unwrap_or(now).min(now),
+            until,
             page: VecDeque::new(),
             // Sorts before every id.
             last: String::new(),

@@ -71,6 +71,9 @@ fn a_scan_pages_through_everything_and_stands_still() {
     let mut wanted: Vec<_> = sessions.iter().map(|session| step(session, 1).trajectory).collect();
     wanted.sort();
     assert_eq!(seen, wanted);
+    let later = Query { until_seq: Some(901), ..Query::default() };
+    let refused = journal.scan(&later).unwrap_err();
+    assert!(matches!(refused, JournalError::Beyond { until: 901, last: 900 }), "{refused}");
 }
 
 #[test]
