@@ -84,7 +84,10 @@ impl Decoder {
     /// Scores over the vocabulary, `[rows, vocab]`, for hidden states `[rows, hidden]`.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
         let hidden = hidden.contiguous()?;
-        on_pool(|| self.ops.matmul_transposed(&hidden, self.weights.head()))
+        let head = self.weights.head();
+        let mut logits = Vec::new();
+        on_pool(|| self.ops.logits(&hidden, head, &mut logits))?;
+        Ok(Tensor::from_vec(logits, (hidden.dim(0)?, head.dim(0)?), &self.device)?)
     }
 
     /// Hidden states of whole sequences after the final norm, `[rows, hidden]`, keeping nothing.

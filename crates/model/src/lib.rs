@@ -15,6 +15,7 @@ mod device;
 mod error;
 mod host;
 mod kernels;
+mod linear;
 mod logprob;
 mod lora;
 mod ops;

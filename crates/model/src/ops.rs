@@ -10,6 +10,7 @@ use crate::{
     cache::KvCache,
     config::ModelConfig,
     error::Result,
+    linear::Linear,
     lora::{Group, Lora, LoraGrads, Slot},
 };
 
@@ -68,27 +69,27 @@ impl Ops {
         if device.is_cpu() { Self::Fused } else { Self::Portable }
     }
 
-    /// x `[n, in]` · w `[in, out]`.
-    pub(crate) fn matmul(self, x: &Tensor, w: &Tensor) -> Result<Tensor> {
+    /// x · W.
+    pub(crate) fn apply(self, x: &Tensor, w: &Linear) -> Result<Tensor> {
         match self {
-            Self::Fused => fused::matmul(x, w),
-            Self::Portable => Ok(x.matmul(w)?),
+            Self::Fused => fused::apply(x, w),
+            Self::Portable => Ok(x.matmul(&w.values)?),
         }
     }
 
-    /// y + x · w; the caller gives `y` away.
-    pub(crate) fn add_matmul(self, y: Tensor, x: &Tensor, w: &Tensor) -> Result<Tensor> {
+    /// y + x · W; the caller gives `y` away.
+    pub(crate) fn add_apply(self, y: Tensor, x: &Tensor, w: &Linear) -> Result<Tensor> {
         match self {
-            Self::Fused => fused::add_matmul(y, x, w),
-            Self::Portable => Ok((y + x.matmul(w)?)?),
+            Self::Fused => fused::add_apply(y, x, w),
+            Self::Portable => Ok((y + x.matmul(&w.values)?)?),
         }
     }
 
-    /// dy `[n, out]` · wᵀ for w `[in, out]`.
-    pub(crate) fn matmul_transposed(self, dy: &Tensor, w: &Tensor) -> Result<Tensor> {
+    /// dy · Wᵀ.
+    pub(crate) fn apply_transposed(self, dy: &Tensor, w: &Linear) -> Result<Tensor> {
         match self {
-            Self::Fused => fused::matmul_transposed(dy, w),
-            Self::Portable => Ok(dy.matmul(&w.t()?)?),
+            Self::Fused => fused::apply_transposed(dy, w),
+            Self::Portable => Ok(dy.matmul(&w.values.t()?)?),
         }
     }
 

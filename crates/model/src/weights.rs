@@ -14,11 +14,12 @@ pub(crate) use random::RandomSource;
 use crate::{
     config::ModelConfig,
     error::{ModelError, Result},
+    linear::Linear,
     lora::Module,
+    ops::Ops,
 };
 
-/// Everything the base model learnt. Linear maps are `[inputs, outputs]` and fused where they read
-/// one input; the embedding, which is also the head of most small models, is `[vocab, hidden]`.
+/// Everything the base model learnt. Linear maps are fused where they read one input; the embedding, which is also the head of most small models, is `[vocab, hidden]`.
 #[derive(Debug)]
 pub(crate) struct Weights {
     pub(crate) embedding: Tensor,
@@ -31,14 +32,14 @@ pub(crate) struct Weights {
 #[derive(Debug)]
 pub(crate) struct LayerWeights {
     pub(crate) attention_norm: Tensor,
-    pub(crate) qkv: Tensor,
+    pub(crate) qkv: Linear,
     pub(crate) qkv_bias: Option<Tensor>,
     /// Per-head scales of queries and keys, where the architecture has them.
     pub(crate) qk_norm: Option<(Tensor, Tensor)>,
-    pub(crate) o: Tensor,
+    pub(crate) o: Linear,
     pub(crate) mlp_norm: Tensor,
-    pub(crate) gate_up: Tensor,
-    pub(crate) down: Tensor,
+    pub(crate) gate_up: Linear,
+    pub(crate) down: Linear,
 }
 
 /// Something that holds tensors under Hugging Face names, row-major `[out, in]`.
@@ -147,7 +148,7 @@ fn fused(
     source: &mut dyn TensorSource,
     parts: &[(String, (usize, usize))],
     device: &Device,
-) -> Result<Tensor> {
+) -> Result<Linear> {
     let inputs = parts.first().map_or(0, |(_, dims)| dims.0);
     let width = parts.iter().map(|(_, dims)| dims.1).sum();
     let mut fused = vec![0.0; inputs * width];
@@ -157,7 +158,7 @@ fn fused(
         transpose_into(&values, inputs, &mut fused, width, column);
         column += outputs;
     }
-    Ok(Tensor::from_vec(fused, (inputs, width), device)?)
+    Linear::new(fused, (inputs, width), Ops::for_device(device), device)
 }
 
 /// Writes the transpose of `from` `[rows, inputs]` into columns `column..` of `to` `[inputs, width]`.

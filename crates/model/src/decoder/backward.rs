@@ -79,7 +79,7 @@ impl Backward<'_> {
 
         let (ops, config) = (self.decoder.ops, &self.decoder.config);
         let (w, shape) = (&self.decoder.weights.layers[layer], HeadShape::of(config));
-        let d_out = ops.matmul_transposed(&g, &w.o)?;
+        let d_out = ops.apply_transposed(&g, &w.o)?;
         let ran = Ran { layer, group: Group::O, dy: &g, x: &attended.out, u: u_o.as_ref() };
         let d_out = self.adapt(&ran, d_out)?;
         let d_qkv = ops.attention_backward(&qkv, &attended, &d_out, self.pass.spans, shape)?;
@@ -93,7 +93,7 @@ impl Backward<'_> {
             self.adapter_grads(&ran)?;
             return Ok(None);
         }
-        let d_normed = ops.matmul_transposed(&d_qkv, &w.qkv)?;
+        let d_normed = ops.apply_transposed(&d_qkv, &w.qkv)?;
         let d_normed = self.adapt(&ran, d_normed)?;
         let (w, eps) = (&w.attention_norm, config.norm_eps);
         Ok(Some(ops.rms_norm_backward(&x, w, eps, &d_normed, Some(g))?))
@@ -106,7 +106,7 @@ impl Backward<'_> {
         let w = &self.decoder.weights.layers[layer];
 
         let act = ops.swiglu(&gate_up)?;
-        let d_act = ops.matmul_transposed(&g, &w.down)?;
+        let d_act = ops.apply_transposed(&g, &w.down)?;
         let ran = Ran { layer, group: Group::Down, dy: &g, x: &act, u: u_down.as_ref() };
         let d_act = self.adapt(&ran, d_act)?;
         drop(act);
@@ -114,7 +114,7 @@ impl Backward<'_> {
         drop(d_act);
 
         let x = ops.rms_norm(&middle, &w.mlp_norm, eps)?;
-        let d_x = ops.matmul_transposed(&d_gate_up, &w.gate_up)?;
+        let d_x = ops.apply_transposed(&d_gate_up, &w.gate_up)?;
         let group = Group::GateUp;
         let ran = Ran { layer, group, dy: &d_gate_up, x: &x, u: u_gate_up.as_ref() };
         let d_x = self.adapt(&ran, d_x)?;

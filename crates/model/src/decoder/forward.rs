@@ -82,7 +82,7 @@ impl Decoder {
         let w = &self.weights.layers[index];
 
         let normed = ops.rms_norm(&x, &w.attention_norm, eps)?;
-        let mut qkv = ops.matmul(&normed, &w.qkv)?;
+        let mut qkv = ops.apply(&normed, &w.qkv)?;
         if let Some(bias) = &w.qkv_bias {
             qkv = qkv.broadcast_add(bias)?;
         }
@@ -98,16 +98,16 @@ impl Decoder {
                 ops.attention(&qkv, pass.spans, shape, Some((caches, index)))?
             }
         };
-        let middle = ops.add_matmul(x.copy()?, &attended.out, &w.o)?;
+        let middle = ops.add_apply(x.copy()?, &attended.out, &w.o)?;
         let (middle, u_o) = ops.adapt(middle, &attended.out, (index, Group::O), pass.adapters)?;
 
         let normed = ops.rms_norm(&middle, &w.mlp_norm, eps)?;
-        let gate_up = ops.matmul(&normed, &w.gate_up)?;
+        let gate_up = ops.apply(&normed, &w.gate_up)?;
         let (gate_up, u_gate_up) =
             ops.adapt(gate_up, &normed, (index, Group::GateUp), pass.adapters)?;
         drop(normed);
         let act = ops.swiglu(&gate_up)?;
-        let out = ops.add_matmul(middle.copy()?, &act, &w.down)?;
+        let out = ops.add_apply(middle.copy()?, &act, &w.down)?;
         let (out, u_down) = ops.adapt(out, &act, (index, Group::Down), pass.adapters)?;
 
         let mlp = KeptMlp { middle, gate_up, u_gate_up, u_down };

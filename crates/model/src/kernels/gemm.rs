@@ -7,6 +7,8 @@ use std::{marker::PhantomData, ops::Range};
 use gemm::Parallelism;
 use rayon::prelude::*;
 
+use super::panels;
+
 /// A matrix inside a slice: element (i, j) is `data[i * row_stride + j * col_stride]`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct View<'a> {
@@ -37,6 +39,12 @@ impl<'a> View<'a> {
             col_stride: self.row_stride,
             ..self
         }
+    }
+
+    /// Only these columns.
+    fn columns(self, columns: Range<usize>) -> Self {
+        let first = (columns.start * self.col_stride).min(self.data.len());
+        Self { data: &self.data[first..], cols: columns.len(), ..self }
     }
 
     fn fits(&self) -> bool {
@@ -88,82 +96,109 @@ pub(crate) fn gemm<'a>(
     threads: Threads,
 ) {
     assert_eq!((c.rows, c.cols, a.cols), (a.rows, b.cols, b.rows), "product of unfit shapes");
-    assert!(a.fits() && b.fits(), "an operand leaves its slice");
-    let c_fits = fits(c.data.len(), (c.rows, c.row_stride), (c.cols, 1));
-    assert!(c_fits && (c.row_stride >= c.cols || c.rows <= 1), "the destination leaves its slice");
-    if c.rows == 0 || c.cols == 0 {
-        return;
-    }
-    let job = Job::new(c, a, b, scale, into);
+    assert!(b.fits(), "an operand leaves its slice");
     let parts = rayon::current_num_threads();
+    let job = Job::new(c, a, scale, into);
+    let (rows, cols) = (0..job.c.rows, 0..job.c.cols);
     if threads == Threads::One || parts == 1 {
-        job.run(0..job.cols, Parallelism::None);
-    } else if job.rows > SPLIT_UP_TO {
-        job.run(0..job.cols, Parallelism::Rayon(0));
+        job.run(rows, cols, b, Parallelism::None);
+    } else if rows.len() > SPLIT_UP_TO {
+        job.run(rows, cols, b, Parallelism::Rayon(0));
     } else {
         // Vectors run along columns, so parts begin on whole vectors.
-        let part = job.cols.div_ceil(parts).next_multiple_of(16);
+        let part = cols.len().div_ceil(parts).next_multiple_of(16);
         (0..parts).into_par_iter().for_each(|index| {
-            let first = (index * part).min(job.cols);
-            job.run(first..(first + part).min(job.cols), Parallelism::None);
+            let first = (index * part).min(cols.end);
+            let mine = first..(first + part).min(cols.end);
+            job.run(rows.clone(), mine.clone(), b.columns(mine), Parallelism::None);
         });
     }
+}
+
+/// c = a · w, or c += a · w, for w `[a.cols, c.cols]` in panels, on all threads.
+pub(crate) fn gemm_panels<'a>(c: ViewMut<'a>, a: View<'a>, w: &'a [f32], into: Into) {
+    assert_eq!((c.rows, c.cols * a.cols), (a.rows, w.len()), "product of unfit shapes");
+    let job = Job::new(c, a, 1.0, into);
+    let (rows, cols, inner) = (job.c.rows, job.c.cols, job.a.cols);
+    let panels = cols.div_ceil(panels::WIDTH);
+    let bands = rows.div_ceil(BAND_ROWS);
+    (0..bands * panels).into_par_iter().for_each(|task| {
+        let (first_row, first) = (task / panels * BAND_ROWS, task % panels * panels::WIDTH);
+        let width = panels::WIDTH.min(cols - first);
+        let panel = View::whole(&w[first * inner..(first + width) * inner], inner, width);
+        let mine = first_row..(first_row + BAND_ROWS).min(rows);
+        job.run(mine, first..first + width, panel, Parallelism::None);
+    });
 }
 
 /// Up to this many rows it is faster to give each thread its own columns than to let gemm share
 /// every block of them.
 const SPLIT_UP_TO: usize = 48;
 
-/// A product whose shapes are checked, as gemm wants it.
+/// Rows multiplied by one panel at a time: their inputs stay in cache from panel to panel.
+const BAND_ROWS: usize = 256;
+
+/// A destination and a left operand whose bounds are checked.
 struct Job<'a> {
-    rows: usize,
-    cols: usize,
-    inner: usize,
-    c: *mut f32,
-    c_stride: usize,
+    c: Place<'a>,
     a: View<'a>,
-    b: View<'a>,
     scale: f32,
     into: Into,
-    /// The destination stays borrowed for as long as the job lives.
-    _c: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: jobs are shared between threads only by `gemm` above, whose threads write disjoint
-// columns; everything else in a job is read.
-unsafe impl Sync for Job<'_> {}
+/// A destination that several threads write, each its own block.
+struct Place<'a> {
+    start: *mut f32,
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    /// The destination stays uniquely borrowed for as long as its place is known.
+    _borrow: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: the pointer is only written through `Job::run`, whose callers above give each thread a
+// block of rows and columns that no other thread has.
+unsafe impl Sync for Place<'_> {}
 
 impl<'a> Job<'a> {
-    fn new(c: ViewMut<'a>, a: View<'a>, b: View<'a>, scale: f32, into: Into) -> Self {
-        let (rows, cols, inner, c_stride) = (c.rows, c.cols, a.cols, c.row_stride);
-        let c = c.data.as_mut_ptr();
-        Self { rows, cols, inner, c, c_stride, a, b, scale, into, _c: PhantomData }
+    fn new(c: ViewMut<'a>, a: View<'a>, scale: f32, into: Into) -> Self {
+        assert!(a.fits(), "an operand leaves its slice");
+        let c_fits = fits(c.data.len(), (c.rows, c.row_stride), (c.cols, 1));
+        let is_apart = c.row_stride >= c.cols || c.rows <= 1;
+        assert!(c_fits && is_apart, "the destination leaves its slice");
+        let (rows, cols, row_stride) = (c.rows, c.cols, c.row_stride);
+        let c = Place { start: c.data.as_mut_ptr(), rows, cols, row_stride, _borrow: PhantomData };
+        Self { c, a, scale, into }
     }
 
-    /// Computes these columns of the product.
-    fn run(&self, columns: Range<usize>, parallelism: Parallelism) {
-        if columns.is_empty() {
+    /// Computes one block of the product: these rows of a times b, which has these columns.
+    fn run(&self, rows: Range<usize>, cols: Range<usize>, b: View<'_>, parallelism: Parallelism) {
+        if rows.is_empty() || cols.is_empty() {
             return;
         }
+        assert!(rows.end <= self.c.rows && cols.end <= self.c.cols, "a block leaves its product");
+        assert_eq!((cols.len(), self.a.cols), (b.cols, b.rows), "a block of unfit shape");
+        assert!(b.fits(), "an operand leaves its slice");
+        let (c, a) = (&self.c, self.a);
         // SAFETY: every element gemm reads or writes lies at i * row_stride + j * col_stride with
-        // i < rows and j < cols, which `fits` keeps within its slice; `columns` lies within them.
-        // The destination is a unique borrow and its rows do not overlap, so no two writes meet
-        // and no operand aliases it.
+        // i < rows and j < cols, which `fits` keeps within its slice; the block lies within them.
+        // The destination is a unique borrow, its rows do not overlap and blocks are disjoint, so
+        // no two writes meet and no operand aliases them.
         unsafe {
             gemm::gemm(
-                self.rows,
-                columns.len(),
-                self.inner,
-                self.c.wrapping_add(columns.start),
+                rows.len(),
+                cols.len(),
+                a.cols,
+                c.start.add(rows.start * c.row_stride + cols.start),
                 1,
-                self.c_stride as isize,
+                c.row_stride as isize,
                 self.into == Into::Add,
-                self.a.data.as_ptr(),
-                self.a.col_stride as isize,
-                self.a.row_stride as isize,
-                self.b.data.as_ptr().wrapping_add(columns.start * self.b.col_stride),
-                self.b.col_stride as isize,
-                self.b.row_stride as isize,
+                a.data.as_ptr().wrapping_add(rows.start * a.row_stride),
+                a.col_stride as isize,
+                a.row_stride as isize,
+                b.data.as_ptr(),
+                b.col_stride as isize,
+                b.row_stride as isize,
                 1.0_f32,
                 self.scale,
                 false,
@@ -228,6 +263,21 @@ mod tests {
             naive(&mut expected, stride, a, b, 0.5, into);
             gemm(ViewMut::new(&mut c, m, n, stride), a, b, 0.5, into, threads);
             assert_near(&c, &expected, 1e-4);
+        }
+    }
+
+    #[test]
+    fn panels_agree_with_the_definition() {
+        for (m, k, n) in [(1, 1, 1), (3, 70, 130), (2, 64, 64), (300, 20, 65), (5, 0, 4)] {
+            for into in [Into::Replace, Into::Add] {
+                let (a, b, mut c) = (noise(m * k, 1), noise(k * n, 2), noise(m * n, 3));
+                let mut expected = c.clone();
+                let (a, plain) = (View::whole(&a, m, k), View::whole(&b, k, n));
+                naive(&mut expected, n, a, plain, 1.0, into);
+                let packed = panels::pack(&b, k.max(1), n);
+                gemm_panels(ViewMut::whole(&mut c, m, n), a, &packed, into);
+                assert_near(&c, &expected, 1e-4);
+            }
         }
     }
 

@@ -1,56 +1,28 @@
-//! Products with few rows on the left, as decoding needs: limited by how fast weights are read, so
-//! each weight is read once, in order, by one thread.
+//! Products with few rows on the left, where reading the right side once is what counts.
 
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::simd::long_dot;
+use super::simd::{LANES, long_dot, sum};
 
-/// Up to this many rows [`times`] beats a general product.
-pub(crate) const MOST_ROWS: usize = 2;
+/// Up to this many rows [`times_transposed`] beats a general product, which packs its weights.
+pub(crate) const MOST_ROWS: usize = 16;
 
-/// Up to this many rows [`times_transposed`] does, which need not pack its weights first.
-pub(crate) const MOST_ROWS_TRANSPOSED: usize = 8;
-
-/// Up to this many rows of one adapter are worth its own loops instead of products.
+/// Up to this many rows of one adapter are worth their own loops instead of products.
 pub(crate) const MOST_ROWS_ADAPTED: usize = 8;
 
-/// Rows of weights one task reads. Fixed, so that sums do not depend on the number of threads.
-const BAND: usize = 96;
+/// Rows of weights one task reads.
+const BAND: usize = 256;
 
-/// out `[rows, out.len() / rows]` (+)= x `[rows, w_rows]` · w `[w_rows, cols]`.
-pub(crate) fn times(x: &[f32], w: &[f32], rows: usize, out: &mut [f32], add: bool) {
-    let cols = out.len() / rows;
-    let inner = x.len() / rows;
-    let parts: Vec<Vec<f32>> = w
-        .par_chunks(BAND * cols)
-        .enumerate()
-        .map(|(index, band)| {
-            let mut part = vec![0.0; rows * cols];
-            for (x, part) in x.chunks_exact(inner).zip(part.chunks_exact_mut(cols)) {
-                let first = index * BAND;
-                combine(&x[first..first + band.len() / cols], band, part);
-            }
-            part
-        })
-        .collect();
-    if !add {
-        out.fill(0.0);
-    }
-    for part in parts {
-        for (out, part) in out.iter_mut().zip(part) {
-            *out += part;
-        }
-    }
-}
+/// Rows of x multiplied at a time, so that each weight is loaded once for all of them.
+const AT_ONCE: usize = 4;
 
 /// out `[rows, w_rows]` = x `[rows, inner]` · wᵀ for w `[w_rows, inner]`.
 pub(crate) fn times_transposed(x: &[f32], w: &[f32], rows: usize, out: &mut [f32]) {
     let inner = x.len() / rows;
     let w_rows = out.len() / rows;
-    let band = 4 * BAND;
     let parts: Vec<Vec<f32>> = w
-        .par_chunks(band * inner)
+        .par_chunks(BAND * inner)
         .map(|w| {
             let mut part = vec![0.0; w.len() / inner * rows];
             dots(x, w, rows, inner, &mut part);
@@ -58,10 +30,43 @@ pub(crate) fn times_transposed(x: &[f32], w: &[f32], rows: usize, out: &mut [f32
         })
         .collect();
     for (row, out) in out.chunks_exact_mut(w_rows).enumerate() {
-        for (part, out) in parts.iter().zip(out.chunks_mut(band)) {
+        for (part, out) in parts.iter().zip(out.chunks_mut(BAND)) {
             for (value, out) in part.chunks_exact(rows).zip(out) {
                 *out = value[row];
             }
+        }
+    }
+}
+
+/// For each row of w, its product with every row of x, side by side.
+#[multiversion(targets = "simd")]
+fn dots(x: &[f32], w: &[f32], rows: usize, inner: usize, out: &mut [f32]) {
+    let whole = inner / LANES * LANES;
+    for (w, out) in w.chunks_exact(inner).zip(out.chunks_exact_mut(rows)) {
+        let blocks = x.chunks_exact(AT_ONCE * inner);
+        let rest = blocks.remainder();
+        let (out_blocks, out_rest) = out.as_chunks_mut::<AT_ONCE>();
+        for (x, out) in blocks.zip(out_blocks) {
+            let (a, x) = x.split_at(inner);
+            let (b, x) = x.split_at(inner);
+            let (c, d) = x.split_at(inner);
+            let mut lanes = [[0.0_f32; LANES]; AT_ONCE];
+            let pairs = |x| <[f32]>::chunks_exact(x, LANES);
+            let inputs = pairs(a).zip(pairs(b)).zip(pairs(c).zip(pairs(d)));
+            for (w, ((a, b), (c, d))) in pairs(w).zip(inputs) {
+                for (lanes, x) in lanes.iter_mut().zip([a, b, c, d]) {
+                    for ((lane, x), w) in lanes.iter_mut().zip(x).zip(w) {
+                        *lane += x * w;
+                    }
+                }
+            }
+            for ((out, lanes), x) in out.iter_mut().zip(lanes).zip([a, b, c, d]) {
+                let tail = x[whole..].iter().zip(&w[whole..]).map(|(x, w)| x * w);
+                *out = sum(lanes) + tail.sum::<f32>();
+            }
+        }
+        for (x, out) in rest.chunks_exact(inner).zip(out_rest) {
+            *out = long_dot(x, w);
         }
     }
 }
@@ -78,7 +83,7 @@ pub(crate) fn adapter(x: &[f32], a: &[f32], rows: usize, u: &mut [f32]) {
     }
 }
 
-/// sum += Σ x[k] · w[k, :].
+/// sum += Σ x[k] · w[k, :], within one thread.
 #[multiversion(targets = "simd")]
 pub(crate) fn combine(x: &[f32], w: &[f32], sum: &mut [f32]) {
     // Four rows at once read and write the sum a quarter as often; more streams only get in each
@@ -102,43 +107,37 @@ pub(crate) fn combine(x: &[f32], w: &[f32], sum: &mut [f32]) {
     }
 }
 
-/// For each row of w, its product with every row of x, side by side.
-#[multiversion(targets = "simd")]
-fn dots(x: &[f32], w: &[f32], rows: usize, inner: usize, out: &mut [f32]) {
-    for (w, out) in w.chunks_exact(inner).zip(out.chunks_exact_mut(rows)) {
-        for (x, out) in x.chunks_exact(inner).zip(out) {
-            *out = long_dot(x, w);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::kernels::reference::{assert_near, noise};
 
-    #[test]
-    fn both_products_agree_with_the_definition() {
-        for (rows, inner, cols) in [(1, 1, 1), (1, 200, 33), (3, 70, 300), (4, 129, 64)] {
-            let (x, w) = (noise(rows * inner, 1), noise(inner * cols, 2));
-            let mut expected = vec![0.0; rows * cols];
-            for i in 0..rows {
-                for j in 0..cols {
-                    let products = (0..inner).map(|k| x[i * inner + k] * w[k * cols + j]);
-                    expected[i * cols + j] = products.sum();
-                }
-            }
-            let mut out = noise(rows * cols, 3);
-            let added: Vec<f32> = out.iter().zip(&expected).map(|(a, b)| a + b).collect();
-            times(&x, &w, rows, &mut out, true);
-            assert_near(&out, &added, 1e-5);
-            times(&x, &w, rows, &mut out, false);
-            assert_near(&out, &expected, 1e-5);
+    /// x `[rows, inner]` · w `[inner, cols]`.
+    fn definition(x: &[f32], w: &[f32], (rows, inner, cols): (usize, usize, usize)) -> Vec<f32> {
+        let at = |i: usize, j: usize| (0..inner).map(|k| x[i * inner + k] * w[k * cols + j]).sum();
+        (0..rows * cols).map(|index| at(index / cols, index % cols)).collect()
+    }
 
-            let turned: Vec<f32> =
-                (0..cols * inner).map(|at| w[at % inner * cols + at / inner]).collect();
+    fn transposed(w: &[f32], inner: usize, cols: usize) -> Vec<f32> {
+        (0..cols * inner).map(|at| w[at % inner * cols + at / inner]).collect()
+    }
+
+    #[test]
+    fn products_agree_with_the_definition() {
+        for shape in [(1, 1, 1), (1, 200, 33), (3, 70, 300), (4, 129, 64), (11, 40, 600)] {
+            let (rows, inner, cols) = shape;
+            let (x, w) = (noise(rows * inner, 1), noise(inner * cols, 2));
+            let expected = definition(&x, &w, shape);
+            let turned = transposed(&w, inner, cols);
+            let mut out = noise(rows * cols, 3);
             times_transposed(&x, &turned, rows, &mut out);
             assert_near(&out, &expected, 1e-5);
+            adapter(&x, &turned, rows, &mut out);
+            assert_near(&out, &expected, 1e-5);
+            let mut sum = noise(cols, 4);
+            let added: Vec<f32> = sum.iter().zip(&expected).map(|(a, b)| a + b).collect();
+            combine(&x[..inner], &w, &mut sum);
+            assert_near(&sum, &added, 1e-5);
         }
     }
 }

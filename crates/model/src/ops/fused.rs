@@ -10,62 +10,56 @@ use crate::{
     host::{Host, change, tensor},
     kernels::{
         attention::{self, Given, Sequence},
-        gemm::{Into, Threads, View, ViewMut, gemm},
-        norm,
+        gemm::{Into, Threads, View, ViewMut, gemm, gemm_panels},
+        norm, panels,
         rope::{self, Turn},
         swiglu, thin,
     },
+    linear::Linear,
     lora::{Lora, LoraGrads, Slot},
 };
 
-pub(super) fn matmul(x: &Tensor, w: &Tensor) -> Result<Tensor> {
-    let (rows, cols) = (x.dim(0)?, w.dim(1)?);
-    let mut out = vec![0.0; rows * cols];
-    product(&Host::of(x)?, &Host::of(w)?, rows, &mut out, Into::Replace);
-    tensor(out, (rows, cols))
+pub(super) fn apply(x: &Tensor, w: &Linear) -> Result<Tensor> {
+    let rows = x.dim(0)?;
+    let mut out = vec![0.0; rows * w.outputs];
+    product(&Host::of(x)?, &Host::of(&w.values)?, rows, &mut out, Into::Replace);
+    tensor(out, (rows, w.outputs))
 }
 
-pub(super) fn add_matmul(y: Tensor, x: &Tensor, w: &Tensor) -> Result<Tensor> {
-    let (x_values, w_values, rows) = (Host::of(x)?, Host::of(w)?, x.dim(0)?);
+pub(super) fn add_apply(y: Tensor, x: &Tensor, w: &Linear) -> Result<Tensor> {
+    let (x_values, w_values, rows) = (Host::of(x)?, Host::of(&w.values)?, x.dim(0)?);
     change(&y, |y| product(&x_values, &w_values, rows, y, Into::Add))?;
     Ok(y)
 }
 
+pub(super) fn apply_transposed(dy: &Tensor, w: &Linear) -> Result<Tensor> {
+    let rows = dy.dim(0)?;
+    let mut out = vec![0.0; rows * w.inputs];
+    // Turning the weights is a hundredth of the product, and lets it read them in order.
+    let turned = panels::transpose(&Host::of(&w.values)?, w.inputs, w.outputs);
+    product(&Host::of(dy)?, &turned, rows, &mut out, Into::Replace);
+    tensor(out, (rows, w.inputs))
+}
+
+/// out (+)= x · w for w in panels.
 fn product(x: &[f32], w: &[f32], rows: usize, out: &mut [f32], into: Into) {
-    if rows <= thin::MOST_ROWS {
-        return thin::times(x, w, rows, out, into == Into::Add);
+    if rows == 1 {
+        return panels::times_row(x, w, out, into == Into::Add);
     }
     let (inner, cols) = (x.len() / rows, out.len() / rows);
-    let (x, w) = (View::whole(x, rows, inner), View::whole(w, inner, cols));
-    gemm(ViewMut::whole(out, rows, cols), x, w, 1.0, into, Threads::All);
-}
-
-pub(super) fn matmul_transposed(dy: &Tensor, w: &Tensor) -> Result<Tensor> {
-    let (rows, inner, cols) = (dy.dim(0)?, dy.dim(1)?, w.dim(0)?);
-    let mut out = vec![0.0; rows * cols];
-    let (dy, w) = (Host::of(dy)?, Host::of(w)?);
-    product_transposed(&dy, &w, (rows, inner, cols), &mut out);
-    tensor(out, (rows, cols))
-}
-
-/// out `[rows, cols]` = x `[rows, inner]` · wᵀ for w `[cols, inner]`.
-fn product_transposed(
-    x: &[f32],
-    w: &[f32],
-    (rows, inner, cols): (usize, usize, usize),
-    out: &mut [f32],
-) {
-    if rows <= thin::MOST_ROWS_TRANSPOSED {
-        return thin::times_transposed(x, w, rows, out);
-    }
-    let (x, w) = (View::whole(x, rows, inner), View::whole(w, cols, inner).t());
-    gemm(ViewMut::whole(out, rows, cols), x, w, 1.0, Into::Replace, Threads::All);
+    gemm_panels(ViewMut::whole(out, rows, cols), View::whole(x, rows, inner), w, into);
 }
 
 pub(super) fn logits(hidden: &Tensor, head: &Tensor, out: &mut Vec<f32>) -> Result<()> {
     let (rows, inner, vocab) = (hidden.dim(0)?, hidden.dim(1)?, head.dim(0)?);
     out.resize(rows * vocab, 0.0);
-    product_transposed(&Host::of(hidden)?, &Host::of(head)?, (rows, inner, vocab), out);
+    let (x, w) = (Host::of(hidden)?, Host::of(head)?);
+    if rows <= thin::MOST_ROWS {
+        thin::times_transposed(&x, &w, rows, out);
+        return Ok(());
+    }
+    let (x, w) = (View::whole(&x, rows, inner), View::whole(&w, vocab, inner).t());
+    gemm(ViewMut::whole(out, rows, vocab), x, w, 1.0, Into::Replace, Threads::All);
     Ok(())
 }
 
@@ -73,7 +67,9 @@ pub(super) fn logits_backward(d_logits: &[f32], head: &Tensor) -> Result<Tensor>
     let (vocab, width) = head.dims2()?;
     let rows = d_logits.len() / vocab;
     let mut out = vec![0.0; rows * width];
-    product(d_logits, &Host::of(head)?, rows, &mut out, Into::Replace);
+    let head = Host::of(head)?;
+    let (d_logits, w) = (View::whole(d_logits, rows, vocab), View::whole(&head, vocab, width));
+    gemm(ViewMut::whole(&mut out, rows, width), d_logits, w, 1.0, Into::Replace, Threads::All);
     tensor(out, (rows, width))
 }
 

@@ -33,15 +33,18 @@ fn rotation(rows: usize) -> Rotation {
 }
 
 #[test]
-fn products() {
-    for rows in [1, 2, 3, 9, 60] {
-        let (x, w, y) = (matrix(rows, 40, 1), matrix(40, 70, 2), matrix(rows, 70, 3));
-        let both = [FUSED, PORTABLE].map(|ops| ops.matmul(&x, &w).unwrap());
-        assert_same("x w", &both[0], &both[1]);
-        let both = [FUSED, PORTABLE].map(|ops| ops.add_matmul(fresh(&y), &x, &w).unwrap());
-        assert_same("y + x w", &both[0], &both[1]);
-        let both = [FUSED, PORTABLE].map(|ops| ops.matmul_transposed(&y, &w).unwrap());
-        assert_same("y wt", &both[0], &both[1]);
+fn linear_maps() {
+    let plain = noise(40 * 70, 2);
+    let both = [FUSED, PORTABLE]
+        .map(|ops| (ops, Linear::new(plain.clone(), (40, 70), ops, &Device::Cpu).unwrap()));
+    for rows in [1, 2, 3, 9, 300] {
+        let (x, y) = (matrix(rows, 40, 1), matrix(rows, 70, 3));
+        let [a, b] = both.each_ref().map(|(ops, w)| ops.apply(&x, w).unwrap());
+        assert_same("x W", &a, &b);
+        let [a, b] = both.each_ref().map(|(ops, w)| ops.add_apply(fresh(&y), &x, w).unwrap());
+        assert_same("y + x W", &a, &b);
+        let [a, b] = both.each_ref().map(|(ops, w)| ops.apply_transposed(&y, w).unwrap());
+        assert_same("y Wt", &a, &b);
     }
 }
 
@@ -168,13 +171,16 @@ fn several_adapters_in_one_batch() {
 
 #[test]
 fn the_head_forward_and_backward() {
-    let (hidden, head) = (matrix(9, 64, 1), matrix(320, 64, 2));
-    let both = [FUSED, PORTABLE].map(|ops| {
-        let mut logits = vec![3.0; 5];
-        ops.logits(&hidden, &head, &mut logits).unwrap();
-        let d_hidden = ops.logits_backward(&logits, &head).unwrap();
-        (Tensor::from_vec(logits, (9, 320), &Device::Cpu).unwrap(), d_hidden)
-    });
-    assert_same("logits", &both[0].0, &both[1].0);
-    assert_same("d_hidden", &both[0].1, &both[1].1);
+    let head = matrix(320, 64, 2);
+    for rows in [1, 6, 40] {
+        let hidden = matrix(rows, 64, 1);
+        let both = [FUSED, PORTABLE].map(|ops| {
+            let mut logits = vec![3.0; 5];
+            ops.logits(&hidden, &head, &mut logits).unwrap();
+            let d_hidden = ops.logits_backward(&logits, &head).unwrap();
+            (Tensor::from_vec(logits, (rows, 320), &Device::Cpu).unwrap(), d_hidden)
+        });
+        assert_same("logits", &both[0].0, &both[1].0);
+        assert_same("d_hidden", &both[0].1, &both[1].1);
+    }
 }
