@@ -122,7 +122,9 @@ fn our_own_engine_records_exact_tokens_and_names_the_generation() {
     let (_, reply, headers) = server.post("/v1/chat/completions", &chat("hi"));
     assert!(reply["model"].as_str().unwrap().starts_with("triage@1#"), "{reply}");
     assert!(headers.iter().any(|(name, value)| {
-        name == "x-understudy-adapter" && value.starts_with("triage@1 ") && value.len() == "triage@1 ".len() + 64
+        name == "x-understudy-adapter"
+            && value.starts_with("triage@1 ")
+            && value.len() == "triage@1 ".len() + 64
     }));
     let steps = server.journal.trajectories(&Query::default()).unwrap();
     let step = &steps[0].steps[0].step;

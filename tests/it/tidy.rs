@@ -92,7 +92,8 @@ fn every_source_file_opens_with_what_it_is_and_fits_one_room() {
         let text = fs::read_to_string(&file).unwrap();
         let lines = text.lines().count();
         assert!(lines <= 800, "{} has {lines} lines", file.display());
-        let is_test = file.ends_with("tests.rs") || file.components().any(|c| c.as_os_str() == "tests");
+        let is_test =
+            file.ends_with("tests.rs") || file.components().any(|c| c.as_os_str() == "tests");
         if lines > 60 && !is_test {
             assert!(text.starts_with("//!"), "{} does not say what it is", file.display());
         }
@@ -133,8 +134,11 @@ fn every_command_of_the_readme_exists() {
     for line in readme.lines().map(str::trim) {
         let line = line.strip_prefix("$ ").unwrap_or(line);
         if let Some(rest) = line.strip_prefix("understudy ") {
-            let words: Vec<&str> =
-                rest.split_whitespace().take_while(|word| word.chars().all(|c| c.is_ascii_lowercase())).take(2).collect();
+            let words: Vec<&str> = rest
+                .split_whitespace()
+                .take_while(|word| word.chars().all(|c| c.is_ascii_lowercase()))
+                .take(2)
+                .collect();
             let help = |words: &[&str]| {
                 let output = Command::new(env!("CARGO_BIN_EXE_understudy"))
                     .args(words)

@@ -7,7 +7,7 @@ use understudy_ident::{AdapterVersion, Clock, TaskName};
 use understudy_inference::Backend;
 use understudy_journal::Journal;
 use understudy_registry::{Change, Registry, ReleaseRecord, ReleaseState, Target as Serving};
-use understudy_router::{Canary, Judgement, Route, RouteTable, TaskRoute, Target, Verdict};
+use understudy_router::{Canary, Judgement, Route, RouteTable, Target, TaskRoute, Verdict};
 
 use crate::{
     CanaryError, Rules,

@@ -35,7 +35,10 @@ pub(crate) struct Watch {
 impl Watch {
     /// Begins where the release began. `audit` tells when each step was entered, so that reading
     /// everything again after a restart credits evidence to the same steps.
-    pub(crate) fn begin(release: &ReleaseRecord, audit: &[AuditEntry]) -> Result<Self, CanaryError> {
+    pub(crate) fn begin(
+        release: &ReleaseRecord,
+        audit: &[AuditEntry],
+    ) -> Result<Self, CanaryError> {
         let of_release = audit.iter().filter(|entry| entry.subject == release.id.as_str());
         let entered = of_release
             .filter(|entry| entry.action == "release.advance")

@@ -28,7 +28,7 @@ impl Default for Config {
         Self {
             max_running: 32,
             max_waiting: 256,
-            step_tokens: 256,
+            step_tokens: 128,
             kv_tokens: 16_384,
             prefix_tokens: 2_048,
         }

@@ -7,8 +7,10 @@ use clap::{Args, Parser, Subcommand};
 /// A small model learns your agent's role from production, and replaces it safely.
 #[derive(Debug, Parser)]
 #[command(name = "understudy", version, propagate_version = true, max_term_width = 100)]
-#[command(after_help = "First steps:\n  understudy demo                  the whole loop, narrated\n  \
-    understudy init my-task          a recipe and a configuration to start from")]
+#[command(
+    after_help = "First steps:\n  understudy demo                  the whole loop, narrated\n  \
+    understudy init my-task          a recipe and a configuration to start from"
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -39,9 +41,11 @@ pub(crate) enum Command {
         curl -s http://127.0.0.1:8700/v1/models")]
     Serve(ServeArgs),
     /// Bring trajectories and outcomes in from files
-    #[command(after_help = "Examples:\n  understudy import chats.jsonl --task triage --format openai\n  \
+    #[command(
+        after_help = "Examples:\n  understudy import chats.jsonl --task triage --format openai\n  \
         understudy import train.jsonl --task snips --format rows --input text \\\n      \
-        --output intent --output slots --system 'Reply with JSON.' --limit 256")]
+        --output intent --output slots --system 'Reply with JSON.' --sample 256"
+    )]
     Import(ImportArgs),
     /// Held-out suites: import, list, show
     #[command(subcommand)]
@@ -53,7 +57,9 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  understudy train recipes/support-triage.toml --dry-run")]
     Train(TrainArgs),
     /// Hold a subject against a suite beside a baseline
-    #[command(after_help = "Example:\n  understudy eval support-triage@1 --suite support-triage --baseline base")]
+    #[command(
+        after_help = "Example:\n  understudy eval support-triage@1 --suite support-triage --baseline base"
+    )]
     Eval(EvalArgs),
     /// Registered adapter versions: list, show, verify
     #[command(subcommand)]
@@ -75,7 +81,9 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  understudy doctor")]
     Doctor,
     /// The next-token scores of a prompt, for comparing with other implementations
-    #[command(after_help = "Example:\n  understudy logits 'The capital of France is' --adapter DIR --out logits.json")]
+    #[command(
+        after_help = "Example:\n  understudy logits 'The capital of France is' --adapter DIR --out logits.json"
+    )]
     Logits(LogitsArgs),
     /// One training stage in a process of its own; started by `run`, `train` and `demo`
     #[command(hide = true)]
@@ -149,14 +157,19 @@ pub(crate) struct RowArgs {
     /// Take only the first rows
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<usize>,
+    /// Take this many rows from all over a JSONL file, always the same ones; for sorted files
+    #[arg(long, value_name = "N", conflicts_with = "limit")]
+    pub(crate) sample: Option<usize>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SuiteCommand {
     /// Make a suite from rows, and keep its cases out of every later dataset
-    #[command(after_help = "Example:\n  understudy suite import test.jsonl --name snips --input text \\\n      \
-        --output intent --output slots --system 'Reply with JSON.' --limit 200 \\\n      \
-        --scorer field_f1 --scorer field:intent --scorer json_valid")]
+    #[command(
+        after_help = "Example:\n  understudy suite import test.jsonl --name snips --input text \\\n      \
+        --output intent --output slots --system 'Reply with JSON.' --sample 200 \\\n      \
+        --scorer field_f1 --scorer field:intent --scorer json_valid"
+    )]
     Import(SuiteImportArgs),
     /// All suites
     List,

@@ -88,7 +88,9 @@ fn models_dir(from_file: Option<PathBuf>) -> Result<PathBuf> {
     }
     match variable("HOME") {
         Some(home) => Ok(home.join(".cache/understudy/models")),
-        None => bail!("no HOME to keep base models under; set UNDERSTUDY_MODELS_DIR to a directory"),
+        None => {
+            bail!("no HOME to keep base models under; set UNDERSTUDY_MODELS_DIR to a directory")
+        }
     }
 }
 

@@ -132,7 +132,10 @@ impl<'a> Demo<'a> {
             Ok(())
         })?;
         let counts = self.stores.journal.counts()?;
-        self.out.say(format!("  {} exchanges and {} outcomes are in the journal", counts.steps, counts.outcomes));
+        self.out.say(format!(
+            "  {} exchanges and {} outcomes are in the journal",
+            counts.steps, counts.outcomes
+        ));
         self.out.say("\n2. The understudy learns, is proved, and goes on stage");
         let run = self.stores.runs.begin(
             &self.world.recipe,

@@ -33,7 +33,11 @@ impl Out {
     }
 
     /// Text for people or a value for machines, whichever was asked for.
-    pub(crate) fn either(self, text: impl AsRef<str>, value: &impl Serialize) -> anyhow::Result<()> {
+    pub(crate) fn either(
+        self,
+        text: impl AsRef<str>,
+        value: &impl Serialize,
+    ) -> anyhow::Result<()> {
         self.say(text);
         self.value(value)
     }

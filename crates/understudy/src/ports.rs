@@ -235,10 +235,14 @@ impl Stages<'_> {
     }
 
     /// What is shown beside the two: the nearest example of the training rows, and the teacher.
-    fn others(&self, version: &AdapterVersion, suite: &Suite, gate: &Gate) -> Result<Vec<SubjectRun>> {
+    fn others(
+        &self,
+        version: &AdapterVersion,
+        suite: &Suite,
+        gate: &Gate,
+    ) -> Result<Vec<SubjectRun>> {
         let lineage = self.stores.registry.get(version)?.record.lineage;
-        let dataset =
-            FrozenDataset::find(&self.stores.data.datasets(), &lineage.dataset.version)?;
+        let dataset = FrozenDataset::find(&self.stores.data.datasets(), &lineage.dataset.version)?;
         let mut others = vec![NearestExample::fit(&dataset.sft(Split::Train)?).run(suite)];
         if let Some(teacher) = (self.make_teacher)()? {
             let subject = Subject { name: "teacher".to_owned(), adapter: None };

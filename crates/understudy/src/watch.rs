@@ -34,7 +34,9 @@ impl Watcher {
                 while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
                     match controller.tick() {
                         Ok(notes) => notes.iter().for_each(&mut on_note),
-                        Err(error) => tracing::error!(%error, "the canary controller's tick failed"),
+                        Err(error) => {
+                            tracing::error!(%error, "the canary controller's tick failed")
+                        }
                     }
                 }
             })

@@ -35,7 +35,8 @@ pub(crate) struct Stores {
 impl Stores {
     pub(crate) fn open(data: &DataDir) -> Result<Self> {
         atomic::create_dir(data.root())?;
-        let attempt = |what: &str| format!("failed to open the {what} in {}", data.root().display());
+        let attempt =
+            |what: &str| format!("failed to open the {what} in {}", data.root().display());
         Ok(Self {
             journal: Journal::open(&data.journal(), understudy_journal::Config::default())
                 .with_context(|| attempt("journal"))?,

@@ -83,7 +83,9 @@ pub(crate) fn run(job: &Job, out: Out) -> Result<Trained> {
                 bar.set_length(total);
                 bar.set_position(done);
                 let loss = loss.map(|loss| format!("loss {loss:.3}, ")).unwrap_or_default();
-                bar.set_message(format!("{loss}{tokens_per_second:.0} tokens/s, {left_s:.0} s left"));
+                bar.set_message(format!(
+                    "{loss}{tokens_per_second:.0} tokens/s, {left_s:.0} s left"
+                ));
             }
             Ok(Message::Scoring { done, total }) => {
                 bar.set_length(total);
@@ -99,7 +101,9 @@ pub(crate) fn run(job: &Job, out: Out) -> Result<Trained> {
     match last {
         Some(Message::Trained { trained, .. }) => Ok(trained),
         Some(Message::Failed { why }) => bail!("{why}"),
-        _ => bail!("the training process ended without a result ({status}); run it again to resume"),
+        _ => {
+            bail!("the training process ended without a result ({status}); run it again to resume")
+        }
     }
 }
 
@@ -111,9 +115,7 @@ pub(crate) fn main(job: &Path) -> Result<Exit> {
         .with_context(|| format!("failed to understand the job {}", job.display()))?;
     let result = work(&job);
     let (message, exit) = match result {
-        Ok(trained) => {
-            (Message::Trained { trained, peak_memory_bytes: peak_memory() }, Exit::Ok)
-        }
+        Ok(trained) => (Message::Trained { trained, peak_memory_bytes: peak_memory() }, Exit::Ok),
         Err(error) => (Message::Failed { why: format!("{error:#}") }, Exit::BadInput),
     };
     // A parent that has died cannot be told; the work is on disk either way.
@@ -146,7 +148,8 @@ fn work(job: &Job) -> Result<Trained> {
 
 fn train(job: &Job, dataset: &FrozenDataset, base: &BaseModel) -> Result<f64> {
     let recipe = &job.recipe;
-    let start = job.from.as_deref().map(|from| read_peft(from, base.decoder.config())).transpose()?;
+    let start =
+        job.from.as_deref().map(|from| read_peft(from, base.decoder.config())).transpose()?;
     let (sft, pairs) = (dataset.sft(Split::Train)?, dataset.pairs(Split::Train)?);
     let request = TrainRequest {
         base,
@@ -220,15 +223,17 @@ fn score_dev(job: &Job, base: BaseModel, dev: &[SftExample]) -> Result<(f64, u64
         scorers: vec![job.scorer.clone()],
         cases,
     };
-    let engine = Engine::start(base, job.recipe.base.clone(), understudy_engine::Config::default())?;
+    let engine =
+        Engine::start(base, job.recipe.base.clone(), understudy_engine::Config::default())?;
     engine.load_adapter("candidate", &job.out)?;
     let subject = Subject { name: "candidate".to_owned(), adapter: Some("candidate".to_owned()) };
     let options = RunOptions { max_new_tokens: job.max_new_tokens, concurrency: 16 };
     let engine: Arc<dyn Backend> = Arc::new(engine);
-    let runs = understudy_evaluation::run(&*engine, &suite, &[subject], options, &mut |progress| {
-        let (done, total) = (progress.done as u64, progress.total as u64);
-        say(&Message::Scoring { done, total }).ok();
-    })?;
+    let runs =
+        understudy_evaluation::run(&*engine, &suite, &[subject], options, &mut |progress| {
+            let (done, total) = (progress.done as u64, progress.total as u64);
+            say(&Message::Scoring { done, total }).ok();
+        })?;
     let scored = suite.cases.iter().zip(&runs[0].results);
     let sum: f64 =
         scored.map(|(case, result)| score(&job.scorer, &case.expected, &result.output).value).sum();
@@ -237,8 +242,8 @@ fn score_dev(job: &Job, base: BaseModel, dev: &[SftExample]) -> Result<(f64, u64
 
 pub(crate) fn manifest(directory: &Path) -> Result<AdapterManifest> {
     let path = directory.join(AdapterManifest::FILE);
-    let text = fs::read_to_string(&path)
-        .with_context(|| format!("failed to read {}", path.display()))?;
+    let text =
+        fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
     serde_json::from_str(&text).with_context(|| format!("failed to understand {}", path.display()))
 }
 

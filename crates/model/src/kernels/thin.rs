@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::simd::{LANES, long_dot, sum};
 
 /// Up to this many rows [`times_transposed`] beats a general product, which packs its weights.
-pub(crate) const MOST_ROWS: usize = 16;
+pub(crate) const MOST_ROWS: usize = 64;
 
 /// Up to this many rows of one adapter are worth their own loops instead of products.
 pub(crate) const MOST_ROWS_ADAPTED: usize = 8;

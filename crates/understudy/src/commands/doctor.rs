@@ -51,9 +51,7 @@ fn base(config: &Config) -> Finding {
     let hub = model::hub(config);
     let (good, detail) = match hub.path_if_present(&config.base) {
         Ok(Some(path)) => (true, format!("{} at {}", config.base, path.display())),
-        Ok(None) => {
-            (false, format!("absent; run `understudy model pull {}`", config.base))
-        }
+        Ok(None) => (false, format!("absent; run `understudy model pull {}`", config.base)),
         Err(error) => (false, format!("{error}")),
     };
     Finding { what: "base model", good, detail }
@@ -62,7 +60,8 @@ fn base(config: &Config) -> Finding {
 fn data(config: &Config) -> Finding {
     let root = config.data.root();
     if !root.exists() {
-        let detail = format!("{} will be created by the first command that needs it", root.display());
+        let detail =
+            format!("{} will be created by the first command that needs it", root.display());
         return Finding { what: "data", good: true, detail };
     }
     let counted = Stores::open(&config.data).and_then(|stores| {

@@ -2,9 +2,9 @@
 
 use std::{fs, path::Path};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::json;
-use understudy_ident::TaskName;
+use understudy_ident::{Digest, TaskName};
 use understudy_ingest::{Format, Imported};
 use understudy_journal::Ack;
 
@@ -27,8 +27,7 @@ pub(crate) fn run(args: &ImportArgs, config: &Config, out: Out) -> Result<Exit> 
     let mut total = Stored::default();
     let mut rejected = Vec::new();
     for file in &args.files {
-        let text = fs::read_to_string(file)
-            .with_context(|| format!("failed to read {}", file.display()))?;
+        let text = rows(file, args.rows.sample)?;
         let mapping = mapping(&args.rows);
         let now = stores.clock.now();
         let imported =
@@ -51,6 +50,24 @@ pub(crate) fn run(args: &ImportArgs, config: &Config, out: Out) -> Result<Exit> 
     });
     out.either(text, &data)?;
     Ok(if total.added + total.duplicates == 0 { Exit::No } else { Exit::Ok })
+}
+
+/// A file's text, or a sample of its lines: those whose digests sort first, in the file's order.
+/// Lines are chosen by content, so the same file always gives the same sample.
+pub(crate) fn rows(file: &Path, sample: Option<usize>) -> Result<String> {
+    let text =
+        fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
+    let Some(count) = sample else { return Ok(text) };
+    if text.trim_start().starts_with('[') {
+        bail!("--sample needs one row a line, but {} is a JSON array", file.display());
+    }
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let mut chosen: Vec<(Digest, usize, &str)> =
+        lines.map(|(n, line)| (Digest::of(line.as_bytes()), n, line)).collect();
+    chosen.sort_unstable();
+    chosen.truncate(count);
+    chosen.sort_unstable_by_key(|(_, n, _)| *n);
+    Ok(chosen.iter().map(|(_, _, line)| *line).collect::<Vec<_>>().join("\n"))
 }
 
 fn store(

@@ -13,12 +13,20 @@ use crate::{cli::InitArgs, config::Config, output::Out};
 pub(crate) fn run(args: &InitArgs, config: &Config, out: Out) -> Result<Exit> {
     let task: TaskName = args.task.parse()?;
     let recipe = format!("recipes/{task}.toml");
-    let files = [("understudy.toml", configuration(&task, &args.base)), (&recipe, recipe_text(&task, args))];
+    let files = [
+        ("understudy.toml", configuration(&task, &args.base)),
+        (&recipe, recipe_text(&task, args)),
+    ];
     if let Some((path, _)) = files.iter().find(|(path, _)| Path::new(path).exists()) {
         bail!("{path} exists already; nothing was written");
     }
     for (path, text) in &files {
-        atomic::create_dir(Path::new(path).parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
+        atomic::create_dir(
+            Path::new(path)
+                .parent()
+                .filter(|p| !p.as_os_str().is_empty())
+                .unwrap_or(Path::new(".")),
+        )?;
         atomic::write(Path::new(path), text.as_bytes())
             .with_context(|| format!("failed to write {path}"))?;
     }

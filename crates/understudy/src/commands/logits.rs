@@ -19,12 +19,17 @@ pub(crate) fn run(args: &LogitsArgs, config: &Config, out: Out) -> Result<Exit> 
         .transpose()?;
     let ids = base.tokenizer.encode(&args.prompt)?;
     let lora = adapter.as_ref().map(|adapter| &adapter.lora);
-    let hidden = base.decoder.hidden(&Batch::of(&[&ids]), lora)?;
-    let logits = base.decoder.logits(&hidden)?.to_vec2::<f32>()?;
-    let rows = logits.len();
-    let value = json!({"prompt": args.prompt, "ids": ids, "logits": logits});
+    let rows = |lora| -> Result<Vec<Vec<f32>>> {
+        let hidden = base.decoder.hidden(&Batch::of(&[&ids]), lora)?;
+        Ok(base.decoder.logits(&hidden)?.to_vec2::<f32>()?)
+    };
+    // The form `tests/golden/check_peft_roundtrip.py` reads.
+    let mut value = json!({"sequences": [ids], "logits": [rows(lora)?]});
+    if lora.is_some() {
+        value["base_logits"] = json!([rows(None)?]);
+    }
     atomic::write(&args.out, value.to_string().as_bytes())?;
-    let text = format!("logits of {rows} tokens are in {}", args.out.display());
-    out.either(text, &json!({"tokens": rows, "file": args.out}))?;
+    let text = format!("logits of {} tokens are in {}", ids.len(), args.out.display());
+    out.either(text, &json!({"tokens": ids.len(), "file": args.out}))?;
     Ok(Exit::Ok)
 }

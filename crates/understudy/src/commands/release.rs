@@ -40,9 +40,8 @@ fn start(args: &ReleaseStartArgs, config: &Config, out: Out) -> Result<Exit> {
     }
     let stores = Stores::open(&config.data)?;
     let stages = train::stages(config, &stores, &recipe, out, true)?;
-    let forced = args
-        .force
-        .then(|| Override { owner: args.owner.clone(), reason: args.reason.clone() });
+    let forced =
+        args.force.then(|| Override { owner: args.owner.clone(), reason: args.reason.clone() });
     let release = stages.release(&recipe, &version, (&args.owner, &args.reason), forced)?;
     say(&release, out)
 }

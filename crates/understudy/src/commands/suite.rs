@@ -8,7 +8,7 @@ use understudy_ingest::RowMapping;
 use understudy_manifest::{Scorer, Suite, Tier};
 use understudy_storage::atomic;
 
-use super::Exit;
+use super::{Exit, import};
 use crate::{
     cli::{RowArgs, SuiteCommand, SuiteImportArgs},
     config::Config,
@@ -33,8 +33,7 @@ pub(crate) fn run(command: SuiteCommand, config: &Config, out: Out) -> Result<Ex
 }
 
 fn import(args: &SuiteImportArgs, config: &Config, out: Out) -> Result<()> {
-    let text = fs::read_to_string(&args.file)
-        .with_context(|| format!("failed to read {}", args.file.display()))?;
+    let text = import::rows(&args.file, args.rows.sample)?;
     let scorers = args
         .scorers
         .iter()
@@ -72,7 +71,10 @@ pub(crate) fn save(data: &DataDir, suite: &Suite) -> Result<()> {
         if read(data, suite.name.as_str())?.digest() == suite.digest() {
             return Ok(());
         }
-        bail!("suite `{}` exists with other cases; a suite is fixed, so use another name", suite.name);
+        bail!(
+            "suite `{}` exists with other cases; a suite is fixed, so use another name",
+            suite.name
+        );
     }
     atomic::create_dir(&data.suites())?;
     Ok(atomic::write(&path, suite.to_text().as_bytes())?)

@@ -169,4 +169,3 @@ fn plan_line(plan: &Plan) -> String {
         plan.memory_bytes as f64 / 1e9
     )
 }
-

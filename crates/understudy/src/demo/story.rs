@@ -162,7 +162,13 @@ impl Story {
     fn table(&self, text: &mut String) {
         let header = format!(
             "{:<20} {:>8} {:>9} {:>8} {:>11} {:>11} {:>14}",
-            "sealed suite", "intent", "field F1", "JSON ok", "all right", "p50 latency", "$ per 1,000"
+            "sealed suite",
+            "intent",
+            "field F1",
+            "JSON ok",
+            "all right",
+            "p50 latency",
+            "$ per 1,000"
         );
         line_into(text, &header);
         for row in &self.subjects {
@@ -254,9 +260,8 @@ fn release(demo: &Demo<'_>, record: &ReleaseRecord) -> Result<Release> {
     let query = Query { task: Some(record.task.clone()), ..Query::default() };
     let trajectories = demo.stores.journal.trajectories(&query)?;
     let steps = trajectories.iter().flat_map(|trajectory| &trajectory.steps).map(|j| &j.step);
-    let during: Vec<_> = steps
-        .filter(|step| record.started_at <= step.at && step.at <= record.changed_at)
-        .collect();
+    let during: Vec<_> =
+        steps.filter(|step| record.started_at <= step.at && step.at <= record.changed_at).collect();
     let canary = during.iter().filter(|step| {
         step.assignment.as_ref().is_some_and(|assignment| assignment.arm == Arm::Canary)
     });

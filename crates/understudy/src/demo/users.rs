@@ -109,7 +109,8 @@ pub(super) fn play(
                 while !stop.load(Ordering::Relaxed) {
                     // The guard must not live through the session it hands out.
                     let session = {
-                        let mut next = queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                        let mut next =
+                            queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                         next()
                     };
                     let Some(session) = session else { break };
