@@ -13,6 +13,7 @@ mod frozen;
 mod leaks;
 mod rules;
 mod snips;
+mod throughput;
 
 fn task() -> TaskName {
     "support-triage".parse().unwrap()

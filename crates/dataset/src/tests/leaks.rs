@@ -170,3 +170,17 @@ fn a_held_out_case_that_is_still_there_in_the_end_stops_the_build() {
     let error = assert_clean(&rows, &[suite(&HELD_OUT)]).unwrap_err();
     assert!(matches!(error, DatasetError::Leak { rows: 2, .. }), "{error}");
 }
+
+#[test]
+fn prompts_that_differ_in_two_words_are_kept() {
+    let mut rng = ChaCha8Rng::seed_from_u64(11);
+    let held_out: Vec<String> = (0..200).map(|_| sentence(&mut rng, 12)).collect();
+    let cases: Vec<&str> = held_out.iter().map(String::as_str).collect();
+    let changed = |(nth, text): (usize, &String)| {
+        let mut words: Vec<&str> = text.split(' ').collect();
+        (words[2], words[7]) = ("one", "two");
+        asked(nth, &words.join(" "))
+    };
+    let draft = try_build(&all_train(), &[suite(&cases)], held_out.iter().enumerate().map(changed));
+    assert_eq!(draft.unwrap().manifest().rows("sft.train.jsonl"), 200);
+}

@@ -1,0 +1,25 @@
+//! How fast and in how much memory a dataset is built:
+//! `cargo test --release -p understudy-dataset -- --ignored --nocapture a_million`
+
+use std::time::Instant;
+
+use super::*;
+
+#[test]
+#[ignore = "measures, in release mode and for minutes"]
+fn a_million_steps() {
+    let mut rng = ChaCha8Rng::seed_from_u64(2);
+    let cases: Vec<String> = (0..300).map(|_| sentence(&mut rng, 14)).collect();
+    let cases: Vec<&str> = cases.iter().map(String::as_str).collect();
+    let steps = (0..1_000_000).map(|nth| {
+        let name = nth.to_string();
+        let prompt = format!("{} mail u{nth}@x.example", sentence(&mut rng, 12));
+        with(step(&name, &name, &prompt, &sentence(&mut rng, 10)), Signal::Accept)
+    });
+    let started = Instant::now();
+    let draft = try_build(&all_train(), &[suite(&cases)], steps).unwrap();
+    let memory = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = memory.lines().find(|line| line.starts_with("VmHWM")).unwrap_or("peak unknown");
+    println!("1M steps in {:.1} s; {peak}", started.elapsed().as_secs_f64());
+    assert_eq!(draft.manifest().stages[0].rows_in, 1_000_000);
+}
