@@ -152,13 +152,12 @@ impl Controller {
         let expected = self.parts.registry.get(version)?.record.generation.to_hex();
         let alias = version.to_string();
         let loaded = self.parts.student.adapters().into_iter().find(|info| info.alias == alias);
-        let found = match loaded {
-            Some(info) => info.generation,
-            None => {
-                let directory = self.parts.registry.directory(version);
-                let load = |source| CanaryError::Load { what: alias.clone(), source };
-                self.parts.student.load_adapter(&alias, &directory).map_err(load)?.generation
-            }
+        let found = if let Some(info) = loaded {
+            info.generation
+        } else {
+            let directory = self.parts.registry.directory(version);
+            let load = |source| CanaryError::Load { what: alias.clone(), source };
+            self.parts.student.load_adapter(&alias, &directory).map_err(load)?.generation
         };
         if found != expected {
             return Err(CanaryError::OtherContent { what: alias, expected, found });
