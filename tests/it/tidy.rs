@@ -43,7 +43,7 @@ const FENCES: &[(&str, &str)] = &[
     ("rusqlite", "storage journal registry orchestrator"),
     ("indicatif", "understudy"),
     ("tokio", "gateway understudy"),
-    ("regex", "redact"),
+    ("regex", "model redact"),
 ];
 
 #[test]

@@ -111,7 +111,7 @@ impl Stage {
                 note: None,
             };
             // Every other outcome overtakes its step.
-            if n % 2 == 0 {
+            if n.is_multiple_of(2) {
                 self.journal.append_outcome(outcome.clone()).unwrap().wait().unwrap();
             }
             self.journal.append_step(step).unwrap().wait().unwrap();

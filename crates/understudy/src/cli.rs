@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 /// A small model learns your agent's role from production, and replaces it safely.
 #[derive(Debug, Parser)]
-#[command(name = "understudy", version, propagate_version = true, max_term_width = 100)]
+#[command(name = "understudy", version, max_term_width = 100)]
 #[command(
     after_help = "First steps:\n  understudy demo                  the whole loop, narrated\n  \
     understudy init my-task          a recipe and a configuration to start from"

@@ -174,16 +174,15 @@ impl<'a> Demo<'a> {
     fn force(&self, version: &AdapterVersion) -> Result<()> {
         let recipe = &self.world.recipe;
         let known = self.release_of(version)?;
-        let release = match known {
-            Some(release) => release,
-            None => {
-                let forced = Override {
-                    owner: OWNER.to_owned(),
-                    reason: "to show that a bad version is rolled back".to_owned(),
-                };
-                let why = "forced past the gate";
-                self.stages.release(recipe, version, (OWNER, why), Some(forced))?
-            }
+        let release = if let Some(release) = known {
+            release
+        } else {
+            let forced = Override {
+                owner: OWNER.to_owned(),
+                reason: "to show that a bad version is rolled back".to_owned(),
+            };
+            let why = "forced past the gate";
+            self.stages.release(recipe, version, (OWNER, why), Some(forced))?
         };
         self.timed("forced release", || {
             let crowd = Crowd::gather(self)?;

@@ -46,7 +46,7 @@ impl Out {
     pub(crate) fn bar(self, length: u64, what: &str) -> ProgressBar {
         let style = ProgressStyle::with_template("  {prefix:<12} {bar:28} {pos}/{len} {msg}")
             .expect("the template is well formed");
-        let bar = ProgressBar::with_draw_target(Some(length), target()).with_style(style);
+        let bar = ProgressBar::with_draw_target(Some(length), self.target()).with_style(style);
         bar.set_prefix(what.to_owned());
         bar
     }
@@ -57,24 +57,24 @@ impl Out {
             "  {prefix:<12} {bar:28} {bytes}/{total_bytes} {bytes_per_sec} {msg}",
         )
         .expect("the template is well formed");
-        let bar = ProgressBar::with_draw_target(Some(0), target()).with_style(style);
+        let bar = ProgressBar::with_draw_target(Some(0), self.target()).with_style(style);
         bar.set_prefix(what.to_owned());
         bar
     }
 
     /// Something of unknown length.
     pub(crate) fn spinner(self, what: &str) -> ProgressBar {
-        let spinner = ProgressBar::with_draw_target(None, target());
+        let spinner = ProgressBar::with_draw_target(None, self.target());
         spinner.set_message(what.to_owned());
         spinner.enable_steady_tick(Duration::from_millis(120));
         spinner
     }
-}
 
-fn target() -> ProgressDrawTarget {
-    if std::io::stderr().is_terminal() {
-        ProgressDrawTarget::stderr()
-    } else {
-        ProgressDrawTarget::hidden()
+    fn target(self) -> ProgressDrawTarget {
+        if !self.json && std::io::stderr().is_terminal() {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        }
     }
 }

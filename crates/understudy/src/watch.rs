@@ -35,7 +35,7 @@ impl Watcher {
                     match controller.tick() {
                         Ok(notes) => notes.iter().for_each(&mut on_note),
                         Err(error) => {
-                            tracing::error!(%error, "the canary controller's tick failed")
+                            tracing::error!(%error, "the canary controller's tick failed");
                         }
                     }
                 }

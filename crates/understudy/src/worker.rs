@@ -21,6 +21,7 @@ use understudy_inference::Backend;
 use understudy_manifest::{
     AdapterManifest, Case, DatasetLineage, Method, Recipe, Scorer, SftExample, Split, Suite, Tier,
 };
+use understudy_message::Message;
 use understudy_model::{BaseModel, device, read_peft};
 use understudy_orchestrator::Trained;
 use understudy_storage::atomic;
@@ -53,7 +54,7 @@ pub(crate) struct Job {
 /// What the child says.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "snake_case")]
-enum Message {
+enum Said {
     Progress { done: u64, total: u64, loss: Option<f64>, tokens_per_second: f64, left_s: f64 },
     Scoring { done: u64, total: u64 },
     Trained { trained: Trained, peak_memory_bytes: u64 },
@@ -79,7 +80,7 @@ pub(crate) fn run(job: &Job, out: Out) -> Result<Trained> {
     for line in BufReader::new(stdout).lines() {
         let line = line.context("failed to read the training process")?;
         match serde_json::from_str(&line) {
-            Ok(Message::Progress { done, total, loss, tokens_per_second, left_s }) => {
+            Ok(Said::Progress { done, total, loss, tokens_per_second, left_s }) => {
                 bar.set_length(total);
                 bar.set_position(done);
                 let loss = loss.map(|loss| format!("loss {loss:.3}, ")).unwrap_or_default();
@@ -87,7 +88,7 @@ pub(crate) fn run(job: &Job, out: Out) -> Result<Trained> {
                     "{loss}{tokens_per_second:.0} tokens/s, {left_s:.0} s left"
                 ));
             }
-            Ok(Message::Scoring { done, total }) => {
+            Ok(Said::Scoring { done, total }) => {
                 bar.set_length(total);
                 bar.set_position(done);
                 bar.set_message("dev cases");
@@ -99,8 +100,8 @@ pub(crate) fn run(job: &Job, out: Out) -> Result<Trained> {
     bar.finish_and_clear();
     let status = child.wait().context("failed to wait for the training process")?;
     match last {
-        Some(Message::Trained { trained, .. }) => Ok(trained),
-        Some(Message::Failed { why }) => bail!("{why}"),
+        Some(Said::Trained { trained, .. }) => Ok(trained),
+        Some(Said::Failed { why }) => bail!("{why}"),
         _ => {
             bail!("the training process ended without a result ({status}); run it again to resume")
         }
@@ -115,8 +116,8 @@ pub(crate) fn main(job: &Path) -> Result<Exit> {
         .with_context(|| format!("failed to understand the job {}", job.display()))?;
     let result = work(&job);
     let (message, exit) = match result {
-        Ok(trained) => (Message::Trained { trained, peak_memory_bytes: peak_memory() }, Exit::Ok),
-        Err(error) => (Message::Failed { why: format!("{error:#}") }, Exit::BadInput),
+        Ok(trained) => (Said::Trained { trained, peak_memory_bytes: peak_memory() }, Exit::Ok),
+        Err(error) => (Said::Failed { why: format!("{error:#}") }, Exit::BadInput),
     };
     // A parent that has died cannot be told; the work is on disk either way.
     say(&message).ok();
@@ -167,7 +168,7 @@ fn train(job: &Job, dataset: &FrozenDataset, base: &BaseModel) -> Result<f64> {
         },
     };
     let trained = train_stage(&request, &mut |progress: &Progress| {
-        let message = Message::Progress {
+        let message = Said::Progress {
             done: progress.done,
             total: progress.total,
             loss: progress.loss,
@@ -210,7 +211,7 @@ fn score_dev(job: &Job, base: BaseModel, dev: &[SftExample]) -> Result<(f64, u64
         .map(|(n, example)| Case {
             id: n.to_string(),
             prompt: example.prompt.clone(),
-            expected: example.completion.iter().map(|message| message.text()).collect(),
+            expected: example.completion.iter().map(Message::text).collect(),
             tags: Vec::new(),
         })
         .collect();
@@ -232,7 +233,7 @@ fn score_dev(job: &Job, base: BaseModel, dev: &[SftExample]) -> Result<(f64, u64
     let runs =
         understudy_evaluation::run(&*engine, &suite, &[subject], options, &mut |progress| {
             let (done, total) = (progress.done as u64, progress.total as u64);
-            say(&Message::Scoring { done, total }).ok();
+            say(&Said::Scoring { done, total }).ok();
         })?;
     let scored = suite.cases.iter().zip(&runs[0].results);
     let sum: f64 =
@@ -264,7 +265,7 @@ pub(crate) fn peak_memory() -> u64 {
     kilobytes.unwrap_or(0) * 1024
 }
 
-fn say(message: &Message) -> Result<()> {
+fn say(message: &Said) -> Result<()> {
     let mut line = serde_json::to_string(message)?;
     line.push('\n');
     let mut stdout = std::io::stdout().lock();

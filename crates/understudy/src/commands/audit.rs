@@ -12,7 +12,9 @@ pub(crate) fn run(command: AuditCommand, config: &Config, out: Out) -> Result<Ex
         AuditCommand::Show { task } => {
             let task = task.map(|task| task.parse()).transpose()?;
             let entries = registry.audit(task.as_ref())?;
-            entries.iter().for_each(|entry| out.say(line(entry)));
+            for entry in &entries {
+                out.say(line(entry));
+            }
             out.value(&entries)?;
         }
         AuditCommand::Verify => {

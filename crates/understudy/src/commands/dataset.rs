@@ -25,7 +25,9 @@ pub(crate) fn run(command: DatasetCommand, config: &Config, out: Out) -> Result<
         }
         DatasetCommand::List => {
             let versions = list(&root)?;
-            versions.iter().for_each(|version| out.say(version.to_string()));
+            for version in &versions {
+                out.say(version.to_string());
+            }
             out.value(&versions)?;
         }
         DatasetCommand::Show { version } => {

@@ -90,7 +90,9 @@ fn history(task: &str, config: &Config, out: Out) -> Result<Exit> {
     let registry = registry(config)?;
     let task: TaskName = task.parse()?;
     let (releases, moves) = (registry.releases(&task)?, registry.history(&task)?);
-    releases.iter().for_each(|release| out.say(line(release)));
+    for release in &releases {
+        out.say(line(release));
+    }
     for step in &moves {
         out.say(format!("{} → {}  {}: {}", step.from, step.to, step.owner, step.reason));
     }

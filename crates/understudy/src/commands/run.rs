@@ -103,7 +103,6 @@ impl Observer for Narrator {
             ),
             Fact::StageTrained(trained) => train::describe(trained),
             Fact::StageSkipped { why, .. } => format!("skipped: {why}"),
-            Fact::Selected { why, .. } => why.clone(),
             Fact::Registered { version, generation } => {
                 format!("registered as {version}, generation {}", generation.short())
             }
@@ -111,7 +110,7 @@ impl Observer for Narrator {
                 format!("gate {}: {summary}", if *passed { "passed" } else { "REFUSED" })
             }
             Fact::ReleaseStarted { release } => format!("release {release}"),
-            Fact::ReleaseEnded { why, .. } => why.clone(),
+            Fact::Selected { why, .. } | Fact::ReleaseEnded { why, .. } => why.clone(),
         };
         self.out.say(format!("  {text}"));
     }

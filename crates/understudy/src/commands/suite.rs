@@ -21,7 +21,9 @@ pub(crate) fn run(command: SuiteCommand, config: &Config, out: Out) -> Result<Ex
         SuiteCommand::Import(args) => import(&args, config, out)?,
         SuiteCommand::List => {
             let suites = all(&config.data)?;
-            suites.iter().for_each(|suite| out.say(line(suite)));
+            for suite in &suites {
+                out.say(line(suite));
+            }
             out.value(&suites.iter().map(describe).collect::<Vec<_>>())?;
         }
         SuiteCommand::Show { name } => {

@@ -1,7 +1,10 @@
 //! Simulated users: they speak HTTP like any application, and react like people.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -49,7 +52,7 @@ pub(super) struct Session {
 impl Application {
     pub(super) fn new(base_url: String, task: &str, max_tokens: u32) -> Self {
         let config = ureq::Agent::config_builder()
-            .timeout_global(Some(Duration::from_secs(120)))
+            .timeout_global(Some(Duration::from_mins(2)))
             .http_status_as_error(false)
             .max_idle_connections_per_host(32)
             .build();
@@ -102,24 +105,23 @@ pub(super) fn play(
     stop: &AtomicBool,
     tally: &Tally,
 ) {
-    let queue = std::sync::Mutex::new(&mut next);
+    let queue = Mutex::new(&mut next);
+    let take = || {
+        let mut next = queue.lock().unwrap_or_else(PoisonError::into_inner);
+        next()
+    };
+    let user = || {
+        while !stop.load(Ordering::Relaxed) {
+            let Some(session) = take() else { break };
+            if let Err(error) = play_one(application, session, tally) {
+                tally.failed.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(%error, "a session failed");
+            }
+        }
+    };
     std::thread::scope(|scope| {
         for _ in 0..threads {
-            scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
-                    // The guard must not live through the session it hands out.
-                    let session = {
-                        let mut next =
-                            queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                        next()
-                    };
-                    let Some(session) = session else { break };
-                    if let Err(error) = play_one(application, session, tally) {
-                        tally.failed.fetch_add(1, Ordering::Relaxed);
-                        tracing::warn!(%error, "a session failed");
-                    }
-                }
-            });
+            scope.spawn(user);
         }
     });
 }
