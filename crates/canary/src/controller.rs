@@ -93,7 +93,12 @@ impl Controller {
         let ramping = open.as_ref().filter(|open| open.state == ReleaseState::Ramping);
         let canary = match ramping.map(|release| self.canary(release)).transpose() {
             Ok(canary) => canary,
-            Err(error) => return self.refuse(task, ramping, &error).map(Some),
+            Err(error) => {
+                let refused = self.refuse(task, ramping, &error)?;
+                // With the release gone, the route is the stable one.
+                self.follow_registry(task)?;
+                return Ok(Some(refused));
+            }
         };
         let tap = match self.latest_rules(task)? {
             Some(rules) if stable != Serving::Teacher => rules.tap(task),

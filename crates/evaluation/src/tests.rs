@@ -55,6 +55,7 @@ fn backend() -> FakeBackend {
     let directory = std::env::temp_dir().join(format!("evaluation-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
     std::fs::write(directory.join("adapter_config.json"), "{}").unwrap();
+    std::fs::write(directory.join("adapter_model.safetensors"), "weights").unwrap();
     for alias in ["good", "poisoned"] {
         backend.load_adapter(alias, &directory).unwrap();
     }
@@ -93,7 +94,7 @@ fn a_trained_adapter_passes_and_its_figures_add_up() {
     let intent = &report.comparisons[2];
     assert_eq!((intent.wins, intent.ties), (48, 12));
     assert!(intent.mcnemar_p.unwrap() < 1e-9);
-    assert_eq!(report.subjects[1].generation.as_ref().map(|g| g.starts_with("fake-")), Some(true));
+    assert_eq!(report.subjects[1].generation.as_ref().map(|g| g.len() == 64), Some(true));
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub enum OrchestratorError {
     Storage(#[from] understudy_storage::StorageError),
     #[error("run log: {0}")]
     Sql(#[from] rusqlite::Error),
-    #[error("there is no run `{0}`; `understudy run list` shows them")]
+    #[error("there is no run `{0}`; `understudy run --list` shows them")]
     UnknownRun(String),
     #[error("run `{run}` has a record this version cannot read: {why}")]
     Unreadable { run: String, why: String },

@@ -169,6 +169,7 @@ fn subjects_take_turns_case_by_case() {
     let directory = std::env::temp_dir().join(format!("evaluation-turns-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
     std::fs::write(directory.join("adapter_config.json"), "{}").unwrap();
+    std::fs::write(directory.join("adapter_model.safetensors"), "weights").unwrap();
     let info = backend.load_adapter("new", &directory).unwrap();
     std::fs::remove_dir_all(&directory).unwrap();
 
