@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -31,6 +31,9 @@ use crate::{commands::Exit, output::Out};
 
 /// Dev cases beyond this many cost more time than they add certainty to the choice of a stage.
 const DEV_CASES: usize = 48;
+
+/// What a kill may cost at most; writing one takes a fraction of a second.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(15);
 
 /// Everything a stage needs to know.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -163,6 +166,7 @@ fn train(job: &Job, dataset: &FrozenDataset, base: &BaseModel) -> Result<f64> {
         options: TrainOptions {
             micro_batch_tokens: 512,
             checkpoint: Some(&job.checkpoint),
+            checkpoint_every: CHECKPOINT_EVERY,
             metrics: Some(&job.metrics),
             ..TrainOptions::default()
         },
