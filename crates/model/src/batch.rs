@@ -15,8 +15,12 @@ pub struct Span {
     pub start: usize,
     /// How many rows it has.
     pub len: usize,
-    /// How many of its tokens are already in its cache; the first row is position `past`.
+    /// How many of its tokens come before these rows, in its cache or in spans it branches from;
+    /// the first row is position `past`.
     pub past: usize,
+    /// The earlier span of the same batch, from its first row to its last, that these rows
+    /// continue. Several spans may branch from one, which then is computed once for all of them.
+    pub after: Option<usize>,
 }
 
 impl Span {
@@ -44,10 +48,32 @@ impl Batch {
 
     /// Appends one sequence's next tokens, `past` of which it already has cached.
     pub fn push(&mut self, tokens: &[u32], past: usize) -> Span {
-        let span = Span { start: self.tokens.len(), len: tokens.len(), past };
+        self.append(tokens, past, None)
+    }
+
+    /// Appends tokens that continue the whole of an earlier span of this batch, given by index.
+    pub fn branch(&mut self, tokens: &[u32], after: usize) -> Span {
+        let trunk = self.spans[after];
+        self.append(tokens, trunk.past + trunk.len, Some(after))
+    }
+
+    fn append(&mut self, tokens: &[u32], past: usize, after: Option<usize>) -> Span {
+        let span = Span { start: self.tokens.len(), len: tokens.len(), past, after };
         self.tokens.extend_from_slice(tokens);
         self.spans.push(span);
         span
+    }
+
+    /// Rows that hold what comes before a span, in order of position.
+    pub(crate) fn trunk(spans: &[Span], index: usize) -> Vec<Range<usize>> {
+        let mut trunk = Vec::new();
+        let mut next = spans[index].after;
+        while let Some(index) = next {
+            trunk.push(spans[index].rows());
+            next = spans[index].after;
+        }
+        trunk.reverse();
+        trunk
     }
 
     pub fn rows(&self) -> usize {
@@ -73,6 +99,15 @@ impl Batch {
                 ));
             }
             next += span.len;
+            let joins = span.after.is_none_or(|after| {
+                after < index && self.spans[after].past + self.spans[after].len == span.past
+            });
+            if !joins {
+                return Err(refuse!(
+                    Batch,
+                    "sequence {index} does not begin where the one it branches from ends"
+                ));
+            }
             let end = span.past + span.len;
             if end > config.max_positions {
                 let most = config.max_positions;

@@ -33,8 +33,12 @@ impl Decoder {
     ) -> Result<Tensor> {
         batch.check(&self.config)?;
         check_runs(batch, adapters)?;
-        if caches.is_none() && batch.spans.iter().any(|span| span.past > 0) {
+        if caches.is_none() && batch.spans.iter().any(|span| span.past > 0 && span.after.is_none())
+        {
             return Err(refuse!(Batch, "sequences that continue need their caches"));
+        }
+        if caches.is_some() && batch.spans.iter().any(|span| span.after.is_some()) {
+            return Err(refuse!(Batch, "branches are for training; a cache holds one sequence"));
         }
         let pass = Pass { spans: &batch.spans, rotation: self.rotation(batch)?, adapters };
         let tokens = Tensor::from_slice(&batch.tokens, batch.rows(), &self.device)?;

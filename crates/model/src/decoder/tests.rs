@@ -286,3 +286,66 @@ fn mistakes_are_refused_with_their_reason() {
     assert!(decoder.log_probs(&hidden, &terms, 1.0).is_err());
     assert!(decoder.log_probs(&hidden, &[], 0.0).is_err());
 }
+
+/// Two trunks; the first has a branch of a branch, and a branch that is one token.
+fn tree() -> (Batch, Vec<Vec<u32>>) {
+    let mut batch = Batch::default();
+    batch.push(&[1, 5, 9, 200], 0);
+    batch.branch(&[31, 7], 0);
+    batch.branch(&[8], 0);
+    batch.branch(&[2, 3, 4], 1);
+    batch.push(&[40, 41], 0);
+    batch.branch(&[42], 4);
+    let leaves = vec![vec![1, 5, 9, 200, 31, 7, 2, 3, 4], vec![1, 5, 9, 200, 8], vec![40, 41, 42]];
+    (batch, leaves)
+}
+
+/// The batch row of every position of every leaf of [`tree`].
+const LEAF_ROWS: [&[usize]; 3] = [&[0, 1, 2, 3, 4, 5, 7, 8, 9], &[0, 1, 2, 3, 6], &[10, 11, 12]];
+
+#[test]
+fn a_tree_equals_its_branches_apart_forward_and_backward() {
+    for family in [Family::Llama, Family::Qwen2, Family::Qwen3] {
+        for keep in [Activations::All, Activations::LayerInputs] {
+            let model = tiny(family);
+            let lora = trained(&model.decoder, Targets::AllLinear, 3);
+            let (batch, leaves) = tree();
+            let mut terms = Vec::new();
+            for (leaf, rows) in leaves.iter().zip(LEAF_ROWS) {
+                let next = rows.iter().zip(&leaf[1..]);
+                terms.extend(next.map(|(row, target)| Term { row: *row, target: *target }));
+            }
+            let apart = Batch::of(&leaves);
+            let plain_terms = next_token_terms(&apart);
+            let gradient = |batch: &Batch, terms: &[Term]| {
+                let coefficients: Vec<f32> =
+                    (0..terms.len()).map(|i| 0.5 - 0.1 * i as f32).collect();
+                let decoder = &model.decoder;
+                let (hidden, tape) =
+                    decoder.train_forward_keeping(batch, Some(&lora), keep).unwrap();
+                let (scores, d_hidden) =
+                    decoder.log_probs_grad(&hidden, terms, &coefficients, 1.0).unwrap();
+                let mut grads = lora.zero_grads();
+                decoder.backward(tape, &d_hidden, &lora, &mut grads).unwrap();
+                (scores.log_probs, grads.values().to_vec())
+            };
+            let (shared_scores, shared_grads) = gradient(&batch, &terms);
+            let (scores, grads) = gradient(&apart, &plain_terms);
+            assert_close(&shared_scores, &scores, 5e-6);
+            let largest = grads.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+            assert_close(&shared_grads, &grads, 1e-5 * largest);
+        }
+    }
+}
+
+#[test]
+fn a_branch_that_does_not_join_is_refused() {
+    let model = tiny(Family::Llama);
+    let (mut batch, _) = tree();
+    batch.spans[1].past = 3;
+    let error = model.decoder.hidden(&batch, None).unwrap_err().to_string();
+    assert!(error.contains("does not begin where"), "{error}");
+    let (mut batch, _) = tree();
+    batch.spans[0].after = Some(2);
+    assert!(model.decoder.hidden(&batch, None).is_err());
+}

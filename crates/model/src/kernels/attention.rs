@@ -65,7 +65,7 @@ pub(crate) fn attention(
     });
 }
 
-/// What the backward pass of [`attention`] reads, for one sequence without a past.
+/// What the backward pass of [`attention`] reads, for one sequence.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Given<'a> {
     pub(crate) sequence: Sequence<'a>,
@@ -75,7 +75,12 @@ pub(crate) struct Given<'a> {
 }
 
 /// Gradients with respect to the fused rows, `[rows, q_dim + 2 · kv_dim]` in the order of `given`.
-pub(crate) fn attention_backward(given: &[Given<'_>], shape: HeadShape, d_qkv: &mut [f32]) {
+/// What reaches the past of a sequence is returned, one `[past, 2 · kv_dim]` for each.
+pub(crate) fn attention_backward(
+    given: &[Given<'_>],
+    shape: HeadShape,
+    d_qkv: &mut [f32],
+) -> Vec<Vec<f32>> {
     let (q, kv, dim) = (shape.q_dim(), shape.kv_dim(), shape.dim);
     let width = q + 2 * kv;
     let tasks: Vec<(usize, usize)> = (0..given.len())
@@ -89,16 +94,22 @@ pub(crate) fn attention_backward(given: &[Given<'_>], shape: HeadShape, d_qkv: &
     let parts = split(&sequences, width, d_qkv);
     let group = shape.heads / shape.kv_heads;
     let pairs: Vec<_> = parts.into_iter().zip(results.chunks_exact(shape.heads)).collect();
-    pairs.into_par_iter().for_each(|(rows, results)| {
+    let past = pairs.into_par_iter().zip(given).map(|((rows, results), given)| {
+        let before = given.sequence.past * dim;
+        let mut past = vec![0.0; given.sequence.past * 2 * kv];
         for (head, result) in results.iter().enumerate() {
             scatter(&result.queries, dim, rows, width, head * dim);
             // Every query head of a group adds to the gradient of the keys they share.
             let shared = head / group * dim;
             let place = if head % group == 0 { scatter } else { scatter_add };
-            place(&result.keys, dim, rows, width, q + shared);
-            place(&result.values, dim, rows, width, q + kv + shared);
+            place(&result.keys[before..], dim, rows, width, q + shared);
+            place(&result.values[before..], dim, rows, width, q + kv + shared);
+            scatter_add(&result.keys[..before], dim, &mut past, 2 * kv, shared);
+            scatter_add(&result.values[..before], dim, &mut past, 2 * kv, kv + shared);
         }
+        past
     });
+    past.collect()
 }
 
 /// Cuts rows of all sequences into one slice per sequence.

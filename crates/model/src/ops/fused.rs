@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::{Adapting, Attended, Cached, HeadShape, Rotation};
 use crate::{
-    batch::Span,
+    batch::{Batch, Span},
     error::Result,
     host::{Host, change, tensor},
     kernels::{
@@ -270,7 +270,8 @@ pub(super) fn attention(
             })
             .collect::<Result<_>>()?,
     };
-    let mut sequences = within(&values, qkv.dim(1)?, spans, shape);
+    let trunks = trunks(&values, qkv.dim(1)?, spans, shape);
+    let mut sequences = within(&values, qkv.dim(1)?, (spans, &trunks), shape);
     for (sequence, (keys, values)) in sequences.iter_mut().zip(&caches) {
         (sequence.keys, sequence.values, sequence.key_stride) = (keys, values, shape.kv_dim());
     }
@@ -281,21 +282,50 @@ pub(super) fn attention(
     Ok(Attended { out: tensor(out, (rows, shape.q_dim()))?, lse: Some(lse) })
 }
 
-/// Sequences whose keys and values lie in their own fused rows.
-fn within<'a>(qkv: &'a [f32], width: usize, spans: &[Span], shape: HeadShape) -> Vec<Sequence<'a>> {
-    let sequence = |span: &Span| {
+/// Keys and values `[past + rows, 2 · kv_dim]` of every span that branches from another; nothing
+/// for the others. Copying them is a thousandth of what a layer costs, and lets the kernels read
+/// every sequence as if it stood alone.
+fn trunks(qkv: &[f32], width: usize, spans: &[Span], shape: HeadShape) -> Vec<Vec<f32>> {
+    let gather = |index: usize| -> Vec<f32> {
+        let mut rows = Batch::trunk(spans, index);
+        if rows.is_empty() {
+            return Vec::new();
+        }
+        rows.push(spans[index].rows());
+        let rows = rows.into_iter().flatten();
+        rows.flat_map(|row| &qkv[row * width + shape.q_dim()..(row + 1) * width]).copied().collect()
+    };
+    if spans.iter().all(|span| span.after.is_none()) {
+        return vec![Vec::new(); spans.len()];
+    }
+    (0..spans.len()).into_par_iter().map(gather).collect()
+}
+
+/// Sequences whose keys and values lie in their own fused rows, or were gathered from a trunk.
+fn within<'a>(
+    qkv: &'a [f32],
+    width: usize,
+    (spans, trunks): (&[Span], &'a [Vec<f32>]),
+    shape: HeadShape,
+) -> Vec<Sequence<'a>> {
+    let sequence = |(span, trunk): (&Span, &'a Vec<f32>)| {
         let rows = &qkv[span.start * width..(span.start + span.len) * width];
+        let (fused, key_stride) = if trunk.is_empty() {
+            (&rows[shape.q_dim()..], width)
+        } else {
+            (&trunk[..], 2 * shape.kv_dim())
+        };
         Sequence {
             queries: rows,
             query_stride: width,
             rows: span.len,
-            keys: &rows[shape.q_dim()..],
-            values: &rows[shape.q_dim() + shape.kv_dim()..],
-            key_stride: width,
+            keys: fused,
+            values: &fused[shape.kv_dim()..],
+            key_stride,
             past: span.past,
         }
     };
-    spans.iter().map(sequence).collect()
+    spans.iter().zip(trunks).map(sequence).collect()
 }
 
 pub(super) fn attention_backward(
@@ -307,8 +337,9 @@ pub(super) fn attention_backward(
 ) -> Result<Tensor> {
     let (rows, width) = qkv.dims2()?;
     let (qkv, out, lse, d_out) = (Host::of(qkv)?, Host::of(out)?, Host::of(lse)?, Host::of(d_out)?);
-    let q = shape.q_dim();
-    let given: Vec<Given<'_>> = within(&qkv, width, spans, shape)
+    let (q, kv) = (shape.q_dim(), shape.kv_dim());
+    let trunks = trunks(&qkv, width, spans, shape);
+    let given: Vec<Given<'_>> = within(&qkv, width, (spans, &trunks), shape)
         .into_iter()
         .zip(spans)
         .map(|(sequence, span)| {
@@ -322,7 +353,15 @@ pub(super) fn attention_backward(
         })
         .collect();
     let mut d_qkv = vec![0.0; rows * width];
-    attention::attention_backward(&given, shape, &mut d_qkv);
+    let pasts = attention::attention_backward(&given, shape, &mut d_qkv);
+    for (index, past) in pasts.iter().enumerate() {
+        // Every branch adds to the gradient of the trunk it read.
+        let rows = Batch::trunk(spans, index).into_iter().flatten();
+        for (row, past) in rows.zip(past.chunks_exact(2 * kv)) {
+            let place = &mut d_qkv[row * width + q..(row + 1) * width];
+            place.iter_mut().zip(past).for_each(|(place, value)| *place += value);
+        }
+    }
     tensor(d_qkv, (rows, width))
 }
 

@@ -4,7 +4,7 @@ use candle_core::{D, Tensor};
 
 use super::{Adapting, Attended, Cached, HeadShape};
 use crate::{
-    batch::Span,
+    batch::{Batch, Span},
     error::Result,
     lora::{Lora, LoraGrads, Slot},
 };
@@ -165,9 +165,12 @@ pub(super) fn attention(
 ) -> Result<Attended> {
     let mut outs = Vec::with_capacity(spans.len());
     for (index, span) in spans.iter().enumerate() {
-        let (q, k, v) = split(&qkv.narrow(0, span.start, span.len)?, shape)?;
+        let (q, ..) = split(&qkv.narrow(0, span.start, span.len)?, shape)?;
         let (k, v) = match cached {
-            None => (k, v),
+            None => (joined(qkv, spans, index, (shape.q_dim(), shape.kv_dim()))?, {
+                let first = shape.q_dim() + shape.kv_dim();
+                joined(qkv, spans, index, (first, shape.kv_dim()))?
+            }),
             Some((caches, layer)) => {
                 let (keys, values) = caches[index].tensors(layer)?;
                 let context = span.past + span.len;
@@ -189,14 +192,14 @@ pub(super) fn attention_backward(
     spans: &[Span],
     shape: HeadShape,
 ) -> Result<Tensor> {
-    let scale = scale(shape);
-    let mut parts = Vec::with_capacity(spans.len());
-    for span in spans {
+    let (scale, kv) = (scale(shape), shape.kv_dim());
+    let mut d_qkv = Tensor::zeros(qkv.dims(), qkv.dtype(), qkv.device())?;
+    for (index, span) in spans.iter().enumerate() {
         let rows = |tensor: &Tensor| tensor.narrow(0, span.start, span.len);
-        let (q, k, v) = split(&rows(qkv)?, shape)?;
-        let q = per_head(&q, shape, false)?;
-        let (k, v) = (per_head(&k, shape, true)?, per_head(&v, shape, true)?);
-        let p = probabilities(&q, &k, 0, shape)?;
+        let q = per_head(&rows(&qkv.narrow(1, 0, shape.q_dim())?)?, shape, false)?;
+        let k = per_head(&joined(qkv, spans, index, (shape.q_dim(), kv))?, shape, true)?;
+        let v = per_head(&joined(qkv, spans, index, (shape.q_dim() + kv, kv))?, shape, true)?;
+        let p = probabilities(&q, &k, span.past, shape)?;
         let d_out = per_head(&rows(d_out)?, shape, false)?;
         let out = per_head(&rows(out)?, shape, false)?;
         let d_v = p.transpose(1, 2)?.contiguous()?.matmul(&d_out)?;
@@ -205,10 +208,31 @@ pub(super) fn attention_backward(
         let d_s = ((p * d_p.broadcast_sub(&inner)?)? * scale)?;
         let d_q = d_s.matmul(&k)?;
         let d_k = d_s.transpose(1, 2)?.contiguous()?.matmul(&q)?;
-        let row = [flat(&d_q)?, flat(&shared(&d_k, shape)?)?, flat(&shared(&d_v, shape)?)?];
-        parts.push(Tensor::cat(&row, 1)?);
+        let (d_k, d_v) = (flat(&shared(&d_k, shape)?)?, flat(&shared(&d_v, shape)?)?);
+        // Queries of the trunk are somebody else's, so its rows get a zero for them.
+        let zeros = Tensor::zeros((span.past, shape.q_dim()), qkv.dtype(), qkv.device())?;
+        let d_q = Tensor::cat(&[zeros, flat(&d_q)?], 0)?;
+        let mut places = Batch::trunk(spans, index);
+        places.push(span.rows());
+        let places: Vec<u32> = places.into_iter().flatten().map(|row| row as u32).collect();
+        let places = Tensor::from_slice(&places, places.len(), qkv.device())?;
+        d_qkv = d_qkv.index_add(&places, &Tensor::cat(&[d_q, d_k, d_v], 1)?, 0)?;
     }
-    Ok(Tensor::cat(&parts, 0)?)
+    Ok(d_qkv)
+}
+
+/// Some columns of everything a span reads: the rows it branches from, then its own.
+fn joined(
+    qkv: &Tensor,
+    spans: &[Span],
+    index: usize,
+    (first, width): (usize, usize),
+) -> Result<Tensor> {
+    let columns = qkv.narrow(1, first, width)?;
+    let mut rows = Batch::trunk(spans, index);
+    rows.push(spans[index].rows());
+    let parts = rows.into_iter().map(|rows| columns.narrow(0, rows.start, rows.len()));
+    Ok(Tensor::cat(&parts.collect::<candle_core::Result<Vec<_>>>()?, 0)?)
 }
 
 fn scale(shape: HeadShape) -> f64 {

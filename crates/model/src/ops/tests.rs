@@ -72,9 +72,12 @@ fn elementwise_operations() {
 }
 
 #[test]
-fn attention_of_ragged_sequences() {
-    let batch = Batch::of(&[vec![0; 5], vec![0; 1], vec![0; 70]]);
-    let (qkv, d_out) = (matrix(76, WIDTH, 1), matrix(76, 64, 2));
+fn attention_of_ragged_sequences_and_branches() {
+    let mut batch = Batch::of(&[vec![0; 5], vec![0; 1], vec![0; 70]]);
+    batch.branch(&[0; 3], 0);
+    batch.branch(&[0; 1], 3);
+    batch.branch(&[0; 66], 0);
+    let (qkv, d_out) = (matrix(146, WIDTH, 1), matrix(146, 64, 2));
     let both = [FUSED, PORTABLE].map(|ops| ops.attention(&qkv, &batch.spans, SHAPE, None).unwrap());
     assert_same("attention", &both[0].out, &both[1].out);
     assert!(both[0].lse.is_some() && both[1].lse.is_none());

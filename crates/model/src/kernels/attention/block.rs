@@ -19,7 +19,8 @@ pub(super) struct Forward {
     pub(super) lse: Vec<f32>,
 }
 
-/// Gradients with respect to one head's queries, keys and values, each `[rows, dim]`.
+/// Gradients with respect to one head's queries `[rows, dim]`, and keys and values
+/// `[past + rows, dim]`.
 pub(super) struct Backward {
     pub(super) queries: Vec<f32>,
     pub(super) keys: Vec<f32>,
@@ -95,11 +96,13 @@ pub(super) fn forward(sequence: &Sequence<'_>, shape: HeadShape, head: usize) ->
 
 pub(super) fn backward(given: &Given<'_>, shape: HeadShape, index: usize) -> Backward {
     let head = Head::of(&given.sequence, shape, index);
-    let (rows, dim, width) = (given.sequence.rows, shape.dim, shape.q_dim());
-    let [mut d_q, mut d_k, mut d_v] = [(); 3].map(|()| vec![0.0; rows * dim]);
-    let [mut p, mut d_s] = [(); 2].map(|()| vec![0.0; BLOCK.min(rows) * rows]);
+    let Sequence { rows, past, .. } = given.sequence;
+    let (dim, width) = (shape.dim, shape.q_dim());
+    let mut d_q = vec![0.0; rows * dim];
+    let [mut d_k, mut d_v] = [(); 2].map(|()| vec![0.0; (past + rows) * dim]);
+    let [mut p, mut d_s] = [(); 2].map(|()| vec![0.0; BLOCK.min(rows) * (past + rows)]);
     for (first, count) in blocks(rows) {
-        let context = first + count;
+        let context = past + first + count;
         let (p, d_s) = (&mut p[..count * context], &mut d_s[..count * context]);
         let (q, k, v) = (head.queries(first, count), head.keys(context), head.values(context));
         let d_out = View::new(&given.d_out[first * width + index * dim..], count, dim, width);
@@ -111,7 +114,7 @@ pub(super) fn backward(given: &Given<'_>, shape: HeadShape, index: usize) -> Bac
             let at = (first + row) * width + index * dim;
             let (out, d_out) = (&given.out[at..at + dim], &given.d_out[at..at + dim]);
             let inner: f32 = out.iter().zip(d_out).map(|(out, d_out)| out * d_out).sum();
-            let visible = first + row + 1;
+            let visible = past + first + row + 1;
             probabilities(&mut p[..visible], given.lse[(first + row) * shape.heads + index]);
             p[visible..].fill(0.0);
             // dS = P · (dP − Σ P · dP), and Σ P · dP is the product of output and its gradient.
@@ -120,7 +123,7 @@ pub(super) fn backward(given: &Given<'_>, shape: HeadShape, index: usize) -> Bac
             }
         }
         let (p, d_s) = (View::whole(p, count, context), View::whole(d_s, count, context));
-        let place = ViewMut::whole(&mut d_q[first * dim..context * dim], count, dim);
+        let place = ViewMut::whole(&mut d_q[first * dim..(first + count) * dim], count, dim);
         gemm(place, d_s, k, head.scale, Into::Replace, Threads::One);
         let place = ViewMut::whole(&mut d_k[..context * dim], context, dim);
         gemm(place, d_s.t(), q, head.scale, Into::Add, Threads::One);
