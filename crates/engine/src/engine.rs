@@ -14,7 +14,7 @@ use std::{
 use understudy_inference::{
     AdapterInfo, Backend, GenerateRequest, InferenceError, Prompt, Served, ServedAdapter, Sink,
 };
-use understudy_model::{BaseDigests, BaseModel, ModelError};
+use understudy_model::{BaseDigests, BaseModel, Lora, ModelError};
 
 use crate::{
     Config, EngineError, Stats, counters::Counters, load, sequence::Job, store::AdapterStore,
@@ -41,15 +41,16 @@ struct Shared {
 }
 
 impl Engine {
-    /// Starts the engine's thread. `name` is what the base is called in `/v1/models`.
+    /// Starts the engine's thread. `name` is what the base is called in `/v1/models`. The base is
+    /// shared: a trainer may hold the same weights while the engine samples from them.
     pub fn start(
-        model: BaseModel,
+        model: impl Into<Arc<BaseModel>>,
         name: impl Into<String>,
         config: Config,
     ) -> Result<Self, EngineError> {
         config.check()?;
+        let (model, counters) = (model.into(), Arc::<Counters>::default());
         let context = model.decoder.config().max_positions.min(config.kv_tokens);
-        let (model, counters) = (Arc::new(model), Arc::<Counters>::default());
         let (jobs, queue) = channel();
         let (owned_model, owned_counters) = (Arc::clone(&model), Arc::clone(&counters));
         let thread = thread::Builder::new()
@@ -79,6 +80,16 @@ impl Engine {
         self.shared.context
     }
 
+    /// Loads an adapter that exists only in memory, such as one that is being trained, under
+    /// `alias`. Its generation is the digest of its values, so equal values are one generation and
+    /// every optimiser step is another: nothing cached for the one is read for the other.
+    pub fn load_lora(&self, alias: &str, lora: &Lora) -> Result<AdapterInfo, InferenceError> {
+        let Shared { model, store, .. } = &*self.shared;
+        self.shared.check_alias(alias)?;
+        let generation = load::in_memory(model, alias, lora)?;
+        Ok(store.publish(alias, generation))
+    }
+
     /// Points an alias back at the generation it meant before, which is still in memory.
     pub fn rollback(&self, alias: &str) -> Result<AdapterInfo, InferenceError> {
         self.shared.store.rollback(alias)
@@ -100,16 +111,8 @@ impl Backend for Engine {
     }
 
     fn load_adapter(&self, alias: &str, directory: &Path) -> Result<AdapterInfo, InferenceError> {
-        let Shared { name, model, store, .. } = &*self.shared;
-        let bad = |why: &str| {
-            Err(InferenceError::BadAdapter { alias: alias.to_owned(), why: why.to_owned() })
-        };
-        if alias == name {
-            return bad("that is the base model's name; choose another");
-        }
-        if alias.is_empty() || alias.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            return bad("an alias must be a word");
-        }
+        let Shared { model, store, .. } = &*self.shared;
+        self.shared.check_alias(alias)?;
         let generation = load::load(model, alias, directory)?;
         Ok(store.publish(alias, generation))
     }
@@ -133,6 +136,19 @@ impl fmt::Debug for Engine {
 }
 
 impl Shared {
+    fn check_alias(&self, alias: &str) -> Result<(), InferenceError> {
+        let bad = |why: &str| {
+            Err(InferenceError::BadAdapter { alias: alias.to_owned(), why: why.to_owned() })
+        };
+        if alias == self.name {
+            return bad("that is the base model's name; choose another");
+        }
+        if alias.is_empty() || alias.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return bad("an alias must be a word");
+        }
+        Ok(())
+    }
+
     fn submit(
         &self,
         request: GenerateRequest,

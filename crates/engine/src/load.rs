@@ -1,7 +1,11 @@
 //! Reading an adapter, on the thread of whoever asked for it: an adapter acts or does not load.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
+use understudy_ident::Digest;
 use understudy_inference::InferenceError;
 use understudy_manifest::AdapterManifest;
 use understudy_model::{BaseModel, Batch, Lora, Result, read_peft};
@@ -30,6 +34,27 @@ pub(crate) fn load(
         Err(error) => return Err(bad(error.to_string())),
     }
     Ok(Generation { digest: adapter.digest, lora, directory: directory.to_path_buf() })
+}
+
+/// Hashes an adapter that was never written. One whose B is still zero is welcome here: sampling
+/// with it before the first step is how on-policy training begins.
+pub(crate) fn in_memory(
+    model: &BaseModel,
+    alias: &str,
+    lora: &Lora,
+) -> Result<Generation, InferenceError> {
+    let bad = |why: String| InferenceError::BadAdapter { alias: alias.to_owned(), why };
+    let fits = Lora::fits(lora, model.decoder.config());
+    if !fits {
+        return Err(bad("it was made for a base of another shape".to_owned()));
+    }
+    if lora.values().iter().any(|value| !value.is_finite()) {
+        return Err(bad("some of its values are not finite".to_owned()));
+    }
+    let values: Vec<u8> = lora.values().iter().flat_map(|value| value.to_le_bytes()).collect();
+    let shape = format!("{:?} {}", lora.layout().parameters(), lora.scale());
+    let digest = Digest::of_parts([shape.as_bytes(), &values]).to_string();
+    Ok(Generation { digest, lora: lora.clone(), directory: PathBuf::from("memory") })
 }
 
 /// An adapter of ours says what it was trained on; one from elsewhere says nothing, and only its

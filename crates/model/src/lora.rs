@@ -131,6 +131,16 @@ impl Lora {
         self.layout == other.layout
     }
 
+    /// Whether every tensor has the shape that a base of this configuration needs.
+    pub fn fits(&self, config: &ModelConfig) -> bool {
+        let shape = |param: &Parameter| {
+            let ((inputs, outputs), rank) = (param.module.dims(config), param.rank());
+            if param.is_b { (outputs, rank) } else { (rank, inputs) }
+        };
+        self.layout.layers() == config.layers
+            && self.layout.parameters().iter().all(|param| param.shape == shape(param))
+    }
+
     /// The targeted modules of a group with their places, A's of one group being adjacent.
     pub(crate) fn slots(&self, layer: usize, group: Group) -> &[Slot] {
         self.layout.group(layer, group)

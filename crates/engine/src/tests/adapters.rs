@@ -169,3 +169,39 @@ fn an_adapter_trained_on_another_base_is_refused() {
     fs::write(&file, "{}").unwrap();
     assert!(refusal(&engine, "t", &path).contains("not an adapter manifest"));
 }
+
+#[test]
+fn an_adapter_in_memory_answers_like_the_same_one_on_disk() {
+    let root = tempfile::tempdir().unwrap();
+    let path = write_adapter(&root, 1);
+    let mut lora = read_peft(&path, model().decoder.config()).unwrap().lora;
+    let engine = engine(Config::default());
+    let first = engine.load_lora("policy", &lora).unwrap().generation;
+    assert_eq!(engine.load_lora("policy", &lora).unwrap().generation, first, "equal values");
+    let answer = |engine: &Engine| {
+        ids(&complete(engine, request(&PROMPT, Some("policy"), 24)).unwrap()).to_vec()
+    };
+    assert_eq!(answer(&engine), greedy(&PROMPT, Some(&path), 24));
+    lora.values_mut().iter_mut().for_each(|value| *value = -*value * 1.5);
+    let second = engine.load_lora("policy", &lora).unwrap().generation;
+    assert_ne!(first, second);
+    assert_ne!(answer(&engine), greedy(&PROMPT, Some(&path), 24), "nothing cached is reused");
+}
+
+#[test]
+fn a_fresh_adapter_in_memory_is_the_base_and_a_broken_one_is_refused() {
+    let engine = engine(Config::default());
+    let spec = LoraSpec::standard();
+    let mut lora = Lora::init(&ModelConfig::tiny(Family::Llama), &spec, 1).unwrap();
+    engine.load_lora("policy", &lora).unwrap();
+    let fresh = complete(&engine, request(&PROMPT, Some("policy"), 16)).unwrap();
+    assert_eq!(ids(&fresh), greedy(&PROMPT, None, 16));
+    lora.values_mut()[3] = f32::NAN;
+    let error = engine.load_lora("policy", &lora).unwrap_err().to_string();
+    assert!(error.contains("not finite"), "{error}");
+    let other = ModelConfig { layers: 3, ..ModelConfig::tiny(Family::Llama) };
+    let foreign = Lora::init(&other, &spec, 1).unwrap();
+    let error = engine.load_lora("policy", &foreign).unwrap_err().to_string();
+    assert!(error.contains("another shape"), "{error}");
+    assert!(engine.load_lora("tiny", &foreign).is_err());
+}

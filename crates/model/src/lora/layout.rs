@@ -21,6 +21,12 @@ pub struct Parameter {
     pub range: Range<usize>,
 }
 
+impl Parameter {
+    pub fn rank(&self) -> usize {
+        if self.is_b { self.shape.1 } else { self.shape.0 }
+    }
+}
+
 /// The A and B of one module of one layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Slot {
