@@ -29,8 +29,7 @@ fn engine(config: Config) -> Engine {
 
 /// An adapter that changes what the tiny model says, as a PEFT directory.
 fn write_adapter(root: &tempfile::TempDir, seed: u32) -> PathBuf {
-    let spec =
-        LoraSpec { rank: 4, alpha: 8.0, rank_stabilised: false, targets: Targets::AllLinear };
+    let spec = LoraSpec::new(4, 8.0, Targets::AllLinear);
     let mut lora = Lora::init(&ModelConfig::tiny(Family::Llama), &spec, u64::from(seed)).unwrap();
     for (n, value) in lora.values_mut().iter_mut().enumerate() {
         *value += ((n as f32 + 1.0) * (seed as f32 + 2.0)).sin() * 0.2;

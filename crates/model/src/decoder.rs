@@ -5,6 +5,7 @@
 //! what is kept for the backward pass is exactly what [`Tape`] lists.
 
 mod backward;
+mod dropout;
 mod forward;
 mod tape;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod tests;
 
 use candle_core::{Device, Tensor};
 
+pub use dropout::Dropout;
 pub use tape::{Activations, Tape};
 
 use crate::{
@@ -111,7 +113,18 @@ impl Decoder {
         lora: Option<&Lora>,
         keep: Activations,
     ) -> Result<(Tensor, Tape)> {
-        let mut tape = Tape::new(batch.clone(), keep, lora.is_some());
+        self.train_forward_dropping(batch, lora, keep, None)
+    }
+
+    /// The same, with dropout on what the adapter reads.
+    pub fn train_forward_dropping(
+        &self,
+        batch: &Batch,
+        lora: Option<&Lora>,
+        keep: Activations,
+        dropout: Option<Dropout>,
+    ) -> Result<(Tensor, Tape)> {
+        let mut tape = Tape::new(batch.clone(), keep, lora.is_some(), dropout);
         let hidden = on_pool(|| {
             let last = self.run(batch, &AdapterRun::whole(batch, lora), None, Some(&mut tape))?;
             let hidden = self.finish(&last);

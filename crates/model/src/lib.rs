@@ -30,7 +30,7 @@ pub use base::{BaseDigests, BaseModel};
 pub use batch::{AdapterRun, Batch, Span};
 pub use cache::KvCache;
 pub use config::{Family, ModelConfig};
-pub use decoder::{Activations, Decoder, Tape};
+pub use decoder::{Activations, Decoder, Dropout, Tape};
 pub use device::device;
 pub use error::{ModelError, Result};
 pub use logprob::{LogProbs, Term, token_log_prob};

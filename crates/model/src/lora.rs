@@ -30,18 +30,71 @@ pub struct LoraSpec {
     pub alpha: f32,
     pub rank_stabilised: bool,
     pub targets: Targets,
+    /// Other ranks for some modules, by the end of their path: `q_proj`, `layers.3.mlp.up_proj`.
+    /// The last pattern that matches counts.
+    pub rank_pattern: Vec<(String, usize)>,
+    /// Other alphas, likewise.
+    pub alpha_pattern: Vec<(String, f32)>,
 }
 
 impl LoraSpec {
     /// Rank 16, alpha 32, every linear map: what a recipe gets when it does not say.
     pub fn standard() -> Self {
-        Self { rank: 16, alpha: 32.0, rank_stabilised: false, targets: Targets::AllLinear }
+        Self::new(16, 32.0, Targets::AllLinear)
     }
 
-    pub fn scale(&self) -> f32 {
-        let rank = self.rank as f32;
-        self.alpha / if self.rank_stabilised { rank.sqrt() } else { rank }
+    pub fn new(rank: usize, alpha: f32, targets: Targets) -> Self {
+        let (rank_pattern, alpha_pattern) = (Vec::new(), Vec::new());
+        Self { rank, alpha, rank_stabilised: false, targets, rank_pattern, alpha_pattern }
     }
+
+    /// The scale of a module without patterns of its own.
+    pub fn scale(&self) -> f32 {
+        self.scale_for(self.rank, self.alpha)
+    }
+
+    fn scale_for(&self, rank: usize, alpha: f32) -> f32 {
+        let rank = rank as f32;
+        alpha / if self.rank_stabilised { rank.sqrt() } else { rank }
+    }
+
+    /// Rank and scale of the module at a path.
+    fn of(&self, path: &str) -> (usize, f32) {
+        let rank = last_match(&self.rank_pattern, path).unwrap_or(self.rank);
+        let alpha = last_match(&self.alpha_pattern, path).unwrap_or(self.alpha);
+        (rank, self.scale_for(rank, alpha))
+    }
+
+    /// The largest rank any module has: what every tensor is stored with.
+    fn widest(&self) -> usize {
+        self.rank_pattern.iter().map(|(_, rank)| *rank).fold(self.rank, usize::max)
+    }
+
+    fn check(&self, layout: &LoraLayout) -> Result<()> {
+        let names = self.rank_pattern.iter().map(|(name, _)| name);
+        for name in names.chain(self.alpha_pattern.iter().map(|(name, _)| name)) {
+            if !layout.slots().iter().any(|slot| ends_in(&slot.path(), name)) {
+                return Err(refuse!(Lora, "the pattern {name} matches no module of the adapter"));
+            }
+        }
+        for slot in layout.slots() {
+            let (rank, scale) = self.of(&slot.path());
+            if rank == 0 || !scale.is_finite() || scale == 0.0 {
+                let path = slot.path();
+                return Err(refuse!(Lora, "rank {rank} gives {path} the unusable scale {scale}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn last_match<T: Copy>(patterns: &[(String, T)], path: &str) -> Option<T> {
+    patterns.iter().rev().find(|(name, _)| ends_in(path, name)).map(|(_, value)| *value)
+}
+
+/// Whether a path is a name or ends with it after a dot.
+pub(crate) fn ends_in(path: &str, name: &str) -> bool {
+    path.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
 /// An adapter's values: for each target, A `[rank, in]` and B `[out, rank]`, row-major.
@@ -49,6 +102,8 @@ impl LoraSpec {
 pub struct Lora {
     layout: Arc<LoraLayout>,
     scale: f32,
+    /// The factor of every slot; equal to `scale` unless a pattern says otherwise.
+    scales: Arc<[f32]>,
     values: Vec<f32>,
     /// Copies on an accelerator, made on first use and dropped when the values change.
     uploaded: OnceLock<Vec<Tensor>>,
@@ -58,7 +113,8 @@ pub struct Lora {
 
 impl Clone for Lora {
     fn clone(&self) -> Self {
-        Self::from_values(Arc::clone(&self.layout), self.scale, self.values.clone())
+        let scales = Arc::clone(&self.scales);
+        Self::assemble(Arc::clone(&self.layout), (self.scale, scales), self.values.clone())
     }
 }
 
@@ -66,29 +122,49 @@ impl Lora {
     /// A fresh adapter: A uniform in ±1/√in from a seeded ChaCha stream, B zero, so that it
     /// changes nothing until it is trained.
     pub fn init(config: &ModelConfig, spec: &LoraSpec, seed: u64) -> Result<Self> {
-        if !spec.scale().is_finite() || spec.scale() == 0.0 {
-            return Err(refuse!(
-                Lora,
-                "alpha {} at rank {} gives no usable scale",
-                spec.alpha,
-                spec.rank
-            ));
-        }
-        let layout = LoraLayout::new(config, spec.rank, |_, module| spec.targets.contains(module))?;
+        let targeted = |_, module| spec.targets.contains(module);
+        let layout = LoraLayout::new(config, spec.widest(), targeted)?;
+        spec.check(&layout)?;
         let mut values = vec![0.0; layout.len()];
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         for slot in layout.slots() {
             let bound = 1.0 / (slot.inputs as f32).sqrt();
-            for value in &mut values[slot.a.clone()] {
+            // Rows beyond a module's own rank stay zero, and so do their columns of B: where both
+            // are zero no gradient ever reaches either.
+            let (rank, _) = spec.of(&slot.path());
+            for value in &mut values[slot.a.clone()][..rank * slot.inputs] {
                 *value = random.random_range(-bound..bound);
             }
         }
-        Ok(Self::from_values(Arc::new(layout), spec.scale(), values))
+        let scales = layout.slots().iter().map(|slot| spec.of(&slot.path()).1).collect();
+        Ok(Self::assemble(Arc::new(layout), (spec.scale(), scales), values))
     }
 
     pub(crate) fn from_values(layout: Arc<LoraLayout>, scale: f32, values: Vec<f32>) -> Self {
+        let scales = layout.slots().iter().map(|_| scale).collect();
+        Self::assemble(layout, (scale, scales), values)
+    }
+
+    fn assemble(
+        layout: Arc<LoraLayout>,
+        (scale, scales): (f32, Arc<[f32]>),
+        values: Vec<f32>,
+    ) -> Self {
         debug_assert_eq!(layout.len(), values.len(), "an adapter has one value per layout place");
-        Self { layout, scale, values, uploaded: OnceLock::new(), transposed: OnceLock::new() }
+        let (uploaded, transposed) = (OnceLock::new(), OnceLock::new());
+        Self { layout, scale, scales, values, uploaded, transposed }
+    }
+
+    /// The same adapter with one scale for all modules, which is all that servers read: a module's
+    /// own scale is folded into its B.
+    pub fn folded(&self) -> Self {
+        let mut folded =
+            Self::from_values(Arc::clone(&self.layout), self.scale, self.values.clone());
+        for slot in self.layout.slots() {
+            let factor = self.scale_of(slot) / self.scale;
+            folded.values[slot.b.clone()].iter_mut().for_each(|value| *value *= factor);
+        }
+        folded
     }
 
     pub fn layout(&self) -> &LoraLayout {
@@ -99,9 +175,18 @@ impl Lora {
         self.layout.rank()
     }
 
-    /// The factor on BA.
+    /// The factor on BA, of every module that no pattern singles out.
     pub fn scale(&self) -> f32 {
         self.scale
+    }
+
+    /// Whether both multiply every BA by the same.
+    pub fn same_scales(&self, other: &Self) -> bool {
+        self.scales == other.scales
+    }
+
+    pub(crate) fn scale_of(&self, slot: &Slot) -> f32 {
+        self.scales[slot.index]
     }
 
     /// Every value, in the layout's order.
@@ -168,8 +253,8 @@ impl Lora {
     }
 
     fn scaled_transpose(&self, slot: &Slot) -> Vec<f32> {
-        let (b, rank) = (self.b(slot), self.rank());
-        let column = |k: usize| b.iter().skip(k).step_by(rank).map(|value| self.scale * value);
+        let (b, rank, scale) = (self.b(slot), self.rank(), self.scale_of(slot));
+        let column = |k: usize| b.iter().skip(k).step_by(rank).map(|value| scale * value);
         (0..rank).flat_map(column).collect()
     }
 

@@ -51,6 +51,7 @@ pub fn write_peft(
     if directory.exists() {
         return Err(refuse("already exists; adapters are never overwritten"));
     }
+    let lora = &lora.folded();
     let weights = weights(lora, directory)?;
     let config = config::to_json(lora, base_name);
     let parent = match directory.parent() {

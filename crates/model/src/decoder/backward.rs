@@ -23,7 +23,7 @@ impl Decoder {
         lora: &Lora,
         grads: &mut LoraGrads,
     ) -> Result<()> {
-        let Tape { batch, has_lora, layers, last, .. } = tape;
+        let Tape { batch, has_lora, layers, last, dropout, .. } = tape;
         let last = last.filter(|_| has_lora).ok_or_else(|| {
             refuse!(Lora, "the forward pass ran without an adapter, so there is no gradient of one")
         })?;
@@ -36,8 +36,8 @@ impl Decoder {
         let mut g = self.ops.rms_norm_backward(&last, w, eps, d_hidden, None)?;
         drop(last);
         let adapters = AdapterRun::whole(&batch, Some(lora));
-        let pass =
-            Pass { spans: &batch.spans, rotation: self.rotation(&batch)?, adapters: &adapters };
+        let rotation = self.rotation(&batch)?;
+        let pass = Pass { spans: &batch.spans, rotation, adapters: &adapters, dropout };
         let mut backward = Backward { decoder: self, pass: &pass, lora, grads };
         for (index, layer) in layers.into_iter().enumerate().rev() {
             let kept = match layer {
@@ -142,8 +142,12 @@ impl Backward<'_> {
     fn adapt(&mut self, ran: &Ran<'_>, dx: Tensor) -> Result<Tensor> {
         match self.adapter_grads(ran)? {
             Some(du) => {
-                let slots = self.lora.slots(ran.layer, ran.group);
-                self.decoder.ops.add_lora_input(dx, &du, self.lora, slots)
+                let (ops, slots) = (self.decoder.ops, self.lora.slots(ran.layer, ran.group));
+                let Some(dropout) = self.pass.dropout else {
+                    return ops.add_lora_input(dx, &du, self.lora, slots);
+                };
+                let own = ops.add_lora_input(dx.zeros_like()?, &du, self.lora, slots)?;
+                Ok((dx + (own * dropout.mask(ran.x, (ran.layer, ran.group))?)?)?)
             }
             None => Ok(dx),
         }
@@ -161,6 +165,11 @@ impl Backward<'_> {
             refuse!(Lora, "layer {layer} ran without this adapter, so its gradient is unknown")
         })?;
         let ops = self.decoder.ops;
-        ops.lora_grads((ran.dy, ran.x, u), self.lora, slots, self.grads).map(Some)
+        let dropped = match self.pass.dropout {
+            Some(dropout) => Some((ran.x * dropout.mask(ran.x, (ran.layer, ran.group))?)?),
+            None => None,
+        };
+        let x = dropped.as_ref().unwrap_or(ran.x);
+        ops.lora_grads((ran.dy, x, u), self.lora, slots, self.grads).map(Some)
     }
 }

@@ -4,6 +4,7 @@ use candle_core::Tensor;
 
 use super::{
     Decoder,
+    dropout::Dropout,
     tape::{Activations, Kept, KeptMlp, LayerTape, Tape},
 };
 use crate::{
@@ -20,6 +21,7 @@ pub(super) struct Pass<'a> {
     pub(super) spans: &'a [Span],
     pub(super) rotation: Rotation,
     pub(super) adapters: &'a [AdapterRun<'a>],
+    pub(super) dropout: Option<Dropout>,
 }
 
 impl Decoder {
@@ -40,7 +42,8 @@ impl Decoder {
         if caches.is_some() && batch.spans.iter().any(|span| span.after.is_some()) {
             return Err(refuse!(Batch, "branches are for training; a cache holds one sequence"));
         }
-        let pass = Pass { spans: &batch.spans, rotation: self.rotation(batch)?, adapters };
+        let dropout = tape.as_ref().and_then(|tape| tape.dropout);
+        let pass = Pass { spans: &batch.spans, rotation: self.rotation(batch)?, adapters, dropout };
         let tokens = Tensor::from_slice(&batch.tokens, batch.rows(), &self.device)?;
         let mut x = self.weights.embedding.index_select(&tokens, 0)?;
         for index in 0..self.config.layers {
@@ -74,6 +77,23 @@ impl Decoder {
         })
     }
 
+    /// Adds what a group's adapters make of x, or of what dropout leaves of it.
+    fn adapt(
+        &self,
+        y: Tensor,
+        x: &Tensor,
+        at: (usize, Group),
+        pass: &Pass<'_>,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        match pass.dropout {
+            None => self.ops.adapt(y, x, at, pass.adapters),
+            Some(dropout) => {
+                let x = (x * dropout.mask(x, at)?)?;
+                self.ops.adapt(y, &x, at, pass.adapters)
+            }
+        }
+    }
+
     /// One layer: x + attention(norm(x)), then + mlp(norm(·)).
     pub(super) fn layer(
         &self,
@@ -90,7 +110,7 @@ impl Decoder {
         if let Some(bias) = &w.qkv_bias {
             qkv = qkv.broadcast_add(bias)?;
         }
-        let (qkv, u_qkv) = ops.adapt(qkv, &normed, (index, Group::Qkv), pass.adapters)?;
+        let (qkv, u_qkv) = self.adapt(qkv, &normed, (index, Group::Qkv), pass)?;
         drop(normed);
         let raw_qkv = w.qk_norm.is_some().then(|| qkv.clone());
         let qkv = self.norm_heads(w, qkv)?;
@@ -103,16 +123,15 @@ impl Decoder {
             }
         };
         let middle = ops.add_apply(x.copy()?, &attended.out, &w.o)?;
-        let (middle, u_o) = ops.adapt(middle, &attended.out, (index, Group::O), pass.adapters)?;
+        let (middle, u_o) = self.adapt(middle, &attended.out, (index, Group::O), pass)?;
 
         let normed = ops.rms_norm(&middle, &w.mlp_norm, eps)?;
         let gate_up = ops.apply(&normed, &w.gate_up)?;
-        let (gate_up, u_gate_up) =
-            ops.adapt(gate_up, &normed, (index, Group::GateUp), pass.adapters)?;
+        let (gate_up, u_gate_up) = self.adapt(gate_up, &normed, (index, Group::GateUp), pass)?;
         drop(normed);
         let act = ops.swiglu(&gate_up)?;
         let out = ops.add_apply(middle.copy()?, &act, &w.down)?;
-        let (out, u_down) = ops.adapt(out, &act, (index, Group::Down), pass.adapters)?;
+        let (out, u_down) = self.adapt(out, &act, (index, Group::Down), pass)?;
 
         let mlp = KeptMlp { middle, gate_up, u_gate_up, u_down };
         Ok((out, Kept { x, raw_qkv, qkv, attended, u_qkv, u_o, mlp }))

@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 
+use super::dropout::Dropout;
 use crate::{batch::Batch, ops::Attended};
 
 /// How much of the forward pass is kept.
@@ -20,6 +21,7 @@ pub struct Tape {
     pub(super) batch: Batch,
     pub(super) keep: Activations,
     pub(super) has_lora: bool,
+    pub(super) dropout: Option<Dropout>,
     pub(super) layers: Vec<LayerTape>,
     /// Output of the last layer, before the final norm.
     pub(super) last: Option<Tensor>,
@@ -60,7 +62,12 @@ pub(super) struct KeptMlp {
 }
 
 impl Tape {
-    pub(super) fn new(batch: Batch, keep: Activations, has_lora: bool) -> Self {
-        Self { batch, keep, has_lora, layers: Vec::new(), last: None }
+    pub(super) fn new(
+        batch: Batch,
+        keep: Activations,
+        has_lora: bool,
+        dropout: Option<Dropout>,
+    ) -> Self {
+        Self { batch, keep, has_lora, dropout, layers: Vec::new(), last: None }
     }
 }

@@ -11,7 +11,7 @@ fn tiny(family: Family) -> BaseModel {
 
 /// An adapter whose B is not zero, so that it changes something.
 fn trained(decoder: &Decoder, targets: Targets, seed: u64) -> Lora {
-    let spec = LoraSpec { rank: 4, alpha: 8.0, rank_stabilised: false, targets };
+    let spec = LoraSpec::new(4, 8.0, targets);
     let mut lora = Lora::init(decoder.config(), &spec, seed).unwrap();
     let mut random = ChaCha8Rng::seed_from_u64(seed + 1);
     lora.values_mut().iter_mut().for_each(|value| *value += random.random_range(-0.1..0.1));
@@ -348,4 +348,83 @@ fn a_branch_that_does_not_join_is_refused() {
     let (mut batch, _) = tree();
     batch.spans[0].after = Some(2);
     assert!(model.decoder.hidden(&batch, None).is_err());
+}
+
+#[test]
+fn dropout_has_the_gradient_of_what_it_computes_and_is_the_same_when_recomputed() {
+    let model = tiny(Family::Qwen3);
+    let decoder = &model.decoder;
+    let batch = Batch::of(&sequences());
+    let terms = next_token_terms(&batch);
+    let dropout = Dropout::new(0.3, 5).unwrap();
+    let objective = |lora: &Lora, keep: Activations, dropout: Option<Dropout>| {
+        let coefficients = vec![1.0; terms.len()];
+        let (hidden, tape) =
+            decoder.train_forward_dropping(&batch, Some(lora), keep, dropout).unwrap();
+        let (scores, d_hidden) =
+            decoder.log_probs_grad(&hidden, &terms, &coefficients, 1.0).unwrap();
+        let mut grads = lora.zero_grads();
+        decoder.backward(tape, &d_hidden, lora, &mut grads).unwrap();
+        (scores.log_probs.iter().map(|lp| f64::from(*lp)).sum::<f64>(), grads.values().to_vec())
+    };
+    let lora = trained(decoder, Targets::AllLinear, 3);
+    let (sum, grads) = objective(&lora, Activations::All, dropout);
+    assert_ne!(sum, objective(&lora, Activations::All, None).0, "something is dropped");
+    assert_eq!(grads, objective(&lora, Activations::LayerInputs, dropout).1);
+    let mut random = ChaCha8Rng::seed_from_u64(2);
+    let direction: Vec<f32> = grads.iter().map(|_| random.random_range(-1.0..1.0)).collect();
+    let at = |step: f32| {
+        let mut moved = lora.clone();
+        moved.values_mut().iter_mut().zip(&direction).for_each(|(v, d)| *v += step * d);
+        objective(&moved, Activations::All, dropout).0
+    };
+    let measured = (at(1e-3) - at(-1e-3)) / 2e-3;
+    let computed: f64 = grads.iter().zip(&direction).map(|(g, d)| f64::from(g * d)).sum();
+    assert!((measured - computed).abs() < 2e-2 * computed.abs(), "{measured} {computed}");
+}
+
+#[test]
+fn dropout_drops_its_share_and_keeps_the_mean() {
+    let dropout = Dropout::new(0.25, 9).unwrap().unwrap();
+    let ones = Tensor::ones((200, 100), candle_core::DType::F32, &Device::Cpu).unwrap();
+    let mask = values(&dropout.mask(&ones, (1, crate::lora::Group::Down)).unwrap());
+    let dropped = mask.iter().filter(|value| **value == 0.0).count();
+    assert!((4700..5300).contains(&dropped), "{dropped}");
+    assert!((mask.iter().sum::<f32>() / 20_000.0 - 1.0).abs() < 0.02);
+    assert!(Dropout::new(0.0, 1).unwrap().is_none());
+    assert!(Dropout::new(1.0, 1).is_err());
+}
+
+#[test]
+fn patterns_give_modules_their_own_rank_and_scale() {
+    let model = tiny(Family::Llama);
+    let spec = LoraSpec {
+        rank_pattern: vec![("q_proj".to_owned(), 2), ("layers.1.mlp.up_proj".to_owned(), 8)],
+        alpha_pattern: vec![("down_proj".to_owned(), 24.0)],
+        ..LoraSpec::new(4, 8.0, Targets::AllLinear)
+    };
+    let mut lora = Lora::init(model.decoder.config(), &spec, 3).unwrap();
+    assert_eq!(lora.rank(), 8, "everything is stored as wide as the widest");
+    let batch = Batch::of(&sequences());
+    // Whatever is trained, the rows a module does not own stay zero.
+    for _ in 0..3 {
+        let (_, grads) = objective(&model.decoder, &batch, &lora, Activations::All);
+        let moved = lora.values_mut().iter_mut().zip(grads.values());
+        moved.for_each(|(value, gradient)| *value += 0.01 * gradient);
+    }
+    let live = |name: &str| {
+        let (place, values) =
+            lora.tensors().find(|(place, _)| place.name == format!("{name}.lora_A")).unwrap();
+        values.chunks(place.shape.1).filter(|row| row.iter().any(|v| *v != 0.0)).count()
+    };
+    assert_eq!(live("layers.0.self_attn.q_proj"), 2);
+    assert_eq!(live("layers.0.mlp.up_proj"), 4);
+    assert_eq!(live("layers.1.mlp.up_proj"), 8);
+    let hidden = |lora: &Lora| values(&model.decoder.hidden(&batch, Some(lora)).unwrap());
+    assert_close(&hidden(&lora), &hidden(&lora.folded()), 1e-5);
+    assert!(!lora.same_scales(&lora.folded()), "down_proj has a scale of its own");
+
+    let unmatched = LoraSpec { rank_pattern: vec![("lm_head".to_owned(), 2)], ..spec };
+    let error = Lora::init(model.decoder.config(), &unmatched, 3).unwrap_err().to_string();
+    assert!(error.contains("lm_head matches no module"), "{error}");
 }

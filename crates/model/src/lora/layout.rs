@@ -41,6 +41,13 @@ pub(crate) struct Slot {
     pub(crate) b: Range<usize>,
 }
 
+impl Slot {
+    /// Where the module is: `layers.3.self_attn.q_proj`.
+    pub(crate) fn path(&self) -> String {
+        format!("layers.{}.{}", self.layer, self.module.path())
+    }
+}
+
 /// The fixed order of an adapter's tensors: by layer, then by group of maps sharing an input, all
 /// A of the group, then all B. Adjacent A's make x Aᵀ one product for the whole group.
 #[derive(Debug, Clone, PartialEq, Eq)]

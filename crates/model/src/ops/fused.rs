@@ -145,7 +145,7 @@ fn adapt_rows(y: &mut [f32], x: &[f32], run: &Adapting<'_>, threads: Threads) ->
         let place = ViewMut::new(&mut y[slot.column..], rows, slot.outputs, width);
         let u = View::new(&u[index * rank..], rows, rank, stack);
         let b = View::whole(run.lora.b(slot), slot.outputs, rank).t();
-        gemm(place, u, b, run.lora.scale(), Into::Add, threads);
+        gemm(place, u, b, run.lora.scale_of(slot), Into::Add, threads);
     }
     u
 }
@@ -165,9 +165,9 @@ pub(super) fn lora_grads(
         let u = View::new(&u[index * rank..], rows, rank, stack);
         let place = ViewMut::new(&mut du[index * rank..], rows, rank, stack);
         let b = View::whole(lora.b(slot), slot.outputs, rank);
-        gemm(place, dy, b, lora.scale(), Into::Replace, Threads::All);
+        gemm(place, dy, b, lora.scale_of(slot), Into::Replace, Threads::All);
         let place = ViewMut::whole(grads.b_mut(slot), slot.outputs, rank);
-        gemm(place, dy.t(), u, lora.scale(), Into::Add, Threads::All);
+        gemm(place, dy.t(), u, lora.scale_of(slot), Into::Add, Threads::All);
     }
     let place = ViewMut::whole(grads.a_stack_mut(slots), stack, inputs);
     let (du_view, x) = (View::whole(&du, rows, stack), View::whole(&x, rows, inputs));

@@ -46,7 +46,7 @@ fn adapt_rows(y: &Tensor, x: &Tensor, run: &Adapting<'_>) -> Result<(Tensor, Ten
     for slot in run.slots {
         let (a, b) = run.lora.pair(slot, x.device())?;
         let u = x.matmul(&a.t()?)?;
-        let delta = (u.matmul(&b.t()?)? * f64::from(run.lora.scale()))?;
+        let delta = (u.matmul(&b.t()?)? * f64::from(run.lora.scale_of(slot)))?;
         columns.push(y.narrow(1, column, slot.column - column)?);
         columns.push((y.narrow(1, slot.column, slot.outputs)? + delta)?);
         us.push(u);
@@ -68,7 +68,7 @@ pub(super) fn lora_grads(
     for (index, slot) in slots.iter().enumerate() {
         let (_, b) = lora.pair(slot, x.device())?;
         let dy = dy.narrow(1, slot.column, slot.outputs)?.contiguous()?;
-        let dy = (dy * f64::from(lora.scale()))?;
+        let dy = (dy * f64::from(lora.scale_of(slot)))?;
         let u = u.narrow(1, index * rank, rank)?.contiguous()?;
         let du = dy.matmul(&b)?;
         accumulate(grads.b_mut(slot), &dy.t()?.matmul(&u)?)?;

@@ -115,7 +115,7 @@ fn attention_over_caches() {
 fn adapters_forward_and_backward() {
     let config = ModelConfig::tiny(Family::Llama);
     let targets = Targets::names(&["q_proj", "v_proj", "down_proj"]).unwrap();
-    let spec = LoraSpec { rank: 4, alpha: 6.0, rank_stabilised: false, targets };
+    let spec = LoraSpec::new(4, 6.0, targets);
     let mut lora = Lora::init(&config, &spec, 1).unwrap();
     let values = noise(lora.layout().len(), 9);
     lora.values_mut().copy_from_slice(&values);

@@ -4,7 +4,7 @@ use regex::Regex;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::lora::{Lora, Module};
+use crate::lora::{Lora, Module, ends_in};
 
 /// The settings that decide what an adapter does.
 #[derive(Debug)]
@@ -159,10 +159,6 @@ impl TargetModules {
             _ => Err("target_modules is missing or empty".to_owned()),
         }
     }
-}
-
-fn ends_in(path: &str, name: &str) -> bool {
-    path.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
 fn anchored(pattern: &str) -> Result<Regex, String> {

@@ -18,7 +18,7 @@ fn adapter(spec: &LoraSpec) -> Lora {
 }
 
 fn spec(targets: Targets) -> LoraSpec {
-    LoraSpec { rank: 4, alpha: 8.0, rank_stabilised: false, targets }
+    LoraSpec::new(4, 8.0, targets)
 }
 
 /// Writes an adapter, lets `change` edit its config, and reads it again.
