@@ -10,6 +10,7 @@ mod adapter;
 mod canonical;
 mod dataset;
 mod example;
+mod objective;
 mod recipe;
 mod report;
 mod suite;
@@ -18,6 +19,11 @@ pub use adapter::{AdapterManifest, DatasetLineage, StageLineage};
 pub use canonical::{canonical_json, digest_json};
 pub use dataset::{DatasetManifest, FileEntry, StageCount};
 pub use example::{LabelExample, Origin, PairExample, SftExample, Split};
+pub use objective::{
+    AdvantageScale, AdvantageSettings, Aggregation, CorrectionSettings, ImportanceCorrection,
+    KlEstimator, KlGradient, KlSettings, LabelLoss, LabelSettings, PolicyLoss, PolicySettings,
+    PreferenceLoss, PreferenceSettings, SapoSettings, SettingError, VespoSettings,
+};
 pub use recipe::{
     Data, DataSource, Gate, Guard, Lora, Method, Recipe, RecipeError, Redact, Release,
     RequiredVerdict, Targets, TrainStage,
