@@ -13,6 +13,7 @@ mod example;
 mod objective;
 mod recipe;
 mod report;
+mod reward;
 mod suite;
 
 pub use adapter::{AdapterManifest, DatasetLineage, StageLineage};
@@ -31,6 +32,7 @@ pub use recipe::{
 pub use report::{
     Comparison, Decision, EvalReport, GateCheck, ScorerSummary, SubjectReport, Verdict,
 };
+pub use reward::{CommandSpec, JudgeSpec, RewardSpec, Verifier};
 pub use suite::{Case, Scorer, Suite, SuiteError, Tier};
 
 #[cfg(test)]
