@@ -26,8 +26,9 @@ pub use objective::{
     PreferenceLoss, PreferenceSettings, SapoSettings, SettingError, VespoSettings,
 };
 pub use recipe::{
-    Data, DataSource, Gate, Guard, Lora, Method, Recipe, RecipeError, Redact, Release,
-    RequiredVerdict, Targets, TrainStage,
+    Credit, Data, DataSource, Gate, GroupSource, GrpoSettings, Guard, HealthCheck, Lora, Method,
+    Objective, Reaction, Recipe, RecipeError, Redact, ReferencePolicy, Release, RequiredVerdict,
+    Schedule, Targets, Task, TrainStage, Turns,
 };
 pub use report::{
     Comparison, Decision, EvalReport, GateCheck, ScorerSummary, SubjectReport, Verdict,

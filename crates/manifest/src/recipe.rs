@@ -1,9 +1,14 @@
 //! A recipe: one TOML file from data to release.
 
 mod check;
+mod grpo;
 mod locate;
+mod stage;
 
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use serde::{Deserialize, Serialize};
 use understudy_ident::{Digest, TaskName};
@@ -11,6 +16,10 @@ use understudy_ident::{Digest, TaskName};
 use crate::{Scorer, digest_json};
 
 pub use check::RecipeError;
+pub use grpo::{Credit, GroupSource, GrpoSettings, Task};
+pub use stage::{
+    HealthCheck, Method, Objective, Reaction, ReferencePolicy, Schedule, TrainStage, Turns,
+};
 
 /// Everything a run needs to know, with every default filled in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -136,11 +145,27 @@ pub struct Lora {
     pub rank: usize,
     pub alpha: f64,
     pub targets: Targets,
+    /// rsLoRA: the scale is alpha / √rank instead of alpha / rank.
+    pub rank_stabilised: bool,
+    /// The share of an adapter's inputs zeroed while training; the base always reads all of them.
+    pub dropout: f64,
+    /// Other ranks for some modules, by the end of their path: `"q_proj"`, `"layers.3.mlp.up_proj"`.
+    pub rank_pattern: BTreeMap<String, usize>,
+    /// Other alphas, likewise.
+    pub alpha_pattern: BTreeMap<String, f64>,
 }
 
 impl Default for Lora {
     fn default() -> Self {
-        Self { rank: 16, alpha: 32.0, targets: Targets::AllLinear }
+        Self {
+            rank: 16,
+            alpha: 32.0,
+            targets: Targets::AllLinear,
+            rank_stabilised: false,
+            dropout: 0.0,
+            rank_pattern: BTreeMap::new(),
+            alpha_pattern: BTreeMap::new(),
+        }
     }
 }
 
@@ -151,82 +176,6 @@ pub enum Targets {
     AllLinear,
     Attention,
     Mlp,
-}
-
-/// One training stage. Unset values get the method's own default, so that the lineage of an
-/// adapter never says "default".
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, from = "RawStage")]
-pub struct TrainStage {
-    pub method: Method,
-    pub epochs: u32,
-    /// Examples (SFT) or pairs (DPO) in one optimiser step.
-    pub batch_size: usize,
-    pub learning_rate: f64,
-    /// Share of the steps over which the learning rate rises.
-    pub warmup: f64,
-    pub weight_decay: f64,
-    /// Largest global gradient norm.
-    pub clip: f64,
-    /// Rows longer than this many tokens are left out and counted.
-    pub max_tokens: usize,
-    /// DPO: how strongly to hold on to the reference.
-    pub beta: f64,
-    /// DPO: weight of an added imitation loss on the chosen replies.
-    pub sft_weight: f64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Method {
-    Sft,
-    Dpo,
-}
-
-impl Method {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Sft => "sft",
-            Self::Dpo => "dpo",
-        }
-    }
-}
-
-/// A stage as written.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawStage {
-    method: Method,
-    epochs: Option<u32>,
-    batch_size: Option<usize>,
-    learning_rate: Option<f64>,
-    warmup: Option<f64>,
-    weight_decay: Option<f64>,
-    clip: Option<f64>,
-    max_tokens: Option<usize>,
-    beta: Option<f64>,
-    sft_weight: Option<f64>,
-}
-
-impl From<RawStage> for TrainStage {
-    fn from(raw: RawStage) -> Self {
-        let (epochs, learning_rate, warmup) = match raw.method {
-            Method::Sft => (2, 2e-3, 0.03),
-            Method::Dpo => (1, 5e-5, 0.1),
-        };
-        Self {
-            method: raw.method,
-            epochs: raw.epochs.unwrap_or(epochs),
-            batch_size: raw.batch_size.unwrap_or(8),
-            learning_rate: raw.learning_rate.unwrap_or(learning_rate),
-            warmup: raw.warmup.unwrap_or(warmup),
-            weight_decay: raw.weight_decay.unwrap_or(0.0),
-            clip: raw.clip.unwrap_or(1.0),
-            max_tokens: raw.max_tokens.unwrap_or(1024),
-            beta: raw.beta.unwrap_or(0.1),
-            sft_weight: raw.sft_weight.unwrap_or(0.0),
-        }
-    }
 }
 
 /// What a candidate must show before it may meet a user.

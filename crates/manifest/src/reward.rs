@@ -220,11 +220,8 @@ impl<'de> Deserialize<'de> for RewardSpec {
 impl Serialize for RewardSpec {
     /// The shortest spelling: a word where nothing but the verifier was said.
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let mut table = match serde_json::to_value(&self.verify) {
-            Ok(Value::Object(table)) => table,
-            Ok(_) | Err(_) => {
-                return Err(serde::ser::Error::custom("a verifier is written as a table"));
-            }
+        let Ok(Value::Object(mut table)) = serde_json::to_value(&self.verify) else {
+            return Err(serde::ser::Error::custom("a verifier is written as a table"));
         };
         if let Some(name) = &self.name {
             table.insert("name".to_owned(), name.as_str().into());

@@ -33,7 +33,8 @@ fn defaults_are_resolved_per_method() {
     let recipe = Recipe::parse("r", SMALL).unwrap();
     assert_eq!(recipe.train[0].method, Method::Sft);
     assert!(recipe.train[0].learning_rate > recipe.train[1].learning_rate);
-    assert_eq!(recipe.train[1].beta, 0.2);
+    let crate::Objective::Dpo(dpo) = &recipe.train[1].objective else { panic!("a pair loss") };
+    assert_eq!(dpo.beta, 0.2);
     assert_eq!(recipe.data.holdout, 0.2);
     assert_eq!(recipe.release.unwrap().steps, [10, 50, 100]);
 }

@@ -1,8 +1,8 @@
 //! What can be wrong with a recipe, said with file, line, key and the nearest valid spelling.
 
-use crate::{DataSource, Method, Recipe};
+use crate::{DataSource, Recipe};
 
-use super::locate::{line_of, line_of_key};
+use super::locate::{line_of, line_of_key, line_of_setting};
 
 /// A recipe that cannot be used, and where to look.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,7 +24,13 @@ pub(super) fn explain(file: &str, text: &str, error: &toml::de::Error) -> Recipe
     let message = error.message().to_owned();
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     let is_unknown = message.starts_with("unknown");
-    let key = quoted.first().filter(|_| is_unknown || message.contains("missing field"));
+    // Our own conversions name the key at fault first.
+    let is_ours = message.starts_with('`');
+    let key = quoted.first().filter(|_| is_unknown || is_ours || message.contains("missing field"));
+    let line = match key {
+        Some(key) if is_ours || is_unknown => line_of_setting(text, line, key),
+        _ => line,
+    };
     let nearest = key.filter(|_| is_unknown).and_then(|key| nearest(key, quoted.get(1..)?));
     let what = match &nearest {
         Some(word) => format!("{message}; did you mean `{word}`?"),
@@ -91,6 +97,14 @@ impl Check<'_> {
         if !(1..=512).contains(&recipe.lora.rank) {
             return self.fail("lora", 0, "rank", "must lie between 1 and 512");
         }
+        self.within(("lora", 0, "dropout"), recipe.lora.dropout, 0.0, 0.9)?;
+        let (ranks, alphas) = (&recipe.lora.rank_pattern, &recipe.lora.alpha_pattern);
+        if ranks.values().any(|rank| !(1..=512).contains(rank)) {
+            return self.fail("lora", 0, "rank_pattern", "holds a rank outside 1 to 512");
+        }
+        if alphas.values().any(|alpha| !(*alpha > 0.0 && *alpha <= 4096.0)) {
+            return self.fail("lora", 0, "alpha_pattern", "holds an alpha outside 0 to 4096");
+        }
         self.within(("lora", 0, "alpha"), recipe.lora.alpha, f64::MIN_POSITIVE, 4096.0)
     }
 
@@ -99,7 +113,9 @@ impl Check<'_> {
             return self.fail("", 0, "train", "needs at least one [[train]] stage");
         }
         for (nth, stage) in recipe.train.iter().enumerate() {
-            let at = |key, value, low, high| self.within(("train", nth, key), value, low, high);
+            let at = |key: &'static str, value, low, high| {
+                self.within(("train", nth, key), value, low, high)
+            };
             at("learning_rate", stage.learning_rate, f64::MIN_POSITIVE, 1.0)?;
             at("warmup", stage.warmup, 0.0, 1.0)?;
             at("weight_decay", stage.weight_decay, 0.0, 1.0)?;
@@ -107,13 +123,11 @@ impl Check<'_> {
             at("epochs", f64::from(stage.epochs), 1.0, 1000.0)?;
             at("batch_size", stage.batch_size as f64, 1.0, 65536.0)?;
             at("max_tokens", stage.max_tokens as f64, 2.0, 1e6)?;
-            at("beta", stage.beta, f64::MIN_POSITIVE, 100.0)?;
-            at("sft_weight", stage.sft_weight, 0.0, 100.0)?;
-            if stage.method == Method::Sft && self.is_set(nth, "beta") {
-                return self.fail("train", nth, "beta", "only applies to method = \"dpo\"");
-            }
-            if stage.method == Method::Sft && self.is_set(nth, "sft_weight") {
-                return self.fail("train", nth, "sft_weight", "only applies to method = \"dpo\"");
+            at("adam_beta2", stage.adam_beta2, 0.5, 0.999_999)?;
+            at("loraplus_lr_ratio", stage.loraplus_lr_ratio, f64::MIN_POSITIVE, 1e4)?;
+            at("min_sft_score", stage.min_sft_score, 0.0, 1.0)?;
+            if let Err(wrong) = stage.objective.check() {
+                return self.fail("train", nth, wrong.key, &wrong.what);
             }
         }
         Ok(())
@@ -149,12 +163,6 @@ impl Check<'_> {
             return self.fail("release", 0, "min_outcomes_per_step", "must be at least 1");
         }
         Ok(())
-    }
-
-    fn is_set(&self, nth: usize, key: &str) -> bool {
-        let line = line_of_key(self.text, "train", nth, key);
-        let found = self.text.lines().nth(line - 1).unwrap_or_default();
-        found.split('=').next().unwrap_or_default().trim() == key
     }
 
     fn within(

@@ -32,3 +32,17 @@ pub(super) fn line_of_key(text: &str, table: &str, nth: usize, key: &str) -> usi
     }
     header
 }
+
+/// The line at or after `from`, within its table, where `word` is set or is the value; `from` when
+/// there is none.
+pub(super) fn line_of_setting(text: &str, from: usize, word: &str) -> usize {
+    let later = text.lines().enumerate().skip(from.saturating_sub(1));
+    let within = later.take_while(|(at, line)| *at < from || !line.trim().starts_with('['));
+    let named = |line: &str| {
+        let bare =
+            |part: &str| part.trim_matches(|c: char| !(c.is_alphanumeric() || c == '_')) == word;
+        line.split(|c: char| c == '=' || c == ',' || c.is_whitespace()).any(bare)
+    };
+    let mut found = within.filter(|(_, line)| line.contains('=') && named(line));
+    found.next().map_or(from, |(at, _)| at + 1)
+}
