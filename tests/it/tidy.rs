@@ -21,6 +21,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("journal", "ident inference message storage trajectory"),
     ("dataset", "ident inference manifest message redact storage trajectory"),
     ("model", "ident inference manifest message"),
+    ("objective", "manifest"),
     ("trainer", "ident manifest message model storage"),
     ("engine", "ident inference manifest message model"),
     ("evaluation", "ident inference manifest message"),
