@@ -81,15 +81,12 @@ pub fn normalize_then_sum(
     weighted_sum(&weighted)
 }
 
-fn of_group(
-    rewards: &[Option<f64>],
-    settings: &AdvantageSettings,
-    batch_std: f64,
-) -> Advantages {
+fn of_group(rewards: &[Option<f64>], settings: &AdvantageSettings, batch_std: f64) -> Advantages {
     let Moments { n, mean, std } = Moments::of(rewards.iter().copied(), settings);
     let silent = Advantages { values: vec![0.0; rewards.len()], has_signal: false, mean, std };
     if n == 1.0 && settings.keep_lone {
-        let kept = |reward: &Option<f64>| reward.map_or(0.0, |reward| reward / (1.0 + settings.eps));
+        let kept =
+            |reward: &Option<f64>| reward.map_or(0.0, |reward| reward / (1.0 + settings.eps));
         return Advantages {
             values: rewards.iter().map(kept).collect(),
             has_signal: mean.abs() >= NO_SIGNAL,
@@ -118,7 +115,10 @@ struct Moments {
 }
 
 impl Moments {
-    fn of(rewards: impl Iterator<Item = Option<f64>> + Clone, settings: &AdvantageSettings) -> Self {
+    fn of(
+        rewards: impl Iterator<Item = Option<f64>> + Clone,
+        settings: &AdvantageSettings,
+    ) -> Self {
         let given = rewards.flatten();
         let n = given.clone().count() as f64;
         let mean = given.clone().sum::<f64>() / n.max(1.0);

@@ -35,7 +35,10 @@ mod tests {
     #[test]
     fn without_a_buffer_it_is_a_step_and_a_buffer_beyond_the_limit_starts_at_zero() {
         assert_eq!([penalty(100, 100, 0), penalty(101, 100, 0)], [0.0, -1.0]);
-        assert_eq!([penalty(0, 10, 20), penalty(5, 10, 20), penalty(10, 10, 20)], [0.0, -0.5, -1.0]);
+        assert_eq!(
+            [penalty(0, 10, 20), penalty(5, 10, 20), penalty(10, 10, 20)],
+            [0.0, -0.5, -1.0]
+        );
     }
 
     #[test]

@@ -35,7 +35,6 @@ use crate::{
 };
 
 use ratio::Ratios;
-use tally::Parts;
 
 pub use tally::{PolicyMetrics, PolicyTally};
 
@@ -115,8 +114,13 @@ pub fn sample<F: LogProb>(
     for (token, coefficient) in tokens.iter().zip(ratios.spread(&by_log_ratio, &by_log_prob)) {
         coefficients[token.position] = coefficient;
     }
-    let parts = Parts { ratios: &ratios, weights: &weights, pulls: &pulls, kept: &kept };
-    let tally = PolicyTally::of(settings, &tokens, &parts);
+    let mut tally = PolicyTally::of(settings, &tokens, &ratios, &kept);
+    if sample.reference.is_some() {
+        tally.count_divergence(&pulls);
+    }
+    if sample.sampler.is_some() {
+        tally.count_sampler(&tokens, weights.values());
+    }
     Ok(PolicyGradient { loss, coefficients, tally })
 }
 
@@ -183,10 +187,7 @@ fn check_shape<F>(sample: &Sample<'_, F>) -> Result<(), ObjectiveError> {
     Ok(())
 }
 
-fn check_needs<F>(
-    settings: &PolicySettings,
-    sample: &Sample<'_, F>,
-) -> Result<(), ObjectiveError> {
+fn check_needs<F>(settings: &PolicySettings, sample: &Sample<'_, F>) -> Result<(), ObjectiveError> {
     if settings.kl.beta > 0.0 && sample.reference.is_none() {
         return Err(ObjectiveError::NoReference { what: "divergence" });
     }
@@ -205,9 +206,7 @@ fn share(settings: &PolicySettings, tokens: usize, counts: PolicyCounts) -> f64 
     let replies = least_one(counts.replies);
     1.0 / match settings.aggregation {
         Aggregation::Grpo => least_one(tokens) * replies,
-        Aggregation::Bnpo => {
-            least_one(counts.micro_batch_tokens) * least_one(counts.micro_batches)
-        }
+        Aggregation::Bnpo => least_one(counts.micro_batch_tokens) * least_one(counts.micro_batches),
         Aggregation::DrGrpo => replies * least_one(settings.max_completion_tokens),
         Aggregation::Dapo => least_one(counts.tokens),
         Aggregation::Luspo => replies,
@@ -218,7 +217,7 @@ fn share(settings: &PolicySettings, tokens: usize, counts: PolicyCounts) -> f64 
 /// moved away from already, is not pushed further.
 fn kept(settings: &PolicySettings, tokens: &[Token]) -> Vec<bool> {
     let gap: f64 = tokens.iter().map(|token| token.sampler - token.lp).sum();
-    let is_far = settings.opsm_delta > 0.0
-        && gap / (tokens.len().max(1) as f64) > settings.opsm_delta;
+    let is_far =
+        settings.opsm_delta > 0.0 && gap / (tokens.len().max(1) as f64) > settings.opsm_delta;
     tokens.iter().map(|token| !(is_far && token.advantage < 0.0)).collect()
 }

@@ -67,9 +67,5 @@ pub(crate) fn same_length(
     expected: usize,
     found: usize,
 ) -> Result<(), ObjectiveError> {
-    if expected == found {
-        Ok(())
-    } else {
-        Err(ObjectiveError::Length { what, expected, found })
-    }
+    if expected == found { Ok(()) } else { Err(ObjectiveError::Length { what, expected, found }) }
 }

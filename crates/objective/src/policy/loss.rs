@@ -49,9 +49,7 @@ pub(super) fn pushes(
             PolicyLoss::Vespo => weighted(gamma(&settings.vespo, log_weight, advantage), token),
             PolicyLoss::Dppo => banded(settings, ratio, token),
             PolicyLoss::Reinforce => weighted(1.0, token),
-            PolicyLoss::Dro => {
-                weighted(1.0, token).plus(quadratic(settings.anchor / 2.0, token))
-            }
+            PolicyLoss::Dro => weighted(1.0, token).plus(quadratic(settings.anchor / 2.0, token)),
         }
     };
     tokens.iter().enumerate().map(push).collect()

@@ -5,13 +5,7 @@ use std::ops::AddAssign;
 use serde::{Deserialize, Serialize};
 use understudy_manifest::{PolicyLoss, PolicySettings};
 
-use super::{
-    Token,
-    correction::Weights,
-    kl::Pull,
-    loss::bound,
-    ratio::Ratios,
-};
+use super::{Token, kl::Pull, loss::bound, ratio::Ratios};
 use crate::{
     measure::{Spread, mean},
     mismatch::{Mismatch, MismatchReport},
@@ -26,41 +20,48 @@ pub struct PolicyTally {
     dual_clipped: f64,
     tokens: f64,
     dropped: f64,
-    kl: f64,
+    divergence: Spread,
     weight: Spread,
     difference: Spread,
     mismatch: Mismatch,
 }
 
-/// What of a reply the loss has worked out already.
-pub(super) struct Parts<'a> {
-    pub(super) ratios: &'a Ratios,
-    pub(super) weights: &'a Weights,
-    pub(super) pulls: &'a [Pull],
-    pub(super) kept: &'a [bool],
-}
-
 impl PolicyTally {
-    pub(super) fn of(settings: &PolicySettings, tokens: &[Token], parts: &Parts<'_>) -> Self {
+    pub(super) fn of(
+        settings: &PolicySettings,
+        tokens: &[Token],
+        ratios: &Ratios,
+        kept: &[bool],
+    ) -> Self {
         let mut tally = Self { tokens: tokens.len() as f64, ..Self::default() };
-        tally.count_ratios(settings, tokens, parts.ratios);
-        tally.dropped = parts.kept.iter().filter(|kept| !**kept).count() as f64;
-        tally.kl = parts.pulls.iter().map(|pull| pull.value).sum();
-        for weight in parts.weights.values() {
-            tally.weight.push(*weight);
+        tally.count_ratios(settings, tokens, ratios);
+        tally.dropped = kept.iter().filter(|kept| !**kept).count() as f64;
+        tally
+    }
+
+    pub(super) fn count_divergence(&mut self, pulls: &[Pull]) {
+        for pull in pulls {
+            self.divergence.push(pull.value);
+        }
+    }
+
+    pub(super) fn count_sampler(&mut self, tokens: &[Token], weights: &[f64]) {
+        for weight in weights {
+            self.weight.push(*weight);
         }
         for token in tokens {
-            tally.difference.push((token.old - token.sampler).abs());
-            tally.mismatch.push(token.lp, token.sampler);
+            self.difference.push((token.old - token.sampler).abs());
+            self.mismatch.push(token.lp, token.sampler);
         }
-        tally
     }
 
     /// A ratio of the whole reply counts once, with the share of its tokens that it clips.
     fn count_ratios(&mut self, settings: &PolicySettings, tokens: &[Token], ratios: &Ratios) {
         let each = match ratios {
             Ratios::Tokens(ratios) => {
-                ratios.iter().for_each(|ratio| self.ratio.push(ratio.value));
+                for ratio in ratios {
+                    self.ratio.push(ratio.value);
+                }
                 1.0
             }
             Ratios::Reply(_) if tokens.is_empty() => return,
@@ -85,7 +86,7 @@ impl PolicyTally {
             clip_region: mean(self.clipped_low + self.clipped_high, self.ratio.n),
             clip_dual: mean(self.dual_clipped, self.ratio.n),
             opsm: mean(self.dropped, self.tokens),
-            kl: mean(self.kl, self.tokens),
+            kl: self.divergence.mean(),
             ratio_mean: self.ratio.mean(),
             ratio_min: self.ratio.least(),
             ratio_max: self.ratio.largest(),
@@ -107,7 +108,7 @@ impl AddAssign for PolicyTally {
         self.dual_clipped += other.dual_clipped;
         self.tokens += other.tokens;
         self.dropped += other.dropped;
-        self.kl += other.kl;
+        self.divergence += other.divergence;
         self.weight += other.weight;
         self.difference += other.difference;
         self.mismatch += other.mismatch;

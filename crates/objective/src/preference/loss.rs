@@ -93,9 +93,7 @@ impl PairLoss {
             Loss::Ipo => by_mean.through(|u| square(u - 0.5 / beta)),
             Loss::SigmoidNorm => by_mean.scaled(beta).through(|u| smoothed(u, 0.0)),
             Loss::ExoPair => by_sum.scaled(beta).through(|u| exo(u, smoothing)),
-            Loss::Discopop => {
-                by_sum.scaled(beta).through(|u| discopop(u, settings.discopop_tau))
-            }
+            Loss::Discopop => by_sum.scaled(beta).through(|u| discopop(u, settings.discopop_tau)),
             Loss::Simpo => {
                 by_mean.scaled(beta).through(|u| smoothed(u - settings.gamma, smoothing))
             }
