@@ -93,7 +93,9 @@ fn of_group(rewards: &[Option<f64>], settings: &AdvantageSettings, batch_std: f6
             ..silent
         };
     }
-    if std < NO_SIGNAL {
+    // Divided by a mean below 0, the best reply would be pushed away.
+    let has_scale = settings.scale != AdvantageScale::MaxRl || mean > 0.0;
+    if std < NO_SIGNAL || !has_scale {
         return silent;
     }
     let factor = match settings.scale {

@@ -77,6 +77,7 @@ fn rloo_is_the_reward_less_the_mean_of_the_others() {
 fn max_rl_divides_by_the_mean() {
     let settings = AdvantageSettings { eps: 0.0, ..with(AdvantageScale::MaxRl) };
     close(&group(&given(&[1.0, 0.0, 0.0, 0.0]), &settings).values, &[3.0, -1.0, -1.0, -1.0], 1e-15);
+    assert!(!group(&given(&[-1.0, 0.0]), &settings).has_signal);
 }
 
 #[test]
@@ -136,4 +137,9 @@ fn normalising_first_makes_a_narrow_component_count_as_much_as_a_wide_one() {
     let found = normalize_then_sum(&components, &settings);
     close(&found.into_iter().flatten().collect::<Vec<f64>>(), &[0.0, 0.0], 1e-12);
     assert_eq!(normalize_then_sum(&[], &settings), []);
+    let partly = [Some(1.0), None, Some(0.0)];
+    let found = normalize_then_sum(&[Component { weight: 2.0, rewards: &partly }], &settings);
+    let one = 2.0 * std::f64::consts::FRAC_1_SQRT_2;
+    assert_eq!(found[1], None);
+    close(&[found[0].unwrap(), found[2].unwrap()], &[one, -one], 1e-15);
 }

@@ -67,10 +67,9 @@ impl Weights {
     /// What multiplies the token's loss.
     pub(super) fn factor(&self, token: usize) -> f64 {
         match &self.values {
-            _ if self.is_inside_loss => 1.0,
-            Values::Off => 1.0,
-            Values::Tokens(weights) => weights[token],
-            Values::Reply(weight) => *weight,
+            Values::Tokens(weights) if !self.is_inside_loss => weights[token],
+            Values::Reply(weight) if !self.is_inside_loss => *weight,
+            _ => 1.0,
         }
     }
 

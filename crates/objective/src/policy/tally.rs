@@ -140,7 +140,7 @@ impl Clips {
 
 /// What a step on sampled replies reports, under the names TRL's users know; a mean is over
 /// trained tokens, or over replies where the ratio is one per reply.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct PolicyMetrics {
     /// `ρ < 1 − ε_lo` and `A < 0`
     #[serde(rename = "clip_ratio/low_mean", skip_serializing_if = "Option::is_none")]

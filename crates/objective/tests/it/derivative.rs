@@ -2,13 +2,13 @@
 
 use rand::Rng;
 use understudy_manifest::{
-    Aggregation, ImportanceCorrection, KlGradient, LabelLoss, LabelSettings, PolicyLoss,
-    PolicySettings, PreferenceLoss, PreferenceSettings,
+    Aggregation, ImportanceCorrection, KlEstimator, KlGradient, LabelLoss, LabelSettings,
+    PolicyLoss, PolicySettings, PreferenceLoss, PreferenceSettings,
 };
 use understudy_objective::{
     Side,
     label::{Label, LabelCounts, label},
-    policy::{self, PolicyCounts},
+    policy::{self, Advantage, PolicyCounts, Sample},
     preference::{PairCounts, pair},
 };
 
@@ -152,14 +152,14 @@ fn every_policy_loss_under_every_aggregation_and_correction() {
 #[test]
 fn a_bias_corrected_pull_moves_with_its_ratio() {
     for loss in [PolicyLoss::Ppo, PolicyLoss::Gspo, PolicyLoss::Sapo, PolicyLoss::Dppo] {
-        for estimator_is_pushed in [KlGradient::K2, KlGradient::K3] {
+        for gradient in KlGradient::ALL {
             let mut settings = narrow(loss);
             settings.kl.beta = 0.5;
             settings.kl.bias_corrected = true;
-            settings.kl.gradient = estimator_is_pushed;
-            settings.kl.estimator = match estimator_is_pushed {
-                KlGradient::K2 => understudy_manifest::KlEstimator::K2,
-                KlGradient::K3 => understudy_manifest::KlEstimator::K3,
+            settings.kl.gradient = gradient;
+            settings.kl.estimator = match gradient {
+                KlGradient::K2 => KlEstimator::K2,
+                KlGradient::K3 => KlEstimator::K3,
             };
             check_policy(&settings, false, 4);
         }
@@ -172,8 +172,7 @@ fn the_off_policy_mask_takes_the_push_and_leaves_the_pull() {
     settings.opsm_delta = 0.05;
     settings.kl.beta = 0.4;
     check_policy(&settings, false, 5);
-    let mut rng = rng(6);
-    let mut reply = Reply::draw(&mut rng);
+    let mut reply = Reply::draw(&mut rng(6));
     reply.advantage = -1.0;
     reply.sampler = reply.log_probs.iter().map(|lp| lp + 0.2).collect();
     let dropped = policy::sample(&settings, reply.sample(), COUNTS).unwrap();
@@ -182,6 +181,31 @@ fn the_off_policy_mask_takes_the_push_and_leaves_the_pull() {
     let silent = policy::sample(&settings, reply.sample(), COUNTS).unwrap();
     assert!(dropped.coefficients.iter().any(|coefficient| *coefficient != 0.0));
     assert!(silent.coefficients.iter().all(|coefficient| *coefficient == 0.0));
+}
+
+#[test]
+fn the_off_policy_mask_is_for_bad_replies_and_by_the_mean_of_their_tokens() {
+    let mut settings = narrow(PolicyLoss::Ppo);
+    let tokens = 6;
+    let log_probs = vec![-1.0; tokens];
+    let sampler = vec![-0.9; tokens];
+    let mut dropped = |opsm_delta, advantage| {
+        settings.opsm_delta = opsm_delta;
+        let sample = Sample {
+            log_probs: &log_probs,
+            old: Some(&log_probs),
+            sampler: Some(&sampler),
+            reference: Some(&log_probs),
+            mask: None,
+            advantage: Advantage::Reply(advantage),
+        };
+        policy::sample(&settings, sample, COUNTS).unwrap().tally.report().opsm
+    };
+    assert_eq!(dropped(0.05, -1.0), Some(1.0));
+    assert_eq!(dropped(0.05, 1.0), Some(0.0));
+    // The sum over the tokens is 0.6, but their mean is 0.1.
+    assert_eq!(dropped(0.2, -1.0), Some(0.0));
+    assert_eq!(dropped(0.0, -1.0), Some(0.0));
 }
 
 /// Beyond ±20 a log-ratio stands still: the loss is flat there, and finite.

@@ -9,7 +9,7 @@ use understudy_manifest::{
 use understudy_objective::{
     ObjectiveError, Side,
     label::{Label, LabelCounts, LabelMetrics, baseline, label},
-    policy::{self, Advantage, PolicyCounts, PolicyGradient, PolicyTally, Sample},
+    policy::{self, Advantage, PolicyCounts, PolicyGradient, PolicyMetrics, PolicyTally, Sample},
     preference::{PairCounts, PreferenceMetrics, pair},
 };
 
@@ -259,6 +259,21 @@ fn a_baseline_is_never_below_zero_and_pulls_no_gradient_of_its_own() {
         metrics += label.metrics;
     }
     assert_close(metrics.margin().unwrap(), 0.0, 1e-15, "margin");
+}
+
+#[test]
+fn metrics_survive_being_written_and_leave_out_what_was_not_measured() {
+    let reply = Reply::draw(&mut rng(12));
+    let counts = counts(std::slice::from_ref(&reply));
+    let settings = PolicySettings::default();
+    let metrics = policy::sample(&settings, reply.sample(), counts).unwrap().tally.report();
+    let written = serde_json::to_value(metrics).unwrap();
+    assert!(written["clip_ratio/region_mean"].is_number() && written["mismatch/ess"].is_number());
+    assert_eq!(metrics, serde_json::from_value(written).unwrap());
+    let nothing = PolicyTally::default().report();
+    assert_eq!(nothing, PolicyMetrics::default());
+    assert_eq!(serde_json::to_value(nothing).unwrap(), serde_json::json!({}));
+    assert_eq!(nothing, serde_json::from_str("{}").unwrap());
 }
 
 #[test]

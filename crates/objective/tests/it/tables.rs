@@ -292,6 +292,7 @@ fn the_mismatch_of_the_same_two_replies() {
         }
     }
     let report = mismatch.report().unwrap();
+    assert_close(report.kl, -0.15, 1e-12, "kl");
     assert_close(report.k3_kl, 0.045_270_594, 1e-9, "k3");
     assert_close(report.chi2_token, 0.512_184_827, 1e-9, "chi2");
     assert_close(report.ess, 0.944_773, 1e-6, "ess");
