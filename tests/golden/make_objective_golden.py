@@ -18,13 +18,11 @@ Made with torch 2.15.0, transformers 5.23.0, trl 1.16.0, on CPU.
 """
 
 import json
-import math
 from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 
 import torch
-import torch.nn.functional as F
 from trl import DPOTrainer, GRPOTrainer, KTOTrainer
 from trl.experimental.cpo import CPOTrainer
 from trl.experimental.orpo import ORPOTrainer
@@ -216,7 +214,8 @@ def pair_cases():
 # --- Labels ---------------------------------------------------------------------------------
 
 LABELS = [True, False, True, False, True, True]
-MISMATCHED = {"raised": [0.9, -0.4, 1.2, 0.1, -0.3, 0.6], "at zero": [-0.5, 0.1, -0.2, 0.0, 0.1, -0.3]}
+MISMATCHED = {"raised": [0.9, -0.4, 1.2, 0.1, -0.3, 0.6],
+              "at zero": [-0.5, 0.1, -0.2, 0.0, 0.1, -0.3]}
 
 
 def label_case(name, beta, mismatched, desirable, undesirable):
@@ -259,7 +258,8 @@ def label_cases():
 LENGTHS = [5, 2, 8, 6]
 L_MAX = 10
 pad = torch.arange(8)[None] < torch.tensor(LENGTHS)[:, None]
-tool = torch.tensor([[1, 1, 0, 1, 1, 1, 1, 1], [1] * 8, [1, 1, 1, 0, 0, 1, 1, 1], [1, 0, 1, 1, 1, 1, 1, 1]]).bool()
+tool = torch.tensor([[1, 1, 0, 1, 1, 1, 1, 1], [1] * 8, [1, 1, 1, 0, 0, 1, 1, 1],
+                     [1, 0, 1, 1, 1, 1, 1, 1]]).bool()
 mask = pad & tool
 lp0 = draw((4, 8), -2.5, -0.05)
 old0 = near(lp0, 0.5)
@@ -267,7 +267,6 @@ sampler0 = near(old0, 0.4)
 ref0 = near(lp0, 0.6)
 advantages = torch.tensor([1.2, -0.7, -1.1, 0.4])
 token_advantages = draw((4, 8), -1.5, 1.5)
-# Far from both policies, so that caps and masks are exercised; bands are on purpose between values.
 MODES = ["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"]
 
 
@@ -287,7 +286,10 @@ def correction(mode, low, high, source):
 def grpo(settings, given, level="token"):
     """The step's loss by TRL's GRPOTrainer, over two micro-batches of two replies."""
     kl, corr = settings["kl"], settings["correction"]
-    loss_type = settings["loss"] if settings["loss"] in ("cispo", "sapo", "vespo") else settings["aggregation"]
+    named_by_loss = settings["loss"] in ("cispo", "sapo", "vespo")
+    loss_type = settings["loss"] if named_by_loss else settings["aggregation"]
+    adv = token_advantages if "token_advantages" in given else advantages
+    opsm_delta = settings.get("opsm_delta")
     ratio = correction(corr["mode"], corr["min"], corr["max"], old0 if "old" in given else lp0)
     args = SimpleNamespace(
         delta=settings.get("delta") or None, use_bias_correction_kl=kl.get("bias_corrected", False),
@@ -303,7 +305,7 @@ def grpo(settings, given, level="token"):
                 epsilon_low=settings.get("epsilon_low", 0.2),
                 epsilon_high=settings["ratio_cap"] if loss_type == "cispo"
                 else settings.get("epsilon_high", 0.28),
-                top_entropy_quantile=1.0, off_policy_mask_threshold=settings.get("opsm_delta") or None,
+                top_entropy_quantile=1.0, off_policy_mask_threshold=opsm_delta,
                 use_vllm=ratio is not None, vllm_importance_sampling_correction=True, args=args,
                 current_gradient_accumulation_steps=2, max_completion_length=L_MAX,
                 _entropy_bonus_enabled=False)
@@ -312,8 +314,7 @@ def grpo(settings, given, level="token"):
             ids = torch.zeros(2, 8, dtype=torch.long)
             inputs = dict(prompt_ids=ids[:, :1], prompt_mask=ids[:, :1] + 1, completion_ids=ids,
                           completion_mask=pad[at].long(), tool_mask=tool[at].long(),
-                          advantages=(token_advantages if "token_advantages" in given else advantages)[at],
-                          num_items_in_batch=mask.sum())
+                          advantages=adv[at], num_items_in_batch=mask.sum())
             if "old" in given:
                 inputs["old_per_token_logps"] = old0[at]
             if "sampler" in given:
@@ -342,7 +343,7 @@ def aggregated(settings, per_token):
 
 
 def written_out(settings, given):
-    """Losses that TRL does not have, written as §5's formulas read."""
+    """Losses that TRL does not have."""
     adv = token_advantages if "token_advantages" in given else advantages[:, None]
     kl, corr = settings["kl"], settings["correction"]
 
@@ -359,7 +360,8 @@ def written_out(settings, given):
             weight = correction(corr["mode"], corr["min"], corr["max"], old0)
         elif settings["loss"] == "dppo":
             ratio, moved = x.exp(), fixed.exp() - sampler0.exp()
-            out = ((adv > 0) & (moved > settings["band"])) | ((adv < 0) & (moved < -settings["band"]))
+            band = settings["band"]
+            out = ((adv > 0) & (moved > band)) | ((adv < 0) & (moved < -band))
             value = -torch.where(out, 0.0, adv * ratio) + settings["anchor"] * x ** 2
         elif settings["loss"] == "reinforce":
             ratio = x.exp()
@@ -441,16 +443,19 @@ def policy_cases():
     for threshold in (0.01, 0.1):
         cases.append(policy_case("ppo", opsm_delta=threshold, kl=dict(beta=0.1)))
     written = dict(source="autograd")
-    cases.append(policy_case("ppo", dual_clip=1.3, correction=dict(mode="token_truncate"), **written))
+    cases.append(policy_case("ppo", dual_clip=1.3, correction=dict(mode="token_truncate"),
+                             **written))
     cases.append(policy_case("dppo", band=0.2, anchor=1e-3, **written))
-    cases.append(policy_case("dppo", band=0.05, anchor=0.1, aggregation="grpo", kl=dict(beta=0.1), **written))
+    cases.append(policy_case("dppo", band=0.05, anchor=0.1, aggregation="grpo", kl=dict(beta=0.1),
+                             **written))
     cases.append(policy_case("reinforce", **written))
     cases.append(policy_case("dro", anchor=0.1, **written))
     cases.append(policy_case("dro", anchor=0.6, aggregation="luspo", **written))
     for estimator in ("k1", "k2", "k3"):
         for gradient in ("k2", "k3"):
             for bias_corrected in (False, True):
-                kl = dict(beta=0.2, estimator=estimator, gradient=gradient, bias_corrected=bias_corrected)
+                kl = dict(beta=0.2, estimator=estimator, gradient=gradient,
+                          bias_corrected=bias_corrected)
                 cases.append(policy_case("ppo", kl=kl, **written))
     return dict(
         log_probs=rows(lp0, LENGTHS), old=rows(old0, LENGTHS), sampler=rows(sampler0, LENGTHS),
@@ -462,7 +467,8 @@ def policy_cases():
 def main():
     made = dict(preference=pair_cases(), label=label_cases(), policy=policy_cases())
     OUT.parent.mkdir(parents=True, exist_ok=True)
-    OUT.write_text(json.dumps(made, indent=None, separators=(",", ":")).replace('{"settings"', '\n{"settings"') + "\n")
+    text = json.dumps(made, separators=(",", ":"))
+    OUT.write_text(text.replace('{"settings"', '\n{"settings"') + "\n")
     count = {name: len(part["cases"]) for name, part in made.items()}
     print(OUT, OUT.stat().st_size, "bytes", count)
 

@@ -7,14 +7,15 @@
 //! Where a number turns a feature off, it is `0`: TOML can't say "none".
 
 mod advantage;
+mod correction;
+mod kl;
 mod policy;
 mod preference;
 
 pub use advantage::{AdvantageScale, AdvantageSettings};
-pub use policy::{
-    Aggregation, CorrectionSettings, ImportanceCorrection, KlEstimator, KlGradient, KlSettings,
-    PolicyLoss, PolicySettings, SapoSettings, VespoSettings,
-};
+pub use correction::{CorrectionSettings, ImportanceCorrection};
+pub use kl::{KlEstimator, KlGradient, KlSettings};
+pub use policy::{Aggregation, PolicyLoss, PolicySettings, SapoSettings, VespoSettings};
 pub use preference::{LabelLoss, LabelSettings, PreferenceLoss, PreferenceSettings};
 
 /// A setting that its loss cannot work with.

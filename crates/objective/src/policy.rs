@@ -7,11 +7,26 @@
 //! loss = Σ_t share · (ℓ_t · keep_t · w_t + β · kl_t)
 //! ```
 //!
-//! - `ℓ`: the loss by name, see [`PolicyLoss`](understudy_manifest::PolicyLoss) and `policy/loss.rs`;
+//! - `ℓ`: the loss by name, below, with the ratio `ρ = exp(lp − old)`;
 //! - `keep`: the off-policy sequence mask, 0 where `A < 0` and the mean of `μ − lp` is above δ;
 //! - `w`: the correction from `old − μ`, a constant (`policy/correction.rs`);
 //! - `kl`: the pull to the reference (`policy/kl.rs`), which neither `keep` nor `w` touches;
 //! - `share`: what the aggregation divides by, the same for all tokens of a reply.
+//!
+//! | loss | ℓ |
+//! | --- | --- |
+//! | `ppo` | `−min(min(ρ, δ)·A, clip(ρ, 1−ε_lo, 1+ε_hi)·A)`, at most `−c·A` where `A < 0` |
+//! | `gspo`, `luspo` | the same, with `ρ = exp(mean of lp − old)` of the reply |
+//! | `cispo` | `−sg(min(ρ, cap))·A·lp` |
+//! | `sapo` | `−A·(4/τ)·σ(τ(ρ − 1))` |
+//! | `vespo` | `−sg(φ(W))·A·lp` with `φ(W) = e^λ·W^k·e^(−λW)`, `W` the product of ρ and of w |
+//! | `dppo` | `−in·A·ρ + λ(lp − μ)²`, ρ to μ |
+//! | `reinforce` | `−A·lp`, times the correction |
+//! | `dro` | `−A·lp + (β/2)(lp − μ)²` |
+//!
+//! `sg` is held constant. `in` is 0 where the probability has already moved by more than the band
+//! to where A pushes it, and 1 elsewhere. Sources: TRL's GRPO trainer for all but the last three
+//! and dual clip; verl (dual clip, bypass), prime-rl (DPPO), Richemond et al. 2024 (DRO).
 //!
 //! **Three policies or two.** With `old` from the trainer and `sampler` as recorded, the correction
 //! bridges the two (decoupled). To take the ratio to the sampler directly (bypass), pass the

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{SettingError, ensure, not_negative, positive};
+use super::{
+    CorrectionSettings, ImportanceCorrection, KlSettings, SettingError, ensure, not_negative,
+    positive,
+};
 
 /// How a token's log-probability and advantage become a loss. Formulas:
 /// `understudy_objective::policy`.
@@ -101,123 +104,6 @@ impl Aggregation {
             Self::Dapo => "dapo",
             Self::Luspo => "luspo",
         }
-    }
-}
-
-/// Which estimate of the divergence from the reference is the value of the loss.
-/// With `x = lp − ref`: k1 is `x`, k2 is `x²/2`, k3 is `e⁻ˣ + x − 1`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum KlEstimator {
-    K1,
-    K2,
-    #[default]
-    K3,
-}
-
-impl KlEstimator {
-    pub const ALL: [Self; 3] = [Self::K1, Self::K2, Self::K3];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::K1 => "k1",
-            Self::K2 => "k2",
-            Self::K3 => "k3",
-        }
-    }
-}
-
-/// Which estimate's derivative is the gradient of the loss, whatever its value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum KlGradient {
-    /// `1 − e⁻ˣ`: TRL's. Bounded above, but not the gradient of the reverse divergence.
-    #[default]
-    K3,
-    /// `x`: the gradient of the reverse divergence, on-policy.
-    K2,
-}
-
-impl KlGradient {
-    pub const ALL: [Self; 2] = [Self::K3, Self::K2];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::K3 => "k3",
-            Self::K2 => "k2",
-        }
-    }
-}
-
-/// How the sampler's numerics, which differ from the trainer's, are corrected for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ImportanceCorrection {
-    Off,
-    /// Each token's weight, held between `min` and `max`.
-    #[default]
-    TokenTruncate,
-    /// Each token's weight, or 0 outside `min` to `max`.
-    TokenMask,
-    /// The product of the sequence's weights, held between `min` and `max`.
-    SequenceTruncate,
-    /// The product of the sequence's weights, or 0 outside `min` to `max`.
-    SequenceMask,
-}
-
-impl ImportanceCorrection {
-    pub const ALL: [Self; 5] = [
-        Self::Off,
-        Self::TokenTruncate,
-        Self::TokenMask,
-        Self::SequenceTruncate,
-        Self::SequenceMask,
-    ];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::TokenTruncate => "token_truncate",
-            Self::TokenMask => "token_mask",
-            Self::SequenceTruncate => "sequence_truncate",
-            Self::SequenceMask => "sequence_mask",
-        }
-    }
-}
-
-/// The pull towards the reference.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct KlSettings {
-    /// Weight; 0 turns it off, and then no reference is needed.
-    pub beta: f64,
-    pub estimator: KlEstimator,
-    pub gradient: KlGradient,
-    /// Multiply by the ratio, which makes the estimate unbiased off-policy.
-    pub bias_corrected: bool,
-}
-
-impl Default for KlSettings {
-    fn default() -> Self {
-        let (estimator, gradient) = (KlEstimator::default(), KlGradient::default());
-        Self { beta: 0.02, estimator, gradient, bias_corrected: false }
-    }
-}
-
-/// The correction of what the sampler's log-probabilities differ by from the trainer's.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct CorrectionSettings {
-    pub mode: ImportanceCorrection,
-    /// The least weight; 0 for no bound.
-    pub min: f64,
-    /// The largest weight.
-    pub max: f64,
-}
-
-impl Default for CorrectionSettings {
-    fn default() -> Self {
-        Self { mode: ImportanceCorrection::default(), min: 0.0, max: 2.0 }
     }
 }
 

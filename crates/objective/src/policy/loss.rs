@@ -1,18 +1,4 @@
-//! The loss of one token, by name.
-//!
-//! | loss | ℓ |
-//! | --- | --- |
-//! | `ppo` | `−min(min(ρ, δ)·A, clip(ρ, 1−ε_lo, 1+ε_hi)·A)`; dual clip: at most `−c·A` where `A < 0` |
-//! | `gspo`, `luspo` | the same, ρ being the reply's |
-//! | `cispo` | `−sg(min(ρ, cap))·A·lp` |
-//! | `sapo` | `−A·(4/τ)·σ(τ(ρ − 1))` |
-//! | `vespo` | `−sg(φ(W))·A·lp` with `φ(W) = e^λ·W^k·e^(−λW)`, `W` the product of ρ and of w |
-//! | `dppo` | `−keep·A·ρ + λ(lp − μ)²`, ρ to μ; keep is 0 where the probability has left `μ ± band` on the side that A pushes to |
-//! | `reinforce` | `−A·lp`, times the correction |
-//! | `dro` | `−A·lp + (β/2)(lp − μ)²` |
-//!
-//! `sg` is held constant. Sources: TRL's GRPO trainer for all but the last three and dual clip;
-//! verl (dual clip, bypass), prime-rl (DPPO), Richemond et al. 2024 (DRO).
+//! The loss of one token, by name: the table of `policy.rs`, with derivatives.
 
 use understudy_manifest::{PolicyLoss, PolicySettings, SapoSettings, VespoSettings};
 
