@@ -22,7 +22,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("dataset", "ident inference manifest message redact storage trajectory"),
     ("model", "ident inference manifest message"),
     ("objective", "manifest"),
-    ("trainer", "ident manifest message model storage"),
+    ("trainer", "ident manifest message model objective storage"),
     ("engine", "ident inference manifest message model"),
     ("evaluation", "ident inference manifest message"),
     ("registry", "ident manifest storage"),

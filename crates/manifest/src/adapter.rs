@@ -53,4 +53,20 @@ pub struct StageLineage {
     pub skipped_steps: u64,
     pub seconds: f64,
     pub peak_memory_bytes: u64,
+    /// Examples that were given but too long, or without a difference to learn.
+    #[serde(default)]
+    pub left_out: u64,
+    /// Attempts that were sampled while training.
+    #[serde(default)]
+    pub attempts: u64,
+    /// Why the stage ended before its last step, when it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
+    /// What the checks of the run's health said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// Trained by policy gradient on replies whose sampling distribution is unknown, because the
+    /// recipe insisted: the gradient is biased.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub offpolicy_unsound: bool,
 }

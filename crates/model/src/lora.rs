@@ -175,6 +175,23 @@ impl Lora {
         self.layout.rank()
     }
 
+    /// The same adapter with the scales of another of the same layout: what B loses there, it gains
+    /// here, so that it acts as before.
+    pub fn scaled_like(&self, other: &Self) -> Result<Self> {
+        if !self.same_layout(other) {
+            return Err(refuse!(Lora, "scales of an adapter of another shape do not fit"));
+        }
+        let mut scaled = self.clone();
+        (scaled.scale, scaled.scales) = (other.scale, Arc::clone(&other.scales));
+        for slot in self.layout.slots() {
+            let factor = self.scale_of(slot) / other.scale_of(slot);
+            if factor != 1.0 {
+                scaled.values[slot.b.clone()].iter_mut().for_each(|value| *value *= factor);
+            }
+        }
+        Ok(scaled)
+    }
+
     /// The factor on BA, of every module that no pattern singles out.
     pub fn scale(&self) -> f32 {
         self.scale

@@ -1,7 +1,7 @@
 //! The whole state of a stage in one file, so that a stage killed at any moment goes on where it
 //! was and ends with the same bytes.
 //!
-//! One safetensors file, replaced atomically: adapter, both moments and the reference as tensors,
+//! One safetensors file, replaced atomically: adapter, both moments and the references as tensors,
 //! the counters as JSON in its metadata. There is no random state in it: the order of examples
 //! follows from the seed and the step (see [`crate::timeline`]).
 
@@ -16,16 +16,16 @@ use understudy_storage::atomic;
 
 use crate::{
     error::{Result, TrainError},
-    objective::dpo::PairLogProbs,
+    health::Health,
     request::TrainRequest,
     rows::Example,
 };
 
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 const HEADER: &str = "understudy_checkpoint";
 
 /// What is counted over the life of a stage, across restarts.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Tally {
     /// Steps taken, skipped ones included.
@@ -37,6 +37,13 @@ pub(crate) struct Tally {
     pub first_loss: Option<f64>,
     pub last_loss: Option<f64>,
     pub seconds: f64,
+    /// Steps without anything to learn from: no attempt was better than another.
+    pub silent_steps: u64,
+    /// Attempts sampled.
+    pub attempts: u64,
+    pub health: Health,
+    /// Why the stage ended before its last step.
+    pub stopped: Option<String>,
 }
 
 /// Everything a stage is, between two steps.
@@ -47,27 +54,33 @@ pub(crate) struct Checkpoint {
     pub adapter: Vec<f32>,
     pub first: Vec<f32>,
     pub second: Vec<f32>,
-    pub reference: Vec<PairLogProbs>,
+    /// The adapter of the last step that looked healthy.
+    pub healthy: Vec<f32>,
+    /// What the reference says of every trained token of every row, row after row.
+    pub reference: Vec<f32>,
+    /// What the policy that began the stage says of them; empty unless a logged stage asks.
+    pub old: Vec<f32>,
 }
 
 /// The digest of everything that decides where training ends up.
 pub(crate) fn run_digest(request: &TrainRequest<'_>, start: &Lora, examples: &[Example]) -> Digest {
-    let TrainRequest { base, stage, lora, seed, options, .. } = request;
+    let TrainRequest { base, stage, lora, seed, options, prompts, .. } = request;
     let digests = &base.digests;
-    let settings = (stage, lora, seed, options.micro_batch_tokens);
-    let settings = canonical_json(&settings);
-    let reference = format!("{:?}", options.reference);
+    let settings = canonical_json(&(stage, lora, seed, options.micro_batch_tokens));
     let values: Vec<u8> = start.values().iter().flat_map(|value| value.to_le_bytes()).collect();
     let mut parts: Vec<Vec<u8>> = [&digests.base, &digests.tokenizer, &digests.template]
         .into_iter()
-        .chain([&settings, &reference])
+        .chain([&settings, &prompts.map(|prompts| prompts.digest.clone()).unwrap_or_default()])
         .map(|text| text.as_bytes().to_vec())
         .collect();
     parts.push(values);
-    for row in examples.iter().flat_map(Example::rows) {
+    for row in examples.iter().flat_map(|example| &example.rows) {
         parts.push((row.prompt_len() as u64).to_le_bytes().to_vec());
         parts.push(row.ids().iter().flat_map(|id| id.to_le_bytes()).collect());
+        parts.push(row.trained().flat_map(|at| (at as u64).to_le_bytes()).collect());
+        parts.push(row.known.sampler.iter().flat_map(|lp| lp.to_le_bytes()).collect());
     }
+    parts.extend(examples.iter().map(|example| format!("{:?}", example.kind).into_bytes()));
     Digest::of_parts(parts.iter().map(Vec::as_slice))
 }
 
@@ -82,24 +95,21 @@ struct Header {
 
 /// Replaces the checkpoint at `path`.
 pub(crate) fn save(path: &Path, run: Digest, checkpoint: &Checkpoint) -> Result<()> {
-    let header = Header { schema: SCHEMA, run, tally: checkpoint.tally };
+    let header = Header { schema: SCHEMA, run, tally: checkpoint.tally.clone() };
     let bad = |what: String| TrainError::BadCheckpoint { path: path.to_owned(), what };
     let header = serde_json::to_string(&header).map_err(|error| bad(error.to_string()))?;
-    let values = &checkpoint.adapter;
     let tensors = [
-        ("adapter", Dtype::F32, vec![values.len()], f32_bytes(values)),
-        ("first", Dtype::F32, vec![values.len()], f32_bytes(&checkpoint.first)),
-        ("second", Dtype::F32, vec![values.len()], f32_bytes(&checkpoint.second)),
-        ("reference", Dtype::F64, vec![checkpoint.reference.len(), 2], {
-            let sides = checkpoint.reference.iter().flat_map(|pair| [pair.chosen, pair.rejected]);
-            sides.flat_map(f64::to_le_bytes).collect()
-        }),
+        ("adapter", &checkpoint.adapter),
+        ("first", &checkpoint.first),
+        ("second", &checkpoint.second),
+        ("healthy", &checkpoint.healthy),
+        ("reference", &checkpoint.reference),
+        ("old", &checkpoint.old),
     ];
+    let tensors = tensors.map(|(name, values)| (name, vec![values.len()], f32_bytes(values)));
     let views = tensors
         .iter()
-        .map(|(name, dtype, shape, bytes)| {
-            Ok((*name, TensorView::new(*dtype, shape.clone(), bytes)?))
-        })
+        .map(|(name, shape, bytes)| Ok((*name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
         .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
         .map_err(|error| bad(error.to_string()))?;
     let metadata = HashMap::from([(HEADER.to_owned(), header)]);
@@ -126,23 +136,23 @@ pub(crate) fn load(path: &Path, run: Digest, len: usize) -> Result<Option<Checkp
     }
     let file = SafeTensors::deserialize(&bytes).map_err(|error| bad(error.to_string()))?;
     let tensor = |name: &str| file.tensor(name).map_err(|error| bad(error.to_string()));
+    let all =
+        |name: &str| -> Result<Vec<f32>> { Ok(words(tensor(name)?.data(), f32::from_le_bytes)) };
     let values = |name: &str| -> Result<Vec<f32>> {
-        let values = words(tensor(name)?.data(), f32::from_le_bytes);
+        let values = all(name)?;
         if values.len() != len {
             return Err(bad(format!("{name} has {} values instead of {len}", values.len())));
         }
         Ok(values)
     };
-    let sides: Vec<f64> = words(tensor("reference")?.data(), f64::from_le_bytes);
-    let (pairs, _) = sides.as_chunks();
-    let pair =
-        |[chosen, rejected]: &[f64; 2]| PairLogProbs { chosen: *chosen, rejected: *rejected };
     Ok(Some(Checkpoint {
         tally: header.tally,
         adapter: values("adapter")?,
         first: values("first")?,
         second: values("second")?,
-        reference: pairs.iter().map(pair).collect(),
+        healthy: values("healthy")?,
+        reference: all("reference")?,
+        old: all("old")?,
     }))
 }
 
@@ -177,7 +187,9 @@ mod tests {
             adapter: vec![1.0, f32::MIN_POSITIVE, -0.0],
             first: vec![0.1, 0.2, 0.3],
             second: vec![1e-30, 0.0, 2.0],
-            reference: vec![PairLogProbs { chosen: -1.0 / 3.0, rejected: -7.5 }],
+            healthy: vec![1.0, 2.0, 3.0],
+            reference: vec![-1.0 / 3.0, -7.5],
+            old: vec![-0.25],
         }
     }
 

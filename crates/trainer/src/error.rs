@@ -3,15 +3,16 @@
 use std::{io, path::PathBuf};
 
 use understudy_model::ModelError;
+use understudy_objective::ObjectiveError;
 use understudy_storage::StorageError;
 
-use crate::rows::LeftOut;
+use crate::{attempt::RolloutError, rows::LeftOut};
 
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
     #[error(
-        "nothing to train on: of {given} {what}, {} are longer than {max_tokens} tokens and {} have no difference between chosen and rejected; give more, or raise max_tokens",
-        left_out.too_long, left_out.no_difference
+        "nothing to train on: of {given} {what}, {} are longer than {max_tokens} tokens, {} have no difference to learn from and {} are groups whose sampler or prompt is not known; give more, or raise max_tokens",
+        left_out.too_long, left_out.no_difference, left_out.unsound
     )]
     NoExamples { what: &'static str, given: usize, left_out: LeftOut, max_tokens: usize },
 
@@ -61,6 +62,22 @@ pub enum TrainError {
 
     #[error("could not {attempt} {}", path.display())]
     Io { attempt: &'static str, path: PathBuf, source: io::Error },
+
+    #[error(
+        "the stage's health check `{check}` failed after step {step}: {advice}; nothing is kept of the stage, because it was not healthy from the start"
+    )]
+    Unhealthy { check: &'static str, step: u64, advice: String },
+
+    #[error(
+        "the stage samples its own attempts, and was given nothing to sample from; start it with rollouts"
+    )]
+    NoRollouts,
+
+    #[error(transparent)]
+    Rollout(#[from] RolloutError),
+
+    #[error(transparent)]
+    Objective(#[from] ObjectiveError),
 
     #[error(transparent)]
     Storage(#[from] StorageError),

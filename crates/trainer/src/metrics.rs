@@ -7,11 +7,14 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use understudy_objective::{
+    label::LabelMetrics, policy::PolicyMetrics, preference::PreferenceMetrics,
+};
 use understudy_storage::atomic;
 
 use crate::{
     error::{Result, TrainError},
-    objective::dpo::PreferenceMetrics,
+    fresh::RolloutMetrics,
 };
 
 /// What is written of one step.
@@ -35,6 +38,15 @@ pub struct StepMetrics {
     pub entropy: f64,
     #[serde(flatten)]
     pub preference: Option<PreferenceMetrics>,
+    #[serde(flatten, skip_deserializing)]
+    pub labels: Option<LabelMetrics>,
+    #[serde(flatten, skip_deserializing)]
+    pub policy: Option<PolicyMetrics>,
+    #[serde(flatten, skip_deserializing)]
+    pub rollout: Option<RolloutMetrics>,
+    /// Checks of the run's health that failed at this step, with what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advice: Option<String>,
 }
 
 /// The file the lines go to.
@@ -104,6 +116,10 @@ mod tests {
             mean_token_accuracy: 0.75,
             entropy: 1.0,
             preference,
+            labels: None,
+            policy: None,
+            rollout: None,
+            advice: None,
         }
     }
 

@@ -3,14 +3,16 @@
 //! Everything is `f32` on the host: an adapter is megabytes, so the update costs less than one
 //! thousandth of a step, and the same bytes come out whatever device ran the model.
 
+use std::ops::Range;
+
 const BETA1: f64 = 0.9;
-const BETA2: f64 = 0.999;
 const EPSILON: f32 = 1e-8;
 
 /// The optimiser's memory: the two moments of every trainable value, and how often it stepped.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct AdamW {
     weight_decay: f64,
+    beta2: f64,
     steps: u64,
     /// Running mean of the gradient.
     first: Vec<f32>,
@@ -20,8 +22,13 @@ pub(crate) struct AdamW {
 
 impl AdamW {
     /// State after `steps` updates. Before the first one both moments are zero.
-    pub(crate) fn new(weight_decay: f64, steps: u64, first: Vec<f32>, second: Vec<f32>) -> Self {
-        Self { weight_decay, steps, first, second }
+    pub(crate) fn new(
+        (weight_decay, beta2): (f64, f64),
+        steps: u64,
+        first: Vec<f32>,
+        second: Vec<f32>,
+    ) -> Self {
+        Self { weight_decay, beta2, steps, first, second }
     }
 
     /// The running means of the gradient and of its square.
@@ -29,7 +36,8 @@ impl AdamW {
         (&self.first, &self.second)
     }
 
-    /// One update, with gradients multiplied by `scale` on the way in.
+    /// One update, with gradients multiplied by `scale` on the way in. Every range of parameters
+    /// has its own rate; what no range covers stays as it is.
     ///
     /// ```text
     /// p ← p (1 − lr·wd)
@@ -38,21 +46,27 @@ impl AdamW {
     /// ```
     pub(crate) fn update(
         &mut self,
-        rate: f64,
+        rates: &[(Range<usize>, f64)],
         parameters: &mut [f32],
         gradients: &[f32],
         scale: f32,
     ) {
         self.steps += 1;
-        let keep = (1.0 - rate * self.weight_decay) as f32;
-        let step_size = (rate / correction(BETA1, self.steps)) as f32;
-        let root = correction(BETA2, self.steps).sqrt() as f32;
-        let moments = self.first.iter_mut().zip(&mut self.second);
-        for ((p, g), (m, v)) in parameters.iter_mut().zip(gradients).zip(moments) {
-            let g = g * scale;
-            *m = BETA1 as f32 * *m + (1.0 - BETA1) as f32 * g;
-            *v = BETA2 as f32 * *v + (1.0 - BETA2) as f32 * (g * g);
-            *p = *p * keep - step_size * *m / (v.sqrt() / root + EPSILON);
+        let root = correction(self.beta2, self.steps).sqrt() as f32;
+        let (keep_first, keep_second) = (BETA1 as f32, self.beta2 as f32);
+        let (add_first, add_second) = ((1.0 - BETA1) as f32, (1.0 - self.beta2) as f32);
+        for (range, rate) in rates {
+            let keep = (1.0 - rate * self.weight_decay) as f32;
+            let step_size = (rate / correction(BETA1, self.steps)) as f32;
+            let first = self.first[range.clone()].iter_mut();
+            let moments = first.zip(&mut self.second[range.clone()]);
+            let values = parameters[range.clone()].iter_mut().zip(&gradients[range.clone()]);
+            for ((p, g), (m, v)) in values.zip(moments) {
+                let g = g * scale;
+                *m = keep_first * *m + add_first * g;
+                *v = keep_second * *v + add_second * (g * g);
+                *p = *p * keep - step_size * *m / (v.sqrt() / root + EPSILON);
+            }
         }
     }
 }
@@ -80,9 +94,9 @@ mod tests {
 
     fn run(weight_decay: f64) -> [f32; 3] {
         let mut parameters = [0.5, -0.3, 2.0];
-        let mut optimizer = AdamW::new(weight_decay, 0, vec![0.0; 3], vec![0.0; 3]);
+        let mut optimizer = AdamW::new((weight_decay, 0.999), 0, vec![0.0; 3], vec![0.0; 3]);
         for gradient in &GRADIENTS {
-            optimizer.update(1e-2, &mut parameters, gradient, 1.0);
+            optimizer.update(&[(0..3, 1e-2)], &mut parameters, gradient, 1.0);
         }
         parameters
     }
@@ -103,14 +117,30 @@ mod tests {
     #[test]
     fn state_saved_between_steps_changes_nothing() {
         let mut parameters = [0.5, -0.3, 2.0];
-        let mut optimizer = AdamW::new(0.01, 0, vec![0.0; 3], vec![0.0; 3]);
+        let mut optimizer = AdamW::new((0.01, 0.999), 0, vec![0.0; 3], vec![0.0; 3]);
         for (steps, gradient) in (0..).zip(&GRADIENTS) {
             let (first, second) = optimizer.moments();
             let (first, second) = (first.to_vec(), second.to_vec());
-            optimizer = AdamW::new(0.01, steps, first, second);
-            optimizer.update(1e-2, &mut parameters, gradient, 1.0);
+            optimizer = AdamW::new((0.01, 0.999), steps, first, second);
+            optimizer.update(&[(0..3, 1e-2)], &mut parameters, gradient, 1.0);
         }
         assert_eq!(parameters, run(0.01));
+    }
+
+    #[test]
+    fn ranges_move_at_their_own_rates_and_what_is_left_out_stays() {
+        let start = [0.5, -0.3, 2.0];
+        let step = |rates: &[(Range<usize>, f64)]| {
+            let mut parameters = start;
+            let mut optimizer = AdamW::new((0.0, 0.999), 0, vec![0.0; 3], vec![0.0; 3]);
+            optimizer.update(rates, &mut parameters, &[0.1, -0.2, 0.4], 1.0);
+            parameters
+        };
+        let (slow, mixed) = (step(&[(0..3, 1e-3)]), step(&[(0..1, 1e-3), (1..2, 1.6e-2)]));
+        assert_eq!(mixed[0], slow[0]);
+        let moved = |after: [f32; 3]| f64::from(after[1] - start[1]);
+        assert!((moved(mixed) / moved(slow) - 16.0).abs() < 1e-3);
+        assert_eq!(mixed[2], start[2]);
     }
 
     #[test]

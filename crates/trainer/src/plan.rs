@@ -1,13 +1,13 @@
 //! What a stage would do and cost, from its examples alone.
 
-use understudy_manifest::{Method, TrainStage};
+use understudy_manifest::{GroupSource, GrpoSettings, Method, Objective};
 use understudy_model::ModelConfig;
 
 use crate::{
     batching::split,
     error::Result,
-    request::TrainRequest,
-    rows::{Example, LeftOut},
+    request::{Prompts, TrainRequest},
+    rows::{Advantage, Example, Kind, LeftOut, Row},
     timeline::Timeline,
 };
 
@@ -33,41 +33,63 @@ pub struct Plan {
     pub memory_bytes: u64,
 }
 
-/// Tokenises the examples and reckons; trains nothing and writes nothing.
+/// Tokenises the examples and reckons; trains nothing and writes nothing. Of attempts yet to be
+/// sampled it assumes the longest, so that their stage may turn out cheaper.
 pub fn plan(request: &TrainRequest<'_>) -> Result<Plan> {
     let examples = request.examples()?;
     let adapter_values = request.starting_adapter()?.values().len();
-    let (left_out, examples) = (examples.left_out, examples.kept);
+    let (left_out, mut examples) = (examples.left_out, examples.kept);
     let stage = request.stage;
-    let timeline = Timeline::new(examples.len(), stage.batch_size, stage.epochs, request.seed);
-    let cost = Cost { config: request.base.decoder.config(), adapter_values, stage };
-    let rows = || examples.iter().flat_map(Example::rows);
-    let tokens_per_epoch = rows().map(|row| row.ids().len() as u64).sum();
-    let trained_tokens_per_epoch = rows().map(|row| row.completion().len() as u64).sum();
+    let mut timeline = Timeline::new(examples.len(), stage.batch_size, stage.epochs, request.seed);
+    if let (Objective::Grpo(settings), Some(prompts)) = (&stage.objective, request.prompts) {
+        timeline = Timeline::new(prompts.count, stage.batch_size, stage.epochs, request.seed)
+            .repeating(settings.iterations, settings.max_rounds);
+        examples = imagined(prompts, settings);
+    }
+    let config = request.base.decoder.config();
+    let cost = Cost { config, adapter_values, objective: &stage.objective };
+    let rows = || examples.iter().flat_map(|example| &example.rows);
+    let tokens_per_epoch = examples.iter().map(|example| example.tokens() as u64).sum();
+    let trained_tokens_per_epoch = rows().map(|row| row.trained_tokens() as u64).sum();
     let every: Vec<&Example> = examples.iter().collect();
     let budget = request.options.micro_batch_tokens;
     let largest = split(&every, budget)
         .into_iter()
         .map(|run| examples[run].iter().map(Example::tokens).sum::<usize>());
+    let epochs = timeline.epoch(timeline.steps());
     Ok(Plan {
         method: stage.method,
-        examples: examples.len() as u64,
+        examples: request.prompts.map_or(examples.len(), |prompts| prompts.count) as u64,
         left_out,
         tokens_per_epoch,
         trained_tokens_per_epoch,
         longest_row: rows().map(|row| row.ids().len()).max().unwrap_or_default(),
         steps: timeline.steps(),
         adapter_values: adapter_values as u64,
-        flops: rows().map(|row| cost.row_flops(row.ids().len(), row.completion().len())).sum(),
+        flops: examples.iter().map(|example| cost.example_flops(example, epochs)).sum(),
         memory_bytes: cost.memory(largest.max().unwrap_or_default(), budget),
     })
+}
+
+/// Groups as large as they may become, one for every prompt.
+fn imagined(prompts: &Prompts, settings: &GrpoSettings) -> Vec<Example> {
+    let mean = (prompts.tokens / prompts.count.max(1)).max(1);
+    let attempt = |nth: usize| {
+        // Attempts differ from their first token on, or they would not be several.
+        let completion: Vec<u32> =
+            (0..settings.max_new_tokens).map(|at| if at == 0 { nth as u32 } else { 0 }).collect();
+        Row::new(&vec![0; mean], &completion)
+    };
+    let rows: Vec<Row> = (0..settings.group_size).map(attempt).collect();
+    let advantages = rows.iter().map(|_| Advantage::Row(1.0)).collect();
+    vec![Example { rows, kind: Kind::Compare { advantages } }; prompts.count]
 }
 
 /// The arithmetic of one decoder shape.
 struct Cost<'a> {
     config: &'a ModelConfig,
     adapter_values: usize,
-    stage: &'a TrainStage,
+    objective: &'a Objective,
 }
 
 impl Cost<'_> {
@@ -83,25 +105,38 @@ impl Cost<'_> {
         (self.config.hidden * self.config.vocab) as f64
     }
 
-    /// A row of `tokens` over all epochs, `trained` of them with a loss.
+    /// An example over some epochs.
     ///
     /// Per token, with N frozen weights and P adapter values: forward `2N + 2P`, backward to the
     /// inputs `2N`, adapter gradients `4P`; per trained token 2HV for logits and 2HV for their
-    /// gradient; causal attention `2L·q` per token and layer forward, twice that backward. DPO
-    /// looks at logits once more per step, and once runs the reference.
-    fn row_flops(&self, tokens: usize, trained: usize) -> f64 {
+    /// gradient; causal attention `2L·q` per token and layer forward, twice that backward. What
+    /// rows share runs once. All but imitation look at the logits once more before they push; a
+    /// reference looks once, or at every fresh round; and fresh attempts are first decoded.
+    fn example_flops(&self, example: &Example, epochs: f64) -> f64 {
         let c = self.config;
-        let (tokens, trained) = (tokens as f64, trained as f64);
-        let attention = 2.0 * tokens * tokens * (c.layers * c.q_dim()) as f64;
+        let (tokens, trained) = (example.tokens() as f64, example.trained_tokens() as f64);
+        let squares: f64 = example.rows.iter().map(|row| (row.ids().len() as f64).powi(2)).sum();
+        let attention = 2.0 * squares * (c.layers * c.q_dim()) as f64;
         let forward = tokens * 2.0 * self.linear() + attention;
         let adapter = tokens * 6.0 * self.adapter_values as f64;
         let backward = tokens * 2.0 * self.linear() + 2.0 * attention;
         let look = trained * 2.0 * self.head();
-        let epoch = forward + backward + adapter + 2.0 * look;
-        let epochs = f64::from(self.stage.epochs);
-        match self.stage.method {
-            Method::Sft => epochs * epoch,
-            Method::Dpo => epochs * (epoch + look) + forward + look,
+        let step = forward + backward + adapter + 2.0 * look;
+        let reference = if self.objective.needs_reference() { forward + look } else { 0.0 };
+        match self.objective {
+            Objective::Sft { .. } => epochs * step,
+            Objective::Dpo(_) => epochs * (step + look) + reference,
+            // Its baseline asks policy and reference about every reply at another prompt, too.
+            Objective::Kto(_) => epochs * (step + look + 2.0 * (forward + look)) + reference,
+            Objective::Grpo(settings) if settings.source == GroupSource::Logged => {
+                epochs * (step + look) + reference
+            }
+            Objective::Grpo(settings) => {
+                let updates = f64::from(settings.iterations);
+                let look_back = if settings.iterations > 1 { forward + look } else { 0.0 };
+                let rounds = epochs * (forward + look + reference + look_back);
+                rounds + epochs * updates * (step + look)
+            }
         }
     }
 

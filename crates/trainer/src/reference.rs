@@ -1,75 +1,63 @@
-//! What DPO holds on to: the policy before the stage, as log-probabilities computed once.
+//! What a stage holds on to: a policy that does not move, asked for its log-probabilities.
 
-use std::{ops::ControlFlow, time::Instant};
-
-use understudy_manifest::Method;
+use understudy_manifest::ReferencePolicy;
 use understudy_model::{BaseModel, Lora};
 
 use crate::{
     batching::{MicroBatch, split},
-    error::{Result, TrainError},
-    objective::dpo::PairLogProbs,
-    pace::Pace,
-    request::{OnProgress, Phase, Progress, Reference, TrainRequest},
+    error::Result,
+    gradient::temperature,
+    request::TrainRequest,
     rows::Example,
 };
 
-/// Asks a DPO stage's reference about every pair; there is nothing to ask for SFT.
-pub(crate) fn ask(
-    request: &TrainRequest<'_>,
-    start: &Lora,
-    examples: &[Example],
-    on_progress: &mut OnProgress<'_>,
-) -> Result<Vec<PairLogProbs>> {
-    if request.stage.method == Method::Sft {
-        return Ok(Vec::new());
-    }
-    let adapter = match request.options.reference {
-        Reference::Start => request.start.map(|_| start),
-        Reference::AdapterOff => None,
-    };
-    let begun = Instant::now();
-    let mut advance = |done: usize| {
-        let tokens: usize = examples[..done].iter().map(Example::tokens).sum();
-        let pace = Pace { units: done as u64, tokens: tokens as u64, time: begun.elapsed() };
-        let progress = Progress {
-            method: request.stage.method,
-            phase: Phase::Reference,
-            done: done as u64,
-            total: examples.len() as u64,
-            loss: None,
-            tokens_per_second: pace.tokens_per_second(),
-            remaining: pace.remaining((examples.len() - done) as u64),
-        };
-        match on_progress(&progress) {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(TrainError::Interrupted { step: 0 }),
-        }
-    };
-    let budget = request.options.micro_batch_tokens;
-    log_probs(request.base, adapter, examples, budget, &mut advance)
+/// A policy that stands still.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Anchor<'a> {
+    pub base: &'a BaseModel,
+    /// `None` is the base.
+    pub lora: Option<&'a Lora>,
+    pub temperature: f32,
 }
 
-/// The log-probabilities a stage's reference gives its pairs, in the order of the examples.
-/// `advance` is told how many examples are done and says whether to go on.
-pub(crate) fn log_probs(
-    base: &BaseModel,
-    reference: Option<&Lora>,
-    examples: &[Example],
-    micro_batch_tokens: usize,
-    advance: &mut dyn FnMut(usize) -> Result<()>,
-) -> Result<Vec<PairLogProbs>> {
-    let every: Vec<&Example> = examples.iter().collect();
-    let mut pairs = Vec::with_capacity(examples.len());
-    for run in split(&every, micro_batch_tokens) {
-        let micro = MicroBatch::of(examples[run].iter().flat_map(Example::rows));
-        let hidden = base.decoder.hidden(&micro.batch, reference)?;
-        let seen = base.decoder.log_probs(&hidden, &micro.terms, 1.0)?;
-        pairs.extend(micro.terms_of_row.chunks_exact(2).map(|sides| {
-            let side = |index: usize| &seen.log_probs[sides[index].clone()];
-            PairLogProbs::sum(side(0), side(1))
-        }));
-        advance(pairs.len())?;
+impl<'a> Anchor<'a> {
+    /// The reference a request names. A fresh adapter changes nothing yet, so that the policy it
+    /// starts from is the base.
+    pub(crate) fn of(request: &TrainRequest<'a>) -> Self {
+        let lora = match request.stage.reference {
+            ReferencePolicy::Start => request.start,
+            ReferencePolicy::AdapterOff => None,
+        };
+        let temperature = temperature(&request.stage.objective);
+        Self { base: request.base, lora, temperature }
     }
-    Ok(pairs)
+
+    /// Log-probabilities of the trained tokens of every row of the examples, in order. `advance` is
+    /// told how many examples are done and says whether to go on.
+    pub(crate) fn log_probs(
+        &self,
+        examples: &[Example],
+        micro_batch_tokens: usize,
+        advance: &mut dyn FnMut(usize) -> Result<()>,
+    ) -> Result<Vec<Vec<f32>>> {
+        let every: Vec<&Example> = examples.iter().collect();
+        let decoder = &self.base.decoder;
+        let (mut rows, mut done) = (Vec::new(), 0);
+        for run in split(&every, micro_batch_tokens) {
+            done = run.end;
+            let micro = MicroBatch::of(&examples[run]);
+            let hidden = decoder.hidden(&micro.batch, self.lora)?;
+            let seen = decoder.log_probs(&hidden, &micro.terms, self.temperature)?;
+            let places = micro.terms_of_row.into_iter();
+            rows.extend(places.map(|place| seen.log_probs[place].to_vec()));
+            advance(done)?;
+        }
+        debug_assert_eq!(done, examples.len(), "runs cover every example");
+        Ok(rows)
+    }
+}
+
+/// Every row of some examples, in order.
+pub(crate) fn rows_mut(examples: &mut [Example]) -> impl Iterator<Item = &mut crate::rows::Row> {
+    examples.iter_mut().flat_map(|example| &mut example.rows)
 }

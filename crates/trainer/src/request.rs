@@ -3,12 +3,15 @@
 use std::{ops::ControlFlow, path::Path, time::Duration};
 
 use understudy_manifest::{
-    self as manifest, Method, PairExample, SftExample, StageLineage, TrainStage,
+    self as manifest, GroupSource, LabelExample, Method, Objective, PairExample, SftExample,
+    StageLineage, TrainStage, Turns,
 };
 use understudy_model::{BaseModel, Lora, LoraSpec, Targets};
 
 use crate::{
+    attempt::Group,
     error::{Result, TrainError},
+    logged,
     rows::{Examples, LeftOut},
 };
 
@@ -24,9 +27,27 @@ pub struct TrainRequest<'a> {
     pub sft: &'a [SftExample],
     /// Read by a DPO stage.
     pub pairs: &'a [PairExample],
+    /// Read by a KTO stage.
+    pub labels: &'a [LabelExample],
+    /// Read by a GRPO stage over logged groups.
+    pub groups: &'a [Group],
+    /// What a GRPO stage's rollouts ask; `None` elsewhere.
+    pub prompts: Option<&'a Prompts>,
     /// Decides the fresh adapter and the order of examples.
     pub seed: u64,
     pub options: TrainOptions<'a>,
+}
+
+/// The prompts of a stage that samples its own attempts, as the trainer needs to know them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Prompts {
+    /// Of everything that decides what is asked and how it is rewarded, so that a checkpoint is
+    /// not continued with other prompts.
+    pub digest: String,
+    pub count: usize,
+    /// Tokens of all prompts together, and of the longest.
+    pub tokens: usize,
+    pub longest: usize,
 }
 
 /// What has a default that fits a small machine.
@@ -34,7 +55,6 @@ pub struct TrainRequest<'a> {
 pub struct TrainOptions<'a> {
     /// How many tokens run through the model at once. Decides memory and speed, not the result.
     pub micro_batch_tokens: usize,
-    pub reference: Reference,
     /// The file the stage's state is kept in. If it is there already, training goes on from it;
     /// once the stage is complete, it yields the same adapter again without training.
     pub checkpoint: Option<&'a Path>,
@@ -48,25 +68,11 @@ impl Default for TrainOptions<'_> {
     fn default() -> Self {
         Self {
             micro_batch_tokens: 1024,
-            reference: Reference::default(),
             checkpoint: None,
             checkpoint_every: Duration::from_mins(1),
             metrics: None,
         }
     }
-}
-
-/// What a DPO stage holds on to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Reference {
-    /// The policy as it stood when the stage began. A fresh adapter changes nothing yet, so for it
-    /// this *is* the base with the adapter switched off; for one that continues, it keeps what
-    /// earlier stages learnt.
-    #[default]
-    Start,
-    /// The base with the adapter switched off, also when continuing. It counts everything earlier
-    /// stages learnt as preference already won, and pulls back towards the base.
-    AdapterOff,
 }
 
 /// How far a stage is.
@@ -79,6 +85,10 @@ pub struct Progress {
     pub total: u64,
     /// Of the last step.
     pub loss: Option<f64>,
+    /// Mean reward of the last round of attempts.
+    pub reward: Option<f64>,
+    /// A check of the run's health that has just failed, and what to do.
+    pub advice: Option<String>,
     /// Since this process began the phase.
     pub tokens_per_second: f64,
     pub remaining: Duration,
@@ -86,7 +96,7 @@ pub struct Progress {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Asking the reference about every pair; counted in pairs.
+    /// Asking the reference about every example; counted in examples.
     Reference,
     /// Counted in optimiser steps.
     Training,
@@ -105,16 +115,30 @@ pub struct TrainedStage {
 }
 
 impl TrainRequest<'_> {
-    /// The examples of this stage's method as tokens; at least one.
+    /// The examples of this stage's method as tokens; at least one, unless the stage samples its
+    /// own.
     pub(crate) fn examples(&self) -> Result<Examples> {
-        let max_tokens = self.stage.max_tokens;
-        let (what, given, examples) = match self.stage.method {
-            Method::Sft => {
-                ("examples", self.sft.len(), Examples::of_sft(self.base, self.sft, max_tokens)?)
+        let (base, max_tokens) = (self.base, self.stage.max_tokens);
+        let (what, given, examples) = match &self.stage.objective {
+            Objective::Sft { turns: Turns::All } => {
+                ("examples", self.sft.len(), Examples::of_sft(base, self.sft, max_tokens)?)
             }
-            Method::Dpo => {
-                ("pairs", self.pairs.len(), Examples::of_pairs(self.base, self.pairs, max_tokens)?)
+            Objective::Sft { turns: Turns::Last } => {
+                let last: Vec<SftExample> = self.sft.iter().map(last_turn).collect();
+                ("examples", last.len(), Examples::of_sft(base, &last, max_tokens)?)
             }
+            Objective::Dpo(_) => {
+                ("pairs", self.pairs.len(), Examples::of_pairs(base, self.pairs, max_tokens)?)
+            }
+            Objective::Kto(_) => {
+                let labels = Examples::of_labels(base, self.labels, max_tokens)?;
+                ("labelled replies", self.labels.len(), labels)
+            }
+            Objective::Grpo(settings) if settings.source == GroupSource::Logged => {
+                let groups = logged::examples(self.groups, settings, base, max_tokens);
+                ("groups", self.groups.len(), groups)
+            }
+            Objective::Grpo(_) => return Ok(Examples::default()),
         };
         if examples.kept.is_empty() {
             let left_out = examples.left_out;
@@ -129,7 +153,7 @@ impl TrainRequest<'_> {
         match self.start {
             None => Ok(fresh),
             Some(start) if start.same_layout(&fresh) && start.scale() == fresh.scale() => {
-                Ok(start.clone())
+                Ok(start.scaled_like(&fresh)?)
             }
             Some(start) => {
                 let (wanted, found) = (describe(&fresh), describe(start));
@@ -139,13 +163,28 @@ impl TrainRequest<'_> {
     }
 }
 
-fn spec(lora: &manifest::Lora) -> LoraSpec {
+/// The same conversation with everything before its last reply as the prompt.
+fn last_turn(example: &SftExample) -> SftExample {
+    let mut last = example.clone();
+    let reply = last.completion.len().saturating_sub(1);
+    let before = last.completion.drain(..reply);
+    last.prompt.extend(before);
+    last
+}
+
+pub(crate) fn spec(lora: &manifest::Lora) -> LoraSpec {
     let targets = match lora.targets {
         manifest::Targets::AllLinear => Targets::AllLinear,
         manifest::Targets::Attention => Targets::Attention,
         manifest::Targets::Mlp => Targets::Mlp,
     };
-    LoraSpec { rank: lora.rank, alpha: lora.alpha as f32, rank_stabilised: false, targets }
+    let alphas = lora.alpha_pattern.iter();
+    LoraSpec {
+        rank_stabilised: lora.rank_stabilised,
+        rank_pattern: lora.rank_pattern.clone().into_iter().collect(),
+        alpha_pattern: alphas.map(|(name, alpha)| (name.clone(), *alpha as f32)).collect(),
+        ..LoraSpec::new(lora.rank, lora.alpha as f32, targets)
+    }
 }
 
 fn describe(lora: &Lora) -> String {

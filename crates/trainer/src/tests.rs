@@ -4,4 +4,5 @@ mod fixtures;
 mod golden;
 mod invariance;
 mod learning;
+mod policy;
 mod resume;

@@ -14,32 +14,47 @@ pub(crate) struct Timeline {
     batch: usize,
     epochs: u32,
     seed: u64,
+    /// Steps in a row that see the same examples.
+    repeats: u64,
+    /// At most so many different sets of them; 0 is no limit.
+    most: u64,
 }
 
 impl Timeline {
     pub(crate) fn new(examples: usize, batch: usize, epochs: u32, seed: u64) -> Self {
-        Self { examples, batch: batch.max(1), epochs, seed }
+        Self { examples, batch: batch.max(1), epochs, seed, repeats: 1, most: 0 }
+    }
+
+    /// Every set of examples for `iterations` steps, and at most `rounds` sets unless that is 0.
+    pub(crate) fn repeating(self, iterations: u32, rounds: u64) -> Self {
+        Self { repeats: u64::from(iterations.max(1)), most: rounds, ..self }
+    }
+
+    /// Whether `steps` steps end with a whole number of sets.
+    pub(crate) fn is_at_rest(&self, steps: u64) -> bool {
+        steps.is_multiple_of(self.repeats)
     }
 
     /// How many optimiser steps there are.
     pub(crate) fn steps(&self) -> u64 {
-        self.steps_per_epoch() * u64::from(self.epochs)
+        let rounds = self.rounds_per_epoch() * u64::from(self.epochs);
+        self.repeats * if self.most > 0 { rounds.min(self.most) } else { rounds }
     }
 
     /// The examples of a step, by index. The last step of an epoch takes what is left.
     pub(crate) fn members(&self, step: u64) -> Vec<usize> {
-        let per_epoch = self.steps_per_epoch().max(1);
-        let mut order = self.order(step / per_epoch);
-        let part = self.part((step % per_epoch) as usize);
+        let (round, per_epoch) = (step / self.repeats, self.rounds_per_epoch().max(1));
+        let mut order = self.order(round / per_epoch);
+        let part = self.part((round % per_epoch) as usize);
         order.drain(part).collect()
     }
 
     /// How many epochs were finished after `steps` steps, as a fraction.
     pub(crate) fn epoch(&self, steps: u64) -> f64 {
-        steps as f64 / self.steps_per_epoch().max(1) as f64
+        steps as f64 / (self.repeats * self.rounds_per_epoch().max(1)) as f64
     }
 
-    fn steps_per_epoch(&self) -> u64 {
+    fn rounds_per_epoch(&self) -> u64 {
         self.examples.div_ceil(self.batch) as u64
     }
 

@@ -35,14 +35,14 @@ fn pair(chosen: &str, rejected: &str) -> PairExample {
 
 fn only_row(base: &BaseModel, example: SftExample) -> Row {
     let examples = Examples::of_sft(base, &[example], 1024).unwrap();
-    examples.kept[0].wanted().clone()
+    examples.kept[0].rows[0].clone()
 }
 
 #[test]
 fn a_completion_is_its_content_and_the_stop_token_without_the_templates_newline() {
     let base = base();
     let row = only_row(&base, sft("hello", "{\"a\": 1}"));
-    assert_eq!(base.tokenizer.decode(row.completion()).unwrap(), "{\"a\": 1}<|im_end|>");
+    assert_eq!(base.tokenizer.decode(&row.said()).unwrap(), "{\"a\": 1}<|im_end|>");
 }
 
 #[test]
@@ -59,15 +59,15 @@ fn a_prompt_is_what_the_server_feeds_the_model() {
 fn a_reply_that_quotes_the_stop_marker_is_not_cut_there() {
     let base = base();
     let row = only_row(&base, sft("hello", "say <|im_end|> twice"));
-    let text = base.tokenizer.decode(row.completion()).unwrap();
+    let text = base.tokenizer.decode(&row.said()).unwrap();
     assert_eq!(text, "say <|im_end|> twice<|im_end|>");
 }
 
 #[test]
-fn a_completion_that_is_not_one_assistant_message_is_an_error() {
+fn a_completion_that_does_not_begin_and_end_with_a_reply_is_an_error() {
     let base = base();
     let completions =
-        [vec![], vec![Message::user("me")], vec![Message::assistant("a"), Message::assistant("b")]];
+        [vec![], vec![Message::user("me")], vec![Message::assistant("a"), Message::user("b")]];
     for completion in completions {
         let example = SftExample { completion, ..sft("a", "b") };
         let error = Examples::of_sft(&base, &[example], 1024).unwrap_err();
@@ -98,7 +98,7 @@ fn rows_that_are_too_long_are_left_out_and_counted() {
     let longest = only_row(&base, rows[0].clone()).ids().len();
     let examples = Examples::of_sft(&base, &rows, longest).unwrap();
     assert_eq!(examples.kept.len(), 1);
-    assert_eq!(examples.left_out, LeftOut { too_long: 1, no_difference: 0 });
+    assert_eq!(examples.left_out, LeftOut { too_long: 1, ..LeftOut::default() });
 
     let wider = [sft(&"x".repeat(2000), "no")];
     let examples = Examples::of_sft(&base, &wider, 1 << 20).unwrap();
@@ -111,7 +111,54 @@ fn a_pair_is_left_out_whole() {
     let pairs = [pair("good", "bad"), pair("same", "same"), pair("good", &"x".repeat(500))];
     let examples = Examples::of_pairs(&base, &pairs, 200).unwrap();
     assert_eq!(examples.kept.len(), 1);
-    assert_eq!(examples.left_out, LeftOut { too_long: 1, no_difference: 1 });
-    let Example::Prefer { chosen, rejected } = &examples.kept[0] else { panic!("a pair") };
+    assert_eq!(examples.left_out, LeftOut { too_long: 1, no_difference: 1, unsound: 0 });
+    let [chosen, rejected] = &examples.kept[0].rows[..] else { panic!("a pair") };
     assert_eq!(chosen.ids()[..chosen.prompt_len()], rejected.ids()[..rejected.prompt_len()]);
+}
+
+fn conversation() -> SftExample {
+    let turns = [("look it up", "lookup(A17)"), ("it costs 12", "12 it is")];
+    let mut messages: Vec<Message> = turns
+        .iter()
+        .flat_map(|(question, reply)| [Message::user(*question), Message::assistant(*reply)])
+        .collect();
+    let completion = messages.split_off(1);
+    SftExample { prompt: messages, completion, origin: origin() }
+}
+
+#[test]
+fn a_conversation_is_one_row_trained_on_what_the_model_said() {
+    let base = base();
+    let example = conversation();
+    let row = only_row(&base, example.clone());
+    let said = base.tokenizer.decode(&row.said()).unwrap();
+    assert_eq!(said, "lookup(A17)<|im_end|>12 it is<|im_end|>");
+    let whole = [example.prompt, example.completion].concat();
+    let text = base.template.render(&whole, None, false).unwrap();
+    // The template's last newline is not part of it: no sampler says that.
+    assert_eq!(base.tokenizer.decode(row.ids()).unwrap() + "\n", text);
+    assert_eq!(row.trained().count(), row.trained_tokens());
+}
+
+#[test]
+fn a_template_that_rewrites_history_gives_a_row_for_every_reply() {
+    // Earlier replies are shortened once another follows, as reasoning models' templates do.
+    let source = "{% for m in messages %}{{ m.role }}:\
+                  {% if loop.last or m.role == 'user' %}{{ m.content }}{% endif %}<|im_end|>\
+                  {% endfor %}{% if add_generation_prompt %}assistant:{% endif %}";
+    let examples = Examples::of_sft(&with_template(source), &[conversation()], 1024).unwrap();
+    assert_eq!((examples.kept[0].rows.len(), examples.rewritten), (2, 1));
+}
+
+#[test]
+fn what_rows_share_is_counted_once() {
+    let rows = |ids: &[&[u32]]| ids.iter().map(|ids| Row::new(&ids[..1], &ids[1..])).collect();
+    let shared = |ids: &[&[u32]]| Example::imitate(rows(ids)).shared();
+    assert_eq!(shared(&[&[1, 2, 3, 4, 5, 6], &[1, 2, 3, 4, 7]]), 4);
+    assert_eq!(shared(&[&[1, 2, 3, 4, 5], &[1, 2, 3, 4, 5]]), 4, "the last token is no input");
+    assert_eq!(shared(&[&[1, 2, 3, 4, 5, 6, 7], &[1, 2, 3, 4, 5]]), 4);
+    assert_eq!(shared(&[&[1, 2, 3, 4, 5]]), 0);
+    assert_eq!(shared(&[&[1, 2, 3, 9], &[1, 2, 3, 4]]), 0, "too little to be worth it");
+    let three: [&[u32]; 3] = [&[1, 2, 3, 4, 5, 6], &[1, 2, 3, 4, 7, 8], &[1, 2, 3, 4, 9]];
+    assert_eq!(Example::imitate(rows(&three)).tokens(), 4 + 2 + 2 + 1);
 }

@@ -2,7 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use understudy_manifest::{self as manifest, Origin, PairExample, SftExample, TrainStage};
+use understudy_manifest::{
+    self as manifest, LabelExample, Origin, PairExample, SftExample, TrainStage,
+};
 use understudy_message::Message;
 use understudy_model::{BaseModel, Device, Family, Lora, ModelConfig};
 
@@ -36,6 +38,19 @@ pub(super) fn pairs(count: usize) -> Vec<PairExample> {
     sft(count).into_iter().enumerate().map(pair).collect()
 }
 
+/// Every other reply was wanted.
+pub(super) fn labels(count: usize) -> Vec<LabelExample> {
+    let label = |(index, example): (usize, SftExample)| LabelExample {
+        prompt: example.prompt,
+        completion: example.completion,
+        label: index % 2 == 0,
+        reward: f64::from(u8::from(index % 2 == 0)),
+        weight: 1.0 - 0.1 * (index % 3) as f64,
+        origin: example.origin,
+    };
+    sft(count).into_iter().enumerate().map(label).collect()
+}
+
 pub(super) fn lora() -> manifest::Lora {
     manifest::Lora { rank: 4, alpha: 8.0, ..manifest::Lora::default() }
 }
@@ -61,7 +76,19 @@ pub(super) fn request<'a>(
     lora: &'a manifest::Lora,
 ) -> TrainRequest<'a> {
     let options = TrainOptions::default();
-    TrainRequest { base, stage, lora, start: None, sft: &[], pairs: &[], seed: 17, options }
+    TrainRequest {
+        base,
+        stage,
+        lora,
+        start: None,
+        sft: &[],
+        pairs: &[],
+        labels: &[],
+        groups: &[],
+        prompts: None,
+        seed: 17,
+        options,
+    }
 }
 
 pub(super) fn train(request: &TrainRequest<'_>) -> TrainedStage {

@@ -12,12 +12,11 @@ use understudy_model::{BaseModel, Device, Lora, read_peft};
 
 use super::fixtures::{origin, request, stage, train};
 use crate::{
-    Reference, StepMetrics, TrainOptions, TrainRequest,
+    StepMetrics, TrainOptions, TrainRequest,
     gradient::StepGradient,
-    objective::{Objective, dpo::Preference},
     optimizer::{AdamW, clip_scale, global_norm},
-    reference,
-    rows::Examples,
+    reference::{Anchor, rows_mut},
+    rows::{Example as Tokenised, Examples},
 };
 
 #[derive(Deserialize)]
@@ -65,19 +64,11 @@ impl Case {
     fn stage(&self) -> TrainStage {
         let mut settings = self.golden.settings.clone();
         let object = settings.as_object_mut().unwrap();
-        object.remove("reference");
         object.insert("method".into(), json!(if self.name == "sft" { "sft" } else { "dpo" }));
         // Every step sees everything, so that the order of examples cannot matter.
         object.insert("epochs".into(), json!(self.golden.steps.len()));
         object.insert("batch_size".into(), json!(self.golden.examples.len()));
         stage(settings)
-    }
-
-    fn reference(&self) -> Reference {
-        match self.golden.settings["reference"].as_str() {
-            Some("adapter_off") => Reference::AdapterOff,
-            _ => Reference::Start,
-        }
     }
 
     fn lora(&self) -> manifest::Lora {
@@ -134,32 +125,35 @@ fn assert_tensors(found: &Lora, values: &[f32], expected: &BTreeMap<String, Vec<
 /// The gradient of the first step and the adapter after it.
 fn assert_first_step(case: &Case) {
     let stage = case.stage();
-    let (objective, examples) = if case.name == "sft" {
-        (Objective::Sft, Examples::of_sft(&case.base, &case.sft(), 256).unwrap().kept)
+    let anchor = Anchor { base: &case.base, lora: Some(&case.start), temperature: 1.0 };
+    let examples = if case.name == "sft" {
+        Examples::of_sft(&case.base, &case.sft(), 256).unwrap().kept
     } else {
-        let examples = Examples::of_pairs(&case.base, &case.pairs(), 256).unwrap().kept;
-        let start = Some(&case.start);
-        let reference = reference::log_probs(&case.base, start, &examples, 64, &mut |_| Ok(()));
-        let (beta, sft_weight, reference) = (stage.beta, stage.sft_weight, reference.unwrap());
-        (Objective::Dpo(Preference { beta, sft_weight, reference }), examples)
+        let mut examples = Examples::of_pairs(&case.base, &case.pairs(), 256).unwrap().kept;
+        let reference = anchor.log_probs(&examples, 64, &mut |_| Ok(())).unwrap();
+        rows_mut(&mut examples).zip(reference).for_each(|(row, lps)| row.known.reference = lps);
+        examples
     };
     let step = StepGradient {
         base: &case.base,
-        objective: &objective,
-        examples: &examples,
+        objective: &stage.objective,
+        anchor,
         micro_batch_tokens: 64,
+        dropout: (0.0, 0),
     };
     let mut adapter = case.start.clone();
     let mut grads = adapter.zero_grads();
-    step.accumulate(&[0, 1], &adapter, &mut grads).unwrap();
+    let examples: Vec<&Tokenised> = examples.iter().take(2).collect();
+    step.accumulate(&examples, &adapter, &mut grads).unwrap();
     assert_tensors(&adapter, grads.values(), &case.tensors("grad"));
 
     let scale = clip_scale(global_norm(grads.values()), stage.clip);
     assert!(scale < 1.0, "the fixture must exercise clipping");
     let zeros = vec![0.0; grads.values().len()];
-    let mut optimizer = AdamW::new(stage.weight_decay, 0, zeros.clone(), zeros);
+    let mut optimizer = AdamW::new((stage.weight_decay, stage.adam_beta2), 0, zeros.clone(), zeros);
     let rate = case.golden.steps[0].learning_rate;
-    optimizer.update(rate, adapter.values_mut(), grads.values(), scale);
+    let whole = 0..grads.values().len();
+    optimizer.update(&[(whole, rate)], adapter.values_mut(), grads.values(), scale);
     assert_tensors(&case.start, adapter.values(), &case.tensors("stepped"));
 }
 
@@ -168,12 +162,8 @@ fn assert_curve(case: &Case) {
     let out = tempfile::tempdir().unwrap();
     let metrics = out.path().join("metrics.jsonl");
     let (stage, lora, sft, pairs) = (case.stage(), case.lora(), case.sft(), case.pairs());
-    let options = TrainOptions {
-        metrics: Some(&metrics),
-        reference: case.reference(),
-        micro_batch_tokens: 64,
-        ..TrainOptions::default()
-    };
+    let options =
+        TrainOptions { metrics: Some(&metrics), micro_batch_tokens: 64, ..TrainOptions::default() };
     let request = TrainRequest {
         sft: &sft,
         pairs: &pairs,
