@@ -24,7 +24,9 @@ const ARROWS: &[(&str, &str)] = &[
     ("objective", "manifest"),
     ("trainer", "ident manifest message model objective storage"),
     ("engine", "ident inference manifest message model"),
-    ("evaluation", "ident inference manifest message"),
+    ("reward", "manifest message"),
+    ("environment", "message reward"),
+    ("evaluation", "ident inference manifest message reward"),
     ("registry", "ident manifest storage"),
     ("router", "ident manifest trajectory"),
     ("teacher", "ident inference message"),
@@ -44,7 +46,9 @@ const FENCES: &[(&str, &str)] = &[
     ("rusqlite", "storage journal registry orchestrator"),
     ("indicatif", "understudy"),
     ("tokio", "gateway understudy"),
-    ("regex", "model redact"),
+    ("regex", "model redact reward"),
+    ("jsonschema", "reward"),
+    ("rustix", "reward"),
 ];
 
 #[test]

@@ -3,14 +3,12 @@
 //! Every scorer gives a value from 0 to 1. JSON may be surrounded by whitespace; nothing else
 //! around it is forgiven, because the program that reads the reply would not forgive it either.
 
-mod fields;
-mod json;
-
 use understudy_manifest::{Scorer, Suite};
+use understudy_reward::{fields, json};
 
 use crate::EvaluationError;
 
-pub use fields::FieldCounts;
+pub use understudy_reward::fields::FieldCounts;
 
 /// One answer under one scorer.
 ///

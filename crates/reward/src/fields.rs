@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::json;
+use crate::json;
 
 /// How the pairs of an answer relate to those expected.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -25,11 +25,17 @@ impl FieldCounts {
         let hits = 2.0 * f64::from(self.true_positives);
         (hits, hits + f64::from(self.false_positives) + f64::from(self.false_negatives))
     }
+
+    /// Where nothing was possible, nothing was missed.
+    pub fn f1(self) -> f64 {
+        let (hits, possible) = self.f1_parts();
+        if possible == 0.0 { 1.0 } else { hits / possible }
+    }
 }
 
 /// Counts an output against what was expected. No output, or one that is not JSON, has no pairs:
 /// everything expected is missing, and something is if nothing was expected.
-pub(super) fn count(expected: &str, output: Option<&str>) -> FieldCounts {
+pub fn count(expected: &str, output: Option<&str>) -> FieldCounts {
     let expected = json::parse(expected).map(|value| pairs(&value)).unwrap_or_default();
     let total = |pairs: &Pairs| pairs.values().sum::<u32>();
     let Some(output) = output.and_then(|output| json::parse(output).ok()) else {

@@ -3,11 +3,12 @@
 use serde_json::{Number, Value};
 
 /// Reads one JSON value; whitespace around it is allowed, anything else is an error.
-pub(super) fn parse(text: &str) -> serde_json::Result<Value> {
+pub fn parse(text: &str) -> serde_json::Result<Value> {
     serde_json::from_str(text)
 }
 
-pub(super) fn texts_equal(expected: &str, output: &str) -> bool {
+/// Whether both texts are JSON of the same meaning.
+pub fn texts_equal(expected: &str, output: &str) -> bool {
     match (parse(expected), parse(output)) {
         (Ok(expected), Ok(output)) => equal(&expected, &output),
         _ => false,
@@ -15,7 +16,7 @@ pub(super) fn texts_equal(expected: &str, output: &str) -> bool {
 }
 
 /// Whether both objects hold the same value at one top-level key. A key that neither has agrees.
-pub(super) fn texts_agree_at(key: &str, expected: &str, output: &str) -> bool {
+pub fn texts_agree_at(key: &str, expected: &str, output: &str) -> bool {
     let (Ok(Value::Object(expected)), Ok(Value::Object(output))) = (parse(expected), parse(output))
     else {
         return false;
@@ -27,7 +28,8 @@ pub(super) fn texts_agree_at(key: &str, expected: &str, output: &str) -> bool {
     }
 }
 
-fn equal(a: &Value, b: &Value) -> bool {
+/// The same value: key order is free, and numbers are equal by value.
+pub fn equal(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => number_text(a) == number_text(b),
         (Value::Array(a), Value::Array(b)) => {
@@ -41,7 +43,7 @@ fn equal(a: &Value, b: &Value) -> bool {
 }
 
 /// One spelling per numeric value: `1`, `1.0` and `1e0` are the same number.
-pub(super) fn number_text(number: &Number) -> String {
+pub fn number_text(number: &Number) -> String {
     match number.as_f64() {
         // An integer that was written as one keeps all its digits; as a float it might lose some.
         Some(value) if number.is_f64() => {
