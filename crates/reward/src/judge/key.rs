@@ -6,6 +6,11 @@ use crate::RewardError;
 pub(super) struct Key(String);
 
 impl Key {
+    #[cfg(test)]
+    pub(super) fn new(key: &str) -> Self {
+        Self(key.to_owned())
+    }
+
     pub(super) fn from_env(variable: &str) -> Result<Self, RewardError> {
         let key = env::var(variable).unwrap_or_default();
         let key = key.trim();
