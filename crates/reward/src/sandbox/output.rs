@@ -2,8 +2,9 @@
 
 use std::{
     io::Read,
+    mem,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
         mpsc::{self, Receiver},
     },
@@ -23,7 +24,9 @@ impl Overflow {
 
 /// One stream, read on a thread of its own so that a full pipe never blocks the child.
 pub(super) struct Capture {
-    bytes: Receiver<Vec<u8>>,
+    bytes: Arc<Mutex<Vec<u8>>>,
+    /// Nothing is ever sent: it hangs up when the stream has ended.
+    ended: Receiver<()>,
 }
 
 /// How long a stream may stay open after every process we know of was killed: one that left the
@@ -36,26 +39,37 @@ impl Capture {
         limit: usize,
         overflow: &Arc<Overflow>,
     ) -> Self {
-        let (send, bytes) = mpsc::channel();
-        let overflow = Arc::clone(overflow);
+        let (reading, ended) = mpsc::channel();
+        let bytes = Arc::<Mutex<Vec<u8>>>::default();
+        let (kept, overflow) = (Arc::clone(&bytes), Arc::clone(overflow));
         thread::spawn(move || {
-            let mut read = Vec::new();
             if let Some(stream) = stream {
-                // An error ends the stream like its end does.
-                let _: Result<usize, _> = stream.take(limit as u64 + 1).read_to_end(&mut read);
+                keep(stream, limit, &kept, &overflow);
             }
-            if read.len() > limit {
-                read.truncate(limit);
-                overflow.0.store(true, Ordering::Release);
-            }
-            // Nobody is listening if it took too long.
-            let _: Result<(), _> = send.send(read);
+            drop(reading);
         });
-        Self { bytes }
+        Self { bytes, ended }
     }
 
+    /// What came until the stream's end, or until nobody waits for it any longer.
     pub(super) fn text(self) -> String {
-        let bytes = self.bytes.recv_timeout(STRAGGLERS).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
+        let _: Result<(), _> = self.ended.recv_timeout(STRAGGLERS);
+        let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&mem::take(&mut *bytes)).into_owned()
+    }
+}
+
+/// An error ends the stream like its end does.
+fn keep(mut stream: impl Read, limit: usize, kept: &Mutex<Vec<u8>>, overflow: &Overflow) {
+    let mut chunk = [0; 8 << 10];
+    let mut left = limit;
+    while let Ok(read @ 1..) = stream.read(&mut chunk) {
+        let fits = read.min(left);
+        kept.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&chunk[..fits]);
+        left -= fits;
+        if fits < read {
+            overflow.0.store(true, Ordering::Release);
+            return;
+        }
     }
 }

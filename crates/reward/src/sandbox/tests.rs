@@ -84,9 +84,11 @@ fn what_it_leaves_in_the_background_is_killed_too_and_holds_nobody_up() {
 #[test]
 fn a_session_of_its_own_is_no_way_out() {
     let sandbox = Sandbox::new(limits()).unwrap();
-    sandbox.run(&shell("setsid sleep 7373 & sleep 0.2; exit 0"), &[]).unwrap();
+    let script = "echo kept; setsid sleep 20.7373 & sleep 0.2; exit 5";
+    let ran = sandbox.run(&shell(script), &[]).unwrap();
+    assert_eq!((ran.end, ran.stdout.as_str()), (End::Exited(5), "kept\n"));
     if sandbox.isolation().processes {
-        assert!(none_left("7373"));
+        assert!(none_left("20.7373"));
     } else {
         assert!(sandbox.isolation().missing.is_some(), "what is not prevented is said");
     }
