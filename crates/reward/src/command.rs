@@ -10,7 +10,10 @@
 
 use std::{
     env,
+    num::NonZero,
+    panic::resume_unwind,
     path::{Path, PathBuf},
+    thread::{self, ScopedJoinHandle},
 };
 
 use understudy_manifest::CommandSpec;
@@ -58,8 +61,25 @@ impl Reward for CommandReward {
         self.reward(&ran).map(Some)
     }
 
+    /// As many at once as there are processors: programs mostly wait.
+    fn score_group(&self, attempts: &[Attempt<'_>]) -> Vec<Result<Option<f64>, RewardError>> {
+        let lanes = thread::available_parallelism().map_or(1, NonZero::get);
+        let share = attempts.len().div_ceil(lanes).max(1);
+        let score = |share: &[Attempt<'_>]| share.iter().map(|one| self.score(one)).collect();
+        thread::scope(|scope| {
+            let running: Vec<ScopedJoinHandle<'_, Vec<_>>> =
+                attempts.chunks(share).map(|share| scope.spawn(move || score(share))).collect();
+            let results = running.into_iter().map(ScopedJoinHandle::join);
+            results.flat_map(|lane| lane.unwrap_or_else(|panic| resume_unwind(panic))).collect()
+        })
+    }
+
     fn is_quick(&self) -> bool {
         false
+    }
+
+    fn note(&self) -> Option<String> {
+        Some(self.isolation().to_string())
     }
 }
 

@@ -13,10 +13,14 @@ pub enum RewardError {
     Schema { reward: String, why: String },
     #[error("two rewards are called `{0}`; give one of them a `name`")]
     Duplicate(String),
-    #[error("could not compare with the expected answer, which is not JSON ({0}); correct the data")]
+    #[error(
+        "could not compare with the expected answer, which is not JSON ({0}); correct the data"
+    )]
     ExpectedNotJson(String),
     #[error("could not use the score {0} of a reward: it is not a finite number")]
     NotFinite(f64),
+    #[error("could not match a reward's scores to the attempts of a group: it gave too few")]
+    TooFewScores,
     #[error("could not find the program `{0}`; give its path, or install it on {PATH}")]
     NoProgram(String),
     #[error("could not set up the sandbox: {0}")]

@@ -155,6 +155,10 @@ impl Reward for Judge {
     fn is_quick(&self) -> bool {
         false
     }
+
+    fn note(&self) -> Option<String> {
+        Some(format!("judged by `{}` with prompt {JUDGE_PROMPT_VERSION}", self.model))
+    }
 }
 
 #[cfg(test)]

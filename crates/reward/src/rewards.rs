@@ -24,6 +24,12 @@ pub trait Reward: Send + Sync + fmt::Debug {
     fn is_quick(&self) -> bool {
         true
     }
+
+    /// What the log and the lineage of a run should say about it, beyond the recipe: what a program
+    /// is kept from here, which prompt a judge was given.
+    fn note(&self) -> Option<String> {
+        None
+    }
 }
 
 /// The rewards of a recipe's stage with their weights.
@@ -73,6 +79,12 @@ impl Rewards {
         self.weighted.iter().map(|(_, reward)| reward.name())
     }
 
+    /// What a run should record about its rewards, by name.
+    pub fn notes(&self) -> Vec<(String, String)> {
+        let note = |reward: &dyn Reward| Some((reward.name().to_owned(), reward.note()?));
+        self.weighted.iter().filter_map(|(_, reward)| note(reward.as_ref())).collect()
+    }
+
     pub fn score(&self, attempt: &Attempt<'_>) -> Scored {
         let mut scored = Scored::default();
         for (weight, reward) in &self.weighted {
@@ -85,7 +97,9 @@ impl Rewards {
     pub fn score_group(&self, attempts: &[Attempt<'_>]) -> Vec<Scored> {
         let mut scored = vec![Scored::default(); attempts.len()];
         for (weight, reward) in &self.weighted {
-            for (scored, result) in scored.iter_mut().zip(reward.score_group(attempts)) {
+            let mut results = reward.score_group(attempts).into_iter();
+            for scored in &mut scored {
+                let result = results.next().unwrap_or(Err(RewardError::TooFewScores));
                 scored.add(reward.name(), *weight, result);
             }
         }

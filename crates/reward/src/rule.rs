@@ -51,10 +51,8 @@ impl Rule {
 
     /// A `$ref` must point into the schema itself: none is fetched.
     pub fn json_schema(name: &str, schema: &Value) -> Result<Self, RewardError> {
-        let validator = jsonschema::validator_for(schema).map_err(|why| RewardError::Schema {
-            reward: name.to_owned(),
-            why: why.to_string(),
-        })?;
+        let validator = jsonschema::validator_for(schema)
+            .map_err(|why| RewardError::Schema { reward: name.to_owned(), why: why.to_string() })?;
         Ok(Self::new(name, Kind::JsonSchema(Box::new(validator))))
     }
 

@@ -1,7 +1,7 @@
 //! Runs a program that nobody vouches for.
 //!
-//! What it gets: a fresh directory, an environment of four variables, and the limits of [`Limits`].
-//! When its time is up, or it has ended, every process of its group is killed.
+//! What it gets: a fresh directory, an environment of four variables, the limits of [`Limits`], and
+//! no rights from set-user-id programs. When its time is up, or it has ended, every process of its group is killed.
 //!
 //! What [`Isolation`] adds where the kernel allows it: no network, no view of other processes (and
 //! none that outlives it), and an unprivileged user if we are root.
@@ -163,7 +163,7 @@ impl Sandbox {
         let processes = self.wrapper.process_limit(processes);
         let mut command = self.wrapper.command();
         command
-            .arg("prlimit")
+            .args(["setpriv", "--no-new-privs", "prlimit"])
             .args([format!("--cpu={cpu}"), format!("--as={memory}"), format!("--fsize={file}")])
             .args([format!("--nproc={processes}"), format!("--nofile={open_files}")])
             .args(["--core=0", "sh", "-c", SCRIPT, "sh"])

@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 use understudy_manifest::RewardSpec;
 use understudy_message::Message;
+use understudy_supportdesk::Wording;
 
 use crate::{Attempt, Flag, Question, Reward, RewardError, Rewards, Scored, number::last_number};
 
@@ -199,6 +200,7 @@ fn a_reward_of_ones_own_that_breaks_or_gives_no_number_is_a_failure() {
     assert_eq!(scored(&rewards, &[Message::assistant("x")], None).total, Some(0.5));
     let broken = scored(&rewards, &[], None);
     assert_eq!((broken.total, broken.failures.len()), (None, 1));
+    assert!(matches!(broken.failures[0].why, RewardError::NotFinite(_)));
 }
 
 /// What the answers of `expected` let a constant earn.
@@ -227,6 +229,19 @@ fn a_constant_that_pays_is_found_and_flagged() {
     assert_eq!((empty.mean, empty.share), (1.0, 0.5));
 }
 
+/// Why the check exists: on the simulated support desk half of what field F1 pays comes for free.
+#[test]
+fn on_the_support_desk_a_constant_earns_much_of_field_f1_and_nothing_of_equality() {
+    let tickets = understudy_supportdesk::tickets(1, Wording::Production, 350);
+    let answers: Vec<String> = tickets.iter().map(|ticket| ticket.triage.to_json()).collect();
+    let answers: Vec<&str> = answers.iter().map(String::as_str).collect();
+    let free = constants(json!(["json_valid", "field_f1"]), &answers);
+    assert!(matches!(free.flag, Some(Flag::ConstantEarns { share }) if share > 0.5), "{free:?}");
+    let earned = constants(json!(["json_equal"]), &answers);
+    assert_eq!(earned.flag, None);
+    assert!(earned.constants[0].share < 0.05, "{:?}", earned.constants[0]);
+}
+
 #[test]
 fn rewards_that_only_the_right_answer_earns_raise_no_flag() {
     let numbers = ["12", "31", "57", "8", "44"];
@@ -245,7 +260,9 @@ fn rewards_that_the_expected_answers_do_not_earn_are_flagged() {
 #[test]
 fn rewards_that_cost_are_not_asked_thousands_of_times() {
     let judge = json!({"verify": "judge", "url": "http://127.0.0.1:9/v1", "model": "m"});
-    let found = constants(json!(["exact", judge]), &["a", "b"]);
+    let found = constants(json!(["exact", judge.clone()]), &["a", "b"]);
     assert_eq!(found.not_asked, ["judge"]);
+    let note = rewards(json!([judge])).notes().remove(0);
+    assert_eq!(note, ("judge".to_owned(), "judged by `m` with prompt 1".to_owned()));
     assert_eq!(found.constants[0].mean, 0.5);
 }

@@ -72,7 +72,8 @@ impl Desk {
         let right = answer
             .is_some_and(|answer| number::close(answer, self.order.total(), TOLERANCE))
             && informed == 1.0;
-        self.reward = Some(if right { 1.0 } else { self.rules.shaping.clamp(0.0, 0.99) * informed });
+        self.reward =
+            Some(if right { 1.0 } else { self.rules.shaping.clamp(0.0, 0.99) * informed });
         Turn::Done
     }
 }

@@ -146,7 +146,10 @@ fn what_goes_wrong_is_observed_and_the_episode_goes_on() {
         ("<tool_call>{</tool_call>", "error: the tool call is not valid JSON"),
         ("{\"name\": \"rm\", \"arguments\": {}}", "error: there is no tool `rm`"),
         ("{\"name\": \"lookup\", \"arguments\": {}}", "error: `lookup` needs `code`"),
-        ("{\"name\": \"lookup\", \"arguments\": {\"id\": 1}}", "error: `lookup` has no argument `id`"),
+        (
+            "{\"name\": \"lookup\", \"arguments\": {\"id\": 1}}",
+            "error: `lookup` has no argument `id`",
+        ),
         ("calculate(0.1 + 0.2)", "0.3"),
         ("{\"name\": \"calculate\", \"arguments\": {\"expression\": 5}}", "5"),
     ] {

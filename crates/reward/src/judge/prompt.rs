@@ -98,7 +98,14 @@ impl Group {
             text.push_str(&tagged("reference", reference));
         }
         for (at, shown) in self.shown.iter().enumerate() {
-            text.push_str(&format!("<trajectory id=\"{}\">\n{shown}\n</trajectory>\n", at + 1));
+            let id = at + 1;
+            text.extend([
+                "<trajectory id=\"",
+                &id.to_string(),
+                "\">\n",
+                shown,
+                "\n</trajectory>\n",
+            ]);
         }
         vec![instructions(TOGETHER, rubric, TOGETHER_FORM), Message::user(text)]
     }

@@ -67,7 +67,8 @@ fn by_number(request: &Value) -> String {
 
 #[test]
 fn one_attempt_gets_an_absolute_score_at_temperature_zero() {
-    let server = Server::saying(|_| "Sure:\n```json\n{\"score\": 0.75, \"why\": \"ok\"}\n```".into());
+    let server =
+        Server::saying(|_| "Sure:\n```json\n{\"score\": 0.75, \"why\": \"ok\"}\n```".into());
     assert_eq!(alone(&judge(&server), "hello"), Ok(Some(0.75)));
     let request = &server.received()[0].body;
     assert_eq!((&request["temperature"], &request["model"]), (&json!(0.0), &json!("grader")));
@@ -215,7 +216,10 @@ fn among_other_rewards_a_broken_judge_is_a_counted_failure() {
         completion_tokens: 1,
     });
     let scored = rewards.score_group(&attempts);
-    assert_eq!(scored.iter().map(|scored| scored.total).collect::<Vec<_>>(), [Some(1.0), Some(0.0)]);
+    assert_eq!(
+        scored.iter().map(|scored| scored.total).collect::<Vec<_>>(),
+        [Some(1.0), Some(0.0)]
+    );
     assert!(scored.iter().all(|scored| scored.failures.len() == 1));
     assert!(scored.iter().all(|scored| scored.components[1] == ("judge".to_owned(), None)));
     assert_eq!(server.received().len(), 1, "a group is one request");

@@ -1,6 +1,10 @@
 //! How far a program can be cut off here.
 
-use std::{fs, os::unix::fs::MetadataExt, os::unix::process::CommandExt, process::Command};
+use std::{
+    fmt, fs,
+    os::unix::{fs::MetadataExt, process::CommandExt},
+    process::Command,
+};
 
 use crate::error::PATH;
 
@@ -17,6 +21,20 @@ pub struct Isolation {
     pub user: Option<u32>,
     /// Why more was not possible; none if nothing is missing.
     pub missing: Option<String>,
+}
+
+impl fmt::Display for Isolation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.network { "without network" } else { "with the network" })?;
+        f.write_str(if self.processes { ", sees only itself" } else { ", sees other processes" })?;
+        if let Some(user) = self.user {
+            write!(f, ", as user {user}")?;
+        }
+        match &self.missing {
+            Some(why) => write!(f, " (more is not possible here: {why})"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A command that runs the rest of its arguments more or less cut off.
@@ -114,8 +132,6 @@ fn tasks_of(user: u32) -> u64 {
         let is_process = entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit);
         is_process && entry.metadata().is_ok_and(|found| found.uid() == user)
     });
-    own.map(|entry| {
-        fs::read_dir(entry.path().join("task")).map_or(0, |tasks| tasks.count() as u64)
-    })
-    .sum()
+    own.map(|entry| fs::read_dir(entry.path().join("task")).map_or(0, |tasks| tasks.count() as u64))
+        .sum()
 }

@@ -39,6 +39,11 @@ fn alive(word: &str) -> usize {
     lines.filter(|line| line.contains(word)).count()
 }
 
+/// How long to sleep, in a spelling that no other run of these tests uses: a name to look for.
+fn nap(test: u32) -> String {
+    format!("6{test}.{}", std::process::id())
+}
+
 /// Killed processes may take a moment to be gone.
 fn none_left(word: &str) -> bool {
     (0..100).any(|_| {
@@ -63,32 +68,35 @@ fn a_program_gets_the_files_an_almost_empty_environment_and_its_own_directory() 
 fn an_infinite_loop_ends_with_its_time() {
     let start = Instant::now();
     assert_eq!(run("while :; do :; done").end, End::TimedOut);
-    assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }
 
 #[test]
 fn one_that_ignores_signals_and_its_children_are_killed_all_the_same() {
-    let ran = run("trap '' TERM INT HUP XCPU; sleep 7171 & sleep 7171");
+    let nap = nap(1);
+    let ran = run(&format!("trap '' TERM INT HUP XCPU; sleep {nap} & sleep {nap}"));
     assert_eq!(ran.end, End::TimedOut);
-    assert!(none_left("7171"));
+    assert!(none_left(&nap));
 }
 
 #[test]
 fn what_it_leaves_in_the_background_is_killed_too_and_holds_nobody_up() {
-    let start = Instant::now();
-    assert_eq!(run("sleep 7272 & exit 0").end, End::Exited(0));
-    assert!(start.elapsed() < Duration::from_millis(1900), "{:?}", start.elapsed());
-    assert!(none_left("7272"));
+    let (nap, start) = (nap(2), Instant::now());
+    let patient = Limits { time: Duration::from_mins(1), ..limits() };
+    assert_eq!(run_within(patient, &format!("sleep {nap} & exit 0")).end, End::Exited(0));
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    assert!(none_left(&nap));
 }
 
 #[test]
 fn a_session_of_its_own_is_no_way_out() {
     let sandbox = Sandbox::new(limits()).unwrap();
-    let script = "echo kept; setsid sleep 20.7373 & sleep 0.2; exit 5";
-    let ran = sandbox.run(&shell(script), &[]).unwrap();
+    let nap = nap(3);
+    let script = format!("echo kept; setsid sleep {nap} & sleep 0.2; exit 5");
+    let ran = sandbox.run(&shell(&script), &[]).unwrap();
     assert_eq!((ran.end, ran.stdout.as_str()), (End::Exited(5), "kept\n"));
     if sandbox.isolation().processes {
-        assert!(none_left("20.7373"));
+        assert!(none_left(&nap));
     } else {
         assert!(sandbox.isolation().missing.is_some(), "what is not prevented is said");
     }
@@ -97,10 +105,12 @@ fn a_session_of_its_own_is_no_way_out() {
 #[test]
 fn a_fork_bomb_is_bounded_and_cleared_away() {
     // Bounded in itself too: at most 400 sleepers, should the limit not hold.
-    let ran = run("i=0; while [ $i -lt 400 ]; do sleep 7474 & i=$((i+1)); done; wait");
+    let nap = nap(4);
+    let bomb = format!("i=0; while [ $i -lt 400 ]; do sleep {nap} & i=$((i+1)); done; wait");
+    let ran = run(&bomb);
     assert!(ran.end != End::Exited(0), "{ran:?}");
     assert!(ran.stderr.to_lowercase().contains("fork"), "the limit was not reached: {ran:?}");
-    assert!(none_left("7474"));
+    assert!(none_left(&nap));
 }
 
 #[test]
@@ -193,7 +203,7 @@ fn the_weaker_wrappers_run_programs_too() {
 }
 
 fn reward(table: Value) -> Result<CommandReward, RewardError> {
-    let mut spec = json!({"verify": "command", "isolate": false, "timeout_s": 2});
+    let mut spec = json!({"verify": "command", "isolate": false});
     for (key, value) in table.as_object().unwrap() {
         spec[key] = value.clone();
     }
@@ -203,6 +213,10 @@ fn reward(table: Value) -> Result<CommandReward, RewardError> {
 }
 
 fn earned(script: &str) -> Result<Option<f64>, RewardError> {
+    earned_within(30, script)
+}
+
+fn earned_within(timeout_s: u64, script: &str) -> Result<Option<f64>, RewardError> {
     let record = json!({"secret": 7});
     let completion = [Message::assistant("forty-two")];
     let attempt = Attempt {
@@ -212,7 +226,8 @@ fn earned(script: &str) -> Result<Option<f64>, RewardError> {
         record: &record,
         completion_tokens: 2,
     };
-    reward(json!({"program": ["sh", "-c", script]})).unwrap().score(&attempt)
+    let table = json!({"program": ["sh", "-c", script], "timeout_s": timeout_s});
+    reward(table).unwrap().score(&attempt)
 }
 
 #[test]
@@ -222,7 +237,7 @@ fn the_exit_status_is_the_reward_unless_the_last_line_says_another() {
     assert_eq!(earned("grep -q '\"secret\":7' attempt.json"), Ok(Some(1.0)));
     assert_eq!(earned("echo 'reward: 0.5'; exit 1"), Ok(Some(0.5)));
     assert_eq!(earned("echo 'reward: 0.5'; echo bye"), Ok(Some(1.0)));
-    assert_eq!(earned("sleep 60"), Ok(Some(0.0)));
+    assert_eq!(earned_within(1, "sleep 60"), Ok(Some(0.0)));
     assert_eq!(earned("kill -9 $$"), Ok(Some(0.0)));
     assert_eq!(earned("yes"), Ok(Some(0.0)));
 }
@@ -249,4 +264,23 @@ fn isolation_that_is_asked_for_is_had_or_refused() {
             assert!(!here.isolation().network);
         }
     }
+}
+
+#[test]
+fn a_group_runs_side_by_side_and_comes_back_in_order() {
+    let record = Value::Null;
+    let completions = ["1", "0", "1", "1", "0"].map(|text| [Message::assistant(text)]);
+    let attempts = completions.each_ref().map(|completion| Attempt {
+        prompt: &[],
+        completion,
+        expected: None,
+        record: &record,
+        completion_tokens: 1,
+    });
+    let command = reward(json!({"program": ["grep", "-q", "1"]})).unwrap();
+    let scores: Vec<f64> =
+        command.score_group(&attempts).into_iter().map(|score| score.unwrap().unwrap()).collect();
+    assert_eq!(scores, [1.0, 0.0, 1.0, 1.0, 0.0]);
+    assert!(command.score_group(&[]).is_empty());
+    assert!(command.note().unwrap().contains("network"));
 }
