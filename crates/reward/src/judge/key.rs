@@ -1,3 +1,5 @@
+//! The secret a judge is asked with.
+
 use std::{env, fmt};
 
 use crate::RewardError;

@@ -1,3 +1,5 @@
+//! The JSON both sides of a chat exchange send.
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use understudy_message::Message;

@@ -30,6 +30,13 @@ fn run(script: &str) -> Ran {
     run_within(limits(), script)
 }
 
+/// Without namespaces, as on a machine that forbids them.
+fn weakest() -> Sandbox {
+    let wrapper = Wrapper::strictest_first().pop().unwrap();
+    assert!(!wrapper.isolation().network && !wrapper.isolation().processes);
+    Sandbox { limits: limits(), wrapper }
+}
+
 /// How many processes have this word on their command line.
 fn alive(word: &str) -> usize {
     let lines = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
@@ -74,9 +81,11 @@ fn an_infinite_loop_ends_with_its_time() {
 #[test]
 fn one_that_ignores_signals_and_its_children_are_killed_all_the_same() {
     let nap = nap(1);
-    let ran = run(&format!("trap '' TERM INT HUP XCPU; sleep {nap} & sleep {nap}"));
-    assert_eq!(ran.end, End::TimedOut);
+    let script = format!("trap '' TERM INT HUP XCPU; sleep {nap} & sleep {nap}");
+    assert_eq!(run(&script).end, End::TimedOut);
     assert!(none_left(&nap));
+    assert_eq!(weakest().run(&shell(&script), &[]).unwrap().end, End::TimedOut);
+    assert!(none_left(&nap), "also where there is no namespace that ends with it");
 }
 
 #[test]
@@ -85,6 +94,9 @@ fn what_it_leaves_in_the_background_is_killed_too_and_holds_nobody_up() {
     let patient = Limits { time: Duration::from_mins(1), ..limits() };
     assert_eq!(run_within(patient, &format!("sleep {nap} & exit 0")).end, End::Exited(0));
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    assert!(none_left(&nap));
+    let ran = weakest().run(&shell(&format!("sleep {nap} & exit 7")), &[]).unwrap();
+    assert_eq!(ran.end, End::Exited(7));
     assert!(none_left(&nap));
 }
 
@@ -109,6 +121,9 @@ fn a_fork_bomb_is_bounded_and_cleared_away() {
     let bomb = format!("i=0; while [ $i -lt 400 ]; do sleep {nap} & i=$((i+1)); done; wait");
     let ran = run(&bomb);
     assert!(ran.end != End::Exited(0), "{ran:?}");
+    assert!(ran.stderr.to_lowercase().contains("fork"), "the limit was not reached: {ran:?}");
+    assert!(none_left(&nap));
+    let ran = weakest().run(&shell(&bomb), &[]).unwrap();
     assert!(ran.stderr.to_lowercase().contains("fork"), "the limit was not reached: {ran:?}");
     assert!(none_left(&nap));
 }
