@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
+use understudy_manifest::canonical_json;
 use understudy_message::Message;
 
 use crate::{Attempt, Rewards, Scored, json};
@@ -57,7 +59,8 @@ impl Rewards {
     pub const CONSTANT_SHARE: f64 = 0.3;
 
     /// Gives the same answer to every question of a sample, for several answers: nothing, `{}`, the
-    /// commonest expected one, and the commonest keys without and with their commonest values.
+    /// commonest expected one, the commonest keys without and with their commonest values, and what
+    /// at least half of the expected ones share.
     /// Rewards that run a program or ask a judge are left out, and named.
     pub fn constant_answers(&self, sample: &[Question<'_>], threshold: f64) -> ConstantAnswers {
         let mean = |answer: &dyn Fn(usize) -> Message| {
@@ -107,36 +110,38 @@ impl Rewards {
 fn candidates(sample: &[Question<'_>]) -> Vec<(&'static str, Message)> {
     let mut made =
         vec![("nothing", Message::assistant("")), ("an empty object", Message::assistant("{}"))];
-    if let Some(commonest) = commonest(sample.iter().map(|question| question.expected)) {
+    if let Some((_, commonest)) = commonest(sample.iter().map(|question| question.expected)) {
         made.push(("the commonest answer", commonest.clone()));
     }
     let texts: Vec<String> = sample.iter().map(|question| question.expected.text()).collect();
     let values: Vec<Value> = texts.iter().filter_map(|text| json::parse(text).ok()).collect();
-    let typical = typical(&values.iter().collect::<Vec<_>>());
-    if let Some(typical) = typical.filter(Value::is_object) {
-        made.push(("the commonest keys, empty", Message::assistant(emptied(&typical).to_string())));
-        made.push((
-            "the commonest keys and their commonest values",
-            Message::assistant(typical.to_string()),
-        ));
+    let values: Vec<&Value> = values.iter().collect();
+    let said = |value: &Value| Message::assistant(value.to_string());
+    if let Some(typical) = typical(&values, 1).filter(Value::is_object) {
+        made.push(("the commonest keys, empty", said(&emptied(&typical))));
+        made.push(("the commonest keys and their commonest values", said(&typical)));
+    }
+    if let Some(agreed) = typical(&values, values.len().div_ceil(2)).filter(Value::is_object) {
+        made.push(("what at least half of the answers share", said(&agreed)));
     }
     made
 }
 
 /// The value most like all of them: of objects, the keys that at least half of them have, each with
-/// a typical value; otherwise the commonest value.
-fn typical(values: &[&Value]) -> Option<Value> {
+/// a typical value; otherwise the commonest value, if it occurs at least `least` times.
+fn typical(values: &[&Value], least: usize) -> Option<Value> {
     let objects: Vec<&Map<String, Value>> =
         values.iter().filter_map(|value| value.as_object()).collect();
     if objects.is_empty() || objects.len() * 2 < values.len() {
-        return commonest(values.iter().copied()).cloned();
+        let (count, commonest) = commonest(values.iter().copied())?;
+        return (count >= least).then(|| commonest.clone());
     }
     let mut by_key: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
     for (key, value) in objects.iter().copied().flatten() {
         by_key.entry(key).or_default().push(value);
     }
     let common = by_key.into_iter().filter(|(_, found)| found.len() * 2 >= objects.len());
-    let fields = common.filter_map(|(key, found)| Some((key.to_owned(), typical(&found)?)));
+    let fields = common.filter_map(|(key, found)| Some((key.to_owned(), typical(&found, least)?)));
     Some(Value::Object(fields.collect()))
 }
 
@@ -154,11 +159,11 @@ fn emptied(value: &Value) -> Value {
     }
 }
 
-/// The first of those that occur most often.
-fn commonest<'a, T: serde::Serialize + 'a>(all: impl Iterator<Item = &'a T>) -> Option<&'a T> {
+/// The first, in the order of canonical JSON, of those that occur most often, and how often.
+fn commonest<'a, T: Serialize + 'a>(all: impl Iterator<Item = &'a T>) -> Option<(usize, &'a T)> {
     let mut counted: BTreeMap<String, (usize, &T)> = BTreeMap::new();
     for value in all {
-        counted.entry(understudy_manifest::canonical_json(value)).or_insert((0, value)).0 += 1;
+        counted.entry(canonical_json(value)).or_insert((0, value)).0 += 1;
     }
-    counted.into_values().reduce(|a, b| if b.0 > a.0 { b } else { a }).map(|(_, value)| value)
+    counted.into_values().reduce(|a, b| if b.0 > a.0 { b } else { a })
 }

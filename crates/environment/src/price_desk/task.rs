@@ -97,6 +97,8 @@ fn system_prompt() -> String {
 /// The first `count` orders of a seed, no two of which are equal.
 pub(super) fn tasks(split: Split, seed: u64, count: usize) -> Vec<Task> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    // Otherwise one seed would give both splits the same quantities, prices and answers.
+    rng.set_stream(split as u64);
     let mut seen = BTreeSet::new();
     let mut made = Vec::with_capacity(count);
     while made.len() < count {

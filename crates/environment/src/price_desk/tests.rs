@@ -54,6 +54,17 @@ fn no_code_occurs_in_both_splits() {
 }
 
 #[test]
+fn one_seed_gives_the_two_splits_unrelated_orders() {
+    let totals = |split| {
+        let orders = tasks(split, 100).into_iter().map(|task| Order::read(&task.record).unwrap());
+        orders.map(|order| order.total()).collect::<Vec<_>>()
+    };
+    let (train, held_out) = (totals(Split::Train), totals(Split::HeldOut));
+    let same = train.iter().zip(&held_out).filter(|(one, other)| one == other).count();
+    assert!(same < 10, "{same} of 100 answers are the same");
+}
+
+#[test]
 fn prices_are_in_no_prompt() {
     for task in tasks(Split::Train, 200) {
         let order = Order::read(&task.record).unwrap();
