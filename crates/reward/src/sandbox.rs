@@ -6,9 +6,9 @@
 //! What [`Isolation`] adds where the kernel allows it: no network, no view of other processes (and
 //! none that outlives it), and an unprivileged user if we are root.
 //!
-//! What is not prevented: reading every file its user may read, and writing where its user may
-//! write, `/tmp` or a home directory for instance. Programs that must not see what ours sees belong
-//! in a container.
+//! What is not prevented: reading every file its user may read, writing where its user may write,
+//! `/tmp` or a home directory for instance, and filling the disk with many files that are each small
+//! enough. Programs that must not see what ours sees belong in a container.
 
 mod isolation;
 mod output;
@@ -106,7 +106,7 @@ impl Sandbox {
         let mut missing = None;
         for wrapper in Wrapper::strictest_first() {
             let sandbox = Self { limits, wrapper };
-            match sandbox.run(&["/bin/true".to_owned()], &[]) {
+            match sandbox.run(&["true".to_owned()], &[]) {
                 Ok(Ran { end: End::Exited(0), .. }) => {
                     let Self { limits, wrapper } = sandbox;
                     return Ok(Self { limits, wrapper: wrapper.because(missing) });
@@ -139,7 +139,7 @@ impl Sandbox {
         let mut ran = self.watch(child).map_err(broken)?;
         match ran.stdout.strip_prefix(STARTED) {
             Some(rest) => ran.stdout = rest.to_owned(),
-            None if ran.end == End::TimedOut => {}
+            None if ran.end == End::TimedOut => return Err(start("its time was too short".into())),
             None => return Err(start(ran.said())),
         }
         Ok(ran)
@@ -148,12 +148,16 @@ impl Sandbox {
     /// A directory of its own, which is gone when the value is.
     fn furnish(&self, files: &[(&str, &str)]) -> io::Result<TempDir> {
         let directory = TempDir::with_prefix("understudy-reward-")?;
+        let hand_over = |path: &Path| match self.isolation().user {
+            Some(user) => std::os::unix::fs::chown(path, Some(user), Some(user)),
+            None => Ok(()),
+        };
         for (name, text) in files {
-            fs::write(directory.path().join(name), text)?;
+            let path = directory.path().join(name);
+            fs::write(&path, text)?;
+            hand_over(&path)?;
         }
-        if let Some(user) = self.isolation().user {
-            std::os::unix::fs::chown(directory.path(), Some(user), Some(user))?;
-        }
+        hand_over(directory.path())?;
         Ok(directory)
     }
 
