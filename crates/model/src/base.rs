@@ -13,6 +13,7 @@ use crate::{
     config::ModelConfig,
     decoder::Decoder,
     error::{ModelError, Result, refuse},
+    linear::Precision,
     template::ChatTemplate,
     tokenizer::{Tokenizer, gguf},
     weights::{GgufSource, HfSource, RandomSource, Weights},
@@ -40,10 +41,16 @@ impl BaseModel {
     /// Loads a `.gguf` file, or a Hugging Face directory with `config.json`, `tokenizer.json` and
     /// safetensors. Weights become f32, each held once.
     pub fn load(path: &Path, device: &Device) -> Result<Self> {
+        Self::load_with(path, device, Precision::F32)
+    }
+
+    /// The same, holding the frozen maps in a chosen precision. The digests are those of the files
+    /// and do not depend on it.
+    pub fn load_with(path: &Path, device: &Device, precision: Precision) -> Result<Self> {
         if path.join("config.json").is_file() {
-            Self::load_directory(path, device)
+            Self::load_directory(path, device, precision)
         } else if path.is_file() && path.extension().is_some_and(|ext| ext == "gguf") {
-            Self::load_gguf(path, device)
+            Self::load_gguf(path, device, precision)
         } else {
             Err(ModelError::NotAModel { path: path.to_path_buf() })
         }
@@ -51,6 +58,16 @@ impl BaseModel {
 
     /// A model with weights drawn from a seed, a byte-level tokenizer and a ChatML template.
     pub fn random(config: ModelConfig, seed: u64, device: &Device) -> Result<Self> {
+        Self::random_with(config, seed, device, Precision::F32)
+    }
+
+    /// The same model in a chosen precision.
+    pub fn random_with(
+        config: ModelConfig,
+        seed: u64,
+        device: &Device,
+        precision: Precision,
+    ) -> Result<Self> {
         let config = config.checked()?;
         let tokenizer = Tokenizer::byte_level()?;
         if config.vocab < tokenizer.vocab_size() {
@@ -60,23 +77,23 @@ impl BaseModel {
                 "a vocabulary of {vocab} cannot hold {needed} byte tokens"
             ));
         }
-        let weights = Weights::load(&config, &mut RandomSource::new(seed), device)?;
+        let weights = Weights::load(&config, &mut RandomSource::new(seed), precision, device)?;
         let base = Digest::of(format!("random {seed} {config:?}").as_bytes()).to_hex();
         let decoder = Decoder::new(config, weights, device);
         Ok(Self::assemble(decoder, tokenizer, ChatTemplate::chatml()?, base))
     }
 
-    fn load_gguf(path: &Path, device: &Device) -> Result<Self> {
+    fn load_gguf(path: &Path, device: &Device, precision: Precision) -> Result<Self> {
         let base = file_digest(path)?.to_hex();
         let (mut source, config) = GgufSource::open(path)?;
         let tokenizer = Tokenizer::from_gguf(source.content())?;
         let template = gguf_template(source.content())?;
-        let weights = Weights::load(&config, &mut source, device)?;
+        let weights = Weights::load(&config, &mut source, precision, device)?;
         let decoder = Decoder::new(config, weights, device);
         Ok(Self::assemble(decoder, tokenizer, template, base))
     }
 
-    fn load_directory(directory: &Path, device: &Device) -> Result<Self> {
+    fn load_directory(directory: &Path, device: &Device, precision: Precision) -> Result<Self> {
         let text = read_text(&directory.join("config.json"))?;
         let config = ModelConfig::from_hf(&text)?;
         let mut digests = vec![Digest::of(text.as_bytes())];
@@ -86,7 +103,7 @@ impl BaseModel {
         let base = Digest::of_parts(digests.iter().map(|digest| digest.as_bytes().as_slice()));
         let tokenizer = Tokenizer::from_directory(directory)?;
         let template = directory_template(directory)?;
-        let weights = Weights::load(&config, &mut HfSource::open(directory)?, device)?;
+        let weights = Weights::load(&config, &mut HfSource::open(directory)?, precision, device)?;
         let decoder = Decoder::new(config, weights, device);
         Ok(Self::assemble(decoder, tokenizer, template, base.to_hex()))
     }

@@ -89,7 +89,7 @@ impl Decoder {
         let head = self.weights.head();
         let mut logits = Vec::new();
         on_pool(|| self.ops.logits(&hidden, head, &mut logits))?;
-        Ok(Tensor::from_vec(logits, (hidden.dim(0)?, head.dim(0)?), &self.device)?)
+        Ok(Tensor::from_vec(logits, (hidden.dim(0)?, head.vocab), &self.device)?)
     }
 
     /// Hidden states of whole sequences after the final norm, `[rows, hidden]`, keeping nothing.

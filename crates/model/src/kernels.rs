@@ -4,6 +4,7 @@
 //! a plain scalar reference and, where it is a gradient, against finite differences.
 
 pub(crate) mod attention;
+pub(crate) mod bf16;
 pub(crate) mod gemm;
 pub(crate) mod norm;
 pub(crate) mod panels;

@@ -1,16 +1,76 @@
 //! A frozen linear map, laid out for whoever multiplies by it.
 
+use std::sync::OnceLock;
+
 use candle_core::{Device, Tensor};
 
-use crate::{error::Result, kernels::panels, ops::Ops};
+use crate::{
+    error::Result,
+    host::Host,
+    kernels::{bf16::Packed, panels},
+    ops::Ops,
+};
+
+/// How the frozen maps of a base model are held and multiplied. Adapters, norms, attention and
+/// every sum are f32 in both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// Weights and inputs in f32.
+    #[default]
+    F32,
+    /// Weights and inputs of frozen maps rounded to bf16, products summed in f32: half the memory
+    /// traffic and twice the arithmetic on processors with the AVX-512 bf16 dot product. On others
+    /// it is the same as `F32`.
+    Bf16,
+}
+
+impl Precision {
+    /// What this machine really does when asked for this precision on this device.
+    pub fn supported(self, device: &Device) -> Self {
+        match self {
+            Self::Bf16 if device.is_cpu() && Packed::is_supported() => Self::Bf16,
+            _ => Self::F32,
+        }
+    }
+}
 
 /// y = x · W for W `[inputs, outputs]`.
 #[derive(Debug)]
 pub(crate) struct Linear {
     pub(crate) inputs: usize,
     pub(crate) outputs: usize,
-    /// In panels for the fused kernels, else row-major `[inputs, outputs]`.
-    pub(crate) values: Tensor,
+    pub(crate) weights: Layout,
+}
+
+#[derive(Debug)]
+pub(crate) enum Layout {
+    /// Row-major `[inputs, outputs]`, for tensor operations on any device.
+    Plain(Tensor),
+    /// f32 in panels.
+    Panels(Vec<f32>),
+    /// bf16 in panels of pairs.
+    Pairs(Pairs),
+}
+
+/// W for the forward pass, and Wᵀ from the first backward pass on: serving never pays for it.
+#[derive(Debug)]
+pub(crate) struct Pairs {
+    forward: Packed,
+    backward: OnceLock<Packed>,
+}
+
+impl Pairs {
+    pub(crate) fn new(forward: Packed) -> Self {
+        Self { forward, backward: OnceLock::new() }
+    }
+
+    pub(crate) fn forward(&self) -> &Packed {
+        &self.forward
+    }
+
+    pub(crate) fn backward(&self) -> &Packed {
+        self.backward.get_or_init(|| self.forward.transposed())
+    }
 }
 
 impl Linear {
@@ -18,14 +78,53 @@ impl Linear {
     pub(crate) fn new(
         plain: Vec<f32>,
         (inputs, outputs): (usize, usize),
-        ops: Ops,
+        (ops, precision): (Ops, Precision),
         device: &Device,
     ) -> Result<Self> {
-        let values = match ops {
-            Ops::Fused => panels::pack(&plain, inputs, outputs),
-            Ops::Portable => plain,
+        let weights = match (ops, precision) {
+            (Ops::Portable, _) => {
+                Layout::Plain(Tensor::from_vec(plain, (inputs, outputs), device)?)
+            }
+            (Ops::Fused, Precision::F32) => Layout::Panels(panels::pack(&plain, inputs, outputs)),
+            (Ops::Fused, Precision::Bf16) => match Packed::new(&plain, inputs, outputs) {
+                Some(packed) => Layout::Pairs(Pairs::new(packed)),
+                None => Layout::Panels(panels::pack(&plain, inputs, outputs)),
+            },
         };
-        let values = Tensor::from_vec(values, (inputs, outputs), device)?;
-        Ok(Self { inputs, outputs, values })
+        Ok(Self { inputs, outputs, weights })
+    }
+}
+
+/// The map from hidden states to scores over the vocabulary.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) vocab: usize,
+    pub(crate) hidden: usize,
+    pub(crate) weights: HeadLayout,
+}
+
+#[derive(Debug)]
+pub(crate) enum HeadLayout {
+    /// Row-major `[vocab, hidden]`, as an embedding is, with which it may share its values.
+    Rows(Tensor),
+    /// bf16, as a map from hidden to vocabulary.
+    Pairs(Pairs),
+}
+
+impl Head {
+    /// Takes the row-major matrix `[vocab, hidden]`.
+    pub(crate) fn new(rows: &Tensor, precision: Precision) -> Result<Self> {
+        let (vocab, hidden) = rows.dims2()?;
+        let packed = match precision {
+            Precision::Bf16 if rows.device().is_cpu() => {
+                Packed::new(&Host::of(rows)?, vocab, hidden)
+            }
+            _ => None,
+        };
+        let weights = match packed {
+            Some(packed) => HeadLayout::Pairs(Pairs::new(packed.transposed())),
+            None => HeadLayout::Rows(rows.clone()),
+        };
+        Ok(Self { vocab, hidden, weights })
     }
 }

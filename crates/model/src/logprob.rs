@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use crate::{
     error::{Result, refuse},
     kernels::softmax::{negative_softmax, row_stats},
+    linear::Head,
     ops::Ops,
 };
 
@@ -105,7 +106,7 @@ impl Plan {
 
 pub(crate) fn log_probs(
     ops: Ops,
-    head: &Tensor,
+    head: &Head,
     hidden: &Tensor,
     terms: &[Term],
     temperature: f32,
@@ -115,7 +116,7 @@ pub(crate) fn log_probs(
 
 pub(crate) fn log_probs_grad(
     ops: Ops,
-    head: &Tensor,
+    head: &Head,
     hidden: &Tensor,
     terms: &[Term],
     temperature: f32,
@@ -138,7 +139,7 @@ type TermResult = (usize, f32, f32, bool);
 
 fn walk(
     ops: Ops,
-    head: &Tensor,
+    head: &Head,
     hidden: &Tensor,
     terms: &[Term],
     temperature: f32,
@@ -147,7 +148,7 @@ fn walk(
     if !(temperature.is_finite() && temperature > 0.0) {
         return Err(refuse!(Batch, "temperature {temperature} is not a positive number"));
     }
-    let (vocab, device) = (head.dim(0)?, hidden.device());
+    let (vocab, device) = (head.vocab, hidden.device());
     let plan = Plan::new(terms, hidden.dim(0)?, vocab)?;
     let mut out = LogProbs {
         log_probs: vec![0.0; terms.len()],

@@ -10,7 +10,7 @@ use crate::{
     cache::KvCache,
     config::ModelConfig,
     error::Result,
-    linear::Linear,
+    linear::{Head, HeadLayout, Layout, Linear},
     lora::{Group, Lora, LoraGrads, Slot},
 };
 
@@ -71,41 +71,41 @@ impl Ops {
 
     /// x · W.
     pub(crate) fn apply(self, x: &Tensor, w: &Linear) -> Result<Tensor> {
-        match self {
-            Self::Fused => fused::apply(x, w),
-            Self::Portable => Ok(x.matmul(&w.values)?),
+        match &w.weights {
+            Layout::Plain(w) => Ok(x.matmul(w)?),
+            _ => fused::apply(x, w),
         }
     }
 
     /// y + x · W; the caller gives `y` away.
     pub(crate) fn add_apply(self, y: Tensor, x: &Tensor, w: &Linear) -> Result<Tensor> {
-        match self {
-            Self::Fused => fused::add_apply(y, x, w),
-            Self::Portable => Ok((y + x.matmul(&w.values)?)?),
+        match &w.weights {
+            Layout::Plain(w) => Ok((y + x.matmul(w)?)?),
+            _ => fused::add_apply(y, x, w),
         }
     }
 
     /// dy · Wᵀ.
     pub(crate) fn apply_transposed(self, dy: &Tensor, w: &Linear) -> Result<Tensor> {
-        match self {
-            Self::Fused => fused::apply_transposed(dy, w),
-            Self::Portable => Ok(dy.matmul(&w.values.t()?)?),
+        match &w.weights {
+            Layout::Plain(w) => Ok(dy.matmul(&w.t()?)?),
+            _ => fused::apply_transposed(dy, w),
         }
     }
 
     /// Scores of hidden rows over the vocabulary, row after row, into a buffer that is used again.
-    pub(crate) fn logits(self, hidden: &Tensor, head: &Tensor, out: &mut Vec<f32>) -> Result<()> {
-        match self {
-            Self::Fused => fused::logits(hidden, head, out),
-            Self::Portable => portable::logits(hidden, head, out),
+    pub(crate) fn logits(self, hidden: &Tensor, head: &Head, out: &mut Vec<f32>) -> Result<()> {
+        match (self, &head.weights) {
+            (Self::Portable, HeadLayout::Rows(rows)) => portable::logits(hidden, rows, out),
+            _ => fused::logits(hidden, head, out),
         }
     }
 
     /// d_logits · head: the gradient with respect to the hidden rows.
-    pub(crate) fn logits_backward(self, d_logits: &[f32], head: &Tensor) -> Result<Tensor> {
-        match self {
-            Self::Fused => fused::logits_backward(d_logits, head),
-            Self::Portable => portable::logits_backward(d_logits, head),
+    pub(crate) fn logits_backward(self, d_logits: &[f32], head: &Head) -> Result<Tensor> {
+        match (self, &head.weights) {
+            (Self::Portable, HeadLayout::Rows(rows)) => portable::logits_backward(d_logits, rows),
+            _ => fused::logits_backward(d_logits, head),
         }
     }
 

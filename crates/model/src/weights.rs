@@ -14,7 +14,7 @@ pub(crate) use random::RandomSource;
 use crate::{
     config::ModelConfig,
     error::{ModelError, Result},
-    linear::Linear,
+    linear::{Head, Linear, Precision},
     lora::Module,
     ops::Ops,
 };
@@ -23,8 +23,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Weights {
     pub(crate) embedding: Tensor,
-    /// `None` when the head is the embedding.
-    pub(crate) untied_head: Option<Tensor>,
+    pub(crate) head: Head,
     pub(crate) layers: Vec<LayerWeights>,
     pub(crate) final_norm: Tensor,
 }
@@ -49,27 +48,28 @@ pub(crate) trait TensorSource {
 }
 
 impl Weights {
-    pub(crate) fn head(&self) -> &Tensor {
-        self.untied_head.as_ref().unwrap_or(&self.embedding)
+    pub(crate) fn head(&self) -> &Head {
+        &self.head
     }
 
     pub(crate) fn load(
         config: &ModelConfig,
         source: &mut dyn TensorSource,
+        precision: Precision,
         device: &Device,
     ) -> Result<Self> {
         // The embedding first: it is the largest, and now nothing else is held beside it.
         let embedding = matrix(source, "model.embed_tokens.weight", config, device)?;
-        let untied_head = if config.tied_head {
-            None
+        let head = if config.tied_head {
+            Head::new(&embedding, precision)?
         } else {
-            Some(matrix(source, "lm_head.weight", config, device)?)
+            Head::new(&matrix(source, "lm_head.weight", config, device)?, precision)?
         };
         let layers = (0..config.layers)
-            .map(|layer| LayerWeights::load(config, layer, source, device))
+            .map(|layer| LayerWeights::load(config, layer, source, (precision, device)))
             .collect::<Result<_>>()?;
         let final_norm = vector(source, "model.norm.weight", config.hidden, device)?;
-        Ok(Self { embedding, untied_head, layers, final_norm })
+        Ok(Self { embedding, head, layers, final_norm })
     }
 }
 
@@ -78,12 +78,12 @@ impl LayerWeights {
         config: &ModelConfig,
         layer: usize,
         source: &mut dyn TensorSource,
-        device: &Device,
+        (precision, device): (Precision, &Device),
     ) -> Result<Self> {
         let name = |suffix: &str| format!("model.layers.{layer}.{suffix}");
         let mut load = |modules: &[Module]| {
             let parts: Vec<_> = modules.iter().map(|m| (name(&m.path()), m.dims(config))).collect();
-            fused(source, &parts, device)
+            fused(source, &parts, (precision, device))
         };
         let qkv = load(&[Module::Q, Module::K, Module::V])?;
         let o = load(&[Module::O])?;
@@ -147,7 +147,7 @@ fn matrix(
 fn fused(
     source: &mut dyn TensorSource,
     parts: &[(String, (usize, usize))],
-    device: &Device,
+    (precision, device): (Precision, &Device),
 ) -> Result<Linear> {
     let inputs = parts.first().map_or(0, |(_, dims)| dims.0);
     let width = parts.iter().map(|(_, dims)| dims.1).sum();
@@ -158,7 +158,7 @@ fn fused(
         transpose_into(&values, inputs, &mut fused, width, column);
         column += outputs;
     }
-    Linear::new(fused, (inputs, width), Ops::for_device(device), device)
+    Linear::new(fused, (inputs, width), (Ops::for_device(device), precision), device)
 }
 
 /// Writes the transpose of `from` `[rows, inputs]` into columns `column..` of `to` `[inputs, width]`.

@@ -1,22 +1,32 @@
 use candle_core::Device;
 
 use super::*;
-use crate::kernels::noise;
+use crate::{
+    kernels::noise,
+    linear::{HeadLayout, Precision},
+};
 
 const VOCAB: usize = 321;
 const WIDTH: usize = 24;
 
-fn fixture(rows: usize) -> (Tensor, Tensor) {
+fn fixture(rows: usize) -> (Tensor, Head) {
     let head = noise(VOCAB * WIDTH, 1);
     let hidden: Vec<f32> = noise(rows * WIDTH, 2).iter().map(|value| 4.0 * value).collect();
     let tensor = |values, rows| Tensor::from_vec(values, (rows, WIDTH), &Device::Cpu).unwrap();
-    (tensor(hidden, rows), tensor(head, VOCAB))
+    (tensor(hidden, rows), Head::new(&tensor(head, VOCAB), Precision::F32).unwrap())
+}
+
+fn values(head: &Head) -> &Tensor {
+    match &head.weights {
+        HeadLayout::Rows(rows) => rows,
+        HeadLayout::Pairs(_) => panic!("the fixture's head is f32"),
+    }
 }
 
 /// log softmax(hidden · headᵀ / T) of one row, in f64.
-fn definition(hidden: &Tensor, head: &Tensor, row: usize, temperature: f64) -> Vec<f64> {
+fn definition(hidden: &Tensor, head: &Head, row: usize, temperature: f64) -> Vec<f64> {
     let rows = |tensor: &Tensor| tensor.to_vec2::<f32>().unwrap();
-    let (hidden, head) = (&rows(hidden)[row], rows(head));
+    let (hidden, head) = (&rows(hidden)[row], rows(values(head)));
     let dot = |weights: &Vec<f32>| -> f64 {
         hidden.iter().zip(weights).map(|(h, w)| f64::from(*h) * f64::from(*w)).sum()
     };
@@ -62,7 +72,7 @@ fn the_gradient_is_the_sum_over_terms_of_coefficient_times_onehot_minus_p() {
         let coefficient = |index: usize, _: f32| coefficients[index];
         let (_, gradient) =
             log_probs_grad(ops, &head, &hidden, &terms, temperature, &coefficient).unwrap();
-        let weights = head.to_vec2::<f32>().unwrap();
+        let weights = values(&head).to_vec2::<f32>().unwrap();
         let mut expected = vec![vec![0.0_f64; WIDTH]; 9];
         for (term, c) in terms.iter().zip(&coefficients) {
             let lp = definition(&hidden, &head, term.row, f64::from(temperature));

@@ -6,43 +6,67 @@ use rayon::prelude::*;
 use super::{Adapting, Attended, Cached, HeadShape, Rotation};
 use crate::{
     batch::{Batch, Span},
-    error::Result,
+    error::{ModelError, Result, refuse},
     host::{Host, change, tensor},
     kernels::{
         attention::{self, Given, Sequence},
+        bf16,
         gemm::{Into, Threads, View, ViewMut, gemm, gemm_panels},
         norm, panels,
         rope::{self, Turn},
         swiglu, thin,
     },
-    linear::Linear,
+    linear::{Head, HeadLayout, Layout, Linear},
     lora::{Lora, LoraGrads, Slot},
 };
 
 pub(super) fn apply(x: &Tensor, w: &Linear) -> Result<Tensor> {
     let rows = x.dim(0)?;
     let mut out = vec![0.0; rows * w.outputs];
-    product(&Host::of(x)?, &Host::of(&w.values)?, rows, &mut out, Into::Replace);
+    product(&Host::of(x)?, w, rows, &mut out, Into::Replace)?;
     tensor(out, (rows, w.outputs))
 }
 
 pub(super) fn add_apply(y: Tensor, x: &Tensor, w: &Linear) -> Result<Tensor> {
-    let (x_values, w_values, rows) = (Host::of(x)?, Host::of(&w.values)?, x.dim(0)?);
-    change(&y, |y| product(&x_values, &w_values, rows, y, Into::Add))?;
-    Ok(y)
+    let (x_values, rows) = (Host::of(x)?, x.dim(0)?);
+    let mut done = Ok(());
+    change(&y, |y| done = product(&x_values, w, rows, y, Into::Add))?;
+    done.map(|()| y)
 }
 
 pub(super) fn apply_transposed(dy: &Tensor, w: &Linear) -> Result<Tensor> {
-    let rows = dy.dim(0)?;
+    let (rows, dy) = (dy.dim(0)?, Host::of(dy)?);
     let mut out = vec![0.0; rows * w.inputs];
-    // Turning the weights is a hundredth of the product, and lets it read them in order.
-    let turned = panels::transpose(&Host::of(&w.values)?, w.inputs, w.outputs);
-    product(&Host::of(dy)?, &turned, rows, &mut out, Into::Replace);
+    match &w.weights {
+        Layout::Pairs(pairs) => {
+            bf16::product(&mut out, &dy, pairs.backward(), rows, Into::Replace);
+        }
+        // Turning the weights is a hundredth of the product, and lets it read them in order.
+        Layout::Panels(panels) => {
+            let turned = panels::transpose(panels, w.inputs, w.outputs);
+            times_panels(&dy, &turned, rows, &mut out, Into::Replace);
+        }
+        Layout::Plain(_) => return Err(not_for_kernels()),
+    }
     tensor(out, (rows, w.inputs))
 }
 
+/// out (+)= x · w.
+fn product(x: &[f32], w: &Linear, rows: usize, out: &mut [f32], into: Into) -> Result<()> {
+    match &w.weights {
+        Layout::Pairs(pairs) => bf16::product(out, x, pairs.forward(), rows, into),
+        Layout::Panels(panels) => times_panels(x, panels, rows, out, into),
+        Layout::Plain(_) => return Err(not_for_kernels()),
+    }
+    Ok(())
+}
+
+fn not_for_kernels() -> ModelError {
+    refuse!(Device, "a kernel needs weights in panels; these are laid out for another device")
+}
+
 /// out (+)= x · w for w in panels.
-fn product(x: &[f32], w: &[f32], rows: usize, out: &mut [f32], into: Into) {
+fn times_panels(x: &[f32], w: &[f32], rows: usize, out: &mut [f32], into: Into) {
     if rows == 1 {
         return panels::times_row(x, w, out, into == Into::Add);
     }
@@ -50,10 +74,17 @@ fn product(x: &[f32], w: &[f32], rows: usize, out: &mut [f32], into: Into) {
     gemm_panels(ViewMut::whole(out, rows, cols), View::whole(x, rows, inner), w, into);
 }
 
-pub(super) fn logits(hidden: &Tensor, head: &Tensor, out: &mut Vec<f32>) -> Result<()> {
-    let (rows, inner, vocab) = (hidden.dim(0)?, hidden.dim(1)?, head.dim(0)?);
+pub(super) fn logits(hidden: &Tensor, head: &Head, out: &mut Vec<f32>) -> Result<()> {
+    let (rows, inner, vocab) = (hidden.dim(0)?, head.hidden, head.vocab);
     out.resize(rows * vocab, 0.0);
-    let (x, w) = (Host::of(hidden)?, Host::of(head)?);
+    let x = Host::of(hidden)?;
+    let w = match &head.weights {
+        HeadLayout::Pairs(pairs) => {
+            bf16::product(out, &x, pairs.forward(), rows, Into::Replace);
+            return Ok(());
+        }
+        HeadLayout::Rows(w) => Host::of(w)?,
+    };
     if rows <= thin::MOST_ROWS {
         thin::times_transposed(&x, &w, rows, out);
         return Ok(());
@@ -63,13 +94,21 @@ pub(super) fn logits(hidden: &Tensor, head: &Tensor, out: &mut Vec<f32>) -> Resu
     Ok(())
 }
 
-pub(super) fn logits_backward(d_logits: &[f32], head: &Tensor) -> Result<Tensor> {
-    let (vocab, width) = head.dims2()?;
+pub(super) fn logits_backward(d_logits: &[f32], head: &Head) -> Result<Tensor> {
+    let (vocab, width) = (head.vocab, head.hidden);
     let rows = d_logits.len() / vocab;
     let mut out = vec![0.0; rows * width];
-    let head = Host::of(head)?;
-    let (d_logits, w) = (View::whole(d_logits, rows, vocab), View::whole(&head, vocab, width));
-    gemm(ViewMut::whole(&mut out, rows, width), d_logits, w, 1.0, Into::Replace, Threads::All);
+    match &head.weights {
+        HeadLayout::Pairs(pairs) => {
+            bf16::product(&mut out, d_logits, pairs.backward(), rows, Into::Replace);
+        }
+        HeadLayout::Rows(w) => {
+            let w = Host::of(w)?;
+            let (d_logits, w) = (View::whole(d_logits, rows, vocab), View::whole(&w, vocab, width));
+            let place = ViewMut::whole(&mut out, rows, width);
+            gemm(place, d_logits, w, 1.0, Into::Replace, Threads::All);
+        }
+    }
     tensor(out, (rows, width))
 }
 

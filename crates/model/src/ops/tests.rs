@@ -3,7 +3,7 @@
 use std::slice::from_ref;
 
 use super::*;
-use crate::{Batch, Family, LoraSpec, Targets, kernels::noise};
+use crate::{Batch, Family, LoraSpec, Targets, kernels::noise, linear::Precision};
 
 const FUSED: Ops = Ops::Fused;
 const PORTABLE: Ops = Ops::Portable;
@@ -35,8 +35,9 @@ fn rotation(rows: usize) -> Rotation {
 #[test]
 fn linear_maps() {
     let plain = noise(40 * 70, 2);
-    let both = [FUSED, PORTABLE]
-        .map(|ops| (ops, Linear::new(plain.clone(), (40, 70), ops, &Device::Cpu).unwrap()));
+    let both = [FUSED, PORTABLE].map(|ops| {
+        (ops, Linear::new(plain.clone(), (40, 70), (ops, Precision::F32), &Device::Cpu).unwrap())
+    });
     for rows in [1, 2, 3, 9, 300] {
         let (x, y) = (matrix(rows, 40, 1), matrix(rows, 70, 3));
         let [a, b] = both.each_ref().map(|(ops, w)| ops.apply(&x, w).unwrap());
@@ -174,7 +175,7 @@ fn several_adapters_in_one_batch() {
 
 #[test]
 fn the_head_forward_and_backward() {
-    let head = matrix(320, 64, 2);
+    let head = Head::new(&matrix(320, 64, 2), Precision::F32).unwrap();
     for rows in [1, 6, 40] {
         let hidden = matrix(rows, 64, 1);
         let both = [FUSED, PORTABLE].map(|ops| {

@@ -1,0 +1,129 @@
+//! The inner loop: a few rows times one panel, all sums in registers.
+
+#![expect(unsafe_code, reason = "the instruction is reached through an intrinsic over pointers")]
+
+use super::{super::gemm::Into, LINES};
+
+/// Columns of a panel: four vectors of sums per row.
+pub(super) const WIDTH: usize = 64;
+
+/// Rows of a tile. With four vectors of weights, 6 × 4 sums and a broadcast pair fill 29 of 32
+/// registers; taller and narrower tiles measured slower.
+pub(super) const ROWS: usize = 6;
+
+/// Sixteen pairs of bf16 in one cache line, so that no load of weights touches two.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C, align(64))]
+pub(super) struct Line(pub(super) [u32; 16]);
+
+/// Whether the processor multiplies pairs of bf16.
+pub(super) fn is_supported() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
+}
+
+/// c (+)= a · w for `rows` rows of bf16 pairs, `stride` values apart, and one panel's `lines`; c's
+/// rows lie its own stride apart, of which the first `width` columns are the panel's.
+pub(super) fn rows_times_panel(
+    (a, rows, stride): (&[u16], usize, usize),
+    lines: &[Line],
+    (c, c_stride, width): (&mut [f32], usize, usize),
+    into: Into,
+) {
+    assert!(is_supported(), "packed weights exist only where the instruction does");
+    assert!(a.len() >= rows * stride && lines.len() * 2 == stride * LINES, "an operand too short");
+    assert!(width <= WIDTH && width <= c_stride, "a panel wider than its rows");
+    for first in (0..rows).step_by(ROWS) {
+        let a = &a[first * stride..];
+        let c = &mut c[first * c_stride..];
+        let tile = Tile { a, stride, lines, c, c_stride, width, add: into == Into::Add };
+        match rows - first {
+            1 => tile.run::<1>(),
+            2 => tile.run::<2>(),
+            3 => tile.run::<3>(),
+            4 => tile.run::<4>(),
+            5 => tile.run::<5>(),
+            _ => tile.run::<ROWS>(),
+        }
+    }
+}
+
+struct Tile<'a> {
+    a: &'a [u16],
+    stride: usize,
+    lines: &'a [Line],
+    c: &'a mut [f32],
+    c_stride: usize,
+    width: usize,
+    add: bool,
+}
+
+impl Tile<'_> {
+    #[cfg(target_arch = "x86_64")]
+    fn run<const R: usize>(self) {
+        assert!(self.a.len() >= R * self.stride, "a tile leaves its rows");
+        assert!(self.lines.len() * 2 == self.stride * LINES, "a tile leaves its panel");
+        assert!(self.c.len() >= (R - 1) * self.c_stride + self.width, "a tile leaves its product");
+        // SAFETY: the caller has checked for the instructions, and the asserts above are the
+        // bounds that `x86::tile` asks for.
+        unsafe { x86::tile::<R>(self) }
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn run<const R: usize>(self) {
+        let _ = (self.a, self.stride, self.lines, self.c, self.c_stride, self.width, self.add);
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::{arch::x86_64::*, mem::transmute};
+
+    use super::{LINES, Tile};
+
+    /// # Safety
+    ///
+    /// `a` holds R rows of `stride` values, an even number; `lines` holds LINES per pair of them;
+    /// `c` reaches to column `width` of row R − 1, and `width` is at most 16 · LINES.
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    pub(super) unsafe fn tile<const R: usize>(tile: Tile<'_>) {
+        let Tile { a, stride, lines, c, c_stride, width, add } = tile;
+        let mut sums = [[_mm512_setzero_ps(); LINES]; R];
+        let (a, c) = (a.as_ptr().cast::<i32>(), c.as_mut_ptr());
+        let stride = stride / 2;
+        for (pair, lines) in lines.as_chunks::<LINES>().0.iter().enumerate() {
+            // SAFETY: a line is sixteen u32, aligned to the vector's size.
+            let w =
+                lines.each_ref().map(|line| unsafe { _mm512_load_si512(line.0.as_ptr().cast()) });
+            for (row, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: pair < stride and row < R, so the pair lies in `a`; it may be unaligned.
+                let both = unsafe { a.add(row * stride + pair).read_unaligned() };
+                for (sum, w) in sums.iter_mut().zip(w) {
+                    // SAFETY: all are 512 bits without invalid values.
+                    let (x, w) = unsafe {
+                        (
+                            transmute::<__m512i, __m512bh>(_mm512_set1_epi32(both)),
+                            transmute::<__m512i, __m512bh>(w),
+                        )
+                    };
+                    *sum = _mm512_dpbf16_ps(*sum, x, w);
+                }
+            }
+        }
+        for (row, sums) in sums.into_iter().enumerate() {
+            for (line, sum) in sums.into_iter().enumerate() {
+                let here = width.saturating_sub(16 * line).min(16);
+                let mask = ((1_u32 << here) - 1) as __mmask16;
+                // SAFETY: masked lanes are not touched, the others lie before column `width`.
+                unsafe {
+                    let to = c.wrapping_add(row * c_stride + 16 * line);
+                    let old =
+                        if add { _mm512_maskz_loadu_ps(mask, to) } else { _mm512_setzero_ps() };
+                    _mm512_mask_storeu_ps(to, mask, _mm512_add_ps(old, sum));
+                }
+            }
+        }
+    }
+}
