@@ -2,7 +2,10 @@
 
 use multiversion::multiversion;
 
-use super::{for_row_bands, simd::sigmoid};
+use super::{
+    for_row_bands,
+    simd::{LANES, sigmoid},
+};
 
 /// Rows `[gate, up]` of `gate_up` to rows of `out`, half as wide.
 pub(crate) fn swiglu(gate_up: &[f32], width: usize, out: &mut [f32]) {
@@ -32,14 +35,30 @@ fn forward(gate_up: &[f32], width: usize, out: &mut [f32]) {
 fn backward(gate_up: &mut [f32], width: usize, d_act: &[f32]) {
     for (row, d_act) in gate_up.chunks_exact_mut(2 * width).zip(d_act.chunks_exact(width)) {
         let (gate, up) = row.split_at_mut(width);
-        for ((gate, up), d) in gate.iter_mut().zip(up).zip(d_act) {
-            let (g, u) = (*gate, *up);
-            let s = sigmoid(g);
-            // silu'(g) = σ(g) (1 + g (1 − σ(g)))
-            *gate = d * u * s * (1.0 + g * (1.0 - s));
-            *up = d * g * s;
+        // Copies in and out of whole lanes tell the compiler that nothing overlaps; without them
+        // it computes one value at a time.
+        let (gates, gate_rest) = gate.as_chunks_mut::<LANES>();
+        let (ups, up_rest) = up.as_chunks_mut::<LANES>();
+        let (ds, d_rest) = d_act.as_chunks::<LANES>();
+        for ((gate, up), d) in gates.iter_mut().zip(ups).zip(ds) {
+            let (mut g, mut u) = (*gate, *up);
+            for ((g, u), d) in g.iter_mut().zip(&mut u).zip(d) {
+                (*g, *u) = gradient(*g, *u, *d);
+            }
+            (*gate, *up) = (g, u);
+        }
+        for ((g, u), d) in gate_rest.iter_mut().zip(up_rest).zip(d_rest) {
+            (*g, *u) = gradient(*g, *u, *d);
         }
     }
+}
+
+/// The gradients of silu(g) · u times d: silu'(g) = σ(g) (1 + g (1 − σ(g))).
+#[expect(clippy::inline_always, reason = "inlined into a multiversioned loop it is vector code")]
+#[inline(always)]
+fn gradient(g: f32, u: f32, d: f32) -> (f32, f32) {
+    let s = sigmoid(g);
+    (d * u * s * (1.0 + g * (1.0 - s)), d * g * s)
 }
 
 #[cfg(test)]
