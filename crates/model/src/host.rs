@@ -1,8 +1,12 @@
 //! Reading and changing the f32 values of a tensor that lies in main memory.
 
+mod pool;
+
 use std::{cell::Cell, ops::Deref};
 
-use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Storage, StorageRef, Tensor};
+use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Storage, StorageRef, Tensor};
+
+pub(crate) use pool::scratch;
 
 use crate::error::{Result, refuse};
 
@@ -43,6 +47,15 @@ pub(crate) fn tensor(values: Vec<f32>, shape: (usize, usize)) -> Result<Tensor> 
     Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
 }
 
+/// Keeps the values of a tensor for [`scratch`]. Only an owner whose tensor shares its storage with
+/// no other may call this: the other would find nothing.
+pub(crate) fn recycle(tensor: Tensor) {
+    if tensor.device().is_cpu() && tensor.dtype() == DType::F32 {
+        // Values that cannot be taken are simply dropped.
+        let _ = tensor.inplace_op1(&Take);
+    }
+}
+
 /// Lets `change` edit the values of a contiguous f32 tensor on the CPU in place. Whoever holds
 /// another tensor over the same storage sees the edit, so only owners of fresh tensors call this.
 pub(crate) fn change(tensor: &Tensor, change: impl FnOnce(&mut [f32])) -> Result<()> {
@@ -63,6 +76,21 @@ impl<F: FnOnce(&mut [f32])> InplaceOp1 for Change<F> {
         };
         if let Some(change) = self.0.take() {
             change(&mut values[start..end]);
+        }
+        Ok(())
+    }
+}
+
+struct Take;
+
+impl InplaceOp1 for Take {
+    fn name(&self) -> &'static str {
+        "take for another use"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, _: &Layout) -> candle_core::Result<()> {
+        if let CpuStorage::F32(values) = storage {
+            pool::give(std::mem::take(values));
         }
         Ok(())
     }

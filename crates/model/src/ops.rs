@@ -77,6 +77,14 @@ impl Ops {
         }
     }
 
+    /// A tensor of the same values, for an operation that is given its operand.
+    pub(crate) fn copy(self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Fused => fused::copy(x),
+            Self::Portable => Ok(x.copy()?),
+        }
+    }
+
     /// y + x · W; the caller gives `y` away.
     pub(crate) fn add_apply(self, y: Tensor, x: &Tensor, w: &Linear) -> Result<Tensor> {
         match &w.weights {

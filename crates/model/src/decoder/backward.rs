@@ -10,6 +10,7 @@ use super::{
 use crate::{
     batch::AdapterRun,
     error::{Result, refuse},
+    host::recycle,
     lora::{Group, Lora, LoraGrads},
     ops::HeadShape,
     weights::LayerWeights,
@@ -83,7 +84,9 @@ impl Backward<'_> {
         let ran = Ran { layer, group: Group::O, dy: &g, x: &attended.out, u: u_o.as_ref() };
         let d_out = self.adapt(&ran, d_out)?;
         let d_qkv = ops.attention_backward(&qkv, &attended, &d_out, self.pass.spans, shape)?;
-        drop((d_out, qkv, attended));
+        for tensor in [d_out, qkv, attended.out] {
+            recycle(tensor);
+        }
         let d_qkv = ops.rotate_back(d_qkv, shape, &self.pass.rotation)?;
         let d_qkv = self.head_norms(w, raw_qkv.as_ref(), d_qkv)?;
 
@@ -96,7 +99,11 @@ impl Backward<'_> {
         let d_normed = ops.apply_transposed(&d_qkv, &w.qkv)?;
         let d_normed = self.adapt(&ran, d_normed)?;
         let (w, eps) = (&w.attention_norm, config.norm_eps);
-        Ok(Some(ops.rms_norm_backward(&x, w, eps, &d_normed, Some(g))?))
+        let g = ops.rms_norm_backward(&x, w, eps, &d_normed, Some(g))?;
+        for tensor in [x, normed, d_qkv, d_normed] {
+            recycle(tensor);
+        }
+        Ok(Some(g))
     }
 
     /// Takes the gradient through the feed-forward half, residual included.
@@ -109,16 +116,20 @@ impl Backward<'_> {
         let d_act = ops.apply_transposed(&g, &w.down)?;
         let ran = Ran { layer, group: Group::Down, dy: &g, x: &act, u: u_down.as_ref() };
         let d_act = self.adapt(&ran, d_act)?;
-        drop(act);
+        recycle(act);
         let d_gate_up = ops.swiglu_backward(gate_up, &d_act)?;
-        drop(d_act);
+        recycle(d_act);
 
         let x = ops.rms_norm(&middle, &w.mlp_norm, eps)?;
         let d_x = ops.apply_transposed(&d_gate_up, &w.gate_up)?;
         let group = Group::GateUp;
         let ran = Ran { layer, group, dy: &d_gate_up, x: &x, u: u_gate_up.as_ref() };
         let d_x = self.adapt(&ran, d_x)?;
-        ops.rms_norm_backward(&middle, &w.mlp_norm, eps, &d_x, Some(g))
+        let g = ops.rms_norm_backward(&middle, &w.mlp_norm, eps, &d_x, Some(g))?;
+        for tensor in [middle, x, d_gate_up, d_x] {
+            recycle(tensor);
+        }
+        Ok(g)
     }
 
     /// Takes the gradient through the per-head norms of queries and keys, where there are any.

@@ -11,6 +11,7 @@ use crate::{
     batch::{AdapterRun, Batch, Span},
     cache::KvCache,
     error::{Result, refuse},
+    host::recycle,
     lora::Group,
     ops::{HeadShape, Rotation},
     weights::LayerWeights,
@@ -49,11 +50,12 @@ impl Decoder {
         for index in 0..self.config.layers {
             let (out, kept) = self.layer(index, x, &pass, caches.as_deref_mut())?;
             x = out;
-            if let Some(tape) = tape.as_deref_mut() {
-                tape.layers.push(match tape.keep {
+            match tape.as_deref_mut() {
+                None => recycle(kept.release()),
+                Some(tape) => tape.layers.push(match tape.keep {
                     Activations::All => LayerTape::Full(Box::new(kept)),
-                    Activations::LayerInputs => LayerTape::Input(kept.x),
-                });
+                    Activations::LayerInputs => LayerTape::Input(kept.release()),
+                }),
             }
         }
         Ok(x)
@@ -111,7 +113,7 @@ impl Decoder {
             qkv = qkv.broadcast_add(bias)?;
         }
         let (qkv, u_qkv) = self.adapt(qkv, &normed, (index, Group::Qkv), pass)?;
-        drop(normed);
+        recycle(normed);
         let raw_qkv = w.qk_norm.is_some().then(|| qkv.clone());
         let qkv = self.norm_heads(w, qkv)?;
         let qkv = ops.rotate(qkv, shape, &pass.rotation)?;
@@ -122,16 +124,17 @@ impl Decoder {
                 ops.attention(&qkv, pass.spans, shape, Some((caches, index)))?
             }
         };
-        let middle = ops.add_apply(x.copy()?, &attended.out, &w.o)?;
+        let middle = ops.add_apply(ops.copy(&x)?, &attended.out, &w.o)?;
         let (middle, u_o) = self.adapt(middle, &attended.out, (index, Group::O), pass)?;
 
         let normed = ops.rms_norm(&middle, &w.mlp_norm, eps)?;
         let gate_up = ops.apply(&normed, &w.gate_up)?;
         let (gate_up, u_gate_up) = self.adapt(gate_up, &normed, (index, Group::GateUp), pass)?;
-        drop(normed);
+        recycle(normed);
         let act = ops.swiglu(&gate_up)?;
-        let out = ops.add_apply(middle.copy()?, &act, &w.down)?;
+        let out = ops.add_apply(ops.copy(&middle)?, &act, &w.down)?;
         let (out, u_down) = self.adapt(out, &act, (index, Group::Down), pass)?;
+        recycle(act);
 
         let mlp = KeptMlp { middle, gate_up, u_gate_up, u_down };
         Ok((out, Kept { x, raw_qkv, qkv, attended, u_qkv, u_o, mlp }))

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::dropout::Dropout;
-use crate::{batch::Batch, ops::Attended};
+use crate::{batch::Batch, host::recycle, ops::Attended};
 
 /// How much of the forward pass is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -48,6 +48,17 @@ pub(super) struct Kept {
     pub(super) u_qkv: Option<Tensor>,
     pub(super) u_o: Option<Tensor>,
     pub(super) mlp: KeptMlp,
+}
+
+impl Kept {
+    /// Gives everything up but the layer's input.
+    pub(super) fn release(self) -> Tensor {
+        let KeptMlp { middle, gate_up, .. } = self.mlp;
+        for tensor in [self.qkv, self.attended.out, middle, gate_up] {
+            recycle(tensor);
+        }
+        self.x
+    }
 }
 
 /// The feed-forward half of [`Kept`].

@@ -7,7 +7,7 @@ use super::{Adapting, Attended, Cached, HeadShape, Rotation};
 use crate::{
     batch::{Batch, Span},
     error::{ModelError, Result, refuse},
-    host::{Host, change, tensor},
+    host::{Host, change, scratch, tensor},
     kernels::{
         attention::{self, Given, Sequence},
         bf16,
@@ -22,7 +22,7 @@ use crate::{
 
 pub(super) fn apply(x: &Tensor, w: &Linear) -> Result<Tensor> {
     let rows = x.dim(0)?;
-    let mut out = vec![0.0; rows * w.outputs];
+    let mut out = scratch(rows * w.outputs);
     product(&Host::of(x)?, w, rows, &mut out, Into::Replace)?;
     tensor(out, (rows, w.outputs))
 }
@@ -36,7 +36,7 @@ pub(super) fn add_apply(y: Tensor, x: &Tensor, w: &Linear) -> Result<Tensor> {
 
 pub(super) fn apply_transposed(dy: &Tensor, w: &Linear) -> Result<Tensor> {
     let (rows, dy) = (dy.dim(0)?, Host::of(dy)?);
-    let mut out = vec![0.0; rows * w.inputs];
+    let mut out = scratch(rows * w.inputs);
     match &w.weights {
         Layout::Pairs(pairs) => {
             bf16::product(&mut out, &dy, pairs.backward(), rows, Into::Replace);
@@ -74,6 +74,12 @@ fn times_panels(x: &[f32], w: &[f32], rows: usize, out: &mut [f32], into: Into) 
     gemm_panels(ViewMut::whole(out, rows, cols), View::whole(x, rows, inner), w, into);
 }
 
+pub(super) fn copy(x: &Tensor) -> Result<Tensor> {
+    let mut out = scratch(x.elem_count());
+    out.copy_from_slice(&Host::of(x)?);
+    tensor(out, x.dims2()?)
+}
+
 pub(super) fn logits(hidden: &Tensor, head: &Head, out: &mut Vec<f32>) -> Result<()> {
     let (rows, inner, vocab) = (hidden.dim(0)?, head.hidden, head.vocab);
     out.resize(rows * vocab, 0.0);
@@ -97,7 +103,7 @@ pub(super) fn logits(hidden: &Tensor, head: &Head, out: &mut Vec<f32>) -> Result
 pub(super) fn logits_backward(d_logits: &[f32], head: &Head) -> Result<Tensor> {
     let (vocab, width) = (head.vocab, head.hidden);
     let rows = d_logits.len() / vocab;
-    let mut out = vec![0.0; rows * width];
+    let mut out = scratch(rows * width);
     match &head.weights {
         HeadLayout::Pairs(pairs) => {
             bf16::product(&mut out, d_logits, pairs.backward(), rows, Into::Replace);
@@ -231,7 +237,7 @@ pub(super) fn add_lora_input(
 
 pub(super) fn rms_norm(x: &Tensor, w: &Tensor, eps: f32) -> Result<Tensor> {
     let shape = x.dims2()?;
-    let mut out = vec![0.0; shape.0 * shape.1];
+    let mut out = scratch(shape.0 * shape.1);
     norm::rms_norm(&Host::of(x)?, &Host::of(w)?, eps, &mut out);
     tensor(out, shape)
 }
@@ -406,7 +412,7 @@ pub(super) fn attention_backward(
 
 pub(super) fn swiglu(gate_up: &Tensor) -> Result<Tensor> {
     let (rows, width) = (gate_up.dim(0)?, gate_up.dim(1)? / 2);
-    let mut out = vec![0.0; rows * width];
+    let mut out = scratch(rows * width);
     swiglu::swiglu(&Host::of(gate_up)?, width, &mut out);
     tensor(out, (rows, width))
 }

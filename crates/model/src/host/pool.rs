@@ -1,0 +1,102 @@
+//! Buffers that are used again.
+//!
+//! A training step needs gigabytes of them in the same sizes as the step before. Taken fresh from
+//! the system, every page of them is cleared and mapped again, and because a step may run on
+//! another thread than the last, the allocator may hold all of them twice.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, PoisonError},
+};
+
+/// Shorter buffers are the allocator's business.
+const LEAST: usize = 1 << 16;
+
+/// A buffer not wanted while this many others came back is freed: a few training steps.
+const PATIENCE: u64 = 4096;
+
+static POOL: Mutex<Pool> = Mutex::new(Pool { idle: VecDeque::new(), returns: 0 });
+
+struct Pool {
+    /// By the time they came back, with that time counted in returns.
+    idle: VecDeque<(u64, Vec<f32>)>,
+    returns: u64,
+}
+
+impl Pool {
+    /// The idle buffer that `len` values fill best, if it does not waste a quarter of itself.
+    fn take(&mut self, len: usize) -> Option<Vec<f32>> {
+        let fits = |capacity: usize| capacity >= len && capacity - len <= len / 4;
+        let (index, _) = self
+            .idle
+            .iter()
+            .enumerate()
+            .filter(|(_, (_, buffer))| fits(buffer.capacity()))
+            .min_by_key(|(_, (_, buffer))| buffer.capacity())?;
+        self.idle.remove(index).map(|(_, buffer)| buffer)
+    }
+
+    fn give(&mut self, buffer: Vec<f32>) {
+        self.returns += 1;
+        self.idle.push_back((self.returns, buffer));
+        while self.idle.front().is_some_and(|(since, _)| self.returns - since > PATIENCE) {
+            self.idle.pop_front();
+        }
+    }
+}
+
+/// `len` values left over from whoever had them before; the caller writes every one of them.
+pub(crate) fn scratch(len: usize) -> Vec<f32> {
+    let used = if len < LEAST { None } else { lock().take(len) };
+    let Some(mut buffer) = used else { return vec![0.0; len] };
+    buffer.resize(len, 0.0);
+    buffer
+}
+
+/// Keeps a buffer for the next [`scratch`].
+pub(super) fn give(buffer: Vec<f32>) {
+    if buffer.len() >= LEAST {
+        lock().give(buffer);
+    }
+}
+
+fn lock() -> std::sync::MutexGuard<'static, Pool> {
+    // A panic elsewhere cannot leave a list of buffers half changed in a way that matters.
+    POOL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool() -> Pool {
+        Pool { idle: VecDeque::new(), returns: 0 }
+    }
+
+    #[test]
+    fn the_tightest_buffer_is_taken_and_none_that_is_far_too_large() {
+        let mut pool = pool();
+        for len in [1000, 120, 110, 99] {
+            pool.give(Vec::with_capacity(len));
+        }
+        assert_eq!(pool.take(100).unwrap().capacity(), 110);
+        assert_eq!(pool.take(100).unwrap().capacity(), 120);
+        assert!(pool.take(100).is_none());
+    }
+
+    #[test]
+    fn buffers_nobody_wants_are_freed() {
+        let mut pool = pool();
+        pool.give(Vec::with_capacity(500));
+        for _ in 0..PATIENCE {
+            pool.give(Vec::with_capacity(10));
+        }
+        assert!(pool.take(500).is_some());
+        pool.give(Vec::with_capacity(500));
+        for _ in 0..=PATIENCE {
+            pool.give(Vec::with_capacity(10));
+        }
+        assert!(pool.take(500).is_none());
+        assert_eq!(pool.idle.len() as u64, PATIENCE + 1);
+    }
+}
