@@ -124,7 +124,7 @@ impl Sandbox {
     }
 
     /// Runs a program, by absolute path, with these files in its directory and the first of them on
-    /// its standard input.
+    /// its standard input. Without user namespaces runs wait for one another.
     pub fn run(&self, program: &[String], files: &[(&str, &str)]) -> Result<Ran, RewardError> {
         let broken = |why: io::Error| RewardError::Sandbox(why.to_string());
         let start = |why: String| RewardError::Start { program: program.join(" "), why };
@@ -133,6 +133,7 @@ impl Sandbox {
             Some((name, _)) => File::open(directory.path().join(name)).map_err(broken)?.into(),
             None => Stdio::null(),
         };
+        let _alone = self.wrapper.alone();
         let mut command = self.command(program, directory.path());
         command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().map_err(|why| start(why.to_string()))?;

@@ -4,6 +4,7 @@ use std::{
     fmt, fs,
     os::unix::{fs::MetadataExt, process::CommandExt},
     process::Command,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use crate::error::PATH;
@@ -111,6 +112,14 @@ impl Wrapper {
         }
         command.env("PATH", PATH).process_group(0);
         command
+    }
+
+    /// Held during a run where the kernel counts all runs together: a fork bomb in one must not cost
+    /// another its processes.
+    pub(super) fn alone(&self) -> Option<MutexGuard<'static, ()>> {
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        (self.route != Route::Itself)
+            .then(|| ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The kernel counts a user's processes within a user namespace; without one, all of them.
