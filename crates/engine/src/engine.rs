@@ -36,7 +36,7 @@ struct Shared {
     context: usize,
     store: AdapterStore,
     counters: Arc<Counters>,
-    jobs: Option<Sender<Job>>,
+    jobs: Option<Sender<Vec<Job>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -90,6 +90,18 @@ impl Engine {
         Ok(store.publish(alias, generation))
     }
 
+    /// Queues several generations as one: all of them join before the first runs, as far as there is
+    /// room, so that the same list is batched the same way every time. Either all are accepted or
+    /// none is.
+    pub fn submit_all(&self, requests: Vec<(GenerateRequest, Sink)>) -> Result<(), InferenceError> {
+        let submitted = Instant::now();
+        let jobs: Vec<Job> = requests
+            .into_iter()
+            .map(|(request, sink)| self.shared.job(request, sink, submitted))
+            .collect::<Result<_, _>>()?;
+        self.shared.enqueue(jobs)
+    }
+
     /// Points an alias back at the generation it meant before, which is still in memory.
     pub fn rollback(&self, alias: &str) -> Result<AdapterInfo, InferenceError> {
         self.shared.store.rollback(alias)
@@ -106,8 +118,8 @@ impl Backend for Engine {
     }
 
     fn submit(&self, request: GenerateRequest, sink: Sink) -> Result<(), InferenceError> {
-        let submitted = Instant::now();
-        self.shared.submit(request, sink, submitted)
+        let job = self.shared.job(request, sink, Instant::now())?;
+        self.shared.enqueue(vec![job])
     }
 
     fn load_adapter(&self, alias: &str, directory: &Path) -> Result<AdapterInfo, InferenceError> {
@@ -149,12 +161,12 @@ impl Shared {
         Ok(())
     }
 
-    fn submit(
+    fn job(
         &self,
         request: GenerateRequest,
         sink: Sink,
         submitted: Instant,
-    ) -> Result<(), InferenceError> {
+    ) -> Result<Job, InferenceError> {
         let GenerateRequest { prompt, adapter, sampling } = request;
         sampling.validate()?;
         let lease = adapter.as_deref().map(|alias| self.store.resolve(alias)).transpose()?;
@@ -170,13 +182,22 @@ impl Shared {
         let served = Served { base: self.name.clone(), adapter: served_adapter };
         let most = room.min(sampling.max_tokens as usize);
         let seed = sampling.seed.unwrap_or_else(rand::random);
-        let job = Job { served, lease, prompt, most, sampling, seed, sink, submitted };
-        let jobs = self.jobs.as_ref().ok_or(InferenceError::ShuttingDown)?;
-        if !self.counters.enter(self.config.max_waiting) {
-            return Err(InferenceError::Busy(self.config.max_waiting));
+        Ok(Job { served, lease, prompt, most, sampling, seed, sink, submitted })
+    }
+
+    fn enqueue(&self, mut jobs: Vec<Job>) -> Result<(), InferenceError> {
+        let sender = self.jobs.as_ref().ok_or(InferenceError::ShuttingDown)?;
+        for entered in 0..jobs.len() {
+            if !self.counters.enter(self.config.max_waiting) {
+                (0..entered).for_each(|_| self.counters.leave());
+                // Dropped sinks of a refused list have promised nothing.
+                jobs.clear();
+                return Err(InferenceError::Busy(self.config.max_waiting));
+            }
         }
-        jobs.send(job).map_err(|_| {
-            self.counters.leave();
+        let count = jobs.len();
+        sender.send(jobs).map_err(|_| {
+            (0..count).for_each(|_| self.counters.leave());
             InferenceError::ShuttingDown
         })
     }

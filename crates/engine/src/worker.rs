@@ -27,7 +27,7 @@ pub(crate) struct Worker<'m> {
     model: &'m BaseModel,
     config: Config,
     counters: &'m Counters,
-    jobs: Receiver<Job>,
+    jobs: Receiver<Vec<Job>>,
     waiting: VecDeque<Sequence<'m>>,
     /// From the oldest to the youngest.
     running: Vec<Sequence<'m>>,
@@ -39,7 +39,7 @@ impl<'m> Worker<'m> {
         model: &'m BaseModel,
         config: Config,
         counters: &'m Counters,
-        jobs: Receiver<Job>,
+        jobs: Receiver<Vec<Job>>,
     ) -> Self {
         let (waiting, running) = (VecDeque::new(), Vec::new());
         let prefixes = PrefixCache::new(config.prefix_tokens);
@@ -63,17 +63,22 @@ impl<'m> Worker<'m> {
     fn take_in(&mut self) -> bool {
         if self.running.is_empty() && self.waiting.is_empty() {
             match self.jobs.recv() {
-                Ok(job) => self.waiting.push_back(Sequence::new(self.model, job)),
+                Ok(jobs) => self.queue(jobs),
                 Err(_) => return false,
             }
         }
         loop {
             match self.jobs.try_recv() {
-                Ok(job) => self.waiting.push_back(Sequence::new(self.model, job)),
+                Ok(jobs) => self.queue(jobs),
                 Err(TryRecvError::Empty) => return true,
                 Err(TryRecvError::Disconnected) => return false,
             }
         }
+    }
+
+    fn queue(&mut self, jobs: Vec<Job>) {
+        let model = self.model;
+        self.waiting.extend(jobs.into_iter().map(|job| Sequence::new(model, job)));
     }
 
     /// Lets waiting sequences join in the order they came, as long as the first of them fits.

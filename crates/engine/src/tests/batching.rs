@@ -111,3 +111,36 @@ fn a_seed_draws_the_same_in_any_company_and_is_recorded() {
     assert!(seed.is_some());
     assert_eq!(ids(&complete(&engine, seeded(seed)).unwrap()), ids(&free));
 }
+
+#[test]
+fn a_list_is_batched_the_same_way_every_time_and_is_taken_whole_or_not_at_all() {
+    let run = || {
+        let engine = engine(Config::default());
+        let (sender, receiver) = mpsc::channel();
+        let requests = (0..12_u32).map(|nth| {
+            let sender = sender.clone();
+            let mut request = request(&[1, 2, 3, nth + 10], None, 12 + nth);
+            request.sampling.temperature = 1.0;
+            request.sampling.seed = Some(u64::from(nth));
+            let sink: understudy_inference::Sink = Box::new(move |event| {
+                if let Event::Finished(completion) = event {
+                    sender.send((nth, completion.tokens)).unwrap();
+                }
+                ControlFlow::Continue(())
+            });
+            (request, sink)
+        });
+        engine.submit_all(requests.collect()).unwrap();
+        let mut all: Vec<_> = (0..12).map(|_| receiver.recv_timeout(PATIENCE).unwrap()).collect();
+        all.sort_by_key(|(nth, _)| *nth);
+        all
+    };
+    assert_eq!(run(), run(), "to the last bit of every log-probability");
+
+    let engine = engine(Config { max_waiting: 3, ..Config::default() });
+    let sink = || -> understudy_inference::Sink { Box::new(|_| ControlFlow::Continue(())) };
+    let many = (0..4).map(|_| (request(&[1, 2], None, 1), sink())).collect();
+    assert!(matches!(engine.submit_all(many), Err(InferenceError::Busy(3))));
+    settle(&engine);
+    assert_eq!(engine.stats().waiting, 0, "a refused list leaves no one waiting");
+}

@@ -74,7 +74,7 @@ fn a_failing_forward_pass_fails_only_the_request_at_fault() {
             let submitted = Instant::now();
             let job =
                 Job { served, lease: None, prompt, most: 6, sampling, seed: 0, sink, submitted };
-            jobs.send(job).unwrap();
+            jobs.send(vec![job]).unwrap();
             Reply(receiver)
         })
         .collect();
