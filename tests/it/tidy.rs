@@ -27,6 +27,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("reward", "manifest message"),
     ("environment", "message reward"),
     ("evaluation", "ident inference manifest message reward"),
+    ("rollout", "engine environment ident inference manifest message model reward trainer"),
     ("registry", "ident manifest storage"),
     ("router", "ident manifest trajectory"),
     ("teacher", "ident inference message"),

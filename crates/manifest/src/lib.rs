@@ -28,7 +28,7 @@ pub use objective::{
 pub use recipe::{
     Credit, Data, DataSource, Gate, GroupSource, GrpoSettings, Guard, HealthCheck, Lora, Method,
     Objective, Reaction, Recipe, RecipeError, Redact, ReferencePolicy, Release, RequiredVerdict,
-    Schedule, Targets, Task, TrainStage, Turns,
+    Schedule, Targets, TrainStage, Turns,
 };
 pub use report::{
     Comparison, Decision, EvalReport, GateCheck, ScorerSummary, SubjectReport, Verdict,

@@ -16,7 +16,7 @@ use understudy_ident::{Digest, TaskName};
 use crate::{Scorer, digest_json};
 
 pub use check::RecipeError;
-pub use grpo::{Credit, GroupSource, GrpoSettings, Task};
+pub use grpo::{Credit, GroupSource, GrpoSettings};
 pub use stage::{
     HealthCheck, Method, Objective, Reaction, ReferencePolicy, Schedule, TrainStage, Turns,
 };

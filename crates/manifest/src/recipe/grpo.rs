@@ -82,18 +82,6 @@ pub enum Credit {
     Turn,
 }
 
-/// One prompt to attempt, with what a verifier may compare against.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Task {
-    pub prompt: Vec<understudy_message::Message>,
-    /// A known good reply: the one that was accepted, or the teacher's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expected: Option<understudy_message::Message>,
-    /// The trajectory it was logged in.
-    pub trajectory: String,
-}
-
 impl GrpoSettings {
     /// Refuses what cannot work, by key.
     pub fn check(&self) -> Result<(), SettingError> {

@@ -1,0 +1,205 @@
+//! Rollouts and the trainer together, on a tiny random model.
+
+use std::{ops::ControlFlow, sync::Arc};
+
+use serde_json::{Value, json};
+use understudy_environment::Split;
+use understudy_manifest::{self as manifest, GrpoSettings, Objective, TrainStage};
+use understudy_message::Message;
+use understudy_model::{BaseModel, Device, Family, Lora, LoraSpec, ModelConfig, Targets};
+use understudy_trainer::{
+    Group, RolloutMetrics, Rollouts, TrainOptions, TrainRequest, TrainedStage, train_on_policy,
+};
+
+use crate::{Episodes, Question, Replay};
+
+fn base() -> Arc<BaseModel> {
+    let config = ModelConfig { max_positions: 4096, ..ModelConfig::tiny(Family::Llama) };
+    Arc::new(BaseModel::random(config, 7, &Device::Cpu).unwrap())
+}
+
+fn stage(more: Value) -> TrainStage {
+    let mut written = json!({
+        "method": "grpo", "rewards": [{"verify": "regex", "pattern": "[a-m]"}], "group_size": 4,
+        "max_new_tokens": 12, "batch_size": 2, "max_rounds": 3, "learning_rate": 1e-2,
+    });
+    written.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    serde_json::from_value(written).unwrap()
+}
+
+fn settings(stage: &TrainStage) -> &GrpoSettings {
+    match &stage.objective {
+        Objective::Grpo(settings) => settings,
+        _ => panic!("a policy stage"),
+    }
+}
+
+fn in_desk() -> TrainStage {
+    stage(json!({"source": "environment", "environment": "price_desk", "rewards": []}))
+}
+
+fn questions() -> Vec<Question> {
+    let question = |nth: usize| Question {
+        prompt: vec![Message::system("say a letter"), Message::user(format!("number {nth}"))],
+        expected: Some(Message::assistant("a")),
+        record: Value::Null,
+    };
+    (0..6).map(question).collect()
+}
+
+fn adapter(base: &BaseModel, seed: u64) -> Lora {
+    let spec = LoraSpec::new(4, 8.0, Targets::AllLinear);
+    let mut lora = Lora::init(base.decoder.config(), &spec, seed).unwrap();
+    for (nth, value) in lora.values_mut().iter_mut().enumerate() {
+        *value += 0.1 * ((nth as f32 + 1.0) * (seed as f32 + 1.3)).sin();
+    }
+    lora
+}
+
+fn replay(base: &Arc<BaseModel>, stage: &TrainStage) -> Replay {
+    Replay::start(Arc::clone(base), questions(), settings(stage), 1024).unwrap()
+}
+
+/// A whole stage and what its last round looked like.
+fn train(
+    base: &BaseModel,
+    stage: &TrainStage,
+    rollouts: &mut dyn Rollouts,
+    start: &Lora,
+) -> (TrainedStage, Vec<Value>) {
+    let folder = tempfile::tempdir().unwrap();
+    let metrics = folder.path().join("metrics.jsonl");
+    let lora = manifest::Lora { rank: 4, alpha: 8.0, ..manifest::Lora::default() };
+    let options = TrainOptions { metrics: Some(&metrics), ..TrainOptions::default() };
+    let request = TrainRequest {
+        base,
+        stage,
+        lora: &lora,
+        start: Some(start),
+        sft: &[],
+        pairs: &[],
+        labels: &[],
+        groups: &[],
+        prompts: None,
+        seed: 17,
+        options,
+    };
+    let trained = train_on_policy(&request, rollouts, &mut |_| ControlFlow::Continue(())).unwrap();
+    let lines = std::fs::read_to_string(&metrics).unwrap();
+    (trained, lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+}
+
+#[test]
+fn equal_adapter_prompts_and_seed_give_equal_attempts_and_others_do_not() {
+    let (base, stage) = (base(), stage(json!({})));
+    let (one, two) = (adapter(&base, 1), adapter(&base, 2));
+    let groups = |policy: &Lora, seed: u64| -> Vec<Group> {
+        replay(&base, &stage).groups(policy, &[0, 3], seed).unwrap()
+    };
+    assert_eq!(groups(&one, 5), groups(&one, 5), "to the last bit");
+    assert_ne!(groups(&one, 5), groups(&one, 6));
+    assert_ne!(groups(&one, 5), groups(&two, 5), "the adapter handed over is the one sampled");
+    let first = &groups(&one, 5)[0];
+    assert_eq!(first.attempts.len(), 4);
+    assert!(first.shares_prompt() && first.is_recorded());
+    let texts: std::collections::BTreeSet<&str> =
+        first.attempts.iter().map(|attempt| attempt.text.as_str()).collect();
+    assert!(texts.len() > 1, "attempts are drawn apart");
+}
+
+#[test]
+fn a_round_depends_on_its_prompts_and_not_on_what_came_before() {
+    let (base, stage) = (base(), stage(json!({})));
+    let policy = adapter(&base, 1);
+    let mut warm = replay(&base, &stage);
+    warm.groups(&adapter(&base, 2), &[0, 1, 2], 1).unwrap();
+    let after = warm.groups(&policy, &[3, 0], 9).unwrap();
+    let cold = replay(&base, &stage).groups(&policy, &[3, 0], 9).unwrap();
+    assert_eq!(after, cold);
+}
+
+#[test]
+fn sampler_and_trainer_agree_about_every_token() {
+    let (base, stage) = (base(), stage(json!({})));
+    let mut replay = replay(&base, &stage);
+    let (trained, steps) = train(&base, &stage, &mut replay, &adapter(&base, 1));
+    assert_eq!(steps.len(), 3);
+    for step in &steps {
+        let gap = step["sampling/sampling_logp_difference/max"].as_f64().unwrap();
+        assert!(gap < 1e-4, "one code path for log-probabilities: {gap}");
+        assert!(step["mismatch/k3_kl"].as_f64().unwrap() < 1e-6);
+    }
+    assert_eq!(trained.lineage.attempts, 3 * 2 * 4);
+}
+
+#[test]
+fn the_same_stage_ends_with_the_same_bytes() {
+    let (base, stage) = (base(), stage(json!({})));
+    let start = adapter(&base, 1);
+    let run = || train(&base, &stage, &mut replay(&base, &stage), &start).0.adapter;
+    assert_eq!(run().values(), run().values());
+}
+
+#[test]
+fn rewards_come_with_their_parts_and_a_constant_that_earns_them_is_found() {
+    let base = base();
+    let stage = stage(json!({"rewards": ["exact", {"verify": "regex", "pattern": "a"}]}));
+    let mut replay = replay(&base, &stage);
+    let groups = replay.groups(&adapter(&base, 1), &[0], 1).unwrap();
+    let names: Vec<&str> =
+        groups[0].attempts[0].components.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["exact", "regex"]);
+    // Every question here has the same answer, so one answer earns everything.
+    assert!(replay.constant_answers().flag.is_some());
+    assert_eq!(replay.describe().count, 6);
+    assert_eq!(replay.greedy_rewards(&adapter(&base, 1)).unwrap().len(), 6);
+}
+
+#[test]
+fn episodes_are_rows_that_hold_exactly_what_was_read_and_said() {
+    let (base, stage) = (base(), in_desk());
+    let tasks = (Split::Train, 3, 4);
+    let mut episodes = Episodes::start(Arc::clone(&base), settings(&stage), tasks).unwrap();
+    let policy = adapter(&base, 1);
+    let groups = episodes.groups(&policy, &[0, 2], 7).unwrap();
+    let again = episodes.groups(&policy, &[0, 2], 7).unwrap();
+    assert_eq!(groups, again);
+    for attempt in groups.iter().flat_map(|group| &group.attempts) {
+        for pair in attempt.calls.windows(2) {
+            let so_far = [pair[0].prompt_ids.as_slice(), &pair[0].completion_ids].concat();
+            assert!(pair[1].prompt_ids.starts_with(&so_far), "a turn continues what was sampled");
+            let seen = base.tokenizer.decode(&pair[1].prompt_ids[so_far.len()..]).unwrap();
+            assert!(seen.starts_with('\n') && seen.ends_with("<|im_start|>assistant\n"), "{seen}");
+        }
+    }
+}
+
+#[test]
+fn a_stage_in_an_environment_runs_and_reports_its_turns() {
+    let (base, stage) = (base(), in_desk());
+    let tasks = (Split::Train, 3, 4);
+    let mut episodes = Episodes::start(Arc::clone(&base), settings(&stage), tasks).unwrap();
+    assert_eq!(episodes.describe().unwrap().count, 4);
+    let (trained, steps) = train(&base, &stage, &mut episodes, &adapter(&base, 1));
+    let last = steps.last().unwrap();
+    assert_eq!(last["reward"], 0.0, "a random model sells nothing");
+    assert_eq!(last["drift/fork"], 0);
+    assert!(last["num_turns/mean"].as_f64().unwrap() >= 1.0);
+    assert_eq!(trained.lineage.attempts, 2 * 2 * 4, "four tasks are two rounds");
+    let _: RolloutMetrics = serde_json::from_value(last.clone()).unwrap();
+}
+
+#[test]
+fn what_cannot_fit_is_refused_before_anything_is_sampled() {
+    let base = base();
+    let stage = stage(json!({"max_new_tokens": 5000}));
+    let error = Replay::start(Arc::clone(&base), questions(), settings(&stage), 1024).unwrap_err();
+    assert!(error.to_string().contains("do not fit"), "{error}");
+    let unknown = super::tests::stage(json!({
+        "source": "environment", "environment": "chess", "rewards": []
+    }));
+    let error =
+        Episodes::start(Arc::clone(&base), settings(&unknown), (Split::Train, 1, 2)).unwrap_err();
+    let error = std::error::Error::source(&error).unwrap().to_string();
+    assert!(error.contains("chess") && error.contains("price_desk"), "{error}");
+}
