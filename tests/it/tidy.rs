@@ -10,6 +10,7 @@ use std::{
 /// Which crate may know which: the architecture, as a table. A new arrow is a decision.
 const ARROWS: &[(&str, &str)] = &[
     ("ident", ""),
+    ("chart", ""),
     ("message", ""),
     ("inference", "ident message"),
     ("trajectory", "ident inference message"),
