@@ -36,6 +36,7 @@ mod rows;
 mod schedule;
 mod source;
 mod stage;
+mod tensorboard;
 mod timeline;
 
 pub use attempt::{Attempt, Call, Group, RolloutError, Rollouts};

@@ -1,4 +1,5 @@
-//! One JSON line per step, under the names TRL's users have dashboards for.
+//! One JSON line per step, under the names TRL's users have dashboards for, and the same numbers as
+//! TensorBoard events beside it.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -15,6 +16,7 @@ use understudy_storage::atomic;
 use crate::{
     error::{Result, TrainError},
     fresh::RolloutMetrics,
+    tensorboard::EventFiles,
 };
 
 /// What is written of one step.
@@ -49,11 +51,12 @@ pub struct StepMetrics {
     pub advice: Option<String>,
 }
 
-/// The file the lines go to.
+/// The file the lines go to, and the event files with the same steps.
 #[derive(Debug)]
 pub(crate) struct MetricsFile {
     path: PathBuf,
     file: File,
+    events: EventFiles,
 }
 
 impl MetricsFile {
@@ -64,13 +67,15 @@ impl MetricsFile {
         let kept = kept_lines(path, steps).map_err(failed)?;
         atomic::write(path, &kept)?;
         let file = OpenOptions::new().append(true).open(path).map_err(failed)?;
-        Ok(Self { path: path.to_owned(), file })
+        Ok(Self { path: path.to_owned(), file, events: EventFiles::beside(path, steps)? })
     }
 
     pub(crate) fn append(&mut self, metrics: &StepMetrics) -> Result<()> {
-        let line = serde_json::to_string(metrics).map_err(|error| failed(&self.path, error.into()));
-        let line = line? + "\n";
-        self.file.write_all(line.as_bytes()).map_err(|source| failed(&self.path, source))
+        let value = serde_json::to_value(metrics);
+        let value = value.map_err(|error| failed(&self.path, error.into()))?;
+        let line = format!("{value}\n");
+        self.file.write_all(line.as_bytes()).map_err(|source| failed(&self.path, source))?;
+        self.events.append(metrics.step, &value)
     }
 }
 

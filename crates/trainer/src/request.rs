@@ -60,7 +60,8 @@ pub struct TrainOptions<'a> {
     pub checkpoint: Option<&'a Path>,
     /// How often that happens; it always happens at the end.
     pub checkpoint_every: Duration,
-    /// The file that gets one JSON line per step, see [`crate::StepMetrics`].
+    /// The file that gets one JSON line per step, see [`crate::StepMetrics`]. The same numbers go
+    /// to TensorBoard event files beside it: those of `NAME.metrics.jsonl` to `NAME.tensorboard/`.
     pub metrics: Option<&'a Path>,
 }
 
