@@ -69,7 +69,7 @@ pub(crate) enum Command {
     Release(ReleaseCommand),
     /// Everything a recipe says as one durable run: dataset, train, evaluate, register, canary
     #[command(after_help = "Examples:\n  understudy run recipes/support-triage.toml --dry-run\n  \
-        understudy run recipes/support-triage.toml")]
+        understudy run recipes/support-triage.toml\n  understudy run show latest")]
     Run(RunArgs),
     /// Base models: pull, list, verify
     #[command(subcommand)]
@@ -293,7 +293,10 @@ pub(crate) struct ReleaseActArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct RunArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<RunCommand>,
     pub(crate) recipe: Option<PathBuf>,
     /// Go on with a run that was interrupted
     #[arg(long, value_name = "RUN", conflicts_with = "recipe")]
@@ -308,6 +311,29 @@ pub(crate) struct RunArgs {
     pub(crate) owner: String,
     #[arg(long, default_value = "started by hand")]
     pub(crate) reason: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RunCommand {
+    /// A run's stages and metrics: sparklines, an SVG plot, or JSON with every point
+    #[command(after_help = "Examples:\n  understudy run show latest\n  \
+        understudy run show latest --metrics loss,grad_norm --svg run.svg")]
+    Show(ShowArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// A run's id, a directory of `understudy train`, or `latest`: whatever trained last
+    pub(crate) run: String,
+    /// Write a plot of the same metrics here
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+    /// Show these metrics, or `all`, and not those that matter most for the method
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub(crate) metrics: Vec<String>,
+    /// Draw again every second until all stages are over
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) follow: bool,
 }
 
 #[derive(Debug, Subcommand)]

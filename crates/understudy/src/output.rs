@@ -51,6 +51,12 @@ impl Out {
         bar
     }
 
+    /// A warning on standard error, above the bar where one is drawn.
+    #[expect(clippy::print_stderr, reason = "the other stream this module talks to")]
+    pub(crate) fn warn(self, bar: &ProgressBar, text: impl AsRef<str>) {
+        bar.suspend(|| eprintln!("warning: {}", text.as_ref()));
+    }
+
     /// A bar over bytes.
     pub(crate) fn byte_bar(self, what: &str) -> ProgressBar {
         let style = ProgressStyle::with_template(

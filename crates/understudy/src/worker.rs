@@ -58,10 +58,26 @@ pub(crate) struct Job {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "snake_case")]
 enum Said {
-    Progress { done: u64, total: u64, loss: Option<f64>, tokens_per_second: f64, left_s: f64 },
-    Scoring { done: u64, total: u64 },
-    Trained { trained: Trained, peak_memory_bytes: u64 },
-    Failed { why: String },
+    Progress {
+        done: u64,
+        total: u64,
+        loss: Option<f64>,
+        reward: Option<f64>,
+        advice: Option<String>,
+        tokens_per_second: f64,
+        left_s: f64,
+    },
+    Scoring {
+        done: u64,
+        total: u64,
+    },
+    Trained {
+        trained: Trained,
+        peak_memory_bytes: u64,
+    },
+    Failed {
+        why: String,
+    },
 }
 
 /// Runs a job in a child and draws its progress.
@@ -83,12 +99,18 @@ pub(crate) fn run(job: &Job, out: Out) -> Result<Trained> {
     for line in BufReader::new(stdout).lines() {
         let line = line.context("failed to read the training process")?;
         match serde_json::from_str(&line) {
-            Ok(Said::Progress { done, total, loss, tokens_per_second, left_s }) => {
+            Ok(Said::Progress { done, total, loss, reward, advice, tokens_per_second, left_s }) => {
+                if let Some(advice) = advice {
+                    out.warn(&bar, advice);
+                }
                 bar.set_length(total);
                 bar.set_position(done);
-                let loss = loss.map(|loss| format!("loss {loss:.3}, ")).unwrap_or_default();
+                let named = |name, value: Option<f64>| {
+                    value.map(|value| format!("{name} {value:.3}, ")).unwrap_or_default()
+                };
+                let (loss, reward) = (named("loss", loss), named("reward", reward));
                 bar.set_message(format!(
-                    "{loss}{tokens_per_second:.0} tokens/s, {left_s:.0} s left"
+                    "{reward}{loss}{tokens_per_second:.0} tokens/s, {left_s:.0} s left"
                 ));
             }
             Ok(Said::Scoring { done, total }) => {
@@ -176,6 +198,8 @@ fn train(job: &Job, dataset: &FrozenDataset, base: &BaseModel) -> Result<f64> {
             done: progress.done,
             total: progress.total,
             loss: progress.loss,
+            reward: progress.reward,
+            advice: progress.advice.clone(),
             tokens_per_second: progress.tokens_per_second,
             left_s: progress.remaining.as_secs_f64(),
         };

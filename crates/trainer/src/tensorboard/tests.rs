@@ -10,7 +10,7 @@ const SCALARS: &str = "33000000000000000ca7205609000000000000f83f10ac022a250a0b0
                        0000803e0a160a0f726577617264732f6d617267696e7315000000c0a0ee164e";
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }
 
 /// An event as it is read back.

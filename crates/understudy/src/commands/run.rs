@@ -1,13 +1,26 @@
 //! `understudy run`: a recipe as one durable run.
 
+mod curves;
+mod found;
+mod show;
+mod stage;
+
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use understudy_orchestrator::{Ending, Fact, Observer, Run, drive, plan::Next};
 
 use super::{Exit, suite, train};
-use crate::{cli::RunArgs, config::Config, output::Out, wiring::Stores};
+use crate::{
+    cli::{RunArgs, RunCommand},
+    config::Config,
+    output::Out,
+    wiring::Stores,
+};
 
 pub(crate) fn run(args: &RunArgs, config: &Config, out: Out) -> Result<Exit> {
+    if let Some(RunCommand::Show(args)) = &args.command {
+        return show::show(args, config, out);
+    }
     let stores = Stores::open(&config.data)?;
     if args.list {
         return list(&stores, out);
