@@ -7,7 +7,9 @@ use std::{
 
 use serde::de::DeserializeOwned;
 use understudy_ident::{DatasetVersion, Digest, TaskName};
-use understudy_manifest::{DatasetManifest, LabelExample, PairExample, SftExample, Split};
+use understudy_manifest::{
+    DatasetManifest, GroupExample, LabelExample, PairExample, SftExample, Split,
+};
 
 use crate::{
     DatasetDiff, DatasetError,
@@ -86,6 +88,15 @@ impl FrozenDataset {
         self.rows(RowKind::Labels, split)
     }
 
+    /// Recorded attempts at one prompt; none in a version frozen before there were any.
+    pub fn groups(&self, split: Split) -> Result<Vec<GroupExample>, DatasetError> {
+        let name = format!("groups.{}.jsonl", split.as_str());
+        if self.manifest.rows(&name) == 0 {
+            return Ok(Vec::new());
+        }
+        self.read(&name)
+    }
+
     /// What another version has more or less than this one.
     pub fn diff(&self, other: &Self) -> Result<DatasetDiff, DatasetError> {
         DatasetDiff::between(self, other)
@@ -96,8 +107,11 @@ impl FrozenDataset {
         kind: RowKind,
         split: Split,
     ) -> Result<Vec<T>, DatasetError> {
-        let name = file_name(kind, split);
-        let path = self.dir.join(&name);
+        self.read(&file_name(kind, split))
+    }
+
+    fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Vec<T>, DatasetError> {
+        let path = self.dir.join(name);
         let row = |(nth, line): (usize, &str)| {
             let wrong = |why: serde_json::Error| DatasetError::Row {
                 path: path.clone(),
@@ -106,7 +120,7 @@ impl FrozenDataset {
             };
             serde_json::from_str(line).map_err(wrong)
         };
-        self.text(&name)?.lines().enumerate().map(row).collect()
+        self.text(name)?.lines().enumerate().map(row).collect()
     }
 
     /// A file of the manifest, checked again: much can happen to a file after `open`.

@@ -37,6 +37,30 @@ pub struct LabelExample {
     pub origin: Origin,
 }
 
+/// Several replies to the same prompt ids, as a server of ours recorded them: what a policy gradient
+/// can learn from without sampling anew.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupExample {
+    /// The ids every attempt continues, template included.
+    pub prompt_ids: Vec<u32>,
+    pub attempts: Vec<LoggedAttempt>,
+    pub origin: Origin,
+}
+
+/// One recorded reply.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoggedAttempt {
+    pub completion_ids: Vec<u32>,
+    /// log μ of every completion id under the distribution it was drawn from; empty when that is
+    /// not known exactly.
+    pub sampling_logprobs: Vec<f32>,
+    pub truncated: bool,
+    /// `null` is no opinion.
+    pub reward: Option<f64>,
+}
+
 /// Which recorded facts an example was made from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -19,7 +19,9 @@ mod suite;
 pub use adapter::{AdapterManifest, DatasetLineage, StageLineage};
 pub use canonical::{canonical_json, digest_json};
 pub use dataset::{DatasetManifest, FileEntry, StageCount};
-pub use example::{LabelExample, Origin, PairExample, SftExample, Split};
+pub use example::{
+    GroupExample, LabelExample, LoggedAttempt, Origin, PairExample, SftExample, Split,
+};
 pub use objective::{
     AdvantageScale, AdvantageSettings, Aggregation, CorrectionSettings, ImportanceCorrection,
     KlEstimator, KlGradient, KlSettings, LabelLoss, LabelSettings, PolicyLoss, PolicySettings,
@@ -27,8 +29,8 @@ pub use objective::{
 };
 pub use recipe::{
     Credit, Data, DataSource, Gate, GroupSource, GrpoSettings, Guard, HealthCheck, Lora, Method,
-    Objective, Reaction, Recipe, RecipeError, Redact, ReferencePolicy, Release, RequiredVerdict,
-    Schedule, Targets, TrainStage, Turns,
+    Objective, Precision, Reaction, Recipe, RecipeError, Redact, ReferencePolicy, Release,
+    RequiredVerdict, Schedule, Targets, TrainStage, Turns,
 };
 pub use report::{
     Comparison, Decision, EvalReport, GateCheck, ScorerSummary, SubjectReport, Verdict,

@@ -35,7 +35,10 @@ pub struct Recipe {
     pub data: Data,
     #[serde(default)]
     pub lora: Lora,
-    /// In order; each continues from the one before. On the dev split, the best one is kept.
+    /// How the frozen base is held while training.
+    #[serde(default)]
+    pub precision: Precision,
+    /// In order; each continues from the best one so far on the dev split, which is kept.
     pub train: Vec<TrainStage>,
     /// Without one the adapter is trained and registered, but can't be released.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -59,6 +62,18 @@ impl Recipe {
     pub fn digest(&self) -> Digest {
         digest_json(self)
     }
+}
+
+/// How the weights of the frozen base are held. Adapters, their gradients and the optimiser are f32
+/// in each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    F32,
+    /// Half the memory and, with the instructions for it, twice the speed; f32 where a processor
+    /// lacks them.
+    #[default]
+    Bf16,
 }
 
 /// Where examples come from and what is kept of them.

@@ -51,6 +51,9 @@ fn perform(
         Next::Train { stage, dataset, from } => {
             ("training", ports.train(run, recipe, *stage, dataset, from.as_deref()))
         }
+        Next::Skip { stage, why } => {
+            ("skipping a stage", Ok(Fact::StageSkipped { stage: *stage, why: why.clone() }))
+        }
         Next::Select { stage, why } => {
             ("selecting a stage", Ok(Fact::Selected { stage: *stage, why: why.clone() }))
         }

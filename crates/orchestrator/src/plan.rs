@@ -1,7 +1,7 @@
 //! What to do next: a pure function of the recipe and what has happened.
 
 use understudy_ident::{AdapterVersion, DatasetVersion, ReleaseId};
-use understudy_manifest::Recipe;
+use understudy_manifest::{Recipe, TrainStage};
 
 use crate::{Fact, ReleaseEnd, Trained};
 
@@ -14,6 +14,11 @@ pub enum Next {
         stage: usize,
         dataset: DatasetVersion,
         from: Option<String>,
+    },
+    /// Leave stage `stage` out: what came before is too weak a start for it.
+    Skip {
+        stage: usize,
+        why: String,
     },
     Select {
         stage: usize,
@@ -70,12 +75,16 @@ pub fn next(recipe: &Recipe, facts: &[Fact]) -> Next {
 
     let started = seen.trained.len() + seen.skipped.len();
     if started < recipe.train.len() {
-        let from = seen.trained.last().map(|trained| trained.directory.clone());
+        let best = best(&seen.trained);
+        if let Some(why) = too_weak(&recipe.train[started], best) {
+            return Next::Skip { stage: started, why };
+        }
+        let from = best.map(|trained| trained.directory.clone());
         return Next::Train { stage: started, dataset, from };
     }
     let Some(selected) = seen.selected else {
         return match best(&seen.trained) {
-            Some((stage, why)) => Next::Select { stage, why },
+            Some(kept) => Next::Select { stage: kept.stage, why: compare(&seen.trained, kept) },
             None => Next::Finished(Finish::NothingToTrain { why: seen.skipped.join("; ") }),
         };
     };
@@ -110,17 +119,33 @@ pub fn next(recipe: &Recipe, facts: &[Fact]) -> Next {
 
 /// The stage with the best dev score; a later stage must beat an earlier one, not just equal it,
 /// because each further stage is one more way to have drifted.
-fn best(trained: &[Trained]) -> Option<(usize, String)> {
+pub fn best(trained: &[Trained]) -> Option<&Trained> {
     let first = trained.first()?;
-    let kept = trained.iter().skip(1).fold(first, |best, candidate| {
+    Some(trained.iter().skip(1).fold(first, |best, candidate| {
         if candidate.dev_score > best.dev_score { candidate } else { best }
-    });
+    }))
+}
+
+/// Why a stage must not begin from the best one so far, in words if so: from a weak start,
+/// preferences and policy gradients make a model worse.
+pub fn too_weak(stage: &TrainStage, best: Option<&Trained>) -> Option<String> {
+    let score = best.map_or(0.0, |trained| trained.dev_score);
+    let method = stage.method.as_str();
+    (score < stage.min_sft_score).then(|| {
+        format!(
+            "{method} asks for a dev score of {:.3} to start from (min_sft_score), and the best so \
+             far is {score:.3}",
+            stage.min_sft_score
+        )
+    })
+}
+
+fn compare(trained: &[Trained], kept: &Trained) -> String {
     let scores: Vec<String> = trained
         .iter()
         .map(|t| format!("{} {:.3} on {} dev cases", t.method, t.dev_score, t.dev_cases))
         .collect();
-    let why = format!("{}; kept {}", scores.join(", "), kept.method);
-    Some((kept.stage, why))
+    format!("{}; kept {}", scores.join(", "), kept.method)
 }
 
 /// The facts, by what they decide.

@@ -35,6 +35,7 @@ mod request;
 mod rows;
 mod schedule;
 mod source;
+mod speed;
 mod stage;
 mod tensorboard;
 mod timeline;
@@ -47,6 +48,7 @@ pub use metrics::StepMetrics;
 pub use plan::{Plan, plan};
 pub use request::{OnProgress, Phase, Progress, Prompts, TrainOptions, TrainRequest, TrainedStage};
 pub use rows::LeftOut;
+pub use speed::{pass_flops, time_pass};
 pub use stage::{train_on_policy, train_stage};
 
 #[cfg(test)]

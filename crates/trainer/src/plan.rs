@@ -86,10 +86,10 @@ fn imagined(prompts: &Prompts, settings: &GrpoSettings) -> Vec<Example> {
 }
 
 /// The arithmetic of one decoder shape.
-struct Cost<'a> {
-    config: &'a ModelConfig,
-    adapter_values: usize,
-    objective: &'a Objective,
+pub(crate) struct Cost<'a> {
+    pub(crate) config: &'a ModelConfig,
+    pub(crate) adapter_values: usize,
+    pub(crate) objective: &'a Objective,
 }
 
 impl Cost<'_> {
@@ -112,7 +112,7 @@ impl Cost<'_> {
     /// gradient; causal attention `2L·q` per token and layer forward, twice that backward. What
     /// rows share runs once. All but imitation look at the logits once more before they push; a
     /// reference looks once, or at every fresh round; and fresh attempts are first decoded.
-    fn example_flops(&self, example: &Example, epochs: f64) -> f64 {
+    pub(crate) fn example_flops(&self, example: &Example, epochs: f64) -> f64 {
         let c = self.config;
         let (tokens, trained) = (example.tokens() as f64, example.trained_tokens() as f64);
         let squares: f64 = example.rows.iter().map(|row| (row.ids().len() as f64).powi(2)).sum();

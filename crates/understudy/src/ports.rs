@@ -60,7 +60,7 @@ impl Ports for Stages<'_> {
     ) -> Result<Fact, PortError> {
         let dataset = FrozenDataset::find(&self.stores.data.datasets(), dataset)?;
         let method = recipe.train[stage].method;
-        if let Some(why) = worker::nothing_for(method, &dataset) {
+        if let Some(why) = worker::nothing_for(&recipe.train[stage], &dataset) {
             return Ok(Fact::StageSkipped { stage, why });
         }
         let directory = self.stores.data.run(run.id.as_str());

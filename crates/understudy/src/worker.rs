@@ -4,36 +4,22 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
-    ops::ControlFlow,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use understudy_dataset::FrozenDataset;
-use understudy_engine::Engine;
-use understudy_evaluation::{RunOptions, Subject, score};
-use understudy_ident::{Digest, RunId};
-use understudy_inference::Backend;
-use understudy_manifest::{
-    AdapterManifest, Case, DatasetLineage, Method, Recipe, Scorer, SftExample, Split, Suite, Tier,
-};
-use understudy_message::Message;
-use understudy_model::{BaseModel, device, read_peft};
+use understudy_ident::RunId;
+use understudy_manifest::{AdapterManifest, GroupSource, Objective, Recipe, Scorer, TrainStage};
+use understudy_model::{BaseModel, device};
 use understudy_orchestrator::Trained;
 use understudy_storage::atomic;
-use understudy_trainer::{Progress, Provenance, TrainOptions, TrainRequest, publish, train_stage};
 
-use crate::{commands::Exit, output::Out};
-
-/// Dev cases beyond this many cost more time than they add certainty to the choice of a stage.
-const DEV_CASES: usize = 48;
-
-/// What a kill may cost at most; writing one takes a fraction of a second.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(15);
+use crate::{commands::Exit, output::Out, training};
 
 /// Everything a stage needs to know.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -57,7 +43,7 @@ pub(crate) struct Job {
 /// What the child says.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "snake_case")]
-enum Said {
+pub(crate) enum Said {
     Progress {
         done: u64,
         total: u64,
@@ -70,6 +56,15 @@ enum Said {
     Scoring {
         done: u64,
         total: u64,
+    },
+    /// Sampling replies to make pairs of.
+    Mining {
+        done: u64,
+        total: u64,
+    },
+    /// What a person should know, and the run can go on with.
+    Warning {
+        text: String,
     },
     Trained {
         trained: Trained,
@@ -118,6 +113,12 @@ pub(crate) fn run(job: &Job, out: Out) -> Result<Trained> {
                 bar.set_position(done);
                 bar.set_message("dev cases");
             }
+            Ok(Said::Mining { done, total }) => {
+                bar.set_length(total);
+                bar.set_position(done);
+                bar.set_message("prompts answered, to find wrong replies");
+            }
+            Ok(Said::Warning { text }) => out.warn(&bar, text),
             Ok(end) => last = Some(end),
             Err(why) => tracing::warn!(%line, %why, "the training process said something else"),
         }
@@ -152,15 +153,15 @@ pub(crate) fn main(job: &Path) -> Result<Exit> {
 fn work(job: &Job) -> Result<Trained> {
     let begun = Instant::now();
     let dataset = FrozenDataset::open(&job.dataset)?;
-    let base = BaseModel::load(&job.base, &device("cpu")?)?;
+    let precision = training::precision(job.recipe.precision);
+    let base = Arc::new(BaseModel::load_with(&job.base, &device("cpu")?, precision)?);
     let last_loss = if job.out.join(AdapterManifest::FILE).is_file() {
         // Trained before the process was killed; only the dev score is missing.
         manifest(&job.out)?.stages.last().map_or(f64::NAN, |stage| stage.last_loss)
     } else {
-        train(job, &dataset, &base)?
+        training::train(job, &dataset, &base)?
     };
-    let dev = dataset.sft(Split::Dev)?;
-    let (dev_score, dev_cases) = score_dev(job, base, &dev)?;
+    let (dev_score, dev_cases) = training::score_dev(job, base, &dataset)?;
     Ok(Trained {
         stage: job.stage,
         method: job.recipe.train[job.stage].method.as_str().to_owned(),
@@ -172,103 +173,6 @@ fn work(job: &Job) -> Result<Trained> {
     })
 }
 
-fn train(job: &Job, dataset: &FrozenDataset, base: &BaseModel) -> Result<f64> {
-    let recipe = &job.recipe;
-    let start =
-        job.from.as_deref().map(|from| read_peft(from, base.decoder.config())).transpose()?;
-    let (sft, pairs) = (dataset.sft(Split::Train)?, dataset.pairs(Split::Train)?);
-    let request = TrainRequest {
-        base,
-        stage: &recipe.train[job.stage],
-        lora: &recipe.lora,
-        start: start.as_ref().map(|adapter| &adapter.lora),
-        sft: &sft,
-        pairs: &pairs,
-        seed: recipe.seed,
-        options: TrainOptions {
-            micro_batch_tokens: 512,
-            checkpoint: Some(&job.checkpoint),
-            checkpoint_every: CHECKPOINT_EVERY,
-            metrics: Some(&job.metrics),
-            ..TrainOptions::default()
-        },
-    };
-    let trained = train_stage(&request, &mut |progress: &Progress| {
-        let message = Said::Progress {
-            done: progress.done,
-            total: progress.total,
-            loss: progress.loss,
-            reward: progress.reward,
-            advice: progress.advice.clone(),
-            tokens_per_second: progress.tokens_per_second,
-            left_s: progress.remaining.as_secs_f64(),
-        };
-        // Nobody listens any more: the parent died, and whoever restarts will resume.
-        if say(&message).is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
-    let mut stages = match &job.from {
-        Some(from) => manifest(from)?.stages,
-        None => Vec::new(),
-    };
-    let last_loss = trained.lineage.last_loss;
-    stages.push(trained.lineage);
-    let counts = dataset.manifest();
-    let provenance = Provenance {
-        task: recipe.task.to_string(),
-        base: recipe.base.clone(),
-        recipe_digest: recipe.digest(),
-        dataset: DatasetLineage {
-            version: dataset.version().clone(),
-            sft_rows: counts.rows("sft.train.jsonl"),
-            pair_rows: counts.rows("pairs.train.jsonl"),
-        },
-        parent: None::<Digest>,
-        code_version: env!("CARGO_PKG_VERSION").to_owned(),
-        run: job.run.clone(),
-    };
-    publish(base, &trained.adapter, stages, provenance, &job.out)?;
-    Ok(last_loss)
-}
-
-/// Mean score of the new adapter on the dev split, whose replies are the expected answers.
-fn score_dev(job: &Job, base: BaseModel, dev: &[SftExample]) -> Result<(f64, u64)> {
-    let cases: Vec<Case> = dev
-        .iter()
-        .take(DEV_CASES)
-        .enumerate()
-        .map(|(n, example)| Case {
-            id: n.to_string(),
-            prompt: example.prompt.clone(),
-            expected: example.completion.iter().map(Message::text).collect(),
-            tags: Vec::new(),
-        })
-        .collect();
-    if cases.is_empty() {
-        return Ok((0.0, 0));
-    }
-    let suite = Suite {
-        name: job.recipe.task.clone(),
-        tier: Tier::Dev,
-        scorers: vec![job.scorer.clone()],
-        cases,
-    };
-    let engine =
-        Engine::start(base, job.recipe.base.clone(), understudy_engine::Config::default())?;
-    engine.load_adapter("candidate", &job.out)?;
-    let subject = Subject { name: "candidate".to_owned(), adapter: Some("candidate".to_owned()) };
-    let options = RunOptions { max_new_tokens: job.max_new_tokens, concurrency: 16 };
-    let engine: Arc<dyn Backend> = Arc::new(engine);
-    let runs =
-        understudy_evaluation::run(&*engine, &suite, &[subject], options, &mut |progress| {
-            let (done, total) = (progress.done as u64, progress.total as u64);
-            say(&Said::Scoring { done, total }).ok();
-        })?;
-    let scored = suite.cases.iter().zip(&runs[0].results);
-    let sum: f64 =
-        scored.map(|(case, result)| score(&job.scorer, &case.expected, &result.output).value).sum();
-    Ok((sum / suite.cases.len() as f64, suite.cases.len() as u64))
-}
-
 pub(crate) fn manifest(directory: &Path) -> Result<AdapterManifest> {
     let path = directory.join(AdapterManifest::FILE);
     let text =
@@ -277,12 +181,20 @@ pub(crate) fn manifest(directory: &Path) -> Result<AdapterManifest> {
 }
 
 /// Whether a stage has anything to learn from in a dataset, in words if not.
-pub(crate) fn nothing_for(method: Method, dataset: &FrozenDataset) -> Option<String> {
-    let (what, rows) = match method {
-        Method::Sft => ("examples", dataset.manifest().rows("sft.train.jsonl")),
-        Method::Dpo => ("pairs", dataset.manifest().rows("pairs.train.jsonl")),
+pub(crate) fn nothing_for(stage: &TrainStage, dataset: &FrozenDataset) -> Option<String> {
+    let rows = |name: &str| dataset.manifest().rows(name);
+    let (what, rows) = match &stage.objective {
+        Objective::Sft { .. } => ("examples", rows("sft.train.jsonl")),
+        Objective::Dpo(_) if stage.mine > 0 => ("examples to mine", rows("sft.train.jsonl")),
+        Objective::Dpo(_) => ("pairs", rows("pairs.train.jsonl")),
+        Objective::Kto(_) => ("labelled replies", rows("labels.train.jsonl")),
+        Objective::Grpo(settings) => match settings.source {
+            GroupSource::Replay => ("prompts", rows("sft.train.jsonl")),
+            GroupSource::Logged => ("groups", rows("groups.train.jsonl")),
+            GroupSource::Environment => return None,
+        },
     };
-    (rows == 0).then(|| format!("{} has no {what} to learn from", method.as_str()))
+    (rows == 0).then(|| format!("{} has no {what} to learn from", stage.method.as_str()))
 }
 
 /// Largest resident set of this process so far, in bytes; 0 where the system does not say.
@@ -293,7 +205,7 @@ pub(crate) fn peak_memory() -> u64 {
     kilobytes.unwrap_or(0) * 1024
 }
 
-fn say(message: &Said) -> Result<()> {
+pub(crate) fn say(message: &Said) -> Result<()> {
     let mut line = serde_json::to_string(message)?;
     line.push('\n');
     let mut stdout = std::io::stdout().lock();

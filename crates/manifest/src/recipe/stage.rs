@@ -37,6 +37,9 @@ pub struct TrainStage {
     /// The least dev score of the stage before; below it this stage is skipped. From a weak start,
     /// preferences and policy gradients were measured to make a small model worse.
     pub min_sft_score: f64,
+    /// DPO: how many replies to sample at every logged prompt before the stage begins. Each that
+    /// differs from the accepted one becomes a pair with it; 0 takes only the pairs of the dataset.
+    pub mine: u32,
     /// What to do when a check of the run's health fails.
     pub health: BTreeMap<HealthCheck, Reaction>,
     pub objective: Objective,
@@ -256,7 +259,7 @@ impl Method {
     fn keys(self) -> Vec<&'static str> {
         match self {
             Self::Sft => SFT.to_vec(),
-            Self::Dpo => DPO.to_vec(),
+            Self::Dpo => [DPO, &["mine"]].concat(),
             Self::Kto => KTO.to_vec(),
             Self::Grpo => [GRPO, POLICY].concat(),
         }
@@ -270,6 +273,7 @@ impl TryFrom<Map<String, Value>> for TrainStage {
         let method = written.remove("method").ok_or("missing field `method`")?;
         let method: Method = read("method", method)?;
         refuse_foreign(method, &written)?;
+        let mine = written.remove("mine").map(|value| read("mine", value)).transpose()?;
         let objective = objective(method, &mut written)?;
         let common: Common = read_table(written)?;
         let is_grpo = method == Method::Grpo;
@@ -295,6 +299,7 @@ impl TryFrom<Map<String, Value>> for TrainStage {
             max_tokens: common.max_tokens.unwrap_or(1024),
             reference: common.reference.unwrap_or_default(),
             min_sft_score: common.min_sft_score.unwrap_or(0.0),
+            mine: mine.unwrap_or(0),
             health,
             objective,
         })
@@ -429,7 +434,11 @@ impl From<TrainStage> for Map<String, Value> {
         };
         let own = match &stage.objective {
             Objective::Sft { turns } => json!({"turns": turns}),
-            Objective::Dpo(settings) => json!(settings),
+            Objective::Dpo(settings) => {
+                let mut whole = json!(settings);
+                whole["mine"] = json!(stage.mine);
+                whole
+            }
             Objective::Kto(settings) => json!(settings),
             Objective::Grpo(settings) => {
                 let mut whole = json!(settings);

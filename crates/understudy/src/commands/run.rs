@@ -100,7 +100,9 @@ impl Observer for Narrator {
             Next::Evaluate { version } => format!("evaluating {version} on the suite"),
             Next::StartRelease { version } => format!("starting the release of {version}"),
             Next::AwaitRelease { .. } => "the canary meets its users".to_owned(),
-            Next::Select { .. } | Next::Register { .. } | Next::Finished(_) => return,
+            Next::Skip { .. } | Next::Select { .. } | Next::Register { .. } | Next::Finished(_) => {
+                return;
+            }
         };
         self.out.say(format!("· {text}"));
     }

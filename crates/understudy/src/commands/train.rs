@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
 };
 
 use anyhow::{Context, Result, bail};
@@ -11,7 +11,10 @@ use serde_json::json;
 use understudy_dataset::FrozenDataset;
 use understudy_manifest::{Recipe, Split};
 use understudy_model::{BaseModel, device};
-use understudy_orchestrator::Trained;
+use understudy_orchestrator::{
+    Trained,
+    plan::{best, too_weak},
+};
 use understudy_trainer::{Plan, TrainOptions, TrainRequest, plan};
 
 use super::{Exit, model};
@@ -20,6 +23,7 @@ use crate::{
     config::Config,
     output::Out,
     ports::Stages,
+    training::{self, Source},
     wiring::{self, Stores},
     worker::{self, Job},
 };
@@ -40,11 +44,13 @@ pub(crate) fn run(args: &TrainArgs, config: &Config, out: Out) -> Result<Exit> {
     let root = args.out.clone().unwrap_or_else(|| config.data.run(&name));
     let mut trained: Vec<Trained> = Vec::new();
     for (stage, settings) in recipe.train.iter().enumerate() {
-        if let Some(why) = worker::nothing_for(settings.method, &dataset) {
+        let best = best(&trained);
+        let skipped = worker::nothing_for(settings, &dataset).or_else(|| too_weak(settings, best));
+        if let Some(why) = skipped {
             out.say(format!("skipped: {why}"));
             continue;
         }
-        let from = trained.last().map(|before| PathBuf::from(&before.directory));
+        let from = best.map(|before| PathBuf::from(&before.directory));
         let job = job(&stages, &recipe, stage, &dataset, &root, from)?;
         let done = worker::run(&job, out)?;
         out.say(describe(&done));
@@ -119,22 +125,32 @@ pub(crate) fn stages<'a>(
     })
 }
 
-/// What every stage would cost. Later stages are reckoned from a fresh adapter of equal size.
+/// What every stage would cost, and how long that takes at the speed of one measured step. Later
+/// stages are reckoned from a fresh adapter of equal size.
 pub(crate) fn dry_run(
     recipe: &Recipe,
     dataset: &FrozenDataset,
     base: &Path,
     out: Out,
 ) -> Result<Exit> {
-    let base = BaseModel::load(base, &device("cpu")?)?;
+    let precision = training::precision(recipe.precision);
+    let base = Arc::new(BaseModel::load_with(base, &device("cpu")?, precision)?);
     let (sft, pairs) = (dataset.sft(Split::Train)?, dataset.pairs(Split::Train)?);
+    let (labels, groups) = (dataset.labels(Split::Train)?, crate::groups::logged(dataset)?);
+    let speed = measure(&base)?;
+    out.say(format!("this machine trains this base at {:.0} GFLOP/s", speed / 1e9));
     let mut plans: Vec<serde_json::Value> = Vec::new();
     for stage in &recipe.train {
-        if let Some(why) = worker::nothing_for(stage.method, dataset) {
+        if let Some(why) = worker::nothing_for(stage, dataset) {
             out.say(format!("{}: skipped, {why}", stage.method.as_str()));
             continue;
         }
-        let options = TrainOptions { micro_batch_tokens: 512, ..TrainOptions::default() };
+        let source = Source::of(stage, &base, dataset, recipe.seed)?;
+        let prompts = source.as_ref().map(Source::describe).transpose()?;
+        let options = TrainOptions {
+            micro_batch_tokens: training::MICRO_BATCH_TOKENS,
+            ..TrainOptions::default()
+        };
         let request = TrainRequest {
             base: &base,
             stage,
@@ -142,30 +158,66 @@ pub(crate) fn dry_run(
             start: None,
             sft: &sft,
             pairs: &pairs,
+            labels: &labels,
+            groups: &groups,
+            prompts: prompts.as_ref(),
             seed: recipe.seed,
             options,
         };
         let plan = plan(&request)?;
-        out.say(plan_line(&plan));
+        let seconds = plan.flops / speed;
+        out.say(plan_line(&plan, seconds));
+        if let Some(short) = short_of_memory(plan.memory_bytes) {
+            out.say(format!("  {short}"));
+        }
+        let warnings = source.as_ref().map(Source::warnings).unwrap_or_default();
+        warnings.iter().for_each(|warning| out.say(format!("  {warning}")));
         plans.push(json!({
             "method": plan.method.as_str(), "examples": plan.examples, "steps": plan.steps,
             "tokens_per_epoch": plan.tokens_per_epoch, "flops": plan.flops,
-            "memory_bytes": plan.memory_bytes,
+            "memory_bytes": plan.memory_bytes, "seconds": seconds, "warnings": warnings,
         }));
     }
-    out.value(&json!({"dataset": dataset.version(), "stages": plans}))?;
+    out.value(&json!({"dataset": dataset.version(), "flops_per_second": speed, "stages": plans}))?;
     Ok(Exit::Ok)
 }
 
-fn plan_line(plan: &Plan) -> String {
+/// Floating-point operations a second of a training pass over 512 tokens of this base.
+fn measure(base: &BaseModel) -> Result<f64> {
+    let flops = understudy_trainer::pass_flops(base, MEASURED_TOKENS)?;
+    // The first pass warms caches and page tables up.
+    understudy_trainer::time_pass(base, MEASURED_TOKENS)?;
+    let took = understudy_trainer::time_pass(base, MEASURED_TOKENS)?;
+    Ok(flops / took.as_secs_f64().max(1e-9))
+}
+
+/// Long enough to be like training, short enough to wait for.
+const MEASURED_TOKENS: usize = 512;
+
+/// Says so before memory runs out, where the system tells how much there is.
+fn short_of_memory(needed: u64) -> Option<String> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let free = line.split_whitespace().next()?.parse::<u64>().ok()? * 1024;
+    (needed > free).then(|| {
+        format!(
+            "WARNING: {:.2} GB would be needed and {:.2} GB are free; lower batch_size or max_tokens",
+            needed as f64 / 1e9,
+            free as f64 / 1e9
+        )
+    })
+}
+
+fn plan_line(plan: &Plan, seconds: f64) -> String {
     format!(
-        "{}: {} examples, {} tokens an epoch (longest row {}), {} steps, {:.1} TFLOP, {:.2} GB at the peak",
+        "{}: {} examples, {} tokens an epoch (longest row {}), {} steps, {:.1} TFLOP, about {:.1} min, {:.2} GB at the peak",
         plan.method.as_str(),
         plan.examples,
         plan.tokens_per_epoch,
         plan.longest_row,
         plan.steps,
         plan.flops / 1e12,
+        seconds / 60.0,
         plan.memory_bytes as f64 / 1e9
     )
 }
