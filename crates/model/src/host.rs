@@ -6,7 +6,7 @@ use std::{cell::Cell, ops::Deref};
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Storage, StorageRef, Tensor};
 
-pub(crate) use pool::scratch;
+pub(crate) use pool::{give, scratch};
 
 use crate::error::{Result, refuse};
 
@@ -90,7 +90,7 @@ impl InplaceOp1 for Take {
 
     fn cpu_fwd(&self, storage: &mut CpuStorage, _: &Layout) -> candle_core::Result<()> {
         if let CpuStorage::F32(values) = storage {
-            pool::give(std::mem::take(values));
+            give(std::mem::take(values));
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 pub(crate) mod attention;
 pub(crate) mod bf16;
 pub(crate) mod gemm;
+pub(crate) mod narrow;
 pub(crate) mod norm;
 pub(crate) mod panels;
 pub(crate) mod rope;

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use crate::{
     error::{Result, refuse},
+    host::{give, scratch},
     kernels::softmax::{negative_softmax, row_stats},
     linear::Head,
     ops::Ops,
@@ -156,7 +157,7 @@ fn walk(
         is_greedy: vec![false; terms.len()],
     };
     let mut parts = Vec::new();
-    let mut logits = Vec::new();
+    let mut logits = scratch(CHUNK_ROWS.min(plan.rows.len()) * vocab);
     for start in (0..plan.rows.len()).step_by(CHUNK_ROWS) {
         let end = (start + CHUNK_ROWS).min(plan.rows.len());
         let index = Tensor::from_slice(&plan.rows[start..end], end - start, device)?;
@@ -177,6 +178,7 @@ fn walk(
             parts.push(ops.logits_backward(&logits, head)?);
         }
     }
+    give(logits);
     Ok((out, parts, plan))
 }
 

@@ -202,6 +202,10 @@ impl Lora {
         self.scales == other.scales
     }
 
+    pub(crate) fn has_one_scale(&self) -> bool {
+        self.scales.iter().all(|scale| *scale == self.scale)
+    }
+
     pub(crate) fn scale_of(&self, slot: &Slot) -> f32 {
         self.scales[slot.index]
     }

@@ -10,7 +10,7 @@ use crate::{
     cache::KvCache,
     config::ModelConfig,
     error::Result,
-    linear::{Head, HeadLayout, Layout, Linear},
+    linear::{Head, HeadLayout, Layout, Linear, Pairs},
     lora::{Group, Lora, LoraGrads, Slot},
 };
 
@@ -71,8 +71,8 @@ impl Ops {
 
     /// x · W.
     pub(crate) fn apply(self, x: &Tensor, w: &Linear) -> Result<Tensor> {
-        match &w.weights {
-            Layout::Plain(w) => Ok(x.matmul(w)?),
+        match (self, &w.weights) {
+            (Self::Portable, Layout::Plain(w)) => Ok(x.matmul(w)?),
             _ => fused::apply(x, w),
         }
     }
@@ -87,16 +87,16 @@ impl Ops {
 
     /// y + x · W; the caller gives `y` away.
     pub(crate) fn add_apply(self, y: Tensor, x: &Tensor, w: &Linear) -> Result<Tensor> {
-        match &w.weights {
-            Layout::Plain(w) => Ok((y + x.matmul(w)?)?),
+        match (self, &w.weights) {
+            (Self::Portable, Layout::Plain(w)) => Ok((y + x.matmul(w)?)?),
             _ => fused::add_apply(y, x, w),
         }
     }
 
     /// dy · Wᵀ.
     pub(crate) fn apply_transposed(self, dy: &Tensor, w: &Linear) -> Result<Tensor> {
-        match &w.weights {
-            Layout::Plain(w) => Ok(dy.matmul(&w.t()?)?),
+        match (self, &w.weights) {
+            (Self::Portable, Layout::Plain(w)) => Ok(dy.matmul(&w.t()?)?),
             _ => fused::apply_transposed(dy, w),
         }
     }
@@ -144,21 +144,72 @@ impl Ops {
         }
     }
 
+    /// x · W, plus a bias, plus the adapters of [`Self::adapt`].
+    pub(crate) fn apply_adapted(
+        self,
+        x: &Tensor,
+        (w, bias): (&Linear, Option<&Tensor>),
+        place: (usize, Group),
+        runs: &[AdapterRun<'_>],
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        if let (None, Some((pairs, run))) = (bias, fusible(x, w, place, runs)?) {
+            let (y, u) = fused::apply_adapted(None, x, pairs, &run)?;
+            return Ok((y, Some(u)));
+        }
+        let mut y = self.apply(x, w)?;
+        if let Some(bias) = bias {
+            y = y.broadcast_add(bias)?;
+        }
+        self.adapt(y, x, place, runs)
+    }
+
+    /// y + x · W, plus the adapters; the caller gives `y` away.
+    pub(crate) fn add_apply_adapted(
+        self,
+        y: Tensor,
+        (x, w): (&Tensor, &Linear),
+        place: (usize, Group),
+        runs: &[AdapterRun<'_>],
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        if let Some((pairs, run)) = fusible(x, w, place, runs)? {
+            let (y, u) = fused::apply_adapted(Some(y), x, pairs, &run)?;
+            return Ok((y, Some(u)));
+        }
+        self.adapt(self.add_apply(y, x, w)?, x, place, runs)
+    }
+
     /// Adds dA and dB to `grads` and returns the gradient of u = x Aᵀ, `[rows, slots · rank]`.
     pub(crate) fn lora_grads(
         self,
-        (dy, x, u): (&Tensor, &Tensor, &Tensor),
+        (dy, x, u, w): (&Tensor, &Tensor, &Tensor, &Linear),
         lora: &Lora,
         slots: &[Slot],
         grads: &mut LoraGrads,
     ) -> Result<Tensor> {
-        match self {
-            Self::Fused => fused::lora_grads((dy, x, u), lora, slots, grads),
-            Self::Portable => portable::lora_grads((dy, x, u), lora, slots, grads),
+        match (self, &w.weights) {
+            (Self::Fused, Layout::Pairs(_)) if lora.has_one_scale() => {
+                fused::lora_grads_narrow((dy, x, u), lora, slots, grads)
+            }
+            (Self::Fused, _) => fused::lora_grads((dy, x, u), lora, slots, grads),
+            (Self::Portable, _) => portable::lora_grads((dy, x, u), lora, slots, grads),
         }
     }
 
-    /// dx + du A; the caller gives `dx` away.
+    /// dy · Wᵀ + du · A.
+    pub(crate) fn apply_transposed_adapted(
+        self,
+        (dy, du): (&Tensor, &Tensor),
+        w: &Linear,
+        lora: &Lora,
+        slots: &[Slot],
+    ) -> Result<Tensor> {
+        if let Layout::Pairs(pairs) = &w.weights {
+            return fused::apply_transposed_adapted((dy, du), pairs, lora.a_stack(slots));
+        }
+        self.add_lora_input(self.apply_transposed(dy, w)?, du, lora, slots)
+    }
+
+    /// dx + du · A; the caller gives `dx` away.
     pub(crate) fn add_lora_input(
         self,
         dx: Tensor,
@@ -275,6 +326,24 @@ impl Ops {
             Self::Fused => fused::swiglu_backward(gate_up, d_act),
             Self::Portable => portable::swiglu_backward(&gate_up, d_act),
         }
+    }
+}
+
+/// The weights and the one adapter of a map that computes both in one pass: rounded weights, and
+/// rows enough, all of one adapter.
+fn fusible<'a>(
+    x: &Tensor,
+    w: &'a Linear,
+    (layer, group): (usize, Group),
+    runs: &[AdapterRun<'a>],
+) -> Result<Option<(&'a Pairs, Adapting<'a>)>> {
+    let (Layout::Pairs(pairs), [run]) = (&w.weights, runs) else { return Ok(None) };
+    let slots = run.lora.map_or(&[][..], |lora| lora.slots(layer, group));
+    match run.lora {
+        Some(lora) if !slots.is_empty() && x.dim(0)? >= fused::FUSED_FROM => {
+            Ok(Some((pairs, Adapting { rows: run.rows.clone(), lora, slots })))
+        }
+        _ => Ok(None),
     }
 }
 

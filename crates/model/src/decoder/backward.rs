@@ -11,6 +11,7 @@ use crate::{
     batch::AdapterRun,
     error::{Result, refuse},
     host::recycle,
+    linear::Linear,
     lora::{Group, Lora, LoraGrads},
     ops::HeadShape,
     weights::LayerWeights,
@@ -69,6 +70,7 @@ struct Ran<'a> {
     dy: &'a Tensor,
     x: &'a Tensor,
     u: Option<&'a Tensor>,
+    w: &'a Linear,
 }
 
 impl Backward<'_> {
@@ -80,9 +82,9 @@ impl Backward<'_> {
 
         let (ops, config) = (self.decoder.ops, &self.decoder.config);
         let (w, shape) = (&self.decoder.weights.layers[layer], HeadShape::of(config));
-        let d_out = ops.apply_transposed(&g, &w.o)?;
-        let ran = Ran { layer, group: Group::O, dy: &g, x: &attended.out, u: u_o.as_ref() };
-        let d_out = self.adapt(&ran, d_out)?;
+        let group = Group::O;
+        let ran = Ran { layer, group, dy: &g, x: &attended.out, u: u_o.as_ref(), w: &w.o };
+        let d_out = self.map(&ran)?;
         let d_qkv = ops.attention_backward(&qkv, &attended, &d_out, self.pass.spans, shape)?;
         for tensor in [d_out, qkv, attended.out] {
             recycle(tensor);
@@ -91,13 +93,13 @@ impl Backward<'_> {
         let d_qkv = self.head_norms(w, raw_qkv.as_ref(), d_qkv)?;
 
         let normed = ops.rms_norm(&x, &w.attention_norm, config.norm_eps)?;
-        let ran = Ran { layer, group: Group::Qkv, dy: &d_qkv, x: &normed, u: u_qkv.as_ref() };
+        let group = Group::Qkv;
+        let ran = Ran { layer, group, dy: &d_qkv, x: &normed, u: u_qkv.as_ref(), w: &w.qkv };
         if layer == 0 {
             self.adapter_grads(&ran)?;
             return Ok(None);
         }
-        let d_normed = ops.apply_transposed(&d_qkv, &w.qkv)?;
-        let d_normed = self.adapt(&ran, d_normed)?;
+        let d_normed = self.map(&ran)?;
         let (w, eps) = (&w.attention_norm, config.norm_eps);
         let g = ops.rms_norm_backward(&x, w, eps, &d_normed, Some(g))?;
         for tensor in [x, normed, d_qkv, d_normed] {
@@ -113,18 +115,18 @@ impl Backward<'_> {
         let w = &self.decoder.weights.layers[layer];
 
         let act = ops.swiglu(&gate_up)?;
-        let d_act = ops.apply_transposed(&g, &w.down)?;
-        let ran = Ran { layer, group: Group::Down, dy: &g, x: &act, u: u_down.as_ref() };
-        let d_act = self.adapt(&ran, d_act)?;
+        let group = Group::Down;
+        let ran = Ran { layer, group, dy: &g, x: &act, u: u_down.as_ref(), w: &w.down };
+        let d_act = self.map(&ran)?;
         recycle(act);
         let d_gate_up = ops.swiglu_backward(gate_up, &d_act)?;
         recycle(d_act);
 
         let x = ops.rms_norm(&middle, &w.mlp_norm, eps)?;
-        let d_x = ops.apply_transposed(&d_gate_up, &w.gate_up)?;
         let group = Group::GateUp;
-        let ran = Ran { layer, group, dy: &d_gate_up, x: &x, u: u_gate_up.as_ref() };
-        let d_x = self.adapt(&ran, d_x)?;
+        let u = u_gate_up.as_ref();
+        let ran = Ran { layer, group, dy: &d_gate_up, x: &x, u, w: &w.gate_up };
+        let d_x = self.map(&ran)?;
         let g = ops.rms_norm_backward(&middle, &w.mlp_norm, eps, &d_x, Some(g))?;
         for tensor in [middle, x, d_gate_up, d_x] {
             recycle(tensor);
@@ -149,18 +151,20 @@ impl Backward<'_> {
         Ok(Tensor::cat(&[part(0, q, q_norm)?, part(q, kv, k_norm)?, values], 1)?)
     }
 
-    /// Adds the gradients of one group's adapters to the sum, and their part of dx to `dx`.
-    fn adapt(&mut self, ran: &Ran<'_>, dx: Tensor) -> Result<Tensor> {
-        match self.adapter_grads(ran)? {
-            Some(du) => {
-                let (ops, slots) = (self.decoder.ops, self.lora.slots(ran.layer, ran.group));
-                let Some(dropout) = self.pass.dropout else {
-                    return ops.add_lora_input(dx, &du, self.lora, slots);
-                };
+    /// Takes the gradient through one group of maps, adding those of its adapters to the sum.
+    fn map(&mut self, ran: &Ran<'_>) -> Result<Tensor> {
+        let du = self.adapter_grads(ran)?;
+        let (ops, slots) = (self.decoder.ops, self.lora.slots(ran.layer, ran.group));
+        match (du, self.pass.dropout) {
+            (Some(du), None) => {
+                ops.apply_transposed_adapted((ran.dy, &du), ran.w, self.lora, slots)
+            }
+            (Some(du), Some(dropout)) => {
+                let dx = ops.apply_transposed(ran.dy, ran.w)?;
                 let own = ops.add_lora_input(dx.zeros_like()?, &du, self.lora, slots)?;
                 Ok((dx + (own * dropout.mask(ran.x, (ran.layer, ran.group))?)?)?)
             }
-            None => Ok(dx),
+            (None, _) => ops.apply_transposed(ran.dy, ran.w),
         }
     }
 
@@ -181,6 +185,6 @@ impl Backward<'_> {
             None => None,
         };
         let x = dropped.as_ref().unwrap_or(ran.x);
-        ops.lora_grads((ran.dy, x, u), self.lora, slots, self.grads).map(Some)
+        ops.lora_grads((ran.dy, x, u, ran.w), self.lora, slots, self.grads).map(Some)
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     cache::KvCache,
     error::{Result, refuse},
     host::recycle,
+    linear::Linear,
     lora::Group,
     ops::{HeadShape, Rotation},
     weights::LayerWeights,
@@ -79,21 +80,37 @@ impl Decoder {
         })
     }
 
-    /// Adds what a group's adapters make of x, or of what dropout leaves of it.
-    fn adapt(
+    /// x · W + bias and what the group's adapters make of x, or of what dropout leaves of it.
+    fn apply_adapted(
         &self,
-        y: Tensor,
         x: &Tensor,
+        (w, bias): (&Linear, Option<&Tensor>),
         at: (usize, Group),
         pass: &Pass<'_>,
     ) -> Result<(Tensor, Option<Tensor>)> {
-        match pass.dropout {
-            None => self.ops.adapt(y, x, at, pass.adapters),
-            Some(dropout) => {
-                let x = (x * dropout.mask(x, at)?)?;
-                self.ops.adapt(y, &x, at, pass.adapters)
-            }
+        let Some(dropout) = pass.dropout else {
+            return self.ops.apply_adapted(x, (w, bias), at, pass.adapters);
+        };
+        let mut y = self.ops.apply(x, w)?;
+        if let Some(bias) = bias {
+            y = y.broadcast_add(bias)?;
         }
+        self.ops.adapt(y, &(x * dropout.mask(x, at)?)?, at, pass.adapters)
+    }
+
+    /// The same added to y, which the caller gives away.
+    fn add_apply_adapted(
+        &self,
+        y: Tensor,
+        (x, w): (&Tensor, &Linear),
+        at: (usize, Group),
+        pass: &Pass<'_>,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        let Some(dropout) = pass.dropout else {
+            return self.ops.add_apply_adapted(y, (x, w), at, pass.adapters);
+        };
+        let y = self.ops.add_apply(y, x, w)?;
+        self.ops.adapt(y, &(x * dropout.mask(x, at)?)?, at, pass.adapters)
     }
 
     /// One layer: x + attention(norm(x)), then + mlp(norm(·)).
@@ -108,11 +125,9 @@ impl Decoder {
         let w = &self.weights.layers[index];
 
         let normed = ops.rms_norm(&x, &w.attention_norm, eps)?;
-        let mut qkv = ops.apply(&normed, &w.qkv)?;
-        if let Some(bias) = &w.qkv_bias {
-            qkv = qkv.broadcast_add(bias)?;
-        }
-        let (qkv, u_qkv) = self.adapt(qkv, &normed, (index, Group::Qkv), pass)?;
+        let bias = w.qkv_bias.as_ref();
+        let (qkv, u_qkv) =
+            self.apply_adapted(&normed, (&w.qkv, bias), (index, Group::Qkv), pass)?;
         recycle(normed);
         let raw_qkv = w.qk_norm.is_some().then(|| qkv.clone());
         let qkv = self.norm_heads(w, qkv)?;
@@ -124,16 +139,20 @@ impl Decoder {
                 ops.attention(&qkv, pass.spans, shape, Some((caches, index)))?
             }
         };
-        let middle = ops.add_apply(ops.copy(&x)?, &attended.out, &w.o)?;
-        let (middle, u_o) = self.adapt(middle, &attended.out, (index, Group::O), pass)?;
+        let (middle, u_o) =
+            self.add_apply_adapted(ops.copy(&x)?, (&attended.out, &w.o), (index, Group::O), pass)?;
 
         let normed = ops.rms_norm(&middle, &w.mlp_norm, eps)?;
-        let gate_up = ops.apply(&normed, &w.gate_up)?;
-        let (gate_up, u_gate_up) = self.adapt(gate_up, &normed, (index, Group::GateUp), pass)?;
+        let (gate_up, u_gate_up) =
+            self.apply_adapted(&normed, (&w.gate_up, None), (index, Group::GateUp), pass)?;
         recycle(normed);
         let act = ops.swiglu(&gate_up)?;
-        let out = ops.add_apply(ops.copy(&middle)?, &act, &w.down)?;
-        let (out, u_down) = self.adapt(out, &act, (index, Group::Down), pass)?;
+        let (out, u_down) = self.add_apply_adapted(
+            ops.copy(&middle)?,
+            (&act, &w.down),
+            (index, Group::Down),
+            pass,
+        )?;
         recycle(act);
 
         let mlp = KeptMlp { middle, gate_up, u_gate_up, u_down };

@@ -54,7 +54,7 @@ pub(crate) fn scratch(len: usize) -> Vec<f32> {
 }
 
 /// Keeps a buffer for the next [`scratch`].
-pub(super) fn give(buffer: Vec<f32>) {
+pub(crate) fn give(buffer: Vec<f32>) {
     if buffer.len() >= LEAST {
         lock().give(buffer);
     }

@@ -6,10 +6,15 @@
 
 mod tile;
 
+use std::ops::Range;
+
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::gemm::Into;
+use super::{
+    gemm::Into,
+    narrow::{self, Rows},
+};
 use tile::{Line, ROWS, WIDTH};
 
 /// Weights `[inputs, outputs]` in bf16. Columns lie in panels of [`WIDTH`]; of a panel, pairs of
@@ -51,6 +56,14 @@ impl Packed {
                 }
             })
         })
+    }
+
+    pub(crate) fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    pub(crate) fn outputs(&self) -> usize {
+        self.outputs
     }
 
     /// Whether this processor has the instruction.
@@ -101,55 +114,112 @@ impl Packed {
     }
 
     /// The pairs of inputs `depth` of one panel.
-    fn panel(&self, panel: usize, pairs: std::ops::Range<usize>) -> &[Line] {
+    fn panel(&self, panel: usize, pairs: Range<usize>) -> &[Line] {
         let first = panel * self.inputs.div_ceil(2);
         &self.lines[(first + pairs.start) * LINES..(first + pairs.end) * LINES]
     }
 }
 
+/// An f32 product of low rank, u · w, that is added to columns of a larger product while they are
+/// in cache: u `[rows, rank]`, w `[rank, columns]`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Addition<'a> {
+    pub(crate) u: Rows<'a>,
+    pub(crate) w: Rows<'a>,
+    /// Column of the product that w's first one is added to.
+    pub(crate) column: usize,
+}
+
+impl Addition<'_> {
+    /// Adds to some columns of some rows; c begins at the first of both.
+    fn add(
+        &self,
+        (row, rows): (usize, usize),
+        columns: Range<usize>,
+        c: &mut [f32],
+        stride: usize,
+    ) {
+        let first = columns.start.max(self.column);
+        let end = columns.end.min(self.column + self.w.width);
+        if first < end {
+            let u = Rows { values: self.u.from(row), ..self.u };
+            let values = &self.w.values[first - self.column..];
+            let w = Rows { values, width: end - first, stride: self.w.stride };
+            narrow::add_times((u, rows), w, c, (first - columns.start, stride));
+        }
+    }
+}
+
 /// c (+)= a · w for row-major c `[rows, outputs]` and a `[rows, inputs]`, on all threads.
 pub(crate) fn product(c: &mut [f32], a: &[f32], w: &Packed, rows: usize, into: Into) {
+    product_with(c, a, w, rows, into, &[]);
+}
+
+/// The same, with products of low rank added to it.
+pub(crate) fn product_with(
+    c: &mut [f32],
+    a: &[f32],
+    w: &Packed,
+    rows: usize,
+    into: Into,
+    additions: &[Addition<'_>],
+) {
     assert_eq!((c.len(), a.len()), (rows * w.outputs, rows * w.inputs), "product of unfit shapes");
     if c.is_empty() {
         return;
     }
-    if w.inputs == 0 {
-        return if into == Into::Replace {
-            c.fill(0.0)
-        };
-    }
-    if rows < BANDS_FROM {
-        return few_rows(c, a, w, rows, into);
+    if rows < BANDS_FROM || w.inputs == 0 {
+        few_rows(c, a, w, rows, into);
+        for addition in additions {
+            addition.add((0, rows), 0..w.outputs, c, w.outputs);
+        }
+        return;
     }
     let threads = rayon::current_num_threads();
     let bands = threads * rows.div_ceil(threads * BAND);
     let band = rows.div_ceil(bands).next_multiple_of(ROWS);
-    c.par_chunks_mut(band * w.outputs).zip(a.par_chunks(band * w.inputs)).for_each_init(
-        Vec::new,
-        |rounded, (c, a)| {
-            let rows = a.len() / w.inputs;
-            for first in (0..w.inputs).step_by(DEPTH) {
-                let depth = first..(first + DEPTH).min(w.inputs);
-                let stride = round_rows(a, w.inputs, depth.clone(), rounded);
-                let into = if first == 0 { into } else { Into::Add };
-                for panel in 0..w.outputs.div_ceil(WIDTH) {
-                    let lines = w.panel(panel, first / 2..depth.end.div_ceil(2));
-                    let c = &mut c[panel * WIDTH..];
-                    let width = WIDTH.min(w.outputs - panel * WIDTH);
-                    tile::rows_times_panel(
-                        (rounded, rows, stride),
-                        lines,
-                        (c, w.outputs, width),
-                        into,
-                    );
+    let parts = c.par_chunks_mut(band * w.outputs).zip(a.par_chunks(band * w.inputs));
+    parts.enumerate().for_each_init(Vec::new, |rounded, (index, (c, a))| {
+        let rows = (index * band, a.len() / w.inputs);
+        one_band((c, a, rows), w, into, additions, rounded);
+    });
+}
+
+/// A band of rows (first, count), whose inputs are rounded into `rounded`.
+fn one_band(
+    (c, a, (row, rows)): (&mut [f32], &[f32], (usize, usize)),
+    w: &Packed,
+    into: Into,
+    additions: &[Addition<'_>],
+    rounded: &mut Vec<u16>,
+) {
+    for first in (0..w.inputs).step_by(DEPTH) {
+        let depth = first..(first + DEPTH).min(w.inputs);
+        let stride = round_rows(a, w.inputs, depth.clone(), rounded);
+        let into = if first == 0 { into } else { Into::Add };
+        for (panel, column) in (0..w.outputs).step_by(WIDTH).enumerate() {
+            let lines = w.panel(panel, first / 2..depth.end.div_ceil(2));
+            let columns = column..(column + WIDTH).min(w.outputs);
+            let c = &mut c[column..];
+            let place = (&mut *c, w.outputs, columns.len());
+            tile::rows_times_panel((rounded, rows, stride), lines, place, into);
+            if depth.end == w.inputs {
+                for addition in additions {
+                    addition.add((row, rows), columns.clone(), c, w.outputs);
                 }
             }
-        },
-    );
+        }
+    }
 }
 
 /// Each task multiplies all rows by its panels; the blocks are then put side by side.
 fn few_rows(c: &mut [f32], a: &[f32], w: &Packed, rows: usize, into: Into) {
+    if w.inputs == 0 {
+        if into == Into::Replace {
+            c.fill(0.0);
+        }
+        return;
+    }
     let mut rounded = Vec::new();
     let stride = round_rows(a, w.inputs, 0..w.inputs, &mut rounded);
     let panels = w.outputs.div_ceil(WIDTH);
@@ -175,12 +245,7 @@ fn few_rows(c: &mut [f32], a: &[f32], w: &Packed, rows: usize, into: Into) {
 
 /// Rounds columns `depth` of row-major values, `width` apart, to rows of whole pairs; returns how
 /// far apart those lie.
-fn round_rows(
-    values: &[f32],
-    width: usize,
-    depth: std::ops::Range<usize>,
-    rounded: &mut Vec<u16>,
-) -> usize {
+fn round_rows(values: &[f32], width: usize, depth: Range<usize>, rounded: &mut Vec<u16>) -> usize {
     let stride = depth.len().next_multiple_of(2);
     rounded.clear();
     rounded.resize(values.len() / width * stride, 0);

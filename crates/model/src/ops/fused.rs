@@ -1,9 +1,16 @@
 //! The operations as kernels over values in main memory.
 
+mod adapters;
+
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::{Adapting, Attended, Cached, HeadShape, Rotation};
+pub(super) use adapters::{
+    FUSED_FROM, adapt, add_lora_input, apply_adapted, apply_transposed_adapted, lora_grads,
+    lora_grads_narrow,
+};
+
+use super::{Attended, Cached, HeadShape, Rotation};
 use crate::{
     batch::{Batch, Span},
     error::{ModelError, Result, refuse},
@@ -17,7 +24,6 @@ use crate::{
         swiglu, thin,
     },
     linear::{Head, HeadLayout, Layout, Linear},
-    lora::{Lora, LoraGrads, Slot},
 };
 
 pub(super) fn apply(x: &Tensor, w: &Linear) -> Result<Tensor> {
@@ -118,123 +124,6 @@ pub(super) fn logits_backward(d_logits: &[f32], head: &Head) -> Result<Tensor> {
     tensor(out, (rows, width))
 }
 
-pub(super) fn adapt(
-    y: Tensor,
-    x: &Tensor,
-    active: &[Adapting<'_>],
-) -> Result<(Tensor, Option<Tensor>)> {
-    let (rows, inputs, width) = (x.dim(0)?, x.dim(1)?, y.dim(1)?);
-    let x = Host::of(x)?;
-    let whole = match active {
-        [one] if one.rows.len() == rows => Some(one),
-        _ => None,
-    };
-    let mut us = Vec::new();
-    change(&y, |y| match whole {
-        Some(one) if rows > PIECES_UP_TO => us = vec![adapt_rows(y, &x, one, Threads::All)],
-        _ => us = adapt_pieces(y, (&x, inputs, width), active),
-    })?;
-    let u = whole.map(|one| tensor(us.concat(), (rows, one.slots.len() * one.lora.rank())));
-    Ok((y, u.transpose()?))
-}
-
-/// Up to this many rows it is faster to give each thread its own rows than to share products.
-const PIECES_UP_TO: usize = 32;
-
-/// Cuts runs into pieces for all threads; returns x Aᵀ of every piece, in order.
-fn adapt_pieces(
-    y: &mut [f32],
-    (x, inputs, width): (&[f32], usize, usize),
-    active: &[Adapting<'_>],
-) -> Vec<Vec<f32>> {
-    let pieces = rayon::current_num_threads().div_ceil(active.len());
-    let mut tasks = Vec::with_capacity(active.len() * pieces);
-    let (mut rest, mut done) = (y, 0);
-    for run in active {
-        let piece = run.rows.len().div_ceil(pieces);
-        for first in run.rows.clone().step_by(piece) {
-            let end = (first + piece).min(run.rows.end);
-            let tail = std::mem::take(&mut rest).split_at_mut((first - done) * width).1;
-            let (mine, tail) = tail.split_at_mut((end - first) * width);
-            (rest, done) = (tail, end);
-            tasks.push((mine, &x[first * inputs..end * inputs], run));
-        }
-    }
-    tasks.into_par_iter().map(|(y, x, run)| adapt_rows(y, x, run, Threads::One)).collect()
-}
-
-/// y += s · (x Aᵀ) Bᵀ; returns x Aᵀ.
-fn adapt_rows(y: &mut [f32], x: &[f32], run: &Adapting<'_>, threads: Threads) -> Vec<f32> {
-    let rank = run.lora.rank();
-    let inputs = run.slots.first().map_or(1, |slot| slot.inputs);
-    let rows = x.len() / inputs;
-    let width = y.len() / rows;
-    let stack = run.slots.len() * rank;
-    let a = run.lora.a_stack(run.slots);
-    let mut u = vec![0.0; rows * stack];
-    if rows <= thin::MOST_ROWS_ADAPTED {
-        thin::adapter(x, a, rows, &mut u);
-        for (index, slot) in run.slots.iter().enumerate() {
-            let b = run.lora.b_transposed(slot);
-            for (u, y) in u.chunks_exact(stack).zip(y.chunks_exact_mut(width)) {
-                let y = &mut y[slot.column..slot.column + slot.outputs];
-                thin::combine(&u[index * rank..][..rank], b, y);
-            }
-        }
-        return u;
-    }
-    let place = ViewMut::whole(&mut u, rows, stack);
-    let a = View::whole(a, stack, inputs).t();
-    gemm(place, View::whole(x, rows, inputs), a, 1.0, Into::Replace, threads);
-    for (index, slot) in run.slots.iter().enumerate() {
-        let place = ViewMut::new(&mut y[slot.column..], rows, slot.outputs, width);
-        let u = View::new(&u[index * rank..], rows, rank, stack);
-        let b = View::whole(run.lora.b(slot), slot.outputs, rank).t();
-        gemm(place, u, b, run.lora.scale_of(slot), Into::Add, threads);
-    }
-    u
-}
-
-pub(super) fn lora_grads(
-    (dy, x, u): (&Tensor, &Tensor, &Tensor),
-    lora: &Lora,
-    slots: &[Slot],
-    grads: &mut LoraGrads,
-) -> Result<Tensor> {
-    let (rows, width, inputs, rank) = (dy.dim(0)?, dy.dim(1)?, x.dim(1)?, lora.rank());
-    let stack = slots.len() * rank;
-    let (dy, x, u) = (Host::of(dy)?, Host::of(x)?, Host::of(u)?);
-    let mut du = vec![0.0; rows * stack];
-    for (index, slot) in slots.iter().enumerate() {
-        let dy = View::new(&dy[slot.column..], rows, slot.outputs, width);
-        let u = View::new(&u[index * rank..], rows, rank, stack);
-        let place = ViewMut::new(&mut du[index * rank..], rows, rank, stack);
-        let b = View::whole(lora.b(slot), slot.outputs, rank);
-        gemm(place, dy, b, lora.scale_of(slot), Into::Replace, Threads::All);
-        let place = ViewMut::whole(grads.b_mut(slot), slot.outputs, rank);
-        gemm(place, dy.t(), u, lora.scale_of(slot), Into::Add, Threads::All);
-    }
-    let place = ViewMut::whole(grads.a_stack_mut(slots), stack, inputs);
-    let (du_view, x) = (View::whole(&du, rows, stack), View::whole(&x, rows, inputs));
-    gemm(place, du_view.t(), x, 1.0, Into::Add, Threads::All);
-    tensor(du, (rows, stack))
-}
-
-pub(super) fn add_lora_input(
-    dx: Tensor,
-    du: &Tensor,
-    lora: &Lora,
-    slots: &[Slot],
-) -> Result<Tensor> {
-    let (rows, stack, inputs) = (du.dim(0)?, du.dim(1)?, dx.dim(1)?);
-    let du = Host::of(du)?;
-    let (du, a) = (View::whole(&du, rows, stack), View::whole(lora.a_stack(slots), stack, inputs));
-    change(&dx, |dx| {
-        gemm(ViewMut::whole(dx, rows, inputs), du, a, 1.0, Into::Add, Threads::All);
-    })?;
-    Ok(dx)
-}
-
 pub(super) fn rms_norm(x: &Tensor, w: &Tensor, eps: f32) -> Result<Tensor> {
     let shape = x.dims2()?;
     let mut out = scratch(shape.0 * shape.1);
@@ -320,7 +209,7 @@ pub(super) fn attention(
     for (sequence, (keys, values)) in sequences.iter_mut().zip(&caches) {
         (sequence.keys, sequence.values, sequence.key_stride) = (keys, values, shape.kv_dim());
     }
-    let mut out = vec![0.0; rows * shape.q_dim()];
+    let mut out = scratch(rows * shape.q_dim());
     let mut lse = vec![0.0; rows * shape.heads];
     attention::attention(&sequences, shape, &mut out, &mut lse);
     let lse = tensor(lse, (rows, shape.heads))?;
@@ -397,7 +286,7 @@ pub(super) fn attention_backward(
             }
         })
         .collect();
-    let mut d_qkv = vec![0.0; rows * width];
+    let mut d_qkv = scratch(rows * width);
     let pasts = attention::attention_backward(&given, shape, &mut d_qkv);
     for (index, past) in pasts.iter().enumerate() {
         // Every branch adds to the gradient of the trunk it read.

@@ -129,12 +129,14 @@ fn adapters_forward_and_backward() {
         let u = both[0].1.as_ref().unwrap();
         assert_same("u", u, both[1].1.as_ref().unwrap());
 
-        let (dy, dx, slots) =
-            (matrix(rows, WIDTH, 3), matrix(rows, 64, 4), lora.slots(1, Group::Qkv));
+        let (dy, slots) = (matrix(rows, WIDTH, 3), lora.slots(1, Group::Qkv));
+        let plain = noise(64 * WIDTH, 4);
         let both = [FUSED, PORTABLE].map(|ops| {
+            let layout = (ops, Precision::F32);
+            let w = &Linear::new(plain.clone(), (64, WIDTH), layout, &Device::Cpu).unwrap();
             let mut grads = lora.zero_grads();
-            let du = ops.lora_grads((&dy, &x, u), &lora, slots, &mut grads).unwrap();
-            let dx = ops.add_lora_input(fresh(&dx), &du, &lora, slots).unwrap();
+            let du = ops.lora_grads((&dy, &x, u, w), &lora, slots, &mut grads).unwrap();
+            let dx = ops.apply_transposed_adapted((&dy, &du), w, &lora, slots).unwrap();
             let len = grads.values().len();
             (dx, Tensor::from_slice(grads.values(), (1, len), &Device::Cpu).unwrap())
         });
@@ -186,5 +188,46 @@ fn the_head_forward_and_backward() {
         });
         assert_same("logits", &both[0].0, &both[1].0);
         assert_same("d_hidden", &both[0].1, &both[1].1);
+    }
+}
+
+#[test]
+fn an_adapter_fused_with_rounded_weights_acts_as_after_them() {
+    let config = ModelConfig::tiny(Family::Llama);
+    for targets in [Targets::AllLinear, Targets::names(&["q_proj", "v_proj"]).unwrap()] {
+        let spec = LoraSpec::new(5, 6.0, targets);
+        let mut lora = Lora::init(&config, &spec, 1).unwrap();
+        let values = noise(lora.layout().len(), 9);
+        lora.values_mut().copy_from_slice(&values);
+        let plain = noise(64 * WIDTH, 4);
+        let [w, exact] = [Precision::Bf16, Precision::F32].map(|precision| {
+            Linear::new(plain.clone(), (64, WIDTH), (FUSED, precision), &Device::Cpu).unwrap()
+        });
+        let rows = 70;
+        let (x, y, dy) = (matrix(rows, 64, 1), matrix(rows, WIDTH, 2), matrix(rows, WIDTH, 3));
+        let (place, slots) = ((1, Group::Qkv), lora.slots(1, Group::Qkv));
+        let runs = [AdapterRun { rows: 0..rows, lora: Some(&lora) }];
+        let (found, u) = FUSED.apply_adapted(&x, (&w, None), place, &runs).unwrap();
+        let (expected, expected_u) =
+            FUSED.adapt(FUSED.apply(&x, &w).unwrap(), &x, place, &runs).unwrap();
+        let (u, expected_u) = (u.unwrap(), expected_u.unwrap());
+        assert_same("y", &found, &expected);
+        assert_same("u", &u, &expected_u);
+        let (found, _) = FUSED.add_apply_adapted(fresh(&y), (&x, &w), place, &runs).unwrap();
+        assert_same("added", &found, &(expected + &y).unwrap());
+
+        let [narrow, general] = [&w, &exact].map(|w| {
+            let mut grads = lora.zero_grads();
+            let du = FUSED.lora_grads((&dy, &x, &u, w), &lora, slots, &mut grads).unwrap();
+            let len = grads.values().len();
+            (du, Tensor::from_slice(grads.values(), (1, len), &Device::Cpu).unwrap())
+        });
+        assert_same("du", &narrow.0, &general.0);
+        assert_same("gradients", &narrow.1, &general.1);
+        let du = &general.0;
+        let found = FUSED.apply_transposed_adapted((&dy, du), &w, &lora, slots).unwrap();
+        let zeros = FUSED.apply_transposed(&dy, &w).unwrap();
+        let expected = fused::add_lora_input(zeros, du, &lora, slots).unwrap();
+        assert_same("dx", &found, &expected);
     }
 }

@@ -106,3 +106,34 @@ fn nothing_times_something_is_nothing_and_nan_is_never_hidden() {
     product(&mut c, &[1.0, f32::NAN, 1.0, 1.0], &w, 2, Into::Replace);
     assert!(c[..3].iter().all(|c| c.is_nan()) && c[3..] == [2.0; 3]);
 }
+
+#[test]
+fn additions_of_low_rank_are_added_where_they_belong() {
+    let (inner, cols, rank) = (90, 200, 5);
+    for rows in [3, 64, 150] {
+        let (a, plain, u) = (noise(rows * inner, 1), noise(inner * cols, 2), noise(rows * 11, 3));
+        let (left, right) = (noise(rank * 70, 4), noise(rank * 61, 5));
+        let Some(w) = Packed::new(&plain, inner, cols) else { return };
+        let addition = |offset: usize, w, width, column| Addition {
+            u: Rows { values: &u[offset..], width: rank, stride: 11 },
+            w: Rows::whole(w, width),
+            column,
+        };
+        let additions = [addition(0, &left, 70, 0), addition(5, &right, 61, 139)];
+        let (mut c, mut expected) = (vec![0.0; rows * cols], vec![0.0; rows * cols]);
+        product(&mut expected, &a, &w, rows, Into::Replace);
+        for (at, c) in expected.iter_mut().enumerate() {
+            let (row, col) = (at / cols, at % cols);
+            let sum = |offset: usize, w: &[f32], width: usize, j: usize| -> f32 {
+                (0..rank).map(|k| u[row * 11 + offset + k] * w[k * width + j]).sum()
+            };
+            *c += match col {
+                0..70 => sum(0, &left, 70, col),
+                139..200 => sum(5, &right, 61, col - 139),
+                _ => 0.0,
+            };
+        }
+        product_with(&mut c, &a, &w, rows, Into::Replace, &additions);
+        assert_near(&c, &expected, 1e-5);
+    }
+}

@@ -79,7 +79,13 @@ impl Tile<'_> {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use std::{arch::x86_64::*, mem::transmute};
+    use std::{
+        arch::x86_64::{
+            __m512bh, __m512i, _mm512_add_ps, _mm512_dpbf16_ps, _mm512_load_si512,
+            _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_epi32, _mm512_setzero_ps,
+        },
+        mem::transmute,
+    };
 
     use super::{LINES, Tile};
 
@@ -91,15 +97,15 @@ mod x86 {
     pub(super) unsafe fn tile<const R: usize>(tile: Tile<'_>) {
         let Tile { a, stride, lines, c, c_stride, width, add } = tile;
         let mut sums = [[_mm512_setzero_ps(); LINES]; R];
-        let (a, c) = (a.as_ptr().cast::<i32>(), c.as_mut_ptr());
+        let (a, c) = (a.as_ptr().cast::<[u16; 2]>(), c.as_mut_ptr());
         let stride = stride / 2;
         for (pair, lines) in lines.as_chunks::<LINES>().0.iter().enumerate() {
             // SAFETY: a line is sixteen u32, aligned to the vector's size.
             let w =
                 lines.each_ref().map(|line| unsafe { _mm512_load_si512(line.0.as_ptr().cast()) });
             for (row, sums) in sums.iter_mut().enumerate() {
-                // SAFETY: pair < stride and row < R, so the pair lies in `a`; it may be unaligned.
-                let both = unsafe { a.add(row * stride + pair).read_unaligned() };
+                // SAFETY: pair < stride and row < R, so the pair lies in `a`.
+                let both = unsafe { transmute::<[u16; 2], i32>(*a.add(row * stride + pair)) };
                 for (sum, w) in sums.iter_mut().zip(w) {
                     // SAFETY: all are 512 bits without invalid values.
                     let (x, w) = unsafe {
@@ -115,7 +121,7 @@ mod x86 {
         for (row, sums) in sums.into_iter().enumerate() {
             for (line, sum) in sums.into_iter().enumerate() {
                 let here = width.saturating_sub(16 * line).min(16);
-                let mask = ((1_u32 << here) - 1) as __mmask16;
+                let mask = ((1_u32 << here) - 1) as u16;
                 // SAFETY: masked lanes are not touched, the others lie before column `width`.
                 unsafe {
                     let to = c.wrapping_add(row * c_stride + 16 * line);
