@@ -2,7 +2,7 @@
 """Writes the fixtures that crates/trainer is tested against, into tests/golden/trainer/.
 
 Starts from the tiny Llama of tests/golden/model/ (run make_model_golden.py first) and its PEFT
-adapter, and trains for five steps, each over all examples, with torch autograd and torch AdamW:
+adapter, and trains for twenty steps, each over all examples, with torch autograd and torch AdamW:
 
     sft           imitation of two replies of uneven length
     dpo           two pairs, the reference being the adapter as it was
@@ -10,7 +10,7 @@ adapter, and trains for five steps, each over all examples, with torch autograd 
 
 Per case, <case>.json holds examples, settings, and of every step its learning rate, loss and
 gradient norm before clipping; <case>.safetensors holds, for the first two cases, the first step's
-gradient before clipping (grad.<tensor>) and the adapter after that step (stepped.<tensor>).
+gradient before clipping (gradient.<tensor>) and the adapter after that step (stepped.<tensor>).
 
 Run by hand, never in CI:  python make_trainer_golden.py
 Made with torch 2.15.0, transformers 5.23.0, peft 0.21.2, safetensors 0.8.0, on CPU.
@@ -29,7 +29,7 @@ HERE = Path(__file__).parent
 MODEL = HERE / "model" / "llama"
 OUT = HERE / "trainer"
 STOP = "<|im_end|>"
-STEPS = 5
+STEPS = 20
 
 SYSTEM = {"role": "system", "content": "Answer in JSON."}
 SFT = [
@@ -123,7 +123,8 @@ def case(name):
 
     optimizer = torch.optim.AdamW(trained.values(), lr=0.0, betas=(0.9, 0.999), eps=1e-8,
                                   weight_decay=settings["weight_decay"])
-    short = {n: n.replace(".default.weight", ".weight") for n in trained}
+    short = {n: n.removeprefix("base_model.model.model.").removesuffix(".default.weight")
+             for n in trained}
     steps, tensors = [], {}
     for step in range(STEPS):
         rate = learning_rate(step, settings)
@@ -132,7 +133,7 @@ def case(name):
         loss = loss_of()
         loss.backward()
         if step == 0:
-            tensors |= {f"grad.{short[n]}": p.grad.clone() for n, p in trained.items()}
+            tensors |= {f"gradient.{short[n]}": p.grad.clone() for n, p in trained.items()}
         norm = torch.nn.utils.clip_grad_norm_(trained.values(), settings["clip"])
         optimizer.step()
         if step == 0:
