@@ -41,7 +41,7 @@ PAIRS = [
     ([{"role": "user", "content": "play"}], '{"intent": "play"}', '{"intent": "weather", "x": 1}'),
 ]
 SETTINGS = {
-    "sft": dict(learning_rate=1e-2, warmup=0.4, weight_decay=0.01, clip=1.0),
+    "sft": dict(learning_rate=4e-3, warmup=0.4, weight_decay=0.01, clip=1.0),
     "dpo": dict(learning_rate=5e-3, warmup=0.2, weight_decay=0.0, clip=0.5, beta=0.1,
                 sft_weight=0.0, reference="start"),
     "dpo_off_sft": dict(learning_rate=5e-3, warmup=0.2, weight_decay=0.0, clip=1.0, beta=0.3,

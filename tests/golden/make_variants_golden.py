@@ -18,8 +18,8 @@ on the other families too.
 Per method, <method>.json holds the rows as token ids, what is known of them per family (reference,
 old and sampler log-probabilities), and the cases: settings as in a recipe, loss, gradient norm,
 and for every tensor of the adapter the norm and three dot products of its gradient and of itself
-after the step. The vectors are v_k[i] = sin(0.37 (i + 1) (k + 1)) over the flattened tensor, so
-that both sides make them alike. policy.safetensors holds one case's tensors in full.
+after the step. The vectors are v_k[i] = sin(0.37 (i + 1) (k + 1) + k) over the flattened tensor,
+so that both sides make them alike. policy.safetensors holds one case's tensors in full.
 
 The clip is so small that Adam's epsilon counts: a usual first step is each gradient's sign, which
 hides its size, and rounding turns the signs of elements that are nearly zero.
@@ -183,7 +183,7 @@ class Family:
 def digest(tensor):
     flat = tensor.double().flatten()
     place = torch.arange(1, len(flat) + 1, dtype=torch.float64)
-    dots = [torch.sin(0.37 * place * (k + 1)) @ flat for k in range(3)]
+    dots = [torch.sin(0.37 * place * (k + 1) + k) @ flat for k in range(3)]
     return [float(f"{v:.8g}") for v in (flat.norm(), *dots)]
 
 
