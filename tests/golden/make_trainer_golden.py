@@ -5,11 +5,12 @@ Starts from the tiny Llama of tests/golden/model/ (run make_model_golden.py firs
 adapter, and trains for twenty steps, each over all examples, with torch autograd and torch AdamW:
 
     sft           imitation of two replies of uneven length
+    sft_plus      the same with LoRA+: B learns four times as fast as A
     dpo           two pairs, the reference being the adapter as it was
     dpo_off_sft   the same pairs, reference with the adapter off, plus 0.5 x imitation of chosen
 
 Per case, <case>.json holds examples, settings, and of every step its learning rate, loss and
-gradient norm before clipping; <case>.safetensors holds, for the first two cases, the first step's
+gradient norm before clipping; <case>.safetensors holds, of sft and of dpo, the first step's
 gradient before clipping (gradient.<tensor>) and the adapter after that step (stepped.<tensor>).
 
 Run by hand, never in CI:  python make_trainer_golden.py
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import torch
 from peft import PeftModel
+from peft.optimizers import create_loraplus_optimizer
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
@@ -42,6 +44,8 @@ PAIRS = [
 ]
 SETTINGS = {
     "sft": dict(learning_rate=4e-3, warmup=0.4, weight_decay=0.01, clip=1.0),
+    "sft_plus": dict(learning_rate=2e-3, warmup=0.1, weight_decay=0.01, clip=1.0,
+                     loraplus_lr_ratio=4.0),
     "dpo": dict(learning_rate=5e-3, warmup=0.2, weight_decay=0.0, clip=0.5, beta=0.1,
                 sft_weight=0.0, reference="start"),
     "dpo_off_sft": dict(learning_rate=5e-3, warmup=0.2, weight_decay=0.0, clip=1.0, beta=0.3,
@@ -104,7 +108,7 @@ def case(name):
     model = PeftModel.from_pretrained(base, MODEL / "adapter", is_trainable=True).eval()
     tokens = tokenizer()
     trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    if name == "sft":
+    if name.startswith("sft"):
         rows = [row(tokens, prompt, reply) for prompt, reply in SFT]
         loss_of = lambda: sft_loss(model, rows)
         examples = [{"prompt": p, "completion": c} for p, c in SFT]
@@ -121,14 +125,18 @@ def case(name):
             model, pairs, reference, settings["beta"], settings["sft_weight"])
         examples = [{"prompt": p, "chosen": c, "rejected": r} for p, c, r in PAIRS]
 
-    optimizer = torch.optim.AdamW(trained.values(), lr=0.0, betas=(0.9, 0.999), eps=1e-8,
-                                  weight_decay=settings["weight_decay"])
+    ratio = settings.get("loraplus_lr_ratio", 1.0)
+    optimizer = create_loraplus_optimizer(
+        model, torch.optim.AdamW, lr=1.0, loraplus_lr_ratio=ratio, betas=(0.9, 0.999), eps=1e-8,
+        loraplus_weight_decay=settings["weight_decay"])
+    scales = [group["lr"] for group in optimizer.param_groups]
     short = {n: n.removeprefix("base_model.model.model.").removesuffix(".default.weight")
              for n in trained}
     steps, tensors = [], {}
     for step in range(STEPS):
         rate = learning_rate(step, settings)
-        optimizer.param_groups[0]["lr"] = rate
+        for group, scale in zip(optimizer.param_groups, scales):
+            group["lr"] = rate * scale
         optimizer.zero_grad()
         loss = loss_of()
         loss.backward()
@@ -141,7 +149,7 @@ def case(name):
         steps.append({"learning_rate": rate, "loss": loss.item(), "grad_norm": norm.item()})
     golden = {"examples": examples, "settings": settings, "steps": steps}
     (OUT / f"{name}.json").write_text(json.dumps(golden, indent=1) + "\n")
-    if name != "dpo_off_sft":
+    if name in ("sft", "dpo"):
         save_file(tensors, OUT / f"{name}.safetensors", metadata={"format": "pt"})
     print(name, [round(s["loss"], 5) for s in steps], [round(s["grad_norm"], 3) for s in steps])
 

@@ -49,10 +49,14 @@ impl Case {
         Self { model: Model::load("llama"), golden: serde_json::from_str(&text).unwrap(), name }
     }
 
+    fn method(&self) -> &'static str {
+        if self.name.starts_with("sft") { "sft" } else { "dpo" }
+    }
+
     fn stage(&self) -> TrainStage {
         let mut settings = self.golden.settings.clone();
         let object = settings.as_object_mut().unwrap();
-        object.insert("method".into(), json!(if self.name == "sft" { "sft" } else { "dpo" }));
+        object.insert("method".into(), json!(self.method()));
         // Every step sees everything, so that the order of examples cannot matter.
         object.insert("epochs".into(), json!(self.golden.steps.len()));
         object.insert("batch_size".into(), json!(self.golden.examples.len()));
@@ -90,7 +94,7 @@ impl Case {
 fn assert_first_step(case: &Case) {
     let (stage, model) = (case.stage(), &case.model);
     let anchor = Anchor { base: &model.base, lora: Some(&model.start), temperature: 1.0 };
-    let examples = if case.name == "sft" {
+    let examples = if case.method() == "sft" {
         Examples::of_sft(&model.base, &case.sft(), 256).unwrap().kept
     } else {
         let mut examples = Examples::of_pairs(&model.base, &case.pairs(), 256).unwrap().kept;
@@ -135,6 +139,11 @@ fn imitation_takes_the_steps_of_torch() {
     let case = Case::load("sft");
     assert_first_step(&case);
     assert_curve(&case);
+}
+
+#[test]
+fn imitation_with_loraplus_takes_the_steps_of_peft() {
+    assert_curve(&Case::load("sft_plus"));
 }
 
 #[test]
