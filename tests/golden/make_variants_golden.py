@@ -17,8 +17,8 @@ on the other families too.
 
 Per method, <method>.json holds the rows as token ids, what is known of them per family (reference,
 old and sampler log-probabilities), and the cases: settings as in a recipe, loss, gradient norm,
-and for every tensor of the adapter the norm and three dot products of its gradient and of itself
-after the step. The vectors are v_k[i] = sin(0.37 (i + 1) (k + 1) + k) over the flattened tensor,
+and for every tensor of the adapter the norm and three dot products of its gradient and of how far
+the step moved it. The vectors are v_k[i] = sin(0.37 (i + 1) (k + 1) + k) over the flattened tensor,
 so that both sides make them alike. policy.safetensors holds one case's tensors in full.
 
 The clip is so small that Adam's epsilon counts: a usual first step is each gradient's sign, which
@@ -50,7 +50,7 @@ FAMILIES = ["llama", "qwen2", "qwen3"]
 # For its stand-ins, make_objective_golden.py is imported; it works in f64.
 torch.set_default_dtype(torch.float32)
 
-STEP = dict(learning_rate=1e-3, weight_decay=0.01, clip=1e-5)
+STEP = dict(learning_rate=1e-2, weight_decay=0.01, clip=1e-6)
 TEMPERATURE = 0.7
 
 
@@ -137,7 +137,8 @@ class Family:
             folder, dtype=torch.float32, attn_implementation="eager").eval()
         self.name = name
         self.model = PeftModel.from_pretrained(base, folder / "adapter", is_trainable=True).eval()
-        self.trained = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
+        short = lambda n: n.removeprefix("base_model.model.model.").removesuffix(".default.weight")
+        self.trained = {short(n): p for n, p in self.model.named_parameters() if p.requires_grad}
         self.start = {n: p.detach().clone() for n, p in self.trained.items()}
 
     def log_probs(self, rows, temperature=1.0):
@@ -168,12 +169,10 @@ class Family:
         optimizer.zero_grad()
         loss = loss_of()
         loss.backward()
-        short = {n: n.removeprefix("base_model.model.model.").removesuffix(".default.weight")
-                 for n in self.trained}
-        gradient = {short[n]: p.grad.clone() for n, p in self.trained.items()}
+        gradient = {n: p.grad.clone() for n, p in self.trained.items()}
         norm = torch.nn.utils.clip_grad_norm_(trained, settings["clip"])
         optimizer.step()
-        stepped = {short[n]: p.detach().clone() for n, p in self.trained.items()}
+        stepped = {n: p.detach().clone() for n, p in self.trained.items()}
         with torch.no_grad():
             for name, parameter in self.trained.items():
                 parameter.copy_(self.start[name])
@@ -190,10 +189,11 @@ def digest(tensor):
 def case(family, name, source, settings, loss_of, **more):
     settings = STEP | settings
     loss, norm, gradient, stepped = family.step(loss_of, settings)
+    movement = {n: stepped[n] - start for n, start in family.start.items()}
     # What hardly moves proves nothing.
     assert abs(loss) > 0.02 and norm > 1e-3, (name, loss, norm)
     print(f"{family.name:6} {name:34} {source:12} loss {loss:9.4f}  norm {norm:9.4f}")
-    tensors = {n: {"gradient": digest(gradient[n]), "stepped": digest(stepped[n])}
+    tensors = {n: {"gradient": digest(gradient[n]), "movement": digest(movement[n])}
                for n in gradient}
     made = dict(name=name, family=family.name, source=source, settings=settings, **more,
                 loss=loss, grad_norm=norm, tensors=tensors)

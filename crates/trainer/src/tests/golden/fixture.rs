@@ -39,11 +39,11 @@ pub(super) struct Case {
     pub tensors: BTreeMap<String, Moved>,
 }
 
-/// A tensor of the adapter: its gradient, and itself after the step.
+/// A tensor of the adapter: its gradient, and what the step added to it.
 #[derive(Deserialize)]
 pub(super) struct Moved {
     pub gradient: Digest,
-    pub stepped: Digest,
+    pub movement: Digest,
 }
 
 #[derive(Deserialize)]

@@ -1,5 +1,5 @@
 //! One step of every algorithm variant: loss, the gradient of every tensor of the adapter, and
-//! the adapter after AdamW.
+//! how far AdamW moves it.
 //!
 //! Torch ran every row by itself. Here what rows share runs once, so that each of these also says
 //! that sharing changes nothing.
@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use understudy_manifest::SftExample;
-use understudy_model::LoraGrads;
+use understudy_model::{Lora, LoraGrads};
 
 use super::{
     Model, Step, assert_close,
@@ -87,8 +87,12 @@ fn assert_step(model: &Model, case: &Case, examples: &[Example], budget: usize) 
     assert_eq!(step.gradient.tensors().count(), case.tensors.len());
     for (parameter, gradient) in step.gradient.tensors() {
         let expected = &case.tensors[&parameter.name];
-        let stepped = &step.stepped.values()[parameter.range.clone()];
-        for (values, expected) in [(gradient, expected.gradient), (stepped, expected.stepped)] {
+        let of = |lora: &Lora| lora.values()[parameter.range.clone()].to_vec();
+        let moved = of(&step.stepped).into_iter().zip(of(&model.start));
+        let movement: Vec<f32> = moved.map(|(stepped, start)| stepped - start).collect();
+        for (values, expected) in
+            [(gradient, expected.gradient), (&movement[..], expected.movement)]
+        {
             let distance = Digest::of(values).distance(expected);
             assert!(distance <= 1e-4, "{what}: {} is off by {distance}", parameter.name);
         }
