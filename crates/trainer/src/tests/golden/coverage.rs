@@ -30,12 +30,16 @@ fn imitation_is_there_for_every_family() {
 
 #[test]
 fn every_preference_loss_is_there() {
+    // CPO and ORPO imitate of themselves.
+    let is_plain = |s: &PreferenceSettings| {
+        s.ld_alpha == 1.0 && s.sft_weight == PreferenceSettings::for_loss(s.loss).sft_weight
+    };
     let cases: Vec<(Case, PreferenceSettings)> = cases("preference", |objective| match objective {
         Objective::Dpo(settings) => settings,
         other => panic!("{other:?} among preferences"),
     });
     for loss in PreferenceLoss::ALL {
-        assert_some(&cases, loss.as_str(), |_, s| s.loss == loss && s.ld_alpha == 1.0);
+        assert_some(&cases, loss.as_str(), |_, s| s.loss == loss && is_plain(s));
     }
     assert_some(&cases, "ld-dpo", |_, s| s.ld_alpha == 0.5);
     assert_some(&cases, "imitation beside", |_, s| {
@@ -43,7 +47,7 @@ fn every_preference_loss_is_there() {
     });
     for family in FAMILIES {
         assert_some(&cases, family, |case, s| {
-            case.family == family && s.loss == PreferenceLoss::Sigmoid
+            case.family == family && s.loss == PreferenceLoss::Sigmoid && is_plain(s)
         });
     }
 }
@@ -72,12 +76,20 @@ fn policy_cases() -> Vec<(Case, GrpoSettings)> {
     })
 }
 
+/// Whether a case has nothing on top of its loss.
+fn is_plain(case: &Case, settings: &GrpoSettings) -> bool {
+    let policy = &settings.policy;
+    let added = [policy.kl.beta, policy.delta, policy.dual_clip, policy.opsm_delta];
+    let is_usual = case.has("old") && !case.has("token_advantages");
+    is_usual && policy.correction.mode == Correction::Off && added == [0.0; 4]
+}
+
 #[test]
 fn every_policy_loss_and_aggregation_is_there() {
     let cases = policy_cases();
     assert!(cases.iter().all(|(_, s)| s.temperature == 0.7));
     for loss in PolicyLoss::ALL {
-        assert_some(&cases, loss.as_str(), |_, s| s.policy.loss == loss);
+        assert_some(&cases, loss.as_str(), |case, s| s.policy.loss == loss && is_plain(case, s));
     }
     let ppo = |s: &GrpoSettings| s.policy.loss == PolicyLoss::Ppo;
     for aggregation in Aggregation::ALL {
@@ -92,7 +104,8 @@ fn every_policy_loss_and_aggregation_is_there() {
     }
     for family in FAMILIES {
         assert_some(&cases, family, |case, s| {
-            case.family == family && ppo(s) && s.policy.aggregation == Aggregation::Dapo
+            let is_dapo = ppo(s) && s.policy.aggregation == Aggregation::Dapo;
+            case.family == family && is_dapo && is_plain(case, s)
         });
     }
     assert_some(&cases, "old policy of the moment", |case, s| ppo(s) && !case.has("old"));
@@ -110,6 +123,9 @@ fn every_correction_and_every_divergence_is_there() {
             s.policy.loss == PolicyLoss::Ppo && s.policy.correction.mode == mode
         });
     }
+    assert_some(&cases, "corrected vespo", |_, s| {
+        s.policy.loss == PolicyLoss::Vespo && s.policy.correction.mode != Correction::Off
+    });
     for mode in [Correction::TokenTruncate, Correction::SequenceTruncate] {
         assert_some(&cases, "corrected reinforce", |_, s| {
             s.policy.loss == PolicyLoss::Reinforce && s.policy.correction.mode == mode
@@ -117,7 +133,9 @@ fn every_correction_and_every_divergence_is_there() {
     }
     for estimator in KlEstimator::ALL {
         assert_some(&cases, estimator.as_str(), |_, s| {
-            s.policy.kl.beta > 0.0 && s.policy.kl.estimator == estimator
+            let kl = &s.policy.kl;
+            let is_straight_through = kl.gradient == KlGradient::K2 && !kl.bias_corrected;
+            kl.beta > 0.0 && kl.estimator == estimator && is_straight_through
         });
     }
     for gradient in KlGradient::ALL {
