@@ -85,11 +85,33 @@ pub(crate) enum Command {
         after_help = "Example:\n  understudy logits 'The capital of France is' --adapter DIR --out logits.json"
     )]
     Logits(LogitsArgs),
+    /// Environments with tools to practise in: list, demonstrate
+    #[command(subcommand)]
+    Environment(EnvironmentCommand),
     /// One training stage in a process of its own; started by `run`, `train` and `demo`
     #[command(hide = true)]
     TrainWorker {
         /// The job, as JSON
         job: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EnvironmentCommand {
+    /// What there is
+    List,
+    /// How an expert does some tasks, as rows to import and imitate
+    #[command(
+        after_help = "Example:\n  understudy environment demonstrate price_desk --count 32 > desk.jsonl\n  \
+        understudy import desk.jsonl --task price-desk --format trl"
+    )]
+    Demonstrate {
+        name: String,
+        /// Tasks, of the train split
+        #[arg(long, default_value_t = 32)]
+        count: usize,
+        #[arg(long, default_value_t = 17)]
+        seed: u64,
     },
 }
 

@@ -4,6 +4,7 @@ mod adapter;
 pub(crate) mod audit;
 pub(crate) mod dataset;
 mod doctor;
+mod environment;
 mod eval;
 mod import;
 mod init;
@@ -62,6 +63,7 @@ pub(crate) fn run(command: Command, config: &Config) -> Result<Exit> {
         Command::Audit(command) => audit::run(command, config, out),
         Command::Doctor => doctor::run(config, out),
         Command::Logits(args) => logits::run(&args, config, out),
+        Command::Environment(command) => environment::run(command, out),
         Command::TrainWorker { job } => worker::main(&job),
     }
 }

@@ -24,6 +24,11 @@ impl Out {
         }
     }
 
+    /// A row of a listing that is a file format of its own, whatever was asked for.
+    pub(crate) fn row(self, text: &str) {
+        println!("{text}");
+    }
+
     /// The result for machines.
     pub(crate) fn value(self, value: &impl Serialize) -> anyhow::Result<()> {
         if self.json {
