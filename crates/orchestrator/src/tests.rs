@@ -178,3 +178,46 @@ fn facts_are_never_rewritten() {
     let error = raw.execute("UPDATE facts SET body = '{}'", []).unwrap_err();
     assert!(error.to_string().contains("never rewritten"), "{error}");
 }
+
+fn trained(stage: usize, dev_score: f64) -> Fact {
+    Fact::StageTrained(Trained {
+        stage,
+        method: "sft".to_owned(),
+        directory: format!("stage-{stage}"),
+        last_loss: 0.1,
+        dev_score,
+        dev_cases: 20,
+        seconds: 1.0,
+    })
+}
+
+fn frozen() -> Fact {
+    let version = DatasetVersion { name: "triage".parse().unwrap(), digest: Digest::of(b"rows") };
+    Fact::DatasetFrozen { version, sft_rows: 10, pair_rows: 4 }
+}
+
+#[test]
+fn a_stage_that_would_start_too_weak_is_skipped_and_says_why() {
+    let text = RECIPE.replace("method = \"dpo\"", "method = \"dpo\"\nmin_sft_score = 0.6");
+    let recipe = Recipe::parse("test", &text).unwrap();
+    let weak = [frozen(), trained(0, 0.5)];
+    let plan::Next::Skip { stage: 1, why } = plan::next(&recipe, &weak) else {
+        panic!("not skipped")
+    };
+    assert!(why.contains("0.600") && why.contains("0.500"), "{why}");
+    let strong = [frozen(), trained(0, 0.7)];
+    assert!(matches!(plan::next(&recipe, &strong), plan::Next::Train { stage: 1, .. }));
+    let skipped = [frozen(), trained(0, 0.5), Fact::StageSkipped { stage: 1, why }];
+    assert!(matches!(plan::next(&recipe, &skipped), plan::Next::Select { stage: 0, .. }));
+}
+
+#[test]
+fn a_stage_continues_from_the_best_one_so_far() {
+    let text = RECIPE.replace("[gate]", "[[train]]\nmethod = \"dpo\"\n[gate]");
+    let recipe = Recipe::parse("test", &text).unwrap();
+    let facts = [frozen(), trained(0, 0.7), trained(1, 0.6)];
+    let plan::Next::Train { stage: 2, from, .. } = plan::next(&recipe, &facts) else {
+        panic!("not trained")
+    };
+    assert_eq!(from.as_deref(), Some("stage-0"));
+}
