@@ -25,8 +25,9 @@ fn main() {
     match env::var("UNDERSTUDY_BENCH_PRECISION").as_deref() {
         Ok("f32") => measure(Precision::F32),
         Ok("bf16") => measure(Precision::Bf16),
+        Ok("q8") => measure(Precision::Q8),
         _ => {
-            for precision in ["f32", "bf16"] {
+            for precision in ["f32", "bf16", "q8"] {
                 let this = env::current_exe().unwrap();
                 let run = Command::new(this).env("UNDERSTUDY_BENCH_PRECISION", precision).status();
                 assert!(run.unwrap().success());

@@ -9,6 +9,7 @@ pub(crate) mod gemm;
 pub(crate) mod narrow;
 pub(crate) mod norm;
 pub(crate) mod panels;
+pub(crate) mod quantised;
 pub(crate) mod rope;
 mod simd;
 pub(crate) mod softmax;

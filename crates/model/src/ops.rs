@@ -10,7 +10,7 @@ use crate::{
     cache::KvCache,
     config::ModelConfig,
     error::Result,
-    linear::{Head, HeadLayout, Layout, Linear, Pairs},
+    linear::{Head, HeadLayout, Layout, Linear, Ready},
     lora::{Group, Lora, LoraGrads, Slot},
 };
 
@@ -152,8 +152,8 @@ impl Ops {
         place: (usize, Group),
         runs: &[AdapterRun<'_>],
     ) -> Result<(Tensor, Option<Tensor>)> {
-        if let (None, Some((pairs, run))) = (bias, fusible(x, w, place, runs)?) {
-            let (y, u) = fused::apply_adapted(None, x, pairs, &run)?;
+        if let (None, Some((packed, run))) = (bias, fusible(x, w, place, runs)?) {
+            let (y, u) = fused::apply_adapted(None, x, &packed, &run)?;
             return Ok((y, Some(u)));
         }
         let mut y = self.apply(x, w)?;
@@ -171,8 +171,8 @@ impl Ops {
         place: (usize, Group),
         runs: &[AdapterRun<'_>],
     ) -> Result<(Tensor, Option<Tensor>)> {
-        if let Some((pairs, run)) = fusible(x, w, place, runs)? {
-            let (y, u) = fused::apply_adapted(Some(y), x, pairs, &run)?;
+        if let Some((packed, run)) = fusible(x, w, place, runs)? {
+            let (y, u) = fused::apply_adapted(Some(y), x, &packed, &run)?;
             return Ok((y, Some(u)));
         }
         self.adapt(self.add_apply(y, x, w)?, x, place, runs)
@@ -186,10 +186,8 @@ impl Ops {
         slots: &[Slot],
         grads: &mut LoraGrads,
     ) -> Result<Tensor> {
-        match (self, &w.weights) {
-            (Self::Fused, Layout::Pairs(_)) if lora.has_one_scale() => {
-                fused::lora_grads_narrow((dy, x, u), lora, slots, grads)
-            }
+        match (self, w.is_rounded() && lora.has_one_scale()) {
+            (Self::Fused, true) => fused::lora_grads_narrow((dy, x, u), lora, slots, grads),
             (Self::Fused, _) => fused::lora_grads((dy, x, u), lora, slots, grads),
             (Self::Portable, _) => portable::lora_grads((dy, x, u), lora, slots, grads),
         }
@@ -203,8 +201,8 @@ impl Ops {
         lora: &Lora,
         slots: &[Slot],
     ) -> Result<Tensor> {
-        if let Layout::Pairs(pairs) = &w.weights {
-            return fused::apply_transposed_adapted((dy, du), pairs, lora.a_stack(slots));
+        if let Some(turned) = w.backward() {
+            return fused::apply_transposed_adapted((dy, du), &turned, lora.a_stack(slots));
         }
         self.add_lora_input(self.apply_transposed(dy, w)?, du, lora, slots)
     }
@@ -336,15 +334,14 @@ fn fusible<'a>(
     w: &'a Linear,
     (layer, group): (usize, Group),
     runs: &[AdapterRun<'a>],
-) -> Result<Option<(&'a Pairs, Adapting<'a>)>> {
-    let (Layout::Pairs(pairs), [run]) = (&w.weights, runs) else { return Ok(None) };
-    let slots = run.lora.map_or(&[][..], |lora| lora.slots(layer, group));
-    match run.lora {
-        Some(lora) if !slots.is_empty() && x.dim(0)? >= fused::FUSED_FROM => {
-            Ok(Some((pairs, Adapting { rows: run.rows.clone(), lora, slots })))
-        }
-        _ => Ok(None),
+) -> Result<Option<(Ready<'a>, Adapting<'a>)>> {
+    let [AdapterRun { rows, lora: Some(lora) }] = runs else { return Ok(None) };
+    let slots = lora.slots(layer, group);
+    if slots.is_empty() || x.dim(0)? < fused::FUSED_FROM {
+        return Ok(None);
     }
+    let adapting = Adapting { rows: rows.clone(), lora, slots };
+    Ok(w.forward().map(|packed| (packed, adapting)))
 }
 
 /// An adapter at work on some rows of one group of maps.

@@ -102,7 +102,7 @@ impl Backward<'_> {
         let d_normed = self.map(&ran)?;
         let (w, eps) = (&w.attention_norm, config.norm_eps);
         let g = ops.rms_norm_backward(&x, w, eps, &d_normed, Some(g))?;
-        for tensor in [x, normed, d_qkv, d_normed] {
+        for tensor in [x, normed, d_qkv, d_normed].into_iter().chain(u_qkv).chain(u_o) {
             recycle(tensor);
         }
         Ok(Some(g))
@@ -128,7 +128,7 @@ impl Backward<'_> {
         let ran = Ran { layer, group, dy: &d_gate_up, x: &x, u, w: &w.gate_up };
         let d_x = self.map(&ran)?;
         let g = ops.rms_norm_backward(&middle, &w.mlp_norm, eps, &d_x, Some(g))?;
-        for tensor in [middle, x, d_gate_up, d_x] {
+        for tensor in [middle, x, d_gate_up, d_x].into_iter().chain(u_gate_up).chain(u_down) {
             recycle(tensor);
         }
         Ok(g)
@@ -155,17 +155,17 @@ impl Backward<'_> {
     fn map(&mut self, ran: &Ran<'_>) -> Result<Tensor> {
         let du = self.adapter_grads(ran)?;
         let (ops, slots) = (self.decoder.ops, self.lora.slots(ran.layer, ran.group));
-        match (du, self.pass.dropout) {
-            (Some(du), None) => {
-                ops.apply_transposed_adapted((ran.dy, &du), ran.w, self.lora, slots)
-            }
-            (Some(du), Some(dropout)) => {
+        let Some(du) = du else { return ops.apply_transposed(ran.dy, ran.w) };
+        let dx = match self.pass.dropout {
+            None => ops.apply_transposed_adapted((ran.dy, &du), ran.w, self.lora, slots)?,
+            Some(dropout) => {
                 let dx = ops.apply_transposed(ran.dy, ran.w)?;
                 let own = ops.add_lora_input(dx.zeros_like()?, &du, self.lora, slots)?;
-                Ok((dx + (own * dropout.mask(ran.x, (ran.layer, ran.group))?)?)?)
+                (dx + (own * dropout.mask(ran.x, (ran.layer, ran.group))?)?)?
             }
-            (None, _) => ops.apply_transposed(ran.dy, ran.w),
-        }
+        };
+        recycle(du);
+        Ok(dx)
     }
 
     /// Adds the gradients of one group's adapters to the sum; returns the gradient of x Aᵀ.

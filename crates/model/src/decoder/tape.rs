@@ -53,8 +53,10 @@ pub(super) struct Kept {
 impl Kept {
     /// Gives everything up but the layer's input.
     pub(super) fn release(self) -> Tensor {
-        let KeptMlp { middle, gate_up, .. } = self.mlp;
-        for tensor in [self.qkv, self.attended.out, middle, gate_up] {
+        let KeptMlp { middle, gate_up, u_gate_up, u_down } = self.mlp;
+        let always = [self.qkv, self.attended.out, middle, gate_up];
+        let adapted = [self.u_qkv, self.u_o, u_gate_up, u_down];
+        for tensor in always.into_iter().chain(adapted.into_iter().flatten()) {
             recycle(tensor);
         }
         self.x

@@ -49,17 +49,11 @@ impl Packed {
     /// Rounds row-major values `[inputs, outputs]`; none where the processor lacks the instruction.
     pub(crate) fn new(plain: &[f32], inputs: usize, outputs: usize) -> Option<Self> {
         assert_eq!(plain.len(), inputs * outputs, "weights of unfit shape");
-        Self::is_supported().then(|| {
-            Self::fill(inputs, outputs, |input, first, line| {
-                for (value, from) in line.iter_mut().zip(&plain[input * outputs + first..]) {
-                    *value = round(*from);
-                }
-            })
+        Self::build(inputs, outputs, |input, first, line| {
+            for (value, from) in line.iter_mut().zip(&plain[input * outputs + first..]) {
+                *value = round(*from);
+            }
         })
-    }
-
-    pub(crate) fn inputs(&self) -> usize {
-        self.inputs
     }
 
     pub(crate) fn outputs(&self) -> usize {
@@ -78,6 +72,16 @@ impl Packed {
                 *value = self.at(first + offset, input);
             }
         })
+    }
+
+    /// Weights whose bits `values(input, first output, line)` writes; none where the processor lacks
+    /// the instruction.
+    pub(super) fn build(
+        inputs: usize,
+        outputs: usize,
+        values: impl Fn(usize, usize, &mut [u16]) + Sync,
+    ) -> Option<Self> {
+        Self::is_supported().then(|| Self::fill(inputs, outputs, values))
     }
 
     fn fill(
@@ -268,7 +272,7 @@ fn round_row(values: &[f32], rounded: &mut [u16]) {
     reason = "inlined into a multiversioned loop it becomes vector code"
 )]
 #[inline(always)]
-fn round(value: f32) -> u16 {
+pub(super) fn round(value: f32) -> u16 {
     let bits = value.to_bits();
     let nearest = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
     let quiet = bits >> 16 | 0x40;

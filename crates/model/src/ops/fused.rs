@@ -2,6 +2,8 @@
 
 mod adapters;
 
+use std::borrow::Cow;
+
 use candle_core::Tensor;
 use rayon::prelude::*;
 
@@ -13,7 +15,7 @@ pub(super) use adapters::{
 use super::{Attended, Cached, HeadShape, Rotation};
 use crate::{
     batch::{Batch, Span},
-    error::{ModelError, Result, refuse},
+    error::{Result, refuse},
     host::{Host, change, scratch, tensor},
     kernels::{
         attention::{self, Given, Sequence},
@@ -43,32 +45,37 @@ pub(super) fn add_apply(y: Tensor, x: &Tensor, w: &Linear) -> Result<Tensor> {
 pub(super) fn apply_transposed(dy: &Tensor, w: &Linear) -> Result<Tensor> {
     let (rows, dy) = (dy.dim(0)?, Host::of(dy)?);
     let mut out = scratch(rows * w.inputs);
-    match &w.weights {
-        Layout::Pairs(pairs) => {
-            bf16::product(&mut out, &dy, pairs.backward(), rows, Into::Replace);
-        }
+    if let Some(turned) = w.backward() {
+        bf16::product(&mut out, &dy, &turned, rows, Into::Replace);
+    } else {
         // Turning the weights is a hundredth of the product, and lets it read them in order.
-        Layout::Panels(panels) => {
-            let turned = panels::transpose(panels, w.inputs, w.outputs);
-            times_panels(&dy, &turned, rows, &mut out, Into::Replace);
-        }
-        Layout::Plain(_) => return Err(not_for_kernels()),
+        let turned = panels::transpose(&in_panels(w)?, w.inputs, w.outputs);
+        times_panels(&dy, &turned, rows, &mut out, Into::Replace);
     }
     tensor(out, (rows, w.inputs))
 }
 
 /// out (+)= x · w.
 fn product(x: &[f32], w: &Linear, rows: usize, out: &mut [f32], into: Into) -> Result<()> {
-    match &w.weights {
-        Layout::Pairs(pairs) => bf16::product(out, x, pairs.forward(), rows, into),
-        Layout::Panels(panels) => times_panels(x, panels, rows, out, into),
-        Layout::Plain(_) => return Err(not_for_kernels()),
+    match w.forward() {
+        Some(packed) => bf16::product(out, x, &packed, rows, into),
+        None => times_panels(x, &in_panels(w)?, rows, out, into),
     }
     Ok(())
 }
 
-fn not_for_kernels() -> ModelError {
-    refuse!(Device, "a kernel needs weights in panels; these are laid out for another device")
+/// The weights in f32 panels, widened if they are held in fewer bits.
+fn in_panels(w: &Linear) -> Result<Cow<'_, [f32]>> {
+    match &w.weights {
+        Layout::Panels(panels) => Ok(Cow::Borrowed(panels)),
+        Layout::Quantised(quantised) => {
+            Ok(Cow::Owned(panels::pack(&quantised.plain(), w.inputs, w.outputs)))
+        }
+        Layout::Pairs(_) | Layout::Plain(_) => Err(refuse!(
+            Device,
+            "a kernel needs weights in panels; these are laid out for another device"
+        )),
+    }
 }
 
 /// out (+)= x · w for w in panels.

@@ -3,7 +3,11 @@
 use std::slice::from_ref;
 
 use super::*;
-use crate::{Batch, Family, LoraSpec, Targets, kernels::noise, linear::Precision};
+use crate::{
+    Batch, Family, LoraSpec, Targets,
+    kernels::{bf16::Packed, noise, quantised::Quantised},
+    linear::Precision,
+};
 
 const FUSED: Ops = Ops::Fused;
 const PORTABLE: Ops = Ops::Portable;
@@ -229,5 +233,25 @@ fn an_adapter_fused_with_rounded_weights_acts_as_after_them() {
         let zeros = FUSED.apply_transposed(&dy, &w).unwrap();
         let expected = fused::add_lora_input(zeros, du, &lora, slots).unwrap();
         assert_same("dx", &found, &expected);
+    }
+}
+
+#[test]
+fn quantised_weights_act_as_their_dequantised_values() {
+    let plain = noise(70 * 100, 4);
+    let held = Quantised::new(&plain, 70, 100).plain();
+    let new = |values: &[f32], precision| {
+        Linear::new(values.to_vec(), (70, 100), (FUSED, precision), &Device::Cpu).unwrap()
+    };
+    let same = if Packed::is_supported() { Precision::Bf16 } else { Precision::F32 };
+    let (quantised, widened) = (new(&plain, Precision::Q8), new(&held, same));
+    for rows in [1, 9, 80] {
+        let (x, y) = (matrix(rows, 70, 1), matrix(rows, 100, 3));
+        let [a, b] = [&quantised, &widened].map(|w| FUSED.apply(&x, w).unwrap());
+        assert_same("x W", &a, &b);
+        let [a, b] = [&quantised, &widened].map(|w| FUSED.add_apply(fresh(&y), &x, w).unwrap());
+        assert_same("y + x W", &a, &b);
+        let [a, b] = [&quantised, &widened].map(|w| FUSED.apply_transposed(&y, w).unwrap());
+        assert_same("y Wt", &a, &b);
     }
 }

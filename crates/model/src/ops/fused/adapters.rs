@@ -7,12 +7,11 @@ use crate::{
     error::Result,
     host::{Host, change, scratch, tensor},
     kernels::{
-        bf16::{self, Addition},
+        bf16::{self, Addition, Packed},
         gemm::{Into, Threads, View, ViewMut, gemm},
         narrow::{self, Adapted, Map, Rows},
         thin,
     },
-    linear::Pairs,
     lora::{Lora, LoraGrads, Slot},
     ops::Adapting,
 };
@@ -126,11 +125,11 @@ pub(in crate::ops) const FUSED_FROM: usize = 64;
 pub(in crate::ops) fn apply_adapted(
     y: Option<Tensor>,
     x: &Tensor,
-    w: &Pairs,
+    w: &Packed,
     run: &Adapting<'_>,
 ) -> Result<(Tensor, Tensor)> {
     let ((rows, inputs), rank) = (x.dims2()?, run.lora.rank());
-    let (stack, outputs) = (run.slots.len() * rank, w.forward().outputs());
+    let (stack, outputs) = (run.slots.len() * rank, w.outputs());
     let x = Host::of(x)?;
     let a = turned(run.lora.a_stack(run.slots), inputs, 1.0);
     let mut u = scratch(rows * stack);
@@ -145,8 +144,7 @@ pub(in crate::ops) fn apply_adapted(
             column: slot.column,
         })
         .collect();
-    let product =
-        |y: &mut [f32], into| bf16::product_with(y, &x, w.forward(), rows, into, &additions);
+    let product = |y: &mut [f32], into| bf16::product_with(y, &x, w, rows, into, &additions);
     let y = if let Some(y) = y {
         change(&y, |y| product(y, Into::Add))?;
         y
@@ -201,18 +199,18 @@ pub(in crate::ops) fn lora_grads_narrow(
     tensor(found.du, (rows, slots.len() * rank))
 }
 
-/// dy · Wᵀ + du · A for A `[slots · rank, inputs]`.
+/// dy · Wᵀ + du · A for packed Wᵀ and A `[slots · rank, inputs]`.
 pub(in crate::ops) fn apply_transposed_adapted(
     (dy, du): (&Tensor, &Tensor),
-    w: &Pairs,
+    w: &Packed,
     a: &[f32],
 ) -> Result<Tensor> {
-    let ((rows, stack), inputs) = (du.dims2()?, w.forward().inputs());
+    let ((rows, stack), inputs) = (du.dims2()?, w.outputs());
     let (dy, du) = (Host::of(dy)?, Host::of(du)?);
     let mut dx = scratch(rows * inputs);
     let (u, w_a) = (Rows::whole(&du, stack), Rows::whole(a, inputs));
     let addition = Addition { u, w: w_a, column: 0 };
-    bf16::product_with(&mut dx, &dy, w.backward(), rows, Into::Replace, &[addition]);
+    bf16::product_with(&mut dx, &dy, w, rows, Into::Replace, &[addition]);
     tensor(dx, (rows, inputs))
 }
 
