@@ -2,7 +2,7 @@
 //!
 //! Guarantees: one forward pass and one log-probability for serving and training, over flat ragged
 //! rows without padding; exact gradients of every adapter value and of nothing else; base weights
-//! held once and never written to; adapters exchanged with PEFT bit for bit.
+//! never written to; adapters exchanged with PEFT bit for bit.
 //!
 //! Never: schedules, samples, optimises or serves; touches the network.
 

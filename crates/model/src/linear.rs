@@ -24,7 +24,8 @@ pub enum Precision {
     Bf16,
     /// Weights of every layer's maps in eight bits, in blocks of 32 with one scale, as Q8_0 holds
     /// them; widened for each product, which is then computed as in `Bf16` (where that is not
-    /// supported, in f32). A quarter of the memory of `F32`. The head is held as in `Bf16`.
+    /// supported, in f32). The maps take a quarter of the memory of `F32`; the head is held as in
+    /// `Bf16`. Made for training: decoding a token would widen every map for one row.
     Q8,
 }
 
