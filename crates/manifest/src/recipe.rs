@@ -74,6 +74,9 @@ pub enum Precision {
     /// lacks them.
     #[default]
     Bf16,
+    /// Eight bits in blocks of 32: a quarter of the memory of f32, for training where memory is
+    /// what is short. Sampling from it is slow.
+    Q8_0,
 }
 
 /// Where examples come from and what is kept of them.

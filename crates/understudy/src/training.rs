@@ -41,6 +41,7 @@ pub(crate) fn precision(written: manifest::Precision) -> Precision {
     match written {
         manifest::Precision::F32 => Precision::F32,
         manifest::Precision::Bf16 => Precision::Bf16,
+        manifest::Precision::Q8_0 => Precision::Q8,
     }
 }
 
