@@ -3,7 +3,12 @@
 pub(crate) mod gguf;
 pub(crate) mod hf;
 
-use crate::error::{Result, refuse};
+use std::path::Path;
+
+use crate::{
+    error::{ModelError, Result, refuse},
+    weights::GgufSource,
+};
 
 /// Which published architecture the numbers came from. The decoder itself never asks: everything
 /// that differs is a field of [`ModelConfig`].
@@ -55,6 +60,17 @@ impl ModelConfig {
             qkv_bias: family == Family::Qwen2,
             qk_norm: family == Family::Qwen3,
         }
+    }
+
+    /// The shape of the base model at a path, without reading its weights.
+    pub fn of(path: &Path) -> Result<Self> {
+        let description = path.join("config.json");
+        if description.is_file() {
+            let text = std::fs::read_to_string(&description)
+                .map_err(|source| ModelError::Read { path: description, source })?;
+            return Self::from_hf(&text);
+        }
+        Ok(GgufSource::open(path)?.1)
     }
 
     /// Width of the concatenated query heads.

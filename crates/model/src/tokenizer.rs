@@ -91,6 +91,17 @@ impl Tokenizer {
         Ok(Self { inner, eos, bos, digest })
     }
 
+    /// The ids at which a reply ends.
+    pub fn eos_ids(&self) -> &[u32] {
+        &self.eos
+    }
+
+    /// The text of a `tokenizer.json`.
+    pub(crate) fn to_json(&self) -> Result<String> {
+        let text = self.inner.to_string(true);
+        text.map_err(|error| refuse!(Tokenizer, "it does not serialise: {error}"))
+    }
+
     /// The ids of exactly this text. Markers such as `<|im_end|>` in it become their special ids,
     /// as a rendered template needs; nothing is added.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {

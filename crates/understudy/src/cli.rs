@@ -270,6 +270,18 @@ pub(crate) enum AdapterCommand {
     Show { version: String },
     /// Hash the files again and compare
     Verify { version: String },
+    /// Fold an adapter into its base, as a Hugging Face directory in f32
+    #[command(after_help = "Example:\n  understudy adapter merge support-triage@1 --out merged")]
+    Merge {
+        /// A registered version, or a PEFT directory
+        adapter: String,
+        /// The base model, by name or path
+        #[arg(long)]
+        base: Option<String>,
+        /// A directory that does not exist yet
+        #[arg(long)]
+        out: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -270,7 +270,7 @@ impl TryFrom<Map<String, Value>> for TrainStage {
     type Error = String;
 
     fn try_from(mut written: Map<String, Value>) -> Result<Self, String> {
-        let method = written.remove("method").ok_or("missing field `method`")?;
+        let Some(method) = written.remove("method") else { return Err(no_method(&written)) };
         let method: Method = read("method", method)?;
         refuse_foreign(method, &written)?;
         let mine = written.remove("mine").map(|value| read("mine", value)).transpose()?;
@@ -320,6 +320,20 @@ fn default_health(method: Method) -> BTreeMap<HealthCheck, Reaction> {
     HealthCheck::ALL.into_iter().filter(applies).map(|check| (check, reaction(check))).collect()
 }
 
+/// Without a method there is most likely a misspelt one.
+fn no_method(written: &Map<String, Value>) -> String {
+    let every = Method::ALL.iter().flat_map(|method| method.keys());
+    let known: Vec<&str> = COMMON.iter().copied().chain(every).collect();
+    match written.keys().find(|key| !known.contains(&key.as_str())) {
+        Some(key) => format!("unknown field `{key}`, expected one of `method`, {}", listed(COMMON)),
+        None => "missing field `method`".to_owned(),
+    }
+}
+
+fn listed(words: &[&str]) -> String {
+    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+}
+
 /// A key that belongs to another method, or to none, is an error that says which.
 fn refuse_foreign(method: Method, written: &Map<String, Value>) -> Result<(), String> {
     let own = method.keys();
@@ -333,8 +347,7 @@ fn refuse_foreign(method: Method, written: &Map<String, Value>) -> Result<(), St
             return Err(format!("`{key}` only applies to {}", owners.join(" or ")));
         }
         let known = [COMMON, &own].concat();
-        let known = known.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
-        return Err(format!("unknown field `{key}`, expected one of {known}"));
+        return Err(format!("unknown field `{key}`, expected one of {}", listed(&known)));
     }
     Ok(())
 }

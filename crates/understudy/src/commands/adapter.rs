@@ -1,11 +1,14 @@
 //! `understudy adapter`: registered versions.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use serde_json::json;
 use understudy_ident::TaskName;
+use understudy_model::{ModelConfig, merge, read_peft};
 use understudy_registry::Registry;
 
-use super::Exit;
+use super::{Exit, model};
 use crate::{cli::AdapterCommand, config::Config, output::Out};
 
 pub(crate) fn run(command: AdapterCommand, config: &Config, out: Out) -> Result<Exit> {
@@ -46,6 +49,18 @@ pub(crate) fn run(command: AdapterCommand, config: &Config, out: Out) -> Result<
             let directory = registry.verify(&version.parse()?)?;
             let text = format!("{version} is intact in {}", directory.display());
             out.either(text, &json!({"version": version, "directory": directory}))?;
+        }
+        AdapterCommand::Merge { adapter, base, out: directory } => {
+            let source = match adapter.parse() {
+                Ok(version) => registry.verify(&version)?,
+                Err(_) => PathBuf::from(&adapter),
+            };
+            let name = base.unwrap_or_else(|| config.base.clone());
+            let base = model::obtain(config, &name, out)?;
+            let shape = ModelConfig::of(&base)?;
+            merge(&base, &read_peft(&source, &shape)?.lora, &directory)?;
+            let text = format!("{name} with {adapter} is in {}", directory.display());
+            out.either(text, &json!({"base": name, "adapter": adapter, "directory": directory}))?;
         }
     }
     Ok(Exit::Ok)

@@ -102,3 +102,11 @@ fn health_says_what_happens_to_what_the_method_can_suffer() {
     assert_eq!(health[&HealthCheck::Collapse], Reaction::Stop);
     assert!(!health.contains_key(&HealthCheck::ChosenLogProb));
 }
+
+#[test]
+fn a_misspelt_method_is_recognised_and_a_missing_one_is_missed() {
+    let error = stage(json!({"metod": "sft"})).unwrap_err();
+    assert!(error.starts_with("unknown field `metod`, expected one of `method`"), "{error}");
+    let error = stage(json!({"epochs": 1})).unwrap_err();
+    assert!(error.contains("missing field `method`"), "{error}");
+}
