@@ -331,6 +331,7 @@ pub(crate) struct ReleaseActArgs {
 pub(crate) struct RunArgs {
     #[command(subcommand)]
     pub(crate) command: Option<RunCommand>,
+    /// The recipe; one that is named `show` needs `./show`
     pub(crate) recipe: Option<PathBuf>,
     /// Go on with a run that was interrupted
     #[arg(long, value_name = "RUN", conflicts_with = "recipe")]

@@ -58,7 +58,7 @@ impl Out {
 
     /// A warning on standard error, above the bar where one is drawn.
     #[expect(clippy::print_stderr, reason = "the other stream this module talks to")]
-    pub(crate) fn warn(self, bar: &ProgressBar, text: impl AsRef<str>) {
+    pub(crate) fn warn(bar: &ProgressBar, text: impl AsRef<str>) {
         bar.suspend(|| eprintln!("warning: {}", text.as_ref()));
     }
 

@@ -96,7 +96,7 @@ pub(crate) fn run(job: &Job, out: Out) -> Result<Trained> {
         match serde_json::from_str(&line) {
             Ok(Said::Progress { done, total, loss, reward, advice, tokens_per_second, left_s }) => {
                 if let Some(advice) = advice {
-                    out.warn(&bar, advice);
+                    Out::warn(&bar, advice);
                 }
                 bar.set_length(total);
                 bar.set_position(done);

@@ -71,7 +71,7 @@ fn text(found: &Found, stages: &[StageView], args: &ShowArgs) -> String {
             digest.short()
         ));
     }
-    if found.directory.is_dir() {
+    if found.logged.is_some() && found.directory.is_dir() {
         lines.push(format!("in {}", found.directory.display()));
     }
     let shown = stages.iter().flat_map(|stage| stage.chosen(&args.metrics));
@@ -91,7 +91,7 @@ fn text(found: &Found, stages: &[StageView], args: &ShowArgs) -> String {
 fn heading(found: &Found) -> String {
     let ending = match &found.logged {
         Some(logged) => logged.ending.as_deref().unwrap_or("unfinished"),
-        None => return format!("training {}", found.name),
+        None => return format!("training in {}", found.directory.display()),
     };
     format!("run {}: {ending}", found.name)
 }

@@ -90,10 +90,8 @@ fn named(directory: &Path, suffix: &str) -> Result<BTreeMap<usize, File>> {
 impl StageView {
     /// Every stage that the recipe asks for or that has left something.
     pub(super) fn all(found: &Found) -> Result<Vec<Self>> {
-        let mut files = match found.directory.is_dir() {
-            true => files(&found.directory)?,
-            false => BTreeMap::new(),
-        };
+        let exists = found.directory.is_dir();
+        let mut files = if exists { files(&found.directory)? } else { BTreeMap::new() };
         let asked = found.recipe.iter().flat_map(|recipe| &recipe.train).enumerate();
         let mut views = Vec::new();
         for (index, stage) in asked {
