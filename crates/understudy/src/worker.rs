@@ -118,7 +118,7 @@ pub(crate) fn run(job: &Job, out: Out) -> Result<Trained> {
                 bar.set_position(done);
                 bar.set_message("prompts answered, to find wrong replies");
             }
-            Ok(Said::Warning { text }) => out.warn(&bar, text),
+            Ok(Said::Warning { text }) => Out::warn(&bar, text),
             Ok(end) => last = Some(end),
             Err(why) => tracing::warn!(%line, %why, "the training process said something else"),
         }
