@@ -12,6 +12,7 @@ use crate::{
     candidate::Selection,
     decontaminate::{assert_clean, decontaminate},
     dedupe::dedupe,
+    groups,
     ledger::{Ledger, Tally},
     mask::redact,
     row::{Row, RowKind},
@@ -80,15 +81,17 @@ impl<'a> Builder<'a> {
             Redact::Off => Policy::Off,
         };
         let mut ledger = Ledger::default();
-        let candidates = selection.finish(&mut ledger);
-        let mut rows = rules::rows(&candidates, reward, data.min_reward, &mut ledger);
+        let selected = selection.finish(&mut ledger);
+        let candidates = &selected.candidates;
+        let mut rows = rules::rows(candidates, reward, data.min_reward, &mut ledger);
+        groups::append(&mut rows, &selected, reward, &mut ledger);
         let redacted = redact(&mut rows, policy, &mut ledger);
         dedupe(&mut rows, &mut ledger);
         decontaminate(&mut rows, request.suites, &mut ledger);
         limit(&mut rows, data.limit, &mut ledger);
         enough(&rows, task, data.min_verified)?;
         teaches(&rows, task)?;
-        let splits = split(&rows, &candidates, data.holdout, request.seed, &mut ledger);
+        let splits = split(&rows, candidates, data.holdout, request.seed, &mut ledger);
         assert_clean(&rows, request.suites)?;
 
         let mut against: Vec<_> = request.suites.iter().map(SuiteFingerprints::suite).collect();
@@ -134,7 +137,8 @@ fn limit(rows: &mut Vec<Row>, limit: Option<u64>, ledger: &mut Ledger) {
     ledger.close("limit", before, rows.len(), tally);
 }
 
-/// An example is verified by the outcome that made it a row to imitate or to prefer.
+/// An example is verified by the outcome that made it a row to imitate or to prefer, or told it from
+/// the rest of its group.
 fn enough(rows: &[Row], task: &TaskName, needed: u64) -> Result<(), DatasetError> {
     let taught = rows.iter().filter(|row| row.kind() != RowKind::Labels);
     let found = taught.map(|row| row.candidate).collect::<BTreeSet<_>>().len() as u64;

@@ -5,14 +5,18 @@ use std::{
     sync::Arc,
 };
 
-use understudy_ident::{StepId, TaskName, Timestamp, TrajectoryId};
+use understudy_ident::{Digest, StepId, TaskName, Timestamp, TrajectoryId};
 use understudy_inference::FinishReason;
 use understudy_message::Message;
 use understudy_trajectory::{JudgedStep, Outcome, Signal, Step};
 
-use crate::ledger::{Ledger, Tally};
+use crate::{
+    attempt::{Attempt, Attempts},
+    ledger::{Ledger, Tally},
+};
 
-/// What rows are made of: a step without its tokens and timings.
+/// What rows are made of: a step without its timings, and with its tokens only where they may
+/// become an attempt of a group.
 #[derive(Debug)]
 pub(crate) struct Candidate {
     pub(crate) id: StepId,
@@ -25,6 +29,10 @@ pub(crate) struct Candidate {
     pub(crate) reply: Message,
     /// Oldest first.
     pub(crate) outcomes: Vec<Outcome>,
+    pub(crate) attempt: Option<Box<Attempt>>,
+    /// Why its text teaches nothing, whatever was said about it. A reply that was cut off or blank
+    /// is no example, but as a sample it may still be an attempt.
+    flaw: Option<&'static str>,
 }
 
 /// Which reply was used after a regenerate.
@@ -36,7 +44,22 @@ pub(crate) enum Kept<'a> {
     Unknown,
 }
 
+impl<'a> Kept<'a> {
+    /// What a regenerate says; nothing of other signals.
+    pub(crate) fn after(signal: &'a Signal) -> Option<Self> {
+        match signal {
+            Signal::Regenerate { kept: Some(response) } => Some(Self::Named(response)),
+            Signal::Regenerate { kept: None } => Some(Self::Unknown),
+            _ => None,
+        }
+    }
+}
+
 impl Candidate {
+    pub(crate) fn is_whole(&self) -> bool {
+        self.flaw.is_none()
+    }
+
     /// Puts the outcomes in order, each once.
     fn settle_outcomes(&mut self) {
         self.outcomes.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
@@ -68,11 +91,7 @@ impl Candidate {
 
     /// Whether another reply was asked for, and which one was used in the end.
     pub(crate) fn regenerated(&self) -> Option<Kept<'_>> {
-        self.outcomes.iter().rev().find_map(|outcome| match &outcome.signal {
-            Signal::Regenerate { kept: Some(response) } => Some(Kept::Named(response)),
-            Signal::Regenerate { kept: None } => Some(Kept::Unknown),
-            _ => None,
-        })
+        self.outcomes.iter().rev().find_map(|outcome| Kept::after(&outcome.signal))
     }
 
     /// One outcome says the reply was used or liked, another that it was harmful or worthless: a
@@ -95,23 +114,29 @@ pub(crate) struct Selection {
     seen: usize,
     tally: Tally,
     /// By age, ties broken by id.
-    chosen: BTreeMap<(Timestamp, StepId), Selected>,
+    chosen: BTreeMap<(Timestamp, StepId), Candidate>,
+    attempts: Attempts,
 }
 
+/// What the rows of a version are made of.
 #[derive(Debug)]
-struct Selected {
-    candidate: Candidate,
-    flaw: Option<&'static str>,
+pub(crate) struct Selected {
+    /// Oldest first, their outcomes in order and each once. They are whole, or an attempt at a
+    /// prompt that others share, or both.
+    pub(crate) candidates: Vec<Candidate>,
+    /// The ids of the prompts that at least two steps answered, by digest.
+    pub(crate) shared: BTreeMap<Digest, Arc<[u32]>>,
 }
 
 impl Selection {
     pub(crate) fn new(task: &TaskName, not_before: Option<Timestamp>) -> Self {
         let (seen, tally, chosen) = (0, Tally::default(), BTreeMap::new());
-        Self { task: task.clone(), not_before, seen, tally, chosen }
+        let attempts = Attempts::default();
+        Self { task: task.clone(), not_before, seen, tally, chosen, attempts }
     }
 
     pub(crate) fn add(&mut self, judged: JudgedStep) {
-        let JudgedStep { step, outcomes } = judged;
+        let JudgedStep { mut step, outcomes } = judged;
         self.seen += 1;
         if step.task != self.task {
             return self.tally.add("other_task");
@@ -121,36 +146,41 @@ impl Selection {
         }
         match self.chosen.entry((step.at, step.id.clone())) {
             Entry::Vacant(place) => {
-                let flaw = flaw(&step);
-                place.insert(Selected { candidate: candidate(step, outcomes), flaw });
+                let attempt = self.attempts.take(&mut step);
+                place.insert(candidate(step, outcomes, attempt));
             }
             Entry::Occupied(mut known) => {
-                known.get_mut().candidate.outcomes.extend(outcomes);
+                known.get_mut().outcomes.extend(outcomes);
                 self.tally.add("repeated");
             }
         }
     }
 
-    /// The steps that are whole, oldest first, their outcomes in order and each once.
-    pub(crate) fn finish(self, ledger: &mut Ledger) -> Vec<Candidate> {
+    pub(crate) fn finish(self, ledger: &mut Ledger) -> Selected {
         let selected = self.chosen.len();
         ledger.close("select", self.seen, selected, self.tally);
+        let shared = self.attempts.shared();
         let mut tally = Tally::default();
-        let mut whole = Vec::with_capacity(selected);
-        for Selected { mut candidate, flaw } in self.chosen.into_values() {
-            if let Some(flaw) = flaw {
-                tally.add(flaw);
-                continue;
+        let mut candidates = Vec::with_capacity(selected);
+        let mut whole = 0;
+        for mut candidate in self.chosen.into_values() {
+            candidate.attempt.take_if(|attempt| !shared.contains_key(&attempt.prompt));
+            match candidate.flaw {
+                None => whole += 1,
+                Some(flaw) => tally.add(flaw),
             }
-            candidate.settle_outcomes();
-            whole.push(candidate);
+            if candidate.is_whole() || candidate.attempt.is_some() {
+                candidate.settle_outcomes();
+                candidates.push(candidate);
+            }
         }
-        ledger.close("filter", selected, whole.len(), tally);
-        whole
+        ledger.close("filter", selected, whole, tally);
+        Selected { candidates, shared }
     }
 }
 
-fn candidate(step: Step, outcomes: Vec<Outcome>) -> Candidate {
+fn candidate(step: Step, outcomes: Vec<Outcome>, attempt: Option<Box<Attempt>>) -> Candidate {
+    let flaw = flaw(&step);
     Candidate {
         id: step.id,
         trajectory: step.trajectory,
@@ -160,10 +190,12 @@ fn candidate(step: Step, outcomes: Vec<Outcome>) -> Candidate {
         prompt: step.prompt.into(),
         reply: step.reply,
         outcomes,
+        attempt,
+        flaw,
     }
 }
 
-/// Why a step teaches nothing, whatever was said about it.
+/// Why there is no example in a step.
 fn flaw(step: &Step) -> Option<&'static str> {
     let says_nothing = step.reply.text().trim().is_empty() && step.reply.tool_calls.is_empty();
     let is_text = |message: &Message| message.content.is_text_only();

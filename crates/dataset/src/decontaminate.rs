@@ -4,7 +4,7 @@ use crate::{
     SuiteFingerprints,
     error::DatasetError,
     ledger::{Ledger, Tally},
-    row::Row,
+    row::{Row, RowKind},
 };
 
 /// Drops the rows that repeat a case of any suite.
@@ -18,11 +18,13 @@ pub(crate) fn decontaminate(
     // The rows of one step stand together and share its prompt.
     let mut last = None;
     rows.retain(|row| {
+        // A group may hold more spellings of the prompt than its step does.
+        let step = (row.candidate, row.kind() == RowKind::Groups);
         let how = match last {
-            Some((candidate, how)) if candidate == row.candidate => how,
-            _ => suites.iter().find_map(|suite| suite.find(&row.prompt)),
+            Some((judged, how)) if judged == step => how,
+            _ => suites.iter().find_map(|suite| row.prompts().find_map(|p| suite.find(p))),
         };
-        last = Some((row.candidate, how));
+        last = Some((step, how));
         if let Some(how) = how {
             tally.add(how);
         }
@@ -35,7 +37,8 @@ pub(crate) fn decontaminate(
 /// case stops the build.
 pub(crate) fn assert_clean(rows: &[Row], suites: &[SuiteFingerprints]) -> Result<(), DatasetError> {
     for suite in suites {
-        let leaked = rows.iter().filter(|row| suite.holds_exactly(&row.prompt)).count();
+        let leaked =
+            rows.iter().filter(|row| row.prompts().any(|p| suite.holds_exactly(p))).count();
         if leaked > 0 {
             return Err(DatasetError::Leak { suite: suite.suite(), rows: leaked });
         }

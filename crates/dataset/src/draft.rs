@@ -30,6 +30,10 @@ impl Draft {
     pub(crate) fn new(mut manifest: DatasetManifest, rows: &[Row], splits: &[Split]) -> Self {
         let mut contents = Vec::new();
         for kind in RowKind::ALL {
+            // Versions without groups are older than groups are, and stay what they were.
+            if kind == RowKind::Groups && !rows.iter().any(|row| row.kind() == kind) {
+                continue;
+            }
             for split in [Split::Train, Split::Dev] {
                 let lines =
                     rows.iter().zip(splits).filter(|(row, s)| row.kind() == kind && **s == split);

@@ -88,13 +88,12 @@ impl FrozenDataset {
         self.rows(RowKind::Labels, split)
     }
 
-    /// Recorded attempts at one prompt; none in a version frozen before there were any.
+    /// Recorded attempts at one prompt; none in a version that has no files of them.
     pub fn groups(&self, split: Split) -> Result<Vec<GroupExample>, DatasetError> {
-        let name = format!("groups.{}.jsonl", split.as_str());
-        if self.manifest.rows(&name) == 0 {
+        if self.manifest.rows(&file_name(RowKind::Groups, split)) == 0 {
             return Ok(Vec::new());
         }
-        self.read(&name)
+        self.rows(RowKind::Groups, split)
     }
 
     /// What another version has more or less than this one.

@@ -1,14 +1,20 @@
 //! Judged trajectories into an immutable dataset version:
-//! select → filter → join → build → redact → dedupe → decontaminate → limit → split → freeze.
+//! select → filter → join → build → group → redact → dedupe → decontaminate → limit → split →
+//! freeze.
 //!
 //! Guarantees: the same trajectories, settings and seed give byte-identical files and so the same
 //! `name@digest`, in whatever order they arrive; no trajectory, session, subject or prompt is in
 //! both splits; nothing that a given suite holds out is in any row; every row names the recorded
 //! facts it was made from, and every stage says what it dropped and why.
 //!
-//! Never: changes a frozen version, sees a suite's cases (only their [`SuiteFingerprints`]), or
-//! reads a clock.
+//! Replies of our own engine to the exact same prompt ids become groups as well, for learning from
+//! what was sampled. Until the last step came, every completion is remembered at 8 bytes a token,
+//! and prompt ids only where two steps share them.
+//!
+//! Never: changes a frozen version, sees a suite's cases (only their [`SuiteFingerprints`]),
+//! writes the token ids of a text that redaction would mask, or reads a clock.
 
+mod attempt;
 mod build;
 mod candidate;
 mod card;
@@ -19,6 +25,7 @@ mod draft;
 mod error;
 mod fingerprint;
 mod frozen;
+mod groups;
 mod ledger;
 mod mask;
 mod row;

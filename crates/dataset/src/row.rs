@@ -3,8 +3,12 @@
 use std::sync::Arc;
 
 use understudy_ident::Digest;
-use understudy_manifest::{LabelExample, Origin, PairExample, SftExample, canonical_json};
+use understudy_manifest::{
+    GroupExample, LabelExample, Origin, PairExample, SftExample, canonical_json,
+};
 use understudy_message::Message;
+
+use crate::groups::Group;
 
 /// One example and where it came from.
 #[derive(Debug, Clone)]
@@ -12,10 +16,11 @@ pub(crate) struct Row {
     pub(crate) prompt: Arc<[Message]>,
     pub(crate) lesson: Lesson,
     pub(crate) origin: Origin,
-    /// Position of the judged step among the candidates; rows are ordered by it.
+    /// Position of the judged step among the candidates; rows are ordered by it, groups after all
+    /// others.
     pub(crate) candidate: usize,
-    /// The other step of a pair.
-    pub(crate) other: Option<usize>,
+    /// The other step of a pair, the other steps of a group.
+    pub(crate) others: Vec<usize>,
 }
 
 /// What is learnt after the prompt.
@@ -24,6 +29,7 @@ pub(crate) enum Lesson {
     Sft { completion: Message },
     Pair { chosen: Message, rejected: Message },
     Label { completion: Message, label: bool, reward: f64, weight: f64 },
+    Group(Box<Group>),
 }
 
 /// Which file a row goes to.
@@ -32,16 +38,18 @@ pub(crate) enum RowKind {
     Sft,
     Pairs,
     Labels,
+    Groups,
 }
 
 impl RowKind {
-    pub(crate) const ALL: [Self; 3] = [Self::Sft, Self::Pairs, Self::Labels];
+    pub(crate) const ALL: [Self; 4] = [Self::Sft, Self::Pairs, Self::Labels, Self::Groups];
 
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Sft => "sft",
             Self::Pairs => "pairs",
             Self::Labels => "labels",
+            Self::Groups => "groups",
         }
     }
 }
@@ -52,7 +60,17 @@ impl Row {
             Lesson::Sft { .. } => RowKind::Sft,
             Lesson::Pair { .. } => RowKind::Pairs,
             Lesson::Label { .. } => RowKind::Labels,
+            Lesson::Group(_) => RowKind::Groups,
         }
+    }
+
+    /// What was asked, in every spelling that the row stands for.
+    pub(crate) fn prompts(&self) -> impl Iterator<Item = &[Message]> {
+        let others = match &self.lesson {
+            Lesson::Group(group) => group.other_prompts.as_slice(),
+            _ => &[],
+        };
+        [&self.prompt].into_iter().chain(others).map(|prompt| &**prompt)
     }
 
     /// Equal for rows that teach the same.
@@ -62,6 +80,7 @@ impl Row {
             Lesson::Sft { completion } => canonical_json(completion),
             Lesson::Pair { chosen, rejected } => canonical_json(&[chosen, rejected]),
             Lesson::Label { completion, label, .. } => canonical_json(&(completion, label)),
+            Lesson::Group(group) => canonical_json(&(&*group.prompt_ids, &group.attempts)),
         };
         let parts = [self.kind().as_str(), &prompt, &lesson];
         Digest::of_parts(parts.map(str::as_bytes))
@@ -89,6 +108,10 @@ impl Row {
                 weight,
                 origin,
             }),
+            Lesson::Group(group) => {
+                let prompt_ids = group.prompt_ids.to_vec();
+                canonical_json(&GroupExample { prompt_ids, attempts: group.attempts, origin })
+            }
         }
     }
 }

@@ -29,7 +29,7 @@ pub(crate) fn rows(
 ) -> Vec<Row> {
     let mut tally = Tally::default();
     let mut judged = Vec::new();
-    for (nth, candidate) in candidates.iter().enumerate() {
+    for (nth, candidate) in whole(candidates) {
         if candidate.outcomes.is_empty() {
             tally.add("no_outcome");
         } else if candidate.is_contradictory() {
@@ -38,7 +38,7 @@ pub(crate) fn rows(
             judged.push(nth);
         }
     }
-    ledger.close("join", candidates.len(), judged.len(), tally);
+    ledger.close("join", whole(candidates).count(), judged.len(), tally);
 
     let mut rules = Rules::new(candidates, policy, min_reward);
     for &nth in &judged {
@@ -46,6 +46,11 @@ pub(crate) fn rows(
     }
     ledger.close("build", judged.len(), rules.rows.len(), rules.tally);
     rules.rows
+}
+
+/// The others are only attempts of groups.
+fn whole(candidates: &[Candidate]) -> impl Iterator<Item = (usize, &Candidate)> {
+    candidates.iter().enumerate().filter(|(_, candidate)| candidate.is_whole())
 }
 
 struct Rules<'a> {
@@ -62,7 +67,7 @@ impl<'a> Rules<'a> {
     fn new(candidates: &'a [Candidate], policy: RewardPolicy, min_reward: f64) -> Self {
         let mut by_response: BTreeMap<_, Vec<_>> = BTreeMap::new();
         let mut by_trajectory: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for (nth, candidate) in candidates.iter().enumerate() {
+        for (nth, candidate) in whole(candidates) {
             by_response.entry(candidate.response_id.as_str()).or_default().push(nth);
             by_trajectory.entry(&candidate.trajectory).or_default().push(nth);
         }
@@ -160,7 +165,7 @@ impl<'a> Rules<'a> {
 
     fn push(&mut self, nth: usize, other: Option<usize>, lesson: Lesson, because: Vec<String>) {
         let candidate = &self.candidates[nth];
-        let others = other.map(|other| self.candidates[other].id.to_string());
+        let others = other.iter().map(|&other| self.candidates[other].id.to_string());
         let row = Row {
             prompt: candidate.prompt.clone(),
             lesson,
@@ -170,15 +175,16 @@ impl<'a> Rules<'a> {
                 because,
             },
             candidate: nth,
-            other,
+            others: other.into_iter().collect(),
         };
         self.tally.add(row.kind().as_str());
         self.rows.push(row);
     }
 }
 
-fn names(outcomes: &[Outcome]) -> Vec<String> {
-    let mut names: Vec<String> = outcomes.iter().map(|o| o.signal.name().to_owned()).collect();
+/// The kinds of outcomes, each once.
+pub(crate) fn names<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> Vec<String> {
+    let mut names: Vec<String> = outcomes.into_iter().map(|o| o.signal.name().to_owned()).collect();
     names.sort();
     names.dedup();
     names

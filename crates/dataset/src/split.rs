@@ -4,6 +4,7 @@ use std::{cmp::Reverse, collections::BTreeMap};
 
 use understudy_ident::Digest;
 use understudy_manifest::{Split, canonical_json};
+use understudy_message::Message;
 use understudy_redact::without_numbers;
 
 use crate::{
@@ -38,8 +39,14 @@ pub(crate) fn split(
         .map(|&root| if draw(root) < holdout { Split::Dev } else { Split::Train })
         .collect();
 
-    let teaching = rows.iter().zip(&roots).filter(|(row, _)| row.kind() != RowKind::Labels);
-    let teachers = sizes(teaching.map(|(_, &root)| root));
+    let of = |kinds: &[RowKind]| {
+        let those = rows.iter().zip(&roots).filter(|(row, _)| kinds.contains(&row.kind()));
+        sizes(those.map(|(_, &root)| root))
+    };
+    let mut teachers = of(&[RowKind::Sft, RowKind::Pairs]);
+    if teachers.is_empty() {
+        teachers = of(&[RowKind::Groups]);
+    }
     let in_train = |root: &usize| splits[*root] == Split::Train;
     if !teachers.keys().any(in_train)
         && let Some((&largest, _)) = teachers.iter().max_by_key(|&(root, n)| (n, Reverse(root)))
@@ -89,8 +96,9 @@ fn components(rows: &[Row], candidates: &[Candidate]) -> Vec<usize> {
 /// Everything that must not be on both sides.
 fn ties(row: &Row, candidates: &[Candidate]) -> Vec<Digest> {
     let tie = |kind: &str, name: &str| Digest::of_parts([kind, name].map(str::as_bytes));
-    let mut ties = vec![tie("prompt", &without_numbers(&canonical_json(&*row.prompt)))];
-    for nth in [Some(row.candidate), row.other].into_iter().flatten() {
+    let prompt = |prompt: &[Message]| tie("prompt", &without_numbers(&canonical_json(prompt)));
+    let mut ties: Vec<Digest> = row.prompts().map(prompt).collect();
+    for &nth in [row.candidate].iter().chain(&row.others) {
         let candidate = &candidates[nth];
         ties.push(tie("trajectory", candidate.trajectory.as_str()));
         ties.extend(candidate.session.iter().map(|session| tie("session", session)));

@@ -10,6 +10,7 @@ use crate::{DatasetError, Draft, FrozenDataset, Request, SuiteFingerprints, buil
 
 mod determinism;
 mod frozen;
+mod groups;
 mod leaks;
 mod rules;
 mod snips;

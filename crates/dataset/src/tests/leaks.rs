@@ -163,7 +163,7 @@ fn a_held_out_case_that_is_still_there_in_the_end_stops_the_build() {
     let mut selection = crate::candidate::Selection::new(&task(), None);
     selection.add(asked(0, HELD_OUT[0]));
     let mut ledger = Ledger::default();
-    let candidates = selection.finish(&mut ledger);
+    let candidates = selection.finish(&mut ledger).candidates;
     let policy = understudy_trajectory::RewardPolicy::DefaultV1;
     let rows = crate::rules::rows(&candidates, policy, 0.9, &mut ledger);
     assert!(assert_clean(&rows, &[suite(&["something else"])]).is_ok());
