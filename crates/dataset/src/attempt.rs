@@ -2,7 +2,7 @@
 //!
 //! Whether a step shares its prompt is known only when the last one came, so every step that our
 //! own engine answered keeps its completion: 8 bytes a token (an id and a log-probability) and
-//! about 150 bytes besides. Prompt ids, which are most of a record, are kept only once the second
+//! some hundred bytes besides. Prompt ids, which are most of a record, are kept only once the second
 //! step with the same digest brings them again, and then once for all of its attempts.
 
 use std::{

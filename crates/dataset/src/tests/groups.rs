@@ -13,7 +13,7 @@ fn ids(text: &str) -> Vec<u32> {
 }
 
 /// What our own engine would have recorded for this step.
-fn recorded(mut judged: JudgedStep) -> JudgedStep {
+pub(super) fn recorded(mut judged: JudgedStep) -> JudgedStep {
     let completion_ids = ids(&judged.step.reply.text());
     judged.step.tokens = Some(TokenRecord {
         prompt_ids: ids(&judged.step.prompt[1].text()),
@@ -66,12 +66,6 @@ fn groups(draft: &Draft) -> Vec<GroupExample> {
 
 fn rewards(group: &GroupExample) -> Vec<Option<f64>> {
     group.attempts.iter().map(|attempt| attempt.reward).collect()
-}
-
-/// How often a stage gave a reason, 0 when it did not run.
-fn counted(draft: &Draft, stage: &str, reason: &str) -> u64 {
-    let stage = draft.manifest().stages.iter().find(|s| s.stage == stage);
-    stage.and_then(|stage| stage.reasons.get(reason)).copied().unwrap_or(0)
 }
 
 fn has_groups(draft: &Draft) -> bool {
@@ -344,14 +338,16 @@ fn own_traffic(seed: u64) -> Vec<JudgedStep> {
 fn groups_are_the_same_in_any_order_of_arrival() {
     let mut rng = ChaCha8Rng::seed_from_u64(5);
     let data = Data { limit: Some(120), ..Data::default() };
+    let mut found = 0;
     for seed in 0..10 {
         let mut steps = own_traffic(seed);
         let expected = try_build(&data, &[], steps.clone()).unwrap();
-        assert!(expected.manifest().rows("groups.train.jsonl") > 3);
-        assert!(counted(&expected, "group", "other_temperature") > 0);
+        assert!(count(&expected, "group", "groups") > 3);
+        found += expected.manifest().rows("groups.train.jsonl");
         steps.shuffle(&mut rng);
         assert_eq!(try_build(&data, &[], steps).unwrap(), expected);
     }
+    assert!(found > 20, "{found}");
 }
 
 #[test]
