@@ -1,9 +1,9 @@
 //! Recorded replies that may share their prompt's ids, kept small while steps arrive one by one.
 //!
 //! Whether a step shares its prompt is known only when the last one came, so every step that our
-//! own engine answered keeps its completion: 8 bytes a token (an id and a log-probability) and
-//! some hundred bytes besides. Prompt ids, which are most of a record, are kept only once the second
-//! step with the same digest brings them again, and then once for all of its attempts.
+//! own engine answered keeps its completion: 8 bytes a token (an id and a log-probability) and a few
+//! hundred bytes besides. Prompt ids, which are most of a record, are kept only once the second step
+//! with the same digest brings them again, and then once for all of its attempts.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},

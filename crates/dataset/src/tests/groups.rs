@@ -249,10 +249,12 @@ fn ids_of_a_text_that_would_be_masked_are_never_written() {
         assert_eq!(groups(&built_from(&open, &[], steps)).len(), 1, "{reason}");
     }
     // Only one of the spellings that share the ids holds something.
-    let [bad, mut good] = bad_and_good();
-    good.step.prompt[0] = Message::system("Triage for jo@x.example.");
-    for steps in [[bad.clone(), good.clone()], [good, bad]] {
-        assert_eq!(count(&built(steps), "redact", "group_prompt_masked"), 1);
+    for nth in 0..2 {
+        let mut steps = bad_and_good();
+        steps[nth].step.prompt[0] = Message::system("Triage for jo@x.example.");
+        let draft = built(steps);
+        assert_eq!(count(&draft, "redact", "group_prompt_masked"), 1, "{nth}");
+        assert!(!has_groups(&draft), "{nth}");
     }
 }
 
