@@ -4,5 +4,6 @@ mod fixtures;
 mod golden;
 mod invariance;
 mod learning;
+mod measure;
 mod policy;
 mod resume;
