@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::commands::bench::Step;
+
 /// A small model learns your agent's role from production, and replaces it safely.
 #[derive(Debug, Parser)]
 #[command(name = "understudy", version, max_term_width = 100)]
@@ -88,9 +90,18 @@ pub(crate) enum Command {
     /// Environments with tools to practise in: list, demonstrate
     #[command(subcommand)]
     Environment(EnvironmentCommand),
+    /// How fast and how large a training step is, beside other programs: train
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// One training stage in a process of its own; started by `run`, `train` and `demo`
     #[command(hide = true)]
     TrainWorker {
+        /// The job, as JSON
+        job: PathBuf,
+    },
+    /// One measurement in a process of its own; started by `bench`
+    #[command(hide = true)]
+    BenchWorker {
         /// The job, as JSON
         job: PathBuf,
     },
@@ -400,4 +411,29 @@ pub(crate) struct LogitsArgs {
     pub(crate) base: Option<String>,
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// SFT, DPO and GRPO steps beside torch + PEFT and TRL, as ratios, and the floor of ours
+    #[command(after_help = "Examples:\n  understudy bench train --python .venv/bin/python\n  \
+        understudy bench train --only sft --steps 3 --json\n\n\
+        Exit codes: 0 measured; 2 bad input; 3 --python was given and no peer could be measured")]
+    Train(BenchTrainArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchTrainArgs {
+    /// A Python that has torch, transformers, peft, gguf and trl; without it only we are measured
+    #[arg(long, value_name = "PATH")]
+    pub(crate) python: Option<PathBuf>,
+    /// The base model, by name or path
+    #[arg(long)]
+    pub(crate) base: Option<String>,
+    /// Measured steps of every configuration, after one that warms up
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    pub(crate) steps: usize,
+    /// Only these steps; may be repeated
+    #[arg(long, value_enum, value_name = "STEP")]
+    pub(crate) only: Vec<Step>,
 }

@@ -2,6 +2,7 @@
 
 mod adapter;
 pub(crate) mod audit;
+pub(crate) mod bench;
 pub(crate) mod dataset;
 mod doctor;
 mod environment;
@@ -64,7 +65,9 @@ pub(crate) fn run(command: Command, config: &Config) -> Result<Exit> {
         Command::Doctor => doctor::run(config, out),
         Command::Logits(args) => logits::run(&args, config, out),
         Command::Environment(command) => environment::run(command, out),
+        Command::Bench(command) => bench::run(command, config, out),
         Command::TrainWorker { job } => worker::main(&job),
+        Command::BenchWorker { job } => bench::worker(&job),
     }
 }
 
