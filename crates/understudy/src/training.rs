@@ -231,6 +231,13 @@ fn mine(
     Ok(pairs)
 }
 
+/// What mining may find at most: every sampled reply is wrong, and as long as another's.
+pub(crate) fn imagined_pairs(stage: &TrainStage, sft: &[SftExample]) -> Vec<PairExample> {
+    let replies = sft.iter().cycle().skip(1).map(|other| other.completion[0].text());
+    let pairs = sft.iter().zip(replies).map(|(example, reply)| mined(example, reply));
+    pairs.flat_map(|pair| vec![pair; stage.mine as usize]).collect()
+}
+
 fn mined(example: &SftExample, rejected: String) -> PairExample {
     let mut origin = example.origin.clone();
     origin.because.push("mined".to_owned());

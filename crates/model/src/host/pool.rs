@@ -12,15 +12,21 @@ use std::{
 /// Shorter buffers are the allocator's business.
 const LEAST: usize = 1 << 16;
 
-/// A buffer not wanted while this many others came back is freed: a few training steps.
-const PATIENCE: u64 = 4096;
+/// A buffer not wanted while this many others came back is freed: a training step or two.
+const PATIENCE: u64 = 1024;
 
-static POOL: Mutex<Pool> = Mutex::new(Pool { idle: VecDeque::new(), returns: 0 });
+/// Values kept at most, 1.5 GiB of them. Batches of changing sizes leave buffers behind that fit
+/// none of the next ones, and those must not add up.
+const MOST: usize = 384 << 20;
+
+static POOL: Mutex<Pool> = Mutex::new(Pool { idle: VecDeque::new(), returns: 0, held: 0 });
 
 struct Pool {
     /// By the time they came back, with that time counted in returns.
     idle: VecDeque<(u64, Vec<f32>)>,
     returns: u64,
+    /// Values of all idle buffers.
+    held: usize,
 }
 
 impl Pool {
@@ -33,13 +39,20 @@ impl Pool {
             .enumerate()
             .filter(|(_, (_, buffer))| fits(buffer.capacity()))
             .min_by_key(|(_, (_, buffer))| buffer.capacity())?;
-        self.idle.remove(index).map(|(_, buffer)| buffer)
+        let (_, buffer) = self.idle.remove(index)?;
+        self.held -= buffer.capacity();
+        Some(buffer)
     }
 
     fn give(&mut self, buffer: Vec<f32>) {
         self.returns += 1;
+        self.held += buffer.capacity();
         self.idle.push_back((self.returns, buffer));
-        while self.idle.front().is_some_and(|(since, _)| self.returns - since > PATIENCE) {
+        let (now, held) = (self.returns, &mut self.held);
+        while let Some((since, oldest)) = self.idle.front()
+            && (now - since > PATIENCE || *held > MOST)
+        {
+            *held -= oldest.capacity();
             self.idle.pop_front();
         }
     }
@@ -70,7 +83,7 @@ mod tests {
     use super::*;
 
     fn pool() -> Pool {
-        Pool { idle: VecDeque::new(), returns: 0 }
+        Pool { idle: VecDeque::new(), returns: 0, held: 0 }
     }
 
     #[test]
@@ -98,5 +111,19 @@ mod tests {
         }
         assert!(pool.take(500).is_none());
         assert_eq!(pool.idle.len() as u64, PATIENCE + 1);
+    }
+
+    #[test]
+    fn what_is_kept_stays_within_its_limit() {
+        let mut pool = pool();
+        // Untouched memory is only address space.
+        for nth in 0..40 {
+            pool.give(Vec::with_capacity((1 << 24) + nth));
+            assert!(pool.held <= MOST);
+            assert_eq!(pool.held, pool.idle.iter().map(|(_, b)| b.capacity()).sum::<usize>());
+        }
+        assert!(pool.idle.len() >= 20);
+        while pool.take(1 << 24).is_some() {}
+        assert_eq!((pool.held, pool.idle.len()), (0, 0));
     }
 }

@@ -151,13 +151,15 @@ pub(crate) fn dry_run(
             micro_batch_tokens: training::MICRO_BATCH_TOKENS,
             ..TrainOptions::default()
         };
+        let imagined = training::imagined_pairs(stage, &sft);
+        let pairs = if stage.mine > 0 { &imagined } else { &pairs };
         let request = TrainRequest {
             base: &base,
             stage,
             lora: &recipe.lora,
             start: None,
             sft: &sft,
-            pairs: &pairs,
+            pairs,
             labels: &labels,
             groups: &groups,
             prompts: prompts.as_ref(),
