@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 
-fn understudy(home: &Path, arguments: &[&str]) -> Output {
+pub(crate) fn understudy(home: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_understudy"))
         .current_dir(home)
         .env_remove("UNDERSTUDY_DATA_DIR")
@@ -16,7 +16,7 @@ fn understudy(home: &Path, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 

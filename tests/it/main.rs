@@ -1,6 +1,7 @@
 //! The one integration-test binary: the product as its users meet it, and the rules of the house.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
+mod bench;
 mod cli;
 mod http;
 mod runs;

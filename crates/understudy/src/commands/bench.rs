@@ -50,13 +50,14 @@ fn train(args: &BenchTrainArgs, config: &Config, out: Out) -> Result<Exit> {
     if args.steps == 0 {
         bail!("--steps must be at least 1: a figure needs something measured");
     }
-    let peers = Peers::find(args.python.as_deref())?;
+    let mut peers = Peers::find(args.python.as_deref())?;
     let name = args.base.as_deref().unwrap_or(&config.base);
     let base = model::obtain(config, name, out)?;
     let folder = config.data.run("bench");
     atomic::create_dir(&folder)?;
     let work = folder.join("work.json");
     atomic::write(&work, &serde_json::to_vec(&prepare(&base)?)?)?;
+    peers.prepare(&base, &folder)?;
     out.say(peers.describe());
 
     let jobs = jobs(args, &base, &work, &peers);
@@ -75,6 +76,7 @@ fn train(args: &BenchTrainArgs, config: &Config, out: Out) -> Result<Exit> {
         entries.push(entry);
     }
     bar.finish_and_clear();
+    peers.tidy(&folder)?;
     let report = Report::of(name, args.steps, &peers, entries);
     out.either(report.text(), &report)?;
     Ok(report.exit(args.python.is_some()))

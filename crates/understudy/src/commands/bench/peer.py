@@ -1,9 +1,10 @@
 """Takes the training steps that `understudy bench train` names, in other programs, and times them.
 
     PYTHON peer.py probe             which of torch, transformers, peft and trl are here, as JSON
+    PYTHON peer.py convert GGUF DIR  the base as a directory that every peer can train from
     PYTHON peer.py measure JOB       one configuration; one JSON line on the last line of output
 
-A job is {"base": FILE or DIRECTORY, "work": FILE, "what": sft | dpo | grpo, "peer": torch | trl,
+A job is {"base": DIRECTORY, "work": FILE, "what": sft | dpo | grpo, "peer": torch | trl,
 "dtype": float32 | bfloat16, "threads": N, "steps": N}. `work` holds the token ids both sides read:
 {"sft": [[id]], "dpo": [{"prompt": [id], "chosen": [id], "rejected": [id]}], "grpo": [[id]],
 "completions": N, "new_tokens": N, "rank": N, "alpha": X, "learning_rate": X}.
@@ -38,22 +39,39 @@ def peak_bytes():
     return 0
 
 
+def convert(gguf, folder):
+    """Trainers refuse a model that was read from a GGUF file, although its weights are plain."""
+    import torch
+    from safetensors.torch import save_file
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    where = dict(pretrained_model_name_or_path=Path(gguf).parent, gguf_file=Path(gguf).name)
+    model = AutoModelForCausalLM.from_pretrained(dtype=torch.float32, **where)
+    tied = model.config.tie_word_embeddings
+    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()
+               if not (tied and name == "lm_head.weight")}
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    save_file(weights, Path(folder, "model.safetensors"), metadata={"format": "pt"})
+    config = model.config.to_dict()
+    config.pop("quantization_config", None)
+    Path(folder, "config.json").write_text(json.dumps(config, default=str))
+    AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
+
+
 def load(base, dtype):
     from transformers import AutoModelForCausalLM
 
-    path = Path(base)
-    if path.is_dir():
-        return AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
-    return AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype)
+    return AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
 
 
 def load_tokenizer(base):
     from transformers import AutoTokenizer
 
-    path = Path(base)
-    if path.is_dir():
-        return AutoTokenizer.from_pretrained(path)
-    return AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    # Rows are all of one length: what pads is never read, but trainers insist that something does.
+    tokenizer.eos_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    return tokenizer
 
 
 def lora_config(work):
@@ -260,6 +278,8 @@ def main():
     match sys.argv[1:]:
         case ["probe"]:
             print(json.dumps(probe()))
+        case ["convert", gguf, folder]:
+            convert(gguf, folder)
         case ["measure", path]:
             measure(path)
         case _:

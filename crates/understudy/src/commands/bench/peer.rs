@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -12,10 +13,13 @@ use understudy_storage::atomic;
 
 use super::{
     job::{Job, Measured, Program},
-    worker::last_line,
+    worker::{last_line, last_words},
 };
 
 const SCRIPT: &str = include_str!("peer.py");
+
+/// The converted base, inside the working folder.
+const CONVERTED: &str = "converted";
 
 /// Which peers can be measured.
 #[derive(Debug, Clone, Serialize)]
@@ -26,6 +30,9 @@ pub(super) struct Peers {
     pub(super) versions: BTreeMap<String, Option<String>>,
     /// Why one or both of them are skipped.
     pub(super) skipped: Option<String>,
+    /// The base as a directory they can train from.
+    #[serde(skip)]
+    base: Option<PathBuf>,
 }
 
 impl Peers {
@@ -38,6 +45,7 @@ impl Peers {
                 python: None,
                 versions: BTreeMap::new(),
                 skipped: Some(why.to_owned()),
+                base: None,
             });
         };
         let output = Command::new(python)
@@ -45,17 +53,17 @@ impl Peers {
             .output()
             .with_context(|| format!("failed to run the Python {}", python.display()))?;
         if !output.status.success() {
-            let complaint = String::from_utf8_lossy(&output.stderr);
             bail!(
                 "{} is no Python that can be asked for its packages ({}): {}",
                 python.display(),
                 output.status,
-                complaint.lines().next_back().unwrap_or("it said nothing")
+                last_words(&output.stderr)
             );
         }
         let versions: BTreeMap<String, Option<String>> = serde_json::from_slice(&output.stdout)
             .with_context(|| format!("failed to understand the Python {}", python.display()))?;
-        let mut peers = Self { python: Some(python.to_owned()), versions, skipped: None };
+        let mut peers =
+            Self { python: Some(python.to_owned()), versions, skipped: None, base: None };
         peers.skipped = peers.missing();
         Ok(peers)
     }
@@ -83,6 +91,45 @@ impl Peers {
             || self.python.is_some() && needs(program).iter().all(|name| self.has(name))
     }
 
+    /// Gives the peers the base as they can read it: trainers refuse a GGUF file. Where that does
+    /// not work out they are skipped, and it is said why.
+    pub(super) fn prepare(&mut self, base: &Path, folder: &Path) -> Result<()> {
+        let Some(python) = self.python.clone().filter(|_| self.have(Program::Torch)) else {
+            return Ok(());
+        };
+        if base.is_dir() {
+            self.base = Some(base.to_owned());
+            return Ok(());
+        }
+        let (script, directory) = (folder.join("peer.py"), folder.join(CONVERTED));
+        atomic::write(&script, SCRIPT.as_bytes())?;
+        let output = Command::new(&python)
+            .arg(&script)
+            .arg("convert")
+            .args([base, &directory])
+            .env("HF_HUB_OFFLINE", "1")
+            .output()
+            .with_context(|| format!("failed to run the Python {}", python.display()))?;
+        if output.status.success() {
+            self.base = Some(directory);
+        } else {
+            let why = last_words(&output.stderr);
+            self.python = None;
+            self.skipped = Some(format!("{} could not be converted: {why}", base.display()));
+        }
+        Ok(())
+    }
+
+    /// The converted base is as large as the model and of no use to anybody else.
+    pub(super) fn tidy(&self, folder: &Path) -> Result<()> {
+        let directory = folder.join(CONVERTED);
+        if directory.is_dir() {
+            fs::remove_dir_all(&directory)
+                .with_context(|| format!("failed to remove {}", directory.display()))?;
+        }
+        Ok(())
+    }
+
     pub(super) fn describe(&self) -> String {
         let found: Vec<String> = self
             .versions
@@ -95,10 +142,13 @@ impl Peers {
     }
 
     pub(super) fn measure(&self, job: &Job, folder: &Path) -> Result<Measured> {
-        let Some(python) = &self.python else { bail!("there is no Python to run it") };
+        let (Some(python), Some(base)) = (&self.python, &self.base) else {
+            bail!("there is no Python to run it, or no base it can read");
+        };
+        let job = Job { base: base.clone(), ..job.clone() };
         let (script, path) = (folder.join("peer.py"), folder.join("job.json"));
         atomic::write(&script, SCRIPT.as_bytes())?;
-        atomic::write(&path, &serde_json::to_vec_pretty(job)?)?;
+        atomic::write(&path, &serde_json::to_vec_pretty(&job)?)?;
         let measured = last_line(
             Command::new(python)
                 .arg(&script)
@@ -138,6 +188,7 @@ mod tests {
             python: Some("python3".into()),
             versions: all.map(version).collect(),
             skipped: None,
+            base: None,
         };
         peers.skipped = peers.missing();
         peers

@@ -45,18 +45,23 @@ pub(super) fn last_line(command: &mut Command) -> Result<Measured> {
         .stdin(Stdio::null())
         .output()
         .with_context(|| format!("failed to run {}", command.get_program().display()))?;
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    let complaint = complaint.lines().rev().find(|line| !line.trim().is_empty());
     ensure!(
         output.status.success(),
         "the measuring process ended with {}: {}",
         output.status,
-        complaint.unwrap_or("it said nothing").trim()
+        last_words(&output.stderr)
     );
     let text = String::from_utf8_lossy(&output.stdout);
     let line = text.lines().next_back().unwrap_or_default();
     serde_json::from_str(line)
         .with_context(|| format!("failed to understand the measuring process, which said `{line}`"))
+}
+
+/// The last line of a complaint, where programs say what it was.
+pub(super) fn last_words(complaint: &[u8]) -> String {
+    let text = String::from_utf8_lossy(complaint);
+    let line = text.lines().rev().find(|line| !line.trim().is_empty());
+    line.unwrap_or("it said nothing").trim().to_owned()
 }
 
 /// The child's side.
