@@ -104,7 +104,12 @@ impl<'a> Rehearsal<'a> {
         self.optimizer.update(&rates, values, self.grads.values(), scale);
         self.steps += 1;
         let took = begun.elapsed();
-        Ok(Rehearsed { loss: stats.loss, tokens: stats.tokens, took, update: took - finished })
+        Ok(Rehearsed {
+            loss: stats.loss,
+            tokens: stats.tokens,
+            took,
+            update: took.saturating_sub(finished),
+        })
     }
 }
 

@@ -60,15 +60,22 @@ fn train(args: &BenchTrainArgs, config: &Config, out: Out) -> Result<Exit> {
     peers.prepare(&base, &folder)?;
     out.say(peers.describe());
 
-    let jobs = jobs(args, &base, &work, &peers);
+    let measured = measure(&jobs(args, &base, &work, &peers), &peers, &folder, out);
+    Peers::tidy(&folder)?;
+    let report = Report::of(name, args.steps, &peers, measured?);
+    out.either(report.text(), &report)?;
+    Ok(report.exit(args.python.is_some()))
+}
+
+fn measure(jobs: &[Job], peers: &Peers, folder: &Path, out: Out) -> Result<Vec<Entry>> {
     let bar = out.bar(jobs.len() as u64, "measuring");
     let mut entries = Vec::new();
-    for job in &jobs {
+    for job in jobs {
         bar.set_message(job.to_string());
         let watch = Watch::begin();
         let outcome = match job.program {
-            Program::Understudy => worker::start(job, &folder),
-            Program::Torch | Program::Trl => peers.measure(job, &folder),
+            Program::Understudy => worker::start(job, folder),
+            Program::Torch | Program::Trl => peers.measure(job, folder),
         };
         let entry = Entry::of(job, outcome, watch.end())?;
         bar.suspend(|| out.say(entry.line()));
@@ -76,10 +83,7 @@ fn train(args: &BenchTrainArgs, config: &Config, out: Out) -> Result<Exit> {
         entries.push(entry);
     }
     bar.finish_and_clear();
-    peers.tidy(&folder)?;
-    let report = Report::of(name, args.steps, &peers, entries);
-    out.either(report.text(), &report)?;
-    Ok(report.exit(args.python.is_some()))
+    Ok(entries)
 }
 
 /// Ours and theirs by turns: what disturbs one measurement then disturbs its rival as well.

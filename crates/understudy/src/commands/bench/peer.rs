@@ -121,7 +121,7 @@ impl Peers {
     }
 
     /// The converted base is as large as the model and of no use to anybody else.
-    pub(super) fn tidy(&self, folder: &Path) -> Result<()> {
+    pub(super) fn tidy(folder: &Path) -> Result<()> {
         let directory = folder.join(CONVERTED);
         if directory.is_dir() {
             fs::remove_dir_all(&directory)

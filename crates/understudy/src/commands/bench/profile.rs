@@ -29,7 +29,7 @@ pub(super) struct Profile {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Part {
-    pub(super) part: String,
+    pub(super) name: String,
     pub(super) seconds: f64,
     pub(super) how: How,
 }
@@ -91,9 +91,9 @@ impl Profile {
 }
 
 fn parts(whole: Phases, short: Phases, bare: f64, products: f64, update: f64) -> Vec<Part> {
-    let part = |part: &str, seconds: f64, how: How| {
+    let part = |name: &str, seconds: f64, how: How| {
         // A difference of two noisy times can fall below nothing; no part can.
-        Part { part: part.to_owned(), seconds: seconds.max(0.0), how }
+        Part { name: name.to_owned(), seconds: seconds.max(0.0), how }
     };
     let (attention, backwards) =
         ((whole.forward - short.forward).max(0.0), (whole.backward - short.backward).max(0.0));

@@ -11,7 +11,7 @@ use crate::commands::bench::{
 };
 
 impl Report<'_> {
-    pub(super) fn text(&self) -> String {
+    pub(in crate::commands::bench) fn text(&self) -> String {
         let mut text = format!("\n{}\n", self.measured_table());
         if self.measurements.iter().any(|entry| entry.busy) {
             writeln!(
@@ -109,7 +109,7 @@ fn profile_table(profile: &Profile) -> Table {
         };
         let share = 100.0 * part.seconds / sum.max(1e-12);
         vec![
-            part.part.clone(),
+            part.name.clone(),
             format!("{:.3}", part.seconds),
             format!("{share:.0} %"),
             how.to_owned(),
