@@ -110,16 +110,16 @@ fn a_dry_run_says_what_every_stage_costs_and_writes_nothing() {
 }
 
 #[test]
-fn a_stage_in_an_environment_trains_and_is_measured_by_held_out_tasks() {
+fn tasks_that_do_not_fit_the_model_are_refused_before_anything_is_sampled() {
     let home = home(
         "[[train]]\nmethod = \"grpo\"\nsource = \"environment\"\nenvironment = \"price_desk\"\n\
          group_size = 2\nbatch_size = 2\nmax_rounds = 1\nmax_new_tokens = 8\n",
     );
     let output = train(home.path(), &[]);
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    let said = text(&output.stdout);
-    assert!(said.contains("dev score 0.000 on 64 cases"), "{said}");
-    assert_eq!(lineage(&home.path().join("out/0-grpo"))["attempts"], 4);
+    assert_eq!(output.status.code(), Some(2));
+    let message = text(&output.stderr);
+    assert!(message.contains("do not fit the model's context of 256"), "{message}");
+    assert!(!home.path().join("out/0-grpo").exists());
 }
 
 #[test]

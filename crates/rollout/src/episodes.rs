@@ -63,7 +63,23 @@ impl Episodes {
             "environment": name, "split": split, "seed": seed, "count": count,
         }));
         let group_size = settings.group_size;
-        Ok(Self { sampler, environment, tasks, group_size, room, origin })
+        let episodes = Self { sampler, environment, tasks, group_size, room, origin };
+        let longest = episodes.longest_prompt()?;
+        if longest > room {
+            let context = episodes.sampler.base().decoder.config().max_positions;
+            return Err(RolloutSetupError::TooLong { prompt: longest, max_new: new, context });
+        }
+        Ok(episodes)
+    }
+
+    fn longest_prompt(&self) -> Result<usize, RolloutSetupError> {
+        let base = self.sampler.base();
+        let mut longest = 0;
+        for task in &self.tasks {
+            let text = base.template.render(&task.prompt, None, true)?;
+            longest = longest.max(base.tokenizer.encode(&text)?.len());
+        }
+        Ok(longest)
     }
 
     /// What the trainer needs to know of the tasks.
