@@ -25,7 +25,7 @@ impl Out {
     }
 
     /// A row of a listing that is a file format of its own, whatever was asked for.
-    pub(crate) fn row(self, text: &str) {
+    pub(crate) fn row(text: &str) {
         println!("{text}");
     }
 

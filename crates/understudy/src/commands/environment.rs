@@ -11,9 +11,7 @@ use crate::{cli::EnvironmentCommand, output::Out};
 pub(crate) fn run(command: EnvironmentCommand, out: Out) -> Result<Exit> {
     match command {
         EnvironmentCommand::List => list(out),
-        EnvironmentCommand::Demonstrate { name, count, seed } => {
-            demonstrate(&name, count, seed, out)
-        }
+        EnvironmentCommand::Demonstrate { name, count, seed } => demonstrate(&name, count, seed),
     }
 }
 
@@ -31,7 +29,7 @@ fn list(out: Out) -> Result<Exit> {
 
 /// One row for every reply of an expert, in TRL's conversational form, so that the rows can be
 /// imported and imitated like any other. Only tasks of the train split are shown.
-fn demonstrate(name: &str, count: usize, seed: u64, out: Out) -> Result<Exit> {
+fn demonstrate(name: &str, count: usize, seed: u64) -> Result<Exit> {
     if count == 0 {
         bail!("could not demonstrate 0 tasks; ask for at least one with --count");
     }
@@ -40,7 +38,7 @@ fn demonstrate(name: &str, count: usize, seed: u64, out: Out) -> Result<Exit> {
         let mut prompt = task.prompt.clone();
         for message in environment.demonstration(&task)? {
             if message.role == Role::Assistant {
-                out.row(&json!({"prompt": prompt, "completion": [message]}).to_string());
+                Out::row(&json!({"prompt": prompt, "completion": [message]}).to_string());
             }
             prompt.push(message);
         }

@@ -173,7 +173,9 @@ pub(crate) fn dry_run(
             out.say(format!("  {short}"));
         }
         let warnings = source.as_ref().map(Source::warnings).unwrap_or_default();
-        warnings.iter().for_each(|warning| out.say(format!("  {warning}")));
+        for warning in &warnings {
+            out.say(format!("  {warning}"));
+        }
         plans.push(json!({
             "method": plan.method.as_str(), "examples": plan.examples, "steps": plan.steps,
             "tokens_per_epoch": plan.tokens_per_epoch, "flops": plan.flops,
