@@ -148,7 +148,7 @@ pub(crate) fn dry_run(
         let source = Source::of(stage, &base, dataset, recipe.seed)?;
         let prompts = source.as_ref().map(Source::describe).transpose()?;
         let options = TrainOptions {
-            micro_batch_tokens: training::MICRO_BATCH_TOKENS,
+            micro_batch_tokens: training::micro_batch_tokens(stage),
             ..TrainOptions::default()
         };
         let imagined = training::imagined_pairs(stage, &sft);
