@@ -22,7 +22,7 @@ mod sampler;
 pub use episodes::Episodes;
 pub use error::RolloutSetupError;
 pub use replay::{Question, Replay};
-pub use sampler::{Limits, Sampler};
+pub use sampler::{Draw, Limits, Sampler};
 
 #[cfg(test)]
 mod tests;

@@ -42,9 +42,9 @@ pub struct Sampler {
 
 /// One completion to draw.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Draw {
-    pub(crate) prompt_ids: Vec<u32>,
-    pub(crate) seed: u64,
+pub struct Draw {
+    pub prompt_ids: Vec<u32>,
+    pub seed: u64,
 }
 
 impl Sampler {
@@ -73,12 +73,12 @@ impl Sampler {
     }
 
     /// Makes an adapter the one that is sampled from.
-    pub(crate) fn follow(&self, policy: &Lora) -> Result<(), RolloutError> {
+    pub fn follow(&self, policy: &Lora) -> Result<(), RolloutError> {
         self.engine.load_lora(POLICY, policy).map(drop).map_err(failed)
     }
 
     /// Draws all completions, in order. Each distinct prompt is read once.
-    pub(crate) fn draw(&self, draws: &[Draw]) -> Result<Vec<Call>, RolloutError> {
+    pub fn draw(&self, draws: &[Draw]) -> Result<Vec<Call>, RolloutError> {
         self.read_ahead(draws)?;
         let sampled = self.run(draws, self.limits.max_new_tokens, self.limits.temperature)?;
         sampled.into_iter().map(call).collect()

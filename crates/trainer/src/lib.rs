@@ -35,6 +35,7 @@ mod reference;
 mod request;
 mod rows;
 mod schedule;
+mod seed;
 mod source;
 mod speed;
 mod stage;

@@ -2,7 +2,6 @@
 
 use std::{ops::ControlFlow, time::Instant};
 
-use understudy_ident::Digest;
 use understudy_manifest::{self as manifest, GroupSource, GrpoSettings, TrainStage};
 use understudy_model::Lora;
 
@@ -16,6 +15,7 @@ use crate::{
     reference::{Anchor, rows_mut},
     request::{OnProgress, Phase, Progress, TrainRequest},
     rows::{Example, LeftOut},
+    seed,
     timeline::Timeline,
 };
 
@@ -92,14 +92,18 @@ impl<'a> Source<'a> {
         step: u64,
         timeline: &Timeline,
         policy: &Lora,
-        seed: u64,
+        stage_seed: u64,
     ) -> Result<Round> {
         let prompts = timeline.members(step);
         match self {
             Self::Fixed(_) => Ok(Round { members: prompts, metrics: None }),
             Self::Fresh(fresh) => {
                 let metrics = if timeline.is_at_rest(step) {
-                    Some(fresh.sample(&prompts, policy, round_seed(seed, step))?)
+                    Some(fresh.sample(
+                        &prompts,
+                        policy,
+                        seed::of_step("rollouts", stage_seed, step),
+                    )?)
                 } else {
                     None
                 };
@@ -151,14 +155,6 @@ impl Fresh<'_> {
         self.round = examples;
         Ok(metrics)
     }
-}
-
-/// Every round draws its own attempts, and a resumed one the same.
-fn round_seed(seed: u64, step: u64) -> u64 {
-    let parts: [&[u8]; 3] = [b"rollouts", &seed.to_le_bytes(), &step.to_le_bytes()];
-    let digest = Digest::of_parts(parts);
-    let (words, _) = digest.as_bytes().as_chunks();
-    words.first().map_or(seed, |word| u64::from_le_bytes(*word))
 }
 
 /// Asks a policy that stands still about every trained token of a fixed source, row after row.

@@ -24,6 +24,7 @@ use crate::{
     request::{OnProgress, Phase, Progress, TrainRequest, TrainedStage},
     rows::LeftOut,
     schedule::Schedule,
+    seed,
     source::Source,
     timeline::Timeline,
 };
@@ -166,7 +167,7 @@ impl<'a> Stage<'a> {
             objective: &self.objective,
             anchor: Anchor::of(self.request),
             micro_batch_tokens: self.request.options.micro_batch_tokens,
-            dropout: (self.request.lora.dropout, dropout_seed(self.request.seed, step)),
+            dropout: (self.request.lora.dropout, seed::of_step("dropout", self.request.seed, step)),
         };
         let examples = self.source.members(&round);
         let stats = gradient.accumulate(&examples, &self.adapter, &mut self.grads)?;
@@ -343,14 +344,6 @@ fn groups(adapter: &Lora, ratio: f64) -> Vec<(Range<usize>, f64)> {
     }
     let parameters = adapter.layout().parameters().iter();
     parameters.map(|param| (param.range.clone(), if param.is_b { ratio } else { 1.0 })).collect()
-}
-
-/// Every step drops other elements, and a resumed step the same ones.
-fn dropout_seed(seed: u64, step: u64) -> u64 {
-    let parts: [&[u8]; 3] = [b"dropout", &seed.to_le_bytes(), &step.to_le_bytes()];
-    let digest = Digest::of_parts(parts);
-    let (words, _) = digest.as_bytes().as_chunks();
-    words.first().map_or(seed, |word| u64::from_le_bytes(*word))
 }
 
 /// Where a stage stands before its first step.

@@ -20,14 +20,11 @@ use super::{
     floor::Floor,
     job::{Job, Measured, Step},
     load::cpu_seconds,
-    policy::Sampler,
+    policy::Timed,
     profile::Profile,
     work::{ROW, Work},
 };
-use crate::{commands::Exit, worker::peak_memory};
-
-/// What `understudy train` gives the trainer too.
-const MICRO_BATCH_TOKENS: usize = 512;
+use crate::{commands::Exit, training::micro_batch_tokens, worker::peak_memory};
 
 /// The parent's side: runs this program on the job and reads its last line.
 pub(super) fn start(job: &Job, folder: &Path) -> Result<Measured> {
@@ -87,7 +84,7 @@ fn sft(job: &Job, work: &Work, base: &BaseModel) -> Result<Measured> {
     measured.tokens = work.sft.iter().map(|row| row.len() as u64).sum();
     // The peak is taken: what follows explains the step and is no part of it.
     let floor = Floor::measure(base.decoder.config(), job.dtype, work.rank)?;
-    let rows = MICRO_BATCH_TOKENS / ROW;
+    let rows = micro_batch_tokens(&stage) / ROW;
     measured.profile = Some(Profile::of(base, work, (rows, update), &floor)?);
     measured.floor = Some(floor);
     Ok(measured)
@@ -116,7 +113,8 @@ fn rehearse(
     base: &BaseModel,
     (stage, drill): (&TrainStage, &Drill),
 ) -> Result<(Measured, f64)> {
-    let mut rehearsal = Rehearsal::begin(base, stage, &lora(work), drill, MICRO_BATCH_TOKENS)?;
+    let budget = micro_batch_tokens(stage);
+    let mut rehearsal = Rehearsal::begin(base, stage, &lora(work), drill, budget)?;
     rehearsal.step()?;
     let (mut seconds, mut cpu, mut updates, mut tokens) = (vec![], vec![], vec![], 0);
     for _ in 0..job.steps {
@@ -140,7 +138,7 @@ fn grpo(job: &Job, work: &Work, base: BaseModel) -> Result<Measured> {
         "epochs": job.steps + 1, "group_size": work.completions,
         "max_new_tokens": work.new_tokens, "health": {"collapse": "off"},
     }))?;
-    let mut sampler = Sampler::start(Arc::clone(&base), work)?;
+    let mut sampler = Timed::start(Arc::clone(&base), work)?;
     let lora = lora(work);
     let prompts = Prompts {
         digest: String::new(),
@@ -159,7 +157,10 @@ fn grpo(job: &Job, work: &Work, base: BaseModel) -> Result<Measured> {
         groups: &[],
         prompts: Some(&prompts),
         seed: 17,
-        options: TrainOptions { micro_batch_tokens: MICRO_BATCH_TOKENS, ..TrainOptions::default() },
+        options: TrainOptions {
+            micro_batch_tokens: micro_batch_tokens(&stage),
+            ..TrainOptions::default()
+        },
     };
     let mut marks: Vec<(Instant, f64)> = Vec::new();
     train_on_policy(&request, &mut sampler, &mut |_| {
@@ -173,7 +174,7 @@ fn grpo(job: &Job, work: &Work, base: BaseModel) -> Result<Measured> {
 
 /// Completions may end before they are as long as the other side's always are. Then the step's
 /// time is stretched to what as many tokens would have taken.
-fn per_token(mut measured: Measured, sampler: &Sampler, work: &Work) -> Measured {
+fn per_token(mut measured: Measured, sampler: &Timed, work: &Work) -> Measured {
     let asked = work.sampled_tokens();
     let rounds = sampler.rounds.get(1..).unwrap_or_default();
     for (at, (tokens, _)) in rounds.iter().enumerate() {
