@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Value, json};
 use understudy_ident::{AdapterVersion, Clock, TaskName};
-use understudy_inference::Backend;
+use understudy_inference::Student;
 use understudy_journal::Journal;
 use understudy_registry::{Change, Registry, ReleaseRecord, ReleaseState, Target as Serving};
 use understudy_router::{Canary, Judgement, Route, RouteTable, Target, TaskRoute, Verdict};
@@ -23,7 +23,7 @@ pub struct Parts {
     pub registry: Arc<Registry>,
     pub journal: Journal,
     pub routes: Arc<RouteTable>,
-    pub student: Arc<dyn Backend>,
+    pub student: Arc<dyn Student>,
     pub clock: Arc<dyn Clock>,
     /// Routed although nothing has been registered for them yet.
     pub tasks: Vec<TaskName>,

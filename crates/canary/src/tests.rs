@@ -4,7 +4,7 @@ use serde_json::json;
 use understudy_ident::{
     AdapterVersion, Clock, OutcomeId, StepId, SystemClock, TaskName, TrajectoryId,
 };
-use understudy_inference::{Backend, FakeBackend, FinishReason, Served, Timing, Usage};
+use understudy_inference::{FakeBackend, FinishReason, Served, Student, Timing, Usage};
 use understudy_journal::{Config, Journal};
 use understudy_manifest::{AdapterManifest, Recipe, Release};
 use understudy_message::Message;
@@ -21,7 +21,7 @@ struct Stage {
     registry: Arc<Registry>,
     journal: Journal,
     routes: Arc<RouteTable>,
-    student: Arc<dyn Backend>,
+    student: Arc<dyn Student>,
     release: ReleaseRecord,
 }
 
@@ -70,7 +70,7 @@ fn stage() -> Stage {
         forced: Some(forced),
     };
     let release = registry.start_release(start, change).unwrap();
-    let student: Arc<dyn Backend> =
+    let student: Arc<dyn Student> =
         Arc::new(FakeBackend::new("tiny", |_, _| Ok("an answer".to_owned())));
     let routes = Arc::new(RouteTable::default());
     Stage { _directory: directory, registry, journal, routes, student, release }

@@ -2,29 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use serde::{Deserialize, Serialize};
-
-/// A snapshot. Counts are totals since the start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stats {
-    /// Requests accepted and not begun.
-    pub waiting: usize,
-    /// Sequences being read or decoded.
-    pub running: usize,
-    /// Tokens whose keys and values running sequences hold.
-    pub kv_tokens: usize,
-    pub finished: u64,
-    pub failed: u64,
-    pub cancelled: u64,
-    /// Times a sequence gave up its cache to make room and was read again.
-    pub evicted: u64,
-    pub steps: u64,
-    /// Rows run through the model: prompts, re-read ones included, and decoded tokens.
-    pub rows: u64,
-    pub completion_tokens: u64,
-    /// Prompt tokens not run because a sequence before began alike.
-    pub reused_tokens: u64,
-}
+use understudy_inference::Stats;
 
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -65,6 +43,7 @@ impl Counters {
             rows: self.rows.load(Relaxed),
             completion_tokens: self.completion_tokens.load(Relaxed),
             reused_tokens: self.reused_tokens.load(Relaxed),
+            ..Stats::default()
         }
     }
 }

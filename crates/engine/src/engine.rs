@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    path::Path,
     sync::{
         Arc,
         mpsc::{Sender, channel},
@@ -11,13 +10,11 @@ use std::{
     time::Instant,
 };
 
-use understudy_inference::{
-    AdapterInfo, Backend, GenerateRequest, InferenceError, Prompt, Served, ServedAdapter, Sink,
-};
-use understudy_model::{BaseDigests, BaseModel, Lora, ModelError};
+use understudy_inference::{AdapterInfo, Backend, GenerateRequest, InferenceError, Sink, Student};
+use understudy_model::{BaseDigests, BaseModel, Lora};
 
 use crate::{
-    Config, EngineError, Stats, counters::Counters, load, sequence::Job, store::AdapterStore,
+    Config, EngineError, counters::Counters, load, sequence::Job, store::AdapterStore,
     worker::Worker,
 };
 
@@ -25,19 +22,19 @@ use crate::{
 /// tells the requests in flight that it is shutting down, and ends before the drop returns.
 #[derive(Clone)]
 pub struct Engine {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
-struct Shared {
-    name: String,
-    model: Arc<BaseModel>,
+pub(crate) struct Shared {
+    pub(crate) name: String,
+    pub(crate) model: Arc<BaseModel>,
     config: Config,
     /// The longest sequence: what the model can do, or what fits in memory.
-    context: usize,
-    store: AdapterStore,
-    counters: Arc<Counters>,
+    pub(crate) context: usize,
+    pub(crate) store: AdapterStore,
+    pub(crate) counters: Arc<Counters>,
     jobs: Option<Sender<Vec<Job>>>,
-    thread: Option<JoinHandle<()>>,
+    pub(crate) thread: Option<JoinHandle<()>>,
 }
 
 impl Engine {
@@ -75,11 +72,6 @@ impl Engine {
         &self.shared.model.digests
     }
 
-    /// The longest prompt and completion together, in tokens.
-    pub fn context(&self) -> usize {
-        self.shared.context
-    }
-
     /// Loads an adapter that exists only in memory, such as one that is being trained, under
     /// `alias`. Its generation is the digest of its values, so equal values are one generation and
     /// every optimiser step is another: nothing cached for the one is read for the other.
@@ -88,27 +80,6 @@ impl Engine {
         self.shared.check_alias(alias)?;
         let generation = load::in_memory(model, alias, lora)?;
         Ok(store.publish(alias, generation))
-    }
-
-    /// Queues several generations as one: all of them join before the first runs, as far as there is
-    /// room, so that the same list is batched the same way every time. Either all are accepted or
-    /// none is.
-    pub fn submit_all(&self, requests: Vec<(GenerateRequest, Sink)>) -> Result<(), InferenceError> {
-        let submitted = Instant::now();
-        let jobs: Vec<Job> = requests
-            .into_iter()
-            .map(|(request, sink)| self.shared.job(request, sink, submitted))
-            .collect::<Result<_, _>>()?;
-        self.shared.enqueue(jobs)
-    }
-
-    /// Points an alias back at the generation it meant before, which is still in memory.
-    pub fn rollback(&self, alias: &str) -> Result<AdapterInfo, InferenceError> {
-        self.shared.store.rollback(alias)
-    }
-
-    pub fn stats(&self) -> Stats {
-        self.shared.counters.snapshot()
     }
 }
 
@@ -122,19 +93,15 @@ impl Backend for Engine {
         self.shared.enqueue(vec![job])
     }
 
-    fn load_adapter(&self, alias: &str, directory: &Path) -> Result<AdapterInfo, InferenceError> {
-        let Shared { model, store, .. } = &*self.shared;
-        self.shared.check_alias(alias)?;
-        let generation = load::load(model, alias, directory)?;
-        Ok(store.publish(alias, generation))
-    }
-
-    fn unload_adapter(&self, alias: &str) -> Result<(), InferenceError> {
-        self.shared.store.unload(alias)
-    }
-
-    fn adapters(&self) -> Vec<AdapterInfo> {
-        self.shared.store.list()
+    /// All of a list join before the first runs, as far as there is room, so that the same list is
+    /// batched the same way every time.
+    fn submit_all(&self, requests: Vec<(GenerateRequest, Sink)>) -> Result<(), InferenceError> {
+        let submitted = Instant::now();
+        let jobs: Vec<Job> = requests
+            .into_iter()
+            .map(|(request, sink)| self.shared.job(request, sink, submitted))
+            .collect::<Result<_, _>>()?;
+        self.shared.enqueue(jobs)
     }
 }
 
@@ -148,7 +115,7 @@ impl fmt::Debug for Engine {
 }
 
 impl Shared {
-    fn check_alias(&self, alias: &str) -> Result<(), InferenceError> {
+    pub(crate) fn check_alias(&self, alias: &str) -> Result<(), InferenceError> {
         let bad = |why: &str| {
             Err(InferenceError::BadAdapter { alias: alias.to_owned(), why: why.to_owned() })
         };
@@ -159,30 +126,6 @@ impl Shared {
             return bad("an alias must be a word");
         }
         Ok(())
-    }
-
-    fn job(
-        &self,
-        request: GenerateRequest,
-        sink: Sink,
-        submitted: Instant,
-    ) -> Result<Job, InferenceError> {
-        let GenerateRequest { prompt, adapter, sampling } = request;
-        sampling.validate()?;
-        let lease = adapter.as_deref().map(|alias| self.store.resolve(alias)).transpose()?;
-        let prompt = self.prompt_ids(prompt)?;
-        let room = self.context.saturating_sub(prompt.len());
-        if room == 0 {
-            let (prompt_tokens, limit) = (prompt.len(), self.context);
-            return Err(InferenceError::ContextOverflow { prompt_tokens, limit });
-        }
-        let served_adapter = adapter
-            .zip(lease.as_ref())
-            .map(|(alias, lease)| ServedAdapter { alias, generation: lease.digest.clone() });
-        let served = Served { base: self.name.clone(), adapter: served_adapter };
-        let most = room.min(sampling.max_tokens as usize);
-        let seed = sampling.seed.unwrap_or_else(rand::random);
-        Ok(Job { served, lease, prompt, most, sampling, seed, sink, submitted })
     }
 
     fn enqueue(&self, mut jobs: Vec<Job>) -> Result<(), InferenceError> {
@@ -200,34 +143,6 @@ impl Shared {
             (0..count).for_each(|_| self.counters.leave());
             InferenceError::ShuttingDown
         })
-    }
-
-    fn prompt_ids(&self, prompt: Prompt) -> Result<Vec<u32>, InferenceError> {
-        let wrong = |error: ModelError| {
-            InferenceError::invalid("messages", format!("are not usable: {error}"))
-        };
-        match prompt {
-            Prompt::Messages(messages) if messages.is_empty() => {
-                Err(InferenceError::invalid("messages", "must hold at least one message"))
-            }
-            Prompt::Messages(messages) => {
-                let text = self.model.template.render(&messages, None, true).map_err(wrong)?;
-                self.model.tokenizer.encode(&text).map_err(wrong)
-            }
-            Prompt::Tokens(ids) => {
-                let vocab = self.model.decoder.config().vocab;
-                match ids.iter().find(|id| **id as usize >= vocab) {
-                    None if ids.is_empty() => {
-                        Err(InferenceError::invalid("prompt", "must hold at least one token"))
-                    }
-                    None => Ok(ids),
-                    Some(id) => {
-                        let why = format!("holds token {id}; the vocabulary has {vocab}");
-                        Err(InferenceError::invalid("prompt", why))
-                    }
-                }
-            }
-        }
     }
 }
 

@@ -14,6 +14,7 @@ mod config;
 mod counters;
 mod engine;
 mod error;
+mod intake;
 mod load;
 mod prefix;
 mod sampler;
@@ -22,12 +23,13 @@ mod sequence;
 mod step;
 mod stop;
 mod store;
+mod student;
 mod worker;
 
 pub use config::Config;
-pub use counters::Stats;
 pub use engine::Engine;
 pub use error::EngineError;
+pub use understudy_inference::Stats;
 
 #[cfg(test)]
 mod tests;

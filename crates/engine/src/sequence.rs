@@ -9,8 +9,8 @@ use std::{
 };
 
 use understudy_inference::{
-    Completion, Event, FinishReason, InferenceError, Sampling, Served, Sink, Timing, TokenRecord,
-    Usage,
+    Completion, Delta, Event, FinishReason, InferenceError, Sampling, Served, Sink, Timing,
+    TokenRecord, Usage,
 };
 use understudy_model::{BaseModel, KvCache, TokenStream};
 
@@ -189,7 +189,7 @@ impl<'m> Sequence<'m> {
 
     fn show(&mut self, text: String) {
         if !text.is_empty() {
-            self.emit(Event::Delta(text));
+            self.emit(Event::Delta(Delta { text, tokens: Vec::new() }));
         }
     }
 
@@ -201,6 +201,7 @@ impl<'m> Sequence<'m> {
         let usage = Usage {
             prompt_tokens: prompt_ids.len() as u32,
             completion_tokens: completion_ids.len() as u32,
+            cached_tokens: 0,
         };
         let mut sampling = self.job.sampling.clone();
         if sampling.temperature > 0.0 {
@@ -218,14 +219,9 @@ impl<'m> Sequence<'m> {
             template_digest: digests.template.clone(),
         };
         let text = mem::replace(&mut self.text, StopGate::new(&[])).into_text();
-        let completion = Completion {
-            served: self.job.served.clone(),
-            text,
-            finish_reason,
-            usage,
-            timing: self.timing(),
-            tokens: Some(tokens),
-        };
+        let served = self.job.served.clone();
+        let whole = Completion::of_text(served, text, finish_reason, usage, self.timing());
+        let completion = Completion { tokens: Some(tokens), ..whole };
         self.emit(Event::Finished(Box::new(completion)));
         self.end.get_or_insert(End::Finished);
     }

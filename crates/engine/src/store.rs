@@ -107,6 +107,8 @@ fn info(alias: &str, generation: &Generation) -> AdapterInfo {
         rank: generation.lora.rank(),
         bytes: size_of_val(generation.lora.values()) as u64,
         directory: generation.directory.display().to_string(),
+        resident: true,
+        ..AdapterInfo::default()
     }
 }
 

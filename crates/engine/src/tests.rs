@@ -9,7 +9,7 @@ mod text;
 use std::{ops::ControlFlow, path::PathBuf, sync::mpsc, time::Duration};
 
 use understudy_inference::{
-    Backend, Completion, Event, GenerateRequest, InferenceError, Prompt, Sampling,
+    Backend, Completion, Event, GenerateRequest, InferenceError, Prompt, Sampling, Student,
 };
 use understudy_model::{
     BaseModel, Batch, Device, Family, Lora, LoraSpec, ModelConfig, Targets, read_peft, write_peft,
@@ -40,11 +40,8 @@ fn write_adapter(root: &tempfile::TempDir, seed: u32) -> PathBuf {
 }
 
 fn request(prompt: &[u32], adapter: Option<&str>, max_tokens: u32) -> GenerateRequest {
-    GenerateRequest {
-        prompt: Prompt::Tokens(prompt.to_vec()),
-        adapter: adapter.map(str::to_owned),
-        sampling: Sampling::greedy(max_tokens),
-    }
+    GenerateRequest::new(Prompt::Tokens(prompt.to_vec()), Sampling::greedy(max_tokens))
+        .with_adapter(adapter.map(str::to_owned))
 }
 
 fn ids(completion: &Completion) -> &[u32] {
@@ -89,7 +86,7 @@ impl Reply {
             assert!(end.is_none(), "nothing follows the last event");
             match event {
                 Event::Started(_) => {}
-                Event::Delta(piece) => text += &piece,
+                Event::Delta(piece) => text += &piece.text,
                 Event::Finished(completion) => end = Some(Ok(*completion)),
                 Event::Failed(error) => end = Some(Err(error)),
             }

@@ -129,11 +129,9 @@ fn refuse_nonsense(
 }
 
 fn request(suite: &Suite, subjects: &[Subject], job: Job, options: RunOptions) -> GenerateRequest {
-    GenerateRequest {
-        prompt: Prompt::Messages(suite.cases[job.case].prompt.clone()),
-        adapter: subjects[job.subject].adapter.clone(),
-        sampling: Sampling::greedy(options.max_new_tokens),
-    }
+    let prompt = Prompt::messages(suite.cases[job.case].prompt.clone());
+    GenerateRequest::new(prompt, Sampling::greedy(options.max_new_tokens))
+        .with_adapter(subjects[job.subject].adapter.clone())
 }
 
 /// What one subject has said so far.
@@ -222,7 +220,12 @@ fn concerns_every_request(error: &InferenceError) -> bool {
         InferenceError::UnknownAdapter { .. }
         | InferenceError::BadAdapter { .. }
         | InferenceError::Invalid { .. }
+        | InferenceError::Unsupported(_)
+        | InferenceError::AdapterChanged { .. }
+        | InferenceError::AdaptersFull { .. }
         | InferenceError::Busy(_)
+        | InferenceError::BusyTokens(_)
+        | InferenceError::Paused
         | InferenceError::ShuttingDown => true,
         InferenceError::ContextOverflow { .. }
         | InferenceError::Failed(_)

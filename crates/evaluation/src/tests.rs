@@ -1,6 +1,6 @@
 //! The whole way from a suite to a table, on the fake backend.
 
-use understudy_inference::{Backend, FakeBackend};
+use understudy_inference::{FakeBackend, Student};
 use understudy_manifest::{
     Case, EvalReport, Gate, Origin, RequiredVerdict, Scorer, SftExample, Suite, Tier, Verdict,
 };
@@ -151,7 +151,11 @@ fn the_table_reads_from_trivial_to_best() {
                 id: case.id.clone(),
                 output: case.expected.clone(),
                 latency_ms: 250.0,
-                usage: understudy_inference::Usage { prompt_tokens: 9, completion_tokens: 20 },
+                usage: understudy_inference::Usage {
+                    prompt_tokens: 9,
+                    completion_tokens: 20,
+                    cached_tokens: 0,
+                },
                 error: None,
             })
             .collect(),

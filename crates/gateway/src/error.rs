@@ -83,7 +83,13 @@ impl From<InferenceError> for ApiError {
             InferenceError::ContextOverflow { .. } => Self::bad_field("messages", text),
             InferenceError::UnknownAdapter { .. } => Self::not_found(text),
             InferenceError::BadAdapter { .. } => Self::bad_field("lora_path", text),
-            InferenceError::Busy(_) | InferenceError::ShuttingDown => Self::unavailable(text),
+            InferenceError::Unsupported(_) => Self::bad_request(text),
+            InferenceError::AdapterChanged { .. } => Self::conflict(text),
+            InferenceError::AdaptersFull { .. }
+            | InferenceError::Busy(_)
+            | InferenceError::BusyTokens(_)
+            | InferenceError::Paused
+            | InferenceError::ShuttingDown => Self::unavailable(text),
             InferenceError::TimedOut(_) => {
                 Self::new(StatusCode::GATEWAY_TIMEOUT, "timeout_error", text)
             }

@@ -58,11 +58,8 @@ impl Exchange {
             Target::Adapter { version, .. } => Some(version.clone()),
             Target::Teacher | Target::Base => None,
         };
-        GenerateRequest {
-            prompt: Prompt::Messages(self.request.messages.clone()),
-            adapter,
-            sampling: self.request.sampling.clone(),
-        }
+        let prompt = Prompt::messages(self.request.messages.clone());
+        GenerateRequest::new(prompt, self.request.sampling.clone()).with_adapter(adapter)
     }
 
     /// The id clients quote in outcomes; it names the arm because ids survive in telemetry.

@@ -123,6 +123,7 @@ fn sampling(fields: &Map<String, Value>) -> Result<Sampling, ApiError> {
         seed: integer(fields, "seed")?,
         max_tokens: max_tokens.unwrap_or(u64::from(DEFAULT_MAX_TOKENS)).min(1 << 20) as u32,
         stop,
+        ..Sampling::default()
     })
 }
 

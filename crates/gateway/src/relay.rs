@@ -4,7 +4,7 @@
 use std::{ops::ControlFlow, sync::Arc};
 
 use tokio::sync::{mpsc, oneshot};
-use understudy_inference::{Backend, Completion, Event, InferenceError, Served};
+use understudy_inference::{Backend, Completion, Delta, Event, InferenceError, Served};
 use understudy_router::Target;
 use understudy_trajectory::Step;
 
@@ -43,7 +43,9 @@ pub(crate) fn start(
 
 fn backend(gateway: &Gateway, target: &Target) -> Result<Arc<dyn Backend>, ApiError> {
     match target {
-        Target::Base | Target::Adapter { .. } => Ok(Arc::clone(&gateway.student)),
+        Target::Base | Target::Adapter { .. } => {
+            Ok(Arc::clone(&gateway.student) as Arc<dyn Backend>)
+        }
         Target::Teacher => gateway.teacher.clone().ok_or_else(|| {
             ApiError::unavailable(
                 "this task is routed to the teacher, but no teacher is configured; \
@@ -72,7 +74,7 @@ async fn relay(
                 // A failed send is noticed by `closed` at the next turn.
                 parts.send(Part::Started(who)).ok();
             }
-            Some(Event::Delta(text)) => {
+            Some(Event::Delta(Delta { text, .. })) => {
                 sent.push_str(&text);
                 parts.send(Part::Delta(text)).ok();
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use understudy_ident::Clock;
-use understudy_inference::Backend;
+use understudy_inference::{Backend, Student};
 use understudy_journal::Journal;
 use understudy_registry::Registry;
 use understudy_router::RouteTable;
@@ -12,7 +12,7 @@ use understudy_router::RouteTable;
 #[derive(Debug)]
 pub struct GatewayParts {
     /// Our engine: answers for the base and for every adapter.
-    pub student: Arc<dyn Backend>,
+    pub student: Arc<dyn Student>,
     /// The frontier model; without one, routes to the teacher answer 503.
     pub teacher: Option<Arc<dyn Backend>>,
     pub routes: Arc<RouteTable>,

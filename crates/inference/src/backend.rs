@@ -1,10 +1,11 @@
-//! The one seam between those who need text and those who make it.
+//! The seam between those who need text and those who make it.
 
 use std::{fmt, ops::ControlFlow, path::Path, sync::mpsc};
 
-use serde::{Deserialize, Serialize};
-
-use crate::{Completion, Event, GenerateRequest, InferenceError};
+use crate::{
+    AdapterInfo, Completion, Event, GenerateRequest, InferenceError, LoadAdapter, LoadedAdapter,
+    Prompt, Stats,
+};
 
 /// Where a generation's events go. It is called from the backend's own thread, so it must not
 /// block; `Break` cancels the generation, and its sequence is freed at the next step.
@@ -19,23 +20,64 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// later ones arrive as [`Event::Failed`].
     fn submit(&self, request: GenerateRequest, sink: Sink) -> Result<(), InferenceError>;
 
-    /// Loads the PEFT directory under `alias`, replacing what the alias pointed at; requests in
-    /// flight finish on the generation they started with.
-    fn load_adapter(&self, alias: &str, directory: &Path) -> Result<AdapterInfo, InferenceError>;
-
-    fn unload_adapter(&self, alias: &str) -> Result<(), InferenceError>;
-
-    fn adapters(&self) -> Vec<AdapterInfo>;
+    /// Queues several generations as one: either all are accepted or none is, and an alias they
+    /// share means the same generation to all of them.
+    fn submit_all(&self, requests: Vec<(GenerateRequest, Sink)>) -> Result<(), InferenceError> {
+        let mut requests = requests;
+        match requests.pop() {
+            None => Ok(()),
+            Some((request, sink)) if requests.is_empty() => self.submit(request, sink),
+            Some(_) => Err(InferenceError::Unsupported("several completions of one prompt")),
+        }
+    }
 }
 
-/// One loaded adapter.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AdapterInfo {
-    pub alias: String,
-    pub generation: String,
-    pub rank: usize,
-    pub bytes: u64,
-    pub directory: String,
+/// A backend whose weights we decide on: adapters come and go, and text is tokens.
+pub trait Student: Backend {
+    /// Reads, checks and publishes an adapter; requests in flight finish on the generation they
+    /// started with, and a load that fails changes nothing.
+    fn publish_adapter(&self, load: LoadAdapter) -> Result<LoadedAdapter, InferenceError>;
+
+    /// Forgets an alias. Its weights go when the last request holding them ends.
+    fn unload_adapter(&self, alias: &str) -> Result<(), InferenceError>;
+
+    /// Points an alias back at a generation that is still in memory: the one before, or the named.
+    fn rollback_adapter(
+        &self,
+        alias: &str,
+        to: Option<&str>,
+    ) -> Result<AdapterInfo, InferenceError>;
+
+    fn adapters(&self) -> Vec<AdapterInfo>;
+
+    /// The ids a prompt becomes.
+    fn tokenize(&self, prompt: &Prompt) -> Result<Vec<u32>, InferenceError>;
+
+    /// The text of ids, markers included.
+    fn detokenize(&self, ids: &[u32]) -> Result<String, InferenceError>;
+
+    /// The bytes one token adds to a text, markers included; `None` beyond the vocabulary.
+    fn token_bytes(&self, id: u32) -> Option<Vec<u8>>;
+
+    /// The longest prompt and completion together, in tokens.
+    fn context(&self) -> usize;
+
+    fn stats(&self) -> Stats;
+
+    /// Whether generations can still be made; why not, otherwise.
+    fn check(&self) -> Result<(), InferenceError>;
+
+    /// Stops between two steps; what is in flight waits, and new requests are told to come back.
+    fn pause(&self);
+
+    fn resume(&self);
+
+    fn is_paused(&self) -> bool;
+
+    /// Publishes the PEFT directory under `alias`, whatever was there before.
+    fn load_adapter(&self, alias: &str, directory: &Path) -> Result<AdapterInfo, InferenceError> {
+        Ok(self.publish_adapter(LoadAdapter::new(alias, directory))?.adapter)
+    }
 }
 
 /// Generates and waits: for callers with a thread of their own, such as evaluation.

@@ -1,6 +1,7 @@
 //! What comes back from a model.
 
 use serde::{Deserialize, Serialize};
+use understudy_message::ToolCall;
 
 use crate::{InferenceError, TokenRecord};
 
@@ -9,10 +10,47 @@ use crate::{InferenceError, TokenRecord};
 #[derive(Debug, Clone)]
 pub enum Event {
     Started(Served),
-    /// Text that is final: never half a character, never part of a stop string.
-    Delta(String),
+    Delta(Delta),
     Finished(Box<Completion>),
     Failed(InferenceError),
+}
+
+/// What became certain since the last one.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Delta {
+    /// Text that is final: never half a character, never part of a stop string. May be empty while
+    /// text is held back.
+    pub text: String,
+    /// The tokens drawn since, where the backend knows them. Their text may come later.
+    pub tokens: Vec<ScoredToken>,
+}
+
+impl From<&str> for Delta {
+    fn from(text: &str) -> Self {
+        Self { text: text.to_owned(), tokens: Vec::new() }
+    }
+}
+
+/// A token and how likely it was.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScoredToken {
+    pub id: u32,
+    /// What it adds to the text; not always whole characters.
+    pub bytes: Vec<u8>,
+    /// Natural logarithm of its probability.
+    pub log_prob: f32,
+    /// 1 for the likeliest; only where scores were asked for.
+    pub rank: Option<u32>,
+    /// The likeliest, best first, as many as were asked for.
+    pub top: Vec<TopToken>,
+}
+
+/// One of the likeliest tokens at a place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TopToken {
+    pub id: u32,
+    pub bytes: Vec<u8>,
+    pub log_prob: f32,
 }
 
 /// Which weights answer, resolved once at admission and kept to the last token.
@@ -35,11 +73,39 @@ pub struct ServedAdapter {
 pub struct Completion {
     pub served: Served,
     pub text: String,
+    /// Calls a remote model made; our own engine's are read from the text.
+    pub tool_calls: Vec<ToolCall>,
     pub finish_reason: FinishReason,
+    pub stop_reason: Option<StopReason>,
     pub usage: Usage,
     pub timing: Timing,
     /// Present when the backend is our own engine; a remote teacher has none.
     pub tokens: Option<TokenRecord>,
+    /// One per prompt token where they were asked for; nothing predicts the first.
+    pub prompt_scores: Option<Vec<Option<ScoredToken>>>,
+}
+
+impl Completion {
+    /// What a backend that deals in text only has to say.
+    pub fn of_text(
+        served: Served,
+        text: String,
+        finish_reason: FinishReason,
+        usage: Usage,
+        timing: Timing,
+    ) -> Self {
+        Self {
+            served,
+            text,
+            tool_calls: Vec::new(),
+            finish_reason,
+            stop_reason: None,
+            usage,
+            timing,
+            tokens: None,
+            prompt_scores: None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,10 +128,22 @@ impl FinishReason {
     }
 }
 
+/// What exactly ended a completion, where it was not the model's own end of a turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StopReason {
+    Text(String),
+    Token(u32),
+    /// Time ran out after some tokens were drawn.
+    Deadline,
+}
+
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     pub prompt_tokens: u32,
     pub completion_tokens: u32,
+    /// Of the prompt's tokens, how many were found cached.
+    #[serde(default)]
+    pub cached_tokens: u32,
 }
 
 /// Where the time of a request went, in milliseconds.

@@ -5,16 +5,25 @@
 //!
 //! Never: depends on candle, tokio or HTTP.
 
+mod adapter;
 mod backend;
 mod error;
 mod event;
 mod fake;
 mod request;
+mod sampling;
+mod stats;
 mod tokens;
 
-pub use backend::{AdapterInfo, Backend, Sink, complete};
+pub use adapter::{AdapterInfo, Expected, LoadAdapter, LoadTiming, LoadedAdapter};
+pub use backend::{Backend, Sink, Student, complete};
 pub use error::InferenceError;
-pub use event::{Completion, Event, FinishReason, Served, ServedAdapter, Timing, Usage};
+pub use event::{
+    Completion, Delta, Event, FinishReason, ScoredToken, Served, ServedAdapter, StopReason, Timing,
+    TopToken, Usage,
+};
 pub use fake::FakeBackend;
-pub use request::{GenerateRequest, Prompt, Sampling};
+pub use request::{AdapterChoice, Admission, Chat, GenerateRequest, LogProbsOf, Prompt, Returns};
+pub use sampling::{Constraint, Sampling};
+pub use stats::Stats;
 pub use tokens::TokenRecord;

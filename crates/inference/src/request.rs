@@ -1,72 +1,125 @@
 //! What is asked of a model.
 
-use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+use serde_json::{Map, Value};
 use understudy_message::Message;
 
-use crate::InferenceError;
+use crate::Sampling;
 
 /// One generation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GenerateRequest {
     pub prompt: Prompt,
-    /// The alias of a loaded adapter; `None` is the untouched base. An unknown alias is an error,
-    /// never the base.
-    pub adapter: Option<String>,
+    /// Which weights answer; `None` is the untouched base. An unknown alias or generation is an
+    /// error, never the base.
+    pub adapter: Option<AdapterChoice>,
     pub sampling: Sampling,
+    pub returns: Returns,
+    pub admission: Admission,
+}
+
+impl GenerateRequest {
+    /// A request that asks for nothing but text.
+    pub fn new(prompt: Prompt, sampling: Sampling) -> Self {
+        let (returns, admission) = (Returns::default(), Admission::default());
+        Self { prompt, adapter: None, sampling, returns, admission }
+    }
+
+    /// The same, answered by what `alias` points at when the request is admitted.
+    #[must_use]
+    pub fn with_adapter(self, alias: Option<String>) -> Self {
+        Self { adapter: alias.map(AdapterChoice::Alias), ..self }
+    }
+}
+
+/// How a request names an adapter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AdapterChoice {
+    /// Resolved once, at admission.
+    Alias(String),
+    /// Exact content by digest, which must be resident.
+    Generation(String),
 }
 
 /// What the completion continues.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Prompt {
-    /// Rendered through the base model's chat template with a generation prompt.
-    Messages(Vec<Message>),
+    /// Rendered through the base model's chat template.
+    Chat(Box<Chat>),
+    /// Encoded as it is; markers such as `<|im_end|>` in it become their special ids.
+    Text(String),
     /// Exact ids, as rollouts and replays need.
     Tokens(Vec<u32>),
 }
 
-/// How tokens are drawn, and when to stop.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Sampling {
-    /// 0 is greedy.
-    pub temperature: f32,
-    /// Nucleus share in (0, 1]; 1 is off.
-    pub top_p: f32,
-    /// How many of the likeliest tokens to draw from; 0 is off.
-    pub top_k: u32,
-    pub seed: Option<u64>,
-    pub max_tokens: u32,
-    /// Text that ends the completion and is not part of it.
-    #[serde(default)]
-    pub stop: Vec<String>,
+impl Prompt {
+    /// A conversation that the assistant is to go on with.
+    pub fn messages(messages: Vec<Message>) -> Self {
+        Self::Chat(Box::new(Chat::new(messages)))
+    }
 }
 
-impl Sampling {
-    /// The likeliest token every time: what evaluation and the demo use.
-    pub fn greedy(max_tokens: u32) -> Self {
-        let stop = Vec::new();
-        Self { temperature: 0.0, top_p: 1.0, top_k: 0, seed: None, max_tokens, stop }
-    }
+/// A conversation and how to write it down for the model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chat {
+    pub messages: Vec<Message>,
+    /// OpenAI tool definitions the model may call.
+    pub tools: Vec<Value>,
+    /// Ends where the assistant's next message begins.
+    pub add_generation_prompt: bool,
+    /// The last message is left open, and the completion goes on with it.
+    pub continue_final_message: bool,
+    /// Instead of the model's own template.
+    pub template: Option<String>,
+    /// Further variables the template may look at.
+    pub template_variables: Map<String, Value>,
+}
 
-    /// Whether the recorded log-probabilities are those of the distribution sampled from, so that
-    /// the sample may train by policy gradient: no truncation, and a temperature to divide by.
-    pub fn is_exact(&self) -> bool {
-        self.temperature > 0.0 && self.top_p >= 1.0 && self.top_k == 0
+impl Chat {
+    pub fn new(messages: Vec<Message>) -> Self {
+        Self {
+            messages,
+            tools: Vec::new(),
+            add_generation_prompt: true,
+            continue_final_message: false,
+            template: None,
+            template_variables: Map::new(),
+        }
     }
+}
 
-    pub fn validate(&self) -> Result<(), InferenceError> {
-        let wrong = |field, why: &str| Err(InferenceError::invalid(field, why));
-        if !self.temperature.is_finite() || !(0.0..=2.0).contains(&self.temperature) {
-            return wrong("temperature", "must lie between 0 and 2");
-        }
-        if !self.top_p.is_finite() || self.top_p <= 0.0 || self.top_p > 1.0 {
-            return wrong("top_p", "must be above 0 and at most 1");
-        }
-        if self.max_tokens == 0 {
-            return wrong("max_tokens", "must be at least 1");
-        }
-        if self.stop.len() > 16 || self.stop.iter().any(String::is_empty) {
-            return wrong("stop", "must be at most 16 non-empty strings");
-        }
-        Ok(())
-    }
+/// What comes back beside text and ids.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Returns {
+    /// How many of the likeliest alternatives to each completion token; `None` asks for none and
+    /// `Some(0)` for the token's own score and rank.
+    pub top: Option<usize>,
+    /// The same for the prompt's tokens, which then are all run, cached or not.
+    pub prompt_top: Option<usize>,
+    pub log_probs: LogProbsOf,
+}
+
+/// Which distribution returned log-probabilities belong to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LogProbsOf {
+    /// log softmax of the model's own scores.
+    #[default]
+    Raw,
+    /// After bias, constraint, penalties, temperature and truncation: what was drawn from.
+    Processed,
+}
+
+/// When and next to whom a request runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Admission {
+    /// Lower runs first; equal ones in order of arrival.
+    pub priority: i32,
+    /// Gives up this long after it was submitted.
+    pub timeout: Option<Duration>,
+    /// Refused unless all of `max_tokens` fits in the context beside the prompt; otherwise the
+    /// completion is as long as there is room.
+    pub must_fit: bool,
+    /// Cached keys and values are shared only with requests of the same salt.
+    pub cache_salt: Option<String>,
 }

@@ -161,7 +161,7 @@ fn step() -> Step {
         finish_reason: FinishReason::Stop,
         assignment: None,
         served: Served { base: "tiny".to_owned(), adapter: None },
-        usage: Usage { prompt_tokens: 150, completion_tokens: 40 },
+        usage: Usage { prompt_tokens: 150, completion_tokens: 40, cached_tokens: 0 },
         timing: Timing { queued_ms: 0.3, first_token_ms: 21.5, total_ms: 380.25 },
         tokens: Some(tokens),
         error: None,

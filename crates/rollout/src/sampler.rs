@@ -9,7 +9,8 @@ use std::{
 use understudy_engine::{Config, Engine};
 use understudy_ident::Digest;
 use understudy_inference::{
-    Completion, Event, FinishReason, GenerateRequest, InferenceError, Prompt, Sampling, Sink,
+    Backend, Completion, Event, FinishReason, GenerateRequest, InferenceError, Prompt, Sampling,
+    Sink,
 };
 use understudy_model::{BaseModel, Lora};
 use understudy_trainer::{Call, RolloutError};
@@ -128,8 +129,8 @@ impl Sampler {
             let sampling =
                 Sampling { temperature, seed: Some(draw.seed), ..Sampling::greedy(max_tokens) };
             let prompt = Prompt::Tokens(draw.prompt_ids.clone());
-            let adapter = Some(POLICY.to_owned());
-            (GenerateRequest { prompt, adapter, sampling }, sink(nth, sender.clone()))
+            let request = GenerateRequest::new(prompt, sampling);
+            (request.with_adapter(Some(POLICY.to_owned())), sink(nth, sender.clone()))
         };
         let requests = draws.iter().enumerate().map(request).collect();
         self.engine.submit_all(requests).map_err(failed)?;

@@ -1,15 +1,10 @@
 //! A backend whose use costs money, kept within a budget.
 
-use std::{
-    path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use understudy_ident::Clock;
-use understudy_inference::{
-    AdapterInfo, Backend, Event, GenerateRequest, InferenceError, Prompt, Sink, Usage,
-};
+use understudy_inference::{Backend, Event, GenerateRequest, InferenceError, Prompt, Sink, Usage};
 
 use crate::{Budget, MicroUsd, Price, Reservation};
 
@@ -102,18 +97,6 @@ impl Backend for Metered {
             }),
         )
     }
-
-    fn load_adapter(&self, alias: &str, directory: &Path) -> Result<AdapterInfo, InferenceError> {
-        self.backend.load_adapter(alias, directory)
-    }
-
-    fn unload_adapter(&self, alias: &str) -> Result<(), InferenceError> {
-        self.backend.unload_adapter(alias)
-    }
-
-    fn adapters(&self) -> Vec<AdapterInfo> {
-        self.backend.adapters()
-    }
 }
 
 impl Account {
@@ -180,9 +163,14 @@ impl Drop for Meter {
 fn most_usage(request: &GenerateRequest) -> Usage {
     let prompt_tokens = match &request.prompt {
         Prompt::Tokens(ids) => ids.len(),
-        Prompt::Messages(messages) => {
-            messages.iter().map(|message| message.text().len() + TOKENS_PER_MESSAGE).sum()
+        Prompt::Text(text) => text.len(),
+        Prompt::Chat(chat) => {
+            chat.messages.iter().map(|message| message.text().len() + TOKENS_PER_MESSAGE).sum()
         }
     };
-    Usage { prompt_tokens: prompt_tokens as u32, completion_tokens: request.sampling.max_tokens }
+    Usage {
+        prompt_tokens: prompt_tokens as u32,
+        completion_tokens: request.sampling.max_tokens,
+        cached_tokens: 0,
+    }
 }

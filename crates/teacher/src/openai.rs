@@ -4,10 +4,10 @@ mod exchange;
 mod sse;
 mod wire;
 
-use std::{fmt, ops::ControlFlow, path::Path, sync::Arc, time::Duration};
+use std::{fmt, ops::ControlFlow, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use understudy_inference::{AdapterInfo, Backend, Event, GenerateRequest, InferenceError, Sink};
+use understudy_inference::{Backend, Event, GenerateRequest, InferenceError, Sink};
 
 use crate::{ApiKey, TeacherError, pool::Pool, refuse, stopwatch::Stopwatch};
 use exchange::Exchange;
@@ -99,17 +99,5 @@ impl Backend for OpenAiTeacher {
             };
             let _: ControlFlow<()> = sink(last);
         }))
-    }
-
-    fn load_adapter(&self, alias: &str, _directory: &Path) -> Result<AdapterInfo, InferenceError> {
-        Err(refuse::load(self.base(), alias))
-    }
-
-    fn unload_adapter(&self, alias: &str) -> Result<(), InferenceError> {
-        Err(refuse::unload(self.base(), alias))
-    }
-
-    fn adapters(&self) -> Vec<AdapterInfo> {
-        Vec::new()
     }
 }

@@ -4,15 +4,14 @@ use std::{
     fmt,
     ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
     sync::Arc,
     thread,
     time::Duration,
 };
 
 use understudy_inference::{
-    AdapterInfo, Backend, Completion, Event, FinishReason, GenerateRequest, InferenceError,
-    Sampling, Served, Sink, Usage,
+    Backend, Completion, Event, FinishReason, GenerateRequest, InferenceError, Sampling, Served,
+    Sink, Usage,
 };
 use understudy_message::Message;
 
@@ -83,18 +82,6 @@ impl Backend for ScriptedTeacher {
             }
         }))
     }
-
-    fn load_adapter(&self, alias: &str, _directory: &Path) -> Result<AdapterInfo, InferenceError> {
-        Err(refuse::load(&self.name, alias))
-    }
-
-    fn unload_adapter(&self, alias: &str) -> Result<(), InferenceError> {
-        Err(refuse::unload(&self.name, alias))
-    }
-
-    fn adapters(&self) -> Vec<AdapterInfo> {
-        Vec::new()
-    }
 }
 
 fn play(
@@ -111,17 +98,20 @@ fn play(
     }
     for word in text.split_inclusive(' ') {
         watch.text();
-        if sink(Event::Delta(word.to_owned())).is_break() {
+        if sink(Event::Delta(word.into())).is_break() {
             return;
         }
     }
     let prompt = refuse::messages(request).unwrap_or_default();
     let prompt_bytes: usize = prompt.iter().map(|message| message.text().len()).sum();
     let tokens = |bytes: usize| bytes.div_ceil(BYTES_PER_TOKEN) as u32;
-    let usage =
-        Usage { prompt_tokens: tokens(prompt_bytes), completion_tokens: tokens(text.len()) };
+    let usage = Usage {
+        prompt_tokens: tokens(prompt_bytes),
+        completion_tokens: tokens(text.len()),
+        cached_tokens: 0,
+    };
     let (text, timing) = (text.to_owned(), watch.timing());
-    let completion = Completion { served, text, finish_reason, usage, timing, tokens: None };
+    let completion = Completion::of_text(served, text, finish_reason, usage, timing);
     let _: ControlFlow<()> = sink(Event::Finished(Box::new(completion)));
 }
 

@@ -14,11 +14,7 @@ use understudy_inference::{
 use understudy_message::Message;
 
 fn ask(text: &str) -> GenerateRequest {
-    GenerateRequest {
-        prompt: Prompt::Messages(vec![Message::user(text)]),
-        adapter: None,
-        sampling: Sampling::greedy(64),
-    }
+    GenerateRequest::new(Prompt::messages(vec![Message::user(text)]), Sampling::greedy(64))
 }
 
 /// What a generation said, and how it ended: `None` when its sink was dropped without a last word.
@@ -56,7 +52,7 @@ fn run_until(backend: &dyn Backend, request: GenerateRequest, most: usize) -> Ou
     loop {
         match receiver.recv_timeout(Duration::from_secs(20)) {
             Ok(Event::Started(_)) => outcome.started = true,
-            Ok(Event::Delta(text)) => outcome.deltas.push(text),
+            Ok(Event::Delta(text)) => outcome.deltas.push(text.text),
             Ok(Event::Finished(completion)) => outcome.end = Some(Ok(*completion)),
             Ok(Event::Failed(error)) => outcome.end = Some(Err(error)),
             Err(mpsc::RecvTimeoutError::Disconnected) => return outcome,

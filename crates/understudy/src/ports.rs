@@ -12,7 +12,7 @@ use understudy_canary::{Rules, fresh_salt};
 use understudy_dataset::{FrozenDataset, Request, SuiteFingerprints, build};
 use understudy_evaluation::{NearestExample, Plan, RunOptions, Subject, SubjectRun, render};
 use understudy_ident::{AdapterVersion, DatasetVersion, ReleaseId};
-use understudy_inference::Backend;
+use understudy_inference::{Backend, Student};
 use understudy_journal::Query;
 use understudy_manifest::{DataSource, EvalReport, Gate, Recipe, Scorer, Split, Suite};
 use understudy_orchestrator::{Fact, PortError, Ports, ReleaseEnd, Run};
@@ -41,7 +41,7 @@ pub(crate) struct Stages<'a> {
     pub(crate) base: PathBuf,
     pub(crate) out: Out,
     /// The engine of a server in this process; without one, an evaluation starts its own.
-    pub(crate) student: OnceLock<Arc<dyn Backend>>,
+    pub(crate) student: OnceLock<Arc<dyn Student>>,
     pub(crate) make_teacher: MakeTeacher,
 }
 
@@ -266,7 +266,7 @@ impl Stages<'_> {
         Ok(info.generation)
     }
 
-    fn student(&self, recipe: &Recipe) -> Result<&Arc<dyn Backend>> {
+    fn student(&self, recipe: &Recipe) -> Result<&Arc<dyn Student>> {
         if let Some(student) = self.student.get() {
             return Ok(student);
         }

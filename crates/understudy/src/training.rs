@@ -8,7 +8,7 @@ use understudy_engine::{Config, Engine};
 use understudy_environment::Split as Tasks;
 use understudy_evaluation::{RunOptions, Subject, score};
 use understudy_ident::Digest;
-use understudy_inference::Backend;
+use understudy_inference::{Backend, Student};
 use understudy_manifest::{
     self as manifest, AdapterManifest, Case, DatasetLineage, GroupSource, GrpoSettings, Objective,
     PairExample, Recipe, SftExample, Split, Suite, Tier, TrainStage,

@@ -7,7 +7,7 @@ use understudy_canary::{Controller, Parts};
 use understudy_engine::Engine;
 use understudy_gateway::{Gateway, GatewayParts};
 use understudy_ident::{Clock, SystemClock, TaskName};
-use understudy_inference::Backend;
+use understudy_inference::{Backend, Student};
 use understudy_journal::Journal;
 use understudy_model::{BaseModel, device};
 use understudy_orchestrator::RunStore;
@@ -53,7 +53,7 @@ impl Stores {
 }
 
 /// Loads a base model and starts the engine over it.
-pub(crate) fn engine(base: &Path, name: &str) -> Result<Arc<dyn Backend>> {
+pub(crate) fn engine(base: &Path, name: &str) -> Result<Arc<dyn Student>> {
     let model = BaseModel::load(base, &device("cpu")?)
         .with_context(|| format!("failed to load the base model {}", base.display()))?;
     Ok(Arc::new(Engine::start(model, name.to_owned(), understudy_engine::Config::default())?))
@@ -89,7 +89,7 @@ pub(crate) struct Server {
 /// What a server is started with.
 pub(crate) struct Serving<'a> {
     pub(crate) stores: &'a Stores,
-    pub(crate) student: Arc<dyn Backend>,
+    pub(crate) student: Arc<dyn Student>,
     pub(crate) teacher: Option<Arc<dyn Backend>>,
     pub(crate) tasks: Vec<TaskName>,
     pub(crate) listen: SocketAddr,

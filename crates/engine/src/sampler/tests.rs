@@ -1,7 +1,7 @@
 use super::*;
 
 fn sampling(temperature: f32, top_k: u32, top_p: f32) -> Sampling {
-    Sampling { temperature, top_k, top_p, seed: None, max_tokens: 1, stop: Vec::new() }
+    Sampling { temperature, top_k, top_p, max_tokens: 1, ..Sampling::default() }
 }
 
 fn scores(len: usize, seed: u64) -> Vec<f32> {

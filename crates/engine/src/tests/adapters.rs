@@ -41,7 +41,7 @@ fn streams_finish_on_their_generation_through_swaps_rollbacks_and_unloads() {
             while !done.load(Ordering::Relaxed) {
                 engine.load_adapter("live", &paths[swaps % 3]).unwrap();
                 if swaps % 4 == 3 {
-                    engine.rollback("live").unwrap();
+                    engine.rollback_adapter("live", None).unwrap();
                 }
                 // A request whose adapter is gone before it has its first token.
                 engine.load_adapter("brief", &paths[swaps % 2]).unwrap();
@@ -87,11 +87,11 @@ fn rollback_goes_to_the_generation_before_without_reading_a_file() {
     let engine = engine(Config::default());
     let first = engine.load_adapter("task", &old).unwrap();
     assert_eq!((first.rank, engine.adapters().len()), (4, 1));
-    assert!(engine.rollback("task").is_err());
+    assert!(engine.rollback_adapter("task", None).is_err());
     engine.load_adapter("task", &new).unwrap();
     let expected = greedy(&PROMPT, Some(&old), 10);
     fs::remove_dir_all(&old).unwrap();
-    assert_eq!(engine.rollback("task").unwrap().generation, first.generation);
+    assert_eq!(engine.rollback_adapter("task", None).unwrap().generation, first.generation);
     assert_eq!(ids(&complete(&engine, request(&PROMPT, Some("task"), 10)).unwrap()), expected);
 }
 

@@ -13,12 +13,15 @@ fn a_request_that_cannot_be_served_is_refused_before_it_waits() {
     let engine = engine(Config { kv_tokens: 100, ..Config::default() });
     assert_eq!(engine.context(), 100);
     let error = refused(&engine, request(&[5; 100], None, 4));
-    assert_eq!(error, InferenceError::ContextOverflow { prompt_tokens: 100, limit: 100 });
+    assert_eq!(
+        error,
+        InferenceError::ContextOverflow { prompt_tokens: 100, max_tokens: 4, limit: 100 }
+    );
     for bad in [vec![], vec![9_999]] {
         assert!(matches!(refused(&engine, request(&bad, None, 4)), InferenceError::Invalid { .. }));
     }
     assert!(matches!(refused(&engine, request(&[1], None, 0)), InferenceError::Invalid { .. }));
-    let silent = GenerateRequest { prompt: Prompt::Messages(Vec::new()), ..request(&[1], None, 4) };
+    let silent = GenerateRequest { prompt: Prompt::messages(Vec::new()), ..request(&[1], None, 4) };
     assert!(matches!(refused(&engine, silent), InferenceError::Invalid { .. }));
     assert_eq!(engine.stats().waiting, 0);
 }
@@ -26,7 +29,7 @@ fn a_request_that_cannot_be_served_is_refused_before_it_waits() {
 #[test]
 fn messages_are_rendered_with_a_generation_prompt() {
     let engine = engine(Config::default());
-    let prompt = Prompt::Messages(vec![Message::user("hi")]);
+    let prompt = Prompt::messages(vec![Message::user("hi")]);
     let completion =
         complete(&engine, GenerateRequest { prompt, ..request(&[1], None, 2) }).unwrap();
     let model = model();

@@ -1,6 +1,5 @@
 use std::{
     ops::ControlFlow,
-    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -10,7 +9,7 @@ use std::{
 };
 
 use understudy_inference::{
-    AdapterInfo, Event, FakeBackend, FinishReason, Served, ServedAdapter, Sink, Timing,
+    Event, FakeBackend, FinishReason, Served, ServedAdapter, Sink, Student, Timing,
 };
 use understudy_manifest::{Case, Scorer, Tier};
 use understudy_message::Message;
@@ -63,8 +62,8 @@ impl Backend for Scripted {
     }
 
     fn submit(&self, request: GenerateRequest, mut sink: Sink) -> Result<(), InferenceError> {
-        let Prompt::Messages(messages) = request.prompt else { panic!("cases are messages") };
-        let question = messages.last().unwrap().text();
+        let Prompt::Chat(chat) = request.prompt else { panic!("cases are messages") };
+        let question = chat.messages.last().unwrap().text();
         let nth = self.submissions.fetch_add(1, Ordering::SeqCst);
         match (self.script)(nth, &question) {
             Reaction::Refuse(error) => return Err(error),
@@ -84,31 +83,18 @@ impl Backend for Scripted {
                 thread::spawn(move || {
                     thread::sleep(Duration::from_millis(after_ms));
                     in_flight.fetch_sub(1, Ordering::SeqCst);
-                    let completion = Completion {
-                        served: Served { base: "scripted".to_owned(), adapter },
-                        text: format!("re: {question}"),
-                        finish_reason: FinishReason::Stop,
-                        usage: Usage { prompt_tokens: 3, completion_tokens: 2 },
-                        timing: Timing::default(),
-                        tokens: None,
-                    };
+                    let completion = Completion::of_text(
+                        Served { base: "scripted".to_owned(), adapter },
+                        format!("re: {question}"),
+                        FinishReason::Stop,
+                        Usage { prompt_tokens: 3, completion_tokens: 2, cached_tokens: 0 },
+                        Timing::default(),
+                    );
                     let _: ControlFlow<()> = sink(Event::Finished(Box::new(completion)));
                 });
             }
         }
         Ok(())
-    }
-
-    fn load_adapter(&self, _: &str, _: &Path) -> Result<AdapterInfo, InferenceError> {
-        panic!("evaluation loads nothing")
-    }
-
-    fn unload_adapter(&self, _: &str) -> Result<(), InferenceError> {
-        panic!("evaluation unloads nothing")
-    }
-
-    fn adapters(&self) -> Vec<AdapterInfo> {
-        Vec::new()
     }
 }
 
@@ -152,7 +138,10 @@ fn results_stand_in_case_order_and_the_cap_is_used_and_kept() {
     for (case, result) in suite.cases.iter().zip(&runs[0].results) {
         assert_eq!((&result.id, &result.output), (&case.id, &case.expected));
         assert!(result.latency_ms >= 9.0, "measured by us: {}", result.latency_ms);
-        assert_eq!(result.usage, Usage { prompt_tokens: 3, completion_tokens: 2 });
+        assert_eq!(
+            result.usage,
+            Usage { prompt_tokens: 3, completion_tokens: 2, cached_tokens: 0 }
+        );
     }
     assert_eq!(*backend.most_in_flight.lock().unwrap(), 4);
     assert_eq!(seen, (1..=24).map(|done| (done, 24)).collect::<Vec<_>>());
@@ -186,7 +175,11 @@ fn subjects_take_turns_case_by_case() {
 fn a_failed_case_is_a_result_and_the_run_goes_on() {
     let backend = Scripted::new(|_, question| match question {
         "1" => Reaction::Fail(InferenceError::Failed("out of luck".to_owned())),
-        "2" => Reaction::Refuse(InferenceError::ContextOverflow { prompt_tokens: 9, limit: 8 }),
+        "2" => Reaction::Refuse(InferenceError::ContextOverflow {
+            prompt_tokens: 9,
+            max_tokens: 2,
+            limit: 8,
+        }),
         _ => answer(1),
     });
     let results = run_on(&backend, &suite(4)).unwrap().results;

@@ -121,7 +121,7 @@ impl Exchange {
                 return Err(self.broken(&format!("broke the answer off: {said}")));
             }
             if let Some(delta) = reply.take(chunk)
-                && sink(Event::Delta(delta)).is_break()
+                && sink(Event::Delta(delta.as_str().into())).is_break()
             {
                 return Ok(ControlFlow::Break(()));
             }
@@ -210,6 +210,6 @@ impl Reply {
             ))
         })?;
         let timing = watch.timing();
-        Ok(Completion { served, text, finish_reason, usage, timing, tokens: None })
+        Ok(Completion::of_text(served, text, finish_reason, usage, timing))
     }
 }

@@ -102,7 +102,7 @@ pub(super) struct TokenCounts {
 impl From<TokenCounts> for Usage {
     fn from(counts: TokenCounts) -> Self {
         let TokenCounts { prompt_tokens, completion_tokens } = counts;
-        Self { prompt_tokens, completion_tokens }
+        Self { prompt_tokens, completion_tokens, cached_tokens: 0 }
     }
 }
 

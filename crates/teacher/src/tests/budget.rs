@@ -19,7 +19,7 @@ fn cost_is_exact_and_rounds_up() {
         output_per_million: MicroUsd::from_usd(10),
     };
     let cost = |prompt_tokens, completion_tokens| {
-        price.cost(Usage { prompt_tokens, completion_tokens }).get()
+        price.cost(Usage { prompt_tokens, completion_tokens, cached_tokens: 0 }).get()
     };
     assert_eq!(cost(0, 0), 0);
     assert_eq!(cost(1, 0), 3);
@@ -27,7 +27,9 @@ fn cost_is_exact_and_rounds_up() {
     assert_eq!(cost(u32::MAX, u32::MAX), 53_687_091_188);
     let dearest = Price { input_per_million: MicroUsd::new(u64::MAX), ..price };
     assert_eq!(
-        dearest.cost(Usage { prompt_tokens: u32::MAX, completion_tokens: 1 }).get(),
+        dearest
+            .cost(Usage { prompt_tokens: u32::MAX, completion_tokens: 1, cached_tokens: 0 })
+            .get(),
         u64::MAX
     );
     assert_eq!(MicroUsd::new(1_234_567).to_string(), "$1.234567");

@@ -70,8 +70,7 @@ fn a_refused_request_costs_nothing() {
     let metered = metered(remote(&server), 200, &clock);
     run(&metered, ask("x")).error();
     assert_eq!(spent(&metered), 0);
-    let adapter = Some("none".to_owned());
-    let request = understudy_inference::GenerateRequest { adapter, ..ask("x") };
+    let request = ask("x").with_adapter(Some("none".to_owned()));
     assert!(metered.submit(request, Box::new(|_| ControlFlow::Continue(()))).is_err());
     assert_eq!(spent(&metered), 0);
 }

@@ -1,7 +1,6 @@
 use std::{
     io::Write,
     ops::ControlFlow,
-    path::Path,
     sync::mpsc,
     thread,
     time::{Duration, Instant},
@@ -49,7 +48,10 @@ fn an_answer_streams_in_order_with_usage() {
     let completion = outcome.completion();
     assert_eq!(completion.text, "Grüß dich");
     assert_eq!(completion.finish_reason, FinishReason::Stop);
-    assert_eq!(completion.usage, Usage { prompt_tokens: 7, completion_tokens: 3 });
+    assert_eq!(
+        completion.usage,
+        Usage { prompt_tokens: 7, completion_tokens: 3, cached_tokens: 0 }
+    );
     assert_eq!(completion.served.base, "frontier-1");
     assert!(completion.tokens.is_none());
     assert!(completion.timing.first_token_ms <= completion.timing.total_ms);
@@ -79,6 +81,7 @@ fn the_request_says_everything_that_was_asked() {
         seed: Some(7),
         max_tokens: 12,
         stop: vec!["END".to_owned()],
+        ..Sampling::default()
     };
     run(&teacher(&server), request);
     run(&teacher(&server), ask("hello"));
@@ -245,16 +248,17 @@ fn what_a_teacher_lacks_is_refused_before_anything_is_sent() {
     let server = Server::streaming(&[STOP]);
     let teacher = teacher(&server);
     let refused = |request| teacher.submit(request, Box::new(|_| ControlFlow::Continue(())));
-    let adapter = Some("a".to_owned());
-    assert!(refused(understudy_inference::GenerateRequest { adapter, ..ask("x") }).is_err());
+    assert!(refused(ask("x").with_adapter(Some("a".to_owned()))).is_err());
     let prompt = Prompt::Tokens(vec![1]);
     assert!(refused(understudy_inference::GenerateRequest { prompt, ..ask("x") }).is_err());
-    let prompt = Prompt::Messages(Vec::new());
+    let prompt = Prompt::messages(Vec::new());
     assert!(refused(understudy_inference::GenerateRequest { prompt, ..ask("x") }).is_err());
-    let load = teacher.load_adapter("a", Path::new("/nowhere")).unwrap_err();
-    assert!(matches!(load, InferenceError::BadAdapter { .. }));
-    assert!(teacher.unload_adapter("a").is_err());
-    assert!(teacher.adapters().is_empty());
+    let mut scored = ask("x");
+    scored.returns.top = Some(0);
+    assert!(matches!(refused(scored), Err(InferenceError::Unsupported(_))));
+    let mut penalised = ask("x");
+    penalised.sampling.presence_penalty = 1.0;
+    assert!(matches!(refused(penalised), Err(InferenceError::Unsupported(_))));
     assert!(server.received().is_empty());
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use understudy_evaluation::{Plan, Subject, render};
-use understudy_inference::Backend;
+use understudy_inference::Student;
 use understudy_manifest::{Gate, RequiredVerdict};
 use understudy_registry::Registry;
 use understudy_storage::atomic;
@@ -53,7 +53,7 @@ pub(crate) fn run(args: &EvalArgs, config: &Config, out: Out) -> Result<Exit> {
 }
 
 /// `base`, a registered version, or a directory, loaded into the engine.
-fn subject(text: &str, registry: &Registry, engine: &dyn Backend) -> Result<Subject> {
+fn subject(text: &str, registry: &Registry, engine: &dyn Student) -> Result<Subject> {
     if text == "base" {
         return Ok(Subject { name: text.to_owned(), adapter: None });
     }
