@@ -20,9 +20,6 @@ use crate::{
     step::{self, Member},
 };
 
-/// Room made for a completion up front; most need no more.
-const FIRST_COMPLETION: usize = 64;
-
 pub(crate) struct Worker<'m> {
     model: &'m BaseModel,
     config: Config,
@@ -106,15 +103,14 @@ impl<'m> Worker<'m> {
         }
     }
 
-    /// The known beginning of a sequence, or an empty cache with room for the likely rest.
+    /// The known beginning of a sequence, or an empty cache.
     fn cache_for(&mut self, next: &Sequence<'_>) -> Result<KvCache> {
         if let Some(known) = self.prefixes.find(next.generation(), next.tokens())? {
             self.counters.reused_tokens.fetch_add(known.len() as u64, Relaxed);
             return Ok(known);
         }
         let decoder = &self.model.decoder;
-        let room = next.tokens().len() + next.left().min(FIRST_COMPLETION);
-        KvCache::with_capacity(decoder.config(), decoder.device(), room)
+        KvCache::new(decoder.config(), decoder.device())
     }
 
     fn step(&mut self) {

@@ -115,11 +115,12 @@ fn serve(model: &BaseModel) {
         best = best.min(start.elapsed().as_secs_f64());
     }
     println!("  prefill of 512: {:.0} tokens/s", 512.0 / best);
-    for lanes in [1, 2, 4, 8, 16, 32] {
+    for lanes in lanes() {
         let mut caches: Vec<KvCache> = (0..lanes).map(|_| cache()).collect();
         let mut caches: Vec<&mut KvCache> = caches.iter_mut().collect();
+        let steps = env::var("UNDERSTUDY_BENCH_STEPS").map_or(24, |steps| steps.parse().unwrap());
         let (mut best, mut best_head) = (f64::MAX, f64::MAX);
-        for step in 0..24 {
+        for step in 0..steps {
             let mut batch = Batch::default();
             for cache in &caches {
                 let new = if step == 0 { &tokens[..128] } else { &tokens[step..=step] };
@@ -140,6 +141,14 @@ fn serve(model: &BaseModel) {
             "  decode {lanes}: {rate:.0} tokens/s, {:.1} ms a step, head {head:.1}",
             best * 1e3
         );
+    }
+}
+
+/// Batch sizes to decode at, or the one that `UNDERSTUDY_BENCH_LANES` names.
+fn lanes() -> Vec<usize> {
+    match env::var("UNDERSTUDY_BENCH_LANES") {
+        Ok(one) => vec![one.parse().unwrap()],
+        Err(_) => vec![1, 2, 4, 8, 16, 32],
     }
 }
 

@@ -1,46 +1,47 @@
 //! Keys and values of one sequence, kept between decoding steps.
 
-use candle_core::{DType, Device, Tensor};
+mod blocks;
+mod tensors;
+
+use candle_core::{Device, Tensor};
+
+pub(crate) use blocks::{BLOCK, Blocks};
+use tensors::Tensors;
 
 use crate::{
     config::ModelConfig,
     error::{Result, refuse},
 };
 
-const FIRST_CAPACITY: usize = 64;
-
 /// What attention remembers of one sequence. It belongs to one adapter generation: keys computed
 /// under other weights mean nothing.
+///
+/// On the CPU it is a list of blocks of a few tokens, which several sequences that begin alike
+/// share: a fork copies no full block, and a block lives as long as its last holder.
 #[derive(Debug)]
 pub struct KvCache {
-    layers: Vec<LayerCache>,
+    store: Store,
     len: usize,
-    capacity: usize,
-    width: usize,
-    device: Device,
 }
 
-/// Keys and values of one layer, each `[capacity, kv_dim]`, of which the first `len` rows count.
 #[derive(Debug)]
-struct LayerCache {
-    keys: Tensor,
-    values: Tensor,
+enum Store {
+    Blocks(Blocks),
+    Tensors(Tensors),
 }
 
 impl KvCache {
     /// An empty cache; it grows as tokens arrive.
     pub fn new(config: &ModelConfig, device: &Device) -> Result<Self> {
-        Self::with_capacity(config, device, FIRST_CAPACITY)
+        if device.is_cpu() {
+            return Ok(Self { store: Store::Blocks(Blocks::new(config)), len: 0 });
+        }
+        Self::on_tensors(config, device)
     }
 
-    /// An empty cache with room for `capacity` tokens.
-    pub fn with_capacity(config: &ModelConfig, device: &Device, capacity: usize) -> Result<Self> {
-        let capacity = capacity.max(1);
-        let width = config.kv_dim();
-        let layers = (0..config.layers)
-            .map(|_| LayerCache::new(capacity, width, device))
-            .collect::<Result<_>>()?;
-        Ok(Self { layers, len: 0, capacity, width, device: device.clone() })
+    /// The form for tensor operations, on any device.
+    pub(crate) fn on_tensors(config: &ModelConfig, device: &Device) -> Result<Self> {
+        Ok(Self { store: Store::Tensors(Tensors::new(config, device)?), len: 0 })
     }
 
     /// How many tokens are cached.
@@ -52,35 +53,40 @@ impl KvCache {
         self.len == 0
     }
 
-    /// Bytes held, counting room not yet used.
+    /// Bytes held, counting room not yet used and blocks that others hold too.
     pub fn bytes(&self) -> usize {
-        2 * self.layers.len() * self.capacity * self.width * DType::F32.size_in_bytes()
+        match &self.store {
+            Store::Blocks(blocks) => blocks.bytes(),
+            Store::Tensors(tensors) => tensors.bytes(),
+        }
     }
 
     /// Forgets everything after the first `len` tokens.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
+        if let Store::Blocks(blocks) = &mut self.store {
+            blocks.truncate(self.len);
+        }
     }
 
-    /// An independent copy, so that several completions can continue one prompt.
+    /// A cache of the same tokens that goes on independently.
     pub fn fork(&self) -> Result<Self> {
-        let layers = self.layers.iter().map(LayerCache::copy).collect::<Result<_>>()?;
-        let (len, capacity, width) = (self.len, self.capacity, self.width);
-        Ok(Self { layers, len, capacity, width, device: self.device.clone() })
+        let store = match &self.store {
+            Store::Blocks(blocks) => Store::Blocks(blocks.clone()),
+            Store::Tensors(tensors) => Store::Tensors(tensors.copy()?),
+        };
+        Ok(Self { store, len: self.len })
     }
 
-    /// Makes room for `extra` more tokens, at least doubling when it must grow.
+    /// Makes room for `extra` more tokens that nobody else sees.
     pub(crate) fn reserve(&mut self, extra: usize) -> Result<()> {
-        let needed = self.len + extra;
-        if needed <= self.capacity {
-            return Ok(());
+        match &mut self.store {
+            Store::Blocks(blocks) => {
+                blocks.reserve(self.len, extra);
+                Ok(())
+            }
+            Store::Tensors(tensors) => tensors.reserve(self.len, extra),
         }
-        let capacity = needed.max(2 * self.capacity);
-        for layer in &mut self.layers {
-            layer.grow(self.len, capacity, self.width, &self.device)?;
-        }
-        self.capacity = capacity;
-        Ok(())
     }
 
     /// Counts rows already written after the counted ones, so that a step that fails halfway leaves
@@ -89,33 +95,25 @@ impl KvCache {
         self.len += rows;
     }
 
+    pub(crate) fn blocks(&self) -> Result<&Blocks> {
+        match &self.store {
+            Store::Blocks(blocks) => Ok(blocks),
+            Store::Tensors(_) => Err(refuse!(Device, "a kernel needs a cache in main memory")),
+        }
+    }
+
+    pub(crate) fn blocks_mut(&mut self) -> Result<&mut Blocks> {
+        match &mut self.store {
+            Store::Blocks(blocks) => Ok(blocks),
+            Store::Tensors(_) => Err(refuse!(Device, "a kernel needs a cache in main memory")),
+        }
+    }
+
     /// Keys and values of a layer, each `[capacity, kv_dim]`.
     pub(crate) fn tensors(&self, layer: usize) -> Result<(&Tensor, &Tensor)> {
-        let layer = self.layers.get(layer).ok_or_else(|| {
-            refuse!(Batch, "the cache has no layer {layer}; it belongs to another model")
-        })?;
-        Ok((&layer.keys, &layer.values))
-    }
-}
-
-impl LayerCache {
-    fn new(capacity: usize, width: usize, device: &Device) -> Result<Self> {
-        let keys = Tensor::zeros((capacity, width), DType::F32, device)?;
-        let values = Tensor::zeros((capacity, width), DType::F32, device)?;
-        Ok(Self { keys, values })
-    }
-
-    fn copy(&self) -> Result<Self> {
-        Ok(Self { keys: self.keys.copy()?, values: self.values.copy()? })
-    }
-
-    fn grow(&mut self, len: usize, capacity: usize, width: usize, device: &Device) -> Result<()> {
-        let grown = Self::new(capacity, width, device)?;
-        if len > 0 {
-            grown.keys.slice_set(&self.keys.narrow(0, 0, len)?, 0, 0)?;
-            grown.values.slice_set(&self.values.narrow(0, 0, len)?, 0, 0)?;
+        match &self.store {
+            Store::Tensors(tensors) => tensors.layer(layer),
+            Store::Blocks(_) => Err(refuse!(Device, "tensor operations need a cache of tensors")),
         }
-        *self = grown;
-        Ok(())
     }
 }

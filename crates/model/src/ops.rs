@@ -271,11 +271,11 @@ impl Ops {
         qkv: &Tensor,
         spans: &[Span],
         shape: HeadShape,
-        cached: Cached<'_, '_>,
+        (caches, layer): (&mut [&mut KvCache], usize),
     ) -> Result<()> {
         match self {
-            Self::Fused => fused::store(qkv, spans, shape, cached),
-            Self::Portable => portable::store(qkv, spans, shape, cached),
+            Self::Fused => fused::store(qkv, spans, shape, (caches, layer)),
+            Self::Portable => portable::store(qkv, spans, shape, (caches, layer)),
         }
     }
 

@@ -4,9 +4,11 @@
 //! from the kept log-sums instead of keeping them.
 
 mod block;
-mod single;
+mod decode;
 
 use rayon::prelude::*;
+
+pub(crate) use decode::Row;
 
 use crate::ops::HeadShape;
 
@@ -25,43 +27,58 @@ pub(crate) struct Sequence<'a> {
 }
 
 /// Attention of every sequence, written to rows of `out` `[rows, q_dim]` in order, and log Σ exp of
-/// the scores to `lse` `[rows, heads]`.
+/// the scores to `lse` `[rows, heads]`. A sequence given as `None` leaves its row to
+/// [`attention_of_rows`].
 pub(crate) fn attention(
-    sequences: &[Sequence<'_>],
+    sequences: &[Option<Sequence<'_>>],
     shape: HeadShape,
     out: &mut [f32],
     lse: &mut [f32],
 ) {
-    let mut parts = split(sequences, shape.q_dim(), out);
-    let mut lses = split(sequences, shape.heads, lse);
-    let blocks: Vec<(usize, usize)> = sequences
+    let tasks: Vec<(&Sequence<'_>, usize)> = sequences
         .iter()
-        .enumerate()
-        .filter(|(_, sequence)| sequence.rows > 1)
-        .flat_map(|(index, _)| (0..shape.heads).map(move |head| (index, head)))
+        .flatten()
+        .flat_map(|sequence| (0..shape.heads).map(move |head| (sequence, head)))
         .collect();
-    let results: Vec<block::Forward> = blocks
-        .par_iter()
-        .map(|(index, head)| block::forward(&sequences[*index], shape, *head))
-        .collect();
-    let mut results = results.into_iter();
-    for ((sequence, out), lse) in sequences.iter().zip(&mut parts).zip(&mut lses) {
-        if sequence.rows > 1 {
-            for head in 0..shape.heads {
-                let Some(result) = results.next() else { return };
-                scatter(&result.out, shape.dim, out, shape.q_dim(), head * shape.dim);
-                scatter(&result.lse, 1, lse, shape.heads, head);
-            }
+    let results: Vec<block::Forward> =
+        tasks.par_iter().map(|(sequence, head)| block::forward(sequence, shape, *head)).collect();
+    let mut results = results.chunks_exact(shape.heads);
+    let mut row = 0;
+    for sequence in sequences {
+        let Some(sequence) = sequence else {
+            row += 1;
+            continue;
+        };
+        let Some(heads) = results.next() else { return };
+        let out = &mut out[row * shape.q_dim()..(row + sequence.rows) * shape.q_dim()];
+        let lse = &mut lse[row * shape.heads..(row + sequence.rows) * shape.heads];
+        for (head, result) in heads.iter().enumerate() {
+            scatter(&result.out, shape.dim, out, shape.q_dim(), head * shape.dim);
+            scatter(&result.lse, 1, lse, shape.heads, head);
         }
+        row += sequence.rows;
     }
-    let mut singles: Vec<_> = sequences
-        .iter()
-        .zip(parts)
-        .zip(lses)
-        .filter(|((sequence, _), _)| sequence.rows == 1)
-        .collect();
-    singles.par_iter_mut().for_each(|((sequence, out), lse)| {
-        single::forward(sequence, shape, out, lse);
+}
+
+/// Attention of single rows over their cached blocks, written to the same places; `rows` are (row of
+/// the batch, what it reads), ascending.
+pub(crate) fn attention_of_rows(
+    rows: &[(usize, Row<'_>)],
+    shape: HeadShape,
+    out: &mut [f32],
+    lse: &mut [f32],
+) {
+    let (group, q) = (shape.heads / shape.kv_heads, shape.q_dim());
+    let outs = out.chunks_exact_mut(q).zip(lse.chunks_exact_mut(shape.heads)).enumerate();
+    let mut wanted = rows.iter().peekable();
+    let mut tasks = Vec::with_capacity(rows.len() * shape.kv_heads);
+    for (at, (out, lse)) in outs {
+        let Some((_, row)) = wanted.next_if(|(row, _)| *row == at) else { continue };
+        let parts = out.chunks_exact_mut(group * shape.dim).zip(lse.chunks_exact_mut(group));
+        tasks.extend(parts.enumerate().map(|(head, (out, lse))| (row, head, out, lse)));
+    }
+    tasks.par_iter_mut().for_each(|(row, head, out, lse)| {
+        decode::forward(row, shape, *head, out, lse);
     });
 }
 

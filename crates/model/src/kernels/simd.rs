@@ -87,14 +87,6 @@ pub(super) fn max(values: &[f32]) -> f32 {
     lanes.into_iter().fold(rest, larger)
 }
 
-/// y += s · x.
-#[inline(always)]
-pub(super) fn axpy(y: &mut [f32], s: f32, x: &[f32]) {
-    for (y, x) in y.iter_mut().zip(x) {
-        *y += s * x;
-    }
-}
-
 #[inline(always)]
 pub(super) fn sum(lanes: [f32; LANES]) -> f32 {
     let mut lanes = lanes;

@@ -15,10 +15,11 @@ pub(super) use adapters::{
 use super::{Attended, Cached, HeadShape, Rotation};
 use crate::{
     batch::{Batch, Span},
+    cache::KvCache,
     error::{Result, refuse},
-    host::{Host, change, scratch, tensor},
+    host::{Host, change, give, scratch, tensor},
     kernels::{
-        attention::{self, Given, Sequence},
+        attention::{self, Given, Row, Sequence},
         bf16,
         gemm::{Into, Threads, View, ViewMut, gemm, gemm_panels},
         norm, panels,
@@ -174,20 +175,16 @@ pub(super) fn store(
     qkv: &Tensor,
     spans: &[Span],
     shape: HeadShape,
-    (caches, layer): Cached<'_, '_>,
+    (caches, layer): (&mut [&mut KvCache], usize),
 ) -> Result<()> {
     let (q, kv, width) = (shape.q_dim(), shape.kv_dim(), qkv.dim(1)?);
     let qkv = Host::of(qkv)?;
     for (span, cache) in spans.iter().zip(caches) {
         let rows = &qkv[span.start * width..(span.start + span.len) * width];
-        let (keys, values) = cache.tensors(layer)?;
-        for (tensor, column) in [(keys, q), (values, q + kv)] {
-            change(tensor, |cached| {
-                let places = cached[span.past * kv..].chunks_exact_mut(kv);
-                for (row, place) in rows.chunks_exact(width).zip(places) {
-                    place.copy_from_slice(&row[column..column + kv]);
-                }
-            })?;
+        let blocks = cache.blocks_mut()?;
+        for (index, row) in rows.chunks_exact(width).enumerate() {
+            let (keys, values) = row[q..].split_at(kv);
+            blocks.write(layer, span.past + index, keys, values);
         }
     }
     Ok(())
@@ -199,28 +196,53 @@ pub(super) fn attention(
     shape: HeadShape,
     cached: Option<Cached<'_, '_>>,
 ) -> Result<Attended> {
-    let rows = qkv.dim(0)?;
+    let (rows, width) = qkv.dims2()?;
     let values = Host::of(qkv)?;
-    let caches = match cached {
-        None => Vec::new(),
-        Some((caches, layer)) => caches
-            .iter()
-            .map(|cache| {
-                let (keys, values) = cache.tensors(layer)?;
-                Ok((Host::of(keys)?, Host::of(values)?))
-            })
-            .collect::<Result<_>>()?,
+    let (pasts, singles) = match cached {
+        None => (trunks(&values, width, spans, shape), Vec::new()),
+        Some(cached) => (gathered(spans, cached)?, newest(&values, width, spans, cached)?),
     };
-    let trunks = trunks(&values, qkv.dim(1)?, spans, shape);
-    let mut sequences = within(&values, qkv.dim(1)?, (spans, &trunks), shape);
-    for (sequence, (keys, values)) in sequences.iter_mut().zip(&caches) {
-        (sequence.keys, sequence.values, sequence.key_stride) = (keys, values, shape.kv_dim());
-    }
+    let is_single = |span: &Span| cached.is_some() && span.len == 1;
+    let sequences: Vec<Option<Sequence<'_>>> = within(&values, width, (spans, &pasts), shape)
+        .into_iter()
+        .zip(spans)
+        .map(|(sequence, span)| (!is_single(span)).then_some(sequence))
+        .collect();
     let mut out = scratch(rows * shape.q_dim());
     let mut lse = vec![0.0; rows * shape.heads];
     attention::attention(&sequences, shape, &mut out, &mut lse);
+    attention::attention_of_rows(&singles, shape, &mut out, &mut lse);
+    pasts.into_iter().for_each(give);
     let lse = tensor(lse, (rows, shape.heads))?;
     Ok(Attended { out: tensor(out, (rows, shape.q_dim()))?, lse: Some(lse) })
+}
+
+/// Keys and values, as rows, of every span of several rows that continues a cached sequence; nothing
+/// for the others, which find what they need in their own rows.
+fn gathered(spans: &[Span], (caches, layer): Cached<'_, '_>) -> Result<Vec<Vec<f32>>> {
+    let gather = |(span, cache): (&Span, &&mut KvCache)| -> Result<Vec<f32>> {
+        if span.past == 0 || span.len == 1 {
+            return Ok(Vec::new());
+        }
+        Ok(cache.blocks()?.gather(layer, span.past + span.len))
+    };
+    spans.iter().zip(caches).map(gather).collect()
+}
+
+/// The rows that stand alone, with the blocks they read.
+fn newest<'a>(
+    qkv: &'a [f32],
+    width: usize,
+    spans: &[Span],
+    (caches, layer): (&'a [&mut KvCache], usize),
+) -> Result<Vec<(usize, Row<'a>)>> {
+    let mut rows = Vec::new();
+    for (span, cache) in spans.iter().zip(caches).filter(|(span, _)| span.len == 1) {
+        let query = &qkv[span.start * width..(span.start + 1) * width];
+        let blocks = cache.blocks()?.layer(layer).collect();
+        rows.push((span.start, Row { query, blocks, context: span.past + 1 }));
+    }
+    Ok(rows)
 }
 
 /// Keys and values `[past + rows, 2 · kv_dim]` of every span that branches from another; nothing

@@ -5,6 +5,7 @@ use candle_core::{D, Tensor};
 use super::{Adapting, Attended, Cached, HeadShape};
 use crate::{
     batch::{Batch, Span},
+    cache::KvCache,
     error::Result,
     lora::{Lora, LoraGrads, Slot},
 };
@@ -146,7 +147,7 @@ pub(super) fn store(
     qkv: &Tensor,
     spans: &[Span],
     shape: HeadShape,
-    (caches, layer): Cached<'_, '_>,
+    (caches, layer): (&mut [&mut KvCache], usize),
 ) -> Result<()> {
     for (span, cache) in spans.iter().zip(caches) {
         let (_, new_keys, new_values) = split(&qkv.narrow(0, span.start, span.len)?, shape)?;

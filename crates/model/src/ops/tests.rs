@@ -102,15 +102,21 @@ fn attention_over_caches() {
     let (before, qkv) = (matrix(6, WIDTH, 1), matrix(4, WIDTH, 2));
     let filled = [Batch::of(&[[0; 4]]), Batch::of(&[[0; 2]])];
     let both = [FUSED, PORTABLE].map(|ops| {
-        let mut caches = [(); 2].map(|()| KvCache::new(&config, &Device::Cpu).unwrap());
+        let mut caches = [(); 2].map(|()| match ops {
+            FUSED => KvCache::new(&config, &Device::Cpu).unwrap(),
+            PORTABLE => KvCache::on_tensors(&config, &Device::Cpu).unwrap(),
+        });
         for ((cache, batch), start) in caches.iter_mut().zip(&filled).zip([0, 4]) {
             let rows = before.narrow(0, start, batch.rows()).unwrap();
-            ops.store(&rows, &batch.spans, SHAPE, (&[&mut *cache], 1)).unwrap();
+            cache.reserve(batch.rows()).unwrap();
+            ops.store(&rows, &batch.spans, SHAPE, (&mut [&mut *cache], 1)).unwrap();
             cache.advance(batch.rows());
         }
         let [first, second] = &mut caches;
-        let refs = [first, second];
-        ops.store(&qkv, &batch.spans, SHAPE, (&refs, 1)).unwrap();
+        first.reserve(3).unwrap();
+        second.reserve(1).unwrap();
+        let mut refs = [first, second];
+        ops.store(&qkv, &batch.spans, SHAPE, (&mut refs, 1)).unwrap();
         ops.attention(&qkv, &batch.spans, SHAPE, Some((&refs, 1))).unwrap().out
     });
     assert_same("attention over caches", &both[0], &both[1]);

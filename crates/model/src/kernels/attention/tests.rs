@@ -1,5 +1,9 @@
 use super::*;
-use crate::kernels::reference::{assert_near, differences, noise};
+use crate::{
+    cache::Blocks,
+    config::{Family, ModelConfig},
+    kernels::reference::{assert_near, differences, noise},
+};
 
 const SHAPE: HeadShape = HeadShape { heads: 4, kv_heads: 2, dim: 6 };
 
@@ -61,9 +65,9 @@ fn ragged_sequences_with_and_without_a_past_agree_with_the_definition() {
     let cases = [(150, 0), (1, 0), (90, 20), (9, 8), (7, 0), (70, 69)];
     let inputs: Vec<Vec<f32>> =
         cases.iter().zip(1..).map(|((rows, _), seed)| noise(rows * width(), seed)).collect();
-    let sequences: Vec<Sequence<'_>> =
-        cases.iter().zip(&inputs).map(|((_, past), qkv)| sequence(qkv, *past)).collect();
-    let rows: usize = sequences.iter().map(|sequence| sequence.rows).sum();
+    let sequences: Vec<Option<Sequence<'_>>> =
+        cases.iter().zip(&inputs).map(|((_, past), qkv)| Some(sequence(qkv, *past))).collect();
+    let rows: usize = sequences.iter().flatten().map(|sequence| sequence.rows).sum();
     let (mut out, mut lse) = (vec![9.0; rows * SHAPE.q_dim()], vec![9.0; rows * SHAPE.heads]);
     attention(&sequences, SHAPE, &mut out, &mut lse);
     let mut at = 0;
@@ -76,12 +80,62 @@ fn ragged_sequences_with_and_without_a_past_agree_with_the_definition() {
 }
 
 #[test]
+fn single_rows_over_blocks_agree_with_the_definition_and_leave_other_rows_alone() {
+    // Groups of one to five queries, widths with and without a rest, contexts around a block's end.
+    for (heads, kv_heads, dim) in [(4, 2, 6), (9, 3, 64), (2, 2, 20), (5, 1, 16), (7, 1, 32)] {
+        let shape = HeadShape { heads, kv_heads, dim };
+        let mut config = ModelConfig::tiny(Family::Llama);
+        (config.layers, config.kv_heads, config.head_dim) = (1, kv_heads, dim);
+        let width = shape.q_dim() + 2 * shape.kv_dim();
+        let cases: Vec<(Blocks, Vec<f32>)> = [1, 5, 16, 17, 40]
+            .iter()
+            .map(|tokens| {
+                let qkv = noise(tokens * width, *tokens as u64);
+                let mut blocks = Blocks::new(&config);
+                blocks.reserve(0, *tokens);
+                for (token, row) in qkv.chunks_exact(width).enumerate() {
+                    let (keys, values) = row[shape.q_dim()..].split_at(shape.kv_dim());
+                    blocks.write(0, token, keys, values);
+                }
+                (blocks, qkv)
+            })
+            .collect();
+        let mut rows = Vec::new();
+        for (index, (blocks, qkv)) in cases.iter().enumerate() {
+            let query = &qkv[qkv.len() - width..][..shape.q_dim()];
+            let (blocks, context) = (blocks.layer(0).collect(), qkv.len() / width);
+            rows.push((2 * index, Row { query, blocks, context }));
+        }
+        let mut out = vec![9.0; 2 * cases.len() * shape.q_dim()];
+        let mut lse = vec![9.0; 2 * cases.len() * heads];
+        attention_of_rows(&rows, shape, &mut out, &mut lse);
+        for (index, (_, qkv)) in cases.iter().enumerate() {
+            let sequence = Sequence {
+                queries: &qkv[qkv.len() - width..],
+                query_stride: width,
+                rows: 1,
+                keys: &qkv[shape.q_dim()..],
+                values: &qkv[shape.q_dim() + shape.kv_dim()..],
+                key_stride: width,
+                past: qkv.len() / width - 1,
+            };
+            let (mut expected, mut sums) = (vec![0.0; shape.q_dim()], vec![0.0; heads]);
+            attention(&[Some(sequence)], shape, &mut expected, &mut sums);
+            assert_near(&out[2 * index * shape.q_dim()..][..shape.q_dim()], &expected, 1e-5);
+            assert_near(&lse[2 * index * heads..][..heads], &sums, 1e-5);
+            let between = &out[(2 * index + 1) * shape.q_dim()..][..shape.q_dim()];
+            assert!(between.iter().all(|value| *value == 9.0), "a row of someone else");
+        }
+    }
+}
+
+#[test]
 fn backward_agrees_with_finite_differences() {
     let inputs = [noise(5 * width(), 1), noise(width(), 2), noise(70 * width(), 3)];
     let sequences = [0, 1, 2].map(|index| sequence(&inputs[index], 0));
     let rows = 5 + 1 + 70;
     let (mut out, mut lse) = (vec![0.0; rows * SHAPE.q_dim()], vec![0.0; rows * SHAPE.heads]);
-    attention(&sequences, SHAPE, &mut out, &mut lse);
+    attention(&sequences.map(Some), SHAPE, &mut out, &mut lse);
     let d_out = noise(out.len(), 4);
     let mut first = 0;
     let given = sequences.map(|sequence| {
