@@ -5,6 +5,7 @@
 
 pub(crate) mod attention;
 pub(crate) mod bf16;
+pub(crate) mod columns;
 pub(crate) mod gemm;
 pub(crate) mod narrow;
 pub(crate) mod norm;

@@ -12,6 +12,7 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::{
+    columns::{Columns, for_bands_of_columns},
     gemm::Into,
     narrow::{self, Rows},
 };
@@ -205,8 +206,8 @@ fn one_band(
             let lines = w.panel(panel, first / 2..depth.end.div_ceil(2));
             let columns = column..(column + WIDTH).min(w.outputs);
             let c = &mut c[column..];
-            let place = (&mut *c, w.outputs, columns.len());
-            tile::rows_times_panel((rounded, rows, stride), lines, place, into);
+            let mut place = Columns::of(c, (rows, w.outputs), (0, columns.len()));
+            tile::rows_times_panel((rounded, stride), lines, &mut place, into);
             if depth.end == w.inputs {
                 for addition in additions {
                     addition.add((row, rows), columns.clone(), c, w.outputs);
@@ -216,7 +217,8 @@ fn one_band(
     }
 }
 
-/// Each task multiplies all rows by its panels; the blocks are then put side by side.
+/// Each task multiplies all rows by its panels, in the same order of sums as [`one_band`], so that a
+/// row's product does not depend on how many there are.
 fn few_rows(c: &mut [f32], a: &[f32], w: &Packed, rows: usize, into: Into) {
     if w.inputs == 0 {
         if into == Into::Replace {
@@ -224,27 +226,25 @@ fn few_rows(c: &mut [f32], a: &[f32], w: &Packed, rows: usize, into: Into) {
         }
         return;
     }
-    let mut rounded = Vec::new();
-    let stride = round_rows(a, w.inputs, 0..w.inputs, &mut rounded);
-    let panels = w.outputs.div_ceil(WIDTH);
-    let mut blocks = vec![0.0; panels * rows * WIDTH];
-    let block = rows * WIDTH;
-    blocks.par_chunks_mut(PANELS_AT_ONCE * block).enumerate().for_each(|(task, blocks)| {
-        for (index, block) in blocks.chunks_exact_mut(block).enumerate() {
-            let lines = w.panel(task * PANELS_AT_ONCE + index, 0..stride / 2);
-            let left = (rounded.as_slice(), rows, stride);
-            tile::rows_times_panel(left, lines, (block, WIDTH, WIDTH), Into::Replace);
-        }
-    });
-    for (row, c) in c.chunks_exact_mut(w.outputs).enumerate() {
-        for (block, c) in blocks.chunks_exact(block).zip(c.chunks_mut(WIDTH)) {
-            let sums = &block[row * WIDTH..];
-            match into {
-                Into::Replace => c.copy_from_slice(&sums[..c.len()]),
-                Into::Add => c.iter_mut().zip(sums).for_each(|(c, sum)| *c += sum),
+    let depths: Vec<Range<usize>> =
+        (0..w.inputs).step_by(DEPTH).map(|first| first..(first + DEPTH).min(w.inputs)).collect();
+    let round = |depth: &Range<usize>| {
+        let mut rounded = Vec::new();
+        let stride = round_rows(a, w.inputs, depth.clone(), &mut rounded);
+        (rounded, stride)
+    };
+    let rounded: Vec<(Vec<u16>, usize)> = depths.iter().map(round).collect();
+    let band = PANELS_AT_ONCE * WIDTH;
+    for_bands_of_columns(c, (rows, w.outputs), band, |index, mut columns| {
+        for (panel, mut place) in columns.parts(WIDTH).enumerate() {
+            for (depth, (rounded, stride)) in depths.iter().zip(&rounded) {
+                let pairs = depth.start / 2..depth.end.div_ceil(2);
+                let lines = w.panel(index * PANELS_AT_ONCE + panel, pairs);
+                let into = if depth.start == 0 { into } else { Into::Add };
+                tile::rows_times_panel((rounded, *stride), lines, &mut place, into);
             }
         }
-    }
+    });
 }
 
 /// Rounds columns `depth` of row-major values, `width` apart, to rows of whole pairs; returns how

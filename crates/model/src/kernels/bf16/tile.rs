@@ -2,7 +2,10 @@
 
 #![expect(unsafe_code, reason = "the instruction is reached through an intrinsic over pointers")]
 
-use super::{super::gemm::Into, LINES};
+use super::{
+    super::{columns::Columns, gemm::Into},
+    LINES,
+};
 
 /// Columns of a panel: four vectors of sums per row.
 pub(super) const WIDTH: usize = 64;
@@ -24,21 +27,21 @@ pub(super) fn is_supported() -> bool {
     return false;
 }
 
-/// c (+)= a · w for `rows` rows of bf16 pairs, `stride` values apart, and one panel's `lines`; c's
-/// rows lie its own stride apart, of which the first `width` columns are the panel's.
+/// c (+)= a · w for as many rows of bf16 pairs as c has, `stride` values apart, and one panel's
+/// `lines`; c are the panel's columns.
 pub(super) fn rows_times_panel(
-    (a, rows, stride): (&[u16], usize, usize),
+    (a, stride): (&[u16], usize),
     lines: &[Line],
-    (c, c_stride, width): (&mut [f32], usize, usize),
+    c: &mut Columns<'_>,
     into: Into,
 ) {
+    let rows = c.rows;
     assert!(is_supported(), "packed weights exist only where the instruction does");
     assert!(a.len() >= rows * stride && lines.len() * 2 == stride * LINES, "an operand too short");
-    assert!(width <= WIDTH && width <= c_stride, "a panel wider than its rows");
+    assert!(c.width <= WIDTH, "more columns than a panel has");
     for first in (0..rows).step_by(ROWS) {
         let a = &a[first * stride..];
-        let c = &mut c[first * c_stride..];
-        let tile = Tile { a, stride, lines, c, c_stride, width, add: into == Into::Add };
+        let tile = Tile { a, stride, lines, c, first, add: into == Into::Add };
         match rows - first {
             1 => tile.run::<1>(),
             2 => tile.run::<2>(),
@@ -50,22 +53,22 @@ pub(super) fn rows_times_panel(
     }
 }
 
-struct Tile<'a> {
+struct Tile<'a, 'c> {
     a: &'a [u16],
     stride: usize,
     lines: &'a [Line],
-    c: &'a mut [f32],
-    c_stride: usize,
-    width: usize,
+    c: &'a mut Columns<'c>,
+    /// The tile's first row in c.
+    first: usize,
     add: bool,
 }
 
-impl Tile<'_> {
+impl Tile<'_, '_> {
     #[cfg(target_arch = "x86_64")]
     fn run<const R: usize>(self) {
         assert!(self.a.len() >= R * self.stride, "a tile leaves its rows");
         assert!(self.lines.len() * 2 == self.stride * LINES, "a tile leaves its panel");
-        assert!(self.c.len() >= (R - 1) * self.c_stride + self.width, "a tile leaves its product");
+        assert!(self.first + R <= self.c.rows, "a tile leaves its product");
         // SAFETY: the caller has checked for the instructions, and the asserts above are the
         // bounds that `x86::tile` asks for.
         unsafe { x86::tile::<R>(self) }
@@ -73,7 +76,7 @@ impl Tile<'_> {
 
     #[cfg(not(target_arch = "x86_64"))]
     fn run<const R: usize>(self) {
-        let _ = (self.a, self.stride, self.lines, self.c, self.c_stride, self.width, self.add);
+        let _ = (self.a, self.stride, self.lines, self.c, self.first, self.add);
     }
 }
 
@@ -92,12 +95,13 @@ mod x86 {
     /// # Safety
     ///
     /// `a` holds R rows of `stride` values, an even number; `lines` holds LINES per pair of them;
-    /// `c` reaches to column `width` of row R − 1, and `width` is at most 16 · LINES.
+    /// `c` has R rows from `first` on, of at most 16 · LINES columns.
     #[target_feature(enable = "avx512f,avx512bf16")]
-    pub(super) unsafe fn tile<const R: usize>(tile: Tile<'_>) {
-        let Tile { a, stride, lines, c, c_stride, width, add } = tile;
+    pub(super) unsafe fn tile<const R: usize>(tile: Tile<'_, '_>) {
+        let Tile { a, stride, lines, c, first, add } = tile;
+        let (width, c_stride) = (c.width, c.stride);
         let mut sums = [[_mm512_setzero_ps(); LINES]; R];
-        let (a, c) = (a.as_ptr().cast::<[u16; 2]>(), c.as_mut_ptr());
+        let (a, c) = (a.as_ptr().cast::<[u16; 2]>(), c.pointer(first));
         let stride = stride / 2;
         for (pair, lines) in lines.as_chunks::<LINES>().0.iter().enumerate() {
             // SAFETY: a line is sixteen u32, aligned to the vector's size.
