@@ -26,6 +26,8 @@ fn main() {
         Ok("f32") => measure(Precision::F32),
         Ok("bf16") => measure(Precision::Bf16),
         Ok("q8") => measure(Precision::Q8),
+        Ok("int8") => measure(Precision::Int8),
+        Ok("int4") => measure(Precision::Int4),
         _ => {
             for precision in ["f32", "bf16", "q8"] {
                 let this = env::current_exe().unwrap();

@@ -7,6 +7,7 @@ pub(crate) mod attention;
 pub(crate) mod bf16;
 pub(crate) mod columns;
 pub(crate) mod gemm;
+pub(crate) mod int8;
 pub(crate) mod narrow;
 pub(crate) mod norm;
 pub(crate) mod panels;

@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use crate::{
     error::Result,
     host::Host,
-    kernels::{bf16::Packed, panels, quantised::Quantised},
+    kernels::{bf16::Packed, int8, panels, quantised::Quantised},
     ops::Ops,
 };
 
@@ -27,6 +27,13 @@ pub enum Precision {
     /// supported, in f32). The maps take a quarter of the memory of `F32`; the head is held as in
     /// `Bf16`. Made for training: decoding a token would widen every map for one row.
     Q8,
+    /// Weights of maps and head in eight bits as in `Q8`, and inputs rounded to eight bits as well,
+    /// block by block, for the processor's dot product of bytes. A Q8_0 file's blocks are taken bit
+    /// for bit. Made for serving.
+    Int8,
+    /// The same with the maps in four bits, in blocks of 32 with a scale and a least value, as Q4_1
+    /// holds them; a Q4_1 file's blocks are taken bit for bit.
+    Int4,
 }
 
 impl Precision {
@@ -35,6 +42,7 @@ impl Precision {
         match self {
             Self::Bf16 if device.is_cpu() && Packed::is_supported() => Self::Bf16,
             Self::Q8 if device.is_cpu() => Self::Q8,
+            Self::Int8 | Self::Int4 if device.is_cpu() && int8::Packed::is_fast() => self,
             _ => Self::F32,
         }
     }
@@ -58,6 +66,8 @@ pub(crate) enum Layout {
     Pairs(Pairs),
     /// Eight bits, widened for each product.
     Quantised(Quantised),
+    /// Eight or four bits, multiplied as they are.
+    Blocks(int8::Packed),
 }
 
 /// Weights in bf16, held or widened for one product.
@@ -114,7 +124,9 @@ impl Linear {
             (Ops::Fused, Precision::Q8) => {
                 Layout::Quantised(Quantised::new(&plain, inputs, outputs))
             }
-            (Ops::Fused, Precision::F32) => Layout::Panels(panels::pack(&plain, inputs, outputs)),
+            (Ops::Fused, Precision::F32 | Precision::Int8 | Precision::Int4) => {
+                Layout::Panels(panels::pack(&plain, inputs, outputs))
+            }
             (Ops::Fused, Precision::Bf16) => match Packed::new(&plain, inputs, outputs) {
                 Some(packed) => Layout::Pairs(Pairs::new(packed)),
                 None => Layout::Panels(panels::pack(&plain, inputs, outputs)),
@@ -123,12 +135,19 @@ impl Linear {
         Ok(Self { inputs, outputs, weights })
     }
 
+    /// Takes matrices `[outputs, inputs]` in blocks, to be laid side by side.
+    pub(crate) fn of_blocks(parts: &[int8::QuantisedRows], bits: int8::Bits) -> Self {
+        let packed = int8::Packed::new(parts, bits);
+        let (inputs, outputs) = (packed.inputs(), packed.outputs());
+        Self { inputs, outputs, weights: Layout::Blocks(packed) }
+    }
+
     /// W in bf16, if products with it are computed in bf16.
     pub(crate) fn forward(&self) -> Option<Ready<'_>> {
         match &self.weights {
             Layout::Pairs(pairs) => Some(Ready::Held(pairs.forward())),
             Layout::Quantised(quantised) => quantised.packed().map(Ready::Made),
-            Layout::Plain(_) | Layout::Panels(_) => None,
+            Layout::Plain(_) | Layout::Panels(_) | Layout::Blocks(_) => None,
         }
     }
 
@@ -139,7 +158,7 @@ impl Linear {
             Layout::Quantised(quantised) => {
                 quantised.packed().map(|packed| Ready::Made(packed.transposed()))
             }
-            Layout::Plain(_) | Layout::Panels(_) => None,
+            Layout::Plain(_) | Layout::Panels(_) | Layout::Blocks(_) => None,
         }
     }
 
@@ -148,7 +167,7 @@ impl Linear {
         match &self.weights {
             Layout::Pairs(_) => true,
             Layout::Quantised(_) => Packed::is_supported(),
-            Layout::Plain(_) | Layout::Panels(_) => false,
+            Layout::Plain(_) | Layout::Panels(_) | Layout::Blocks(_) => false,
         }
     }
 }
@@ -167,9 +186,18 @@ pub(crate) enum HeadLayout {
     Rows(Tensor),
     /// bf16, as a map from hidden to vocabulary.
     Pairs(Pairs),
+    /// Eight bits, likewise.
+    Blocks(int8::Packed),
 }
 
 impl Head {
+    /// Takes a matrix `[vocab, hidden]` in blocks.
+    pub(crate) fn of_blocks(rows: &[int8::QuantisedRows]) -> Self {
+        let packed = int8::Packed::new(rows, int8::Bits::Eight);
+        let (hidden, vocab) = (packed.inputs(), packed.outputs());
+        Self { vocab, hidden, weights: HeadLayout::Blocks(packed) }
+    }
+
     /// Takes the row-major matrix `[vocab, hidden]`.
     pub(crate) fn new(rows: &Tensor, precision: Precision) -> Result<Self> {
         let (vocab, hidden) = rows.dims2()?;

@@ -14,10 +14,13 @@ pub(crate) use random::RandomSource;
 use crate::{
     config::ModelConfig,
     error::{ModelError, Result},
+    kernels::int8::{Bits, QuantisedRows},
     linear::{Head, Linear, Precision},
     lora::Module,
     ops::Ops,
 };
+
+const EMBEDDING: &str = "model.embed_tokens.weight";
 
 /// Everything the base model learnt. Linear maps are fused where they read one input; the embedding, which is also the head of most small models, is `[vocab, hidden]`.
 #[derive(Debug)]
@@ -45,6 +48,25 @@ pub(crate) struct LayerWeights {
 pub(crate) trait TensorSource {
     /// The tensor as f32 values; its shape must be `shape`.
     fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>>;
+
+    /// A matrix `[rows, inputs]` in blocks: as the source holds it, or else rounded.
+    fn blocks(
+        &mut self,
+        name: &str,
+        (rows, inputs): (usize, usize),
+        bits: Bits,
+    ) -> Result<QuantisedRows> {
+        Ok(QuantisedRows::round(&self.tensor(name, &[rows, inputs])?, inputs, bits))
+    }
+}
+
+/// In how many bits products of maps are computed, where they are at all.
+fn bits(precision: Precision, device: &Device) -> Option<Bits> {
+    match precision.supported(device) {
+        Precision::Int8 => Some(Bits::Eight),
+        Precision::Int4 => Some(Bits::Four),
+        Precision::F32 | Precision::Bf16 | Precision::Q8 => None,
+    }
 }
 
 impl Weights {
@@ -59,11 +81,15 @@ impl Weights {
         device: &Device,
     ) -> Result<Self> {
         // The embedding first: it is the largest, and now nothing else is held beside it.
-        let embedding = matrix(source, "model.embed_tokens.weight", config, device)?;
-        let head = if config.tied_head {
+        let embedding = matrix(source, EMBEDDING, config, device)?;
+        let name = if config.tied_head { EMBEDDING } else { "lm_head.weight" };
+        let head = if bits(precision, device).is_some() {
+            let shape = (config.vocab, config.hidden);
+            Head::of_blocks(&[source.blocks(name, shape, Bits::Eight)?])
+        } else if config.tied_head {
             Head::new(&embedding, precision)?
         } else {
-            Head::new(&matrix(source, "lm_head.weight", config, device)?, precision)?
+            Head::new(&matrix(source, name, config, device)?, precision)?
         };
         let layers = (0..config.layers)
             .map(|layer| LayerWeights::load(config, layer, source, (precision, device)))
@@ -150,6 +176,13 @@ fn fused(
     (precision, device): (Precision, &Device),
 ) -> Result<Linear> {
     let inputs = parts.first().map_or(0, |(_, dims)| dims.0);
+    if let Some(bits) = bits(precision, device) {
+        let blocks = |(name, (_, outputs)): &(String, (usize, usize))| {
+            source.blocks(&format!("{name}.weight"), (*outputs, inputs), bits)
+        };
+        let parts: Vec<QuantisedRows> = parts.iter().map(blocks).collect::<Result<_>>()?;
+        return Ok(Linear::of_blocks(&parts, bits));
+    }
     let width = parts.iter().map(|(_, dims)| dims.1).sum();
     let mut fused = vec![0.0; inputs * width];
     let mut column = 0;

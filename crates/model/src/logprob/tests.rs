@@ -19,7 +19,7 @@ fn fixture(rows: usize) -> (Tensor, Head) {
 fn values(head: &Head) -> &Tensor {
     match &head.weights {
         HeadLayout::Rows(rows) => rows,
-        HeadLayout::Pairs(_) => panic!("the fixture's head is f32"),
+        HeadLayout::Pairs(_) | HeadLayout::Blocks(_) => panic!("the fixture's head is f32"),
     }
 }
 

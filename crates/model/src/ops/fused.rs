@@ -22,7 +22,7 @@ use crate::{
         attention::{self, Given, Row, Sequence},
         bf16,
         gemm::{Into, Threads, View, ViewMut, gemm, gemm_panels},
-        norm, panels,
+        int8, norm, panels,
         rope::{self, Turn},
         swiglu, thin,
     },
@@ -58,9 +58,10 @@ pub(super) fn apply_transposed(dy: &Tensor, w: &Linear) -> Result<Tensor> {
 
 /// out (+)= x · w.
 fn product(x: &[f32], w: &Linear, rows: usize, out: &mut [f32], into: Into) -> Result<()> {
-    match w.forward() {
-        Some(packed) => bf16::product(out, x, &packed, rows, into),
-        None => times_panels(x, &in_panels(w)?, rows, out, into),
+    match (&w.weights, w.forward()) {
+        (_, Some(packed)) => bf16::product(out, x, &packed, rows, into),
+        (Layout::Blocks(packed), None) => int8::product(out, x, packed, rows, into),
+        (_, None) => times_panels(x, &in_panels(w)?, rows, out, into),
     }
     Ok(())
 }
@@ -71,6 +72,9 @@ fn in_panels(w: &Linear) -> Result<Cow<'_, [f32]>> {
         Layout::Panels(panels) => Ok(Cow::Borrowed(panels)),
         Layout::Quantised(quantised) => {
             Ok(Cow::Owned(panels::pack(&quantised.plain(), w.inputs, w.outputs)))
+        }
+        Layout::Blocks(packed) => {
+            Ok(Cow::Owned(panels::pack(&packed.plain(), w.inputs, w.outputs)))
         }
         Layout::Pairs(_) | Layout::Plain(_) => Err(refuse!(
             Device,
@@ -103,6 +107,10 @@ pub(super) fn logits(hidden: &Tensor, head: &Head, out: &mut Vec<f32>) -> Result
             bf16::product(out, &x, pairs.forward(), rows, Into::Replace);
             return Ok(());
         }
+        HeadLayout::Blocks(packed) => {
+            int8::product(out, &x, packed, rows, Into::Replace);
+            return Ok(());
+        }
         HeadLayout::Rows(w) => Host::of(w)?,
     };
     if rows <= thin::MOST_ROWS {
@@ -122,6 +130,10 @@ pub(super) fn logits_backward(d_logits: &[f32], head: &Head) -> Result<Tensor> {
         HeadLayout::Pairs(pairs) => {
             bf16::product(&mut out, d_logits, pairs.backward(), rows, Into::Replace);
         }
+        HeadLayout::Blocks(packed) => {
+            let turned = panels::pack(&transposed(&packed.plain(), width), vocab, width);
+            times_panels(d_logits, &turned, rows, &mut out, Into::Replace);
+        }
         HeadLayout::Rows(w) => {
             let w = Host::of(w)?;
             let (d_logits, w) = (View::whole(d_logits, rows, vocab), View::whole(&w, vocab, width));
@@ -130,6 +142,12 @@ pub(super) fn logits_backward(d_logits: &[f32], head: &Head) -> Result<Tensor> {
         }
     }
     tensor(out, (rows, width))
+}
+
+/// The transpose of row-major values `[rows, width]`.
+fn transposed(values: &[f32], rows: usize) -> Vec<f32> {
+    let width = values.len() / rows;
+    (0..values.len()).map(|at| values[at % rows * width + at / rows]).collect()
 }
 
 pub(super) fn rms_norm(x: &Tensor, w: &Tensor, eps: f32) -> Result<Tensor> {

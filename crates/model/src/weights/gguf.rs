@@ -6,12 +6,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use candle_core::{Device, quantized::gguf_file::Content};
+use candle_core::{
+    Device,
+    quantized::{GgmlDType, QTensor, gguf_file::Content},
+};
 
 use super::{TensorSource, wrong_shape};
 use crate::{
     config::{Family, ModelConfig},
     error::{ModelError, Result},
+    kernels::int8::{Bits, QuantisedRows},
 };
 
 /// Reads one tensor at a time, so that never more than one exists both quantised and as f32.
@@ -35,8 +39,8 @@ impl GgufSource {
     }
 }
 
-impl TensorSource for GgufSource {
-    fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+impl GgufSource {
+    fn quantised(&mut self, name: &str, shape: &[usize]) -> Result<QTensor> {
         let key = gguf_name(name).ok_or_else(|| ModelError::Weight {
             name: name.to_owned(),
             what: "has no GGUF name".to_owned(),
@@ -48,33 +52,62 @@ impl TensorSource for GgufSource {
         if info.shape.dims() != shape {
             return Err(wrong_shape(&key, info.shape.dims(), shape));
         }
-        let quantised = self.content.tensor(&mut self.reader, &key, &Device::Cpu)?;
-        let values = quantised.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
-        // Only llama files are reordered for interleaved rotation; Qwen files keep their order.
-        let heads = match (self.config.family, name.rsplit_once(".self_attn.")) {
-            (Family::Llama, Some((_, "q_proj.weight"))) => self.config.heads,
-            (Family::Llama, Some((_, "k_proj.weight"))) => self.config.kv_heads,
-            _ => return Ok(values),
-        };
-        let inputs = shape.last().copied().unwrap_or(1);
-        Ok(half_split_rows(&values, heads, self.config.head_dim, inputs))
+        Ok(self.content.tensor(&mut self.reader, &key, &Device::Cpu)?)
+    }
+
+    /// Heads whose rows llama.cpp has reordered for interleaved rotation. Only llama files are;
+    /// Qwen files keep their order.
+    fn reordered_heads(&self, name: &str) -> Option<usize> {
+        match (self.config.family, name.rsplit_once(".self_attn.")) {
+            (Family::Llama, Some((_, "q_proj.weight"))) => Some(self.config.heads),
+            (Family::Llama, Some((_, "k_proj.weight"))) => Some(self.config.kv_heads),
+            _ => None,
+        }
     }
 }
 
-/// Undoes the row order llama.cpp gives q and k: there, rotated pairs are neighbours (2i, 2i+1);
-/// in Hugging Face order, which adapters assume, they are half a head apart (i, i + d/2).
-fn half_split_rows(values: &[f32], heads: usize, head_dim: usize, inputs: usize) -> Vec<f32> {
-    let half = head_dim / 2;
-    let mut out = Vec::with_capacity(values.len());
-    for head in 0..heads {
-        for side in 0..2 {
-            for pair in 0..half {
-                let row = head * head_dim + 2 * pair + side;
-                out.extend_from_slice(&values[row * inputs..(row + 1) * inputs]);
-            }
-        }
+impl TensorSource for GgufSource {
+    fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let quantised = self.quantised(name, shape)?;
+        let values = quantised.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
+        let Some(heads) = self.reordered_heads(name) else { return Ok(values) };
+        let inputs = shape.last().copied().unwrap_or(1);
+        let order = half_split(heads, self.config.head_dim);
+        Ok(order.flat_map(|row| &values[row * inputs..(row + 1) * inputs]).copied().collect())
     }
-    out
+
+    fn blocks(
+        &mut self,
+        name: &str,
+        (rows, inputs): (usize, usize),
+        bits: Bits,
+    ) -> Result<QuantisedRows> {
+        let quantised = self.quantised(name, &[rows, inputs])?;
+        let as_held = match (quantised.dtype(), bits) {
+            (GgmlDType::Q8_0, Bits::Eight) | (GgmlDType::Q4_1, Bits::Four) => {
+                QuantisedRows::of_gguf(&quantised.data()?, (rows, inputs), bits)
+            }
+            _ => None,
+        };
+        let Some(blocks) = as_held else {
+            return Ok(QuantisedRows::round(&self.tensor(name, &[rows, inputs])?, inputs, bits));
+        };
+        Ok(match self.reordered_heads(name) {
+            Some(heads) => blocks.reordered(half_split(heads, self.config.head_dim)),
+            None => blocks,
+        })
+    }
+}
+
+/// The order that undoes what llama.cpp does to the rows of q and k: there, rotated pairs are
+/// neighbours (2i, 2i+1); in Hugging Face order, which adapters assume, they are half a head apart
+/// (i, i + d/2).
+fn half_split(heads: usize, head_dim: usize) -> impl Iterator<Item = usize> + Clone {
+    let half = head_dim / 2;
+    (0..heads * head_dim).map(move |at| {
+        let (head, side, pair) = (at / head_dim, at % head_dim / half, at % half);
+        head * head_dim + 2 * pair + side
+    })
 }
 
 /// The GGUF name of a Hugging Face tensor: `model.layers.3.mlp.up_proj.weight` is
@@ -121,9 +154,8 @@ mod tests {
 
     #[test]
     fn interleaved_rows_come_back_half_split() {
-        // One head of four rows with one input each; llama.cpp writes rows 0 2 1 3 of the original.
-        assert_eq!(half_split_rows(&[0.0, 2.0, 1.0, 3.0], 1, 4, 1), [0.0, 1.0, 2.0, 3.0]);
-        let two_heads = [0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0];
-        assert_eq!(half_split_rows(&two_heads, 2, 4, 1), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
+        // Of one head of four rows llama.cpp writes rows 0 2 1 3.
+        assert_eq!(half_split(1, 4).collect::<Vec<_>>(), [0, 2, 1, 3]);
+        assert_eq!(half_split(2, 4).collect::<Vec<_>>(), [0, 2, 1, 3, 4, 6, 5, 7]);
     }
 }
