@@ -215,7 +215,10 @@ impl Controller {
                 registry.roll_back(&release.id, change)?;
                 format!("{} is rolled back", release.candidate)
             }
-            Verdict::Invalid | Verdict::Inconclusive => {
+            Verdict::Invalid
+            | Verdict::WorseWithinMargin { .. }
+            | Verdict::Stalled { .. }
+            | Verdict::Inconclusive => {
                 registry.pause(&release.id, change)?;
                 format!("{} is paused for a person to decide", release.candidate)
             }
