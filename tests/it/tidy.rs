@@ -32,7 +32,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("registry", "ident manifest storage"),
     ("statistics", ""),
     ("router", "ident manifest statistics trajectory"),
-    ("simulation", "ident manifest router statistics"),
+    ("simulation", "manifest router statistics"),
     ("teacher", "ident inference message"),
     ("canary", "ident inference journal manifest registry router trajectory"),
     ("orchestrator", "ident manifest storage"),

@@ -117,7 +117,17 @@ fn proven(signal: Signal, policy: &Policy, findings: &[Finding]) -> Option<Guard
         .and_then(|finding| finding.guard)
 }
 
+/// Each acting guard within its margin. Safety's is so wide beside what is rare that it also may not
+/// be over its limit, not even by chance.
 fn proven_good_enough(policy: &Policy, findings: &[Finding]) -> bool {
+    let unsafe_so_far = |finding: &Finding| {
+        finding.guard == Some(Guard::Safety)
+            && finding.test == Test::Limit
+            && finding.estimate.is_some_and(|share| share > policy.safety_slo)
+    };
+    if policy.acts(Some(Guard::Safety)) && findings.iter().any(unsafe_so_far) {
+        return false;
+    }
     let needed = |finding: &&Finding| {
         let compared = finding.test == Test::Difference;
         compared && (policy.acts(finding.guard) || finding.guard == Some(Guard::Reward))

@@ -301,3 +301,15 @@ fn a_costlier_canary_is_found_and_a_relative_margin_follows_the_baseline() {
     assert_eq!(costly.verdict, Verdict::RollBack { guard: Guard::Cost });
     assert!(costly.reasons[0].text.starts_with("the mean cost, in parts of its cap, rose by 0.15"));
 }
+
+#[test]
+fn a_canary_over_the_limit_of_safety_is_not_promoted_even_if_by_chance() {
+    let mut evidence = failing(150, 0, 0, 20);
+    assert_eq!(verdict(&policy(), &evidence), Verdict::Promote { superior: false });
+    let one = Observation { unsafe_output: true, ..fact(0, Side::Canary, None) };
+    evidence.observe(&one).unwrap();
+    let held = Verdict::Hold { missing_outcomes: 0, missing_ms: 0 };
+    assert_eq!(verdict(&policy(), &evidence), held, "one of 150 is more than 0.5 %");
+    let watched = Policy { rollback_on: [Guard::Reward].into(), ..policy() };
+    assert_eq!(verdict(&watched, &evidence), Verdict::Promote { superior: false });
+}
