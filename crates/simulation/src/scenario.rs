@@ -97,7 +97,7 @@ impl Scenario {
             Self::LostUnits => "three in ten canary units are never recorded",
             Self::MissingRewards => "every fourth canary reward goes missing",
             Self::DeadReplica => "one of the canary's four replicas fails everything",
-            Self::SilentTeacher => "after two thousand arrivals no reward comes any more",
+            Self::SilentTeacher => "after five hundred arrivals no reward comes any more",
         }
     }
 
@@ -125,7 +125,7 @@ impl Scenario {
             Self::LostUnits => canary(Behaviour { lost: 0.3, ..stable }),
             Self::MissingRewards => canary(Behaviour { missing: 0.25, ..stable }),
             Self::DeadReplica => canary(Behaviour { errors: 0.25, ..stable }),
-            Self::SilentTeacher => World { silent_from: Some(2_000), ..same },
+            Self::SilentTeacher => World { silent_from: Some(500), ..same },
         }
     }
 

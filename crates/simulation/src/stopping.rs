@@ -22,7 +22,7 @@ pub enum Method {
     Blocks,
     /// The treatment alone fails more often than this limit allows.
     Limit { limit: f64 },
-    /// Both arms count arrivals, and they differ.
+    /// Units do not fall evenly on two arms; the treatment's chance is that of the first arm.
     SampleRatio,
     /// The one-sided sequence at a part of α, as if it were one of so many guards.
     OneOf { guards: usize, n_star: f64 },
@@ -101,7 +101,7 @@ fn alarm(method: Method, seen: &BlockTally, alpha: f64) -> bool {
             reaches(tally.ln_e(limit), alpha)
         }
         Method::SampleRatio => {
-            let counts = [seen.control_successes, seen.treatment_successes];
+            let counts = [seen.treatment_successes, failures];
             reaches(ln_e_sample_ratio(counts, [0.5, 0.5]), alpha)
         }
     }

@@ -66,8 +66,11 @@ fn each_scenario_ends_as_it_should() {
             policy.cost_cap = Some(1_000.0);
             policy.rollback_on.insert(Guard::Cost);
         }
-        let runs = 20;
-        let found = played(&policy, scenario, runs);
+        if scenario.expected() == Expected::NoPromotion {
+            // A wide margin is proven before a small fault is.
+            policy.margin = 0.05.into();
+        }
+        let found = played(&policy, scenario, 20);
         match scenario.expected() {
             Expected::Promotion => {
                 assert!(found.promoted.count >= 15, "{scenario}: {:?}", found.verdicts);
@@ -92,8 +95,7 @@ fn broken_comparisons_are_called_invalid_and_a_silent_teacher_stalls() {
         assert_eq!(found.invalid.count, 10, "{scenario}: {:?}", found.verdicts);
     }
     let found = played(&Policy { max_units: 20_000, ..policy() }, Scenario::SilentTeacher, 10);
-    let stalled = found.verdicts.get("stalled").copied().unwrap_or(0);
-    assert!(stalled + found.promoted.count == 10 && stalled >= 6, "{:?}", found.verdicts);
+    assert_eq!(found.verdicts.get("stalled"), Some(&10), "{:?}", found.verdicts);
 }
 
 #[test]

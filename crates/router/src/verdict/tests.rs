@@ -303,13 +303,20 @@ fn a_costlier_canary_is_found_and_a_relative_margin_follows_the_baseline() {
 }
 
 #[test]
-fn a_canary_over_the_limit_of_safety_is_not_promoted_even_if_by_chance() {
-    let mut evidence = failing(150, 0, 0, 20);
-    assert_eq!(verdict(&policy(), &evidence), Verdict::Promote { superior: false });
-    let one = Observation { unsafe_output: true, ..fact(0, Side::Canary, None) };
-    evidence.observe(&one).unwrap();
-    let held = Verdict::Hold { missing_outcomes: 0, missing_ms: 0 };
-    assert_eq!(verdict(&policy(), &evidence), held, "one of 150 is more than 0.5 %");
-    let watched = Policy { rollback_on: [Guard::Reward].into(), ..policy() };
-    assert_eq!(verdict(&watched, &evidence), Verdict::Promote { superior: false });
+fn a_canary_over_a_limit_is_not_promoted_even_if_by_chance() {
+    for (error, unsafe_output, guard) in
+        [(true, false, Guard::Errors), (false, true, Guard::Safety)]
+    {
+        let mut evidence = failing(150, 0, 0, 20);
+        assert_eq!(verdict(&policy(), &evidence), Verdict::Promote { superior: false });
+        for i in 0..4 {
+            let seen = fact(i, Side::Canary, None);
+            evidence.observe(&Observation { error, unsafe_output, ..seen }).unwrap();
+        }
+        // 4 of 150 is over either limit, proven over neither, and within the margin.
+        let held = Verdict::Hold { missing_outcomes: 0, missing_ms: 0 };
+        assert_eq!(verdict(&policy(), &evidence), held, "{guard}");
+        let watched = Policy { rollback_on: [Guard::Reward].into(), ..policy() };
+        assert_eq!(verdict(&watched, &evidence), Verdict::Promote { superior: false });
+    }
 }
