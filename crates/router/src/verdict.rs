@@ -117,7 +117,8 @@ fn proven(signal: Signal, policy: &Policy, findings: &[Finding]) -> Option<Guard
         .and_then(|finding| finding.guard)
 }
 
-/// Each acting guard is within its margin, and errors and unsafe outputs are within their limits.
+/// Each acting guard is within its margin, errors and unsafe outputs are within their limits, and
+/// nothing speaks against the comparison itself at the level of a promotion.
 ///
 /// A margin is wide beside what is rare: a promotion could be proven before a broken limit is. So a
 /// canary over a limit waits, even if it is there by chance. A limit on latency may be the
@@ -131,7 +132,11 @@ fn proven_good_enough(policy: &Policy, findings: &[Finding]) -> bool {
             && policy.acts(finding.guard)
             && finding.estimate.is_some_and(|share| share > limit)
     };
-    if findings.iter().any(over_limit) {
+    let doubtful = |finding: &Finding| {
+        let e = finding.e_value.unwrap_or(0.0);
+        finding.guard.is_none() && e >= 1.0 / policy.alpha_promote
+    };
+    if findings.iter().any(|finding| over_limit(finding) || doubtful(finding)) {
         return false;
     }
     let needed = |finding: &&Finding| {

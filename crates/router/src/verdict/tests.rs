@@ -320,3 +320,18 @@ fn a_canary_over_a_limit_is_not_promoted_even_if_by_chance() {
         assert_eq!(verdict(&watched, &evidence), Verdict::Promote { superior: false });
     }
 }
+
+#[test]
+fn a_doubtful_split_is_not_promoted_though_it_is_no_alarm_yet() {
+    let mut evidence = failing(150, 0, 0, 20);
+    let promoted = Verdict::Promote { superior: false };
+    let verdicts: Vec<Verdict> = (150..260)
+        .map(|i| {
+            evidence.observe(&fact(i, Side::Canary, Some(1.0))).unwrap();
+            verdict(&policy(), &evidence)
+        })
+        .collect();
+    let held = Verdict::Hold { missing_outcomes: 0, missing_ms: 0 };
+    let at = |wanted| verdicts.iter().position(|verdict| *verdict == wanted).unwrap();
+    assert!(at(promoted) < at(held) && at(held) < at(Verdict::Invalid), "{verdicts:?}");
+}
