@@ -7,6 +7,8 @@
 //! | is a bad event more frequent than allowed? | [`LimitTally`]: truncated beta-binomial | any time, exact |
 //! | do the arms get the units they should? | [`ln_e_sample_ratio`]: Dirichlet-multinomial | any time, exact |
 //! | did a quantile of the latency move? | [`Exceedance`] of a frozen threshold, then one of the above | as above |
+//! | where does a quantile lie, and do two samples share it? | [`QuantileSample`] | any time, exact |
+//! | where does one rate lie? | [`bernoulli_interval`] | any time, exact |
 //! | where does one mean in `[0, 1]` lie? | [`EmpiricalBernstein`], [`BettingGrid`] | any time, exact |
 //! | how does a planned look or batch come out? | [`spending_bounds`], [`farrington_manning`], [`newcombe`] | only as planned |
 //!
@@ -27,6 +29,7 @@ mod mixture;
 mod moments;
 mod multiplicity;
 mod normal;
+mod quantile;
 mod ratio;
 mod spending;
 
@@ -39,6 +42,7 @@ pub use limit::{LimitTally, ln_e_above_limit};
 pub use mixture::{bernoulli_interval, normal_mixture_bound};
 pub use moments::{Moments, Running};
 pub use multiplicity::{all_of, any_of};
+pub use quantile::QuantileSample;
 pub use ratio::ln_e_sample_ratio;
 pub use spending::spending_bounds;
 

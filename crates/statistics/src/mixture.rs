@@ -27,20 +27,35 @@ pub fn normal_mixture_bound(v: f64, alpha: f64, v_best: f64, two_sided: bool) ->
 }
 
 /// Where the rate behind `successes` of `n` lies, at all times but for α. Tightest at `n_best`.
-///
-/// A rate `p` is refuted when a Beta(qp, q(1−p)) mixture beats it by `1/α`:
-/// `ln E = ln B(qp + k, q(1−p) + n − k) − ln B(qp, q(1−p)) − k ln p − (n−k) ln(1−p)`.
 pub fn bernoulli_interval(successes: u64, n: u64, alpha: f64, n_best: f64) -> Interval {
-    let (k, misses) = (successes as f64, (n - successes) as f64);
-    let q = (n_best / precision(alpha) - 1.0).max(1e-3);
-    let excess = |p: f64| {
-        let (a, b) = (q * p, q * (1.0 - p));
-        ln_beta(a + k, b + misses) - ln_beta(a, b) - k * p.ln() - misses * (-p).ln_1p() + alpha.ln()
-    };
-    let seen = k / n as f64;
+    let (k, all) = (successes as f64, n as f64);
+    let excess = |p: f64| RateMixture::new(p, alpha, n_best).ln_e(k, all) + alpha.ln();
+    let seen = k / all;
     let lower = if successes == 0 { 0.0 } else { crossing((seen, 0.0), excess) };
     let upper = if successes == n { 1.0 } else { crossing((seen, 1.0), excess) };
     Interval { lower, upper }
+}
+
+/// Evidence against one rate `p`, from a Beta(cp, c(1−p)) mixture of all others:
+/// `ln E = ln B(cp + k, c(1−p) + n − k) − ln B(cp, c(1−p)) − k ln p − (n−k) ln(1−p)`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RateMixture {
+    p: f64,
+    concentration: f64,
+}
+
+impl RateMixture {
+    /// Tightest at `n_best` values and level α.
+    pub(crate) fn new(p: f64, alpha: f64, n_best: f64) -> Self {
+        Self { p, concentration: (n_best / precision(alpha) - 1.0).max(1e-3) }
+    }
+
+    /// Of `k` successes in `n`, which need not be whole.
+    pub(crate) fn ln_e(&self, k: f64, n: f64) -> f64 {
+        let (p, misses) = (self.p, n - k);
+        let (a, b) = (self.concentration * p, self.concentration * (1.0 - p));
+        ln_beta(a + k, b + misses) - ln_beta(a, b) - k * p.ln() - misses * (-p).ln_1p()
+    }
 }
 
 /// `2 ln(1/α) + ln(1 + 2 ln(1/α))`: the time of most precision, in units of the mixture's variance.

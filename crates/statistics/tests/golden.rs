@@ -7,8 +7,8 @@
 
 use understudy_statistics::{
     BettingGrid, Block, BlockTally, Difference, EmpiricalBernstein, Interval, LimitTally, Moments,
-    bernoulli_interval, chi_square_p, farrington_manning, ln_e_above_limit, ln_e_sample_ratio,
-    newcombe, normal_mixture_bound, spending_bounds,
+    QuantileSample, bernoulli_interval, chi_square_p, farrington_manning, ln_e_above_limit,
+    ln_e_sample_ratio, newcombe, normal_mixture_bound, spending_bounds,
 };
 
 fn close(got: f64, wanted: f64) {
@@ -198,4 +198,14 @@ fn betting_sequences_match_confseq() {
     }
     assert!(golden.is_empty());
     spans(bernstein.interval(), 0.5330759905179512, 0.8600962767647913, 1e-9);
+}
+
+#[test]
+fn a_shift_of_the_median_matches_confseq() {
+    let mut there: Vec<f64> = (1..=200).map(|tenth| f64::from(tenth) / 10.0).collect();
+    let mut further: Vec<f64> = there.iter().map(|value| value + 5.5).collect();
+    let there = QuantileSample::new(&mut there, 0.5, 100.0);
+    let further = QuantileSample::new(&mut further, 0.5, 100.0);
+    near(there.same_p_value(&further) / 1.5767959345336708e-05, 1.0, 1e-6);
+    assert_eq!(there.same_p_value(&there), 1.0);
 }

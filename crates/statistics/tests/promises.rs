@@ -6,7 +6,8 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use understudy_statistics::{
     BettingGrid, Block, BlockTally, Claim, Difference, EmpiricalBernstein, Exceedance, LimitTally,
-    Moments, Running, all_of, any_of, ln_e_above_limit, ln_e_sample_ratio, reaches, wilson,
+    Moments, QuantileSample, Running, all_of, any_of, ln_e_above_limit, ln_e_sample_ratio, reaches,
+    wilson,
 };
 
 fn close(got: f64, wanted: f64) {
@@ -255,4 +256,46 @@ fn levels_are_shared_where_any_and_whole_where_all() {
     let rare = wilson(0, 1000, 0.05);
     assert!(rare.lower < 1e-12 && (rare.upper - 0.003_826_758_485).abs() < 1e-9);
     assert_eq!((wilson(0, 0, 0.05).lower, wilson(0, 0, 0.05).upper), (0.0, 1.0));
+}
+
+#[test]
+fn a_quantile_is_covered_at_all_times_and_unbounded_while_little_is_known() {
+    let (runs, alpha, q) = (120, 0.1, 0.9);
+    let missed = (0..runs).filter(|run| {
+        let mut chance = ChaCha8Rng::seed_from_u64(u64::from(*run));
+        let mut values = Vec::new();
+        (1..=20).any(|_| {
+            values.extend((0..20).map(|_| chance.random::<f64>()));
+            let interval = QuantileSample::new(&mut values, q, 200.0).interval(alpha);
+            interval.lower > q || interval.upper < q
+        })
+    });
+    let missed = f64::from(missed.count() as u32) / f64::from(runs);
+    assert!(missed <= ceiling(alpha, runs), "{missed}");
+    let mut few = [0.5, 0.2];
+    let interval = QuantileSample::new(&mut few, q, 200.0).interval(alpha);
+    assert_eq!((interval.lower, interval.upper), (f64::NEG_INFINITY, f64::INFINITY));
+    let mut many: Vec<f64> = (0..2000).map(f64::from).collect();
+    let interval = QuantileSample::new(&mut many, q, 200.0).interval(alpha);
+    assert!(interval.lower > 1700.0 && interval.upper < 1900.0 && interval.lower < interval.upper);
+}
+
+#[test]
+fn e_values_of_a_sequence_are_fair_at_a_fixed_time() {
+    // Asymptotically: the mean over runs of E at 400 units per arm, beside one and its error.
+    let runs = 2000;
+    let e: Vec<f64> = (0..runs)
+        .map(|run| {
+            let mut chance = ChaCha8Rng::seed_from_u64(run);
+            let count = |chance: &mut ChaCha8Rng| {
+                (0..400).filter(|_| chance.random_bool(0.6)).count() as u64
+            };
+            let counts = [count(&mut chance), count(&mut chance)];
+            compared(400, counts).ln_e_above(0.0, 0.05, 1000.0).exp()
+        })
+        .collect();
+    let mut running = Running::default();
+    e.iter().for_each(|e| running.push(*e));
+    let error = (running.moments().variance / runs as f64).sqrt();
+    assert!(running.mean() <= 1.0 + 3.0 * error, "{} ± {error}", running.mean());
 }
