@@ -221,7 +221,9 @@ fn a_threshold_is_the_quantile_it_says() {
     let mut values: Vec<f64> = (1..=200).rev().map(f64::from).collect();
     let mut over = Exceedance::at_quantile(&mut values, 0.95).unwrap();
     assert_eq!(over.threshold(), 190.0);
-    values.iter().for_each(|value| over.push(*value));
+    for value in values {
+        over.push(value);
+    }
     assert_eq!((over.tally().bad, over.tally().units), (10, 200));
     assert!(Exceedance::at_quantile(&mut [], 0.95).is_none());
 }
@@ -284,18 +286,13 @@ fn a_quantile_is_covered_at_all_times_and_unbounded_while_little_is_known() {
 fn e_values_of_a_sequence_are_fair_at_a_fixed_time() {
     // Asymptotically: the mean over runs of E at 400 units per arm, beside one and its error.
     let runs = 2000;
-    let e: Vec<f64> = (0..runs)
-        .map(|run| {
-            let mut chance = ChaCha8Rng::seed_from_u64(run);
-            let count = |chance: &mut ChaCha8Rng| {
-                (0..400).filter(|_| chance.random_bool(0.6)).count() as u64
-            };
-            let counts = [count(&mut chance), count(&mut chance)];
-            compared(400, counts).ln_e_above(0.0, 0.05, 1000.0).exp()
-        })
-        .collect();
     let mut running = Running::default();
-    e.iter().for_each(|e| running.push(*e));
+    for run in 0..runs {
+        let mut chance = ChaCha8Rng::seed_from_u64(run);
+        let mut count = || (0..400).filter(|_| chance.random_bool(0.6)).count() as u64;
+        let difference = compared(400, [count(), count()]);
+        running.push(difference.ln_e_above(0.0, 0.05, 1000.0).exp());
+    }
     let error = (running.moments().variance / runs as f64).sqrt();
     assert!(running.mean() <= 1.0 + 3.0 * error, "{} ± {error}", running.mean());
 }
