@@ -83,7 +83,7 @@ fn breaker(runs: u32) {
 /// The whole rule with the reward as its only guard, at one half from the start.
 fn full_rule(runs: u32) -> Result<(), SimulationError> {
     println!(
-        "\n| full rule, reward only | rolled back | promoted | held |\n| --- | --- | --- | --- |"
+        "\n| full rule, reward only | rolled back | promoted | held | invalid |\n| --- | --- | --- | --- | --- |"
     );
     for (margin, change) in
         [(0.05, 0.0), (0.05, -0.05), (0.05, 0.02), (0.03, 0.0), (0.03, -0.03), (0.03, -0.08)]

@@ -94,6 +94,11 @@ fn broken_comparisons_are_called_invalid_and_a_silent_teacher_stalls() {
         let found = played(&longer, scenario, 10);
         assert_eq!(found.invalid.count, 10, "{scenario}: {:?}", found.verdicts);
     }
+    // Where a unit has a time to get its reward, the gap itself is seen, and sooner.
+    let window = Policy { maturation_ms: 60_000, margin: 1e-6.into(), ..policy() };
+    let found = played(&window, Scenario::MissingRewards, 10);
+    assert_eq!(found.invalid.count, 10, "{:?}", found.verdicts);
+    assert!(found.to_invalid.unwrap().units_per_arm.p90 <= 140.0, "{:?}", found.to_invalid);
     let found = played(&Policy { max_units: 20_000, ..policy() }, Scenario::SilentTeacher, 10);
     assert_eq!(found.verdicts.get("stalled"), Some(&10), "{:?}", found.verdicts);
 }

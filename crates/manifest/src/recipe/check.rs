@@ -162,6 +162,9 @@ impl Check<'_> {
         if release.min_outcomes_per_step == 0 {
             return self.fail("release", 0, "min_outcomes_per_step", "must be at least 1");
         }
+        if release.max_age_s == Some(0) {
+            return self.fail("release", 0, "max_age_s", "must be at least 1");
+        }
         let cap = release.cost_cap.unwrap_or(1.0);
         self.within(("release", 0, "cost_cap"), cap, f64::MIN_POSITIVE, 1e9)?;
         if release.rollback_on.contains(&Guard::Cost) && release.cost_cap.is_none() {

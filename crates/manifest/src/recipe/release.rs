@@ -22,6 +22,12 @@ pub struct Release {
     pub latency_slo_ms: f64,
     /// Give up undecided after this many judged units in each slice.
     pub max_outcomes: u64,
+    /// How long, in seconds, each step lasts at least.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub min_step_s: u64,
+    /// Give up undecided after so many seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_age_s: Option<u64>,
     /// How long, in seconds, a unit's rewards are waited for before it is judged, in both slices
     /// alike; later ones are not counted. At 0 each reward counts when it comes.
     #[serde(skip_serializing_if = "is_zero")]
@@ -48,6 +54,8 @@ impl Default for Release {
             margin: 0.05,
             latency_slo_ms: 10_000.0,
             max_outcomes: 5_000,
+            min_step_s: 0,
+            max_age_s: None,
             maturation_s: 0,
             missing: MissingReward::Exclude,
             on_small_harm: SmallHarm::RollBack,
