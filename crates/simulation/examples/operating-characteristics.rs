@@ -14,7 +14,7 @@ use understudy_simulation::{
 
 const SEED: u64 = 17;
 /// A look every 20 units per arm, up to 10 000.
-const LOOKS: Looks = Looks { every: 20, up_to: 10_000 };
+const LOOKS: Looks = Looks { every: 20, up_to: 10_000, controls: 1 };
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let runs = std::env::args().nth(1).map_or(Ok(1000), |text| text.parse())?;
@@ -48,25 +48,24 @@ fn falling_success(runs: u32) {
 }
 
 fn rising_errors(runs: u32) {
-    println!("\n| errors, one-sided, N* 1000 | A/A | to 3 % | to 5 % |\n| --- | --- | --- | --- |");
-    let at = |bad: f64, worse: f64| {
-        let method = Method::OneSided { n_star: 1000.0 };
-        cell(stopping(method, (1.0 - bad, 1.0 - worse), 0.05, LOOKS, (runs, SEED)))
+    println!(
+        "\n| errors, one-sided, N* 1000 | A/A | A/A, nine controls to one | to 3 % | to 5 % |\n\
+         | --- | --- | --- | --- | --- |"
+    );
+    let at = |bad: f64, worse: f64, controls: u64| {
+        let (method, looks) = (Method::OneSided { n_star: 1000.0 }, Looks { controls, ..LOOKS });
+        cell(stopping(method, (1.0 - bad, 1.0 - worse), 0.05, looks, (runs, SEED)))
     };
     for bad in [0.05, 0.01, 0.002] {
-        println!(
-            "| from {} % | {} | {} | {} |",
-            bad * 100.0,
-            at(bad, bad),
-            at(bad, 0.03),
-            at(bad, 0.05)
-        );
+        let rises = [0.03, 0.05].map(|to| if to > bad { at(bad, to, 1) } else { "–".to_owned() });
+        let (percent, same, nine) = (bad * 100.0, at(bad, bad, 1), at(bad, bad, 9));
+        println!("| from {percent} % | {same} | {nine} | {} |", rises.join(" | "));
     }
 }
 
 fn breaker(runs: u32) {
     println!("\n| breaker at 2 %, α 0.001 | stopped / median |\n| --- | --- |");
-    let looks = Looks { every: 1, up_to: 20_000 };
+    let looks = Looks { every: 1, up_to: 20_000, controls: 1 };
     for bad in [0.005, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0] {
         let method = Method::Limit { limit: 0.02 };
         let runs = (runs.min(300), SEED);
@@ -153,7 +152,7 @@ fn row(found: &Characteristics) -> String {
 
 fn cell(stopping: Stopping) -> String {
     let median = stopping
-        .units_per_arm
+        .units
         .map_or(String::new(), |units| format!(" / {:.0} ({:.0})", units.p50, units.p90));
     format!("{}{median}", percent(stopping.stopped))
 }

@@ -31,17 +31,19 @@ pub enum Method {
 /// When looks happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Looks {
-    /// Units per arm from one to the next.
+    /// Units of the treatment from one to the next.
     pub every: u64,
-    /// Units per arm at the last.
+    /// Units of the treatment at the last.
     pub up_to: u64,
+    /// Control units for each unit of the treatment.
+    pub controls: u64,
 }
 
-/// How often a method stopped, and after how many units per arm.
+/// How often a method stopped, and after how many units of the treatment.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Stopping {
     pub stopped: Share,
-    pub units_per_arm: Option<Quantiles>,
+    pub units: Option<Quantiles>,
 }
 
 /// Runs a method against two arms whose units succeed with the given chances.
@@ -60,7 +62,7 @@ pub fn stopping(
         .map(|units| units as f64)
         .collect();
     let stopped = Share::of(stops.len() as u64, u64::from(replications));
-    Stopping { stopped, units_per_arm: Quantiles::of(stops) }
+    Stopping { stopped, units: Quantiles::of(stops) }
 }
 
 fn one_run(
@@ -72,8 +74,9 @@ fn one_run(
 ) -> Option<u64> {
     let mut blocks = BlockTally::default();
     (1..=looks.up_to).find(|n| {
-        let (c, t) = (chance.random_bool(control), chance.random_bool(treatment));
-        blocks.push(Block::single(c), Block::single(t));
+        let successes = (0..looks.controls).filter(|_| chance.random_bool(control)).count() as u64;
+        let block = Block { successes, units: looks.controls };
+        blocks.push(block, Block::single(chance.random_bool(treatment)));
         n % looks.every == 0 && alarm(method, &blocks, alpha)
     })
 }

@@ -3,10 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a missing median is a failure of the test")]
 
-use understudy_simulation::{Looks, Method, Stopping, stopping};
+use understudy_simulation::{Looks, Method, Quantiles, Share, Stopping, stopping};
 
 const RUNS: u32 = 300;
-const LOOKS: Looks = Looks { every: 20, up_to: 10_000 };
+const LOOKS: Looks = Looks { every: 20, up_to: 10_000, controls: 1 };
 
 fn falls(method: Method, rates: (f64, f64)) -> Stopping {
     stopping(method, rates, 0.05, LOOKS, (RUNS, 1))
@@ -19,7 +19,7 @@ fn ceiling(alpha: f64) -> f64 {
 
 #[track_caller]
 fn median_near(found: Stopping, wanted: f64) {
-    let median = found.units_per_arm.unwrap().p50;
+    let median = found.units.unwrap().p50;
     assert!((median / wanted - 1.0).abs() <= 0.15, "median {median}, wanted {wanted}");
 }
 
@@ -65,6 +65,19 @@ fn rare_errors_are_neither_mistaken_nor_missed() {
 }
 
 #[test]
+fn a_larger_control_does_not_mislead_either() {
+    let looks = Looks { every: 20, up_to: 3_000, controls: 9 };
+    for good in [0.6, 0.95, 0.99, 0.998] {
+        for method in [Method::OneSided { n_star: 1000.0 }, Method::Blocks] {
+            let found = stopping(method, (good, good), 0.05, looks, (200, 1));
+            assert!(found.stopped.share <= ceiling(0.05), "{method:?} {good}: {found:?}");
+        }
+    }
+    let found = stopping(Method::Blocks, (0.9, 0.7), 0.05, looks, (50, 1));
+    assert_eq!(found.stopped.count, 50);
+}
+
+#[test]
 fn four_guards_share_the_error_and_pay_with_delay() {
     let one_of_four = Method::OneOf { guards: 4, n_star: 2000.0 };
     assert!(falls(one_of_four, (0.6, 0.6)).stopped.share <= ceiling(0.0125));
@@ -74,15 +87,24 @@ fn four_guards_share_the_error_and_pay_with_delay() {
 
 #[test]
 fn the_breaker_trips_as_fast_as_it_should_and_not_at_the_limit() {
-    let looks = Looks { every: 1, up_to: 5_000 };
+    let looks = Looks { every: 1, up_to: 5_000, controls: 1 };
     let trips = |bad: f64| {
         stopping(Method::Limit { limit: 0.02 }, (1.0, 1.0 - bad), 0.001, looks, (200, 1))
     };
     for (bad, wanted) in [(0.05, 588.0), (0.1, 101.0), (0.2, 27.0), (0.5, 7.0), (1.0, 3.0)] {
         median_near(trips(bad), wanted);
     }
-    assert!(trips(0.5).units_per_arm.unwrap().p95 <= 17.0);
+    assert!(trips(0.5).units.unwrap().p95 <= 17.0);
     assert_eq!((trips(0.02).stopped.count, trips(0.005).stopped.count), (0, 0));
+}
+
+#[test]
+fn quantiles_are_values_that_were_seen() {
+    let quantiles = Quantiles::of((1..=10).rev().map(f64::from).collect()).unwrap();
+    assert_eq!((quantiles.p10, quantiles.p50), (1.0, 5.0));
+    assert_eq!((quantiles.p90, quantiles.p95), (9.0, 10.0));
+    assert_eq!(Quantiles::of(Vec::new()), None);
+    assert_eq!((Share::of(0, 0).share, Share::of(1, 4).share), (0.0, 0.25));
 }
 
 #[test]
