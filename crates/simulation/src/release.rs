@@ -2,9 +2,7 @@
 
 use std::fmt::Write as _;
 
-use understudy_router::{
-    Canary, Evidence, Policy, Route, RouterError, Side, Target, Verdict, verdict,
-};
+use understudy_router::{Canary, Evidence, Policy, Route, Side, Target, Verdict, verdict};
 
 use crate::{SimulationError, World, traffic::Draws};
 
@@ -63,7 +61,10 @@ pub fn simulate(
     world: World,
     settings: &Settings,
     seed: u64,
-) -> Result<Ending, RouterError> {
+) -> Result<Ending, SimulationError> {
+    policy.validate()?;
+    world.check()?;
+    settings.check()?;
     let mut draws = Draws::new(world, policy, seed);
     let salt = draws.salt();
     let canary = Canary { target: Target::Base, share: policy.steps.share(0), salt };

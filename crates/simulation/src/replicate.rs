@@ -34,7 +34,7 @@ pub fn replicate(
     world: World,
     settings: &Settings,
 ) -> Result<Characteristics, SimulationError> {
-    policy.validate()?;
+    // Without a replication nothing else would check them.
     settings.check()?;
     let mut endings = Vec::with_capacity(settings.replications as usize);
     for nth in 0..settings.replications {

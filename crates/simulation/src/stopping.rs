@@ -74,9 +74,10 @@ fn one_run(
 ) -> Option<u64> {
     let mut blocks = BlockTally::default();
     (1..=looks.up_to).find(|n| {
-        let successes = (0..looks.controls).filter(|_| chance.random_bool(control)).count() as u64;
+        let successes =
+            (0..looks.controls).filter(|_| chance.random::<f64>() < control).count() as u64;
         let block = Block { successes, units: looks.controls };
-        blocks.push(block, Block::single(chance.random_bool(treatment)));
+        blocks.push(block, Block::single(chance.random::<f64>() < treatment));
         n % looks.every == 0 && alarm(method, &blocks, alpha)
     })
 }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::SimulationError;
+
 /// How one arm behaves, per unit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -77,4 +79,43 @@ impl World {
     pub fn alike(arm: Behaviour) -> Self {
         Self { canary: arm, stable: arm, ..Self::default() }
     }
+
+    /// Refuses a world that cannot be, naming what is wrong with it.
+    pub(crate) fn check(&self) -> Result<(), SimulationError> {
+        self.canary.check()?;
+        self.stable.check()?;
+        within("drift", self.drift, 0.0, 1.0, SHARE)?;
+        within("spread", self.spread, 0.0, f64::MAX, NOT_NEGATIVE)?;
+        within("drift arrivals", self.drift_arrivals as f64, 1.0, f64::MAX, "at least one")
+    }
+}
+
+impl Behaviour {
+    fn check(&self) -> Result<(), SimulationError> {
+        for (field, chance) in [
+            ("success", self.success),
+            ("errors", self.errors),
+            ("unsafe outputs", self.unsafe_outputs),
+            ("missing rewards", self.missing),
+            ("lost units", self.lost),
+        ] {
+            within(field, chance, 0.0, 1.0, SHARE)?;
+        }
+        within("slowness", self.slowness, 0.0, f64::MAX, NOT_NEGATIVE)?;
+        within("cost", self.cost, 0.0, f64::MAX, NOT_NEGATIVE)
+    }
+}
+
+const SHARE: &str = "a number from 0 to 1";
+const NOT_NEGATIVE: &str = "a number from 0 up";
+
+fn within(
+    field: &'static str,
+    value: f64,
+    least: f64,
+    most: f64,
+    expected: &'static str,
+) -> Result<(), SimulationError> {
+    let fine = value >= least && value <= most;
+    if fine { Ok(()) } else { Err(SimulationError::Setting { field, value, expected }) }
 }

@@ -17,10 +17,12 @@ fn ceiling(alpha: f64) -> f64 {
     alpha + 3.0 * (alpha * (1.0 - alpha) / f64::from(RUNS)).sqrt()
 }
 
+/// Within 15 %; a median of a few units jumps by two with the parity of what it takes.
 #[track_caller]
 fn median_near(found: Stopping, wanted: f64) {
     let median = found.units.unwrap().p50;
-    assert!((median / wanted - 1.0).abs() <= 0.15, "median {median}, wanted {wanted}");
+    let near = (median - wanted).abs() <= f64::max(0.15 * wanted, 2.0);
+    assert!(near, "median {median}, wanted {wanted}");
 }
 
 #[test]

@@ -134,6 +134,14 @@ fn a_policy_that_pools_its_control_is_refused() {
     let pooled = Policy { control: Control::Pooled, ..policy() };
     let refused = replicate(&pooled, World::default(), &settings(1));
     assert_eq!(refused, Err(SimulationError::Policy(RouterError::PooledControl)));
+    for (spoil, named) in [
+        (Behaviour { success: 1.5, ..Behaviour::default() }, "success"),
+        (Behaviour { cost: f64::NAN, ..Behaviour::default() }, "cost"),
+    ] {
+        let refused = replicate(&policy(), World::alike(spoil), &settings(1));
+        let Err(SimulationError::Setting { field, .. }) = refused else { panic!("{refused:?}") };
+        assert_eq!(field, named);
+    }
     let never = Settings { replications: 0, ..settings(1) };
     assert!(matches!(
         replicate(&policy(), World::default(), &never),
