@@ -159,3 +159,27 @@ fn every_command_has_an_example_or_subcommands() {
         assert!(help.contains("Example") || help.contains("Commands:"), "{name} has no example");
     }
 }
+
+#[test]
+fn a_policy_is_simulated_before_it_decides() {
+    let home = home();
+    let policy = "steps = [50, 100]\nmargin = 0.2\nmin_outcomes_per_step = 20\nmax_units = 300\n";
+    std::fs::write(home.path().join("policy.toml"), policy).unwrap();
+    let of = |command: &str, extra: &[&str]| {
+        let common = ["release", command, "--policy", "policy.toml", "--replications", "5"];
+        understudy(home.path(), &[&common, extra].concat())
+    };
+    let output = of("simulate", &["--scenario", "dead-replica", "--json"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let played: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(played[0]["rolled_back"]["count"], 5);
+    assert!(played[0]["guards"]["errors"].as_u64().unwrap() >= 4, "{played}");
+    let output = of("plan", &["--units-per-hour", "40"]);
+    assert!(text(&output.stdout).contains("step 1, 50 %: 1.0 h for 20 outcomes per arm"));
+    let refused = of("simulate", &["--scenario", "sunny"]);
+    assert!(text(&refused.stderr).contains("is no scenario"));
+    std::fs::write(home.path().join("policy.toml"), "control = \"pooled\"\n").unwrap();
+    let refused = of("simulate", &[]);
+    assert!(!refused.status.success());
+    assert!(text(&refused.stderr).contains("`control` is pooled"), "{}", text(&refused.stderr));
+}

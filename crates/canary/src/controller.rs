@@ -17,6 +17,10 @@ use crate::{
 /// Who answers for the controller's own decisions in the audit chain.
 const OWNER: &str = "canary controller";
 
+/// A release whose evidence could not be read so often in a row is paused: a canary that nobody
+/// watches serves nobody.
+const MOST_FAILURES: u32 = 4;
+
 /// What a controller works with.
 #[derive(Debug)]
 pub struct Parts {
@@ -42,11 +46,13 @@ pub struct Note {
 pub struct Controller {
     parts: Parts,
     watches: BTreeMap<TaskName, Watch>,
+    /// How often in a row the evidence of a task could not be read.
+    failures: BTreeMap<TaskName, u32>,
 }
 
 impl Controller {
     pub fn new(parts: Parts) -> Self {
-        Self { parts, watches: BTreeMap::new() }
+        Self { parts, watches: BTreeMap::new(), failures: BTreeMap::new() }
     }
 
     /// Brings every task up to date. An error of one task does not keep the others waiting: the
@@ -77,7 +83,16 @@ impl Controller {
             self.watches.remove(task);
             return Ok(notes);
         };
-        if let Some(judgement) = self.look(task, &release)? {
+        let judgement = match self.look(task, &release) {
+            Ok(judgement) => judgement,
+            Err(error) => {
+                notes.push(self.blind(task, &release, error)?);
+                notes.extend(self.follow_registry(task)?);
+                return Ok(notes);
+            }
+        };
+        self.failures.remove(task);
+        if let Some(judgement) = judgement {
             notes.extend(self.carry_out(task, &release, &judgement)?);
             // The route follows the decision within the same tick.
             notes.extend(self.follow_registry(task)?);
@@ -186,6 +201,25 @@ impl Controller {
         Ok((news || !known).then(|| watch.judge(release.step)))
     }
 
+    /// The evidence could not be read: an error as long as that may pass, then a pause.
+    pub(crate) fn blind(
+        &mut self,
+        task: &TaskName,
+        release: &ReleaseRecord,
+        error: CanaryError,
+    ) -> Result<Note, CanaryError> {
+        let failures = self.failures.entry(task.clone()).or_insert(0);
+        *failures += 1;
+        if *failures < MOST_FAILURES {
+            return Err(error);
+        }
+        let reason = format!("its evidence could not be read {failures} times in a row: {error}");
+        let change = Change::new(OWNER, &reason, &*self.parts.clock);
+        self.parts.registry.pause(&release.id, change)?;
+        self.failures.remove(task);
+        Ok(Note { task: task.clone(), text: format!("{} is paused: {reason}", release.candidate) })
+    }
+
     fn carry_out(
         &mut self,
         task: &TaskName,
@@ -215,7 +249,10 @@ impl Controller {
                 registry.roll_back(&release.id, change)?;
                 format!("{} is rolled back", release.candidate)
             }
-            Verdict::Invalid | Verdict::Inconclusive => {
+            Verdict::Invalid
+            | Verdict::WorseWithinMargin { .. }
+            | Verdict::Stalled { .. }
+            | Verdict::Inconclusive => {
                 registry.pause(&release.id, change)?;
                 format!("{} is paused for a person to decide", release.candidate)
             }

@@ -16,20 +16,20 @@ pub(crate) fn side(step: &Step, release: &str) -> Option<Side> {
     }
 }
 
-/// The reply itself: did it fail, was it slow.
+/// The reply itself: did it fail, was it slow, how many tokens did it take.
 pub(crate) fn of_reply(step: &Step, side: Side, latency_slo_ms: f64) -> Observation {
     Observation {
-        unit: unit(step),
-        arm: side,
-        reward: None,
+        at_ms: Some(step.at.as_millisecond()),
         error: step.error.is_some(),
         latency_exceeded: step.timing.total_ms > latency_slo_ms,
-        unsafe_output: false,
+        cost: f64::from(step.usage.completion_tokens),
+        ..Observation::served(unit(step), side)
     }
 }
 
 /// What was said about it. Each outcome is one observation, so that reading the journal again
-/// after a restart, in the same order, gives the same evidence.
+/// after a restart, in the same order, gives the same evidence. It carries no time: a client says
+/// when an outcome was, and only the server's own clock may say whether it came in time.
 pub(crate) fn of_outcome(
     step: &Step,
     outcome: &Outcome,
@@ -38,12 +38,9 @@ pub(crate) fn of_outcome(
 ) -> Observation {
     let reward = policy.reward(&step.reply.text(), std::slice::from_ref(outcome));
     Observation {
-        unit: unit(step),
-        arm: side,
         reward: reward.map(|reward| reward.value),
-        error: false,
-        latency_exceeded: false,
         unsafe_output: matches!(outcome.signal, Signal::Flag { .. }),
+        ..Observation::served(unit(step), side)
     }
 }
 

@@ -28,10 +28,16 @@ impl Rules {
         let policy = Policy {
             steps: Steps::new(release.steps.clone())?,
             min_outcomes_per_step: release.min_outcomes_per_step,
-            margin: release.margin,
+            margin: release.margin.into(),
             n_star,
             rollback_on: release.rollback_on.clone(),
             max_units: release.max_outcomes,
+            min_step_ms: release.min_step_s.saturating_mul(1000),
+            max_age_ms: release.max_age_s.map(|seconds| seconds.saturating_mul(1000)),
+            maturation_ms: release.maturation_s.saturating_mul(1000),
+            missing: release.missing,
+            on_small_harm: release.on_small_harm,
+            cost_cap: release.cost_cap,
             ..Policy::default()
         };
         policy.validate()?;

@@ -14,7 +14,7 @@ use understudy_registry::{
 use understudy_router::{Route, RouteTable};
 use understudy_trajectory::{Arm, Assignment, Outcome, RewardPolicy, Signal, Source, Step};
 
-use crate::{Controller, Parts, Rules, fresh_salt};
+use crate::{CanaryError, Controller, Parts, Rules, fresh_salt};
 
 struct Stage {
     _directory: tempfile::TempDir,
@@ -241,11 +241,70 @@ fn a_candidate_whose_files_were_changed_never_meets_a_user() {
 fn rules_keep_everything_a_recipe_says() {
     let text = "schema = 1\ntask = \"t\"\nbase = \"b\"\n[[train]]\nmethod = \"sft\"\n\
                 [gate]\nsuite = \"t\"\n[release]\nsteps = [5, 100]\ntap = 0.25\n\
-                rollback_on = [\"reward\"]\nlatency_slo_ms = 1500\nmax_outcomes = 77\n";
+                rollback_on = [\"reward\", \"cost\"]\nlatency_slo_ms = 1500\nmax_outcomes = 77\n\
+                maturation_s = 60\nmin_step_s = 5\nmax_age_s = 9\nmissing = \"worst_case\"\non_small_harm = \"hold\"\ncost_cap = 900\n";
     let release = Recipe::parse("r", text).unwrap().release.unwrap();
     let rules = Rules::of(&release, RewardPolicy::DefaultV1).unwrap();
     assert_eq!(rules.policy.steps.share(0).get(), 0.05);
     assert_eq!(rules.policy.rollback_on, release.rollback_on);
     assert_eq!((rules.policy.max_units, rules.latency_slo_ms), (77, 1500.0));
     assert_eq!(rules.tap.get(), 0.25);
+    let policy = rules.policy;
+    assert_eq!((policy.maturation_ms, policy.cost_cap), (60_000, Some(900.0)));
+    assert_eq!((policy.min_step_ms, policy.max_age_ms), (5_000, Some(9_000)));
+    assert_eq!((policy.missing, policy.on_small_harm), (release.missing, release.on_small_harm));
+    assert_ne!((release.missing, release.on_small_harm), Default::default());
+}
+
+#[test]
+fn a_reward_that_is_waited_for_counts_when_its_time_has_passed() {
+    let mut release = stage().release;
+    release.policy["policy"]["maturation_ms"] = json!(60_000);
+    let stage = stage();
+    let clock = understudy_ident::ManualClock::default();
+    let mut watch = crate::watch::Watch::begin(&release, &[]).unwrap();
+    let at = |name: &str| Step { at: clock.now(), ..step(name, Arm::Canary, release.id.as_str()) };
+    let put = |step: Step| stage.journal.append_step(step).unwrap().wait().unwrap();
+    let first = at("first");
+    let outcome = Outcome {
+        id: OutcomeId::derived("accepted"),
+        target: understudy_trajectory::Target::Response(first.response_id.clone()),
+        signal: Signal::Accept,
+        source: Source::Explicit,
+        // A client may say what it likes about the time.
+        at: "2099-01-01T00:00:00Z".parse().unwrap(),
+        note: None,
+    };
+    put(first);
+    stage.journal.append_outcome(outcome).unwrap().wait().unwrap();
+    clock.advance_ms(60_000);
+    put(at("second"));
+    watch.read(&stage.journal).unwrap();
+    assert_eq!(watch.rewarded(), 0);
+    clock.advance_ms(1);
+    put(at("third"));
+    watch.read(&stage.journal).unwrap();
+    assert_eq!(watch.rewarded(), 1);
+}
+
+#[test]
+fn a_release_whose_evidence_cannot_be_read_is_paused_after_four_tries() {
+    let stage = stage();
+    let mut controller = stage.controller();
+    controller.tick().unwrap();
+    let lost = || CanaryError::Unreadable { release: "r".to_owned(), why: "gone".to_owned() };
+    for _ in 0..3 {
+        assert!(controller.blind(&task(), &stage.release, lost()).is_err());
+        assert_eq!(stage.state(), ReleaseState::Ramping);
+    }
+    let note = controller.blind(&task(), &stage.release, lost()).unwrap();
+    assert!(note.text.contains("gone"), "{}", note.text);
+    assert_eq!(stage.state(), ReleaseState::Paused);
+    controller.tick().unwrap();
+    assert!(stage.route().canary.is_none());
+    // Once it can be read again, the count begins anew.
+    let change = Change::new("ada", "the disk is back", &SystemClock);
+    stage.registry.resume(&stage.release.id, stage.release.revision + 1, change).unwrap();
+    controller.tick().unwrap();
+    assert!(controller.blind(&task(), &stage.release, lost()).is_err());
 }

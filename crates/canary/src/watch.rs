@@ -48,10 +48,11 @@ impl Watch {
                 Some((read_to, step as u32))
             })
             .collect();
+        let rules = Rules::read(release)?;
         Ok(Self {
             release: release.id.clone(),
-            rules: Rules::read(release)?,
-            evidence: Evidence::default(),
+            evidence: Evidence::under(&rules.policy),
+            rules,
             read_to: 0,
             entered,
             seen: BTreeMap::new(),
@@ -78,6 +79,12 @@ impl Watch {
 
     pub(crate) fn judge(&self, step: u32) -> Judgement {
         judge(&self.rules.policy, &self.evidence, step as usize)
+    }
+
+    /// Canary units whose reward counts already.
+    #[cfg(test)]
+    pub(crate) fn rewarded(&self) -> u64 {
+        self.evidence.summary(Side::Canary).rewarded
     }
 
     pub(crate) fn enter(&mut self, step: u32) {

@@ -29,8 +29,8 @@ pub use objective::{
 };
 pub use recipe::{
     Credit, Data, DataSource, Gate, GroupSource, GrpoSettings, Guard, HealthCheck, Lora, Method,
-    Objective, Precision, Reaction, Recipe, RecipeError, Redact, ReferencePolicy, Release,
-    RequiredVerdict, Schedule, Targets, TrainStage, Turns,
+    MissingReward, Objective, Precision, Reaction, Recipe, RecipeError, Redact, ReferencePolicy,
+    Release, RequiredVerdict, Schedule, SmallHarm, Targets, TrainStage, Turns,
 };
 pub use report::{
     Comparison, Decision, EvalReport, GateCheck, ScorerSummary, SubjectReport, Verdict,

@@ -3,12 +3,10 @@
 mod check;
 mod grpo;
 mod locate;
+mod release;
 mod stage;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use understudy_ident::{Digest, TaskName};
@@ -17,6 +15,7 @@ use crate::{Scorer, digest_json};
 
 pub use check::RecipeError;
 pub use grpo::{Credit, GroupSource, GrpoSettings};
+pub use release::{Guard, MissingReward, Release, SmallHarm};
 pub use stage::{
     HealthCheck, Method, Objective, Reaction, ReferencePolicy, Schedule, TrainStage, Turns,
 };
@@ -223,69 +222,6 @@ pub enum RequiredVerdict {
     #[default]
     Better,
     NonInferior,
-}
-
-/// How a candidate meets users.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Release {
-    /// The canary's share in percent, step by step; an equal slice of the stable arm runs beside
-    /// it, so the share under comparison is at most 50. A last step of 100 means promotion.
-    pub steps: Vec<u8>,
-    /// Judged units each slice needs before the next step.
-    pub min_outcomes_per_step: u64,
-    /// The share of traffic that always goes to the teacher.
-    pub tap: f64,
-    pub rollback_on: BTreeSet<Guard>,
-    /// Promote when the canary is worse than the stable arm by less than this, with certainty.
-    pub margin: f64,
-    /// A reply slower than this counts against the latency guard.
-    pub latency_slo_ms: f64,
-    /// Give up undecided after this many judged units in each slice.
-    pub max_outcomes: u64,
-}
-
-impl Default for Release {
-    fn default() -> Self {
-        Self {
-            steps: vec![1, 5, 25, 50, 100],
-            min_outcomes_per_step: 50,
-            tap: 0.05,
-            rollback_on: [Guard::Reward, Guard::Errors, Guard::Latency, Guard::Safety].into(),
-            margin: 0.05,
-            latency_slo_ms: 10_000.0,
-            max_outcomes: 5_000,
-        }
-    }
-}
-
-/// What live evidence can send a canary back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Guard {
-    Reward,
-    Errors,
-    Latency,
-    Safety,
-}
-
-impl Guard {
-    pub const ALL: [Self; 4] = [Self::Reward, Self::Errors, Self::Latency, Self::Safety];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Reward => "reward",
-            Self::Errors => "errors",
-            Self::Latency => "latency",
-            Self::Safety => "safety",
-        }
-    }
-}
-
-impl fmt::Display for Guard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 fn default_seed() -> u64 {

@@ -82,6 +82,24 @@ fn a_release_without_a_gate_is_refused() {
 }
 
 #[test]
+fn release_rules_that_could_not_work_are_refused_and_defaults_leave_no_trace() {
+    let with = |line: &str| SMALL.replace("[release]\n", &format!("[release]\n{line}\n"));
+    for (line, wanted) in [
+        ("missing = \"worst_case\"", "needs `maturation_s`"),
+        ("rollback_on = [\"cost\"]", "needs `cost_cap`"),
+        ("max_age_s = 0", "`max_age_s` must be at least 1"),
+        ("cost_cap = 0.0", "`cost_cap` is 0"),
+    ] {
+        let error = error_of(&with(line)).to_string();
+        assert!(error.contains(wanted), "{error}");
+    }
+    let digest = |text: &str| Recipe::parse("r", text).unwrap().digest();
+    let defaults =
+        "min_step_s = 0\nmaturation_s = 0\nmissing = \"exclude\"\non_small_harm = \"roll_back\"";
+    assert_eq!(digest(&with(defaults)), digest(SMALL), "older recipes keep their digests");
+}
+
+#[test]
 fn canonical_json_sorts_keys_at_every_depth() {
     let value = json!({"b": [{"y": 1, "x": 2}], "a": null});
     assert_eq!(canonical_json(&value), r#"{"a":null,"b":[{"x":2,"y":1}]}"#);

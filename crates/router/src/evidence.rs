@@ -1,32 +1,48 @@
 //! What the units of both sides went through, folded into counts and sums.
 //!
 //! The unit of analysis is the unit of randomisation: a session with fifty requests is one unit, not
-//! fifty, because its requests are alike. Several observations of one unit fold like this:
+//! fifty, because its requests are alike. Whatever happens to a unit counts for the side it was
+//! assigned to, also when something else answered in the end; leaving such units out would leave
+//! out the hard ones. Several observations of one unit fold like this:
 //!
 //! - **reward**: the unit's value is the mean of its rewards so far;
 //! - **success** (for the exact pair test): its *first* reward is at least 0.5. A later outcome may
 //!   not change a bet that was already settled;
 //! - **errors, latency, safety**: the unit is marked once anything marked it, and stays so. A mark
-//!   can only come later than its unit, which makes the limit test cautious, never too eager.
+//!   can only come later than its unit, which makes the limit test cautious, never too eager;
+//! - **cost**: the unit's value is the sum of its costs, up to the policy's cap.
 //!
-//! Rewards of both sides must be reported after the same delay: a side whose bad news travels faster
-//! looks worse than it is. Observations are immutable facts in order of arrival. Folding the same ones again, after a
+//! Rewards of both sides must be awaited equally long: a side whose bad news travels faster looks
+//! worse than it is. Where the policy sets a maturation, a unit's reward counts when the time since
+//! its first reply has passed, as it stands then; until then the unit is pending, which is no
+//! failure. The clock is that of the replies: evidence reads no other.
+//!
+//! Observations are immutable facts in order of arrival. Folding the same ones again, after a
 //! restart, gives the same evidence.
 
-use std::collections::{BTreeMap, VecDeque};
+mod summary;
+mod unit;
+
+use std::collections::{HashMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
+use understudy_manifest::MissingReward;
+use understudy_statistics::{Block, BlockTally};
 
-pub use crate::sequential::PairedTally;
-use understudy_manifest::Guard;
+use crate::{Policy, RouterError, Side};
+use unit::Unit;
 
-use crate::{RouterError, Side};
+pub use summary::ArmSummary;
 
 /// One fact about one unit. Send one when a reply is complete, and one for every reward that follows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
     pub unit: String,
+    /// The side the unit was assigned to, whoever answered it.
     pub arm: Side,
+    /// When the reply was complete, in milliseconds of any clock; none for facts that came after it.
+    #[serde(default)]
+    pub at_ms: Option<i64>,
     /// From 0 to 1; none where no outcome is known (yet).
     #[serde(default)]
     pub reward: Option<f64>,
@@ -37,51 +53,80 @@ pub struct Observation {
     pub latency_exceeded: bool,
     #[serde(default)]
     pub unsafe_output: bool,
+    /// What the reply cost, in tokens or whatever the policy's cap is in.
+    #[serde(default)]
+    pub cost: f64,
+}
+
+impl Observation {
+    /// That a unit of this side was served, and nothing else.
+    pub fn served(unit: impl Into<String>, arm: Side) -> Self {
+        Self {
+            unit: unit.into(),
+            arm,
+            at_ms: None,
+            reward: None,
+            error: false,
+            latency_exceeded: false,
+            unsafe_output: false,
+            cost: 0.0,
+        }
+    }
 }
 
 /// All that a verdict needs to know. Grows by [`observe`](Self::observe), never shrinks.
+///
+/// The default counts every reward when it comes and no cost.
 #[derive(Debug, Clone, Default)]
 pub struct Evidence {
+    window: Window,
+    index: HashMap<String, usize>,
+    units: Vec<Unit>,
+    /// Units whose rewards are still waited for, in order of their first reply.
+    pending: VecDeque<usize>,
     canary: ArmEvidence,
     baseline: ArmEvidence,
-    pairs: PairedTally,
+    pairs: BlockTally,
     step: usize,
+    clock: ReplyClock,
+    silent_units: u64,
 }
 
-/// Sufficient statistics of one side: counts are of units, never of requests.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-pub struct ArmSummary {
-    pub units: u64,
-    /// Units with at least one reward.
-    pub rewarded: u64,
-    pub reward_sum: f64,
-    pub reward_sum_of_squares: f64,
-    /// Units whose first reward was at least 0.5.
-    pub successes: u64,
-    pub errors: u64,
-    pub latency_exceeded: u64,
-    pub unsafe_outputs: u64,
+/// The part of a policy that says what counts.
+#[derive(Debug, Clone, Copy, Default)]
+struct Window {
+    maturation_ms: i64,
+    missing: MissingReward,
+    cost_cap: Option<f64>,
 }
 
 #[derive(Debug, Clone, Default)]
 struct ArmEvidence {
-    units: BTreeMap<String, UnitRecord>,
     summary: ArmSummary,
     /// Successes that still wait for a unit of the other side to be paired with.
     unpaired: VecDeque<bool>,
     rewarded_before_step: u64,
 }
 
+/// Times of replies, in milliseconds.
 #[derive(Debug, Clone, Copy, Default)]
-struct UnitRecord {
-    rewards: u32,
-    mean: f64,
-    error: bool,
-    latency_exceeded: bool,
-    unsafe_output: bool,
+struct ReplyClock {
+    first: Option<i64>,
+    latest: i64,
+    entered_step: Option<i64>,
 }
 
 impl Evidence {
+    /// None yet, to be counted as a policy says.
+    pub fn under(policy: &Policy) -> Self {
+        let window = Window {
+            maturation_ms: policy.maturation_ms.try_into().unwrap_or(i64::MAX),
+            missing: policy.missing,
+            cost_cap: policy.cost_cap,
+        };
+        Self { window, ..Self::default() }
+    }
+
     /// Everything a list of observations says, with no step entered.
     pub fn of<'a>(
         observations: impl IntoIterator<Item = &'a Observation>,
@@ -91,21 +136,31 @@ impl Evidence {
         Ok(evidence)
     }
 
-    /// Adds one fact. A reward outside 0 to 1 is refused and changes nothing.
-    pub fn observe(&mut self, observation: &Observation) -> Result<(), RouterError> {
-        if let Some(reward) = observation.reward.filter(|reward| !(0.0..=1.0).contains(reward)) {
-            return Err(RouterError::Reward { unit: observation.unit.clone(), reward });
+    /// Adds one fact. A reward outside 0 to 1 or a cost below 0 is refused and changes nothing.
+    pub fn observe(&mut self, seen: &Observation) -> Result<(), RouterError> {
+        let unit = || seen.unit.clone();
+        if let Some(reward) = seen.reward.filter(|reward| !(0.0..=1.0).contains(reward)) {
+            return Err(RouterError::Reward { unit: unit(), reward });
         }
-        match observation.arm {
-            Side::Canary => self.canary.observe(observation),
-            Side::Baseline => self.baseline.observe(observation),
+        if !(seen.cost >= 0.0 && seen.cost.is_finite()) {
+            return Err(RouterError::Cost { unit: unit(), cost: seen.cost });
         }
-        while let (Some(&baseline), Some(&canary)) =
-            (self.baseline.unpaired.front(), self.canary.unpaired.front())
-        {
-            self.baseline.unpaired.pop_front();
-            self.canary.unpaired.pop_front();
-            self.pairs.push(baseline, canary);
+        if let Some(at) = seen.at_ms {
+            self.clock.advance(at);
+            self.settle_matured();
+        }
+        let nth = self.unit(seen);
+        let unit = &mut self.units[nth];
+        let side = unit.side;
+        let arm = if side == Side::Canary { &mut self.canary } else { &mut self.baseline };
+        unit.mark(seen, self.window.cost_cap, &mut arm.summary);
+        let Some(reward) = seen.reward else { return Ok(()) };
+        self.silent_units = 0;
+        if self.window.maturation_ms == 0 {
+            arm.unpaired.extend(unit.reward_now(reward, &mut arm.summary));
+            self.pair();
+        } else if !unit.settled {
+            unit.remember(reward);
         }
         Ok(())
     }
@@ -114,6 +169,7 @@ impl Evidence {
     /// of earlier steps stays in every test; only the count of outcomes at the step starts anew.
     pub fn enter_step(&mut self, step: usize) {
         self.step = step;
+        self.clock.entered_step = self.clock.first.map(|_| self.clock.latest);
         for arm in [&mut self.canary, &mut self.baseline] {
             arm.rewarded_before_step = arm.summary.rewarded;
         }
@@ -129,12 +185,67 @@ impl Evidence {
         &self.arm(side).summary
     }
 
-    pub fn pairs(&self) -> &PairedTally {
+    /// Units of both sides, a baseline and a canary one each, in order of their rewards.
+    pub fn pairs(&self) -> &BlockTally {
         &self.pairs
     }
 
     pub fn step(&self) -> usize {
         self.step
+    }
+
+    /// New units since the last reward came in, those aside whose rewards are still waited for.
+    pub fn silent_units(&self) -> u64 {
+        self.silent_units.saturating_sub(self.pending.len() as u64)
+    }
+
+    /// Milliseconds between the first reply and the latest.
+    pub fn age_ms(&self) -> u64 {
+        self.clock.since(self.clock.first)
+    }
+
+    /// Milliseconds between the first reply at this step and the latest.
+    pub fn step_age_ms(&self) -> u64 {
+        self.clock.since(self.clock.entered_step.or(self.clock.first))
+    }
+
+    fn unit(&mut self, seen: &Observation) -> usize {
+        if let Some(nth) = self.index.get(&seen.unit) {
+            return *nth;
+        }
+        let nth = self.units.len();
+        self.index.insert(seen.unit.clone(), nth);
+        self.units.push(Unit::new(seen.arm, self.clock.latest));
+        self.silent_units += 1;
+        self.arm_mut(seen.arm).summary.units += 1;
+        if self.window.maturation_ms > 0 {
+            self.pending.push_back(nth);
+        }
+        nth
+    }
+
+    fn settle_matured(&mut self) {
+        while let Some(&nth) = self.pending.front() {
+            let unit = &mut self.units[nth];
+            if self.clock.latest.saturating_sub(unit.first_seen_ms) <= self.window.maturation_ms {
+                break;
+            }
+            self.pending.pop_front();
+            let side = unit.side;
+            let arm = if side == Side::Canary { &mut self.canary } else { &mut self.baseline };
+            arm.unpaired.extend(unit.settle(self.window.missing, &mut arm.summary));
+        }
+        self.pair();
+    }
+
+    fn pair(&mut self) {
+        while let (Some(&baseline), Some(&canary)) =
+            (self.baseline.unpaired.front(), self.canary.unpaired.front())
+        {
+            self.baseline.unpaired.pop_front();
+            self.canary.unpaired.pop_front();
+            self.pairs.push(Block::single(baseline), Block::single(canary));
+        }
     }
 
     fn arm(&self, side: Side) -> &ArmEvidence {
@@ -143,151 +254,26 @@ impl Evidence {
             Side::Baseline => &self.baseline,
         }
     }
-}
 
-impl ArmSummary {
-    /// Units that a guard can speak about.
-    pub(crate) fn counted(&self, guard: Guard) -> u64 {
-        if guard == Guard::Reward { self.rewarded } else { self.units }
-    }
-
-    /// Sum and sum of squares of what a guard watches; a mark is 0 or 1, its own square.
-    pub(crate) fn sums(&self, guard: Guard) -> (f64, f64) {
-        match guard {
-            Guard::Reward => (self.reward_sum, self.reward_sum_of_squares),
-            marked => (self.marked(marked) as f64, self.marked(marked) as f64),
-        }
-    }
-
-    /// Units with a bad mark.
-    pub(crate) fn marked(&self, guard: Guard) -> u64 {
-        match guard {
-            Guard::Reward => self.rewarded - self.successes,
-            Guard::Errors => self.errors,
-            Guard::Latency => self.latency_exceeded,
-            Guard::Safety => self.unsafe_outputs,
+    fn arm_mut(&mut self, side: Side) -> &mut ArmEvidence {
+        match side {
+            Side::Canary => &mut self.canary,
+            Side::Baseline => &mut self.baseline,
         }
     }
 }
 
-impl ArmEvidence {
-    fn observe(&mut self, observation: &Observation) {
-        let summary = &mut self.summary;
-        let unit = self.units.entry(observation.unit.clone()).or_insert_with(|| {
-            summary.units += 1;
-            UnitRecord::default()
-        });
-        let mark = |mark: &mut bool, now: bool, count: &mut u64| {
-            *count += u64::from(now && !*mark);
-            *mark |= now;
-        };
-        mark(&mut unit.error, observation.error, &mut summary.errors);
-        let slow = observation.latency_exceeded;
-        mark(&mut unit.latency_exceeded, slow, &mut summary.latency_exceeded);
-        mark(&mut unit.unsafe_output, observation.unsafe_output, &mut summary.unsafe_outputs);
+impl ReplyClock {
+    /// Replies may be recorded out of order; time does not run backwards for it.
+    fn advance(&mut self, at: i64) {
+        self.latest = if self.first.is_none() { at } else { self.latest.max(at) };
+        self.first = self.first.or(Some(at));
+    }
 
-        let Some(reward) = observation.reward else { return };
-        let before = unit.mean;
-        unit.rewards += 1;
-        unit.mean += (reward - before) / f64::from(unit.rewards);
-        summary.reward_sum += unit.mean - before;
-        summary.reward_sum_of_squares += unit.mean * unit.mean - before * before;
-        if unit.rewards == 1 {
-            let success = reward >= 0.5;
-            summary.rewarded += 1;
-            summary.successes += u64::from(success);
-            self.unpaired.push_back(success);
-        }
+    fn since(&self, start: Option<i64>) -> u64 {
+        start.map_or(0, |start| self.latest.saturating_sub(start).max(0) as u64)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rewarded(unit: &str, arm: Side, reward: f64) -> Observation {
-        Observation { reward: Some(reward), ..seen(unit, arm) }
-    }
-
-    fn seen(unit: &str, arm: Side) -> Observation {
-        Observation {
-            unit: unit.to_owned(),
-            arm,
-            reward: None,
-            error: false,
-            latency_exceeded: false,
-            unsafe_output: false,
-        }
-    }
-
-    #[test]
-    fn fifty_requests_of_one_session_are_one_unit() {
-        let mut facts: Vec<_> =
-            (0..50).map(|i| rewarded("chatty", Side::Canary, f64::from(i % 2))).collect();
-        facts.push(rewarded("brief", Side::Canary, 1.0));
-        let summary = *Evidence::of(&facts).unwrap().summary(Side::Canary);
-        assert_eq!((summary.units, summary.rewarded), (2, 2));
-        assert!((summary.reward_sum - 1.5).abs() < 1e-12);
-        assert!((summary.reward_sum_of_squares - 1.25).abs() < 1e-12);
-        assert_eq!(summary.successes, 1, "the first reward of the chatty session was 0");
-    }
-
-    #[test]
-    fn a_mark_counts_once_and_a_missing_reward_is_no_failure() {
-        let bad = Observation { error: true, unsafe_output: true, ..seen("u1", Side::Baseline) };
-        let slow = Observation { latency_exceeded: true, ..seen("u1", Side::Baseline) };
-        let evidence = Evidence::of([&seen("u1", Side::Baseline), &bad, &bad, &slow]).unwrap();
-        let summary = evidence.summary(Side::Baseline);
-        assert_eq!((summary.units, summary.rewarded, summary.errors), (1, 0, 1));
-        assert_eq!((summary.latency_exceeded, summary.unsafe_outputs), (1, 1));
-        assert_eq!(evidence.summary(Side::Canary), &ArmSummary::default());
-    }
-
-    #[test]
-    fn pairs_follow_the_order_of_arrival_on_each_side() {
-        let evidence = Evidence::of(&[
-            rewarded("c1", Side::Canary, 0.0),
-            rewarded("c2", Side::Canary, 1.0),
-            rewarded("b1", Side::Baseline, 1.0),
-            rewarded("b1", Side::Baseline, 0.0),
-        ])
-        .unwrap();
-        let pairs = evidence.pairs();
-        assert_eq!((pairs.pairs, pairs.canary_successes, pairs.baseline_successes), (1, 0, 1));
-    }
-
-    #[test]
-    fn sums_do_not_depend_on_the_order_across_units() {
-        let mut facts: Vec<_> = (0..60_u32)
-            .map(|i| rewarded(&format!("u{}", i % 23), Side::Canary, f64::from(i * 7 % 11) / 10.0))
-            .collect();
-        let forwards = *Evidence::of(&facts).unwrap().summary(Side::Canary);
-        facts.reverse();
-        let backwards = *Evidence::of(&facts).unwrap().summary(Side::Canary);
-        assert!((forwards.reward_sum - backwards.reward_sum).abs() < 1e-9);
-        let squares = forwards.reward_sum_of_squares - backwards.reward_sum_of_squares;
-        assert!(squares.abs() < 1e-9);
-    }
-
-    #[test]
-    fn outcomes_count_at_the_step_they_arrive_at_and_nowhere_else() {
-        let mut evidence = Evidence::of(&[rewarded("c1", Side::Canary, 1.0)]).unwrap();
-        assert_eq!(evidence.outcomes_at(0, Side::Canary), 1);
-        assert_eq!(evidence.outcomes_at(1, Side::Canary), 0, "step 1 was not entered");
-        evidence.enter_step(1);
-        evidence.observe(&rewarded("c1", Side::Canary, 1.0)).unwrap();
-        evidence.observe(&rewarded("c2", Side::Canary, 1.0)).unwrap();
-        assert_eq!(evidence.outcomes_at(1, Side::Canary), 1);
-        assert_eq!(evidence.summary(Side::Canary).rewarded, 2);
-    }
-
-    #[test]
-    fn a_reward_off_the_scale_is_refused_and_changes_nothing() {
-        let mut evidence = Evidence::default();
-        for reward in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
-            let refused = evidence.observe(&rewarded("c1", Side::Canary, reward));
-            assert!(matches!(refused, Err(RouterError::Reward { .. })));
-        }
-        assert_eq!(evidence.summary(Side::Canary), &ArmSummary::default());
-    }
-}
+mod tests;

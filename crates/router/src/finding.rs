@@ -1,16 +1,23 @@
 //! What each test found, with its numbers and one sentence for people.
 
+mod told;
+
 use serde::{Deserialize, Serialize};
 
 use understudy_manifest::Guard;
-
-use crate::{
-    ArmSummary, Evidence, Policy, Side,
-    sequential::{Difference, Moments, ln_e_above_limit, ln_e_sample_ratio},
+use understudy_statistics::{
+    Difference, Interval, Moments, ln_e_above_limit, ln_e_sample_ratio, reaches,
 };
+
+use crate::{ArmSummary, Evidence, Margin, Policy, Side};
+
+pub(crate) use told::tell;
 
 /// Below this many units per side only exact tests decide: the confidence sequence is asymptotic.
 pub(crate) const UNITS_FOR_BOUNDS: u64 = 50;
+
+/// A hash cannot put a unit on both sides. Renamed units and clock skew around a restart can, rarely.
+const TOLERABLE_CROSSING: f64 = 0.001;
 
 /// The result of one test on all evidence so far.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,9 +30,9 @@ pub struct Finding {
     pub estimate: Option<f64>,
     /// The one-sided bounds that decide: towards harm at the guard's part of `alpha_rollback`,
     /// towards promotion at `alpha_promote`.
-    pub bounds: Option<Bounds>,
+    pub bounds: Option<Interval>,
     /// The two-sided confidence sequence at level `1 − alpha_rollback`, for display.
-    pub interval: Option<Bounds>,
+    pub interval: Option<Interval>,
     /// Evidence for the alarm this test can raise.
     pub e_value: Option<f64>,
     pub units: UnitCounts,
@@ -45,6 +52,10 @@ pub enum Test {
     UnitRatio,
     /// Whether both sides get equally many units with a reward.
     RewardRatio,
+    /// Whether equal shares of the matured units of both sides got a reward.
+    Missing,
+    /// Whether units stay on their side.
+    Crossing,
 }
 
 /// What a finding says, in rising order of good news.
@@ -53,6 +64,8 @@ pub enum Test {
 pub enum Signal {
     /// The canary is proven worse, or beyond a limit.
     Harm,
+    /// Proven worse, but by less than the margin, and the policy leaves that to a person.
+    SmallHarm,
     /// The comparison itself is broken.
     Invalid,
     /// Neither alarm nor proof.
@@ -63,12 +76,6 @@ pub enum Signal {
     Superior,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Bounds {
-    pub lower: f64,
-    pub upper: f64,
-}
-
 /// How many units a finding rests on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnitCounts {
@@ -76,30 +83,34 @@ pub struct UnitCounts {
     pub baseline: u64,
 }
 
-/// Every test, whether its guard acts or is only watched.
+/// Every test, whether its guard acts or is only watched; without their sentences.
 pub(crate) fn findings(policy: &Policy, evidence: &Evidence) -> Vec<Finding> {
     let mut findings = vec![pairs(policy, evidence)];
     for guard in Guard::ALL {
         findings.extend(policy.limit(guard).map(|slo| limit(policy, evidence, guard, slo)));
-        findings.push(difference(policy, evidence, guard));
+        if guard != Guard::Cost || policy.cost_cap.is_some() {
+            findings.push(difference(policy, evidence, guard));
+        }
     }
-    let (all, rewarded) = (units(evidence, |arm| arm.units), units(evidence, |arm| arm.rewarded));
-    findings.push(ratio(policy, Test::UnitRatio, "units", all));
-    findings.push(ratio(policy, Test::RewardRatio, "units with a reward", rewarded));
+    findings.push(ratio(policy, Test::UnitRatio, units(evidence, |arm| arm.units)));
+    findings.push(ratio(policy, Test::RewardRatio, units(evidence, |arm| arm.rewarded)));
+    if policy.maturation_ms > 0 {
+        findings.push(missing(policy, evidence));
+    }
+    findings.push(crossing(policy, evidence));
     findings
 }
 
 fn pairs(policy: &Policy, evidence: &Evidence) -> Finding {
     let tally = evidence.pairs();
-    let (pairs, canary, baseline) = (tally.pairs, tally.canary_successes, tally.baseline_successes);
-    let units = UnitCounts { canary: pairs, baseline: pairs };
+    let (canary, baseline) = (tally.treatment_successes as f64, tally.control_successes as f64);
+    let units = UnitCounts { canary: tally.blocks, baseline: tally.blocks };
     let mut finding = Finding::quiet(Some(Guard::Reward), Test::Pairs, units);
-    finding.estimate = (pairs > 0).then(|| (canary as f64 - baseline as f64) / pairs as f64);
-    let weighed = finding.weigh(tally.ln_e_max, policy.alpha_harm(Guard::Reward), Signal::Harm);
-    finding.text = format!(
-        "of {pairs} pairs of units the canary succeeded in {canary} and its baseline in \
-         {baseline} ({weighed})"
-    );
+    let change = (tally.blocks > 0).then(|| (canary - baseline) / tally.blocks as f64);
+    finding.estimate = change;
+    let baseline = baseline / tally.blocks.max(1) as f64;
+    let alarm = harm(policy, Guard::Reward, -change.unwrap_or(0.0), baseline);
+    finding.weigh(tally.ln_e_max, policy.alpha_harm(Guard::Reward), alarm);
     finding
 }
 
@@ -108,119 +119,105 @@ fn limit(policy: &Policy, evidence: &Evidence, guard: Guard, slo: f64) -> Findin
     let (bad, all) = (evidence.summary(Side::Canary).marked(guard), units.canary);
     let mut finding = Finding::quiet(Some(guard), Test::Limit, units);
     finding.estimate = (all > 0).then(|| bad as f64 / all as f64);
-    let weighed = finding.weigh(ln_e_above_limit(bad, all, slo), policy.alpha_slo, Signal::Harm);
-    let how = if finding.signal == Signal::Harm { "above" } else { "not shown to be above" };
-    let (what, slo) = (noun(guard), percent(slo));
-    finding.text =
-        format!("{what} hit {bad} of {all} canary units, {how} the limit of {slo} ({weighed})");
+    finding.weigh(ln_e_above_limit(bad, all, slo), policy.alpha_slo, Signal::Harm);
     finding
 }
 
-fn ratio(policy: &Policy, test: Test, what: &str, units: UnitCounts) -> Finding {
+fn ratio(policy: &Policy, test: Test, units: UnitCounts) -> Finding {
     let (canary, baseline) = (units.canary, units.baseline);
     let total = canary + baseline;
     let mut finding = Finding::quiet(None, test, units);
     finding.estimate = (total > 0).then(|| canary as f64 / total as f64);
     let ln_e = ln_e_sample_ratio([canary, baseline], [0.5, 0.5]);
-    let weighed = finding.weigh(ln_e, policy.alpha_ratio, Signal::Invalid);
-    let fair = if finding.signal == Signal::Invalid { "no fair split" } else { "a fair split" };
-    finding.text = format!(
-        "{canary} {what} at the canary and {baseline} at its baseline are {fair} ({weighed})"
-    );
+    finding.weigh(ln_e, policy.alpha_ratio, Signal::Invalid);
+    finding
+}
+
+/// Rewards that go missing on one side are no accident of the split: they hide what they belong to.
+fn missing(policy: &Policy, evidence: &Evidence) -> Finding {
+    let units = units(evidence, |summary| summary.matured);
+    let mut finding = Finding::quiet(None, Test::Missing, units);
+    if units.fewest() < UNITS_FOR_BOUNDS {
+        return finding;
+    }
+    let joined = |side| evidence.summary(side).joined();
+    let change = Difference::of(joined(Side::Canary), joined(Side::Baseline));
+    finding.estimate = Some(change.delta);
+    finding.interval = Some(change.interval(policy.alpha_ratio, policy.n_star));
+    let ln_e = change.ln_e(0.0, policy.alpha_ratio, policy.n_star);
+    finding.weigh(ln_e, policy.alpha_ratio, Signal::Invalid);
+    finding
+}
+
+fn crossing(policy: &Policy, evidence: &Evidence) -> Finding {
+    let units = units(evidence, |summary| summary.units);
+    let crossed = [Side::Canary, Side::Baseline].map(|side| evidence.summary(side).crossed);
+    let (bad, all) = (crossed.iter().sum::<u64>(), units.canary + units.baseline);
+    let mut finding = Finding::quiet(None, Test::Crossing, units);
+    finding.estimate = (all > 0).then(|| bad as f64 / all as f64);
+    let ln_e = ln_e_above_limit(bad, all, TOLERABLE_CROSSING);
+    finding.weigh(ln_e, policy.alpha_ratio, Signal::Invalid);
     finding
 }
 
 fn difference(policy: &Policy, evidence: &Evidence, guard: Guard) -> Finding {
-    let moments = |side| {
-        let summary = evidence.summary(side);
-        let (sum, sum_of_squares) = summary.sums(guard);
-        Moments::smoothed(summary.counted(guard), sum, sum_of_squares)
-    };
+    let moments = |side| evidence.summary(side).moments(guard);
     let (canary, baseline) = (moments(Side::Canary), moments(Side::Baseline));
     let change = Difference::of(canary, baseline);
     let units = units(evidence, |summary| summary.counted(guard));
     let mut finding = Finding::quiet(Some(guard), Test::Difference, units);
     finding.estimate = (units.fewest() > 0).then_some(change.delta);
     if units.fewest() < UNITS_FOR_BOUNDS {
-        let (what, so_far) = (noun(guard), units.so_far());
-        finding.text =
-            format!("{what}: no bounds {so_far}, they count from {UNITS_FOR_BOUNDS} per arm");
         return finding;
     }
-    // More reward is good and more marks are bad; `gain` is the better the larger for either.
-    let rewards = guard == Guard::Reward;
-    let reverse = Difference::of(baseline, canary);
-    let (gain, loss) = if rewards { (change, reverse) } else { (reverse, change) };
-    let best = gain.delta + gain.one_sided(policy.alpha_harm(guard), policy.n_star);
-    let worst = gain.delta - gain.one_sided(policy.alpha_promote, policy.n_star);
+    let gain = gain(guard, canary, baseline);
+    let best = gain.upper(policy.alpha_harm(guard), policy.n_star);
+    let worst = gain.lower(policy.alpha_promote, policy.n_star);
     finding.signal = if best < 0.0 {
-        Signal::Harm
+        harm(policy, guard, -gain.delta, baseline.mean)
     } else if worst > 0.0 {
         Signal::Superior
-    } else if worst > -policy.tolerance(guard) {
+    } else if within_tolerance(policy, guard, canary, baseline) {
         Signal::NonInferior
     } else {
         Signal::Quiet
     };
-    let (lower, upper) = if rewards { (worst, best) } else { (-best, -worst) };
-    finding.bounds = Some(Bounds { lower, upper });
-    let half = change.two_sided(policy.alpha_rollback, policy.n_star);
-    finding.interval = Some(Bounds { lower: change.delta - half, upper: change.delta + half });
+    let (lower, upper) = if good_when_large(guard) { (worst, best) } else { (-best, -worst) };
+    finding.bounds = Some(Interval { lower, upper });
+    finding.interval = Some(change.interval(policy.alpha_rollback, policy.n_star));
+    let loss = Difference { delta: -gain.delta, ..gain };
     finding.e_value = Some(finite(loss.ln_e_above(0.0, policy.alpha_harm(guard), policy.n_star)));
-    finding.text = told(policy, guard, &finding, change.delta, (best, worst));
     finding
 }
 
-/// "reward fell by 0.62 (95 % sequential upper bound -0.31 < 0) after 60 units per arm".
-fn told(
-    policy: &Policy,
-    guard: Guard,
-    finding: &Finding,
-    change: f64,
-    (best, worst): (f64, f64),
-) -> String {
-    let tolerance = policy.tolerance(guard);
-    let (alpha, bound, from_below, threshold) = match finding.signal {
-        Signal::Harm => (policy.alpha_harm(guard), best, false, 0.0),
-        Signal::Superior => (policy.alpha_promote, worst, true, 0.0),
-        _ => (policy.alpha_promote, worst, true, -tolerance),
-    };
-    let rewards = guard == Guard::Reward;
-    let (subject, gain, bound, threshold) = if rewards {
-        ("reward".to_owned(), change, bound, threshold)
+/// What the canary gains: better the larger, whether rewards should rise or bad marks should fall.
+fn gain(guard: Guard, canary: Moments, baseline: Moments) -> Difference {
+    if good_when_large(guard) {
+        Difference::of(canary, baseline)
     } else {
-        let subject = format!("the share of units with {}", noun(guard));
-        (subject, -change, -bound, 0.0 - threshold)
+        Difference::of(baseline, canary)
+    }
+}
+
+/// Non-inferiority. A relative margin scales the baseline, which keeps its variance in the bound.
+fn within_tolerance(policy: &Policy, guard: Guard, canary: Moments, baseline: Moments) -> bool {
+    let (scale, absolute) = match policy.tolerance(guard) {
+        Margin::Absolute(margin) => (1.0, margin),
+        Margin::Relative { relative } if good_when_large(guard) => (1.0 - relative, 0.0),
+        Margin::Relative { relative } => (1.0 + relative, 0.0),
     };
-    let (side, sign) = if from_below == rewards { ("lower", ">") } else { ("upper", "<") };
-    let quiet = finding.signal == Signal::Quiet;
-    let direction = if change < 0.0 { "fell" } else { "rose" };
-    let (size, level, so_far) = (change.abs(), percent(1.0 - alpha), finding.units.so_far());
-    let needs = if quiet { ", needs" } else { "" };
-    let outlook =
-        if quiet { outlook(finding.units, gain - worst, gain + tolerance) } else { String::new() };
-    format!(
-        "{subject} {direction} by {size:.2} ({level} sequential {side} bound {bound:.2}{needs} \
-         {sign} {threshold}) {so_far}{outlook}"
-    )
+    let gain = gain(guard, canary, baseline.scaled(scale));
+    gain.lower(policy.alpha_promote, policy.n_star) > -absolute
 }
 
-/// How far a proof still is: the bound's width shrinks about as the root of the units grows.
-fn outlook(units: UnitCounts, width: f64, room: f64) -> String {
-    if room <= 0.0 {
-        return "; no number of units would do if this difference stays".to_owned();
-    }
-    let more = units.fewest() as f64 * ((width / room).powi(2) - 1.0);
-    format!("; about {:.0} more per arm would do if this difference stays", more.ceil().max(1.0))
+/// How proven harm counts, by the size it seems to have.
+fn harm(policy: &Policy, guard: Guard, loss: f64, baseline: f64) -> Signal {
+    let small = loss < policy.tolerance(guard).at(baseline);
+    if small && policy.holds_small_harm(guard) { Signal::SmallHarm } else { Signal::Harm }
 }
 
-fn noun(guard: Guard) -> &'static str {
-    match guard {
-        Guard::Reward => "reward",
-        Guard::Errors => "errors",
-        Guard::Latency => "slow replies",
-        Guard::Safety => "unsafe outputs",
-    }
+pub(crate) fn good_when_large(guard: Guard) -> bool {
+    guard == Guard::Reward
 }
 
 fn units(evidence: &Evidence, count: impl Fn(&ArmSummary) -> u64) -> UnitCounts {
@@ -243,16 +240,12 @@ impl Finding {
         }
     }
 
-    /// Raises an alarm where the e-value reaches `1/α`, and says in words how it stands.
-    fn weigh(&mut self, ln_e: f64, alpha: f64, alarm: Signal) -> String {
-        let (e, raised) = (finite(ln_e), ln_e >= -alpha.ln());
-        if raised {
+    /// Raises an alarm where the e-value reaches `1/α`.
+    fn weigh(&mut self, ln_e: f64, alpha: f64, alarm: Signal) {
+        if reaches(ln_e, alpha) {
             self.signal = alarm;
         }
-        self.e_value = Some(e);
-        let digits = if e < 10.0 { 2 } else { 0 };
-        let e = if e < 1e6 { format!("{e:.digits$}") } else { format!("{e:.1e}") };
-        format!("e-value {e} {} {:.0}", if raised { '≥' } else { '<' }, 1.0 / alpha)
+        self.e_value = Some(finite(ln_e));
     }
 }
 
@@ -260,23 +253,9 @@ impl UnitCounts {
     pub fn fewest(&self) -> u64 {
         self.canary.min(self.baseline)
     }
-
-    fn so_far(self) -> String {
-        if self.canary == self.baseline {
-            format!("after {} units per arm", self.canary)
-        } else {
-            format!("after {} canary and {} baseline units", self.canary, self.baseline)
-        }
-    }
 }
 
 /// The e-value itself, kept finite so that it survives JSON.
 fn finite(ln_e: f64) -> f64 {
     ln_e.exp().min(f64::MAX)
-}
-
-/// `0.0125` as `1.25 %`.
-fn percent(share: f64) -> String {
-    let text = format!("{:.2}", share * 100.0);
-    format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
 }

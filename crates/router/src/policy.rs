@@ -1,58 +1,18 @@
 //! What a release promises about itself before it starts: its ramp, its guards, its error rates.
 
+mod choices;
+mod steps;
+
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
-use understudy_manifest::Guard;
+use understudy_manifest::{Guard, MissingReward, SmallHarm};
+use understudy_statistics::any_of;
 
-use crate::{Exposure, RouterError};
+use crate::RouterError;
 
-/// The ramp: rising whole percentages of traffic. A final 100 means "promoted": nothing is compared
-/// there any more.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Vec<u8>", into = "Vec<u8>")]
-pub struct Steps(Vec<u8>);
-
-impl Steps {
-    pub fn new(percents: Vec<u8>) -> Result<Self, RouterError> {
-        let problem = if !percents.iter().all(|percent| (1..=100).contains(percent)) {
-            "each must be a whole percentage from 1 to 100"
-        } else if !percents.is_sorted_by(|earlier, later| earlier < later) {
-            "each must be larger than the one before"
-        } else if percents.first().is_none_or(|first| *first == 100) {
-            "one below 100 is needed, or nothing is ever compared"
-        } else {
-            return Ok(Self(percents));
-        };
-        Err(RouterError::Steps { steps: percents, problem })
-    }
-
-    /// The canary's share at a step counted from 0: half at most, because an equal baseline slice
-    /// runs beside it. So 75 still means one half; and there is no share past the last step.
-    pub fn share(&self, step: usize) -> Exposure {
-        let percent = self.0.get(step).map_or(0, |percent| (*percent).min(50));
-        Exposure::new(f64::from(percent) / 100.0).unwrap_or(Exposure::NONE)
-    }
-
-    /// The step, counted from 0, after which only a promotion is left.
-    pub fn last_comparison(&self) -> usize {
-        self.0.iter().filter(|percent| **percent < 100).count() - 1
-    }
-}
-
-impl TryFrom<Vec<u8>> for Steps {
-    type Error = RouterError;
-
-    fn try_from(percents: Vec<u8>) -> Result<Self, RouterError> {
-        Self::new(percents)
-    }
-}
-
-impl From<Steps> for Vec<u8> {
-    fn from(steps: Steps) -> Self {
-        steps.0
-    }
-}
+pub use choices::{Control, Margin};
+pub use steps::Steps;
 
 /// The rules of one release, fixed while it runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,11 +21,19 @@ pub struct Policy {
     pub steps: Steps,
     /// Units with a reward, per side, before the ramp may leave a step.
     pub min_outcomes_per_step: u64,
+    /// How long a step lasts at least, in milliseconds between replies.
+    pub min_step_ms: u64,
+    pub control: Control,
     /// Promotion needs proof that the mean reward fell by less than this.
-    pub margin: f64,
+    pub margin: Margin,
     /// Promotion needs proof that no guarded share of bad units rose by as much as this.
     pub flag_margin: f64,
-    /// Chance to ever roll back a harmless canary, over all guards together.
+    /// Promotion needs proof that the mean cost rose by less than this share of the baseline's.
+    pub cost_margin: f64,
+    /// A unit's cost counts up to here, so that no single unit decides; frozen before the release,
+    /// say at the baseline's p99.9. Without one, costs are not compared.
+    pub cost_cap: Option<f64>,
+    /// Chance to ever roll back a harmless canary, over all guards but safety together.
     pub alpha_rollback: f64,
     /// Chance to ever promote a canary that is worse than a margin allows.
     pub alpha_promote: f64,
@@ -73,37 +41,59 @@ pub struct Policy {
     pub n_star: f64,
     /// Guards that act. The others are computed and shown, and decide nothing.
     pub rollback_on: BTreeSet<Guard>,
+    /// What to do about harm that is proven, but smaller than the margin. Safety knows no small harm.
+    pub on_small_harm: SmallHarm,
     /// Highest tolerable share of canary units with an error.
     pub error_slo: f64,
     /// Highest tolerable share of canary units with a reply slower than the frozen limit.
     pub latency_slo: f64,
     /// Highest tolerable share of canary units with an unsafe output.
     pub safety_slo: f64,
-    /// Chance, for each limit, to ever trip it while the canary keeps it.
+    /// Chance, for each limit, to ever trip it while the canary keeps it; and for safety to be found
+    /// worse than the baseline's when it is not.
     pub alpha_slo: f64,
-    /// Chance to ever call a fair split unfair.
+    /// Chance, for each test of the comparison itself, to ever call it broken when it is not.
     pub alpha_ratio: f64,
+    /// How long, in milliseconds between replies, the rewards of a unit are waited for; at 0 each
+    /// counts when it comes. The same for both sides, because bad news may travel faster.
+    pub maturation_ms: u64,
+    /// What a unit counts as whose reward did not come in that time.
+    pub missing: MissingReward,
+    /// New units of both sides without any reward coming in, after which the source of rewards
+    /// counts as silent; units whose rewards are still waited for are not among them.
+    pub max_silent_units: u64,
     /// Units per side after which an undecided comparison is called inconclusive.
     pub max_units: u64,
+    /// The same in milliseconds between the first and the latest reply.
+    pub max_age_ms: Option<u64>,
 }
 
 impl Default for Policy {
     fn default() -> Self {
         Self {
-            steps: Steps(vec![1, 5, 25, 50, 100]),
+            steps: Steps::default(),
             min_outcomes_per_step: 50,
-            margin: 0.05,
+            min_step_ms: 0,
+            control: Control::Concurrent,
+            margin: Margin::Absolute(0.05),
             flag_margin: 0.10,
+            cost_margin: 0.05,
+            cost_cap: None,
             alpha_rollback: 0.05,
             alpha_promote: 0.05,
             n_star: 1000.0,
-            rollback_on: Guard::ALL.into(),
+            rollback_on: [Guard::Reward, Guard::Errors, Guard::Latency, Guard::Safety].into(),
+            on_small_harm: SmallHarm::RollBack,
             error_slo: 0.02,
             latency_slo: 0.05,
             safety_slo: 0.005,
             alpha_slo: 0.001,
             alpha_ratio: 0.01,
+            maturation_ms: 0,
+            missing: MissingReward::Exclude,
+            max_silent_units: 5_000,
             max_units: 20_000,
+            max_age_ms: None,
         }
     }
 }
@@ -122,76 +112,74 @@ impl Policy {
         alpha("alpha_promote", self.alpha_promote)?;
         alpha("alpha_slo", self.alpha_slo)?;
         alpha("alpha_ratio", self.alpha_ratio)?;
-        share("margin", self.margin)?;
+        share("margin", self.margin.size())?;
         share("flag_margin", self.flag_margin)?;
+        share("cost_margin", self.cost_margin)?;
         share("error_slo", self.error_slo)?;
         share("latency_slo", self.latency_slo)?;
         share("safety_slo", self.safety_slo)?;
         count("n_star", self.n_star)?;
+        count("cost_cap", self.cost_cap.unwrap_or(1.0))?;
         count("min_outcomes_per_step", self.min_outcomes_per_step as f64)?;
+        count("max_silent_units", self.max_silent_units as f64)?;
         count("max_units", self.max_units as f64)?;
+        count("max_age_ms", self.max_age_ms.unwrap_or(1) as f64)?;
+        self.check_choices()
+    }
+
+    fn check_choices(&self) -> Result<(), RouterError> {
+        if self.control == Control::Pooled {
+            return Err(RouterError::PooledControl);
+        }
+        if self.rollback_on.contains(&Guard::Cost) && self.cost_cap.is_none() {
+            return Err(RouterError::NoCostCap);
+        }
+        if self.missing == MissingReward::WorstCase && self.maturation_ms == 0 {
+            return Err(RouterError::NothingMissing);
+        }
         if self.rollback_on.is_empty() { Err(RouterError::NoGuards) } else { Ok(()) }
     }
 
-    /// The level of one test of harm: the acting guards share `alpha_rollback` equally, and the two
-    /// tests of the reward share what the reward got.
-    pub(crate) fn alpha_harm(&self, guard: Guard) -> f64 {
-        let tests = if guard == Guard::Reward { 2.0 } else { 1.0 };
-        self.alpha_rollback / (self.rollback_on.len().max(1) as f64 * tests)
+    /// The level of one test of harm. The acting guards share `alpha_rollback` equally, and the two
+    /// tests of the reward share what the reward got; safety stands outside with a level of its own.
+    pub fn alpha_harm(&self, guard: Guard) -> f64 {
+        let family = self.rollback_on.iter().filter(|acting| **acting != Guard::Safety).count();
+        let one = any_of(self.alpha_rollback, family);
+        match guard {
+            Guard::Safety => self.alpha_slo,
+            Guard::Reward => any_of(one, 2),
+            Guard::Errors | Guard::Latency | Guard::Cost => one,
+        }
     }
 
     /// How much worse the canary may be and still be promoted.
-    pub(crate) fn tolerance(&self, guard: Guard) -> f64 {
-        if guard == Guard::Reward { self.margin } else { self.flag_margin }
+    pub fn tolerance(&self, guard: Guard) -> Margin {
+        match guard {
+            Guard::Reward => self.margin,
+            Guard::Errors | Guard::Latency | Guard::Safety => Margin::Absolute(self.flag_margin),
+            Guard::Cost => Margin::Relative { relative: self.cost_margin },
+        }
     }
 
-    /// The absolute limit on bad units. Rewards have none: they are only ever compared.
+    /// The absolute limit on bad units. Rewards and costs have none: they are only ever compared.
     pub(crate) fn limit(&self, guard: Guard) -> Option<f64> {
         match guard {
-            Guard::Reward => None,
+            Guard::Reward | Guard::Cost => None,
             Guard::Errors => Some(self.error_slo),
             Guard::Latency => Some(self.latency_slo),
             Guard::Safety => Some(self.safety_slo),
         }
     }
+
+    pub(crate) fn acts(&self, guard: Option<Guard>) -> bool {
+        guard.is_some_and(|guard| self.rollback_on.contains(&guard))
+    }
+
+    /// Whether harm of this guard that stays within the margin is left to a person.
+    pub(crate) fn holds_small_harm(&self, guard: Guard) -> bool {
+        self.on_small_harm == SmallHarm::Hold && guard != Guard::Safety
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_ramp_rises_and_compares_before_it_promotes() {
-        let steps = Policy::default().steps;
-        assert_eq!(Steps::new(vec![1, 5, 25, 50, 100]), Ok(steps.clone()));
-        assert_eq!((steps.share(1).get(), steps.share(3).get()), (0.05, 0.5));
-        assert_eq!(steps.last_comparison(), 3);
-        let odd = Steps::new(vec![10, 75]).unwrap();
-        assert_eq!((odd.share(1), odd.share(2)), (Exposure::HALF, Exposure::NONE));
-        assert_eq!(odd.last_comparison(), 1);
-        for wrong in [vec![], vec![100], vec![5, 5], vec![25, 5], vec![0, 5], vec![50, 101]] {
-            assert!(Steps::new(wrong.clone()).is_err(), "{wrong:?}");
-        }
-    }
-
-    #[test]
-    fn a_wrong_number_is_refused_by_its_name() {
-        type Spoil = fn(&mut Policy);
-        let spoilt: [(&str, Spoil); 5] = [
-            ("alpha_rollback", |policy| policy.alpha_rollback = 0.5),
-            ("margin", |policy| policy.margin = f64::NAN),
-            ("safety_slo", |policy| policy.safety_slo = 0.0),
-            ("n_star", |policy| policy.n_star = f64::INFINITY),
-            ("min_outcomes_per_step", |policy| policy.min_outcomes_per_step = 0),
-        ];
-        assert_eq!(Policy::default().validate(), Ok(()));
-        for (name, spoil) in spoilt {
-            let mut policy = Policy::default();
-            spoil(&mut policy);
-            let refused = policy.validate();
-            assert!(matches!(refused, Err(RouterError::Policy { field, .. }) if field == name));
-        }
-        let unguarded = Policy { rollback_on: BTreeSet::new(), ..Policy::default() };
-        assert_eq!(unguarded.validate(), Err(RouterError::NoGuards));
-    }
-}
+mod tests;

@@ -5,14 +5,16 @@
 //! | evidence | verdict |
 //! | --- | --- |
 //! | a guard that acts is proven beyond its limit, or worse than the baseline | roll back |
-//! | units, or rewards, do not split evenly between the arms | invalid: pause, never promote |
-//! | outcomes suffice at this step, and steps are left | advance |
-//! | outcomes suffice at the last step, and every acting guard is proven good enough | promote |
-//! | the most units are spent | inconclusive: pause, a person decides |
+//! | units, or rewards, do not fall evenly on the arms | invalid: pause, never promote |
+//! | proven worse by less than the margin, where the policy holds that | pause, a person decides |
+//! | no reward has come for very many units | stalled: pause |
+//! | outcomes and time suffice at this step, and steps are left | advance |
+//! | both suffice at the last step, every acting guard is proven good enough, and no limit is exceeded | promote |
+//! | the most units, or the most time, are spent | inconclusive: pause, a person decides |
 //! | otherwise | hold |
 //!
 //! Rolling back takes one proof of harm, so the acting guards share `alpha_rollback` (Bonferroni);
-//! a limit has its own, much smaller `alpha_slo`. Promoting takes a proof from every acting guard,
+//! safety, and every limit, has the much smaller `alpha_slo` for itself. Promoting takes a proof from every acting guard,
 //! and from the reward in any case, so each may use all of `alpha_promote` (intersection–union).
 //! No data is never success. A verdict may be asked for as often as one likes, but it is for the
 //! caller to latch: once rolled back, better numbers later do not undo it.
@@ -25,15 +27,16 @@ use understudy_manifest::Guard;
 
 use crate::{
     Evidence, Finding, Policy, Side, Signal, Test,
-    finding::{UNITS_FOR_BOUNDS, findings},
+    finding::{UNITS_FOR_BOUNDS, findings, tell},
 };
 
 /// What should happen to the canary now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Verdict {
-    /// Keep the share. The side with fewer lacks this many outcomes; at 0, what lacks is proof.
-    Hold { missing_outcomes: u64 },
+    /// Keep the share. The side with fewer lacks this many outcomes, and the step this much time;
+    /// when both are 0, what lacks is proof.
+    Hold { missing_outcomes: u64, missing_ms: u64 },
     /// Raise the share to that of a later step, counted from 0.
     Advance { to_step: usize },
     /// Make the canary the stable arm; `superior` when its reward is proven higher, not just equal.
@@ -42,6 +45,10 @@ pub enum Verdict {
     RollBack { guard: Guard },
     /// The comparison is broken: pause, and do not trust it.
     Invalid,
+    /// Proven worse, but by less than the margin: pause, and let a person weigh it.
+    WorseWithinMargin { guard: Guard },
+    /// Rewards have stopped coming in: pause until their source speaks again.
+    Stalled { silent_units: u64 },
     /// All units were spent without a decision: pause, and let a person decide.
     Inconclusive,
 }
@@ -57,45 +64,84 @@ pub struct Judgement {
 pub fn judge(policy: &Policy, evidence: &Evidence, step: usize) -> Judgement {
     let mut reasons = findings(policy, evidence);
     let verdict = decide(policy, evidence, step, &reasons);
+    for finding in &mut reasons {
+        finding.text = tell(policy, evidence, finding);
+    }
     reasons.sort_by_key(|finding| !supports(policy, verdict, finding));
     Judgement { verdict, reasons }
 }
 
+/// The verdict of [`judge`] alone, without a sentence about it.
+pub fn verdict(policy: &Policy, evidence: &Evidence, step: usize) -> Verdict {
+    decide(policy, evidence, step, &findings(policy, evidence))
+}
+
 fn decide(policy: &Policy, evidence: &Evidence, step: usize, findings: &[Finding]) -> Verdict {
-    if let Some(guard) = proven_harm(policy, findings) {
+    if let Some(guard) = proven(Signal::Harm, policy, findings) {
         return Verdict::RollBack { guard };
     }
     if findings.iter().any(|finding| finding.signal == Signal::Invalid) {
         return Verdict::Invalid;
     }
+    if let Some(guard) = proven(Signal::SmallHarm, policy, findings) {
+        return Verdict::WorseWithinMargin { guard };
+    }
+    let silent_units = evidence.silent_units();
+    if silent_units >= policy.max_silent_units {
+        return Verdict::Stalled { silent_units };
+    }
     let last_step = step >= policy.steps.last_comparison();
     let missing_outcomes = missing_outcomes(policy, evidence, step, last_step);
-    if missing_outcomes == 0 && !last_step {
+    let missing_ms = policy.min_step_ms.saturating_sub(evidence.step_age_ms());
+    let enough = missing_outcomes == 0 && missing_ms == 0;
+    if enough && !last_step {
         return Verdict::Advance { to_step: step + 1 };
     }
-    if missing_outcomes == 0 && proven_good_enough(policy, findings) {
+    if enough && proven_good_enough(policy, findings) {
         return Verdict::Promote { superior: reward_signal(findings) == Signal::Superior };
     }
     let units = |side| evidence.summary(side).units;
-    if units(Side::Canary).min(units(Side::Baseline)) >= policy.max_units {
+    let spent = units(Side::Canary).min(units(Side::Baseline)) >= policy.max_units;
+    if spent || policy.max_age_ms.is_some_and(|most| evidence.age_ms() >= most) {
         return Verdict::Inconclusive;
     }
-    Verdict::Hold { missing_outcomes }
+    Verdict::Hold { missing_outcomes, missing_ms }
 }
 
 /// The guard to blame; a broken limit is named before a lost comparison.
-fn proven_harm(policy: &Policy, findings: &[Finding]) -> Option<Guard> {
+fn proven(signal: Signal, policy: &Policy, findings: &[Finding]) -> Option<Guard> {
     findings
         .iter()
-        .filter(|finding| finding.signal == Signal::Harm && acts(policy, finding))
+        .filter(|finding| finding.signal == signal && policy.acts(finding.guard))
         .min_by_key(|finding| finding.test != Test::Limit)
         .and_then(|finding| finding.guard)
 }
 
+/// Each acting guard is within its margin, errors and unsafe outputs are within their limits, and
+/// nothing speaks against the comparison itself at the level of a promotion.
+///
+/// A margin is wide beside what is rare: a promotion could be proven before a broken limit is. So a
+/// canary over a limit waits, even if it is there by chance. A limit on latency may be the
+/// baseline's own p95, which half of all harmless canaries exceed; there the margin must do.
 fn proven_good_enough(policy: &Policy, findings: &[Finding]) -> bool {
+    let over_limit = |finding: &Finding| {
+        let absolute = matches!(finding.guard, Some(Guard::Errors | Guard::Safety));
+        let limit = finding.guard.and_then(|guard| policy.limit(guard)).unwrap_or(1.0);
+        finding.test == Test::Limit
+            && absolute
+            && policy.acts(finding.guard)
+            && finding.estimate.is_some_and(|share| share > limit)
+    };
+    let doubtful = |finding: &Finding| {
+        let e = finding.e_value.unwrap_or(0.0);
+        finding.guard.is_none() && e >= 1.0 / policy.alpha_promote
+    };
+    if findings.iter().any(|finding| over_limit(finding) || doubtful(finding)) {
+        return false;
+    }
     let needed = |finding: &&Finding| {
         let compared = finding.test == Test::Difference;
-        compared && (acts(policy, finding) || finding.guard == Some(Guard::Reward))
+        compared && (policy.acts(finding.guard) || finding.guard == Some(Guard::Reward))
     };
     findings.iter().filter(needed).all(|finding| finding.signal >= Signal::NonInferior)
 }
@@ -114,10 +160,6 @@ fn missing_outcomes(policy: &Policy, evidence: &Evidence, step: usize, last_step
     missing(Side::Canary).max(missing(Side::Baseline))
 }
 
-fn acts(policy: &Policy, finding: &Finding) -> bool {
-    finding.guard.is_some_and(|guard| policy.rollback_on.contains(&guard))
-}
-
 fn reward_signal(findings: &[Finding]) -> Signal {
     findings
         .iter()
@@ -132,10 +174,14 @@ fn supports(policy: &Policy, verdict: Verdict, finding: &Finding) -> bool {
         Verdict::RollBack { guard } => {
             finding.signal == Signal::Harm && finding.guard == Some(guard)
         }
+        Verdict::WorseWithinMargin { guard } => {
+            finding.signal == Signal::SmallHarm && finding.guard == Some(guard)
+        }
+        Verdict::Stalled { .. } => finding.test == Test::RewardRatio,
         Verdict::Invalid => finding.signal == Signal::Invalid,
         Verdict::Promote { .. } => compared && finding.signal >= Signal::NonInferior,
         Verdict::Hold { .. } | Verdict::Inconclusive => {
-            compared && acts(policy, finding) && finding.signal <= Signal::Quiet
+            compared && policy.acts(finding.guard) && finding.signal <= Signal::Quiet
         }
         Verdict::Advance { .. } => compared,
     }
@@ -144,14 +190,26 @@ fn supports(policy: &Policy, verdict: Verdict, finding: &Finding) -> bool {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Hold { missing_outcomes: 0 } => f.write_str("hold until the evidence is clear"),
-            Self::Hold { missing_outcomes } => {
+            Self::Hold { missing_outcomes: 0, missing_ms: 0 } => {
+                f.write_str("hold until the evidence is clear")
+            }
+            Self::Hold { missing_outcomes: 0, missing_ms } => {
+                let seconds = missing_ms.div_ceil(1000);
+                write!(f, "hold until the step has lasted {seconds} s longer")
+            }
+            Self::Hold { missing_outcomes, .. } => {
                 write!(f, "hold until {missing_outcomes} more outcomes per arm are in")
             }
             Self::Advance { to_step } => write!(f, "advance to step {to_step}"),
             Self::Promote { superior: true } => f.write_str("promote: better"),
             Self::Promote { superior: false } => f.write_str("promote: not worse than the margin"),
             Self::RollBack { guard } => write!(f, "roll back because of {guard}"),
+            Self::WorseWithinMargin { guard } => {
+                write!(f, "pause: {guard} is worse, though by less than the margin")
+            }
+            Self::Stalled { silent_units } => {
+                write!(f, "pause: {silent_units} units went by without any reward coming in")
+            }
             Self::Invalid => f.write_str("pause: the comparison is not valid"),
             Self::Inconclusive => f.write_str("pause: inconclusive"),
         }

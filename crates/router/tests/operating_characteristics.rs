@@ -29,7 +29,7 @@ fn policy() -> Policy {
     Policy {
         steps: Steps::new(vec![10, 25, 50, 100]).unwrap(),
         min_outcomes_per_step: 20,
-        margin: 0.15,
+        margin: 0.15.into(),
         max_units: 300,
         ..Policy::default()
     }
@@ -66,14 +66,8 @@ fn simulate(policy: &Policy, scenario: Scenario, run: u32) -> Ending {
         let pleased = draw(salt(run, 3), &unit) < rate;
         for request in 0..scenario.requests_per_unit {
             let slip = draw(salt(run, 4), &format!("{unit}/{request}")) < 0.1;
-            let observation = Observation {
-                unit: unit.clone(),
-                arm,
-                reward: Some(f64::from(u8::from(pleased && !slip))),
-                error: false,
-                latency_exceeded: false,
-                unsafe_output: false,
-            };
+            let reward = Some(f64::from(u8::from(pleased && !slip)));
+            let observation = Observation { reward, ..Observation::served(&unit, arm) };
             evidence.observe(&observation).unwrap();
         }
         let units = [Side::Canary, Side::Baseline].map(|side| evidence.summary(side).units);
@@ -130,7 +124,7 @@ const STEADY: Scenario = Scenario { canary: 0.9, baseline: 0.9, drift: 0.0, requ
 fn equal_arms_are_rarely_rolled_back() {
     // A margin nobody can prove keeps every run going to its end: the most looks, the most chances.
     // One guard alone gets the whole error rate, so nothing but the test itself keeps it.
-    let endless = Policy { margin: 1e-6, rollback_on: [Guard::Reward].into(), ..policy() };
+    let endless = Policy { margin: 1e-6.into(), rollback_on: [Guard::Reward].into(), ..policy() };
     let runs = 200;
     for scenario in [
         Scenario { canary: 0.6, baseline: 0.6, ..STEADY },

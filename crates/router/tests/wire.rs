@@ -52,8 +52,13 @@ fn a_judgement_survives_even_with_an_overwhelming_e_value() {
             let unit = format!("{arm:?}-{i}");
             let reward = Some(f64::from(u8::from(good)));
             let (error, latency_exceeded, unsafe_output) = (!good, !good, !good);
-            let observation =
-                Observation { unit, arm, reward, error, latency_exceeded, unsafe_output };
+            let observation = Observation {
+                reward,
+                error,
+                latency_exceeded,
+                unsafe_output,
+                ..Observation::served(unit, arm)
+            };
             evidence.observe(&observation).unwrap();
         }
     }

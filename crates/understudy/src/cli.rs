@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use understudy_simulation::Scenario;
 
 use crate::commands::bench::Step;
 
@@ -311,6 +312,55 @@ pub(crate) enum ReleaseCommand {
     Pause(ReleaseActArgs),
     /// Every release and every pointer change of a task
     History { task: String },
+    /// What a policy would do with canaries whose truth is known
+    #[command(after_help = "Example:\n  understudy release simulate \
+        --policy recipes/support-triage.toml --scenario ten-points-worse")]
+    Simulate(ReleaseSimulateArgs),
+    /// How long a release would take at this traffic
+    #[command(after_help = "Example:\n  understudy release plan \
+        --policy recipes/support-triage.toml --units-per-hour 120 --success 0.8")]
+    Plan(ReleasePlanArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SimulationArgs {
+    /// A recipe with a [release], or a policy in TOML or JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: PathBuf,
+    /// Releases played through for each figure
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub(crate) replications: u32,
+    #[arg(long, default_value_t = 17)]
+    pub(crate) seed: u64,
+    /// Units (sessions, trajectories) of the task, compared or not
+    #[arg(long, value_name = "N", default_value_t = 1000.0)]
+    pub(crate) units_per_hour: f64,
+    /// The share of the stable arm's units that succeed
+    #[arg(long, value_name = "SHARE", default_value_t = 0.6)]
+    pub(crate) success: f64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReleaseSimulateArgs {
+    #[command(flatten)]
+    pub(crate) simulation: SimulationArgs,
+    /// One of: identical, drifting, clustered, rare-events, better, at-margin, ten-points-worse,
+    /// five-percent-errors, half-again-slower, unsafe, costlier, lost-units, missing-rewards,
+    /// dead-replica, silent-teacher [default: each]
+    #[arg(long)]
+    pub(crate) scenario: Option<Scenario>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReleasePlanArgs {
+    #[command(flatten)]
+    pub(crate) simulation: SimulationArgs,
+    /// The share of units whose reward never comes
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    pub(crate) missing: f64,
+    /// How long the first step may take
+    #[arg(long, value_name = "HOURS", default_value_t = 24.0)]
+    pub(crate) patience_hours: f64,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,6 @@
 //! What can be wrong with a recipe, said with file, line, key and the nearest valid spelling.
 
-use crate::{DataSource, Recipe};
+use crate::{DataSource, Guard, MissingReward, Recipe};
 
 use super::locate::{line_of, line_of_key, line_of_setting};
 
@@ -161,6 +161,19 @@ impl Check<'_> {
         self.within(("release", 0, "latency_slo_ms"), release.latency_slo_ms, 1.0, 1e9)?;
         if release.min_outcomes_per_step == 0 {
             return self.fail("release", 0, "min_outcomes_per_step", "must be at least 1");
+        }
+        if release.max_age_s == Some(0) {
+            return self.fail("release", 0, "max_age_s", "must be at least 1");
+        }
+        let cap = release.cost_cap.unwrap_or(1.0);
+        self.within(("release", 0, "cost_cap"), cap, f64::MIN_POSITIVE, 1e9)?;
+        if release.rollback_on.contains(&Guard::Cost) && release.cost_cap.is_none() {
+            let what = "names cost, which needs `cost_cap`, the most tokens that count of one unit";
+            return self.fail("release", 0, "rollback_on", what);
+        }
+        if release.missing == MissingReward::WorstCase && release.maturation_s == 0 {
+            let what = "needs `maturation_s`: without a time limit no reward is ever missing";
+            return self.fail("release", 0, "missing", what);
         }
         Ok(())
     }

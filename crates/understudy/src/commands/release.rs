@@ -1,5 +1,7 @@
 //! `understudy release`: to production or back. A running server follows within a tick.
 
+mod simulate;
+
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use understudy_ident::{AdapterVersion, SystemClock, TaskName};
@@ -25,6 +27,8 @@ pub(crate) fn run(command: ReleaseCommand, config: &Config, out: Out) -> Result<
         }),
         ReleaseCommand::Rollback(args) => roll_back(&args, config, out),
         ReleaseCommand::History { task } => history(&task, config, out),
+        ReleaseCommand::Simulate(args) => simulate::simulate(&args, out),
+        ReleaseCommand::Plan(args) => simulate::plan(&args, out),
     }
 }
 
