@@ -12,6 +12,7 @@ mod openai;
 mod record;
 mod rows;
 mod suite;
+pub mod telemetry;
 mod trl;
 
 use serde_json::{Map, Value};
