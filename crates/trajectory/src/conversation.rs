@@ -68,7 +68,9 @@ impl Conversation {
     fn path_to(&self, leaf: &StepId) -> Vec<StepId> {
         let mut path = vec![leaf.clone()];
         let before = |id: &StepId| {
-            self.calls().find(|(span, _)| span.id == *id).and_then(|(_, call)| call.continues.clone())
+            self.calls()
+                .find(|(span, _)| span.id == *id)
+                .and_then(|(_, call)| call.continues.clone())
         };
         // A call continues one that began earlier, so there is no way round in a circle; a record
         // that was written by hand may still hold one.

@@ -32,7 +32,8 @@ fn read(item: &Map<String, Value>) -> Result<SpanRecord, String> {
     let scope = Scope { name: "openai-agents-export".to_owned(), ..Scope::default() };
     if item.get("object").and_then(Value::as_str) == Some("trace") {
         let mut attributes = item.clone();
-        attributes.retain(|name, value| !["id", "object"].contains(&name.as_str()) && !value.is_null());
+        attributes
+            .retain(|name, value| !["id", "object"].contains(&name.as_str()) && !value.is_null());
         attributes.insert("type".to_owned(), Value::from("trace"));
         let name = text("workflow_name").unwrap_or_default();
         let attributes = attributes.into_iter().collect();

@@ -7,7 +7,9 @@ use understudy_ident::Digest;
 use understudy_manifest::canonical_json;
 use understudy_trajectory::Source;
 
-use super::{Decoded, Item, LogRecord, SpanRecord, TelemetryError, langsmith::nanoseconds, map::Bag};
+use super::{
+    Decoded, Item, LogRecord, SpanRecord, TelemetryError, langsmith::nanoseconds, map::Bag,
+};
 
 /// One statement, before its target is known to have arrived.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -86,7 +88,8 @@ pub(crate) fn read_langsmith(value: &Value) -> Result<Vec<Feedback>, String> {
     let kind = value.pointer("/feedback_source/type").and_then(Value::as_str);
     let first = Feedback {
         id: fields.id(value),
-        targets: fields.targets(&[("run_id", FeedbackTarget::Run), ("trace_id", FeedbackTarget::Trace)])?,
+        targets: fields
+            .targets(&[("run_id", FeedbackTarget::Run), ("trace_id", FeedbackTarget::Trace)])?,
         name: fields.text("key").unwrap_or_default(),
         verdict: Verdict::Score(0.0),
         source: match kind {

@@ -6,9 +6,7 @@ use serde_json::{Map, Value};
 use understudy_ident::Timestamp;
 
 use super::{
-    Decoded, Item, Scope, SpanRecord, TelemetryError,
-    feedback::read_langsmith,
-    multipart::parts,
+    Decoded, Item, Scope, SpanRecord, TelemetryError, feedback::read_langsmith, multipart::parts,
 };
 
 /// Parts are `post.<run>`, `patch.<run>` and `feedback.<id>`, with the larger fields of a run in

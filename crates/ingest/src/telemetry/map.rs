@@ -182,7 +182,8 @@ impl Sheet {
             pointers.iter().find_map(|pointer| usage.pointer(pointer).and_then(Value::as_u64))
         };
         let known = &mut self.said.call.usage;
-        let fill = |slot: &mut Option<u64>, pointers: &[&str]| *slot = slot.or_else(|| count(pointers));
+        let fill =
+            |slot: &mut Option<u64>, pointers: &[&str]| *slot = slot.or_else(|| count(pointers));
         fill(&mut known.input, &["/prompt_tokens", "/input_tokens", "/input"]);
         fill(&mut known.output, &["/completion_tokens", "/output_tokens", "/output"]);
         fill(

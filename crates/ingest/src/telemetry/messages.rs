@@ -83,9 +83,9 @@ impl Reader {
             (_, None, Some(inner)) => return self.read_into(inner, speaker, messages),
             _ => {}
         }
-        let content = ["parts", "contents", "content", "text"].iter().find_map(|name| {
-            object.get(*name).filter(|content| !content.is_null())
-        });
+        let content = ["parts", "contents", "content", "text"]
+            .iter()
+            .find_map(|name| object.get(*name).filter(|content| !content.is_null()));
         let role = role_of(object);
         if role.is_none() && content.is_none() && !object.contains_key("tool_calls") {
             return;

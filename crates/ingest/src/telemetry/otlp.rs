@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+#[cfg(test)]
+pub(crate) use protobuf::encode;
+
 pub(crate) use json::{logs_from_json, traces_from_json};
 pub(crate) use protobuf::{logs_from_protobuf, traces_from_protobuf};
 

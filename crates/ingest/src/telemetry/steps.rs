@@ -49,7 +49,8 @@ fn step(
         _ if !reply.tool_calls.is_empty() => FinishReason::ToolCalls,
         _ => FinishReason::Stop,
     };
-    let tokens = |count: Option<u64>| count.map_or(0, |count| u32::try_from(count).unwrap_or(u32::MAX));
+    let tokens =
+        |count: Option<u64>| count.map_or(0, |count| u32::try_from(count).unwrap_or(u32::MAX));
     let milliseconds = |ns: u64| ns as f64 / 1e6;
     Ok(Step {
         id: span.id.clone(),
@@ -63,7 +64,10 @@ fn step(
         reply,
         finish_reason,
         assignment: None,
-        served: Served { base: model.cloned().unwrap_or_else(|| "unknown".to_owned()), adapter: None },
+        served: Served {
+            base: model.cloned().unwrap_or_else(|| "unknown".to_owned()),
+            adapter: None,
+        },
         usage: Usage {
             prompt_tokens: tokens(call.usage.input),
             completion_tokens: tokens(call.usage.output),

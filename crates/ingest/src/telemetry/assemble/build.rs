@@ -9,7 +9,10 @@ use understudy_message::Message;
 use understudy_trajectory::{Conversation, Span, SpanBody};
 
 use super::{step_id, tools::runs};
-use crate::telemetry::{MAPPER_VERSION, map::{Body, Draft}};
+use crate::telemetry::{
+    MAPPER_VERSION,
+    map::{Body, Draft},
+};
 
 /// Attributes larger than this, in bytes of JSON, stand beside the conversation: frameworks repeat
 /// their whole state in every span.
@@ -75,7 +78,10 @@ pub(super) fn build(
         workflow: first(&group, |draft| draft.workflow.as_ref()),
         traces: distinct(group.iter().map(|draft| draft.record.trace_id.clone())),
         dialects: distinct(group.iter().map(|draft| draft.dialect.to_string())),
-        sampled: group.iter().map(|draft| kept_share(&draft.record.trace_state)).fold(1.0, f64::min),
+        sampled: group
+            .iter()
+            .map(|draft| kept_share(&draft.record.trace_state))
+            .fold(1.0, f64::min),
         orphans,
         messages: table.messages,
         spans,
@@ -98,7 +104,10 @@ fn id(group: &[&Draft]) -> TrajectoryId {
     }
 }
 
-fn first<'a>(group: &[&'a Draft], name: impl Fn(&'a Draft) -> Option<&'a String>) -> Option<String> {
+fn first<'a>(
+    group: &[&'a Draft],
+    name: impl Fn(&'a Draft) -> Option<&'a String>,
+) -> Option<String> {
     group.iter().find_map(|draft| name(draft)).cloned()
 }
 

@@ -176,7 +176,8 @@ fn choose(
 
 /// Two conversations that are named apart are not joined by what they have in common.
 fn may_continue(earlier: &Draft, later: &Draft) -> bool {
-    let differ = |a: &Option<String>, b: &Option<String>| matches!((a, b), (Some(a), Some(b)) if a != b);
+    let differ =
+        |a: &Option<String>, b: &Option<String>| matches!((a, b), (Some(a), Some(b)) if a != b);
     let gap = later.record.started_ns.saturating_sub(earlier.record.started_ns);
     !differ(&earlier.session, &later.session)
         && !differ(&earlier.subject, &later.subject)

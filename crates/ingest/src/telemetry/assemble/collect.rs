@@ -34,7 +34,10 @@ pub(super) fn collect(items: &[Item], counts: &mut Counts) -> Collected {
                     keep_first(&mut said, one);
                 } else if tells_of_a_model(log) {
                     let text = canonical_json(log);
-                    events.entry(key_of(log, &text)).or_default().insert((log.at_ns, text), *log.clone());
+                    events
+                        .entry(key_of(log, &text))
+                        .or_default()
+                        .insert((log.at_ns, text), *log.clone());
                 } else {
                     counts.other_logs += 1;
                 }

@@ -70,8 +70,9 @@ fn settle(
     answers: &Answers<'_>,
 ) -> (ToolRun, Option<Value>) {
     let exact = asked.iter().position(|asked| answers_call(&run, started_ns, asked, drafts, true));
-    let found = exact
-        .or_else(|| asked.iter().position(|asked| answers_call(&run, started_ns, asked, drafts, false)));
+    let found = exact.or_else(|| {
+        asked.iter().position(|asked| answers_call(&run, started_ns, asked, drafts, false))
+    });
     let Some(asked) = found.and_then(|place| asked.get_mut(place)) else { return (run, None) };
     asked.is_answered = true;
     run.call_id = Some(asked.call.id.clone()).filter(|id| !id.is_empty());

@@ -54,8 +54,7 @@ pub(crate) fn fill(sheet: &mut Sheet, events: &[Legacy]) {
     }
     sheet.kind.get_or_insert(Kind::Model);
     for event in events {
-        let inner = event.body.get("message").unwrap_or(&event.body);
-        let mut fields = structured(inner);
+        let mut fields = structured(&event.body);
         fields.insert("role".to_owned(), Value::String(event.role.as_str().to_owned()));
         // A body with nothing but ids is what the events look like when content is off.
         let says = ["content", "tool_calls"].iter().any(|name| fields.contains_key(*name));
@@ -64,11 +63,8 @@ pub(crate) fn fill(sheet: &mut Sheet, events: &[Legacy]) {
             let finish = finish.and_then(finish_named);
             sheet.said.call.finish = sheet.said.call.finish.take().or(finish);
         }
-        let messages = if says {
-            sheet.reader.read(&Value::Object(fields), event.role)
-        } else {
-            Vec::new()
-        };
+        let messages =
+            if says { sheet.reader.read(&Value::Object(fields), event.role) } else { Vec::new() };
         if event.is_choice {
             sheet.said.output.extend(messages);
         } else {

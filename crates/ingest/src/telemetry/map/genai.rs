@@ -43,7 +43,8 @@ fn kind(sheet: &mut Sheet) {
         _ => Kind::Frame(FrameRole::Other),
     });
     let bag = &sheet.bag;
-    if sheet.kind.is_none() && (bag.has("gen_ai.output.messages") || bag.has("gen_ai.request.model"))
+    if sheet.kind.is_none()
+        && (bag.has("gen_ai.output.messages") || bag.has("gen_ai.request.model"))
     {
         sheet.kind = Some(Kind::Model);
     }
@@ -194,7 +195,8 @@ fn retrieval(sheet: &mut Sheet) {
 pub(crate) fn framed_result(value: &Value) -> String {
     let inner = |name: &str| value.get(name).filter(|inner| !inner.is_null());
     let content = |holder: &Map<String, Value>| holder.get("content").map(result_text);
-    let held = inner("data").or_else(|| inner("kwargs")).or_else(|| inner("output")).unwrap_or(value);
+    let held =
+        inner("data").or_else(|| inner("kwargs")).or_else(|| inner("output")).unwrap_or(value);
     let held = held.get("kwargs").unwrap_or(held);
     held.as_object().and_then(content).unwrap_or_else(|| result_text(held))
 }

@@ -30,7 +30,9 @@ pub(crate) fn fill(sheet: &mut Sheet) {
             let output = sheet.bag.take("langfuse.observation.output");
             sheet.tool.result = output.map(|output| result_text(&output));
         }
-        Some(Kind::Retrieval) => sheet.retrieval.query = sheet.bag.text("langfuse.observation.input"),
+        Some(Kind::Retrieval) => {
+            sheet.retrieval.query = sheet.bag.text("langfuse.observation.input")
+        }
         Some(Kind::Frame(_)) | None => {}
     }
 }
@@ -38,7 +40,8 @@ pub(crate) fn fill(sheet: &mut Sheet) {
 fn model(sheet: &mut Sheet) {
     sheet.said.call.responded = sheet.bag.text("langfuse.observation.model.name");
     // `Infinity` in text is how the SDK says that there is no limit.
-    if let Some(Value::Object(mut params)) = sheet.bag.json("langfuse.observation.model.parameters") {
+    if let Some(Value::Object(mut params)) = sheet.bag.json("langfuse.observation.model.parameters")
+    {
         params.retain(|_, value| value != "Infinity");
         sheet.params(&Value::Object(params));
     }

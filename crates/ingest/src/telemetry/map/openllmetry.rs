@@ -51,8 +51,7 @@ fn prompt(sheet: &mut Sheet) {
     let output = sheet.bag.list("gen_ai.completion");
     let finish = output.first().and_then(|choice| choice.get("finish_reason")?.as_str());
     sheet.said.call.finish = finish.and_then(finish_named);
-    sheet.said.output =
-        output.iter().flat_map(|m| sheet.reader.read(m, Role::Assistant)).collect();
+    sheet.said.output = output.iter().flat_map(|m| sheet.reader.read(m, Role::Assistant)).collect();
 }
 
 fn tool(sheet: &mut Sheet) {

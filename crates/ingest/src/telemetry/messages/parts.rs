@@ -62,7 +62,10 @@ impl Parts {
             ("tool_call_response" | "tool_result" | "tool-result", _) => {
                 self.results.push(tool_result(part));
             }
-            ("image_url" | "input_image" | "image" | "blob" | "uri" | "file" | "input_audio", _) => {
+            (
+                "image_url" | "input_image" | "image" | "blob" | "uri" | "file" | "input_audio",
+                _,
+            ) => {
                 self.media(reader, part);
             }
             ("", None) => self.content.push(json!({"type": "json", "json": part})),
@@ -75,16 +78,25 @@ impl Parts {
         let nested = |outer: &str| {
             let inner = part.get(outer)?;
             inner.as_str().or_else(|| inner.get("url")?.as_str()).or_else(|| {
-                inner.get("image").and_then(|image| image.as_str().or_else(|| image.get("url")?.as_str()))
+                inner
+                    .get("image")
+                    .and_then(|image| image.as_str().or_else(|| image.get("url")?.as_str()))
             })
         };
-        let address = ["image_url", "image", "url", "uri", "file_id"].iter().find_map(|name| nested(name));
-        let mime = ["mime_type", "media_type", "mediaType"].iter().find_map(|name| part.get(*name)?.as_str());
+        let address =
+            ["image_url", "image", "url", "uri", "file_id"].iter().find_map(|name| nested(name));
+        let mime = ["mime_type", "media_type", "mediaType"]
+            .iter()
+            .find_map(|name| part.get(*name)?.as_str());
         let inline = match address.and_then(|address| address.strip_prefix("data:")) {
             Some(data) => data.split_once(";base64,").map(|(mime, data)| (Some(mime), data)),
-            None => ["content", "data"].iter().find_map(|name| part.get(*name)?.as_str()).map(|data| (mime, data)),
+            None => ["content", "data"]
+                .iter()
+                .find_map(|name| part.get(*name)?.as_str())
+                .map(|data| (mime, data)),
         };
-        let bytes = inline.and_then(|(mime, data)| Some((mime, BASE64_STANDARD.decode(data).ok()?)));
+        let bytes =
+            inline.and_then(|(mime, data)| Some((mime, BASE64_STANDARD.decode(data).ok()?)));
         match (bytes, address) {
             (Some((mime, bytes)), _) => {
                 let digest = Digest::of(&bytes);
@@ -104,7 +116,8 @@ impl Parts {
 }
 
 fn tool_result(part: &Map<String, Value>) -> Message {
-    let result = ["response", "result", "output", "content"].iter().find_map(|name| part.get(*name));
+    let result =
+        ["response", "result", "output", "content"].iter().find_map(|name| part.get(*name));
     // The Vercel SDK wraps results as {"type": "text", "value": …}.
     let result = result.map(|result| match (result.get("type"), result.get("value")) {
         (Some(_), Some(value)) => value,

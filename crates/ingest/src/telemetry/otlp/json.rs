@@ -53,8 +53,9 @@ fn each_record(
     };
     for group in list(body, names.resources) {
         let resource = field(group, "resource").and_then(Value::as_object);
-        let resource =
-            resource.map(|resource| attributes(resource, &mut decoded.repaired)).unwrap_or_default();
+        let resource = resource
+            .map(|resource| attributes(resource, &mut decoded.repaired))
+            .unwrap_or_default();
         for records in list(group, names.scopes) {
             let library = field(records, "scope").and_then(Value::as_object);
             let part = |name| library.and_then(|library| text(library, name)).unwrap_or_default();
@@ -85,7 +86,8 @@ fn read_span(
     let links = list(span, "links").map(|link| Ok((id(link, "traceId")?, id(link, "spanId")?)));
     let status = field(span, "status").and_then(Value::as_object);
     let is_error = status.and_then(|status| field(status, "code")).is_some_and(|code| {
-        code.as_str().map_or(code.as_u64() == Some(2), |name| name == "STATUS_CODE_ERROR" || name == "2")
+        code.as_str()
+            .map_or(code.as_u64() == Some(2), |name| name == "STATUS_CODE_ERROR" || name == "2")
     });
     let message = status.and_then(|status| text(status, "message")).unwrap_or_default();
     let parent = id(span, "parentSpanId")?;
@@ -193,10 +195,7 @@ fn attributes(object: &Map<String, Value>, repaired: &mut usize) -> BTreeMap<Str
     }
 }
 
-fn key_values(
-    pairs: &[Value],
-    repaired: &mut usize,
-) -> impl Iterator<Item = (String, Value)> {
+fn key_values(pairs: &[Value], repaired: &mut usize) -> impl Iterator<Item = (String, Value)> {
     pairs.iter().filter_map(Value::as_object).filter_map(|pair| {
         let key = text(pair, "key")?.to_owned();
         Some((key, field(pair, "value").map_or(Value::Null, |value| any_value(value, repaired))))

@@ -3,6 +3,9 @@
 //! Written from opentelemetry-proto's `trace.proto`, `logs.proto` and `common.proto`. Spans and log
 //! records are declared as bytes, which is the same on the wire: one that is broken fails alone.
 
+#[cfg(test)]
+pub(crate) mod encode;
+
 use std::collections::BTreeMap;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
