@@ -24,10 +24,12 @@ mod steps;
 
 use serde_json::Value;
 
+pub(crate) use assemble::step_id as span_step_id;
 pub use assemble::{Assembled, Counts, assemble};
 pub use body::{Compression, decompress};
 pub use dialect::{Dialect, MAPPER_VERSION};
 pub use feedback::{Feedback, FeedbackTarget, Verdict};
+pub(crate) use messages::{arguments as argument_text, read_messages, result_text};
 pub use record::{Event, Item, LogRecord, Scope, SpanRecord};
 pub use steps::{Steps, steps};
 

@@ -77,6 +77,6 @@ fn order(draft: &Draft) -> (u64, &str, &str) {
 }
 
 /// The id of a span on every delivery.
-fn step_id(trace: &str, span: &str) -> StepId {
+pub(crate) fn step_id(trace: &str, span: &str) -> StepId {
     StepId::derived(&format!("span {trace} {span}"))
 }

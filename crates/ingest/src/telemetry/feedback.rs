@@ -88,8 +88,7 @@ pub(crate) fn read_langsmith(value: &Value) -> Result<Vec<Feedback>, String> {
     let kind = value.pointer("/feedback_source/type").and_then(Value::as_str);
     let first = Feedback {
         id: fields.id(value),
-        targets: fields
-            .targets(&[("run_id", FeedbackTarget::Run), ("trace_id", FeedbackTarget::Trace)])?,
+        targets: fields.run_or_trace()?,
         name: fields.text("key").unwrap_or_default(),
         verdict: Verdict::Score(0.0),
         source: match kind {
@@ -224,12 +223,10 @@ impl<'a> Fields<'a> {
         self.text("id").unwrap_or_else(|| Digest::of(canonical_json(value).as_bytes()).to_hex())
     }
 
-    fn targets(
-        &self,
-        names: &[(&str, fn(String) -> FeedbackTarget)],
-    ) -> Result<Vec<FeedbackTarget>, String> {
-        let found = names.iter().filter_map(|(name, target)| Some(target(self.text(name)?)));
-        let found: Vec<FeedbackTarget> = found.collect();
+    fn run_or_trace(&self) -> Result<Vec<FeedbackTarget>, String> {
+        let run = self.text("run_id").map(FeedbackTarget::Run);
+        let trace = self.text("trace_id").map(FeedbackTarget::Trace);
+        let found: Vec<FeedbackTarget> = run.into_iter().chain(trace).collect();
         if found.is_empty() {
             return Err("a feedback names no run and no trace".to_owned());
         }

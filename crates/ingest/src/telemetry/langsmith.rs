@@ -48,25 +48,26 @@ pub(crate) fn multipart(body: &[u8], boundary: &str) -> Result<Decoded, Telemetr
 pub(crate) fn batch(body: &[u8]) -> Result<Decoded, TelemetryError> {
     let mut decoded = Decoded::default();
     for value in serde_json::Deserializer::from_slice(body).into_iter::<Value>() {
-        match value.map_err(|why| TelemetryError::Json(why.to_string()))? {
-            Value::Array(runs) => runs.into_iter().for_each(|run| keep(&mut decoded, run)),
-            Value::Object(mut both) if both.contains_key("post") || both.contains_key("patch") => {
-                for name in ["post", "patch"] {
-                    if let Some(Value::Array(runs)) = both.remove(name) {
-                        runs.into_iter().for_each(|run| keep(&mut decoded, run));
-                    }
-                }
+        let value = value.map_err(|why| TelemetryError::Json(why.to_string()))?;
+        for run in runs(value) {
+            match run {
+                Value::Object(run) => keep_run(&mut decoded, run),
+                _ => decoded.rejected.push("a run is no JSON object".to_owned()),
             }
-            run => keep(&mut decoded, run),
         }
     }
     Ok(decoded)
 }
 
-fn keep(decoded: &mut Decoded, run: Value) {
-    match run {
-        Value::Object(run) => keep_run(decoded, run),
-        _ => decoded.rejected.push("a run is no JSON object".to_owned()),
+fn runs(value: Value) -> Vec<Value> {
+    match value {
+        Value::Array(runs) => runs,
+        Value::Object(mut both) if both.contains_key("post") || both.contains_key("patch") => {
+            let lists = ["post", "patch"].into_iter().filter_map(|name| both.remove(name));
+            let lists = lists.filter_map(|list| list.as_array().cloned());
+            lists.flatten().collect()
+        }
+        run => vec![run],
     }
 }
 
@@ -83,7 +84,9 @@ fn keep_feedback(decoded: &mut Decoded, value: &Value) {
 fn keep_run(decoded: &mut Decoded, mut run: Map<String, Value>) {
     // An export has feedback inside the run it is about.
     if let Some(Value::Array(list)) = run.remove("feedback") {
-        list.iter().for_each(|feedback| keep_feedback(decoded, feedback));
+        for feedback in &list {
+            keep_feedback(decoded, feedback);
+        }
     }
     let mut text = |name: &str| match run.remove(name) {
         Some(Value::String(text)) if !text.is_empty() => Some(text),

@@ -48,7 +48,9 @@ impl Reader {
                     self.message(role, &Map::new(), content, messages);
                     return;
                 }
-                items.iter().for_each(|item| self.read_into(item, speaker, messages));
+                for item in items {
+                    self.read_into(item, speaker, messages);
+                }
             }
             Value::Object(object) => self.read_object(object, speaker, messages),
             _ => {}
@@ -135,6 +137,11 @@ impl Reader {
         }
         messages.extend(results);
     }
+}
+
+/// Messages alone, for formats that have no place for what stands beside them.
+pub(crate) fn read_messages(value: &Value) -> Vec<Message> {
+    Reader::default().read(value, Role::User)
 }
 
 /// Arguments as the model would have to write them: canonical JSON where they are JSON.

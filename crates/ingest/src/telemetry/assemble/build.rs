@@ -95,13 +95,11 @@ fn id_of(draft: &Draft) -> StepId {
 /// By the session's name; without one, by the trace it began in, so that only a call that is
 /// delivered late and happened first gives it another.
 fn id(group: &[&Draft]) -> TrajectoryId {
-    match first(group, |draft| draft.session.as_ref()) {
-        Some(session) => TrajectoryId::derived(&format!("session {session}")),
-        None => {
-            let trace = group.first().map(|draft| draft.record.trace_id.as_str());
-            TrajectoryId::derived(&format!("trace {}", trace.unwrap_or_default()))
-        }
+    if let Some(session) = first(group, |draft| draft.session.as_ref()) {
+        return TrajectoryId::derived(&format!("session {session}"));
     }
+    let trace = group.first().map(|draft| draft.record.trace_id.as_str());
+    TrajectoryId::derived(&format!("trace {}", trace.unwrap_or_default()))
 }
 
 fn first<'a>(

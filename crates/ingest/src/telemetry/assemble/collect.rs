@@ -49,7 +49,9 @@ pub(super) fn collect(items: &[Item], counts: &mut Counts) -> Collected {
     for (key, versions) in versions {
         counts.merged += usize::from(versions.len() > 1);
         let span = merge(versions.into_values());
-        feedback::of_span(&span).into_iter().for_each(|one| keep_first(&mut said, one));
+        for one in feedback::of_span(&span) {
+            keep_first(&mut said, one);
+        }
         let logs = events.remove(&key).unwrap_or_default();
         collected.spans.push((span, logs.into_values().collect()));
     }

@@ -63,6 +63,21 @@ fn identity(sheet: &mut Sheet) {
     fill(&mut sheet.workflow, &["gen_ai.workflow.name"]);
 }
 
+/// Their names for sampling settings, and OpenAI's.
+const PARAMS: [(&str, &str); 11] = [
+    ("temperature", "temperature"),
+    ("top_p", "top_p"),
+    ("top_k", "top_k"),
+    ("max_tokens", "max_tokens"),
+    ("stop_sequences", "stop"),
+    ("seed", "seed"),
+    ("frequency_penalty", "frequency_penalty"),
+    ("presence_penalty", "presence_penalty"),
+    ("choice.count", "n"),
+    ("stream", "stream"),
+    ("reasoning_effort", "reasoning_effort"),
+];
+
 fn request(sheet: &mut Sheet) {
     let bag = &mut sheet.bag;
     let call = &mut sheet.said.call;
@@ -71,19 +86,6 @@ fn request(sheet: &mut Sheet) {
     bag.discard(&["gen_ai.system"]);
     let requested = bag.text("gen_ai.request.model");
     call.requested = call.requested.take().or(requested);
-    const PARAMS: [(&str, &str); 11] = [
-        ("temperature", "temperature"),
-        ("top_p", "top_p"),
-        ("top_k", "top_k"),
-        ("max_tokens", "max_tokens"),
-        ("stop_sequences", "stop"),
-        ("seed", "seed"),
-        ("frequency_penalty", "frequency_penalty"),
-        ("presence_penalty", "presence_penalty"),
-        ("choice.count", "n"),
-        ("stream", "stream"),
-        ("reasoning_effort", "reasoning_effort"),
-    ];
     for (theirs, ours) in PARAMS {
         if let Some(value) = bag.take(&format!("gen_ai.request.{theirs}")) {
             call.params.entry(ours.to_owned()).or_insert(value);

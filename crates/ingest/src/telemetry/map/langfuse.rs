@@ -31,7 +31,7 @@ pub(crate) fn fill(sheet: &mut Sheet) {
             sheet.tool.result = output.map(|output| result_text(&output));
         }
         Some(Kind::Retrieval) => {
-            sheet.retrieval.query = sheet.bag.text("langfuse.observation.input")
+            sheet.retrieval.query = sheet.bag.text("langfuse.observation.input");
         }
         Some(Kind::Frame(_)) | None => {}
     }

@@ -22,8 +22,7 @@ pub(crate) fn fill(sheet: &mut Sheet) {
             _ => None,
         },
     };
-    const PROPERTIES: &str = "traceloop.association.properties";
-    let property = |name: &str| format!("{PROPERTIES}.{name}");
+    let property = |name: &str| format!("traceloop.association.properties.{name}");
     let sessions = ["session_id", "thread_id", "chat_id"].map(property);
     sheet.session = sessions.iter().find_map(|name| bag.text(name));
     sheet.subject = bag.text(&property("user_id"));

@@ -16,8 +16,7 @@ pub(crate) fn fill(sheet: &mut Sheet) {
         name if name.starts_with("ai.embed") => Kind::Frame(FrameRole::Embedding),
         _ => Kind::Frame(FrameRole::Agent),
     });
-    const METADATA: &str = "ai.telemetry.metadata";
-    let metadata = |name: &str| format!("{METADATA}.{name}");
+    let metadata = |name: &str| format!("ai.telemetry.metadata.{name}");
     let sessions = ["sessionId", "session_id", "threadId", "chatId"].map(metadata);
     sheet.session = sessions.iter().find_map(|name| sheet.bag.text(name));
     let users = ["userId", "user_id"].map(metadata);

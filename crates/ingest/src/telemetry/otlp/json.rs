@@ -235,11 +235,9 @@ fn any_value(value: &Value, repaired: &mut usize) -> Value {
 
 /// An integer as text; one that is none, or too large, stays the text it is.
 fn int(text: &str, repaired: &mut usize) -> Value {
-    match text.parse::<i64>() {
-        Ok(number) => Value::from(number),
-        Err(_) => {
-            *repaired += 1;
-            Value::String(text.to_owned())
-        }
+    if let Ok(number) = text.parse::<i64>() {
+        return Value::from(number);
     }
+    *repaired += 1;
+    Value::String(text.to_owned())
 }

@@ -71,8 +71,8 @@ fn read_span(span: wire::Span, scope: &Scope, repaired: &mut usize) -> SpanRecor
     let links = span.links.iter().map(|link| (hex(&link.trace_id), hex(&link.span_id)));
     SpanRecord {
         trace_id: hex(&span.trace_id),
-        span_id: hex(&span.span_id),
-        parent: Some(hex(&span.parent_span_id)).filter(|id| id.bytes().any(|byte| byte != b'0')),
+        span_id: hex(&span.id),
+        parent: Some(hex(&span.parent)).filter(|id| id.bytes().any(|byte| byte != b'0')),
         trace_state: span.trace_state,
         name: span.name,
         scope: scope.clone(),
@@ -175,11 +175,11 @@ mod wire {
         #[prost(bytes = "vec", tag = "1")]
         pub(super) trace_id: Vec<u8>,
         #[prost(bytes = "vec", tag = "2")]
-        pub(super) span_id: Vec<u8>,
+        pub(super) id: Vec<u8>,
         #[prost(string, tag = "3")]
         pub(super) trace_state: String,
         #[prost(bytes = "vec", tag = "4")]
-        pub(super) parent_span_id: Vec<u8>,
+        pub(super) parent: Vec<u8>,
         #[prost(string, tag = "5")]
         pub(super) name: String,
         #[prost(fixed64, tag = "7")]

@@ -40,9 +40,9 @@ fn span_bytes(span: &crate::telemetry::SpanRecord) -> Vec<u8> {
     let code = if span.error.is_some() { wire::STATUS_ERROR } else { 0 };
     wire::Span {
         trace_id: unhex(&span.trace_id),
-        span_id: unhex(&span.span_id),
+        id: unhex(&span.span_id),
         trace_state: span.trace_state.clone(),
-        parent_span_id: span.parent.as_deref().map(unhex).unwrap_or_default(),
+        parent: span.parent.as_deref().map(unhex).unwrap_or_default(),
         name: span.name.clone(),
         start_time_unix_nano: span.started_ns,
         end_time_unix_nano: span.ended_ns,
