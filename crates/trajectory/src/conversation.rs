@@ -34,7 +34,37 @@ pub struct Conversation {
     pub spans: Vec<Span>,
 }
 
+/// Whether more of a conversation is to be expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    Open,
+    /// Silent for a minute after its root ended, or for half an hour without one.
+    Quiescent,
+    /// Silent for a day. What still comes opens it again.
+    Closed,
+}
+
+const MINUTE_NS: u64 = 60_000_000_000;
+
 impl Conversation {
+    /// How far it is, by the clock of whoever asks, in nanoseconds since 1970.
+    pub fn phase(&self, now_ns: u64) -> Phase {
+        let last = self.spans.iter().map(|span| span.started_ns.max(span.ended_ns)).max();
+        let silent = now_ns.saturating_sub(last.unwrap_or(0));
+        let is_root = |span: &&Span| span.parent.is_none() && span.ended_ns > 0;
+        let has_ended = self.orphans == 0
+            && self.spans.iter().any(|span| is_root(&span) && span.holds_others())
+            && self.spans.iter().filter(is_root).all(|span| span.ended_ns <= now_ns);
+        match silent {
+            silent if silent >= 24 * 60 * MINUTE_NS => Phase::Closed,
+            silent if silent >= 30 * MINUTE_NS || has_ended && silent >= MINUTE_NS => {
+                Phase::Quiescent
+            }
+            _ => Phase::Open,
+        }
+    }
+
     /// The model calls, in the order of their starts.
     pub fn calls(&self) -> impl Iterator<Item = (&Span, &ModelCall)> {
         self.spans.iter().filter_map(|span| match &span.body {

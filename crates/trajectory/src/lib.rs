@@ -17,7 +17,7 @@ mod step;
 use serde::{Deserialize, Serialize};
 use understudy_ident::TrajectoryId;
 
-pub use conversation::Conversation;
+pub use conversation::{Conversation, Phase};
 pub use outcome::{Outcome, Signal, Source, Target};
 pub use reward::{Component, Reward, RewardPolicy, edit_ratio};
 pub use span::{

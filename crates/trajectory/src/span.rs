@@ -31,6 +31,13 @@ pub struct Span {
     pub extra: BTreeMap<String, Value>,
 }
 
+impl Span {
+    /// Whether it stands for what happens inside it, and does nothing itself.
+    pub fn holds_others(&self) -> bool {
+        matches!(self.body, SpanBody::Frame { .. })
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum SpanBody {

@@ -22,7 +22,7 @@ use understudy_trajectory::{Fidelity, Finish, FrameRole, ModelCall, Retrieval, T
 
 pub(crate) use bag::Bag;
 
-use super::{Dialect, LogRecord, SpanRecord, messages::Reader};
+use super::{Dialect, LogRecord, SpanRecord, langsmith::nanoseconds, messages::Reader};
 
 /// A span, understood on its own.
 #[derive(Debug)]
@@ -148,7 +148,7 @@ fn finish(mut sheet: Sheet, record: SpanRecord, dialect: Dialect, reader: &mut R
     }
 }
 
-/// The time to the first token, where it is told as an event.
+/// The time to the first token, where it is told as an event or as an instant.
 fn first_token(sheet: &mut Sheet, record: &SpanRecord) {
     const NAMES: [&str; 4] = [
         "First Token Stream Event",
@@ -158,7 +158,15 @@ fn first_token(sheet: &mut Sheet, record: &SpanRecord) {
     ];
     let chunks = record.events.iter().filter(|event| NAMES.contains(&event.name.as_str()));
     let first = chunks.map(|event| event.at_ns).min();
-    let since = first.and_then(|at| at.checked_sub(record.started_ns));
+    // LangSmith's runs have events of their own, Langfuse writes the instant as quoted text.
+    let events = sheet.bag.peek("events").and_then(Value::as_array);
+    let is_token = |event: &&Value| event.get("name").and_then(Value::as_str) == Some("new_token");
+    let token = events.and_then(|events| events.iter().find(is_token));
+    let token = token.and_then(|event| event.get("time")?.as_str()).map(nanoseconds);
+    let started = sheet.bag.text("langfuse.observation.completion_start_time");
+    let started = started.map(|text| nanoseconds(text.trim_matches('"')));
+    let at = first.or(token).or(started);
+    let since = at.and_then(|at| at.checked_sub(record.started_ns));
     sheet.said.call.first_token_ns = sheet.said.call.first_token_ns.or(since);
 }
 

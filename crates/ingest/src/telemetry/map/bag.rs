@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+/// How many steps of a dotted name are taken apart: more than any dialect has, and few enough for
+/// every stack.
+const DEEPEST: usize = 16;
+
 #[derive(Debug, Default)]
 pub(crate) struct Bag {
     attributes: BTreeMap<String, Value>,
@@ -91,7 +95,7 @@ impl Bag {
         let mut tree = Tree::default();
         for name in names {
             if let Some(value) = self.attributes.remove(&name) {
-                tree.insert(name[start.len()..].split('.'), value);
+                tree.insert(name[start.len()..].splitn(DEEPEST, '.'), value);
             }
         }
         match tree.into_value() {

@@ -1,7 +1,12 @@
 //! What real clients sent (`make_captures.py` says how it was trimmed), against what their model
 //! server received.
 
-use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    fs,
+    path::PathBuf,
+};
 
 use understudy_manifest::canonical_json;
 
@@ -59,7 +64,7 @@ const EXPECTED: [Expected; 20] = [
 #[test]
 fn every_client_tells_of_the_same_run() {
     let mut table = String::from(
-        "capture              dialect          conv calls runs observed response-ids usage text\n",
+        "capture              dialect          conv calls runs observed response-ids usage unread text\n",
     );
     let mut runs: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for expected in &EXPECTED {
@@ -73,7 +78,7 @@ fn every_client_tells_of_the_same_run() {
         let usage = conversation.calls().filter(|(_, call)| call.usage.input.is_some()).count();
         writeln!(
             table,
-            "{:20} {:16} {:4} {:5} {:4} {:8} {:>12} {:>5} {:3.0} %",
+            "{:20} {:16} {:4} {:5} {:4} {:8} {:>12} {:>5} {:6} {:3.0} %",
             expected.name,
             expected.dialect,
             assembled.conversations.len(),
@@ -82,6 +87,7 @@ fn every_client_tells_of_the_same_run() {
             observed,
             told(ids),
             told(usage),
+            unread(conversation).len(),
             recovered * 100.0
         )
         .unwrap();
@@ -283,6 +289,13 @@ fn bare(conversation: &Conversation) -> String {
     });
     let kept = lines.into_iter().filter(|line| !line.starts_with("system"));
     kept.chain(runs).collect::<Vec<_>>().join("\n")
+}
+
+/// The names of the attributes of calls and runs that no rule reads.
+fn unread(conversation: &Conversation) -> BTreeSet<&str> {
+    let calls = conversation.calls().map(|(span, _)| span);
+    let spans = calls.chain(conversation.runs().map(|(span, _)| span));
+    spans.flat_map(|span| span.extra.keys().map(String::as_str)).collect()
 }
 
 /// The share of the characters said that are found in the conversation, in messages or tool runs.

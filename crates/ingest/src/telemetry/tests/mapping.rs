@@ -224,3 +224,34 @@ fn span_events_of_the_older_conventions_are_read() {
     assert_eq!(conversation.said(&call.output), [Message::assistant("Hello!")]);
     assert_eq!(call.finish, Some(Finish::Stop));
 }
+
+#[test]
+fn the_first_token_is_timed_in_every_spelling() {
+    let told = |items: &[Item]| {
+        let assembled = assemble(items);
+        only(&assembled).calls().next().unwrap().1.first_token_ns
+    };
+    let spans = |spans: Vec<Value>| json_traces(&traces("langfuse-sdk", spans)).items;
+    let chat = json!({"gen_ai.operation.name": "chat", "gen_ai.response.time_to_first_chunk": 0.5});
+    assert_eq!(told(&spans(vec![span(1, 1, None, 1, chat)])), Some(500_000_000));
+    let langfuse = json!({
+        "langfuse.observation.type": "generation",
+        "langfuse.observation.completion_start_time": "\"1970-01-01T00:00:00.000003Z\"",
+    });
+    assert_eq!(told(&spans(vec![span(1, 1, None, 1, langfuse)])), Some(2000));
+    let run = json!({
+        "id": "r", "run_type": "llm", "start_time": "2026-01-02T03:04:05Z",
+        "events": [{"name": "start"}, {"name": "new_token", "time": "2026-01-02T03:04:06"}],
+    });
+    let run = decode(&Payload::LangsmithRuns, run.to_string().as_bytes()).unwrap();
+    assert_eq!(told(&run.items), Some(1_000_000_000));
+}
+
+#[test]
+fn a_name_with_too_many_dots_is_only_a_name() {
+    let name = format!("llm.input_messages.0{}", ".a".repeat(200_000));
+    let mut attributes = json!({"openinference.span.kind": "LLM"});
+    attributes[name] = json!("deep");
+    let assembled = assembled(vec![span(1, 1, None, 1, attributes)]);
+    assert_eq!(only(&assembled).calls().count(), 1);
+}
