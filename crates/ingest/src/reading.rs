@@ -102,6 +102,7 @@ impl<'a> Reading<'a> {
                 Item::Span(span) => span_step_id(&span.trace_id, &span.span_id).to_string(),
                 Item::Log(log) => span_step_id(&log.trace_id, &log.span_id).to_string(),
                 Item::Feedback(feedback) => feedback.id.clone(),
+                Item::Served(step) => step.id.to_string(),
             };
             self.told_in.entry(name).or_insert(line);
         }

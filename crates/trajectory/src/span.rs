@@ -65,6 +65,10 @@ pub struct ModelCall {
     /// The call whose input and output this one's input begins with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continues: Option<StepId>,
+    /// The step our own server recorded for this response. It has the exact tokens, and is the one
+    /// to train on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub captured_as: Option<StepId>,
     /// Sampling settings under their OpenAI names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<String, Value>,

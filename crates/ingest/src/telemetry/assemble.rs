@@ -14,10 +14,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use understudy_ident::{Digest, StepId};
-use understudy_trajectory::{Conversation, Outcome};
+use understudy_trajectory::{Conversation, Fidelity, Outcome, Step};
 
 use self::{build::build, chain::Groups, collect::collect, judge::judge};
-use super::{Feedback, Item, map::Draft, messages::Reader};
+use super::{
+    Feedback, Item,
+    map::{Body, Draft},
+    messages::Reader,
+};
 
 /// What a bag amounts to.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -59,6 +63,9 @@ pub fn assemble(items: &[Item]) -> Assembled {
         .map(|(span, logs)| super::map::map(span, &logs, &mut reader))
         .collect();
     drafts.sort_by(|a, b| order(a).cmp(&order(b)));
+    for draft in &mut drafts {
+        recall(draft, &collected.served);
+    }
     assembled.counts.spans = drafts.len();
     assembled.blobs = reader.blobs;
     assembled.counts.told_twice = chain::demote_repeated(&mut drafts);
@@ -70,6 +77,18 @@ pub fn assemble(items: &[Item]) -> Assembled {
     assembled.conversations.sort_by(|a, b| a.id.cmp(&b.id));
     judge(collected.feedback, &mut assembled);
     assembled
+}
+
+/// Gives a call the words that our own server recorded, where its client told none.
+fn recall(draft: &mut Draft, served: &BTreeMap<String, Step>) {
+    let Body::Model(said) = &mut draft.body else { return };
+    let Some(step) = said.call.response_id.as_ref().and_then(|id| served.get(id)) else { return };
+    said.call.captured_as = Some(step.id.clone());
+    if said.call.content == Fidelity::Absent {
+        said.input.clone_from(&step.prompt);
+        said.output = vec![step.reply.clone()];
+        said.call.content = Fidelity::Full;
+    }
 }
 
 fn order(draft: &Draft) -> (u64, &str, &str) {

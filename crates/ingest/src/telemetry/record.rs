@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use understudy_trajectory::Step;
 
 use super::Feedback;
 
@@ -14,6 +15,9 @@ pub enum Item {
     Span(Box<SpanRecord>),
     Log(Box<LogRecord>),
     Feedback(Box<Feedback>),
+    /// A step that our own server recorded. A client that tells only the id of its response gets
+    /// its words from here.
+    Served(Box<Step>),
 }
 
 /// The library that instrumented, and the name of the service it ran in.

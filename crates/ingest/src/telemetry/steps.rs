@@ -30,6 +30,9 @@ fn step(
     call: &ModelCall,
     task: &TaskName,
 ) -> Result<Step, &'static str> {
+    if call.captured_as.is_some() {
+        return Err("our own server recorded it");
+    }
     match call.content {
         Fidelity::Full => {}
         Fidelity::Hidden => return Err("the source masked some of its content"),

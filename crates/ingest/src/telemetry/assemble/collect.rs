@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use understudy_ident::Digest;
 use understudy_manifest::canonical_json;
+use understudy_trajectory::Step;
 
 use super::Counts;
 use crate::telemetry::{Feedback, Item, LogRecord, SpanRecord, feedback};
@@ -13,6 +14,8 @@ use crate::telemetry::{Feedback, Item, LogRecord, SpanRecord, feedback};
 pub(super) struct Collected {
     pub(super) spans: Vec<(SpanRecord, Vec<LogRecord>)>,
     pub(super) feedback: Vec<Feedback>,
+    /// What our own server recorded, by response id.
+    pub(super) served: BTreeMap<String, Step>,
 }
 
 type Key = (String, String);
@@ -22,6 +25,7 @@ pub(super) fn collect(items: &[Item], counts: &mut Counts) -> Collected {
     let mut versions: BTreeMap<Key, BTreeMap<(u64, String), &SpanRecord>> = BTreeMap::new();
     let mut events: BTreeMap<Key, BTreeMap<(u64, String), LogRecord>> = BTreeMap::new();
     let mut said: BTreeMap<String, Feedback> = BTreeMap::new();
+    let mut collected = Collected::default();
     for item in items {
         match item {
             Item::Span(span) => {
@@ -43,9 +47,15 @@ pub(super) fn collect(items: &[Item], counts: &mut Counts) -> Collected {
                 }
             }
             Item::Feedback(one) => keep_first(&mut said, (**one).clone()),
+            Item::Served(step) => {
+                let known = collected.served.entry(step.response_id.clone());
+                let known = known.or_insert_with(|| (**step).clone());
+                if step.id < known.id {
+                    known.clone_from(step);
+                }
+            }
         }
     }
-    let mut collected = Collected::default();
     for (key, versions) in versions {
         counts.merged += usize::from(versions.len() > 1);
         let span = merge(versions.into_values());

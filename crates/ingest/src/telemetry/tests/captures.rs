@@ -201,6 +201,30 @@ fn whole_calls_become_steps_and_the_rest_says_why_not() {
 }
 
 #[test]
+fn a_client_that_tells_only_response_ids_gets_the_words_our_server_recorded() {
+    // What another client told of the same run stands for what a server would have recorded.
+    let other = assemble(&Capture::load("traceloop").items);
+    let recorded = steps(only(&other), &"weather".parse().unwrap()).steps;
+    let mut capture = Capture::load("agents_native");
+    let alone = assemble(&capture.items);
+    let ids = only(&alone).calls().map(|(_, call)| call.response_id.clone().unwrap());
+    for (mut step, id) in recorded.into_iter().zip(ids) {
+        step.response_id = id;
+        capture.items.insert(0, Item::Served(Box::new(step)));
+    }
+    let assembled = assemble(&capture.items);
+    let conversation = only(&assembled);
+    assert_eq!(recovered(conversation, &capture.said), 1.0);
+    assert_eq!(canonical(conversation), truth(&capture.said));
+    assert_eq!((conversation.paths().len(), conversation.paths()[0].len()), (1, 2));
+    let [(_, run)] = conversation.runs().collect::<Vec<_>>()[..] else { panic!() };
+    assert_eq!((run.observed, run.call_id.as_deref()), (true, Some("call_a6f32686")));
+    // They are in the journal already.
+    let again = steps(conversation, &"weather".parse().unwrap());
+    assert_eq!((again.steps.len(), again.left_out.len()), (0, 2));
+}
+
+#[test]
 fn shuffled_doubled_and_halved_deliveries_of_a_capture_end_the_same() {
     let mut rng = ChaCha8Rng::seed_from_u64(7);
     for expected in &EXPECTED {
