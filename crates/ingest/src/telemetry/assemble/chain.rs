@@ -34,10 +34,7 @@ impl Groups {
         let mut groups = Self { parent: (0..drafts.len()).collect() };
         groups.join_by(drafts, |draft| Some(&draft.record.trace_id));
         groups.join_by(drafts, |draft| draft.session.as_ref());
-        groups.join_by(drafts, |draft| match draft.extra.get(REPEATS) {
-            Some(Value::String(id)) => Some(id),
-            _ => response(draft).map(|(id, _)| id),
-        });
+        groups.join_repeated(drafts);
         let mut index = Index::default();
         for at in 0..drafts.len() {
             let Body::Model(said) = &drafts[at].body else { continue };
@@ -71,6 +68,19 @@ impl Groups {
             if let Some(name) = name(draft) {
                 let earlier = *first.entry(name).or_insert(at);
                 self.join(earlier, at);
+            }
+        }
+    }
+
+    /// An account that was demoted belongs to the conversation of the fuller one.
+    fn join_repeated(&mut self, drafts: &[Draft]) {
+        let named = drafts.iter().enumerate();
+        let fuller: BTreeMap<&str, usize> =
+            named.rev().filter_map(|(at, draft)| Some((response(draft)?.0.as_str(), at))).collect();
+        for (at, draft) in drafts.iter().enumerate() {
+            let repeats = draft.extra.get(REPEATS).and_then(Value::as_str);
+            if let Some(&fuller) = repeats.and_then(|id| fuller.get(id)) {
+                self.join(fuller, at);
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use understudy_ident::{OutcomeId, StepId, Timestamp};
-use understudy_trajectory::{Conversation, Outcome, Signal, Source, Span, SpanBody, Target};
+use understudy_trajectory::{Conversation, ModelCall, Outcome, Signal, Source, Span, Target};
 
 use super::{Assembled, step_id};
 use crate::telemetry::{Feedback, FeedbackTarget, Verdict};
@@ -52,10 +52,7 @@ impl<'a> Known<'a> {
             FeedbackTarget::Session(id) => Some(Target::Session(id.clone())),
             FeedbackTarget::Run(id) => self.step((*self.runs.get(id.as_str())?).clone()),
             FeedbackTarget::Span { trace, span } => self.step(step_id(trace, span)),
-            FeedbackTarget::Trace(id) => {
-                let conversation = self.traces.get(id.as_str())?;
-                Some(Target::Trajectory(conversation.id.to_string()))
-            }
+            FeedbackTarget::Trace(id) => Some(whole(self.traces.get(id.as_str())?)),
         }
     }
 
@@ -75,12 +72,22 @@ impl<'a> Known<'a> {
             }
             false
         };
-        let calls = conversation.spans.iter().rev();
-        let mut calls = calls.filter(|span| matches!(span.body, SpanBody::Model(_)));
-        match calls.find(|span| inside(span)) {
-            Some(call) => Some(Target::Step(call.id.to_string())),
-            None => Some(Target::Trajectory(conversation.id.to_string())),
-        }
+        let calls: Vec<_> = conversation.calls().collect();
+        let last = calls.iter().rev().find(|(span, _)| inside(span));
+        Some(last.map_or_else(|| whole(conversation), |(span, call)| target_of(span, call)))
+    }
+}
+
+/// A call under the id by which a journal knows it.
+fn target_of(span: &Span, call: &ModelCall) -> Target {
+    Target::Step(call.captured_as.as_ref().unwrap_or(&span.id).to_string())
+}
+
+/// A conversation, which a journal knows under its own id unless our server recorded it.
+fn whole(conversation: &Conversation) -> Target {
+    match conversation.calls().last() {
+        Some((span, call)) if call.captured_as.is_some() => target_of(span, call),
+        _ => Target::Trajectory(conversation.id.to_string()),
     }
 }
 

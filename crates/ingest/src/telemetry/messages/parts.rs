@@ -75,44 +75,47 @@ impl Parts {
 
     /// Inline media leave their bytes with the reader; only the digest stays in the message.
     fn media(&mut self, reader: &mut Reader, part: &Map<String, Value>) {
-        let nested = |outer: &str| {
-            let inner = part.get(outer)?;
-            inner.as_str().or_else(|| inner.get("url")?.as_str()).or_else(|| {
-                inner
-                    .get("image")
-                    .and_then(|image| image.as_str().or_else(|| image.get("url")?.as_str()))
-            })
+        let told = |names: &[&str]| {
+            let texts = |holder: &Map<String, Value>| {
+                names.iter().find_map(|name| holder.get(*name)?.as_str().map(str::to_owned))
+            };
+            holders(part).into_iter().find_map(texts)
         };
-        let address =
-            ["image_url", "image", "url", "uri", "file_id"].iter().find_map(|name| nested(name));
-        let mime = ["mime_type", "media_type", "mediaType"]
-            .iter()
-            .find_map(|name| part.get(*name)?.as_str());
-        let inline = match address.and_then(|address| address.strip_prefix("data:")) {
-            Some(data) => data.split_once(";base64,").map(|(mime, data)| (Some(mime), data)),
-            None => ["content", "data"]
-                .iter()
-                .find_map(|name| part.get(*name)?.as_str())
-                .map(|data| (mime, data)),
+        let address = told(&["image_url", "image", "url", "uri", "file_data", "file_id"]);
+        let data_uri = address.as_ref().and_then(|address| address.strip_prefix("data:"));
+        let inline = match data_uri.and_then(|data| data.split_once(";base64,")) {
+            Some((mime, data)) => Some((Some(mime.to_owned()), data.to_owned())),
+            None => told(&["content", "data"])
+                .map(|data| (told(&["mime_type", "media_type", "mediaType"]), data)),
         };
         let bytes =
             inline.and_then(|(mime, data)| Some((mime, BASE64_STANDARD.decode(data).ok()?)));
         match (bytes, address) {
             (Some((mime, bytes)), _) => {
                 let digest = Digest::of(&bytes);
-                let mime = mime.unwrap_or("application/octet-stream");
-                let media = json!({
+                let mime = mime.unwrap_or_else(|| "application/octet-stream".to_owned());
+                self.content.push(json!({
                     "type": "media", "mime": mime, "bytes": bytes.len(), "digest": digest,
-                });
-                self.content.push(media);
+                }));
                 reader.blobs.insert(digest, bytes);
             }
-            (None, Some(uri)) if !uri.starts_with("data:") => {
-                self.other("media", "uri", uri);
-            }
+            (None, Some(uri)) if !uri.starts_with("data:") => self.other("media", "uri", &uri),
+            // Neither an address nor bytes that can be read: kept as it came.
             _ => self.content.push(Value::Object(part.clone())),
         }
     }
+}
+
+/// The part and what it wraps its medium in: OpenAI by the kind, Anthropic in a `source`,
+/// OpenInference in two images.
+fn holders(part: &Map<String, Value>) -> Vec<&Map<String, Value>> {
+    let mut holders = vec![part];
+    for name in ["image_url", "image", "input_audio", "file", "source"] {
+        let inner = part.get(name).and_then(Value::as_object);
+        holders.extend(inner);
+        holders.extend(inner.and_then(|inner| inner.get("image")?.as_object()));
+    }
+    holders
 }
 
 fn tool_result(part: &Map<String, Value>) -> Message {

@@ -212,8 +212,13 @@ fn a_client_that_tells_only_response_ids_gets_the_words_our_server_recorded() {
         step.response_id = id;
         capture.items.insert(0, Item::Served(Box::new(step)));
     }
+    let Item::Served(last) = capture.items[0].clone() else { panic!() };
+    let score = json!({"traceId": only(&alone).traces[0], "name": "thumbs", "value": 1});
+    let score = decode(&Payload::LangfuseScores, score.to_string().as_bytes()).unwrap();
+    capture.items.extend(score.items);
     let assembled = assemble(&capture.items);
     let conversation = only(&assembled);
+    assert_eq!(assembled.outcomes[0].target, Target::Step(last.id.to_string()));
     assert_eq!(recovered(conversation, &capture.said), 1.0);
     assert_eq!(canonical(conversation), truth(&capture.said));
     assert_eq!((conversation.paths().len(), conversation.paths()[0].len()), (1, 2));

@@ -93,6 +93,27 @@ fn parts_that_are_not_text_are_kept() {
 }
 
 #[test]
+fn media_of_every_vendor_leave_their_bytes_beside_the_message() {
+    for part in [
+        json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,AQID"}}),
+        json!({"type": "input_image", "image_url": "data:image/png;base64,AQID"}),
+        json!({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AQID"}}),
+        json!({"type": "file", "mediaType": "image/png", "data": "AQID"}),
+        json!({"type": "blob", "mime_type": "image/png", "content": "AQID"}),
+    ] {
+        let mut reader = Reader::default();
+        let messages = reader.read(&json!([{"role": "user", "content": [part]}]), Role::User);
+        assert_eq!(reader.blobs.values().collect::<Vec<_>>(), [&vec![1, 2, 3]], "{part}");
+        let text = text_of(&messages);
+        assert!(text.contains("image/png") && !text.contains("AQID"), "{text}");
+    }
+    let mut reader = Reader::default();
+    let elsewhere = json!([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://a/b.png"}}]}]);
+    assert!(text_of(&reader.read(&elsewhere, Role::User)).contains("https://a/b.png"));
+    assert!(reader.blobs.is_empty());
+}
+
+#[test]
 fn the_vercel_sdk_is_read() {
     let call = json!({
         "ai.operationId": "ai.generateText.doGenerate", "ai.model.id": "tiny",
