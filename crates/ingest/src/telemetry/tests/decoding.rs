@@ -20,6 +20,19 @@ fn both_encodings_of_a_capture_are_the_same_items() {
 }
 
 #[test]
+fn protobuf_of_the_official_definitions_is_the_same_items() {
+    let of_kind = |name: &str, wanted: fn(&Item) -> bool| -> Vec<Item> {
+        Capture::load(name).items.into_iter().filter(wanted).collect()
+    };
+    let traces = include_bytes!("captures/traceloop.traces.pb");
+    let decoded = decode(&Payload::OtlpTraces(Encoding::Protobuf), traces).unwrap();
+    assert_eq!(decoded.items, of_kind("traceloop", |item| matches!(item, Item::Span(_))));
+    let logs = include_bytes!("captures/v2_legacy.logs.pb");
+    let decoded = decode(&Payload::OtlpLogs(Encoding::Protobuf), logs).unwrap();
+    assert_eq!(decoded.items, of_kind("v2_legacy", |item| matches!(item, Item::Log(_))));
+}
+
+#[test]
 fn an_empty_request_is_a_success() {
     for encoding in [Encoding::Protobuf, Encoding::Json] {
         let body: &[u8] = if encoding == Encoding::Json { b"{}" } else { b"" };
