@@ -66,6 +66,7 @@ pub fn assemble(items: &[Item]) -> Assembled {
     for draft in &mut drafts {
         recall(draft, &collected.served);
     }
+    inherit(&mut drafts);
     assembled.counts.spans = drafts.len();
     assembled.blobs = reader.blobs;
     assembled.counts.told_twice = chain::demote_repeated(&mut drafts);
@@ -88,6 +89,23 @@ fn recall(draft: &mut Draft, served: &BTreeMap<String, Step>) {
         said.input.clone_from(&step.prompt);
         said.output = vec![step.reply.clone()];
         said.call.content = Fidelity::Full;
+    }
+}
+
+/// Spreads what one span of a trace tells of whose it is over the others: many clients name the
+/// person and the session at the root alone.
+fn inherit(drafts: &mut [Draft]) {
+    let mut told: BTreeMap<String, (Option<String>, Option<String>)> = BTreeMap::new();
+    for draft in drafts.iter() {
+        let (session, subject) = told.entry(draft.record.trace_id.clone()).or_default();
+        *session = session.take().or_else(|| draft.session.clone());
+        *subject = subject.take().or_else(|| draft.subject.clone());
+    }
+    for draft in drafts {
+        if let Some((session, subject)) = told.get(&draft.record.trace_id) {
+            draft.session = draft.session.take().or_else(|| session.clone());
+            draft.subject = draft.subject.take().or_else(|| subject.clone());
+        }
     }
 }
 

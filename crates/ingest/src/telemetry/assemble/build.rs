@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use understudy_ident::{Digest, StepId, TrajectoryId};
 use understudy_manifest::canonical_json;
 use understudy_message::Message;
-use understudy_trajectory::{Conversation, Span, SpanBody};
+use understudy_trajectory::{Conversation, Span, SpanBody, ToolRun};
 
 use super::{step_id, tools::runs};
 use crate::telemetry::{
@@ -27,41 +27,13 @@ pub(super) fn build(
     let mut runs = runs(drafts, members);
     let ids: BTreeSet<StepId> = members.iter().map(|&at| id_of(&drafts[at])).collect();
     let mut orphans = 0;
-    let mut spans: Vec<Span> = Vec::with_capacity(members.len());
+    let mut spans: Vec<Span> = Vec::with_capacity(members.len() + runs.made.len());
     for &at in members {
-        let draft = &drafts[at];
-        let mut extra = draft.extra.clone();
-        let body = match &draft.body {
-            Body::Model(said) => {
-                let mut call = said.call.clone();
-                call.input = said.input.iter().map(|message| table.place(message)).collect();
-                call.output = said.output.iter().map(|message| table.place(message)).collect();
-                SpanBody::Model(Box::new(call))
-            }
-            Body::Tool(told) => {
-                let (run, own) = runs.told.remove(&at).unwrap_or_else(|| (told.clone(), None));
-                extra.extend(own.map(|own| ("understudy.own_arguments".to_owned(), own)));
-                SpanBody::Tool(run)
-            }
-            Body::Retrieval(retrieval) => SpanBody::Retrieval(retrieval.clone()),
-            Body::Frame(role) => SpanBody::Frame { role: *role },
-        };
-        let record = &draft.record;
-        let parent = record.parent.as_ref().map(|parent| step_id(&record.trace_id, parent));
-        orphans += usize::from(parent.as_ref().is_some_and(|parent| !ids.contains(parent)));
-        spans.push(Span {
-            id: id_of(draft),
-            parent: parent.filter(|parent| ids.contains(parent)),
-            name: record.name.clone(),
-            trace_id: record.trace_id.clone(),
-            span_id: record.span_id.clone(),
-            dialect: draft.dialect.to_string(),
-            started_ns: record.started_ns,
-            ended_ns: record.ended_ns,
-            error: record.error.clone(),
-            body,
-            extra: extra.into_iter().map(|(name, value)| (name, lightened(value, blobs))).collect(),
-        });
+        let mut told = span(&drafts[at], runs.told.remove(&at), &mut table, blobs);
+        let has_parent = told.parent.is_some();
+        told.parent = told.parent.filter(|parent| ids.contains(parent));
+        orphans += usize::from(has_parent && told.parent.is_none());
+        spans.push(told);
     }
     for mut run in runs.made {
         run.parent = run.parent.filter(|parent| ids.contains(parent));
@@ -85,6 +57,45 @@ pub(super) fn build(
         orphans,
         messages: table.messages,
         spans,
+    }
+}
+
+/// One span, a tool's with the call it was found to answer.
+fn span(
+    draft: &Draft,
+    found: Option<(ToolRun, Option<Value>)>,
+    table: &mut Table,
+    blobs: &mut BTreeMap<Digest, Vec<u8>>,
+) -> Span {
+    let mut extra = draft.extra.clone();
+    let body = match &draft.body {
+        Body::Model(said) => {
+            let mut call = said.call.clone();
+            call.input = said.input.iter().map(|message| table.place(message)).collect();
+            call.output = said.output.iter().map(|message| table.place(message)).collect();
+            SpanBody::Model(Box::new(call))
+        }
+        Body::Tool(told) => {
+            let (run, own) = found.unwrap_or_else(|| (told.clone(), None));
+            extra.extend(own.map(|own| ("understudy.own_arguments".to_owned(), own)));
+            SpanBody::Tool(run)
+        }
+        Body::Retrieval(retrieval) => SpanBody::Retrieval(retrieval.clone()),
+        Body::Frame(role) => SpanBody::Frame { role: *role },
+    };
+    let record = &draft.record;
+    Span {
+        id: id_of(draft),
+        parent: record.parent.as_ref().map(|parent| step_id(&record.trace_id, parent)),
+        name: record.name.clone(),
+        trace_id: record.trace_id.clone(),
+        span_id: record.span_id.clone(),
+        dialect: draft.dialect.to_string(),
+        started_ns: record.started_ns,
+        ended_ns: record.ended_ns,
+        error: record.error.clone(),
+        body,
+        extra: extra.into_iter().map(|(name, value)| (name, lightened(value, blobs))).collect(),
     }
 }
 

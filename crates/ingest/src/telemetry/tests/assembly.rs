@@ -54,6 +54,20 @@ fn conversations_of_two_people_are_never_joined_by_what_they_say() {
         span(2, 1, None, 2, with_user(chat(second, &reply), "bob")),
     ];
     assert_eq!(assembled(spans).conversations.len(), 2);
+    // Named at the root alone, as most clients do.
+    let first = question("Hi");
+    let second = on(&first, &[reply.clone(), says("user", "A fare.")]);
+    let root = |user: &str| json!({"gen_ai.operation.name": "invoke_agent", "user.id": user});
+    let spans = |other: &str| {
+        vec![
+            span(1, 9, None, 1, root("ann")),
+            span(1, 1, Some(9), 1, chat(first.clone(), &reply)),
+            span(2, 9, None, 2, root(other)),
+            span(2, 1, Some(9), 2, chat(second.clone(), &reply)),
+        ]
+    };
+    assert_eq!(assembled(spans("bob")).conversations.len(), 2);
+    assert_eq!(assembled(spans("ann")).conversations.len(), 1);
 }
 
 #[test]
