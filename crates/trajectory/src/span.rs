@@ -13,7 +13,8 @@ use understudy_ident::StepId;
 pub struct Span {
     /// Follows from the source's own ids, so that the same operation has it on every delivery.
     pub id: StepId,
-    /// What it happened within, as far as that has arrived.
+    /// What it happened within, as far as that has arrived. A job that runs several conversations
+    /// is in none of them, so this may be a span of another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<StepId>,
     pub name: String,

@@ -7,16 +7,17 @@
 mod build;
 mod chain;
 mod collect;
+mod inherit;
 mod judge;
 mod tools;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use understudy_ident::{Digest, StepId};
 use understudy_trajectory::{Conversation, Fidelity, Outcome, Step};
 
-use self::{build::build, chain::Groups, collect::collect, judge::judge};
+use self::{build::build, chain::Groups, collect::collect, inherit::inherit, judge::judge};
 use super::{
     Feedback, Item,
     map::{Body, Draft},
@@ -66,13 +67,15 @@ pub fn assemble(items: &[Item]) -> Assembled {
     for draft in &mut drafts {
         recall(draft, &collected.served);
     }
-    inherit(&mut drafts);
+    inherit(&mut drafts, |draft| &mut draft.session);
+    inherit(&mut drafts, |draft| &mut draft.subject);
     assembled.counts.spans = drafts.len();
     assembled.blobs = reader.blobs;
     assembled.counts.told_twice = chain::demote_repeated(&mut drafts);
     let groups = Groups::find(&mut drafts, &mut assembled.counts);
+    let known: BTreeSet<StepId> = drafts.iter().map(id_of).collect();
     for members in groups.into_members() {
-        let conversation = build(&drafts, &members, &mut assembled.blobs);
+        let conversation = build(&drafts, &members, &known, &mut assembled.blobs);
         assembled.conversations.push(conversation);
     }
     assembled.conversations.sort_by(|a, b| a.id.cmp(&b.id));
@@ -92,25 +95,12 @@ fn recall(draft: &mut Draft, served: &BTreeMap<String, Step>) {
     }
 }
 
-/// Spreads what one span of a trace tells of whose it is over the others: many clients name the
-/// person and the session at the root alone.
-fn inherit(drafts: &mut [Draft]) {
-    let mut told: BTreeMap<String, (Option<String>, Option<String>)> = BTreeMap::new();
-    for draft in drafts.iter() {
-        let (session, subject) = told.entry(draft.record.trace_id.clone()).or_default();
-        *session = session.take().or_else(|| draft.session.clone());
-        *subject = subject.take().or_else(|| draft.subject.clone());
-    }
-    for draft in drafts {
-        if let Some((session, subject)) = told.get(&draft.record.trace_id) {
-            draft.session = draft.session.take().or_else(|| session.clone());
-            draft.subject = draft.subject.take().or_else(|| subject.clone());
-        }
-    }
-}
-
 fn order(draft: &Draft) -> (u64, &str, &str) {
     (draft.record.started_ns, &draft.record.trace_id, &draft.record.span_id)
+}
+
+fn id_of(draft: &Draft) -> StepId {
+    step_id(&draft.record.trace_id, &draft.record.span_id)
 }
 
 /// The id of a span on every delivery.

@@ -8,7 +8,7 @@ use understudy_manifest::canonical_json;
 use understudy_message::Message;
 use understudy_trajectory::{Conversation, Span, SpanBody, ToolRun};
 
-use super::{step_id, tools::runs};
+use super::{id_of, step_id, tools::runs};
 use crate::telemetry::{
     MAPPER_VERSION,
     map::{Body, Draft},
@@ -21,22 +21,22 @@ const INLINE: usize = 512;
 pub(super) fn build(
     drafts: &[Draft],
     members: &[usize],
+    known: &BTreeSet<StepId>,
     blobs: &mut BTreeMap<Digest, Vec<u8>>,
 ) -> Conversation {
     let mut table = Table::default();
     let mut runs = runs(drafts, members);
-    let ids: BTreeSet<StepId> = members.iter().map(|&at| id_of(&drafts[at])).collect();
     let mut orphans = 0;
     let mut spans: Vec<Span> = Vec::with_capacity(members.len() + runs.made.len());
     for &at in members {
         let mut told = span(&drafts[at], runs.told.remove(&at), &mut table, blobs);
         let has_parent = told.parent.is_some();
-        told.parent = told.parent.filter(|parent| ids.contains(parent));
+        told.parent = told.parent.filter(|parent| known.contains(parent));
         orphans += usize::from(has_parent && told.parent.is_none());
         spans.push(told);
     }
     for mut run in runs.made {
-        run.parent = run.parent.filter(|parent| ids.contains(parent));
+        run.parent = run.parent.filter(|parent| known.contains(parent));
         spans.push(run);
     }
     spans.sort_by(|a, b| (a.started_ns, &a.id).cmp(&(b.started_ns, &b.id)));
@@ -97,10 +97,6 @@ fn span(
         body,
         extra: extra.into_iter().map(|(name, value)| (name, lightened(value, blobs))).collect(),
     }
-}
-
-fn id_of(draft: &Draft) -> StepId {
-    step_id(&draft.record.trace_id, &draft.record.span_id)
 }
 
 /// By the session's name; without one, by the trace it began in, so that only a call that is

@@ -13,7 +13,7 @@ use understudy_manifest::canonical_json;
 use understudy_message::{Message, Part, Role};
 use understudy_trajectory::{Fidelity, FrameRole};
 
-use super::{Counts, step_id};
+use super::{Counts, id_of};
 use crate::telemetry::map::{Body, Draft, Said};
 
 /// How long after a call another may go on from it without naming it.
@@ -32,8 +32,10 @@ impl Groups {
     /// Finds the groups, and writes into each model call which one it continues.
     pub(super) fn find(drafts: &mut [Draft], counts: &mut Counts) -> Self {
         let mut groups = Self { parent: (0..drafts.len()).collect() };
-        groups.join_by(drafts, |draft| Some(&draft.record.trace_id));
         groups.join_by(drafts, |draft| draft.session.as_ref());
+        // Spans of one trace that name different sessions are different conversations.
+        let unnamed = |draft: &'_ Draft| draft.session.is_none();
+        groups.join_by(drafts, |draft| unnamed(draft).then_some(&draft.record.trace_id));
         groups.join_repeated(drafts);
         let mut index = Index::default();
         for at in 0..drafts.len() {
@@ -43,8 +45,7 @@ impl Groups {
             index.add(at, said, &prefixes);
             let id = found.map(|earlier| {
                 groups.join(earlier, at);
-                let record = &drafts[earlier].record;
-                step_id(&record.trace_id, &record.span_id)
+                id_of(&drafts[earlier])
             });
             if let Body::Model(said) = &mut drafts[at].body {
                 said.call.continues = id;
@@ -159,7 +160,8 @@ impl Index {
             }
         }
         // Where nothing of what was said is told, the order in time is all there is.
-        before.filter(|_| said.call.content == Fidelity::Absent)
+        let is_untold = said.call.content == Fidelity::Absent;
+        before.filter(|&earlier| is_untold && may_continue(&drafts[earlier], &drafts[at]))
     }
 }
 

@@ -35,7 +35,11 @@ impl<'a> Known<'a> {
             Self { spans: BTreeMap::new(), runs: BTreeMap::new(), traces: BTreeMap::new() };
         for conversation in conversations {
             for trace in &conversation.traces {
-                known.traces.insert(trace, conversation);
+                // Of several conversations in a trace, the one around the others is meant.
+                let is_root = |span: &Span| span.trace_id == *trace && span.parent.is_none();
+                if conversation.spans.iter().any(is_root) {
+                    known.traces.insert(trace, conversation);
+                }
             }
             for span in &conversation.spans {
                 known.spans.insert(&span.id, (conversation, span));

@@ -109,6 +109,28 @@ fn a_span_whose_parent_never_comes_is_kept_as_an_orphan() {
 }
 
 #[test]
+fn sessions_that_share_a_trace_are_conversations_of_their_own() {
+    let job = json!({"gen_ai.operation.name": "invoke_workflow"});
+    let agent =
+        |session: &str| json!({"gen_ai.operation.name": "invoke_agent", "session.id": session});
+    let call = || chat(question("Hi"), &says("assistant", "Hello!"));
+    let assembled = assembled(vec![
+        span(1, 1, None, 1, job),
+        span(1, 2, Some(1), 2, agent("a")),
+        span(1, 3, Some(2), 3, call()),
+        span(1, 4, Some(1), 4, agent("b")),
+        span(1, 5, Some(4), 5, call()),
+    ]);
+    let mut told: Vec<(Option<&str>, usize, usize)> = assembled
+        .conversations
+        .iter()
+        .map(|c| (c.session.as_deref(), c.spans.len(), c.orphans))
+        .collect();
+    told.sort_unstable();
+    assert_eq!(told, [(None, 1, 0), (Some("a"), 2, 0), (Some("b"), 2, 0)]);
+}
+
+#[test]
 fn versions_of_a_span_are_merged_field_by_field() {
     let early = span(1, 1, None, 1, json!({"gen_ai.operation.name": "chat", "a": 1, "b": 2}));
     let mut late = span(1, 1, None, 1, json!({"b": 3, "a": null}));
