@@ -43,8 +43,9 @@ pub(crate) fn split(record: &SpanRecord, logs: &[LogRecord], bag: &mut Bag) -> V
             events.extend(found.map(|found| (event.at_ns, found)));
         }
     }
-    // Stable, so that events of one instant stay in the order they were sorted into before.
-    events.sort_by_key(|(at, event)| (*at, event.is_choice));
+    // Clocks may be too coarse to tell what came first, but the system speaks before anybody else
+    // and the reply comes last.
+    events.sort_by_key(|(at, event)| (*at, event.is_choice, event.role != Role::System));
     events.into_iter().map(|(_, event)| event).collect()
 }
 

@@ -230,3 +230,26 @@ fn every_recorded_body_survives_being_cut_anywhere() {
         }
     }
 }
+
+#[test]
+fn damaged_bodies_are_refused_or_read_in_part() {
+    let mut rng = ChaCha8Rng::seed_from_u64(11);
+    let mut bodies = Vec::new();
+    for name in ["traceloop", "lg_ls_native", "pyai5", "v2_legacy"] {
+        bodies.extend(Capture::load(name).bodies);
+    }
+    let spans = include_bytes!("captures/traceloop.traces.pb");
+    bodies.push((Payload::OtlpTraces(Encoding::Protobuf), spans.to_vec()));
+    for (payload, body) in &bodies {
+        for _ in 0..40 {
+            let mut damaged = body.clone();
+            for _ in 0..rng.random_range(1..6) {
+                let at = rng.random_range(0..damaged.len());
+                damaged[at] = rng.random();
+            }
+            if let Ok(decoded) = decode(payload, &damaged) {
+                assemble(&decoded.items);
+            }
+        }
+    }
+}

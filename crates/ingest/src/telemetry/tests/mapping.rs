@@ -276,3 +276,24 @@ fn a_name_with_too_many_dots_is_only_a_name() {
     let assembled = assembled(vec![span(1, 1, None, 1, attributes)]);
     assert_eq!(only(&assembled).calls().count(), 1);
 }
+
+#[test]
+fn message_events_of_one_instant_begin_with_the_system_and_end_with_the_reply() {
+    let event = |name: &str, body: Value| {
+        json!({
+            "traceId": format!("{:032x}", 1), "spanId": format!("{:016x}", 1), "eventName": name,
+            "timeUnixNano": "5", "body": any(&body),
+        })
+    };
+    let records = vec![
+        event("gen_ai.choice", json!({"finish_reason": "stop", "message": {"content": "A"}})),
+        event("gen_ai.user.message", json!({"content": "B"})),
+        event("gen_ai.system.message", json!({"content": "C"})),
+    ];
+    let items = decode(&Payload::OtlpLogs(Encoding::Json), &logs(records)).unwrap().items;
+    let assembled = assemble(&items);
+    let conversation = only(&assembled);
+    let (_, call) = conversation.calls().next().unwrap();
+    assert_eq!(conversation.said(&call.input), [Message::system("C"), Message::user("B")]);
+    assert_eq!(conversation.said(&call.output), [Message::assistant("A")]);
+}
