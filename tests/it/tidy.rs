@@ -53,6 +53,8 @@ const FENCES: &[(&str, &str)] = &[
     ("regex", "model redact reward"),
     ("jsonschema", "reward"),
     ("rustix", "reward"),
+    ("prost", "ingest"),
+    ("flate2", "ingest"),
 ];
 
 #[test]
