@@ -50,7 +50,7 @@ const FENCES: &[(&str, &str)] = &[
     ("tokio", "gateway understudy"),
     ("regex", "model redact reward"),
     ("jsonschema", "reward"),
-    ("rustix", "reward"),
+    ("rustix", "engine reward"),
 ];
 
 #[test]
