@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use rayon::ThreadPool;
@@ -31,6 +31,7 @@ pub(crate) struct Adapter {
 pub(crate) struct Loader {
     pool: Arc<ThreadPool>,
     verifier: Arc<Verifier>,
+    turn: Arc<Mutex<()>>,
     /// The largest weight file worth reading.
     most_bytes: u64,
 }
@@ -44,7 +45,14 @@ impl Loader {
             .build()
             .map_err(|error| EngineError::Thread(std::io::Error::other(error)))?;
         let verifier = Arc::new(Verifier::new(model));
-        Ok(Self { pool: Arc::new(pool), verifier, most_bytes })
+        Ok(Self { pool: Arc::new(pool), verifier, turn: Arc::default(), most_bytes })
+    }
+
+    /// Held from reading to publishing, so that only one adapter at a time is in memory without
+    /// being counted.
+    pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
+        // It guards nothing that a panic could leave half done.
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The files of an adapter and their digest.
@@ -84,6 +92,7 @@ impl Loader {
 
 impl Source<Adapter> for Loader {
     fn read(&self, alias: &str, directory: &Path) -> Result<Generation, InferenceError> {
+        let _turn = self.turn();
         let (files, _) = self.files(alias, directory)?;
         self.verified(alias, directory, files)
     }

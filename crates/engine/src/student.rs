@@ -18,6 +18,7 @@ impl Student for Engine {
         shared.check_alias(&load.alias)?;
         let change = shared.change(&load);
         shared.store.check(&change)?;
+        let _turn = shared.loader.turn();
         let begun = Instant::now();
         let (files, digest) = shared.loader.files(&load.alias, &load.directory)?;
         let read = ms_since(begun);
