@@ -55,7 +55,7 @@ impl Loader {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The files of an adapter and their digest.
+    /// The files of an adapter that was made for this base, and their digest.
     pub(crate) fn files(
         &self,
         alias: &str,
@@ -69,6 +69,7 @@ impl Loader {
                 let why = format!("its files are {size} bytes; all adapters may take {most}");
                 return Err(InferenceError::AdaptersFull { alias: alias.to_owned(), why });
             }
+            self.verifier.lineage(directory).map_err(bad)?;
             let files = PeftFiles::read(directory).map_err(|error| bad(error.to_string()))?;
             let digest = files.digest().to_hex();
             Ok((files, digest))

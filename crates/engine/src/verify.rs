@@ -55,10 +55,7 @@ impl Verifier {
         directory: &Path,
         files: PeftFiles,
     ) -> Result<(String, Lora), String> {
-        let manifest = manifest(directory)?;
-        if let Some(manifest) = &manifest {
-            self.check_lineage(manifest)?;
-        }
+        let manifest = self.lineage(directory)?;
         let config = self.model.decoder.config();
         let adapter = files.parse(directory, config).map_err(|error| error.to_string())?;
         drop(files);
@@ -88,7 +85,10 @@ impl Verifier {
         Ok((adapter.digest, lora))
     }
 
-    fn check_lineage(&self, manifest: &AdapterManifest) -> Result<(), String> {
+    /// What an adapter says about itself, if it says that it was made for this base. One from
+    /// elsewhere says nothing.
+    pub(crate) fn lineage(&self, directory: &Path) -> Result<Option<AdapterManifest>, String> {
+        let Some(manifest) = manifest(directory)? else { return Ok(None) };
         let ours = &self.model.digests;
         for (what, trained, here) in [
             ("base weights", &manifest.base_digest, &ours.base),
@@ -102,7 +102,7 @@ impl Verifier {
                 ));
             }
         }
-        Ok(())
+        Ok(Some(manifest))
     }
 
     fn check_probes(&self, lora: &Lora, attestation: &Attestation) -> Result<(), String> {
@@ -174,7 +174,6 @@ impl Verifier {
     }
 }
 
-/// An adapter of ours says what it was trained on; one from elsewhere says nothing.
 fn manifest(directory: &Path) -> Result<Option<AdapterManifest>, String> {
     let path = directory.join(AdapterManifest::FILE);
     let text = match fs::read_to_string(&path) {

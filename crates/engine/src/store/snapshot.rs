@@ -107,6 +107,16 @@ impl<P> Clone for Snapshot<P> {
     }
 }
 
+/// What resident content is to the aliases.
+#[derive(Default)]
+struct Role {
+    pinned: bool,
+    /// What some alias means.
+    current: bool,
+    /// As far back as some alias goes.
+    oldest: bool,
+}
+
 /// What an alias's content is found as.
 pub(super) enum Found<'a, P> {
     Resident(&'a Held<P>),
@@ -143,11 +153,14 @@ impl<P> Snapshot<P> {
         let entry = self.aliases.get(alias)?;
         let Version { digest, directory, rank, bytes } = &entry.current;
         let held = self.resident.get(digest);
+        // Another alias's reading tells as much about the same content.
+        let (rank, bytes) =
+            held.map_or((*rank, *bytes), |held| (held.content.rank, held.content.bytes));
         Some(AdapterInfo {
             alias: alias.to_owned(),
             generation: digest.to_string(),
-            rank: *rank,
-            bytes: *bytes,
+            rank,
+            bytes,
             directory: directory
                 .as_ref()
                 .map_or_else(|| "memory".to_owned(), |path| path.display().to_string()),
@@ -171,46 +184,41 @@ impl<P> Snapshot<P> {
 
     /// Lets go of what no alias means or could go back to.
     pub(super) fn prune(&mut self) {
-        let meant: BTreeSet<&str> = self
-            .aliases
-            .values()
-            .flat_map(|entry| std::iter::once(&entry.current).chain(&entry.previous))
-            .map(|version| &*version.digest)
-            .collect();
-        self.resident.retain(|digest, _| meant.contains(&**digest));
+        let meant: BTreeSet<Arc<str>> = self.roles().into_keys().cloned().collect();
+        self.resident.retain(|digest, _| meant.contains(digest));
     }
 
     /// What to let go of next: the earlier generation longest out of use, and only when there is
     /// none, a current one. What is leased, pinned, or could not be read again stays.
     pub(super) fn victim(&self, spared: &[&str]) -> Option<Arc<str>> {
-        let mut current = BTreeSet::new();
-        let mut kept: BTreeSet<&str> = spared.iter().copied().collect();
+        let candidates = self.roles().into_iter().filter_map(|(digest, role)| {
+            let held = &self.resident[digest];
+            let expendable =
+                if role.current { held.content.directory.is_some() } else { role.oldest };
+            let stays = role.pinned || spared.contains(&&**digest) || held.leases() > 0;
+            (expendable && !stays).then(|| (role.current, held.used.load(Relaxed), digest))
+        });
+        candidates.min().map(|(_, _, digest)| Arc::clone(digest))
+    }
+
+    /// What the aliases make of everything in memory that they mean or could go back to.
+    fn roles(&self) -> BTreeMap<&Arc<str>, Role> {
+        let mut roles = BTreeMap::<&Arc<str>, Role>::new();
         for entry in self.aliases.values() {
-            current.insert(&*entry.current.digest);
-            if entry.pinned {
-                let all = std::iter::once(&entry.current).chain(&entry.previous);
-                kept.extend(all.map(|version| &*version.digest));
+            let last = entry.previous.len();
+            let versions = std::iter::once(&entry.current).chain(&entry.previous);
+            for (place, version) in versions.enumerate() {
+                // Most aliases may mean what is not in memory.
+                let Some((digest, _)) = self.resident.get_key_value(&version.digest) else {
+                    continue;
+                };
+                let role = roles.entry(digest).or_default();
+                role.pinned |= entry.pinned;
+                role.current |= place == 0;
+                role.oldest |= place == last;
             }
         }
-        let oldest: BTreeSet<&str> = self
-            .aliases
-            .values()
-            .filter_map(|entry| entry.previous.last())
-            .map(|version| &*version.digest)
-            .collect();
-        let may_go = |digest: &str, held: &Held<P>| {
-            let expendable = if current.contains(digest) {
-                held.content.directory.is_some()
-            } else {
-                oldest.contains(digest)
-            };
-            expendable && !kept.contains(digest) && held.leases() == 0
-        };
-        let candidates = self.resident.iter().filter(|(digest, held)| may_go(digest, held));
-        let rank = |digest: &str, held: &Held<P>| {
-            (current.contains(digest), held.used.load(Relaxed))
-        };
-        candidates.min_by_key(|(digest, held)| rank(digest, held)).map(|(digest, _)| digest.clone())
+        roles
     }
 
     /// Takes content out of memory. No alias can go back to it, or past it, any more.

@@ -1,5 +1,8 @@
 use std::{sync::Barrier, thread, time::Duration};
 
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
 use super::*;
 
 fn register(store: &Store, alias: &str, directory: &str, digest: &str) {
@@ -93,4 +96,32 @@ fn more_than_fits_takes_turns() {
         }
     }
     assert_eq!(store.list().iter().filter(|info| info.resident).count(), 2);
+}
+
+/// The share of hits over 4 000 requests for a thousand adapters, number n in proportion to
+/// 1/(n + 1).
+fn hit_rate(resident: usize) -> f64 {
+    const REGISTERED: usize = 1_000;
+    let names: Vec<String> = (0..REGISTERED).map(|n| format!("g{n}")).collect();
+    let shelf = shelf(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let store = store_over(&shelf, 1 << 20, resident);
+    names.iter().for_each(|name| register(&store, name, name, name));
+    let mut random = ChaCha8Rng::seed_from_u64(1);
+    for _ in 0..4_000 {
+        let uniform: f64 = random.random_range(0.0..1.0);
+        let number = (REGISTERED as f64 + 1.0).powf(uniform) - 1.0;
+        store.resolve(&names[number as usize % REGISTERED]).unwrap();
+    }
+    let tally = store.tally();
+    assert_eq!(tally.resident, resident.min(REGISTERED));
+    tally.hits as f64 / (tally.hits + tally.misses) as f64
+}
+
+#[test]
+fn fewer_places_cost_hits_by_and_by_and_there_is_no_cliff() {
+    let rates = [128, 64, 32].map(hit_rate);
+    assert!(rates[1] > 0.4, "{rates:?}");
+    for pair in rates.windows(2) {
+        assert!(pair[1] < pair[0] && pair[1] > 0.6 * pair[0], "{rates:?}");
+    }
 }
