@@ -131,7 +131,8 @@ impl Backend for Engine {
     }
 
     fn submit(&self, request: GenerateRequest, sink: Sink) -> Result<(), InferenceError> {
-        let job = self.shared.job(request, sink, Instant::now(), &mut self.shared.store.together())?;
+        let job =
+            self.shared.job(request, sink, Instant::now(), &mut self.shared.store.together())?;
         self.shared.enqueue(vec![job])
     }
 

@@ -4,8 +4,8 @@
 use std::time::Instant;
 
 use understudy_inference::{
-    Admission, Chat, GenerateRequest, InferenceError, Prompt, Returns, Sampling,
-    Served, ServedAdapter, Sink,
+    Admission, Chat, GenerateRequest, InferenceError, Prompt, Returns, Sampling, Served,
+    ServedAdapter, Sink,
 };
 use understudy_model::ModelError;
 

@@ -122,7 +122,8 @@ pub(crate) fn in_memory(
 
 fn generation(digest: String, lora: Lora, directory: Option<PathBuf>) -> Generation {
     // Decoding keeps a second copy of every B, the other way round.
-    let factors = lora.tensors().map(|(place, values)| (1 + usize::from(place.is_b)) * values.len());
+    let factors =
+        lora.tensors().map(|(place, values)| (1 + usize::from(place.is_b)) * values.len());
     let bytes = (factors.sum::<usize>() * size_of::<f32>()) as u64;
     Generation { digest, directory, rank: lora.rank(), bytes, content: Adapter { lora } }
 }

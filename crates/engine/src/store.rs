@@ -86,11 +86,8 @@ pub(crate) struct Tally {
 
 impl<P> AdapterStore<P> {
     pub(crate) fn new(source: Box<dyn Source<P>>, limits: Limits) -> Self {
-        let ledger = Ledger {
-            retired: Vec::new(),
-            reading: BTreeSet::new(),
-            failures: VecDeque::new(),
-        };
+        let ledger =
+            Ledger { retired: Vec::new(), reading: BTreeSet::new(), failures: VecDeque::new() };
         Self {
             snapshot: ArcSwap::from_pointee(Snapshot::default()),
             ledger: Mutex::new(ledger),

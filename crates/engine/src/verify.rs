@@ -112,7 +112,9 @@ impl Verifier {
         let base = self.base_scores(&texts)?;
         let failed = |error: understudy_model::ModelError| error.to_string();
         let adapted = probe(&self.model, Some(lora), &texts).map_err(failed)?;
-        let compare = |what: &str, attested: &dyn Fn(&AttestedProbe) -> Vec<f32>, here: &[Vec<f32>]| {
+        let compare = |what: &str,
+                       attested: &dyn Fn(&AttestedProbe) -> Vec<f32>,
+                       here: &[Vec<f32>]| {
             for (number, (probe, here)) in attestation.probes.iter().zip(here).enumerate() {
                 let difference = mean_difference(&attested(probe), here);
                 // Not `>`: a difference that is no number is none that may pass.

@@ -15,8 +15,10 @@ use crate::{
 };
 
 /// Texts of several kinds, since an adapter may leave some of them as they were.
-const TEXTS: [&str; 2] =
-    ["The parcel has not arrived. What should I do now?", "{\"intent\": \"refund\", \"urgent\": true}"];
+const TEXTS: [&str; 2] = [
+    "The parcel has not arrived. What should I do now?",
+    "{\"intent\": \"refund\", \"urgent\": true}",
+];
 
 /// Of each text. A probe has to be cheap enough to run beside live traffic.
 const TOKENS: usize = 12;

@@ -154,10 +154,8 @@ impl<P> Ledger<P> {
     /// Retired content that a request keeps alive; from here on it is counted as resident.
     pub(super) fn revive(&mut self, digest: &str) -> Option<Arc<Generation<P>>> {
         let living = |content: Arc<Generation<P>>| (content.digest == digest).then_some(content);
-        let at = self
-            .retired
-            .iter()
-            .position(|one| one.content.upgrade().and_then(living).is_some())?;
+        let at =
+            self.retired.iter().position(|one| one.content.upgrade().and_then(living).is_some())?;
         self.retired.swap_remove(at).content.upgrade()
     }
 }

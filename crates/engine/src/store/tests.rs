@@ -108,7 +108,10 @@ fn rollback_goes_one_back_or_to_a_named_one_and_twice_is_where_it_was() {
     let rolled = store.rollback("a", None).unwrap();
     assert_eq!((rolled.info.generation.as_str(), rolled.replaced.as_deref()), ("a2", Some("a3")));
     store.rollback("a", None).unwrap();
-    assert_eq!((meaning(&store, "a").as_str(), info(&store, "a").previous[0].as_str()), ("a3", "a2"));
+    assert_eq!(
+        (meaning(&store, "a").as_str(), info(&store, "a").previous[0].as_str()),
+        ("a3", "a2")
+    );
     assert_eq!(store.rollback("a", Some("a1")).unwrap().info.generation, "a1");
     assert_eq!(info(&store, "a").previous, ["a3", "a2"]);
     assert_eq!(store.rollback("a", Some("a1")).unwrap().replaced, None, "it means that already");

@@ -92,8 +92,9 @@ fn assert_says(why: &str, parts: &[&str]) {
 fn an_adapter_that_does_here_what_it_did_there_loads() {
     let attested = attested();
     let engine = engine(Config::default());
-    let loaded =
-        engine.publish_adapter(understudy_inference::LoadAdapter::new("t", &attested.path)).unwrap();
+    let loaded = engine
+        .publish_adapter(understudy_inference::LoadAdapter::new("t", &attested.path))
+        .unwrap();
     assert_eq!(loaded.adapter.generation, attested.manifest["attestation"]["generation"]);
     assert!(loaded.replaced.is_none());
     let timing = loaded.timing;
