@@ -155,7 +155,7 @@ impl<P> AdapterStore<P> {
 
     pub(crate) fn tally(&self) -> Tally {
         let ledger = self.lock();
-        let used = self.used(&self.snapshot.load(), &ledger);
+        let used = ledger.used(&self.snapshot.load());
         let (hits, misses) = (self.hits.load(Relaxed), self.misses.load(Relaxed));
         Tally { resident: used.count, bytes: used.bytes, hits, misses }
     }

@@ -117,8 +117,9 @@ impl Verifier {
                        here: &[Vec<f32>]| {
             for (number, (probe, here)) in attestation.probes.iter().zip(here).enumerate() {
                 let difference = mean_difference(&attested(probe), here);
-                // Not `>`: a difference that is no number is none that may pass.
-                if !(difference <= most) {
+                // A difference that is no number is within nothing.
+                let agrees = difference <= most;
+                if !agrees {
                     let (number, precision) = (number + 1, attestation.precision);
                     return Err(format!(
                         "probe {number} {what} is off by {difference:.4} nats per token; {most} \
@@ -222,7 +223,8 @@ fn check_inventory(lora: &Lora, attestation: &Attestation) -> Result<(), String>
         for (side, norm, attested) in
             [("A", module.norm_a, attested.norm_a), ("B", module.norm_b, attested.norm_b)]
         {
-            if !((norm - attested).abs() <= NORM_TOLERANCE * attested.abs().max(norm)) {
+            let agrees = (norm - attested).abs() <= NORM_TOLERANCE * attested.abs().max(norm);
+            if !agrees {
                 return Err(format!("{side} of {path} has norm {norm}, attested was {attested}"));
             }
         }

@@ -46,16 +46,19 @@ impl Limits {
     }
 }
 
-impl<P> AdapterStore<P> {
-    pub(super) fn used(&self, snapshot: &Snapshot<P>, ledger: &Ledger<P>) -> Used {
-        let alive = ledger.retired.iter().filter(|one| one.content.strong_count() > 0);
+impl<P> Ledger<P> {
+    /// What a snapshot holds, and what only requests do.
+    pub(super) fn used(&self, snapshot: &Snapshot<P>) -> Used {
+        let alive = self.retired.iter().filter(|one| one.content.strong_count() > 0);
         let alive = alive.map(|one| Used { bytes: one.bytes, count: 1 });
         alive.fold(resident(snapshot), Add::add)
     }
+}
 
+impl<P> AdapterStore<P> {
     /// Whether it fits without anybody else's leaving.
     pub(super) fn has_room(&self, ledger: &Ledger<P>, bytes: u64) -> bool {
-        self.limits.allow(self.used(&self.snapshot.load(), ledger) + Used { bytes, count: 1 })
+        self.limits.allow(ledger.used(&self.snapshot.load()) + Used { bytes, count: 1 })
     }
 
     /// Lets go of others until there is room for one of `bytes`, sparing some digests, or finds
@@ -69,7 +72,7 @@ impl<P> AdapterStore<P> {
         let wanted = Used { bytes, count: 1 };
         loop {
             let now = self.snapshot.load_full();
-            let used = self.used(&now, ledger);
+            let used = ledger.used(&now);
             if self.limits.allow(used + wanted) {
                 return Ok(());
             }
