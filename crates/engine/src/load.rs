@@ -86,6 +86,7 @@ impl Loader {
         let bad = |why: String| InferenceError::BadAdapter { alias: alias.to_owned(), why };
         self.pool.install(|| {
             let (digest, lora) = self.verifier.verify(directory, files).map_err(bad)?;
+            lora.prepare();
             Ok(generation(digest, lora, Some(directory.to_owned())))
         })
     }

@@ -44,6 +44,7 @@ pub struct PeftAdapter {
 pub struct PeftFiles {
     config: Vec<u8>,
     weights: Vec<u8>,
+    digest: Digest,
 }
 
 impl PeftFiles {
@@ -51,7 +52,7 @@ impl PeftFiles {
     pub fn of(lora: &Lora, base_name: &str) -> Result<Self> {
         let lora = &lora.folded();
         let config = config::to_json(lora, base_name).into_bytes();
-        Ok(Self { config, weights: weights(lora)? })
+        Ok(Self::new(config, weights(lora)?))
     }
 
     pub fn read(directory: &Path) -> Result<Self> {
@@ -59,7 +60,12 @@ impl PeftFiles {
             let path = directory.join(name);
             fs::read(&path).map_err(|source| ModelError::Read { path, source })
         };
-        Ok(Self { config: read(CONFIG)?, weights: read(WEIGHTS)? })
+        Ok(Self::new(read(CONFIG)?, read(WEIGHTS)?))
+    }
+
+    fn new(config: Vec<u8>, weights: Vec<u8>) -> Self {
+        let digest = Digest::of_parts([config.as_slice(), &weights]);
+        Self { config, weights, digest }
     }
 
     /// How much there is to read.
@@ -73,7 +79,7 @@ impl PeftFiles {
     }
 
     pub fn digest(&self) -> Digest {
-        Digest::of_parts([self.config.as_slice(), &self.weights])
+        self.digest
     }
 
     /// The adapter they describe for a base of this shape, or precisely why it does not fit.

@@ -2,8 +2,12 @@
 //! alone.
 //!
 //! Every swap reads, verifies and publishes an adapter that is not in memory. Every reply must be,
-//! token by token, what exactly one generation says, and the one it names. Calm and rain take
-//! turns, so that what else the machine does hits both.
+//! token by token, what exactly one generation says, and the one it names.
+//!
+//! Three spells take turns, so that what else the machine does hits all: calm, all streams on one
+//! generation; mixed, the same generations side by side and nothing loaded; and swaps. In flight
+//! replies finish on what they began with, so swaps cost what mixed generations in a batch cost and
+//! what loading costs, and the second spell tells the two apart.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,8 +41,11 @@ const GENERATIONS: usize = 6;
 
 const PROMPT: usize = 24;
 
-/// Turns of calm and rain.
-const TURNS: u32 = 5;
+/// Rounds of the three spells.
+const TURNS: u32 = 2;
+
+/// Of every spell, left out: replies of the spell before are still in flight.
+const SETTLING: Duration = Duration::from_secs(3);
 
 const ROLLBACKS: usize = 200;
 
@@ -66,10 +73,14 @@ struct Report {
     /// Of the generations' answers to the first stream, how many are different ones.
     generations_distinct: usize,
     gap_ms_steady: Spread,
+    gap_ms_mixed: Spread,
     gap_ms_swapping: Spread,
     ratio_p50: f64,
     ratio_p99: f64,
     aim_ratio_p99: f64,
+    /// Swapping over mixed: what loading costs.
+    loading_ratio_p50: f64,
+    loading_ratio_p99: f64,
     read_ms: Spread,
     verify_ms: Spread,
     publish_us: Spread,
@@ -90,7 +101,7 @@ pub(super) fn run(args: &BenchSwapArgs, config: &Config, out: Out) -> Result<Exi
         .map(|stream| streams::prompt(&base, stream, PROMPT))
         .collect::<Result<Vec<_>>>()?;
     let engine = Engine::start(base, name, understudy_engine::Config::default())?;
-    let bench = Bench { args, engine, adapters, prompts };
+    let bench = Bench { args, engine, adapters, prompts, mixed: AtomicBool::new(false) };
     out.say("asking every generation alone");
     let references = bench.references()?;
     out.say(format!("{} s of calm and as much of swaps, by turns", args.seconds));
@@ -104,6 +115,15 @@ struct Bench<'a> {
     engine: Engine,
     adapters: Vec<PathBuf>,
     prompts: Vec<Vec<u32>>,
+    /// Whether every stream asks for a generation of its own.
+    mixed: AtomicBool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spell {
+    Calm,
+    Mixed,
+    Swaps,
 }
 
 /// What the streams saw.
@@ -120,7 +140,7 @@ struct Seen {
 #[derive(Default)]
 struct Rain {
     timings: Vec<LoadTiming>,
-    spells: Vec<(Instant, Instant)>,
+    spells: Vec<(Spell, Instant, Instant)>,
     rollback_us: Vec<f64>,
 }
 
@@ -191,17 +211,19 @@ impl Bench<'_> {
 
     fn rain(&self) -> Result<Rain> {
         let mut rain = Rain::default();
-        let spell = Duration::from_secs(self.args.seconds) / TURNS;
-        let every = Duration::from_millis(self.args.every_ms);
+        let length = SETTLING + Duration::from_secs(self.args.seconds) / TURNS;
         for _ in 0..TURNS {
-            thread::sleep(spell);
-            let begun = Instant::now();
-            while begun.elapsed() < spell {
-                let next = Instant::now() + every;
-                rain.timings.push(self.publish(rain.timings.len())?);
-                thread::sleep(next.saturating_duration_since(Instant::now()));
+            for spell in [Spell::Calm, Spell::Mixed, Spell::Swaps] {
+                self.begin(spell)?;
+                let begun = Instant::now();
+                while spell == Spell::Swaps && begun.elapsed() < length {
+                    let next = Instant::now() + Duration::from_millis(self.args.every_ms);
+                    rain.timings.push(self.publish(rain.timings.len())?);
+                    thread::sleep(next.saturating_duration_since(Instant::now()));
+                }
+                thread::sleep(length.saturating_sub(begun.elapsed()));
+                rain.spells.push((spell, begun + SETTLING, Instant::now()));
             }
-            rain.spells.push((begun, Instant::now()));
         }
         for number in 0..2 {
             self.engine.load_adapter(ALIAS, &self.adapters[number])?;
@@ -215,6 +237,22 @@ impl Bench<'_> {
         Ok(rain)
     }
 
+    /// Loads what a spell needs and nothing else, so that it starts with nothing left to read.
+    fn begin(&self, spell: Spell) -> Result<()> {
+        self.mixed.store(false, Relaxed);
+        for number in 0..self.adapters.len() {
+            if spell == Spell::Mixed {
+                self.engine.load_adapter(&side_alias(number), &self.adapters[number])?;
+            }
+        }
+        self.mixed.store(spell == Spell::Mixed, Relaxed);
+        if spell == Spell::Swaps {
+            (0..self.adapters.len())
+                .try_for_each(|number| self.engine.unload_adapter(&side_alias(number)))?;
+        }
+        Ok(())
+    }
+
     fn report(
         &self,
         base: &str,
@@ -223,11 +261,17 @@ impl Bench<'_> {
         rain: Rain,
         load: Load,
     ) -> Report {
-        let end = rain.spells.last().map(|(_, end)| *end);
-        let rained = |at: Instant| rain.spells.iter().any(|(from, to)| (*from..*to).contains(&at));
-        let gaps = || seen.iter().flat_map(|one| &one.gaps).filter(|gap| Some(gap.at) < end);
-        let steady = Spread::of(gaps().filter(|gap| !rained(gap.at)).map(|gap| gap.ms));
-        let swapping = Spread::of(gaps().filter(|gap| rained(gap.at)).map(|gap| gap.ms));
+        let during = |spell| {
+            let within = |at: Instant| {
+                rain.spells
+                    .iter()
+                    .any(|(one, from, to)| *one == spell && (*from..*to).contains(&at))
+            };
+            let gaps = seen.iter().flat_map(|one| &one.gaps);
+            Spread::of(gaps.filter(|gap| within(gap.at)).map(|gap| gap.ms))
+        };
+        let (steady, mixed) = (during(Spell::Calm), during(Spell::Mixed));
+        let swapping = during(Spell::Swaps);
         let firsts = references.iter().filter(|((_, stream), _)| *stream == 0);
         let of = |part: fn(&LoadTiming) -> f64| Spread::of(rain.timings.iter().map(part));
         let all: BTreeSet<&String> = seen.iter().flat_map(|one| &one.generations).collect();
@@ -245,10 +289,13 @@ impl Bench<'_> {
             generations_seen: all.len(),
             generations_distinct: firsts.map(|(_, tokens)| tokens).collect::<BTreeSet<_>>().len(),
             gap_ms_steady: steady,
+            gap_ms_mixed: mixed,
             gap_ms_swapping: swapping,
             ratio_p50: swapping.p50 / steady.p50,
             ratio_p99: swapping.p99 / steady.p99,
             aim_ratio_p99: AIM,
+            loading_ratio_p50: swapping.p50 / mixed.p50,
+            loading_ratio_p99: swapping.p99 / mixed.p99,
             read_ms: of(|timing| timing.read),
             verify_ms: of(|timing| timing.verify),
             publish_us: of(|timing| timing.publish * 1e3),
@@ -268,14 +315,15 @@ impl Report {
         format!(
             "{streams} streams, {swaps} swaps: {replies} replies, {failed} failed, {mixed} not of \
              exactly one generation; {generations_seen} generations answered\n  \
-             {:<16} {:>9} {:>9} {:>9}\n{}{}{}{}{}{}  \
-             under swaps, p50 is {:.2}x and p99 {:.2}x (aim {AIM}x); others took {:.0} % of the \
-             machine",
+             {:<16} {:>9} {:>9} {:>9}\n{}{}{}{}{}{}{}  \
+             under swaps, p50 is {:.2}x and p99 {:.2}x (aim {AIM}x) of calm, {:.2}x and {:.2}x of \
+             the same generations mixed without loading; others took {:.0} % of the machine",
             "",
             "p50",
             "p99",
             "max",
             row("gap, steady", "ms", self.gap_ms_steady),
+            row("gap, mixed", "ms", self.gap_ms_mixed),
             row("gap, swapping", "ms", self.gap_ms_swapping),
             row("read and hash", "ms", self.read_ms),
             row("verify", "ms", self.verify_ms),
@@ -283,6 +331,8 @@ impl Report {
             row("rollback", "µs", self.rollback_us),
             self.ratio_p50,
             self.ratio_p99,
+            self.loading_ratio_p50,
+            self.loading_ratio_p99,
             self.load.others.unwrap_or_default() * 100.0,
         )
     }
@@ -299,6 +349,11 @@ impl Report {
             Exit::No
         }
     }
+}
+
+/// Under which a generation is loaded beside the others.
+fn side_alias(number: usize) -> String {
+    format!("side-{number}")
 }
 
 fn join<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
