@@ -16,8 +16,8 @@ use crate::{
     verify::Verifier,
 };
 
-/// How much less than others the loading thread is worth to the scheduler; 19 is the most.
-const NICENESS: i32 = 10;
+/// How much less than others the loading thread is worth to the scheduler: as little as there is.
+const NICENESS: i32 = 19;
 
 /// The payload of a generation.
 #[derive(Debug)]

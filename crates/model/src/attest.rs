@@ -21,7 +21,7 @@ const TEXTS: [&str; 2] = [
 ];
 
 /// Of each text. A probe has to be cheap enough to run beside live traffic.
-const TOKENS: usize = 12;
+const TOKENS: usize = 8;
 
 /// Measures an adapter as its files hold it: one scale, a module's own folded into its B.
 pub fn attest(base: &BaseModel, adapter: &Lora, generation: Digest) -> Result<Attestation> {
