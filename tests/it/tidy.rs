@@ -52,7 +52,7 @@ const FENCES: &[(&str, &str)] = &[
     ("tokio", "gateway understudy"),
     ("regex", "model redact reward"),
     ("jsonschema", "reward"),
-    ("rustix", "reward"),
+    ("rustix", "engine reward"),
     ("prost", "ingest"),
     ("flate2", "ingest"),
 ];

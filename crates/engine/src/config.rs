@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::EngineError;
+use crate::{EngineError, store::Limits};
 
 /// Limits of one engine. The defaults suit a small model on a laptop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,14 @@ pub struct Config {
     /// Tokens of ended sequences kept so that prompts which begin alike need not be read again;
     /// 0 is off.
     pub prefix_tokens: usize,
+    /// Bytes of adapters in memory, retired ones that requests still hold included. A swap needs
+    /// room for both generations.
+    pub adapter_bytes: u64,
+    /// Generations in memory, counted likewise. More may be registered; they are read when they
+    /// are asked for, in the place of those longest out of use.
+    pub adapters_resident: usize,
+    /// Earlier generations of an alias kept for a rollback, unless a load says otherwise.
+    pub keep_previous: usize,
 }
 
 impl Default for Config {
@@ -31,11 +39,18 @@ impl Default for Config {
             step_tokens: 128,
             kv_tokens: 16_384,
             prefix_tokens: 2_048,
+            adapter_bytes: 4 << 30,
+            adapters_resident: 64,
+            keep_previous: 1,
         }
     }
 }
 
 impl Config {
+    pub(crate) fn limits(&self) -> Limits {
+        Limits { bytes: self.adapter_bytes, resident: self.adapters_resident }
+    }
+
     pub(crate) fn check(&self) -> Result<(), EngineError> {
         let refuse = |setting, why: String| Err(EngineError::Config { setting, why });
         if self.max_running == 0 {
@@ -51,6 +66,10 @@ impl Config {
         }
         if self.kv_tokens < 2 {
             return refuse("kv_tokens", "must be at least 2".to_owned());
+        }
+        if self.adapters_resident < 2 {
+            let why = "must be at least 2, the old and the new one of a swap".to_owned();
+            return refuse("adapters_resident", why);
         }
         Ok(())
     }

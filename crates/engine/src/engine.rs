@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    path::Path,
     sync::{
         Arc,
         mpsc::{Sender, channel},
@@ -10,11 +11,17 @@ use std::{
     time::Instant,
 };
 
-use understudy_inference::{AdapterInfo, Backend, GenerateRequest, InferenceError, Sink, Student};
+use understudy_inference::{
+    AdapterInfo, Backend, Expected, GenerateRequest, InferenceError, Sink, Student,
+};
 use understudy_model::{BaseDigests, BaseModel, Lora};
 
 use crate::{
-    Config, EngineError, counters::Counters, load, sequence::Job, store::AdapterStore,
+    Config, EngineError,
+    counters::Counters,
+    load::{self, Loader},
+    sequence::Job,
+    store::{AdapterStore, Change, StateFile},
     worker::Worker,
 };
 
@@ -28,10 +35,11 @@ pub struct Engine {
 pub(crate) struct Shared {
     pub(crate) name: String,
     pub(crate) model: Arc<BaseModel>,
-    config: Config,
+    pub(crate) config: Config,
     /// The longest sequence: what the model can do, or what fits in memory.
     pub(crate) context: usize,
     pub(crate) store: AdapterStore,
+    pub(crate) loader: Loader,
     pub(crate) counters: Arc<Counters>,
     jobs: Option<Sender<Vec<Job>>>,
     pub(crate) thread: Option<JoinHandle<()>>,
@@ -46,7 +54,38 @@ impl Engine {
         config: Config,
     ) -> Result<Self, EngineError> {
         config.check()?;
-        let (model, counters) = (model.into(), Arc::<Counters>::default());
+        let model = model.into();
+        let loader = Loader::new(Arc::clone(&model), config.adapter_bytes)?;
+        let store = AdapterStore::new(Box::new(loader.clone()), config.limits());
+        Self::over(model, name.into(), config, (loader, store))
+    }
+
+    /// The same, with every alias meaning what it meant when an engine last used this file, which
+    /// from here on follows every change. What cannot be read any more, or reads differently, is
+    /// in the list that comes back; its alias stays and answers with the reason.
+    pub fn restore(
+        model: impl Into<Arc<BaseModel>>,
+        name: impl Into<String>,
+        config: Config,
+        state: &Path,
+    ) -> Result<(Self, Vec<(String, InferenceError)>), EngineError> {
+        config.check()?;
+        let model = model.into();
+        let loader = Loader::new(Arc::clone(&model), config.adapter_bytes)?;
+        let store = AdapterStore::new(Box::new(loader.clone()), config.limits());
+        let (store, missing) = store
+            .restored(StateFile::new(state.to_owned()))
+            .map_err(|source| EngineError::State { path: state.to_owned(), source })?;
+        Ok((Self::over(model, name.into(), config, (loader, store))?, missing))
+    }
+
+    fn over(
+        model: Arc<BaseModel>,
+        name: String,
+        config: Config,
+        (loader, store): (Loader, AdapterStore),
+    ) -> Result<Self, EngineError> {
+        let counters = Arc::<Counters>::default();
         let context = model.decoder.config().max_positions.min(config.kv_tokens);
         let (jobs, queue) = channel();
         let (owned_model, owned_counters) = (Arc::clone(&model), Arc::clone(&counters));
@@ -55,11 +94,12 @@ impl Engine {
             .spawn(move || Worker::new(&owned_model, config, &owned_counters, queue).run())
             .map_err(EngineError::Thread)?;
         let shared = Shared {
-            name: name.into(),
+            name,
             model,
             config,
             context,
-            store: AdapterStore::default(),
+            store,
+            loader,
             counters,
             jobs: Some(jobs),
             thread: Some(thread),
@@ -78,8 +118,10 @@ impl Engine {
     pub fn load_lora(&self, alias: &str, lora: &Lora) -> Result<AdapterInfo, InferenceError> {
         let Shared { model, store, .. } = &*self.shared;
         self.shared.check_alias(alias)?;
-        let generation = load::in_memory(model, alias, lora)?;
-        Ok(store.publish(alias, generation))
+        let content = Arc::new(load::in_memory(model, alias, lora)?);
+        let (expected, keep) = (&Expected::Anything, self.shared.config.keep_previous);
+        let change = Change { alias, expected, pinned: false, on_demand: false, keep };
+        Ok(store.publish(&change, content)?.info)
     }
 }
 
@@ -89,17 +131,18 @@ impl Backend for Engine {
     }
 
     fn submit(&self, request: GenerateRequest, sink: Sink) -> Result<(), InferenceError> {
-        let job = self.shared.job(request, sink, Instant::now())?;
+        let job =
+            self.shared.job(request, sink, Instant::now(), &mut self.shared.store.together())?;
         self.shared.enqueue(vec![job])
     }
 
     /// All of a list join before the first runs, as far as there is room, so that the same list is
     /// batched the same way every time.
     fn submit_all(&self, requests: Vec<(GenerateRequest, Sink)>) -> Result<(), InferenceError> {
-        let submitted = Instant::now();
+        let (submitted, mut leases) = (Instant::now(), self.shared.store.together());
         let jobs: Vec<Job> = requests
             .into_iter()
-            .map(|(request, sink)| self.shared.job(request, sink, submitted))
+            .map(|(request, sink)| self.shared.job(request, sink, submitted, &mut leases))
             .collect::<Result<_, _>>()?;
         self.shared.enqueue(jobs)
     }

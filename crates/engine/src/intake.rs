@@ -4,12 +4,16 @@
 use std::time::Instant;
 
 use understudy_inference::{
-    AdapterChoice, Admission, Chat, GenerateRequest, InferenceError, Prompt, Returns, Sampling,
-    Served, ServedAdapter, Sink,
+    Admission, Chat, GenerateRequest, InferenceError, Prompt, Returns, Sampling, Served,
+    ServedAdapter, Sink,
 };
 use understudy_model::ModelError;
 
-use crate::{engine::Shared, sequence::Job};
+use crate::{
+    engine::Shared,
+    sequence::Job,
+    store::{Lease, Together},
+};
 
 impl Shared {
     pub(crate) fn job(
@@ -17,6 +21,7 @@ impl Shared {
         request: GenerateRequest,
         sink: Sink,
         submitted: Instant,
+        leases: &mut Together<'_>,
     ) -> Result<Job, InferenceError> {
         let GenerateRequest { prompt, adapter, sampling, returns, admission } = request;
         sampling.validate()?;
@@ -27,14 +32,8 @@ impl Shared {
         if sampling != done || returns != Returns::default() || admission != Admission::default() {
             return Err(InferenceError::Unsupported("these sampling parameters yet"));
         }
-        let adapter = match adapter {
-            None => None,
-            Some(AdapterChoice::Alias(alias)) => Some(alias),
-            Some(AdapterChoice::Generation(_)) => {
-                return Err(InferenceError::Unsupported("adapters by generation"));
-            }
-        };
-        let lease = adapter.as_deref().map(|alias| self.store.resolve(alias)).transpose()?;
+        let lease = adapter.map(|choice| leases.resolve(&choice)).transpose()?;
+        let (alias, lease) = lease.map(|Lease { alias, generation }| (alias, generation)).unzip();
         let prompt = self.prompt_ids(prompt)?;
         let room = self.context.saturating_sub(prompt.len());
         if room == 0 {
@@ -42,7 +41,7 @@ impl Shared {
             let max_tokens = sampling.max_tokens as usize;
             return Err(InferenceError::ContextOverflow { prompt_tokens, max_tokens, limit });
         }
-        let served_adapter = adapter
+        let served_adapter = alias
             .zip(lease.as_ref())
             .map(|(alias, lease)| ServedAdapter { alias, generation: lease.digest.clone() });
         let served = Served { base: self.name.clone(), adapter: served_adapter };

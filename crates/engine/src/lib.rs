@@ -24,6 +24,7 @@ mod step;
 mod stop;
 mod store;
 mod student;
+mod verify;
 mod worker;
 
 pub use config::Config;

@@ -67,8 +67,16 @@ mod tests {
 
     use super::*;
 
-    const CONFIG: Config =
-        Config { max_running: 4, max_waiting: 8, step_tokens: 10, kv_tokens: 40, prefix_tokens: 0 };
+    const CONFIG: Config = Config {
+        max_running: 4,
+        max_waiting: 8,
+        step_tokens: 10,
+        kv_tokens: 40,
+        prefix_tokens: 0,
+        adapter_bytes: 1,
+        adapters_resident: 2,
+        keep_previous: 0,
+    };
 
     fn at(cached: usize, pending: usize) -> Standing {
         Standing { cached, pending }

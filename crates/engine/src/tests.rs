@@ -1,9 +1,13 @@
 //! Everything on a tiny random model, whose answers a plain loop over the decoder predicts.
 
 mod adapters;
+mod attestation;
 mod batching;
 mod lifecycle;
 mod limits;
+mod many;
+mod soak;
+mod swap;
 mod text;
 
 use std::{ops::ControlFlow, path::PathBuf, sync::mpsc, time::Duration};

@@ -26,6 +26,8 @@ pub struct BaseModel {
     pub tokenizer: Tokenizer,
     pub template: ChatTemplate,
     pub digests: BaseDigests,
+    /// How the frozen maps really are held here.
+    pub precision: Precision,
 }
 
 /// What a model is: hexadecimal digests an adapter records and a loader compares.
@@ -80,7 +82,7 @@ impl BaseModel {
         let weights = Weights::load(&config, &mut RandomSource::new(seed), precision, device)?;
         let base = Digest::of(format!("random {seed} {config:?}").as_bytes()).to_hex();
         let decoder = Decoder::new(config, weights, device);
-        Ok(Self::assemble(decoder, tokenizer, ChatTemplate::chatml()?, base))
+        Ok(Self::assemble(decoder, tokenizer, ChatTemplate::chatml()?, base, precision))
     }
 
     fn load_gguf(path: &Path, device: &Device, precision: Precision) -> Result<Self> {
@@ -90,7 +92,7 @@ impl BaseModel {
         let template = gguf_template(source.content())?;
         let weights = Weights::load(&config, &mut source, precision, device)?;
         let decoder = Decoder::new(config, weights, device);
-        Ok(Self::assemble(decoder, tokenizer, template, base))
+        Ok(Self::assemble(decoder, tokenizer, template, base, precision))
     }
 
     fn load_directory(directory: &Path, device: &Device, precision: Precision) -> Result<Self> {
@@ -105,7 +107,7 @@ impl BaseModel {
         let template = directory_template(directory)?;
         let weights = Weights::load(&config, &mut HfSource::open(directory)?, precision, device)?;
         let decoder = Decoder::new(config, weights, device);
-        Ok(Self::assemble(decoder, tokenizer, template, base.to_hex()))
+        Ok(Self::assemble(decoder, tokenizer, template, base.to_hex(), precision))
     }
 
     fn assemble(
@@ -113,13 +115,15 @@ impl BaseModel {
         tokenizer: Tokenizer,
         template: ChatTemplate,
         base: String,
+        asked: Precision,
     ) -> Self {
         let digests = BaseDigests {
             base,
             tokenizer: tokenizer.digest().to_owned(),
             template: template.digest().to_owned(),
         };
-        Self { decoder, tokenizer, template, digests }
+        let precision = asked.supported(decoder.device());
+        Self { decoder, tokenizer, template, digests, precision }
     }
 }
 

@@ -6,6 +6,7 @@
 //!
 //! Never: schedules, samples, optimises or serves; touches the network.
 
+mod attest;
 mod base;
 mod batch;
 mod cache;
@@ -28,6 +29,7 @@ mod weights;
 
 pub use candle_core::{Device, Tensor};
 
+pub use attest::{attest, probe};
 pub use base::{BaseDigests, BaseModel};
 pub use batch::{AdapterRun, Batch, Span};
 pub use cache::KvCache;
@@ -39,7 +41,7 @@ pub use linear::Precision;
 pub use logprob::{LogProbs, Term, token_log_prob};
 pub use lora::{Lora, LoraGrads, LoraLayout, LoraSpec, Module, Parameter, Targets};
 pub use merge::merge;
-pub use peft::{PeftAdapter, adapter_digest, read_peft, write_peft};
+pub use peft::{PeftAdapter, PeftFiles, adapter_digest, read_peft, write_peft};
 pub use rate::product_rates;
 pub use template::ChatTemplate;
 pub use tokenizer::{TokenStream, Tokenizer};

@@ -64,6 +64,7 @@ impl Sampler {
             kv_tokens: TOGETHER * sequence,
             // One trunk for every prompt of a round, and what later turns continue.
             prefix_tokens: 2 * TOGETHER * sequence,
+            ..Config::default()
         };
         let engine = Engine::start(Arc::clone(&base), "base", config)?;
         Ok(Self { base, engine, limits })

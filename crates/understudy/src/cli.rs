@@ -470,6 +470,47 @@ pub(crate) enum BenchCommand {
         understudy bench train --only sft --steps 3 --json\n\n\
         Exit codes: 0 measured; 2 bad input; 3 --python was given and no peer could be measured")]
     Train(BenchTrainArgs),
+    /// Streams while new adapter generations are published under them, and while they are not
+    #[command(after_help = "Examples:\n  understudy bench swap\n  \
+        understudy bench swap --streams 4 --every-ms 1000 --seconds 30 --json\n\n\
+        Exit codes: 0 as promised; 1 a reply failed, was no single generation's, or came too late; \
+        2 bad input; 3 too late, on a busy machine")]
+    Swap(BenchSwapArgs),
+    /// Everything at once for a while: nothing may be left behind, and memory stays flat
+    #[command(after_help = "Examples:\n  understudy bench soak --seconds 60\n  \
+        understudy bench soak --seconds 28800 --json   (a night)\n\n\
+        Exit codes: 0 clean; 1 something was left behind, failed or grew; 2 bad input")]
+    Soak(BenchSoakArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchSwapArgs {
+    /// The base model, by name or path
+    #[arg(long)]
+    pub(crate) base: Option<String>,
+    #[arg(long, default_value_t = 16, value_name = "N")]
+    pub(crate) streams: usize,
+    /// A new generation this often
+    #[arg(long, default_value_t = 200, value_name = "MS")]
+    pub(crate) every_ms: u64,
+    /// Of swaps, and as many without
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    pub(crate) seconds: u64,
+    /// Tokens of a reply
+    #[arg(long, default_value_t = 48, value_name = "N")]
+    pub(crate) tokens: u32,
+    /// Of the adapters
+    #[arg(long, default_value_t = 16, value_name = "N")]
+    pub(crate) rank: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchSoakArgs {
+    /// The base model, by name or path
+    #[arg(long)]
+    pub(crate) base: Option<String>,
+    #[arg(long, default_value_t = 60, value_name = "N")]
+    pub(crate) seconds: u64,
 }
 
 #[derive(Debug, Args)]
