@@ -42,6 +42,8 @@ const ARROWS: &[(&str, &str)] = &[
 const FENCES: &[(&str, &str)] = &[
     ("candle-core", "model trainer engine understudy"),
     ("axum", "gateway"),
+    ("llguidance", "engine"),
+    ("toktrie", "engine"),
     ("clap", "understudy"),
     ("hf-hub", "hub"),
     ("tokenizers", "model"),

@@ -2,6 +2,7 @@
 
 mod adapters;
 mod batching;
+mod chat;
 mod lifecycle;
 mod limits;
 mod text;
