@@ -41,5 +41,5 @@ pub use lora::{Lora, LoraGrads, LoraLayout, LoraSpec, Module, Parameter, Targets
 pub use merge::merge;
 pub use peft::{PeftAdapter, adapter_digest, read_peft, write_peft};
 pub use rate::product_rates;
-pub use template::ChatTemplate;
-pub use tokenizer::{TokenStream, Tokenizer};
+pub use template::{ChatTemplate, Conversation, Ending};
+pub use tokenizer::{Rendered, TokenStream, Tokenizer};
