@@ -43,7 +43,6 @@ const FENCES: &[(&str, &str)] = &[
     ("candle-core", "model trainer engine understudy"),
     ("axum", "gateway"),
     ("llguidance", "engine"),
-    ("toktrie", "engine"),
     ("clap", "understudy"),
     ("hf-hub", "hub"),
     ("tokenizers", "model"),

@@ -3,7 +3,8 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
+        atomic::Ordering::Relaxed,
         mpsc::{Sender, channel},
     },
     thread::{self, JoinHandle},
@@ -14,8 +15,8 @@ use understudy_inference::{AdapterInfo, Backend, GenerateRequest, InferenceError
 use understudy_model::{BaseDigests, BaseModel, Lora};
 
 use crate::{
-    Config, EngineError, counters::Counters, load, sequence::Job, store::AdapterStore,
-    worker::Worker,
+    Config, EngineError, counters::Counters, grammar::Grammars, load, sampler::Spellings,
+    sequence::Job, store::AdapterStore, worker::Worker,
 };
 
 /// A running engine. Clones are handles to the same one; when the last is dropped, its thread
@@ -28,11 +29,16 @@ pub struct Engine {
 pub(crate) struct Shared {
     pub(crate) name: String,
     pub(crate) model: Arc<BaseModel>,
-    config: Config,
+    pub(crate) config: Config,
     /// The longest sequence: what the model can do, or what fits in memory.
     pub(crate) context: usize,
     pub(crate) store: AdapterStore,
     pub(crate) counters: Arc<Counters>,
+    /// What constraints have in common; made for the first of them.
+    pub(crate) grammars: OnceLock<Result<Grammars, InferenceError>>,
+    /// What forbidden texts are looked up in, without and with special markers.
+    pub(crate) spellings: [OnceLock<Arc<Spellings>>; 2],
+    /// An empty list only wakes the engine.
     jobs: Option<Sender<Vec<Job>>>,
     pub(crate) thread: Option<JoinHandle<()>>,
 }
@@ -61,6 +67,8 @@ impl Engine {
             context,
             store: AdapterStore::default(),
             counters,
+            grammars: OnceLock::new(),
+            spellings: [OnceLock::new(), OnceLock::new()],
             jobs: Some(jobs),
             thread: Some(thread),
         };
@@ -89,19 +97,17 @@ impl Backend for Engine {
     }
 
     fn submit(&self, request: GenerateRequest, sink: Sink) -> Result<(), InferenceError> {
-        let job = self.shared.job(request, sink, Instant::now())?;
-        self.shared.enqueue(vec![job])
+        self.submit_all(vec![(request, sink)])
     }
 
     /// All of a list join before the first runs, as far as there is room, so that the same list is
     /// batched the same way every time.
     fn submit_all(&self, requests: Vec<(GenerateRequest, Sink)>) -> Result<(), InferenceError> {
         let submitted = Instant::now();
-        let jobs: Vec<Job> = requests
-            .into_iter()
-            .map(|(request, sink)| self.shared.job(request, sink, submitted))
-            .collect::<Result<_, _>>()?;
-        self.shared.enqueue(jobs)
+        if self.shared.is_paused() {
+            return Err(InferenceError::Paused);
+        }
+        self.shared.enqueue(self.shared.jobs(requests, submitted)?)
     }
 }
 
@@ -130,19 +136,33 @@ impl Shared {
 
     fn enqueue(&self, mut jobs: Vec<Job>) -> Result<(), InferenceError> {
         let sender = self.jobs.as_ref().ok_or(InferenceError::ShuttingDown)?;
-        for entered in 0..jobs.len() {
-            if !self.counters.enter(self.config.max_waiting) {
-                (0..entered).for_each(|_| self.counters.leave());
+        let prompts: Vec<usize> = jobs.iter().map(|job| job.prompt.len()).collect();
+        let leave = |prompts: &[usize]| prompts.iter().for_each(|len| self.counters.leave(*len));
+        for (entered, prompt) in prompts.iter().enumerate() {
+            if let Err(busy) = self.counters.enter(*prompt, &self.config) {
+                leave(&prompts[..entered]);
                 // Dropped sinks of a refused list have promised nothing.
                 jobs.clear();
-                return Err(InferenceError::Busy(self.config.max_waiting));
+                return Err(busy);
             }
         }
-        let count = jobs.len();
         sender.send(jobs).map_err(|_| {
-            (0..count).for_each(|_| self.counters.leave());
+            leave(&prompts);
             InferenceError::ShuttingDown
         })
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.counters.paused.load(Relaxed)
+    }
+
+    /// Holds steps back from the next one on, or lets them go on.
+    pub(crate) fn hold(&self, paused: bool) {
+        self.counters.paused.store(paused, Relaxed);
+        if let Some(sender) = &self.jobs {
+            // An engine that has ended needs no waking.
+            let _: Result<(), _> = sender.send(Vec::new());
+        }
     }
 }
 

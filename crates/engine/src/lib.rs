@@ -14,6 +14,7 @@ mod config;
 mod counters;
 mod engine;
 mod error;
+mod grammar;
 mod intake;
 mod load;
 mod prefix;

@@ -43,6 +43,15 @@ impl AdapterStore {
         Ok(Arc::clone(&pointers.current))
     }
 
+    /// Exactly this content, whatever it is called.
+    pub(crate) fn resolve_generation(
+        &self,
+        digest: &str,
+    ) -> Result<Arc<Generation>, InferenceError> {
+        let aliases = self.lock();
+        resident(&aliases, digest).ok_or_else(|| unknown(&aliases, digest))
+    }
+
     /// Points an alias at a generation. Content that is resident already is shared, and publishing
     /// what the alias means anyway changes nothing.
     pub(crate) fn publish(&self, alias: &str, generation: Generation) -> AdapterInfo {

@@ -1,0 +1,80 @@
+//! Constraints as masks over the vocabulary, through llguidance.
+//!
+//! A constraint is compiled on the thread of whoever submits it, within limits on size, depth and
+//! work, so that a hostile schema costs its sender an error and nobody else anything. Masks are
+//! computed on a thread of their own while the model runs.
+
+mod guide;
+mod source;
+mod vocabulary;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::mpsc::{Sender, channel},
+    thread,
+};
+
+use llguidance::{Matcher, ParserFactory, toktrie::InferenceCapabilities};
+use understudy_inference::{Constraint, InferenceError};
+use understudy_model::Tokenizer;
+
+pub(crate) use guide::Guide;
+use guide::Errand;
+use vocabulary::Vocabulary;
+
+/// About a kilobyte each: what one constraint may hold in memory.
+const MOST_LEXER_STATES: usize = 25_000;
+
+/// Everything grammars of one vocabulary share.
+pub(crate) struct Grammars {
+    factory: ParserFactory,
+    /// To the thread that computes masks; it ends when all that could send have gone.
+    errands: Sender<Errand>,
+}
+
+impl Grammars {
+    pub(crate) fn new(tokenizer: &Tokenizer) -> Result<Self, InferenceError> {
+        let failed = |why: String| InferenceError::Failed(format!("no constraints: {why}"));
+        let vocabulary = Vocabulary::new(tokenizer.clone())?.into_env();
+        let slices = llguidance::earley::SlicedBiasComputer::general_slices();
+        let mut factory =
+            ParserFactory::new(&vocabulary, InferenceCapabilities::default(), &slices)
+                .map_err(|error| failed(error.to_string()))?;
+        factory.quiet();
+        let limits = factory.limits_mut();
+        limits.max_lexer_states = MOST_LEXER_STATES;
+        // What a client wrote and what the model said so far are no part of an error's text.
+        limits.verbose_errors = false;
+        let (errands, incoming) = channel();
+        thread::Builder::new()
+            .name("masks".to_owned())
+            .spawn(move || incoming.into_iter().for_each(Errand::run))
+            .map_err(|error| failed(error.to_string()))?;
+        Ok(Self { factory, errands })
+    }
+
+    /// Compiles a constraint.
+    pub(crate) fn guide(&self, constraint: &Constraint) -> Result<Guide, InferenceError> {
+        let refuse = |why: String| Err(InferenceError::invalid("constraint", why));
+        let grammar = match source::grammar(constraint) {
+            Ok(grammar) => grammar,
+            Err(why) => return refuse(why),
+        };
+        let compiled = catch_unwind(AssertUnwindSafe(|| {
+            let mut matcher = Matcher::new(self.factory.create_parser(grammar));
+            match matcher.get_error() {
+                Some(error) => Err(error),
+                // A grammar nothing satisfies is found out here and not in the middle.
+                None => matcher.compute_mask_or_eos().map(|_| matcher).map_err(|e| e.to_string()),
+            }
+        }));
+        match compiled {
+            Ok(Ok(matcher)) => Ok(Guide::new(matcher, self.errands.clone())),
+            Ok(Err(why)) => refuse(format!("cannot be followed: {}", source::shortened(&why))),
+            Err(_) => refuse("cannot be followed: its compiler gave up".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
