@@ -18,8 +18,8 @@ use llguidance::{Matcher, ParserFactory, toktrie::InferenceCapabilities};
 use understudy_inference::{Constraint, InferenceError};
 use understudy_model::Tokenizer;
 
-pub(crate) use guide::Guide;
 use guide::Errand;
+pub(crate) use guide::Guide;
 use vocabulary::Vocabulary;
 
 /// About a kilobyte each: what one constraint may hold in memory.

@@ -12,9 +12,9 @@ mod score;
 
 use std::cmp::Ordering;
 
+use llguidance::toktrie::SimpleVob;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use llguidance::toktrie::SimpleVob;
 use understudy_inference::{InferenceError, LogProbsOf, Returns, Sampling};
 use understudy_model::token_log_prob;
 
@@ -120,9 +120,18 @@ impl Sampler {
         }
     }
 
-    /// Whether edits other than a constraint let this token come next.
-    pub(crate) fn permits(&self, token: u32) -> bool {
-        self.edits.as_ref().is_none_or(|edits| edits.permits(token))
+    /// Tells, token by token, whether edits let one come that a constraint says must. What there is
+    /// of the completion stays as it is.
+    pub(crate) fn permits(&self) -> impl FnMut(u32, &[u8]) -> bool + use<> {
+        let mut ahead = self.edits.clone();
+        move |token, bytes| match &mut ahead {
+            None => true,
+            Some(edits) if !edits.permits(token) => false,
+            Some(edits) => {
+                edits.observe(token, bytes);
+                true
+            }
+        }
     }
 
     fn edit(&mut self, logits: &[f32], drawn: usize, mask: Option<&SimpleVob>) -> bool {
@@ -138,7 +147,7 @@ impl Sampler {
         true
     }
 
-    fn pool(&self, scores: &[f32], best: usize) -> Option<Pool> {
+    fn pool<'a>(&self, scores: &'a [f32], best: usize) -> Option<Pool<'a>> {
         if self.temperature == 0.0 {
             return None;
         }
@@ -171,7 +180,7 @@ impl Sampler {
         token: u32,
         recorded: Option<f32>,
         scores: &[f32],
-        pool: Option<&Pool>,
+        pool: Option<&Pool<'_>>,
     ) -> Scored {
         let top = self.returns.top;
         match (self.returns.log_probs, pool) {

@@ -246,7 +246,8 @@ impl<'m> Sequence<'m> {
             return self.take(drawn);
         }
         let mask = self.job.guide.as_mut().map(Guide::mask).transpose()?;
-        let drawn = self.job.sampler.draw(logits, &self.tokens[self.prompt_len..], mask.as_ref())?;
+        let drawn =
+            self.job.sampler.draw(logits, &self.tokens[self.prompt_len..], mask.as_ref())?;
         self.tokens.push(drawn.token);
         if let Some(guide) = &mut self.job.guide {
             guide.take(drawn.token)?;
@@ -259,7 +260,9 @@ impl<'m> Sequence<'m> {
     fn look_ahead(&mut self) -> Result<(), InferenceError> {
         let left = self.left();
         let Job { guide: Some(guide), sampler, .. } = &mut self.job else { return Ok(()) };
-        self.tokens.extend(guide.force(left, |token| sampler.permits(token))?);
+        let mut permits = sampler.permits();
+        let bytes = |token| self.model.tokenizer.token_bytes(token).unwrap_or_default();
+        self.tokens.extend(guide.force(left, |token| permits(token, bytes(token)))?);
         guide.look_ahead();
         Ok(())
     }
@@ -343,7 +346,7 @@ impl<'m> Sequence<'m> {
         let tokens = TokenRecord {
             prompt_ids: prompt_ids.to_vec(),
             completion_ids: completion_ids.to_vec(),
-            sampling_logprobs: mem::take(&mut self.log_probs),
+            sampling_logprobs: self.log_probs.clone(),
             logprobs_exact: self.job.sampling.is_exact(),
             sampling: self.job.sampling.clone(),
             base_digest: digests.base.clone(),

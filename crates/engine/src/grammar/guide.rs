@@ -85,7 +85,7 @@ impl Guide {
     pub(crate) fn force(
         &mut self,
         most: usize,
-        wanted: impl Fn(u32) -> bool,
+        mut wanted: impl FnMut(u32) -> bool,
     ) -> Result<Vec<u32>, InferenceError> {
         let matcher = self.matcher()?;
         let mut forced = matcher.compute_ff_tokens();

@@ -56,9 +56,9 @@ pub(super) fn grammar(constraint: &Constraint) -> Result<TopLevelGrammar, String
 /// put blanks wherever it likes can do so for ever, and what is certain need not be drawn.
 fn schema(mut schema: Value) -> TopLevelGrammar {
     if let Value::Object(fields) = &mut schema {
-        fields.entry("x-guidance").or_insert_with(|| {
-            json!({"whitespace_flexible": false, "item_separator": ", ", "key_separator": ": "})
-        });
+        fields.entry("x-guidance").or_insert_with(
+            || json!({"whitespace_flexible": false, "item_separator": ", ", "key_separator": ": "}),
+        );
     }
     TopLevelGrammar::from_json_schema(schema)
 }

@@ -30,12 +30,12 @@ impl Spellings {
 }
 
 /// The forbidden texts of one request and how far the completion has come towards them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct BadWords {
     spellings: Arc<Spellings>,
-    words: Vec<Vec<u8>>,
+    words: Arc<[Vec<u8>]>,
     /// Ids that hold a forbidden text whole, ascending.
-    whole: Vec<u32>,
+    whole: Arc<[u32]>,
     /// The end of the text so far, as long as could matter.
     tail: Vec<u8>,
 }
@@ -46,14 +46,10 @@ impl BadWords {
         let holds = |bytes: &[u8]| {
             words.iter().any(|word| bytes.windows(word.len()).any(|part| part == word.as_slice()))
         };
-        let mut whole: Vec<u32> = spellings
-            .sorted
-            .iter()
-            .filter(|(bytes, _)| holds(bytes))
-            .map(|(_, id)| *id)
-            .collect();
+        let mut whole: Vec<u32> =
+            spellings.sorted.iter().filter(|(bytes, _)| holds(bytes)).map(|(_, id)| *id).collect();
         whole.sort_unstable();
-        Self { spellings, words, whole, tail: Vec::new() }
+        Self { spellings, words: words.into(), whole: whole.into(), tail: Vec::new() }
     }
 
     pub(super) fn observe(&mut self, bytes: &[u8]) {
@@ -72,7 +68,7 @@ impl BadWords {
     /// The ids that would complete a forbidden text now.
     pub(super) fn for_each_forbidden(&self, mut forbid: impl FnMut(u32)) {
         self.whole.iter().for_each(|token| forbid(*token));
-        for word in &self.words {
+        for word in self.words.iter() {
             for begun in (1..word.len()).filter(|begun| self.tail.ends_with(&word[..*begun])) {
                 let completing = self.spellings.beginning_with(&word[begun..]);
                 self.spellings.sorted[completing].iter().for_each(|(_, token)| forbid(*token));

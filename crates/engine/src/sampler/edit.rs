@@ -10,7 +10,7 @@ use super::{BadWords, Surroundings};
 const NEVER: f32 = f32::NEG_INFINITY;
 
 /// Edits of one request, and what of its tokens they depend on.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Edits {
     bias: BTreeMap<u32, f32>,
     allowed: Option<BTreeSet<u32>>,
@@ -83,7 +83,8 @@ impl Edits {
     /// As vLLM does it: repetition over prompt and completion, the others over the completion.
     fn penalise(&self, scores: &mut [f32]) {
         if self.repetition != 1.0 {
-            let seen: BTreeSet<u32> = self.prompt.iter().chain(self.counts.keys()).copied().collect();
+            let seen: BTreeSet<u32> =
+                self.prompt.iter().chain(self.counts.keys()).copied().collect();
             for token in seen {
                 let penalty = self.repetition;
                 change(scores, token, |z| if z > 0.0 { z / penalty } else { z * penalty });

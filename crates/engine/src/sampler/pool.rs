@@ -7,16 +7,19 @@ const FIRST_CANDIDATES: usize = 64;
 
 /// Weights exp((z - max) / T) of all tokens, and which of them are left.
 #[derive(Debug)]
-pub(super) struct Pool {
+pub(super) struct Pool<'a> {
+    scores: &'a [f32],
+    temperature: f32,
     weights: Vec<f32>,
     /// The ids left, likeliest first; all of them while nothing is cut.
     kept: Option<Vec<usize>>,
 }
 
-impl Pool {
-    pub(super) fn new(scores: &[f32], max: f32, temperature: f32) -> Self {
+impl<'a> Pool<'a> {
+    pub(super) fn new(scores: &'a [f32], max: f32, temperature: f32) -> Self {
         let weight = |score: &f32| ((score - max) / temperature).exp();
-        Self { weights: scores.iter().map(weight).collect(), kept: None }
+        let weights = scores.iter().map(weight).collect();
+        Self { scores, temperature, weights, kept: None }
     }
 
     /// Leaves the tokens at least `min_p` times as likely as the likeliest, of these the `top_k`
@@ -65,18 +68,16 @@ impl Pool {
 
     /// How likely a token was among those left.
     pub(super) fn score(&self, token: u32, top: Option<usize>) -> Scored {
-        let logs = |weight: f32| weight.ln();
-        match &self.kept {
-            None => {
-                let scores: Vec<f32> = self.weights.iter().copied().map(logs).collect();
-                Scored::of(&scores, token, top)
-            }
+        let tempered = |index: usize| self.scores[index] / self.temperature;
+        let scores: Vec<f32> = match &self.kept {
+            None => (0..self.scores.len()).map(tempered).collect(),
             Some(kept) => {
-                let mut scores = vec![f32::NEG_INFINITY; self.weights.len()];
-                kept.iter().for_each(|index| scores[*index] = logs(self.weights[*index]));
-                Scored::of(&scores, token, top)
+                let mut scores = vec![f32::NEG_INFINITY; self.scores.len()];
+                kept.iter().for_each(|index| scores[*index] = tempered(*index));
+                scores
             }
-        }
+        };
+        Scored::of(&scores, token, top)
     }
 
     #[cfg(test)]

@@ -20,7 +20,7 @@ impl Scored {
         let own = scores[token as usize];
         let rank = 1 + scores.iter().filter(|score| **score > own).count() as u32;
         // From the token's own, without a second sum.
-        let scored = |id: u32| (id, log_prob + scores[id as usize] - own);
+        let scored = |id: u32| (id, log_prob + (scores[id as usize] - own));
         let top = best(scores, top).into_iter().map(scored).collect();
         Self { token, log_prob, rank: Some(rank), top }
     }
@@ -46,9 +46,8 @@ impl Scored {
 
 /// The highest `count` finite scores' ids, best first; of equals, the lower id.
 fn best(scores: &[f32], count: usize) -> Vec<u32> {
-    let better = |a: &u32, b: &u32| {
-        scores[*b as usize].total_cmp(&scores[*a as usize]).then(a.cmp(b))
-    };
+    let better =
+        |a: &u32, b: &u32| scores[*b as usize].total_cmp(&scores[*a as usize]).then(a.cmp(b));
     let finite = |id: &u32| scores[*id as usize].is_finite();
     let mut ids: Vec<u32> = (0..scores.len() as u32).filter(finite).collect();
     let count = count.min(ids.len());
