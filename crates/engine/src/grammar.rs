@@ -9,7 +9,6 @@ mod source;
 mod vocabulary;
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::mpsc::{Sender, channel},
     thread,
 };
@@ -23,7 +22,10 @@ pub(crate) use guide::Guide;
 use vocabulary::Vocabulary;
 
 /// About a kilobyte each: what one constraint may hold in memory.
-const MOST_LEXER_STATES: usize = 25_000;
+const MOST_LEXER_STATES: usize = 50_000;
+
+/// Compilers recurse over what they read. Only what is used of a stack takes up memory.
+const DEEP_STACK: usize = 256 << 20;
 
 /// Everything grammars of one vocabulary share.
 pub(crate) struct Grammars {
@@ -48,6 +50,7 @@ impl Grammars {
         let (errands, incoming) = channel();
         thread::Builder::new()
             .name("masks".to_owned())
+            .stack_size(DEEP_STACK)
             .spawn(move || incoming.into_iter().for_each(Errand::run))
             .map_err(|error| failed(error.to_string()))?;
         Ok(Self { factory, errands })
@@ -60,14 +63,21 @@ impl Grammars {
             Ok(grammar) => grammar,
             Err(why) => return refuse(why),
         };
-        let compiled = catch_unwind(AssertUnwindSafe(|| {
+        let compile = || -> Result<Matcher, String> {
             let mut matcher = Matcher::new(self.factory.create_parser(grammar));
             match matcher.get_error() {
                 Some(error) => Err(error),
                 // A grammar nothing satisfies is found out here and not in the middle.
                 None => matcher.compute_mask_or_eos().map(|_| matcher).map_err(|e| e.to_string()),
             }
-        }));
+        };
+        let compiled = thread::scope(|scope| {
+            let deep = thread::Builder::new().name("grammar".to_owned()).stack_size(DEEP_STACK);
+            deep.spawn_scoped(scope, compile).map(thread::ScopedJoinHandle::join)
+        });
+        let compiled = compiled.map_err(|error| {
+            InferenceError::Failed(format!("no thread to compile a constraint on: {error}"))
+        })?;
         match compiled {
             Ok(Ok(matcher)) => Ok(Guide::new(matcher, self.errands.clone())),
             Ok(Err(why)) => refuse(format!("cannot be followed: {}", source::shortened(&why))),

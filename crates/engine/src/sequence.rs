@@ -131,9 +131,14 @@ impl<'m> Sequence<'m> {
         self.job.lease.clone()
     }
 
-    /// The beginning of whose cache it may share; nothing when its whole prompt must run.
-    pub(crate) fn shares(&self) -> Option<Option<&str>> {
-        self.job.returns.prompt_top.is_none().then_some(self.cache_key.as_deref())
+    /// Under which key its keys and values may be shared, and others' with it.
+    pub(crate) fn cache_key(&self) -> Option<&str> {
+        self.cache_key.as_deref()
+    }
+
+    /// Whether all of its prompt must run, cached or not.
+    pub(crate) fn reads_all(&self) -> bool {
+        self.job.returns.prompt_top.is_some()
     }
 
     pub(crate) fn cache_mut(&mut self) -> Option<&mut KvCache> {

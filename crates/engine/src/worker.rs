@@ -147,8 +147,8 @@ impl<'m> Worker<'m> {
 
     /// The known beginning of a sequence, or an empty cache with room for the likely rest.
     fn cache_for(&mut self, next: &Sequence<'_>) -> Result<KvCache> {
-        if let Some(key) = next.shares()
-            && let Some(known) = self.prefixes.find(key, next.tokens())?
+        if !next.reads_all()
+            && let Some(known) = self.prefixes.find(next.cache_key(), next.tokens())?
         {
             self.counters.reused_tokens.fetch_add(known.len() as u64, Relaxed);
             return Ok(known);

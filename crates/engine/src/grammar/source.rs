@@ -4,8 +4,8 @@ use llguidance::api::TopLevelGrammar;
 use serde_json::{Value, json};
 use understudy_inference::Constraint;
 
-/// Bytes of a constraint; the largest schemas in use have a third.
-const LONGEST: usize = 256 * 1024;
+/// Bytes of a constraint. A hundred times the usual, and some compilers' work grows by the square.
+const LONGEST: usize = 64 * 1024;
 
 /// How deep brackets may nest: compilers recurse.
 const DEEPEST: usize = 100;

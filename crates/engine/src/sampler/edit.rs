@@ -69,7 +69,9 @@ impl Edits {
             let kept: Vec<(u32, f32)> =
                 allowed.iter().map(|token| (*token, scores[*token as usize])).collect();
             scores.fill(NEVER);
-            kept.into_iter().for_each(|(token, score)| scores[token as usize] = score);
+            for (token, score) in kept {
+                scores[token as usize] = score;
+            }
         }
         if let Some(bad_words) = &self.bad_words {
             bad_words.for_each_forbidden(|token| change(scores, token, |_| NEVER));

@@ -35,25 +35,24 @@ impl<'a> Pool<'a> {
         let order: Vec<usize> = (0..weights.len()).filter(enough).collect();
         let mut sorter = Sorter { weights, order };
         let count = sorter.order.len();
-        let kept = if top_k > 0 {
-            let first = sorter.first(top_k.min(count));
-            let total = sum(weights, &first);
-            nucleus(&first, weights, f64::from(top_p) * total).unwrap_or(first.len())
-        } else if top_p >= 1.0 {
-            count
+        let kept = if top_k > 0 || top_p >= 1.0 {
+            let most = if top_k > 0 { top_k.min(count) } else { count };
+            let first = sorter.first(most);
+            let share = f64::from(top_p) * sum(weights, &first);
+            let end = if top_p < 1.0 { nucleus(&first, weights, share) } else { None };
+            beginning(first, end)
         } else {
             let share = f64::from(top_p) * sum(weights, &sorter.order);
-            let mut looked_at = FIRST_CANDIDATES.min(count);
+            let mut most = FIRST_CANDIDATES.min(count);
             loop {
-                let first = sorter.first(looked_at);
+                let first = sorter.first(most);
                 match nucleus(&first, weights, share) {
-                    Some(end) => break end,
-                    None if looked_at == count => break count,
-                    None => looked_at = (looked_at * 8).min(count),
+                    None if most < count => most = (most * 8).min(count),
+                    end => break beginning(first, end),
                 }
             }
         };
-        self.kept = Some(sorter.first(kept));
+        self.kept = Some(kept);
         self
     }
 
@@ -73,7 +72,9 @@ impl<'a> Pool<'a> {
             None => (0..self.scores.len()).map(tempered).collect(),
             Some(kept) => {
                 let mut scores = vec![f32::NEG_INFINITY; self.scores.len()];
-                kept.iter().for_each(|index| scores[*index] = tempered(*index));
+                for index in kept {
+                    scores[*index] = tempered(*index);
+                }
                 scores
             }
         };
@@ -108,6 +109,11 @@ impl Sorter<'_> {
 
 fn sum(weights: &[f32], indices: &[usize]) -> f64 {
     indices.iter().map(|index| f64::from(weights[*index])).sum()
+}
+
+fn beginning(mut sorted: Vec<usize>, end: Option<usize>) -> Vec<usize> {
+    sorted.truncate(end.unwrap_or(sorted.len()));
+    sorted
 }
 
 /// How many of the sorted hold `enough` together, if all do.

@@ -167,22 +167,23 @@ fn a_generation_can_be_named_and_a_list_shares_one() {
                 engine.load_adapter("a", &paths[n % 2]).unwrap();
             }
         });
-        for _ in 0..20 {
-            let (sender, receiver) = mpsc::channel();
-            let list = (0..6).map(|_| {
-                let sender = sender.clone();
-                let sink: understudy_inference::Sink = Box::new(move |event| {
-                    if let Event::Started(served) = event {
-                        sender.send(served.adapter.unwrap().generation).unwrap();
-                    }
-                    ControlFlow::Continue(())
-                });
-                (request(&prompt, Some("a"), 1), sink)
-            });
-            engine.submit_all(list.collect()).unwrap();
-            let all: Vec<String> =
-                (0..6).map(|_| receiver.recv_timeout(PATIENCE).unwrap()).collect();
-            assert!(all.iter().all(|one| *one == all[0]), "{all:?}");
-        }
+        (0..20).for_each(|_| one_generation_for_all(engine, &prompt));
     });
+}
+
+fn one_generation_for_all(engine: &Engine, prompt: &[u32]) {
+    let (sender, receiver) = mpsc::channel();
+    let one = || {
+        let sender = sender.clone();
+        let sink: understudy_inference::Sink = Box::new(move |event| {
+            if let Event::Started(served) = event {
+                sender.send(served.adapter.unwrap().generation).unwrap();
+            }
+            ControlFlow::Continue(())
+        });
+        (request(prompt, Some("a"), 1), sink)
+    };
+    engine.submit_all((0..6).map(|_| one()).collect()).unwrap();
+    let all: Vec<String> = (0..6).map(|_| receiver.recv_timeout(PATIENCE).unwrap()).collect();
+    assert!(all.iter().all(|one| *one == all[0]), "{all:?}");
 }

@@ -47,7 +47,10 @@ pub(crate) enum Voice {
 /// The texts that become ids of their own.
 #[derive(Debug, Clone)]
 pub(crate) struct Markers {
+    /// The longest first.
     known: Arc<[Marker]>,
+    /// What they begin with; for most vocabularies one character.
+    initials: Arc<[char]>,
     seam: Arc<str>,
 }
 
@@ -78,7 +81,12 @@ impl Markers {
             })
             .collect();
         known.sort_by(|a, b| b.text.len().cmp(&a.text.len()).then(a.id.cmp(&b.id)));
-        Self { known: known.into(), seam: secret_other_than(&secret).into() }
+        let mut initials: Vec<char> =
+            known.iter().filter_map(|marker| marker.text.chars().next()).collect();
+        initials.sort_unstable();
+        initials.dedup();
+        let (known, initials) = (known.into(), initials.into());
+        Self { known, initials, seam: secret_other_than(&secret).into() }
     }
 
     pub(super) fn known(&self) -> &[Marker] {
@@ -116,7 +124,7 @@ impl Markers {
                 guarded.push_str(&self.seam);
             }
             guarded.push(letter);
-            if begun(at) {
+            if self.initials.contains(&letter) && begun(at) {
                 guarded.push_str(&self.seam);
             }
         }
@@ -127,19 +135,21 @@ impl Markers {
     pub(super) fn spell_privately(&self, text: &str) -> String {
         let mut spelled = String::with_capacity(text.len());
         let mut rest = text;
-        while let Some(letter) = rest.chars().next() {
+        while let Some(at) = rest.find(&*self.initials) {
+            let (plain, begun) = rest.split_at(at);
+            spelled.push_str(plain);
             // The longest of those that match comes first, as the tokenizer itself chooses.
-            match self.known.iter().find(|marker| rest.starts_with(marker.text.as_str())) {
-                Some(marker) => {
-                    spelled.push_str(&marker.private);
-                    rest = &rest[marker.text.len()..];
-                }
-                None => {
-                    spelled.push(letter);
-                    rest = &rest[letter.len_utf8()..];
-                }
-            }
+            let marker = self.known.iter().find(|marker| begun.starts_with(&marker.text));
+            let (own, len) = if let Some(marker) = marker {
+                (marker.private.as_str(), marker.text.len())
+            } else {
+                let len = begun.chars().next().map_or(begun.len(), char::len_utf8);
+                (&begun[..len], len)
+            };
+            spelled.push_str(own);
+            rest = &begun[len..];
         }
+        spelled.push_str(rest);
         spelled.replace(&*self.seam, "")
     }
 }

@@ -3,7 +3,6 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Map, Value, json};
 use understudy_message::{FunctionCall, Message, ToolCall};
 
-use super::*;
 use crate::{
     ChatTemplate, Conversation, Ending, Tokenizer,
     tokenizer::tests::{TRICKY, merging},
