@@ -38,7 +38,8 @@ impl Counters {
             return Err(InferenceError::Busy(config.max_waiting));
         }
         let more = |tokens: usize| {
-            (tokens == 0 || tokens + prompt <= config.max_waiting_tokens).then_some(tokens + prompt)
+            let all = tokens + prompt;
+            (tokens == 0 || all <= config.max_waiting_tokens).then_some(all)
         };
         self.waiting_tokens.fetch_update(Relaxed, Relaxed, more).map(drop).map_err(|tokens| {
             self.waiting.fetch_sub(1, Relaxed);

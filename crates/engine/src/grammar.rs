@@ -9,7 +9,11 @@ mod source;
 mod vocabulary;
 
 use std::{
-    sync::mpsc::{Sender, channel},
+    collections::VecDeque,
+    sync::{
+        Mutex, PoisonError,
+        mpsc::{Sender, channel},
+    },
     thread,
 };
 
@@ -24,6 +28,10 @@ use vocabulary::Vocabulary;
 /// About a kilobyte each: what one constraint may hold in memory.
 const MOST_LEXER_STATES: usize = 50_000;
 
+/// Compiled constraints kept for those who ask the same again, as several completions of one prompt
+/// and most clients do.
+const MOST_KEPT: usize = 8;
+
 /// Compilers recurse over what they read. Only what is used of a stack takes up memory.
 const DEEP_STACK: usize = 256 << 20;
 
@@ -32,6 +40,8 @@ pub(crate) struct Grammars {
     factory: ParserFactory,
     /// To the thread that computes masks; it ends when all that could send have gone.
     errands: Sender<Errand>,
+    /// The latest asked for first.
+    kept: Mutex<VecDeque<(Constraint, Matcher)>>,
 }
 
 impl Grammars {
@@ -53,11 +63,36 @@ impl Grammars {
             .stack_size(DEEP_STACK)
             .spawn(move || incoming.into_iter().for_each(Errand::run))
             .map_err(|error| failed(error.to_string()))?;
-        Ok(Self { factory, errands })
+        Ok(Self { factory, errands, kept: Mutex::default() })
     }
 
-    /// Compiles a constraint.
+    /// A way through what a constraint allows, from its beginning.
     pub(crate) fn guide(&self, constraint: &Constraint) -> Result<Guide, InferenceError> {
+        let matcher = match self.recall(constraint) {
+            Some(matcher) => matcher,
+            None => self.keep(constraint, self.compile(constraint)?),
+        };
+        Ok(Guide::new(matcher, self.errands.clone()))
+    }
+
+    fn recall(&self, constraint: &Constraint) -> Option<Matcher> {
+        // Whoever panicked while holding it left a list of whole entries.
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = kept.iter().position(|(known, _)| known == constraint)?;
+        let entry = kept.remove(at)?;
+        let matcher = entry.1.deep_clone();
+        kept.push_front(entry);
+        Some(matcher)
+    }
+
+    fn keep(&self, constraint: &Constraint, matcher: Matcher) -> Matcher {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.push_front((constraint.clone(), matcher.deep_clone()));
+        kept.truncate(MOST_KEPT);
+        matcher
+    }
+
+    fn compile(&self, constraint: &Constraint) -> Result<Matcher, InferenceError> {
         let refuse = |why: String| Err(InferenceError::invalid("constraint", why));
         let grammar = match source::grammar(constraint) {
             Ok(grammar) => grammar,
@@ -79,7 +114,7 @@ impl Grammars {
             InferenceError::Failed(format!("no thread to compile a constraint on: {error}"))
         })?;
         match compiled {
-            Ok(Ok(matcher)) => Ok(Guide::new(matcher, self.errands.clone())),
+            Ok(Ok(matcher)) => Ok(matcher),
             Ok(Err(why)) => refuse(format!("cannot be followed: {}", source::shortened(&why))),
             Err(_) => refuse("cannot be followed: its compiler gave up".to_owned()),
         }

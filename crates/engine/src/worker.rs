@@ -1,6 +1,8 @@
 //! The thread that owns the model's time: it takes requests in, steps, and lets ended ones go.
 
 use std::{
+    collections::VecDeque,
+    mem,
     sync::{
         atomic::Ordering::Relaxed,
         mpsc::{Receiver, RecvTimeoutError},
@@ -32,9 +34,9 @@ pub(crate) struct Worker<'m> {
     counters: &'m Counters,
     jobs: Receiver<Vec<Job>>,
     /// In the order of their places; the first is the next to join.
-    waiting: Vec<Sequence<'m>>,
+    waiting: VecDeque<Sequence<'m>>,
     /// In the order of their places; the last is the first to yield.
-    running: Vec<Sequence<'m>>,
+    running: VecDeque<Sequence<'m>>,
     prefixes: PrefixCache,
     /// How many requests have come.
     arrivals: u64,
@@ -47,7 +49,7 @@ impl<'m> Worker<'m> {
         counters: &'m Counters,
         jobs: Receiver<Vec<Job>>,
     ) -> Self {
-        let (waiting, running) = (Vec::new(), Vec::new());
+        let (waiting, running) = (VecDeque::new(), VecDeque::new());
         let prefixes = PrefixCache::new(config.prefix_tokens);
         Self { model, config, counters, jobs, waiting, running, prefixes, arrivals: 0 }
     }
@@ -109,8 +111,18 @@ impl<'m> Worker<'m> {
     fn expire(&mut self) {
         let now = Instant::now();
         let is_late = |sequence: &Sequence<'_>| sequence.deadline().is_some_and(|at| at <= now);
-        self.running.iter_mut().filter(|one| is_late(one)).for_each(Sequence::time_out);
-        let late: Vec<Sequence<'m>> = self.waiting.extract_if(.., |one| is_late(one)).collect();
+        for sequence in self.running.iter_mut().filter(|sequence| is_late(sequence)) {
+            sequence.time_out();
+        }
+        if self.waiting.iter().any(is_late) {
+            let (late, waiting) = mem::take(&mut self.waiting).into_iter().partition(is_late);
+            self.waiting = waiting;
+            self.give_up(late);
+        }
+        self.let_go();
+    }
+
+    fn give_up(&self, late: VecDeque<Sequence<'m>>) {
         for mut sequence in late {
             if sequence.is_fresh() {
                 self.counters.leave(sequence.prompt_len());
@@ -118,17 +130,16 @@ impl<'m> Worker<'m> {
             sequence.time_out();
             self.count_end(&sequence);
         }
-        self.let_go();
     }
 
     /// Lets waiting sequences join in the order of their places, as long as the first of them fits.
     fn admit(&mut self) {
-        while let Some(next) = self.waiting.first() {
+        while let Some(next) = self.waiting.front() {
             let standings: Vec<Standing> = self.running.iter().map(Sequence::standing).collect();
             if !schedule::admits(&standings, next.standing(), &self.config) {
                 return;
             }
-            let mut next = self.waiting.remove(0);
+            let Some(mut next) = self.waiting.pop_front() else { return };
             if next.is_fresh() {
                 self.counters.leave(next.prompt_len());
                 self.counters.prompt_tokens.fetch_add(next.prompt_len() as u64, Relaxed);
@@ -162,7 +173,7 @@ impl<'m> Worker<'m> {
         let standings: Vec<Standing> = self.running.iter().map(Sequence::standing).collect();
         let plan = schedule::plan(&standings, &self.config);
         for _ in 0..plan.evict {
-            if let Some(mut last) = self.running.pop() {
+            if let Some(mut last) = self.running.pop_back() {
                 last.yield_cache();
                 insert(&mut self.waiting, last);
                 self.counters.evicted.fetch_add(1, Relaxed);
@@ -186,8 +197,10 @@ impl<'m> Worker<'m> {
 
     /// Frees the sequences that have ended, whatever ended them.
     fn let_go(&mut self) {
-        let ended: Vec<Sequence<'m>> =
-            self.running.extract_if(.., |sequence| sequence.end().is_some()).collect();
+        let is_over = |sequence: &Sequence<'_>| sequence.end().is_some();
+        let (ended, running): (VecDeque<_>, VecDeque<_>) =
+            mem::take(&mut self.running).into_iter().partition(is_over);
+        self.running = running;
         for sequence in ended {
             self.count_end(&sequence);
             if let Some(prefix) = sequence.into_prefix() {
@@ -210,7 +223,7 @@ impl<'m> Worker<'m> {
 }
 
 /// Puts a sequence in its place.
-fn insert<'m>(line: &mut Vec<Sequence<'m>>, sequence: Sequence<'m>) {
+fn insert<'m>(line: &mut VecDeque<Sequence<'m>>, sequence: Sequence<'m>) {
     let at = line.partition_point(|other| other.place() < sequence.place());
     line.insert(at, sequence);
 }

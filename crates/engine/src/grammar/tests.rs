@@ -232,3 +232,22 @@ fn nesting_just_within_the_limit_fits_a_small_stack() {
         run.join().unwrap().unwrap();
     }
 }
+
+#[test]
+fn what_is_asked_for_again_begins_anew() {
+    let (grammars, tokenizer) = (grammars(), tokenizer());
+    let nth = |n: usize| Constraint::Regex(format!("{}[ab]", "x".repeat(n)));
+    let a = tokenizer.encode("a").unwrap()[0];
+    for round in 0..3 {
+        for n in 1..2 * MOST_KEPT {
+            let mut guide = grammars.guide(&nth(n)).unwrap();
+            assert_eq!(guide.force(100, |_| true).unwrap().len(), n, "round {round}");
+            guide.take(a).unwrap();
+            assert!(guide.is_over());
+            let kept = grammars.kept.lock().unwrap();
+            assert!(kept.len() <= MOST_KEPT && kept[0].0 == nth(n));
+        }
+        let again = grammars.guide(&nth(2 * MOST_KEPT - 1)).unwrap().force(100, |_| true).unwrap();
+        assert_eq!(again.len(), 2 * MOST_KEPT - 1);
+    }
+}
