@@ -2,7 +2,8 @@
 //!
 //! Guarantees: one forward pass and one log-probability for serving and training, over flat ragged
 //! rows without padding; exact gradients of every adapter value and of nothing else; base weights
-//! never written to; adapters exchanged with PEFT bit for bit.
+//! never written to; adapters exchanged with PEFT bit for bit; one way from a conversation to ids,
+//! in which nothing a message holds passes for a marker of the template's.
 //!
 //! Never: schedules, samples, optimises or serves; touches the network.
 

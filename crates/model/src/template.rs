@@ -60,7 +60,9 @@ impl ChatTemplate {
         Self::with_fuel(source, special, FUEL)
     }
 
-    /// A template that came with a request, with this one's special tokens and a tighter limit.
+    /// A template that came with a request, with this one's special tokens and a tighter limit on
+    /// its steps. Its memory is not limited: texts can be made to double, so a server must offer
+    /// this to those it trusts and to nobody else.
     pub fn replaced_by(&self, source: &str) -> Result<Self> {
         if source.len() > LONGEST_REQUEST {
             return Err(refuse!(Template, "it is longer than {LONGEST_REQUEST} bytes"));

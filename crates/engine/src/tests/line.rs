@@ -22,8 +22,6 @@ fn endless(prompt: &[u32], admission: Admission) -> GenerateRequest {
 #[test]
 fn lower_priorities_run_first_and_equal_ones_as_they_came() {
     let engine = engine(Config { max_running: 1, ..Config::default() });
-    engine.pause();
-    engine.resume();
     let order = Arc::new(Mutex::new(Vec::new()));
     let (sender, receiver) = mpsc::channel();
     let one = |name: usize, priority| {
@@ -62,10 +60,17 @@ fn time_that_runs_out_in_line_costs_no_compute() {
 #[test]
 fn time_that_runs_out_in_between_keeps_what_there_is() {
     let engine = engine(Config::default());
-    let timeout = Some(Duration::from_millis(60));
+    let timeout = Some(Duration::from_millis(700));
     let admission = Admission { timeout, ..Admission::default() };
-    let reply = submit(&engine, endless(&[1, 5, 9], admission)).unwrap();
-    let (text, end) = reply.all();
+    let (sender, receiver) = mpsc::channel();
+    // Slow enough that it cannot come to its end before its time.
+    let sink = move |event| {
+        std::thread::sleep(Duration::from_millis(2));
+        sender.send(event).unwrap();
+        ControlFlow::Continue(())
+    };
+    engine.submit(endless(&[1, 5, 9], admission), Box::new(sink)).unwrap();
+    let (text, end) = Reply(receiver).all();
     let completion = end.unwrap();
     assert_eq!(completion.finish_reason, FinishReason::Length);
     assert_eq!(completion.stop_reason, Some(StopReason::Deadline));
@@ -99,7 +104,7 @@ fn a_pause_holds_everyone_and_a_resumption_changes_nothing() {
 #[test]
 fn deadlines_pass_and_engines_end_while_paused() {
     let engine = engine(Config { max_running: 1, ..Config::default() });
-    let timeout = Some(Duration::from_millis(150));
+    let timeout = Some(Duration::from_secs(1));
     let running =
         submit(&engine, endless(&[1, 5, 9], Admission { timeout, ..Admission::default() }));
     let running = running.unwrap();
