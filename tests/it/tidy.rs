@@ -44,6 +44,7 @@ const ARROWS: &[(&str, &str)] = &[
 const FENCES: &[(&str, &str)] = &[
     ("candle-core", "model trainer engine understudy"),
     ("axum", "gateway"),
+    ("llguidance", "engine"),
     ("clap", "understudy"),
     ("hf-hub", "hub"),
     ("tokenizers", "model"),

@@ -12,6 +12,8 @@ pub struct Config {
     pub max_running: usize,
     /// Requests that may wait; more are told to come back.
     pub max_waiting: usize,
+    /// Tokens their prompts may hold together; more are told to come back.
+    pub max_waiting_tokens: usize,
     /// Rows of one step. Prompts longer than what decoding leaves of it are read in chunks, so
     /// that a long prompt does not stall everybody else's next token.
     pub step_tokens: usize,
@@ -36,6 +38,7 @@ impl Default for Config {
         Self {
             max_running: 32,
             max_waiting: 256,
+            max_waiting_tokens: 131_072,
             step_tokens: 128,
             kv_tokens: 16_384,
             prefix_tokens: 2_048,

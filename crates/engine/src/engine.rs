@@ -4,7 +4,8 @@ use std::{
     fmt,
     path::Path,
     sync::{
-        Arc,
+        Arc, OnceLock,
+        atomic::Ordering::Relaxed,
         mpsc::{Sender, channel},
     },
     thread::{self, JoinHandle},
@@ -19,7 +20,9 @@ use understudy_model::{BaseDigests, BaseModel, Lora};
 use crate::{
     Config, EngineError,
     counters::Counters,
+    grammar::Grammars,
     load::{self, Loader},
+    sampler::Spellings,
     sequence::Job,
     store::{AdapterStore, Change, StateFile},
     worker::Worker,
@@ -41,6 +44,11 @@ pub(crate) struct Shared {
     pub(crate) store: AdapterStore,
     pub(crate) loader: Loader,
     pub(crate) counters: Arc<Counters>,
+    /// What constraints have in common; made for the first of them.
+    pub(crate) grammars: OnceLock<Result<Grammars, InferenceError>>,
+    /// What forbidden texts are looked up in, without and with special markers.
+    pub(crate) spellings: [OnceLock<Arc<Spellings>>; 2],
+    /// An empty list only wakes the engine.
     jobs: Option<Sender<Vec<Job>>>,
     pub(crate) thread: Option<JoinHandle<()>>,
 }
@@ -101,6 +109,8 @@ impl Engine {
             store,
             loader,
             counters,
+            grammars: OnceLock::new(),
+            spellings: [OnceLock::new(), OnceLock::new()],
             jobs: Some(jobs),
             thread: Some(thread),
         };
@@ -131,20 +141,17 @@ impl Backend for Engine {
     }
 
     fn submit(&self, request: GenerateRequest, sink: Sink) -> Result<(), InferenceError> {
-        let job =
-            self.shared.job(request, sink, Instant::now(), &mut self.shared.store.together())?;
-        self.shared.enqueue(vec![job])
+        self.submit_all(vec![(request, sink)])
     }
 
     /// All of a list join before the first runs, as far as there is room, so that the same list is
     /// batched the same way every time.
     fn submit_all(&self, requests: Vec<(GenerateRequest, Sink)>) -> Result<(), InferenceError> {
-        let (submitted, mut leases) = (Instant::now(), self.shared.store.together());
-        let jobs: Vec<Job> = requests
-            .into_iter()
-            .map(|(request, sink)| self.shared.job(request, sink, submitted, &mut leases))
-            .collect::<Result<_, _>>()?;
-        self.shared.enqueue(jobs)
+        let submitted = Instant::now();
+        if self.shared.is_paused() {
+            return Err(InferenceError::Paused);
+        }
+        self.shared.enqueue(self.shared.jobs(requests, submitted)?)
     }
 }
 
@@ -173,19 +180,33 @@ impl Shared {
 
     fn enqueue(&self, mut jobs: Vec<Job>) -> Result<(), InferenceError> {
         let sender = self.jobs.as_ref().ok_or(InferenceError::ShuttingDown)?;
-        for entered in 0..jobs.len() {
-            if !self.counters.enter(self.config.max_waiting) {
-                (0..entered).for_each(|_| self.counters.leave());
+        let prompts: Vec<usize> = jobs.iter().map(|job| job.prompt.len()).collect();
+        let leave = |prompts: &[usize]| prompts.iter().for_each(|len| self.counters.leave(*len));
+        for (entered, prompt) in prompts.iter().enumerate() {
+            if let Err(busy) = self.counters.enter(*prompt, &self.config) {
+                leave(&prompts[..entered]);
                 // Dropped sinks of a refused list have promised nothing.
                 jobs.clear();
-                return Err(InferenceError::Busy(self.config.max_waiting));
+                return Err(busy);
             }
         }
-        let count = jobs.len();
         sender.send(jobs).map_err(|_| {
-            (0..count).for_each(|_| self.counters.leave());
+            leave(&prompts);
             InferenceError::ShuttingDown
         })
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.counters.paused.load(Relaxed)
+    }
+
+    /// Holds steps back from the next one on, or lets them go on.
+    pub(crate) fn hold(&self, paused: bool) {
+        self.counters.paused.store(paused, Relaxed);
+        if let Some(sender) = &self.jobs {
+            // An engine that has ended needs no waking.
+            let _: Result<(), _> = sender.send(Vec::new());
+        }
     }
 }
 

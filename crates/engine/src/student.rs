@@ -66,7 +66,7 @@ impl Student for Engine {
     }
 
     fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
-        self.shared.model.tokenizer.token_text(id).map(String::into_bytes)
+        self.shared.model.tokenizer.token_bytes(id).map(<[u8]>::to_vec)
     }
 
     fn context(&self) -> usize {
@@ -80,7 +80,7 @@ impl Student for Engine {
             resident_bytes: tally.bytes,
             adapter_hits: tally.hits,
             adapter_misses: tally.misses,
-            ..self.shared.counters.snapshot()
+            ..self.shared.counters.snapshot(&self.shared.config)
         }
     }
 
@@ -91,12 +91,16 @@ impl Student for Engine {
         }
     }
 
-    fn pause(&self) {}
+    fn pause(&self) {
+        self.shared.hold(true);
+    }
 
-    fn resume(&self) {}
+    fn resume(&self) {
+        self.shared.hold(false);
+    }
 
     fn is_paused(&self) -> bool {
-        false
+        self.shared.is_paused()
     }
 }
 

@@ -14,8 +14,8 @@ use crate::{
     decoder::Decoder,
     error::{ModelError, Result, refuse},
     linear::Precision,
-    template::ChatTemplate,
-    tokenizer::{Tokenizer, gguf},
+    template::{ChatTemplate, Conversation},
+    tokenizer::{Rendered, Tokenizer, gguf},
     weights::{GgufSource, HfSource, RandomSource, Weights},
 };
 
@@ -83,6 +83,26 @@ impl BaseModel {
         let base = Digest::of(format!("random {seed} {config:?}").as_bytes()).to_hex();
         let decoder = Decoder::new(config, weights, device);
         Ok(Self::assemble(decoder, tokenizer, ChatTemplate::chatml()?, base, precision))
+    }
+
+    /// The ids a conversation becomes, when serving and when training. Markers the template writes
+    /// are special; the same characters in a message, an argument or a definition are text.
+    pub fn encode_chat(&self, chat: &Conversation<'_>) -> Result<Vec<u32>> {
+        self.tokenizer.encode_rendered(&self.render_chat(chat)?)
+    }
+
+    /// The text of a conversation, before it becomes ids.
+    pub fn render_chat(&self, chat: &Conversation<'_>) -> Result<Rendered> {
+        self.render_chat_with(&self.template, chat)
+    }
+
+    /// The same through another template.
+    pub fn render_chat_with(
+        &self,
+        template: &ChatTemplate,
+        chat: &Conversation<'_>,
+    ) -> Result<Rendered> {
+        template.write(chat, self.tokenizer.markers())
     }
 
     fn load_gguf(path: &Path, device: &Device, precision: Precision) -> Result<Self> {
