@@ -32,7 +32,7 @@ pub use error::{ErrorReply, RequestError};
 pub use generate::GenerateBody;
 pub use model::{ModelCard, model_list};
 pub use reply::{
-    Answer, ChatWriter, Chunks, CompletionWriter, GenerateWriter, ReplyHead, ShownPrompt,
+    Answer, ChatWriter, CompletionWriter, GenerateWriter, ReplyHead, ReplyWriter, ShownPrompt,
     fingerprint,
 };
 pub use tokens::{DetokenizeBody, TokenizeBody, detokenized, tokenized};

@@ -35,9 +35,11 @@ pub struct Answer {
     pub scored: Vec<ScoredToken>,
 }
 
-/// A reply in chunks: `open` once, then for each choice any number of `delta` and one `done`, then
-/// `end` once. `[DONE]` is the transport's.
-pub trait Chunks: Send {
+/// Writes one reply: `whole`, or in chunks, which are `open` once, then for each choice any number of
+/// `delta` and one `done`, then `end` once. `[DONE]` is the transport's.
+pub trait ReplyWriter: Send {
+    /// One answer per choice.
+    fn whole(&mut self, answers: &[Answer]) -> Value;
     fn open(&mut self) -> Vec<Value>;
     fn delta(&mut self, choice: usize, delta: &Delta) -> Vec<Value>;
     fn done(&mut self, choice: usize, completion: &Completion) -> Vec<Value>;

@@ -5,7 +5,7 @@ use understudy_inference::{Completion, Delta, FinishReason};
 use understudy_message::ToolCall;
 
 use super::{
-    Answer, Chunks, ReplyHead, Spent, ids,
+    Answer, ReplyWriter, ReplyHead, Spent, ids,
     scores::{self, Spelling},
     stop_reason, weight_versions,
 };
@@ -50,23 +50,6 @@ impl ChatWriter {
             gates: (0..*n).map(|_| ToolGate::new(reading)).collect(),
             spent,
         }
-    }
-
-    /// The whole reply; one answer per choice.
-    pub fn whole(&mut self, answers: &[Answer]) -> Value {
-        let choices = answers.iter().enumerate().map(|(index, answer)| self.choice(index, answer));
-        let choices: Vec<Value> = choices.collect();
-        for (index, answer) in answers.iter().enumerate() {
-            self.spent.settle(0, index, answer.completion.usage);
-        }
-        let mut reply = self.frame("chat.completion", json!(choices));
-        reply["usage"] = self.spent.to_json();
-        self.about_prompt(&mut reply);
-        let scores = answers.first().and_then(|answer| answer.completion.prompt_scores.as_ref());
-        if let Some(scores) = scores.filter(|_| self.show.prompt_log_probs) {
-            reply["prompt_logprobs"] = scores::prompt(scores);
-        }
-        reply
     }
 
     fn choice(&self, index: usize, answer: &Answer) -> Value {
@@ -161,7 +144,23 @@ impl ChatWriter {
     }
 }
 
-impl Chunks for ChatWriter {
+impl ReplyWriter for ChatWriter {
+    fn whole(&mut self, answers: &[Answer]) -> Value {
+        let choices = answers.iter().enumerate().map(|(index, answer)| self.choice(index, answer));
+        let choices: Vec<Value> = choices.collect();
+        for (index, answer) in answers.iter().enumerate() {
+            self.spent.settle(0, index, answer.completion.usage);
+        }
+        let mut reply = self.frame("chat.completion", json!(choices));
+        reply["usage"] = self.spent.to_json();
+        self.about_prompt(&mut reply);
+        let scores = answers.first().and_then(|answer| answer.completion.prompt_scores.as_ref());
+        if let Some(scores) = scores.filter(|_| self.show.prompt_log_probs) {
+            reply["prompt_logprobs"] = scores::prompt(scores);
+        }
+        reply
+    }
+
     fn open(&mut self) -> Vec<Value> {
         let role = |choice| self.chunk(choice, json!({"role": "assistant", "content": ""}));
         let mut chunks: Vec<Value> = (0..self.gates.len()).map(role).collect();

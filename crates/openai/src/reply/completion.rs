@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use understudy_inference::{Completion, Delta, ScoredToken};
 
 use super::{
-    Answer, Chunks, ReplyHead, Spent, ids,
+    Answer, ReplyWriter, ReplyHead, Spent, ids,
     scores::{self, Place, Spelling},
     stop_reason, weight_versions,
 };
@@ -57,18 +57,6 @@ impl CompletionWriter {
             prompts,
             spent,
         }
-    }
-
-    /// The whole reply; one answer per choice.
-    pub fn whole(&mut self, answers: &[Answer]) -> Value {
-        let choices = answers.iter().enumerate().map(|(index, answer)| self.choice(index, answer));
-        let choices: Vec<Value> = choices.collect();
-        for (index, answer) in answers.iter().enumerate() {
-            self.settle(index, &answer.completion);
-        }
-        let mut reply = self.frame(json!(choices));
-        reply["usage"] = self.spent.to_json();
-        reply
     }
 
     fn choice(&self, index: usize, answer: &Answer) -> Value {
@@ -161,7 +149,18 @@ impl CompletionWriter {
     }
 }
 
-impl Chunks for CompletionWriter {
+impl ReplyWriter for CompletionWriter {
+    fn whole(&mut self, answers: &[Answer]) -> Value {
+        let choices = answers.iter().enumerate().map(|(index, answer)| self.choice(index, answer));
+        let choices: Vec<Value> = choices.collect();
+        for (index, answer) in answers.iter().enumerate() {
+            self.settle(index, &answer.completion);
+        }
+        let mut reply = self.frame(json!(choices));
+        reply["usage"] = self.spent.to_json();
+        reply
+    }
+
     fn open(&mut self) -> Vec<Value> {
         if !self.echo && !self.show.token_ids {
             return Vec::new();

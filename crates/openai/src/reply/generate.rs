@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use understudy_inference::{Completion, Delta};
 
 use super::{
-    Answer, Chunks, ReplyHead, Spent, ids,
+    Answer, ReplyWriter, ReplyHead, Spent, ids,
     scores::{self, Spelling},
     stop_reason, weight_versions,
 };
@@ -30,8 +30,18 @@ impl GenerateWriter {
         Self { head, show: ask.show, stream: ask.stream, spent }
     }
 
-    /// The whole reply; one answer per choice.
-    pub fn whole(&mut self, answers: &[Answer]) -> Value {
+    fn frame(&self, choices: Value) -> Value {
+        json!({
+            "request_id": self.head.id,
+            "model": self.head.model,
+            "adapter_generation": self.head.generation,
+            "choices": choices,
+        })
+    }
+}
+
+impl ReplyWriter for GenerateWriter {
+    fn whole(&mut self, answers: &[Answer]) -> Value {
         let mut choices = Vec::new();
         for (index, Answer { completion, scored }) in answers.iter().enumerate() {
             self.spent.settle(0, index, completion.usage);
@@ -53,17 +63,6 @@ impl GenerateWriter {
         reply
     }
 
-    fn frame(&self, choices: Value) -> Value {
-        json!({
-            "request_id": self.head.id,
-            "model": self.head.model,
-            "adapter_generation": self.head.generation,
-            "choices": choices,
-        })
-    }
-}
-
-impl Chunks for GenerateWriter {
     fn open(&mut self) -> Vec<Value> {
         Vec::new()
     }
