@@ -4,7 +4,6 @@ use std::future::Future;
 
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
     http::Uri,
     routing::{get, post},
 };
@@ -15,9 +14,6 @@ use crate::{
     adapters, chat, completions, control, error::ApiError, feedback, metrics, models,
     state::Gateway, status, tokens,
 };
-
-/// A request body larger than this is refused before it is read whole.
-const BODY_LIMIT: usize = 4 * 1024 * 1024;
 
 /// Everything the gateway answers.
 pub fn app(gateway: Gateway) -> Router {
@@ -30,7 +26,6 @@ pub fn app(gateway: Gateway) -> Router {
         .route("/api/v1/audit", get(status::audit))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .with_state(gateway)
 }
 

@@ -89,9 +89,11 @@ fn a_deadline_ends_a_reply_or_refuses_it() {
 
 #[test]
 fn a_slow_reader_gets_everything_and_holds_up_nobody() {
-    let server = start();
+    let server = start_with(MockConfig { context: 8192, ..MockConfig::default() }, true);
     let text: String = (0..3000).map(|n| char::from(b'a' + (n % 26) as u8)).collect();
-    let body = with(chat(&text), json!({"stream": true}));
+    // With so much beside each letter the reply is larger than what sockets hold.
+    let more = json!({"stream": true, "logprobs": true, "top_logprobs": 20});
+    let body = with(chat(&text), more);
     let mut socket = send(&server, &body);
     until("it is generated though nobody reads", || server.student.stats().finished == 1);
     until("it is durable though nobody reads", || server.steps().len() == 1);
@@ -104,9 +106,13 @@ fn a_slow_reader_gets_everything_and_holds_up_nobody() {
     }
     let said = dechunked(&String::from_utf8(said).unwrap());
     let events = said.split("\n\n").filter_map(|event| event.strip_prefix("data: "));
-    let chunks = events.filter_map(|event| serde_json::from_str::<Value>(event).ok());
+    let chunks: Vec<Value> = events.filter_map(|event| serde_json::from_str(event).ok()).collect();
+    assert!(chunks.len() < 3000, "what nobody read was joined");
+    let scores = |chunk: &Value| chunk["choices"][0]["logprobs"]["content"].as_array().map(Vec::len);
+    assert_eq!(chunks.iter().filter_map(scores).sum::<usize>(), 3001);
     let joined: String = chunks
-        .filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str().map(str::to_owned))
+        .iter()
+        .filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str())
         .collect();
     assert_eq!(joined, text);
 }

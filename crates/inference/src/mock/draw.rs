@@ -132,9 +132,15 @@ fn edit(scores: &mut [f32], context: &Context<'_>, sampling: &Sampling) {
             only(&|id| id != *last as usize);
         }
     }
+    let counted = |ids: &[u32]| {
+        let mut counts = [0_usize; VOCABULARY];
+        ids.iter().for_each(|id| counts[*id as usize] += 1);
+        counts
+    };
+    let (in_prompt, in_reply) = (counted(prompt), counted(drawn));
     for (id, score) in scores.iter_mut().enumerate() {
-        let count = drawn.iter().filter(|token| **token as usize == id).count();
-        let seen = count > 0 || prompt.iter().any(|token| *token as usize == id);
+        let count = in_reply[id];
+        let seen = count + in_prompt[id] > 0;
         if seen && *score > 0.0 {
             *score /= sampling.repetition_penalty;
         } else if seen {
