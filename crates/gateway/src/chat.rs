@@ -1,7 +1,5 @@
 //! `POST /v1/chat/completions`.
 
-use std::sync::Arc;
-
 use axum::{extract::State, http::HeaderMap, response::Response};
 use understudy_openai::{ChatRequest, ChatWriter};
 
@@ -14,8 +12,7 @@ pub(crate) async fn completions(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response, ApiError> {
-    let request = Arc::new(ChatRequest::parse(&body)?);
-    let exchange = Exchange::chat(&gateway, &request, &headers)?;
+    let (exchange, request) = Exchange::chat(&gateway, ChatRequest::parse(&body)?, &headers)?;
     let ask = &exchange.ask;
     let prompt = prompt::truncated(&gateway, &exchange, request.prompt())?;
     let running = ask.stream.is_some_and(|options| options.continuous);

@@ -33,12 +33,17 @@ impl Exchange {
     /// A chat, whose choices become steps of one trajectory.
     pub(crate) fn chat(
         gateway: &Gateway,
-        request: &Arc<ChatRequest>,
+        request: ChatRequest,
         headers: &HeaderMap,
-    ) -> Result<Self, ApiError> {
+    ) -> Result<(Self, Arc<ChatRequest>), ApiError> {
         let choices = request.ask.n as usize;
         let opened = Self::open(gateway, request.ask.clone(), headers, choices)?;
-        Ok(Self { chat: Some(Arc::clone(request)), prefix: "chatcmpl", ..opened })
+        let request = if opened.routing.teacher { request.for_remote() } else { request };
+        let ask = Ask { admission: opened.ask.admission.clone(), ..request.ask.clone() };
+        let (ask, chat) = (Arc::new(ask), Arc::new(request));
+        let exchange =
+            Self { ask, chat: Some(Arc::clone(&chat)), prefix: "chatcmpl", ..opened };
+        Ok((exchange, chat))
     }
 
     /// A generation without messages.

@@ -50,9 +50,15 @@ impl ChatRequest {
         Ok(Self { ask, chat, reading: tools.reading })
     }
 
-    /// What was asked for as `model`.
-    pub fn model(&self) -> &str {
-        self.ask.model.as_deref().unwrap_or_default()
+    /// The same for a model that has its own way to call tools: it is told of them in fields, not
+    /// by a grammar, and its text holds no calls.
+    #[must_use]
+    pub fn for_remote(mut self) -> Self {
+        if self.reading == ToolReading::Live {
+            self.ask.sampling.constraint = None;
+        }
+        self.reading = ToolReading::Off;
+        self
     }
 
     pub fn prompt(&self) -> Prompt {
@@ -84,6 +90,12 @@ pub(crate) fn chat(fields: &Fields, tools: Vec<Value>) -> Result<Chat, RequestEr
         fields.object("chat_template_kwargs")?.cloned().unwrap_or_default();
     if let Some(effort) = fields.text("reasoning_effort")? {
         template_variables.insert("reasoning_effort".to_owned(), effort.into());
+    }
+    // Some templates look at these too.
+    for name in ["tool_choice", "parallel_tool_calls"] {
+        if let Some(value) = fields.get(name).filter(|_| !tools.is_empty()) {
+            template_variables.insert(name.to_owned(), value.clone());
+        }
     }
     Ok(Chat {
         messages,

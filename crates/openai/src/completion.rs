@@ -52,11 +52,6 @@ impl CompletionRequest {
         ask.sampling.validate()?;
         Ok(Self { prompts: prompts(&fields)?, ask, echo, prompt_only })
     }
-
-    /// What was asked for as `model`.
-    pub fn model(&self) -> &str {
-        self.ask.model.as_deref().unwrap_or_default()
-    }
 }
 
 /// One text, several, one list of ids, or several.
