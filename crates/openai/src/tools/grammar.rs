@@ -27,14 +27,14 @@ pub(super) fn optional(tools: &[Value], parallel: bool) -> String {
     let open = OPEN;
     let terminals = format!(
         "TEXT: /{anything}/ & ~/{anything}{open}{anything}/\n\
-         LEAD[lazy]: /{anything}{open}\\n/\n"
+         lead[lazy]: /{anything}{open}\\n/\n"
     );
     let more = if parallel {
         format!(" ({} body {CLOSE_RULE})*", literal(&format!("\n{OPEN}\n")))
     } else {
         String::new()
     };
-    format!("start: LEAD body {CLOSE_RULE}{more} | TEXT\n{}", rules(&body, &terminals))
+    format!("start: lead body {CLOSE_RULE}{more} | TEXT\n{}", rules(&body, &terminals))
 }
 
 const CLOSE_RULE: &str = "close";
