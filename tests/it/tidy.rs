@@ -36,7 +36,8 @@ const ARROWS: &[(&str, &str)] = &[
     ("teacher", "ident inference message"),
     ("canary", "ident inference journal manifest registry router trajectory"),
     ("orchestrator", "ident manifest storage"),
-    ("gateway", "ident inference journal message registry router trajectory"),
+    ("openai", "inference message"),
+    ("gateway", "ident inference journal message openai registry router trajectory"),
     ("supportdesk", "ident manifest message"),
 ];
 

@@ -156,9 +156,20 @@ pub(crate) struct ServeArgs {
     /// The base model, by name or path
     #[arg(long, env = "UNDERSTUDY_BASE")]
     pub(crate) base: Option<String>,
-    /// Let clients load and unload adapters through /v1/load_lora_adapter
+    /// Let clients load and unload adapters, and pause and resume generation
     #[arg(long)]
     pub(crate) allow_adapter_updates: bool,
+    /// Where clients may load adapters from; repeatable [default: the data directory's adapters
+    /// and the working directory]
+    #[arg(long, value_name = "DIR", requires = "allow_adapter_updates")]
+    pub(crate) adapter_root: Vec<PathBuf>,
+    /// Serve an engine without a model, which repeats what it is told: for trying the API out and
+    /// for clients' tests
+    #[arg(long)]
+    pub(crate) mock_engine: bool,
+    /// How long the mock engine takes for a token, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 0, requires = "mock_engine")]
+    pub(crate) mock_step: u64,
 }
 
 #[derive(Debug, Args)]
