@@ -164,5 +164,8 @@ fn failure(error: &ApiError) -> String {
 }
 
 fn text_of(chunks: &[Value]) -> String {
-    chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect()
+    chunks
+        .iter()
+        .flat_map(|chunk| ["data: ".to_owned(), chunk.to_string(), "\n\n".to_owned()])
+        .collect()
 }

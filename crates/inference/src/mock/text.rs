@@ -67,13 +67,13 @@ fn render(chat: &Chat) -> Result<String, InferenceError> {
     let mut text = String::new();
     if !chat.tools.is_empty() {
         let tools: Vec<String> = chat.tools.iter().map(ToString::to_string).collect();
-        text += &format!("<|tools|>{}{END_TEXT}", tools.join(","));
+        text.extend(["<|tools|>", &tools.join(","), END_TEXT]);
     }
     let last = chat.messages.len() - 1;
     for (n, message) in chat.messages.iter().enumerate() {
-        text += &format!("<|{}|>{}", message.role.as_str(), message.text());
+        text.extend(["<|", message.role.as_str(), "|>", &message.text()]);
         for call in &message.tool_calls {
-            text += &format!("{}({})", call.function.name, call.function.arguments);
+            text.extend([call.function.name.as_str(), "(", &call.function.arguments, ")"]);
         }
         if n < last || !chat.continue_final_message {
             text += END_TEXT;

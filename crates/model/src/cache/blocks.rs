@@ -92,6 +92,7 @@ impl Blocks {
     }
 
     /// Keys and values of the first `tokens`, one row `[kv_heads · dim, kv_heads · dim]` each.
+    #[cfg(test)]
     pub(crate) fn gather(&self, layer: usize, tokens: usize) -> Vec<f32> {
         let (dim, kv_dim) = (self.dim, self.kv_heads * self.dim);
         let mut rows = scratch(tokens * 2 * kv_dim);

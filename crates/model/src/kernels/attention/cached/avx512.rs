@@ -14,8 +14,9 @@ use crate::cache::BLOCK;
 const LANES: usize = 16;
 const _: () = assert!(BLOCK == LANES);
 
-/// Heads whose sums are held at once, so that each key and value is loaded once for all of them.
-const AT_ONCE: usize = 4;
+/// Queries whose sums are held at once, so that each key and value is loaded once for all of them:
+/// with four vectors of a value row each, they fill 28 of 32 registers.
+const AT_ONCE: usize = 6;
 
 fn is_supported() -> bool {
     is_x86_feature_detected!("avx512f")
@@ -35,6 +36,8 @@ pub(super) fn score(queries: &[f32], blocks: &[&[f32]], dim: usize, scores: &mut
                 1 => score_group::<1>(queries, blocks, dim, scores),
                 2 => score_group::<2>(queries, blocks, dim, scores),
                 3 => score_group::<3>(queries, blocks, dim, scores),
+                4 => score_group::<4>(queries, blocks, dim, scores),
+                5 => score_group::<5>(queries, blocks, dim, scores),
                 _ => score_group::<AT_ONCE>(queries, blocks, dim, scores),
             }
         }
@@ -83,6 +86,8 @@ pub(super) fn blend(
                 1 => blend_group::<1>(weights, blocks, (dim, context), out),
                 2 => blend_group::<2>(weights, blocks, (dim, context), out),
                 3 => blend_group::<3>(weights, blocks, (dim, context), out),
+                4 => blend_group::<4>(weights, blocks, (dim, context), out),
+                5 => blend_group::<5>(weights, blocks, (dim, context), out),
                 _ => blend_group::<AT_ONCE>(weights, blocks, (dim, context), out),
             }
         }

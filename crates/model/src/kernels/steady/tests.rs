@@ -6,9 +6,6 @@ const SHAPES: [(usize, usize, usize); 6] =
 
 #[test]
 fn a_wide_side_times_a_narrow_one_agrees_with_the_definition() {
-    if !tile::is_supported() {
-        return;
-    }
     for (rows, inner, cols) in SHAPES {
         let (x, w) = (noise(rows * (inner + 3), 1), noise(inner * cols, 2));
         let (column, stride) = (2, cols + 5);
@@ -18,20 +15,17 @@ fn a_wide_side_times_a_narrow_one_agrees_with_the_definition() {
             let (row, j) = (at / stride, at % stride);
             if (column..column + cols).contains(&j) {
                 let term = |k: usize| x[row * (inner + 3) + k] * w[k * cols + j - column];
-                *out = 0.5 * (0..inner).map(term).sum::<f32>();
+                *out = (0..inner).map(term).sum::<f32>();
             }
         }
         let x = Rows { values: &x, width: inner, stride: inner + 3 };
-        times(x, Rows::whole(&w, cols), 0.5, &mut out, (column, stride));
+        times(x, Rows::whole(&w, cols), &mut out, (column, stride));
         assert_near(&out, &expected, 1e-4);
     }
 }
 
 #[test]
 fn gradients_of_adapters_agree_with_the_definition() {
-    if !tile::is_supported() {
-        return;
-    }
     for (rows, inputs, rank) in [(1, 1, 1), (70, 33, 5), (131, 64, 16), (67, 70, 70)] {
         let (width, maps) = (200, [(0, 64), (70, 90)]);
         let stack = 2 * rank;
@@ -75,5 +69,37 @@ fn gradients_of_adapters_agree_with_the_definition() {
                 |row: usize| found.du[row * stack + at / inputs] * x[row * inputs + at % inputs];
             assert_near(&[*d_a], &[1.0 + (0..rows).map(term).sum::<f32>()], 1e-3);
         }
+    }
+}
+
+/// x `[rows, inner]` · w `[inner, cols]`.
+fn definition(x: &[f32], w: &[f32], (rows, inner, cols): (usize, usize, usize)) -> Vec<f32> {
+    let at = |i: usize, j: usize| (0..inner).map(|k| x[i * inner + k] * w[k * cols + j]).sum();
+    (0..rows * cols).map(|index| at(index / cols, index % cols)).collect()
+}
+
+#[test]
+fn panels_and_transposes_agree_with_the_definition_and_rows_do_not_see_each_other() {
+    for (rows, inner, cols) in [(1, 5, 3), (7, 40, 300), (66, 33, 130), (200, 20, 64)] {
+        let (x, w) = (noise(rows * inner, 1), noise(inner * cols, 2));
+        let expected = definition(&x, &w, (rows, inner, cols));
+        let packed = panels::pack(&w, inner, cols);
+        let turned: Vec<f32> =
+            (0..cols).flat_map(|j| w.iter().skip(j).step_by(cols)).copied().collect();
+        let mut by_panels = vec![0.5; rows * cols];
+        times_panels(&mut by_panels, &x, &packed, rows, Into::Replace);
+        assert_near(&by_panels, &expected, 1e-4);
+        let mut by_rows = vec![9.0; rows * cols];
+        times_transposed(&x, &turned, rows, &mut by_rows);
+        assert_eq!(by_rows, by_panels, "both are the same chain of sums");
+        let last = &x[(rows - 1) * inner..];
+        let mut alone = vec![9.0; cols];
+        times_panels(&mut alone, last, &packed, 1, Into::Replace);
+        assert_eq!(alone, by_panels[(rows - 1) * cols..]);
+        times_transposed(last, &turned, 1, &mut alone);
+        assert_eq!(alone, by_panels[(rows - 1) * cols..]);
+        times_panels(&mut by_panels, &x, &packed, rows, Into::Add);
+        let twice: Vec<f32> = expected.iter().map(|value| 2.0 * value).collect();
+        assert_near(&by_panels, &twice, 1e-4);
     }
 }

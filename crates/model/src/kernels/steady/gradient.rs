@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::{
+    super::{columns::Columns, gemm::Into},
     Rows,
     tile::{self, Left, Right, WIDTH},
 };
@@ -108,24 +109,25 @@ fn one_band(given: &Adapted<'_>, row: usize, du: &mut [f32], sums: &mut Sums) {
         let left = Left { values: dy_rows, row: dy.stride, step: 1 };
         for first in (0..rank).step_by(WIDTH) {
             let cols = WIDTH.min(rank - first);
-            let right = Right { values: &map.b[first..], stride: rank, cols };
-            let place = (&mut du[at + first..], stack);
-            tile::product((left, rows), (right, map.outputs), given.scale, place, false);
+            let right = Right { values: &map.b[first..], stride: rank };
+            let mut place = Columns::of(du, (rows, stack), (at + first, cols));
+            tile::product(left, (right, map.outputs), given.scale, &mut place, Into::Replace);
         }
         let left = Left { values: &u[at..], row: 1, step: stack };
         for first in (0..map.outputs).step_by(WIDTH) {
             let cols = WIDTH.min(map.outputs - first);
-            let right = Right { values: &dy_rows[first..], stride: dy.stride, cols };
-            let place = (&mut sums.b[map.column + first..], dy.width);
-            tile::product((left, rank), (right, rows), 1.0, place, true);
+            let right = Right { values: &dy_rows[first..], stride: dy.stride };
+            let place = (map.column + first, cols);
+            let mut place = Columns::of(&mut sums.b, (rank, dy.width), place);
+            tile::product(left, (right, rows), 1.0, &mut place, Into::Add);
         }
     }
     let left = Left { values: du, row: 1, step: stack };
     for first in (0..x.width).step_by(WIDTH) {
         let cols = WIDTH.min(x.width - first);
-        let right = Right { values: &x.from(row)[first..], stride: x.stride, cols };
-        let place = (&mut sums.a[first..], x.width);
-        tile::product((left, stack), (right, rows), 1.0, place, true);
+        let right = Right { values: &x.from(row)[first..], stride: x.stride };
+        let mut place = Columns::of(&mut sums.a, (stack, x.width), (first, cols));
+        tile::product(left, (right, rows), 1.0, &mut place, Into::Add);
     }
 }
 
