@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use understudy_simulation::Scenario;
 
-use crate::commands::bench::Step;
+use crate::{commands::bench::Step, held::HeldIn};
 
 /// A small model learns your agent's role from production, and replaces it safely.
 #[derive(Debug, Parser)]
@@ -156,6 +156,9 @@ pub(crate) struct ServeArgs {
     /// The base model, by name or path
     #[arg(long, env = "UNDERSTUDY_BASE")]
     pub(crate) base: Option<String>,
+    /// In what the base is held and multiplied; adapters stay in f32
+    #[arg(long, value_enum, default_value_t, env = "UNDERSTUDY_PRECISION")]
+    pub(crate) precision: HeldIn,
     /// Let clients load and unload adapters, and pause and resume generation
     #[arg(long)]
     pub(crate) allow_adapter_updates: bool,
@@ -481,6 +484,13 @@ pub(crate) enum BenchCommand {
         understudy bench train --only sft --steps 3 --json\n\n\
         Exit codes: 0 measured; 2 bad input; 3 --python was given and no peer could be measured")]
     Train(BenchTrainArgs),
+    /// Prompts and completions per second beside llama.cpp, at every precision, with their floors
+    #[command(after_help = "Examples:\n  understudy bench serve\n  \
+        understudy bench serve --llama llama.cpp/build/bin --rounds 5 --json\n  \
+        understudy bench serve --only bf16 --only int8\n\n\
+        scripts/build-llama-bench.sh builds llama.cpp's programs from the llama-cpp-python source.\n\
+        Exit codes: 0 measured; 2 bad input, or a program that gave no figure")]
+    Serve(BenchServeArgs),
     /// Streams while new adapter generations are published under them, and while they are not
     #[command(after_help = "Examples:\n  understudy bench swap\n  \
         understudy bench swap --streams 4 --every-ms 1000 --seconds 30 --json\n\n\
@@ -492,6 +502,22 @@ pub(crate) enum BenchCommand {
         understudy bench soak --seconds 28800 --json   (a night)\n\n\
         Exit codes: 0 clean; 1 something was left behind, failed or grew; 2 bad input")]
     Soak(BenchSoakArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchServeArgs {
+    /// The base model, by name or path
+    #[arg(long)]
+    pub(crate) base: Option<String>,
+    /// A folder with llama-batched-bench and llama-quantize; without it only we are measured
+    #[arg(long, value_name = "DIR")]
+    pub(crate) llama: Option<PathBuf>,
+    /// Rounds of every cell, of which the best counts
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    pub(crate) rounds: usize,
+    /// Only these precisions; may be repeated
+    #[arg(long, value_enum, value_name = "PRECISION")]
+    pub(crate) only: Vec<HeldIn>,
 }
 
 #[derive(Debug, Args)]

@@ -31,6 +31,7 @@ use crate::{
         users::{Application, Session, Tally, play},
         world::{Size, World},
     },
+    held::HeldIn,
     output::Out,
     paths::DataDir,
     ports::Stages,
@@ -86,7 +87,7 @@ impl<'a> Demo<'a> {
         base: std::path::PathBuf,
         out: Out,
     ) -> Result<Self> {
-        let student = wiring::engine(&base, &world.recipe.base)?;
+        let student = wiring::engine(&base, &world.recipe.base, HeldIn::default())?;
         let server = Server::start(Serving {
             stores,
             student: Arc::clone(&student),

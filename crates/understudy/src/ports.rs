@@ -24,6 +24,7 @@ use understudy_trajectory::RewardPolicy;
 
 use crate::{
     commands::suite,
+    held::HeldIn,
     output::Out,
     wiring::{self, Stores},
     worker::{self, Job},
@@ -270,7 +271,7 @@ impl Stages<'_> {
         if let Some(student) = self.student.get() {
             return Ok(student);
         }
-        let engine = wiring::engine(&self.base, &recipe.base)?;
+        let engine = wiring::engine(&self.base, &recipe.base, HeldIn::default())?;
         Ok(self.student.get_or_init(|| engine))
     }
 

@@ -10,12 +10,12 @@ use understudy_registry::Registry;
 use understudy_storage::atomic;
 
 use super::{Exit, model, suite};
-use crate::{cli::EvalArgs, config::Config, output::Out, wiring};
+use crate::{cli::EvalArgs, config::Config, held::HeldIn, output::Out, wiring};
 
 pub(crate) fn run(args: &EvalArgs, config: &Config, out: Out) -> Result<Exit> {
     let suite = suite::read(&config.data, &args.suite)?;
     let name = args.base.clone().unwrap_or_else(|| config.base.clone());
-    let engine = wiring::engine(&model::obtain(config, &name, out)?, &name)?;
+    let engine = wiring::engine(&model::obtain(config, &name, out)?, &name, HeldIn::default())?;
     let registry = Registry::open(&config.data.registry(), &config.data.adapters())?;
     let baseline = subject(&args.baseline, &registry, &*engine)?;
     let candidate = subject(&args.subject, &registry, &*engine)?;
