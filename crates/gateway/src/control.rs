@@ -8,7 +8,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{adapters, error::ApiError, state::Gateway};
+use crate::{adapters, body::Body, error::ApiError, state::Gateway};
 
 /// vLLM's parameters of `/pause`.
 #[derive(Debug, Default, Deserialize)]
@@ -33,7 +33,7 @@ pub(crate) async fn ready(State(gateway): State<Gateway>) -> Result<Json<Value>,
     Ok(Json(json!({"status": "ok"})))
 }
 
-pub(crate) async fn ping() -> StatusCode {
+pub(crate) async fn ping(_: Body) -> StatusCode {
     StatusCode::OK
 }
 
@@ -51,6 +51,7 @@ pub(crate) async fn load(State(gateway): State<Gateway>) -> Json<Value> {
 pub(crate) async fn pause(
     State(gateway): State<Gateway>,
     Query(pause): Query<Pause>,
+    _: Body,
 ) -> Result<Json<Value>, ApiError> {
     adapters::allowed(&gateway)?;
     if pause.mode.as_deref().is_some_and(|mode| mode != "keep") {
@@ -66,7 +67,10 @@ pub(crate) async fn pause(
     Ok(Json(json!({"status": "paused"})))
 }
 
-pub(crate) async fn resume(State(gateway): State<Gateway>) -> Result<Json<Value>, ApiError> {
+pub(crate) async fn resume(
+    State(gateway): State<Gateway>,
+    _: Body,
+) -> Result<Json<Value>, ApiError> {
     adapters::allowed(&gateway)?;
     gateway.student.resume();
     Ok(Json(json!({"status": "resumed"})))

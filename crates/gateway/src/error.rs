@@ -45,6 +45,13 @@ impl ApiError {
         Self(ErrorReply::new(500, message))
     }
 
+    /// A fault of the prompt, under the name that the endpoint has for it.
+    pub(crate) fn of_prompt(self, name: &str) -> Self {
+        let Self(reply) = self;
+        let of_prompt = matches!(reply.param.as_deref(), Some("messages" | "prompt"));
+        Self(if of_prompt { reply.about(name) } else { reply })
+    }
+
     pub(crate) fn to_json(&self) -> Value {
         self.0.to_json()
     }

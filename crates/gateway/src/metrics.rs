@@ -19,7 +19,7 @@ use understudy_inference::{
     Completion, Delta, GenerateRequest, InferenceError, LoadedAdapter, Served,
 };
 
-use self::histogram::{Histogram, LATENCY, STEP, TOKENS};
+use self::histogram::{CHOICES, FIRST_TOKEN, Histogram, LATENCY, STEP, TOKENS};
 use crate::{error::ApiError, routing::Routing, state::Gateway};
 
 /// Adapters beyond this many are counted together: names come from outside.
@@ -44,6 +44,7 @@ struct Seen {
     prompt_tokens: Histogram,
     completion_tokens: Histogram,
     max_tokens: Histogram,
+    choices: Histogram,
     cached_tokens: u64,
     /// By finish reason.
     ended: BTreeMap<&'static str, u64>,
@@ -67,19 +68,17 @@ struct PerAdapter {
 
 impl Default for PerAdapter {
     fn default() -> Self {
-        let (first_token, between_tokens) = (Histogram::new(FIRST), Histogram::new(STEP));
+        let (first_token, between_tokens) = (Histogram::new(FIRST_TOKEN), Histogram::new(STEP));
         Self { first_token, between_tokens, requests: 0 }
     }
 }
-
-use histogram::FIRST_TOKEN as FIRST;
 
 impl Default for Seen {
     fn default() -> Self {
         let latency = || Histogram::new(LATENCY);
         let tokens = || Histogram::new(TOKENS);
         Self {
-            first_token: Histogram::new(FIRST),
+            first_token: Histogram::new(FIRST_TOKEN),
             between_tokens: Histogram::new(STEP),
             per_token: Histogram::new(STEP),
             whole: latency(),
@@ -90,6 +89,7 @@ impl Default for Seen {
             prompt_tokens: tokens(),
             completion_tokens: tokens(),
             max_tokens: tokens(),
+            choices: Histogram::new(CHOICES),
             cached_tokens: 0,
             ended: BTreeMap::new(),
             refused: BTreeMap::new(),
@@ -141,6 +141,11 @@ impl Metrics {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A request for so many choices was taken.
+    pub(crate) fn accepted(&self, choices: u32) {
+        self.lock().choices.observe(f64::from(choices));
+    }
+
     /// A generation is over, one way or another.
     pub(crate) fn ended(
         &self,
@@ -185,7 +190,7 @@ impl Metrics {
         for (phase, ms) in
             [("read", timing.read), ("verify", timing.verify), ("publish", timing.publish)]
         {
-            let histogram = seen.loads.entry(phase).or_insert_with(|| Histogram::new(FIRST));
+            let histogram = seen.loads.entry(phase).or_insert_with(|| Histogram::new(FIRST_TOKEN));
             histogram.observe(ms / 1e3);
         }
     }

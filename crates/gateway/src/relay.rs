@@ -48,6 +48,7 @@ pub(crate) fn start(
         choices.push((events, watch));
     }
     submit(gateway, exchange, submitted).inspect_err(|error| gateway.metrics().refused(error))?;
+    gateway.metrics().accepted(exchange.ask.n);
     for (choice, (events, watch)) in choices.into_iter().enumerate() {
         let line = Line { gateway: gateway.clone(), exchange: exchange.clone(), choice };
         tokio::spawn(line.relay(events, parts_in.clone(), watch));

@@ -75,7 +75,7 @@ fn hold(column: usize, parse: impl Fn(Value) -> Result<(), RequestError>) {
         {"type": "function", "function": {"name": "f"}}]}))
     .unwrap();
     // The fields of objects inside have no rows of their own.
-    let inner = ["include_usage", "continuous_usage_stats"];
+    let inner = ["include_usage", "continuous_usage_stats", "include_obfuscation"];
     let read: BTreeSet<&str> =
         asked::take().into_iter().filter(|name| !inner.contains(name)).collect();
     let unwritten: Vec<_> = read.difference(&honoured).collect();

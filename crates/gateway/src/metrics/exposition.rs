@@ -30,6 +30,7 @@ pub(super) fn write(
         ("request_prompt_tokens", &seen.prompt_tokens),
         ("request_generation_tokens", &seen.completion_tokens),
         ("request_params_max_tokens", &seen.max_tokens),
+        ("request_params_n", &seen.choices),
     ] {
         let name = format!("vllm:{name}");
         page.kind(&name, "histogram");
@@ -67,7 +68,8 @@ impl Page {
     fn histogram(&mut self, name: &str, labels: &str, histogram: &Histogram) {
         let common = &self.common;
         for (bound, count) in histogram.cumulative() {
-            let bound = if bound.is_finite() { bound.to_string() } else { "+Inf".to_owned() };
+            // Python's client, and so vLLM, writes 1.0 where `Display` would say 1.
+            let bound = if bound.is_finite() { format!("{bound:?}") } else { "+Inf".to_owned() };
             let _ = writeln!(self.text, "{name}_bucket{{{common}{labels},le=\"{bound}\"}} {count}");
         }
         let _ = writeln!(self.text, "{name}_sum{{{common}{labels}}} {}", histogram.sum());

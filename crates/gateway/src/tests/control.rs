@@ -58,7 +58,8 @@ fn metrics_have_vllms_names_and_every_adapter() {
     assert_eq!(of("vllm:time_to_first_token_seconds_count", ""), 2.0);
     assert_eq!(of("vllm:time_to_first_token_seconds_bucket", ",le=\"+Inf\""), 2.0);
     assert!(of("vllm:time_to_first_token_seconds_bucket", ",le=\"0.001\"") <= 2.0);
-    assert_eq!(of("vllm:request_generation_tokens_bucket", ",le=\"5\""), 0.0);
+    assert_eq!(of("vllm:request_generation_tokens_bucket", ",le=\"5.0\""), 0.0);
+    assert_eq!(of("vllm:request_params_n_bucket", ",le=\"1.0\""), 2.0);
     assert_eq!(of("vllm:request_generation_tokens_sum", ""), 15.0);
     let loaded = ",adapter_name=\"a\",level=\"cpu\",pinned=\"false\"";
     assert_eq!(of("vllm:lora_adapter_loaded", loaded), 1.0);
