@@ -201,7 +201,7 @@ def structured_output_as_a_class(context):
 def a_required_call(context):
     for choice in ("required", {"type": "function", "function": {"name": "weather"}}):
         reply = chat(context, "Weather in Bern?", tools=[WEATHER], tool_choice=choice,
-                     parallel_tool_calls=False)
+                     parallel_tool_calls=False, max_tokens=200)
         call = reply.choices[0].message.tool_calls[0]
         assert call.type == "function" and call.function.name == "weather" and call.id
         assert json.loads(call.function.arguments)["city"] in ("Bern", "Oslo")
@@ -213,7 +213,7 @@ def a_required_call(context):
 def a_streamed_call(context):
     name, arguments, identity, reason = "", "", "", None
     for chunk in chat(context, "Weather in Bern?", tools=[WEATHER], tool_choice="required",
-                      parallel_tool_calls=False, stream=True):
+                      parallel_tool_calls=False, stream=True, max_tokens=200):
         for call in chunk.choices[0].delta.tool_calls or []:
             name += call.function.name or ""
             identity += call.id or ""
@@ -244,7 +244,7 @@ def a_free_call_and_a_broken_one(context):
 @case
 def a_result_is_handed_back(context):
     first = chat(context, "Weather in Bern?", tools=[WEATHER], tool_choice="required",
-                 parallel_tool_calls=False).choices[0].message
+                 parallel_tool_calls=False, max_tokens=200).choices[0].message
     messages = [*user("Weather in Bern?"), first,
                 {"role": "tool", "tool_call_id": first.tool_calls[0].id, "content": "sunny"}]
     reply = client(context).chat.completions.create(
@@ -361,3 +361,125 @@ def vllm_parameters_in_the_extra_body(context):
     assert extra["weight_versions"][0]["end"] == 4
     assert len(reply.model_extra["prompt_token_ids"]) == reply.usage.prompt_tokens
     assert len(reply.model_extra["prompt_logprobs"]) == reply.usage.prompt_tokens
+
+
+@case
+def no_call_where_none_may_be_made(context):
+    reply = chat(context, "Weather in Bern?", tools=[WEATHER], tool_choice="none").choices[0]
+    assert reply.message.tool_calls is None and reply.finish_reason in ("stop", "length")
+    reply = chat(context, "Weather in Bern?", tools=[WEATHER], tool_choice="auto").choices[0]
+    assert reply.message.content or reply.message.tool_calls
+
+
+@case
+def a_choice_of_tools_must_make_sense(context):
+    named = {"type": "function", "function": {"name": "nobody"}}
+    for more in ({"tools": [WEATHER], "tool_choice": named}, {"tool_choice": "required"},
+                 {"tools": [WEATHER], "tool_choice": "perhaps"}):
+        error = fails(openai.BadRequestError, lambda more=more: chat(context, **more))
+        assert error.param == "tool_choice", error
+
+
+@case(mock=True)
+def several_calls_at_once(context):
+    calls = "".join(
+        f'<tool_call>\n{{"name": "weather", "arguments": {{"city": "{city}"}}}}\n</tool_call>\n'
+        for city in ("Bern", "Oslo"))
+    made = chat(context, calls, tools=[WEATHER], max_tokens=400).choices[0].message.tool_calls
+    assert [json.loads(call.function.arguments)["city"] for call in made] == ["Bern", "Oslo"]
+    assert made[0].id != made[1].id
+    streamed = {}
+    for chunk in chat(context, calls, tools=[WEATHER], max_tokens=400, stream=True):
+        for call in chunk.choices[0].delta.tool_calls or []:
+            streamed[call.index] = streamed.get(call.index, "") + (call.function.arguments or "")
+    assert [json.loads(streamed[index])["city"] for index in (0, 1)] == ["Bern", "Oslo"]
+
+
+@case
+def a_bias_decides(context):
+    _, _, said = context.post("/tokenize", {"prompt": "z"})
+    reply = chat(context, temperature=0, max_tokens=3, logit_bias={str(said["tokens"][0]): 100},
+                 extra_body={"ignore_eos": True})
+    assert reply.choices[0].message.content == "zzz"
+
+
+@case
+def penalties_change_scores(context):
+    asked = dict(temperature=1.0, seed=1, max_tokens=6, logprobs=True, top_logprobs=0)
+    asked["extra_body"] = {"logprobs_mode": "processed_logprobs"}
+    plain = chat(context, "aaaaaaaa", **asked)
+    for name in ("presence_penalty", "frequency_penalty"):
+        changed = chat(context, "aaaaaaaa", **asked, **{name: 2.0})
+        scores = lambda reply: [t.logprob for t in reply.choices[0].logprobs.content]  # noqa: E731
+        assert scores(plain)[0] == scores(changed)[0], "nothing was said before the first token"
+        assert scores(plain) != scores(changed), name
+
+
+@case(mock=True)
+def stop_strings_are_held_back_in_a_stream(context):
+    chunks = list(chat(context, "one two three", stop="two th", stream=True))
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "one "
+    assert chunks[-1].choices[0].finish_reason == "stop"
+    assert chunks[-1].choices[0].model_extra["stop_reason"] == "two th"
+    kept = chat(context, "one two three", stop="two", extra_body={"include_stop_str_in_output": True})
+    assert kept.choices[0].message.content == "one two"
+
+
+@case
+def usage_counts_every_choice(context):
+    reply = chat(context, "Say hello", n=3, max_tokens=4, extra_body={"ignore_eos": True})
+    one = chat(context, "Say hello", max_tokens=4).usage
+    assert reply.usage.completion_tokens == 12 and reply.usage.prompt_tokens == one.prompt_tokens
+
+
+@case
+def a_structured_reply_in_a_stream(context):
+    schema = {"type": "object", "properties": {"size": {"enum": ["small", "large"]}},
+              "required": ["size"], "additionalProperties": False}
+    shape = {"type": "json_schema", "json_schema": {"name": "city", "schema": schema}}
+    chunks = chat(context, "How large is Bern?", response_format=shape, stream=True)
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert json.loads(text)["size"] in ("small", "large")
+
+
+@case
+def choices_by_vllms_structured_outputs(context):
+    reply = chat(context, "Yes or no?", extra_body={"structured_outputs": {"choice": ["yes", "no"]}})
+    assert reply.choices[0].message.content in ("yes", "no")
+
+
+@case
+def text_completions_take_token_ids(context):
+    _, _, said = context.post("/tokenize", {"prompt": "Once upon a time"})
+    ask = lambda prompt: client(context).completions.create(  # noqa: E731
+        model=context.model, prompt=prompt, max_tokens=6, temperature=0)
+    by_text, by_ids = ask("Once upon a time"), ask(said["tokens"])
+    assert by_text.choices[0].text == by_ids.choices[0].text
+    assert [choice.text for choice in ask([said["tokens"]] * 2).choices] == [by_ids.choices[0].text] * 2
+
+
+@case
+def who_answered_is_said_everywhere(context):
+    raw = client(context).chat.completions.with_raw_response.create(
+        model=context.model, messages=user("hi"), max_tokens=4,
+        extra_body={"return_weight_versions": True})
+    reply = raw.parse()
+    assert raw.headers["x-request-id"] == reply.id
+    assert raw.headers["x-understudy-trajectory"].startswith("traj_")
+    assert raw.headers["x-understudy-arm"] == "base" and reply.model == context.model
+    version = reply.choices[0].model_extra["weight_versions"][0]
+    assert (version["version"], version["start"]) == (context.model, 0)
+    assert reply.system_fingerprint == chat(context, max_tokens=1).system_fingerprint
+
+
+@case
+def every_parameter_of_the_client_is_documented(context):
+    from openai.types import completion_create_params as completions
+    from openai.types.chat import completion_create_params as chats
+
+    table = context.documented_fields()
+    for params in (chats.CompletionCreateParamsNonStreaming, completions.CompletionCreateParamsNonStreaming):
+        unknown = [name for name in params.__annotations__ if name not in table]
+        inherited = [name for base in params.__mro__ for name in getattr(base, "__annotations__", {})]
+        unknown += [name for name in inherited if name not in table]
+        assert not unknown, f"docs/API.md says nothing of {unknown}"

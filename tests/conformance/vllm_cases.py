@@ -1,17 +1,52 @@
 """vLLM's endpoints and its adapter lifecycle, as trainers and routers call them."""
 
 import json
+import random
+import struct
+import time
 
-from harness import case
+from harness import CHAT, case, until
+
+# Width and depth of the bases for which adapters can be made up.
+SHAPES = {"smollm2-135m-instruct": (576, 30), "smollm2-360m-instruct": (960, 32)}
 
 
-def adapter(context, name, weights):
-    """A directory the mock takes for an adapter."""
+def adapter(context, name, seed):
+    """A PEFT directory for the base; the mock takes any bytes for weights."""
     path = context.loras / name
     path.mkdir(exist_ok=True)
-    (path / "adapter_config.json").write_text(json.dumps({"r": 8, "peft_type": "LORA"}))
-    (path / "adapter_model.safetensors").write_text(weights)
+    config = {"r": 2, "lora_alpha": 4, "peft_type": "LORA", "task_type": "CAUSAL_LM",
+              "target_modules": ["q_proj"]}
+    (path / "adapter_config.json").write_text(json.dumps(config))
+    weights = seed.encode() if context.is_mock else lora(*SHAPES[context.model], seed)
+    (path / "adapter_model.safetensors").write_bytes(weights)
     return str(path)
+
+
+def lora(width, depth, seed):
+    """Small random weights for every query projection, in the safetensors format."""
+    dice, header, data = random.Random(seed), {}, bytearray()
+    for layer in range(depth):
+        name = f"base_model.model.model.layers.{layer}.self_attn.q_proj"
+        for part, shape in (("lora_A", [2, width]), ("lora_B", [width, 2])):
+            begin = len(data)
+            data += struct.pack(f"<{2 * width}f", *(dice.gauss(0, 0.02) for _ in range(2 * width)))
+            header[f"{name}.{part}.weight"] = {
+                "dtype": "F32", "shape": shape, "data_offsets": [begin, len(data)]}
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def load(context, name, path, **more):
+    """Loads an adapter and returns its generation."""
+    body = {"lora_name": name, "lora_path": path, **more}
+    status, _, said = context.post("/v1/load_lora_adapter?format=json", body)
+    assert status == 200, said
+    return said["generation"]
+
+
+def unload(context, name):
+    assert context.post("/v1/unload_lora_adapter", {"lora_name": name})[0] == 200
 
 
 @case
@@ -64,16 +99,66 @@ def metrics_dashboards_read(context):
         assert f"\n{name}{{" in page, name
 
 
-@case(mock=True)
+def bounds(page, name):
+    lines = [line for line in page.splitlines() if line.startswith(f"{name}_bucket")]
+    return [line.split('le="')[1].split('"')[0] for line in lines]
+
+
+@case
+def buckets_are_vllms(context):
+    page = context.get("/metrics")[2]
+    first = bounds(page, "vllm:time_to_first_token_seconds")
+    assert first == "0.001 0.005 0.01 0.02 0.04 0.06 0.08 0.1 0.25 0.5 0.75 1.0 2.5 5.0 7.5 10.0 20.0 40.0 80.0 160.0 640.0 2560.0 +Inf".split()  # noqa: E501
+    assert bounds(page, "vllm:e2e_request_latency_seconds")[:4] == "0.3 0.5 0.8 1.0".split()
+    assert bounds(page, "vllm:inter_token_latency_seconds")[:6] == "0.01 0.025 0.05 0.075 0.1 0.15".split()
+    assert bounds(page, "vllm:request_params_n") == "1.0 2.0 5.0 10.0 20.0 +Inf".split()
+    for line in page.splitlines():
+        assert line.startswith("# TYPE ") or float(line.rsplit(" ", 1)[1]) >= 0, line
+
+
+@case
+def what_is_counted_adds_up(context):
+    names = ("vllm:prompt_tokens_total", "vllm:generation_tokens_total",
+             "vllm:e2e_request_latency_seconds_count", "vllm:request_generation_tokens_sum")
+    before = [context.metric(name) for name in names]
+    usage = context.post(CHAT, context.chat("count this", max_tokens=5, ignore_eos=True))[2]["usage"]
+    after = [context.metric(name) for name in names]
+    assert [b - a for a, b in zip(before, after)] == [usage["prompt_tokens"], 5, 1, 5]
+
+
+@case
+def prompts_are_scored(context):
+    body = {"model": context.model, "prompt": "Once upon a time", "max_tokens": 1, "prompt_logprobs": 2}
+    choice = context.post("/v1/completions", body)[2]["choices"][0]
+    nothing, *scores = choice["prompt_logprobs"]
+    assert nothing is None and len(scores) > 1
+    for score in scores:
+        assert len(score) >= 2
+        for entry in score.values():
+            assert entry["logprob"] <= 0 and entry["rank"] >= 1 and "decoded_token" in entry
+
+
+@case
+def tokens_can_be_spelt_as_ids(context):
+    asked = context.chat(logprobs=True, top_logprobs=1, return_tokens_as_token_ids=True,
+                         return_token_ids=True, return_prompt_text=True)
+    reply = context.post(CHAT, asked)[2]
+    choice = reply["choices"][0]
+    spelt = [token["token"] for token in choice["logprobs"]["content"]]
+    assert spelt == [f"token_id:{id}" for id in choice["token_ids"]]
+    assert "hi" in reply["prompt_text"]
+
+
+@case
 def an_adapter_comes_is_replaced_and_goes(context):
-    load = {"lora_name": "policy", "lora_path": adapter(context, "v1", "one")}
-    status, _, text = context.post("/v1/load_lora_adapter", load)
+    body = {"lora_name": "policy", "lora_path": adapter(context, "v1", "one")}
+    status, _, text = context.post("/v1/load_lora_adapter", body)
     assert (status, text) == (200, "Success: LoRA adapter 'policy' added successfully.")
-    status, _, again = context.post("/v1/load_lora_adapter", load)
+    status, _, again = context.post("/v1/load_lora_adapter", body)
     assert status == 400 and "already been loaded" in again["error"]["message"]
-    load = {"lora_name": "policy", "lora_path": adapter(context, "v2", "two"), "load_inplace": True}
-    assert context.post("/v1/load_lora_adapter", load)[0] == 200
-    chat = {"model": "policy", "messages": [{"role": "user", "content": "hi"}]}
+    body = {"lora_name": "policy", "lora_path": adapter(context, "v2", "two"), "load_inplace": True}
+    assert context.post("/v1/load_lora_adapter", body)[0] == 200
+    chat = {**context.chat(), "model": "policy"}
     _, headers, reply = context.post("/v1/chat/completions", chat)
     _, _, info = context.get("/weight_info")
     assert reply["adapter_generation"] == info["weight_versions"]["policy"]
@@ -89,7 +174,7 @@ def an_adapter_comes_is_replaced_and_goes(context):
     assert context.post("/v1/chat/completions", chat)[0] == 404
 
 
-@case(mock=True)
+@case
 def a_swap_is_compared(context):
     path = adapter(context, "cas", "one")
     accept = {"accept": "application/json"}
@@ -110,6 +195,100 @@ def adapters_come_from_allowed_places(context):
     assert status == 403 and error["error"]["type"] == "PermissionDeniedError"
     missing = {"lora_name": "x", "lora_path": str(context.loras / "missing")}
     assert context.post("/v1/load_lora_adapter", missing)[0] == 404
+
+
+@case
+def generations_are_told_apart_and_can_be_had_again(context):
+    one, two = adapter(context, "told-1", "one"), adapter(context, "told-2", "two")
+    first = load(context, "told", one, generation=None, keep_previous=2)
+    second = load(context, "told", two, load_inplace=True, keep_previous=2)
+    ask = lambda **more: context.post(CHAT, context.chat(return_weight_versions=True, **more))  # noqa: E731
+    _, headers, by_alias = ask(adapter="told")
+    assert headers["x-understudy-adapter"] == f"told {second}" and by_alias["adapter_generation"] == second
+    _, _, exact = ask(adapter={"generation": first})
+    spans = exact["choices"][0]["weight_versions"]
+    assert [span["version"] for span in spans] == [first]
+    assert spans[-1]["end"] == exact["usage"]["completion_tokens"]
+    base = ask()[2]
+    prints = {reply["system_fingerprint"] for reply in (base, by_alias, exact)}
+    assert len(prints) == 3 and "adapter_generation" not in base
+    status, _, rolled = context.post("/v1/rollback_lora_adapter",
+                                     {"lora_name": "told", "to_generation": first})
+    assert status == 200 and rolled["generation"] == first
+    assert ask(adapter="told")[2]["adapter_generation"] == first
+    assert context.post("/v1/rollback_lora_adapter", {"lora_name": "nobody"})[0] == 404
+    _, _, listed = context.get("/v1/lora_adapters")
+    row = next(row for row in listed["data"] if row["alias"] == "told")
+    assert row["generation"] == first and row["rank"] == 2 or context.is_mock
+    unload(context, "told")
+
+
+@case
+def content_is_what_was_promised_or_is_not_loaded(context):
+    path = adapter(context, "promised", "one")
+    body = {"lora_name": "promised", "lora_path": path, "generation": "0" * 64}
+    status, _, error = context.post("/v1/load_lora_adapter", body)
+    assert 400 <= status < 500, error
+    assert context.post("/v1/unload_lora_adapter", {"lora_name": "promised"})[0] == 404
+    for more, field in (({"ttl_s": 3}, "ttl_s"), ({"wait": "drained"}, "wait"), ({"lora_name": ""}, "lora_name")):
+        context.refuses({"lora_name": "x", "lora_path": path, **more}, field, path="/v1/load_lora_adapter")
+
+
+@case
+def a_reply_keeps_the_weights_it_began_with(context):
+    first = load(context, "swapped", adapter(context, "swapped-1", "one"), keep_previous=0)
+    asked = context.chat("x" * 300, max_tokens=300, ignore_eos=True, return_weight_versions=True,
+                         stream=True)
+    connection = context.send(CHAT, {**asked, "model": "swapped"})
+    until("it runs", lambda: context.metric("vllm:num_requests_running") > 0)
+    second = load(context, "swapped", adapter(context, "swapped-2", "two"), load_inplace=True)
+    reply = connection.getresponse()
+    chunks = [json.loads(event[6:]) for event in reply.read().decode().split("\n\n")[:-2]]
+    assert {chunk["adapter_generation"] for chunk in chunks} == {first}
+    spans = chunks[-1]["choices"][0]["weight_versions"]
+    assert [span["version"] for span in spans] == [first] and spans[-1]["end"] == 300
+    _, _, after = context.post(CHAT, {**context.chat(), "model": "swapped"})
+    assert after["adapter_generation"] == second
+    unload(context, "swapped")
+
+
+@case
+def adapters_have_metrics_of_their_own(context):
+    generation = load(context, "metered", adapter(context, "metered", "one"))
+    assert context.post(CHAT, {**context.chat(max_tokens=4), "model": "metered"})[0] == 200
+    assert context.metric("vllm:lora_adapter_loaded", adapter_name="metered") == 1
+    assert context.metric("understudy:adapter_generation_info", alias="metered", generation=generation) == 1
+    assert context.metric("understudy:adapter_requests_total", adapter="metered") == 1
+    name = "understudy:adapter_time_to_first_token_seconds_count"
+    assert context.metric(name, adapter="metered") == 1
+    assert context.metric("understudy:adapter_active_leases", adapter="metered") == 0
+    unload(context, "metered")
+    assert context.metric("vllm:lora_adapter_loaded", adapter_name="metered") == 0
+
+
+@case
+def what_runs_waits_out_a_pause(context):
+    connection = context.send(CHAT, context.chat("x" * 200, max_tokens=200, ignore_eos=True))
+    until("it runs", lambda: context.metric("vllm:num_requests_running") > 0)
+    assert context.post("/pause")[0] == 200
+    try:
+        assert context.get("/health")[0] == 200
+        assert context.get("/ready")[0] == context.get("/v1/health")[0] == 503
+        # A step that had begun may still end.
+        until("it stands still", lambda: still(context))
+        assert context.metric("vllm:num_requests_running") == 1
+    finally:
+        assert context.post("/resume")[0] == 200
+    reply = json.loads(connection.getresponse().read())
+    assert reply["usage"]["completion_tokens"] == 200
+    assert context.post("/pause?mode=abort")[0] == 400
+
+
+def still(context):
+    name = "vllm:generation_tokens_total"
+    before = context.metric(name)
+    time.sleep(0.05)
+    return context.metric(name) == before
 
 
 @case

@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    extract::{Query, State},
+    extract::{Query, State, rejection::QueryRejection},
     http::StatusCode,
 };
 use serde::Deserialize;
@@ -50,10 +50,11 @@ pub(crate) async fn load(State(gateway): State<Gateway>) -> Json<Value> {
 /// `POST /pause`: between two steps. What is in flight waits, which is vLLM's mode `keep`.
 pub(crate) async fn pause(
     State(gateway): State<Gateway>,
-    Query(pause): Query<Pause>,
+    pause: Result<Query<Pause>, QueryRejection>,
     _: Body,
 ) -> Result<Json<Value>, ApiError> {
     adapters::allowed(&gateway)?;
+    let Query(pause) = pause?;
     if pause.mode.as_deref().is_some_and(|mode| mode != "keep") {
         let why = "`mode` can only be keep: what is in flight waits";
         return Err(ApiError::bad_field("mode", why));

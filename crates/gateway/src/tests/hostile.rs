@@ -118,3 +118,15 @@ fn a_body_nobody_asked_for_does_not_cost_the_connection() {
         assert_eq!(said.matches("HTTP/1.1 ").count(), 2, "{path} answered {said}");
     }
 }
+
+#[test]
+fn whatever_is_refused_is_refused_in_the_envelope() {
+    let server = start();
+    for path in ["/pause?clear_cache=maybe", "/v1/unload_lora_adapter?format=a&format=b"] {
+        let reply = server.post(path, &json!({"lora_name": "a"}));
+        assert_eq!((reply.status, &reply.json()["error"]["code"]), (400, &json!(400)));
+    }
+    for (path, status) in [("/v1/models/%ff", 400), ("/v1/chat/completions", 405), ("/x", 404)] {
+        assert_eq!(server.get(path).json()["error"]["code"], status);
+    }
+}
