@@ -27,6 +27,7 @@ const EVERYWHERE: &[Refused] = &[
     ("watermarking", &["false"]),
     ("routed_experts_prompt_start", &["0"]),
     ("return_token_offsets", &["false"]),
+    ("return_mm_kwargs", &["true"]),
     ("stream_interval", &["1"]),
 ];
 
@@ -45,7 +46,6 @@ const IN_CHAT: &[Refused] = &[
     ("mm_processor_kwargs", &["{}"]),
     ("include_reasoning", &["true"]),
     ("return_assistant_tokens_mask", &["false"]),
-    ("return_mm_kwargs", &["true"]),
     ("moderation", &[]),
     ("prompt_cache_options", &[]),
     ("prompt_cache_retention", &["\"in_memory\"", "\"in-memory\""]),

@@ -54,9 +54,11 @@ impl Page {
     }
 
     fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
-        let own: String =
-            labels.iter().map(|(name, value)| format!(",{name}=\"{}\"", escape(value))).collect();
-        let _ = writeln!(self.text, "{name}{{{}{own}}} {value}", self.common);
+        let _ = write!(self.text, "{name}{{{}", self.common);
+        for (label, value) in labels {
+            let _ = write!(self.text, ",{label}=\"{}\"", escape(value));
+        }
+        let _ = writeln!(self.text, "}} {value}");
     }
 
     fn one(&mut self, name: &str, kind: &str, value: impl std::fmt::Display) {

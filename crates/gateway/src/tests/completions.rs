@@ -90,7 +90,7 @@ fn streams_carry_text_echo_scores_and_usage() {
 fn what_completions_do_not_do_is_refused_by_name() {
     let server = start();
     let refused = |more: Value, param: &str| {
-        server.refuses(COMPLETIONS, &with(ask(json!("a")), more), 400, param)
+        server.refuses(COMPLETIONS, &with(ask(json!("a")), more), 400, param);
     };
     refused(json!({"suffix": "end"}), "suffix");
     refused(json!({"best_of": 3}), "best_of");
