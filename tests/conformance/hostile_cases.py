@@ -224,16 +224,18 @@ def deadlines(context):
 
 @case
 def a_full_queue_is_a_503_that_says_when_to_come_back(context):
-    held = [context.send(CHAT, context.chat("x" * 400, max_tokens=400, stream=True, n=40,
-                                            ignore_eos=True)) for _ in range(4)]
-    status, headers, reply = 0, {}, {}
+    held, last = [], None
+    long = context.chat("x" * 1000, max_tokens=1000, stream=True, n=16, ignore_eos=True)
 
-    def refused():
-        nonlocal status, headers, reply
-        status, headers, reply = context.post(CHAT, context.chat(n=40, max_tokens=1))
-        return status == 503
+    def full():
+        nonlocal last
+        held.append(context.send(CHAT, long))
+        # What is let in after all waits behind the long ones, and not for ever.
+        last = context.post(CHAT, context.chat(n=16, max_tokens=1), {"x-request-timeout-ms": "200"})
+        return last[0] == 503
 
-    until("the queue is full", refused)
+    until("the queue is full", full, seconds=60)
+    _, headers, reply = last
     assert headers["retry-after"] == "1"
     assert reply["error"]["reason"] in ("max_num_queued_reqs", "max_num_queued_tokens")
     for connection in held:
