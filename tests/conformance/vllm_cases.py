@@ -95,7 +95,15 @@ def metrics_dashboards_read(context):
                  "vllm:prompt_tokens_total", "vllm:generation_tokens_total",
                  "vllm:request_success_total", "vllm:time_to_first_token_seconds_bucket",
                  "vllm:inter_token_latency_seconds_sum", "vllm:e2e_request_latency_seconds_count",
-                 "vllm:lora_requests_info"):
+                 "vllm:request_time_per_output_token_seconds_bucket", "vllm:lora_requests_info",
+                 "vllm:request_queue_time_seconds_sum", "vllm:request_inference_time_seconds_sum",
+                 "vllm:request_prefill_time_seconds_sum", "vllm:request_decode_time_seconds_sum",
+                 "vllm:request_prompt_tokens_bucket", "vllm:request_generation_tokens_bucket",
+                 "vllm:request_max_num_generation_tokens_sum", "vllm:request_params_n_count",
+                 "vllm:request_params_max_tokens_sum", "vllm:num_requests_waiting_by_reason",
+                 "vllm:prefix_cache_queries_total", "vllm:prefix_cache_hits_total",
+                 "vllm:num_preemptions_total", "vllm:admission_rejections_total",
+                 "vllm:engine_sleep_state", "vllm:cache_config_info"):
         assert f"\n{name}{{" in page, name
 
 

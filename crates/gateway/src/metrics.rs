@@ -6,7 +6,7 @@ mod histogram;
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
@@ -43,6 +43,8 @@ struct Seen {
     decode: Histogram,
     prompt_tokens: Histogram,
     completion_tokens: Histogram,
+    /// Of the longest choice of each prompt.
+    longest: Histogram,
     max_tokens: Histogram,
     choices: Histogram,
     cached_tokens: u64,
@@ -88,6 +90,7 @@ impl Default for Seen {
             decode: latency(),
             prompt_tokens: tokens(),
             completion_tokens: tokens(),
+            longest: tokens(),
             max_tokens: tokens(),
             choices: Histogram::new(CHOICES),
             cached_tokens: 0,
@@ -101,6 +104,30 @@ impl Default for Seen {
     }
 }
 
+/// The choices of one prompt, of which the longest is counted once all have ended.
+#[derive(Debug)]
+pub(crate) struct Siblings(Mutex<Running>);
+
+#[derive(Debug)]
+struct Running {
+    choices: u32,
+    longest: u32,
+}
+
+impl Siblings {
+    pub(crate) fn new(choices: u32) -> Self {
+        Self(Mutex::new(Running { choices, longest: 0 }))
+    }
+
+    /// One has ended; the tokens of the longest when it was the last.
+    fn ended(&self, tokens: u32) -> Option<u32> {
+        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        running.choices = running.choices.saturating_sub(1);
+        running.longest = running.longest.max(tokens);
+        (running.choices == 0).then_some(running.longest)
+    }
+}
+
 /// One generation as it is observed.
 #[derive(Debug)]
 pub(crate) struct Watch {
@@ -110,13 +137,14 @@ pub(crate) struct Watch {
     /// Seconds between deltas after the first, one per token.
     gaps: Vec<f64>,
     max_tokens: u32,
+    siblings: Arc<Siblings>,
 }
 
 impl Watch {
-    pub(crate) fn start(request: &GenerateRequest) -> Self {
+    pub(crate) fn start(request: &GenerateRequest, siblings: Arc<Siblings>) -> Self {
         let now = Instant::now();
         let max_tokens = request.sampling.max_tokens;
-        Self { submitted: now, first: None, last: now, gaps: Vec::new(), max_tokens }
+        Self { submitted: now, first: None, last: now, gaps: Vec::new(), max_tokens, siblings }
     }
 
     pub(crate) fn begun(&mut self) {
@@ -165,6 +193,10 @@ impl Metrics {
         *seen.ended.entry(reason).or_default() += 1;
         if let Some(adapter) = served.and_then(|served| served.adapter.as_ref()) {
             seen.adapter(&adapter.alias).observe(watch);
+        }
+        let tokens = last.as_ref().map_or(0, |completion| completion.usage.completion_tokens);
+        if let Some(longest) = watch.siblings.ended(tokens).filter(|longest| *longest > 0) {
+            seen.longest.observe(f64::from(longest));
         }
         if let Ok(completion) = last {
             seen.completed(watch, completion);

@@ -29,6 +29,7 @@ pub(super) fn write(
         ("request_decode_time_seconds", &seen.decode),
         ("request_prompt_tokens", &seen.prompt_tokens),
         ("request_generation_tokens", &seen.completion_tokens),
+        ("request_max_num_generation_tokens", &seen.longest),
         ("request_params_max_tokens", &seen.max_tokens),
         ("request_params_n", &seen.choices),
     ] {
