@@ -7,7 +7,8 @@ from langchain_openai import ChatOpenAI, OpenAI
 
 
 def chat(context, **more):
-    more.setdefault("max_tokens", 64)
+    # Greedy, because a small model may otherwise fill its limit with white space.
+    more = {"max_tokens": 200, "temperature": 0, **more}
     return ChatOpenAI(model=context.model, base_url=context.v1, api_key="none", max_retries=0, **more)
 
 

@@ -11,7 +11,7 @@ litellm.suppress_debug_info = True
 
 
 def ask(context, provider, text="Say hello", **more):
-    more.setdefault("max_tokens", 64)
+    more = {"max_tokens": 200, "temperature": 0, **more}
     return litellm.completion(
         model=f"{provider}/{context.model}", api_base=context.v1, api_key="none",
         messages=[{"role": "user", "content": text}], num_retries=0, **more)
@@ -70,7 +70,7 @@ def text_completions(context):
 
 @case
 def sampling_and_extras(context):
-    reply = ask(context, "hosted_vllm", n=2, seed=3, stop=["\n\n"], top_k=4, min_p=0.01,
+    reply = ask(context, "hosted_vllm", n=2, seed=3, temperature=1, stop=["\n\n"], top_k=4, min_p=0.01,
                 presence_penalty=0.1, logprobs=True, top_logprobs=1)
     assert len(reply.choices) == 2
 

@@ -38,7 +38,8 @@ def continuations_are_scored(context):
         scores = model(context, **more).loglikelihood(asked("loglikelihood", *pairs))
         assert len(scores) == 2
         for (score, greedy), (before, after) in zip(scores, pairs):
-            assert isinstance(greedy, bool) and math.isclose(score, scored(context, before, after), abs_tol=1e-3)
+            assert isinstance(greedy, bool)
+            assert math.isclose(score, scored(context, before, after), abs_tol=1e-3)
 
 
 def scored(context, before, after):

@@ -186,7 +186,7 @@ def structured_output_parsed(context):
     schema = {"name": "city", "strict": True, "schema": {
         "type": "object", "properties": {"size": {"enum": ["small", "large"]}},
         "required": ["size"], "additionalProperties": False}}
-    reply = chat(context, "How large is Bern?",
+    reply = chat(context, "How large is Bern?", temperature=0,
                  response_format={"type": "json_schema", "json_schema": schema})
     assert json.loads(reply.choices[0].message.content)["size"] in ("small", "large")
 
@@ -202,7 +202,7 @@ def structured_output_as_a_class(context):
 def a_required_call(context):
     for choice in ("required", {"type": "function", "function": {"name": "weather"}}):
         reply = chat(context, "Weather in Bern?", tools=[WEATHER], tool_choice=choice,
-                     parallel_tool_calls=False, max_tokens=200)
+                     parallel_tool_calls=False, max_tokens=200, temperature=0)
         call = reply.choices[0].message.tool_calls[0]
         assert call.type == "function" and call.function.name == "weather" and call.id
         assert json.loads(call.function.arguments)["city"] in ("Bern", "Oslo")
@@ -214,7 +214,8 @@ def a_required_call(context):
 def a_streamed_call(context):
     name, arguments, identity, reason = "", "", "", None
     for chunk in chat(context, "Weather in Bern?", tools=[WEATHER], tool_choice="required",
-                      parallel_tool_calls=False, stream=True, max_tokens=200):
+                      parallel_tool_calls=False, stream=True, max_tokens=200,
+                      temperature=0):
         for call in chunk.choices[0].delta.tool_calls or []:
             name += call.function.name or ""
             identity += call.id or ""
@@ -245,7 +246,7 @@ def a_free_call_and_a_broken_one(context):
 @case
 def a_result_is_handed_back(context):
     first = chat(context, "Weather in Bern?", tools=[WEATHER], tool_choice="required",
-                 parallel_tool_calls=False, max_tokens=200).choices[0].message
+                 parallel_tool_calls=False, max_tokens=200, temperature=0).choices[0].message
     messages = [*user("Weather in Bern?"), first,
                 {"role": "tool", "tool_call_id": first.tool_calls[0].id, "content": "sunny"}]
     reply = client(context).chat.completions.create(
@@ -408,9 +409,9 @@ def a_bias_decides(context):
 def penalties_change_scores(context):
     asked = dict(temperature=1.0, seed=1, max_tokens=6, logprobs=True, top_logprobs=0)
     asked["extra_body"] = {"logprobs_mode": "processed_logprobs"}
-    plain = chat(context, "aaaaaaaa", **asked)
+    plain = chat(context, "????????", **asked)
     for name in ("presence_penalty", "frequency_penalty"):
-        changed = chat(context, "aaaaaaaa", **asked, **{name: 2.0})
+        changed = chat(context, "????????", **asked, **{name: 2.0})
         pairs = list(zip(*([t.logprob for t in reply.choices[0].logprobs.content]
                            for reply in (plain, changed))))
         same = [math.isclose(before, after, abs_tol=1e-5) for before, after in pairs]
@@ -440,7 +441,8 @@ def a_structured_reply_in_a_stream(context):
     schema = {"type": "object", "properties": {"size": {"enum": ["small", "large"]}},
               "required": ["size"], "additionalProperties": False}
     shape = {"type": "json_schema", "json_schema": {"name": "city", "schema": schema}}
-    chunks = chat(context, "How large is Bern?", response_format=shape, stream=True)
+    chunks = chat(context, "How large is Bern?", response_format=shape, stream=True,
+                  temperature=0)
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
     assert json.loads(text)["size"] in ("small", "large")
 

@@ -116,7 +116,8 @@ def bounds(page, name):
 def buckets_are_vllms(context):
     page = context.get("/metrics")[2]
     first = bounds(page, "vllm:time_to_first_token_seconds")
-    assert first == "0.001 0.005 0.01 0.02 0.04 0.06 0.08 0.1 0.25 0.5 0.75 1.0 2.5 5.0 7.5 10.0 20.0 40.0 80.0 160.0 640.0 2560.0 +Inf".split()  # noqa: E501
+    assert first == ("0.001 0.005 0.01 0.02 0.04 0.06 0.08 0.1 0.25 0.5 0.75 1.0 2.5 5.0 7.5 10.0 "
+                     "20.0 40.0 80.0 160.0 640.0 2560.0 +Inf").split()
     assert bounds(page, "vllm:e2e_request_latency_seconds")[:4] == "0.3 0.5 0.8 1.0".split()
     assert bounds(page, "vllm:inter_token_latency_seconds")[:6] == "0.01 0.025 0.05 0.075 0.1 0.15".split()
     assert bounds(page, "vllm:request_params_n") == "1.0 2.0 5.0 10.0 20.0 +Inf".split()
@@ -238,8 +239,9 @@ def content_is_what_was_promised_or_is_not_loaded(context):
     status, _, error = context.post("/v1/load_lora_adapter", body)
     assert 400 <= status < 500, error
     assert context.post("/v1/unload_lora_adapter", {"lora_name": "promised"})[0] == 404
-    for more, field in (({"ttl_s": 3}, "ttl_s"), ({"wait": "drained"}, "wait"), ({"lora_name": ""}, "lora_name")):
-        context.refuses({"lora_name": "x", "lora_path": path, **more}, field, path="/v1/load_lora_adapter")
+    for field, value in {"ttl_s": 3, "wait": "drained", "lora_name": ""}.items():
+        body = {"lora_name": "x", "lora_path": path, field: value}
+        context.refuses(body, field, path="/v1/load_lora_adapter")
 
 
 @case

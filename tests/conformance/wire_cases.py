@@ -40,7 +40,7 @@ def each_choice_has_its_own_beginning_and_end(context):
 @case
 def a_call_opens_with_its_name_and_goes_on_with_fragments(context):
     asked = context.chat("Weather in Bern?", tools=[WEATHER], tool_choice="required",
-                         parallel_tool_calls=False, max_tokens=200)
+                         parallel_tool_calls=False, max_tokens=200, temperature=0)
     deltas = [chunk["choices"][0]["delta"] for chunk in context.chunks(CHAT, asked)]
     calls = [call for delta in deltas for call in delta.get("tool_calls", [])]
     head, *rest = calls
