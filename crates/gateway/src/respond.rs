@@ -164,8 +164,6 @@ fn failure(error: &ApiError) -> String {
 }
 
 fn text_of(chunks: &[Value]) -> String {
-    chunks
-        .iter()
-        .flat_map(|chunk| ["data: ".to_owned(), chunk.to_string(), "\n\n".to_owned()])
-        .collect()
+    let events = chunks.iter().map(|chunk| format!("data: {chunk}\n\n"));
+    events.collect::<Vec<_>>().concat()
 }

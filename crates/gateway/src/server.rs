@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use understudy_openai::ErrorReply;
 
 use crate::{
-    adapters, chat, completions, control, error::ApiError, feedback, metrics, models,
+    adapters, body::Body, chat, completions, control, error::ApiError, feedback, metrics, models,
     state::Gateway, status, tokens,
 };
 
@@ -59,11 +59,11 @@ fn vllm() -> Router<Gateway> {
         .route("/metrics", get(metrics::page))
 }
 
-async fn unknown(uri: Uri) -> ApiError {
+async fn unknown(uri: Uri, _: Body) -> ApiError {
     ApiError::not_found(format!("there is nothing at {}", uri.path()))
 }
 
-async fn wrong_method(uri: Uri) -> ApiError {
+async fn wrong_method(uri: Uri, _: Body) -> ApiError {
     ApiError(ErrorReply::new(405, format!("{} takes another method", uri.path())))
 }
 

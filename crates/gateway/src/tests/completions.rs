@@ -130,7 +130,7 @@ fn ids_go_in_and_ids_come_out() {
     let wrong = json!({"token_ids": [1], "sampling_params": {"temperature": "hot"}});
     server.refuses(path, &wrong, 400, "sampling_params.temperature");
     server.refuses(path, &json!({"token_ids": [1], "features": "x"}), 400, "features");
-    server.refuses(path, &json!({"token_ids": [9999]}), 400, "prompt");
+    server.refuses(path, &json!({"token_ids": [9999]}), 400, "token_ids");
 }
 
 #[test]
