@@ -52,6 +52,16 @@ fn ours_says_the_same_as_the_python_package() {
     assert_eq!(ours, theirs.open(&their_key).unwrap());
 }
 
+/// What `check_model_signing.py` has the Python package verify.
+#[test]
+fn ours_is_the_signature_that_the_python_package_was_shown() {
+    let ours = sign_directory(&golden().join("adapter"), "adapter", &key(7)).unwrap();
+    let shown = fs::read_to_string(golden().join("ours.sig")).unwrap();
+    assert_eq!(ours.to_json(), shown.trim_end());
+    let public = fs::read_to_string(golden().join("ours.pub.pem")).unwrap();
+    assert_eq!(key(7).verifying_key().to_pem(), public);
+}
+
 #[test]
 fn every_change_of_the_directory_has_its_error() {
     let (bundle, key) = from_python();

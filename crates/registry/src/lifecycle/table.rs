@@ -2,16 +2,16 @@
 
 use std::fmt::Write as _;
 
-use super::{Command, Evidence, Role, Transition, VersionEvent};
+use super::{Command, Evidence, ReleaseState, Role, Status, Transition, VersionEvent};
 
 /// Both transition tables in Markdown.
 pub fn transition_tables() -> String {
     let mut text = String::from("A version's status:\n\n");
     let versions = VersionEvent::ALL.map(VersionEvent::transition);
-    rows(&mut text, &versions, |status| status.as_str());
+    rows(&mut text, &versions, Status::as_str);
     text.push_str("\nA release's state:\n\n");
     let releases = Command::ALL.map(Command::transition);
-    rows(&mut text, &releases, |state| state.as_str());
+    rows(&mut text, &releases, ReleaseState::as_str);
     text
 }
 

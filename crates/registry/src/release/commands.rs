@@ -146,7 +146,7 @@ impl Registry {
                 Command::Pause { because } => Some(because),
                 _ => None,
             };
-            let changed = ReleaseRecord { state, step, returned_to, paused_because, ..release };
+            let changed = ReleaseRecord { state, paused_because, step, returned_to, ..release };
             save(transaction, changed, action(command), change)
         })
     }

@@ -21,7 +21,7 @@ impl Registry {
     ) -> Result<Option<ReleaseRecord>, RegistryError> {
         self.once(change, &("undo", task, to.map(ToString::to_string)), |transaction| {
             if to.is_some() && channel::stable(transaction, task)?.as_ref() == to {
-                return Ok(serving_release(transaction, task)?);
+                return serving_release(transaction, task);
             }
             let nothing = |why: String| RegistryError::NothingToUndo { task: task.clone(), why };
             let Some(release) = serving_release(transaction, task)? else {
