@@ -41,7 +41,7 @@ impl Registry {
         note: &str,
         key: &CheckpointPublicKey,
     ) -> Result<AuditHead, RegistryError> {
-        let noted = head_of(&Checkpoint::open(note, key)?);
+        let noted = AuditHead::from_checkpoint(note, key)?;
         self.verify_audit(Some(&noted))?;
         Ok(noted)
     }
@@ -55,10 +55,17 @@ impl Registry {
     ) -> Result<(), RegistryError> {
         let Some(key) = &self.checkpoint_key else { return Ok(()) };
         for note in notes(connection)? {
-            let checkpoint = Checkpoint::open(&note, &key.public())?;
-            verify::contains(links, Some(&head_of(&checkpoint)))?;
+            let noted = AuditHead::from_checkpoint(&note, &key.public())?;
+            verify::contains(links, Some(&noted))?;
         }
         Ok(())
+    }
+}
+
+impl AuditHead {
+    /// What a checkpoint saw, once it is certain that `key` signed it.
+    pub fn from_checkpoint(note: &str, key: &CheckpointPublicKey) -> Result<Self, RegistryError> {
+        Ok(head_of(&Checkpoint::open(note, key)?))
     }
 }
 
