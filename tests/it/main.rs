@@ -4,6 +4,7 @@
 mod bench;
 mod cli;
 mod http;
+mod release;
 mod runs;
 mod tidy;
 mod training;

@@ -128,7 +128,7 @@ impl Ports for Stages<'_> {
         let spinner = self.out.spinner("waiting for live evidence (a server must be running)");
         let ended = loop {
             let release = self.stores.registry.release(release)?;
-            if release.state != ReleaseState::Ramping {
+            if !release.state.is_moving() {
                 break release;
             }
             thread::sleep(Duration::from_millis(200));
@@ -136,8 +136,8 @@ impl Ports for Stages<'_> {
         spinner.finish_and_clear();
         let end = match ended.state {
             ReleaseState::Promoted => ReleaseEnd::Promoted,
-            ReleaseState::RolledBack | ReleaseState::Aborted => ReleaseEnd::RolledBack,
-            ReleaseState::Paused | ReleaseState::Ramping => ReleaseEnd::Inconclusive,
+            state if state.has_ended() => ReleaseEnd::RolledBack,
+            _ => ReleaseEnd::Inconclusive,
         };
         Ok(Fact::ReleaseEnded { end, why: ended.changed_because })
     }

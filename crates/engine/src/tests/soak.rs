@@ -35,7 +35,7 @@ fn client(engine: &Engine, seed: u64, until: Instant) -> usize {
 fn a_mixed_load_leaves_no_lease_no_sequence_and_no_adapter_behind() {
     let root = tempfile::tempdir().unwrap();
     let paths: Vec<PathBuf> = (0..6).map(|seed| write_adapter(&root, seed)).collect();
-    let config = Config { adapters_resident: 8, kv_tokens: 600, ..Config::default() };
+    let config = Config { adapters_resident: 8, kv_tokens: 250, ..Config::default() };
     let engine = engine(config);
     for (alias, path) in ALIASES.iter().zip(&paths) {
         engine.load_adapter(alias, path).unwrap();
