@@ -113,6 +113,7 @@ fn suite(prompts: &[&str]) -> SuiteFingerprints {
         prompt: vec![Message::system("Another system prompt."), Message::user(*prompt)],
         expected: "{}".to_owned(),
         tags: Vec::new(),
+        ..Case::default()
     };
     let cases = prompts.iter().enumerate().map(case).collect();
     SuiteFingerprints::of(&Suite {

@@ -20,6 +20,7 @@ fn suite(cases: usize) -> Suite {
         prompt: vec![Message::user(format!("message {n}"))],
         expected: expected(n),
         tags: vec![],
+        ..Case::default()
     };
     Suite {
         name: "support-triage".parse().unwrap(),

@@ -61,5 +61,5 @@ fn case(number: usize, example: Example) -> Result<Case, String> {
         Signal::Accept => return Err("the expected reply is not text".to_owned()),
         _ => return Err("the reply is labelled as unwanted".to_owned()),
     };
-    Ok(Case { id: format!("{number:04}"), prompt, expected, tags: Vec::new() })
+    Ok(Case { id: format!("{number:04}"), prompt, expected, ..Case::default() })
 }

@@ -14,6 +14,7 @@ mod objective;
 mod recipe;
 mod report;
 mod reward;
+mod scorer;
 mod suite;
 
 pub use adapter::{AdapterManifest, DatasetLineage, StageLineage};
@@ -36,7 +37,8 @@ pub use report::{
     Comparison, Decision, EvalReport, GateCheck, ScorerSummary, SubjectReport, Verdict,
 };
 pub use reward::{CommandSpec, JudgeSpec, RewardSpec, Verifier};
-pub use suite::{Case, Scorer, Suite, SuiteError, Tier};
+pub use scorer::{Check, Scorer, Share};
+pub use suite::{Case, Risk, Suite, SuiteError, Tier};
 
 #[cfg(test)]
 mod tests;

@@ -292,6 +292,7 @@ fn score_cases(job: &Job, base: Arc<BaseModel>, dev: &[SftExample]) -> Result<(f
             prompt: example.prompt.clone(),
             expected: example.completion.iter().map(Message::text).collect(),
             tags: Vec::new(),
+            ..Case::default()
         })
         .collect();
     if cases.is_empty() {
