@@ -19,6 +19,16 @@ pub(crate) struct Example {
 pub(crate) enum Reader<'a> {
     Examples(Examples<'a>),
     Understudy,
+    TauBench,
+    Atif,
+    Telemetry(Telemetry),
+}
+
+/// The formats that are read as a whole: their rows are parts of conversations.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Telemetry {
+    Langsmith,
+    Otlp,
 }
 
 /// The formats whose rows are examples.
@@ -55,6 +65,10 @@ impl<'a> Reader<'a> {
             (Format::OpenAi, None) => Ok(Self::Examples(Examples::OpenAi)),
             (Format::Trl, None) => Ok(Self::Examples(Examples::Trl)),
             (Format::Understudy, None) => Ok(Self::Understudy),
+            (Format::TauBench, None) => Ok(Self::TauBench),
+            (Format::Atif, None) => Ok(Self::Atif),
+            (Format::Langsmith, None) => Ok(Self::Telemetry(Telemetry::Langsmith)),
+            (Format::Otlp, None) => Ok(Self::Telemetry(Telemetry::Otlp)),
         }
     }
 }

@@ -16,12 +16,32 @@ pub enum Format {
     Rows,
     /// Our own: `{"step": …}` or `{"outcome": …}`.
     Understudy,
+    /// What a run of tau-bench writes: `{"task_id", "trial", "reward", "traj"}`.
+    TauBench,
+    /// The Agent Trajectory Interchange Format, versions 1.0 to 1.7, one trajectory an object.
+    Atif,
+    /// Runs exported from LangSmith, with their feedback inside them or not.
+    Langsmith,
+    /// OTLP requests as JSON, traces and logs, one an object: what file exporters write.
+    Otlp,
 }
+
+/// Every format, in the order they are named to people.
+const ALL: [Format; 9] = [
+    Format::Auto,
+    Format::OpenAi,
+    Format::Trl,
+    Format::Rows,
+    Format::Understudy,
+    Format::TauBench,
+    Format::Atif,
+    Format::Langsmith,
+    Format::Otlp,
+];
 
 impl Format {
     pub fn parse(name: &str) -> Result<Self, IngestError> {
-        let all = [Self::Auto, Self::OpenAi, Self::Trl, Self::Rows, Self::Understudy];
-        all.into_iter()
+        ALL.into_iter()
             .find(|format| format.as_str() == name)
             .ok_or_else(|| IngestError::UnknownFormat(name.to_owned()))
     }
@@ -34,6 +54,10 @@ impl Format {
             Self::Trl => "trl",
             Self::Rows => "rows",
             Self::Understudy => "understudy",
+            Self::TauBench => "tau-bench",
+            Self::Atif => "atif",
+            Self::Langsmith => "langsmith",
+            Self::Otlp => "otlp",
         }
     }
 
@@ -46,6 +70,14 @@ impl Format {
             Self::Trl
         } else if row.len() == 1 && (has("step") || has("outcome")) {
             Self::Understudy
+        } else if has("traj") && has("reward") {
+            Self::TauBench
+        } else if has("schema_version") && has("steps") {
+            Self::Atif
+        } else if has("resourceSpans") || has("resourceLogs") {
+            Self::Otlp
+        } else if has("run_type") {
+            Self::Langsmith
         } else {
             Self::Rows
         }

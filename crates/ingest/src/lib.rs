@@ -1,17 +1,26 @@
-//! Bulk formats into steps, outcomes and suites: bytes in, values out.
+//! What others recorded, into steps, outcomes, suites and conversations: bytes in, values out.
+//!
+//! Bulk files are read by [`read`] and [`suite`], requests of observability clients by
+//! [`telemetry`].
 //!
 //! Guarantees: a row of the same meaning gets the same ids on every import, so importing a file
-//! twice adds nothing; a broken row is reported with its line and never stops the others; a row
-//! whose meaning does not fit our schema (tools, a reply of weight 0) is refused, not simplified.
+//! twice adds nothing; a broken row is reported with its line and never stops the others; an example
+//! whose meaning does not fit our schema (tools, a reply of weight 0) is refused, not simplified; of
+//! telemetry nothing is dropped that names a trace, and the order of deliveries never shows.
 //!
 //! Never: does IO, reads a clock, or guesses what a column means: rows need a [`RowMapping`].
 
+mod atif;
+mod attempt;
 mod example;
 mod format;
 mod openai;
+mod reading;
 mod record;
 mod rows;
 mod suite;
+mod tau;
+pub mod telemetry;
 mod trl;
 
 use serde_json::{Map, Value};
@@ -19,15 +28,12 @@ use understudy_ident::{TaskName, Timestamp};
 use understudy_manifest::SuiteError;
 use understudy_trajectory::{Outcome, Step};
 
+pub use attempt::{Attempt, Group};
 pub use format::Format;
 pub use rows::RowMapping;
 pub use suite::suite;
 
-use crate::{
-    example::Reader,
-    record::{Record, record_example, record_understudy},
-    rows::Document,
-};
+use crate::{example::Reader, reading::Reading, rows::Document};
 
 /// One line, as it was parsed.
 type Row = Map<String, Value>;
@@ -39,6 +45,8 @@ pub struct Imported {
     pub steps: Vec<Step>,
     pub outcomes: Vec<Outcome>,
     pub rejected: Vec<Rejected>,
+    /// The attempts at each problem that was tried more than once, in the order of their names.
+    pub groups: Vec<Group>,
 }
 
 /// A row that was left out.
@@ -53,8 +61,8 @@ pub struct Rejected {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IngestError {
     #[error(
-        "cannot read format `{0}`: use auto, openai, trl, rows or understudy (otlp, langsmith and \
-         atif are not read by this version)"
+        "cannot read format `{0}`: use auto, openai, trl, rows, understudy, tau-bench, atif, \
+         langsmith or otlp"
     )]
     UnknownFormat(String),
     #[error("cannot read the text as a JSON array: {0}; one JSON object a line is read as well")]
@@ -77,8 +85,9 @@ pub enum IngestError {
     Suite(#[from] SuiteError),
 }
 
-/// Reads every row into a trajectory of one step and what is known about its reply, or, for
-/// [`Format::Understudy`], into the steps and outcomes that were written out.
+/// Reads every row: an example into a trajectory of one step and what is known about its reply, a
+/// recorded trajectory into its steps, and telemetry, all rows together, into the steps of its
+/// conversations, as far as every word of them is told.
 ///
 /// `limit` is how many rows are taken, broken ones not counted. `at` becomes the time of steps and
 /// outcomes that bring none; it is no part of their ids.
@@ -92,28 +101,18 @@ pub fn read(
 ) -> Result<Imported, IngestError> {
     let document = Document::open(text)?;
     let reader = Reader::choose(format, &document, mapping)?;
-    let mut imported = Imported::default();
+    let mut reading = Reading::new(reader, task, at);
     let mut taken = 0;
     for (line, row) in document.rows() {
         if limit.is_some_and(|limit| taken >= limit) {
             break;
         }
-        let record = row.and_then(|row| match &reader {
-            Reader::Understudy => record_understudy(row, task),
-            Reader::Examples(examples) => {
-                examples.read(&row).map(|example| record_example(example, task, at))
-            }
-        });
-        match record {
-            Ok(Record { step, outcome }) => {
-                taken += 1;
-                imported.steps.extend(step);
-                imported.outcomes.extend(outcome);
-            }
-            Err(why) => imported.rejected.push(Rejected { line, why }),
+        match row.and_then(|row| reading.take(line, row)) {
+            Ok(()) => taken += 1,
+            Err(why) => reading.refuse(line, why),
         }
     }
-    Ok(imported)
+    Ok(reading.finish())
 }
 
 #[cfg(test)]

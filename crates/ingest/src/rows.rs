@@ -20,7 +20,7 @@ impl<'a> Document<'a> {
         // Editors on Windows leave a byte order mark.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         if !text.trim_start().starts_with('[') {
-            return Ok(Self::Lines(text));
+            return Ok(one_object(text).map_or(Self::Lines(text), |one| Self::Array(vec![one])));
         }
         let items =
             serde_json::from_str(text).map_err(|why| IngestError::Array(why.to_string()))?;
@@ -40,6 +40,15 @@ impl<'a> Document<'a> {
             }
         }
     }
+}
+
+/// A text that is one object over several lines, as trajectories are written for people.
+fn one_object(text: &str) -> Option<Value> {
+    let first = text.lines().find(|line| !line.trim().is_empty())?;
+    if serde_json::from_str::<Value>(first).is_ok() {
+        return None;
+    }
+    serde_json::from_str(text).ok()
 }
 
 fn parse(line: &str) -> Result<Row, String> {

@@ -42,15 +42,17 @@ fn refusal(format: Format, text: &str) -> String {
 }
 
 mod formats;
+mod recorded;
 mod suites;
 
 #[test]
 fn every_format_name_reads_back_and_an_unknown_one_lists_them() {
-    for name in ["auto", "openai", "trl", "rows", "understudy"] {
+    let names = "auto openai trl rows understudy tau-bench atif langsmith otlp";
+    for name in names.split(' ') {
         assert_eq!(Format::parse(name).unwrap().as_str(), name);
     }
-    let error = Format::parse("otlp").unwrap_err().to_string();
-    for name in ["`otlp`", "auto", "openai", "trl", "rows", "understudy", "langsmith", "atif"] {
+    let error = Format::parse("parquet").unwrap_err().to_string();
+    for name in names.split(' ').chain(["`parquet`"]) {
         assert!(error.contains(name), "{error}");
     }
 }

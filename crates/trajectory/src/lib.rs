@@ -1,5 +1,6 @@
-//! The canonical schema: what happened (trajectories and their steps), what the user did about it
-//! (outcomes), and what that is worth (rewards).
+//! The canonical schema: what happened (trajectories and their steps, and conversations that were
+//! put together from somebody else's spans), what the user did about it (outcomes), and what that
+//! is worth (rewards).
 //!
 //! Guarantees: a step of our own engine carries everything training will ever need (ids, sampling
 //! log-probabilities, digests); outcomes are immutable facts; a reward is always derived from
@@ -7,15 +8,21 @@
 //!
 //! Never: knows how anything is stored or used.
 
+mod conversation;
 mod outcome;
 mod reward;
+mod span;
 mod step;
 
 use serde::{Deserialize, Serialize};
 use understudy_ident::TrajectoryId;
 
+pub use conversation::{Conversation, Phase};
 pub use outcome::{Outcome, Signal, Source, Target};
 pub use reward::{Component, Reward, RewardPolicy, edit_ratio};
+pub use span::{
+    CallUsage, Fidelity, Finish, FrameRole, ModelCall, Retrieval, Span, SpanBody, ToolRun,
+};
 pub use step::{Arm, Assignment, Step};
 
 /// One whole session with a task: its steps in order, each with the outcomes linked to it.

@@ -1,0 +1,87 @@
+//! The model calls of a conversation as steps that can be journalled and trained on.
+
+use understudy_ident::{StepId, TaskName, Timestamp};
+use understudy_inference::{FinishReason, Served, Timing, Usage};
+use understudy_trajectory::{Conversation, Fidelity, Finish, ModelCall, Span, Step};
+
+/// What a conversation gives.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Steps {
+    pub steps: Vec<Step>,
+    /// Calls whose messages are not all there, and why. They stay in the conversation.
+    pub left_out: Vec<(StepId, &'static str)>,
+}
+
+/// A step for each call of which every word is known. Of several choices the first is the reply.
+pub fn steps(conversation: &Conversation, task: &TaskName) -> Steps {
+    let mut found = Steps::default();
+    for (span, call) in conversation.calls() {
+        match step(conversation, span, call, task) {
+            Ok(step) => found.steps.push(step),
+            Err(why) => found.left_out.push((span.id.clone(), why)),
+        }
+    }
+    found
+}
+
+fn step(
+    conversation: &Conversation,
+    span: &Span,
+    call: &ModelCall,
+    task: &TaskName,
+) -> Result<Step, &'static str> {
+    if call.captured_as.is_some() {
+        return Err("our own server recorded it");
+    }
+    match call.content {
+        Fidelity::Full => {}
+        Fidelity::Hidden => return Err("the source masked some of its content"),
+        Fidelity::Truncated => return Err("its content was cut off on the way"),
+        Fidelity::References => return Err("its content is kept elsewhere by the source"),
+        Fidelity::Absent => return Err("the source sent no content"),
+    }
+    let prompt = conversation.said(&call.input);
+    if prompt.is_empty() {
+        return Err("it has no input");
+    }
+    let reply = conversation.said(&call.output).into_iter().next().ok_or("it has no output")?;
+    let model = call.responded.as_ref().or(call.requested.as_ref());
+    let finish_reason = match &call.finish {
+        Some(Finish::Length) => FinishReason::Length,
+        Some(Finish::Error | Finish::ContentFilter) => FinishReason::Aborted,
+        _ if !reply.tool_calls.is_empty() => FinishReason::ToolCalls,
+        _ => FinishReason::Stop,
+    };
+    let tokens =
+        |count: Option<u64>| count.map_or(0, |count| u32::try_from(count).unwrap_or(u32::MAX));
+    let milliseconds = |ns: u64| ns as f64 / 1e6;
+    Ok(Step {
+        id: span.id.clone(),
+        trajectory: conversation.id.clone(),
+        task: task.clone(),
+        session: conversation.session.clone(),
+        subject: conversation.subject.clone(),
+        response_id: call.response_id.clone().unwrap_or_else(|| format!("span-{}", span.id)),
+        at: Timestamp::from_nanosecond(i128::from(span.started_ns)).unwrap_or(Timestamp::MAX),
+        prompt,
+        reply,
+        finish_reason,
+        assignment: None,
+        served: Served {
+            base: model.cloned().unwrap_or_else(|| "unknown".to_owned()),
+            adapter: None,
+        },
+        usage: Usage {
+            prompt_tokens: tokens(call.usage.input),
+            completion_tokens: tokens(call.usage.output),
+            cached_tokens: 0,
+        },
+        timing: Timing {
+            queued_ms: 0.0,
+            first_token_ms: milliseconds(call.first_token_ns.unwrap_or(0)),
+            total_ms: milliseconds(span.ended_ns.saturating_sub(span.started_ns)),
+        },
+        tokens: None,
+        error: span.error.clone(),
+    })
+}
