@@ -48,8 +48,8 @@ pub enum Scorer {
     Similarity(Option<Share>),
     /// 1 − edit distance / longer length, or whether it reaches a threshold.
     Levenshtein(Option<Share>),
-    /// Another model's opinion.
-    Judge,
+    /// The world after the last step holds what the expected JSON names, by JSON pointer.
+    State,
     /// Answers within so many milliseconds.
     Latency(u64),
     /// Says no more than so many tokens.
@@ -109,7 +109,7 @@ impl Scorer {
     pub const WORDS: &'static str = "exact, normalized, number, starts_with, contains, icontains, \
         contains_any, contains_all, regex[:PATTERN], json_valid, json_schema, json_equal, \
         field_f1, field:KEY, tool_call_ast, tool_call_bfcl, tool_name_f1, trajectory, \
-        similarity[:MIN], levenshtein[:MIN], judge, latency:MS, tokens:N, cost:MICRODOLLARS, \
+        similarity[:MIN], levenshtein[:MIN], state, latency:MS, tokens:N, cost:MICRODOLLARS, \
         refusal, no_refusal, pii_leak or checks";
 
     const PLAIN: [(&'static str, Self); 21] = [
@@ -129,7 +129,7 @@ impl Scorer {
         ("tool_call_bfcl", Self::ToolCallBfcl),
         ("tool_name_f1", Self::ToolNameF1),
         ("trajectory", Self::Trajectory),
-        ("judge", Self::Judge),
+        ("state", Self::State),
         ("refusal", Self::Refusal),
         ("no_refusal", Self::NoRefusal),
         ("pii_leak", Self::PiiLeak),
@@ -222,8 +222,15 @@ mod tests {
     #[test]
     fn every_scorer_reads_what_it_writes() {
         let with_arguments = [
-            "regex", "regex:^a:b$", "field:intent", "similarity", "similarity:0.85",
-            "levenshtein:0.8", "latency:1500", "tokens:64", "cost:200",
+            "regex",
+            "regex:^a:b$",
+            "field:intent",
+            "similarity",
+            "similarity:0.85",
+            "levenshtein:0.8",
+            "latency:1500",
+            "tokens:64",
+            "cost:200",
         ];
         let plain = Scorer::PLAIN.iter().map(|(word, _)| *word);
         for text in plain.chain(with_arguments) {

@@ -1,5 +1,6 @@
 //! What is scored.
 
+use serde_json::Value;
 use understudy_message::{Message, ToolCall};
 use understudy_reward::calls::{Call, MalformedCall, calls_of};
 
@@ -12,6 +13,8 @@ pub struct Answer<'a> {
     pub calls: &'a [ToolCall],
     /// All messages after the prompt, for cases that take several turns; empty for a single reply.
     pub steps: &'a [Message],
+    /// What the environment holds after the last step, where there was one.
+    pub state: Option<&'a Value>,
     pub measured: Measured,
 }
 

@@ -1,33 +1,32 @@
 //! How good one answer is.
 //!
-//! A [`Scorer`](understudy_manifest::Scorer) of a suite looks at an [`Answer`] to a case and gives
-//! an [`Outcome`]: a [`Score`] from 0 to 1, or the reason why it cannot decide. The same scorers
-//! judge a suite ([`score`]) and watch sampled traffic ([`live`]). Tool calls are matched as the
-//! Berkeley leaderboard does ([`calls`]); a judge prefers one of two answers only if it does so in
-//! both orders ([`judge`]), and may gate only after people agreed with it ([`calibration`]).
+//! A [`Grader`] is made once from a [`Scorer`](understudy_manifest::Scorer) and a case, which reads
+//! all that the case expects; it then looks at any number of [`Answer`]s and gives each an
+//! [`Outcome`]: a [`Score`] from 0 to 1, or the reason why it cannot decide. Tool calls are matched
+//! as the Berkeley leaderboard does, with or without its quirks ([`calls`]).
 //!
-//! Guarantees: what cannot be decided is `unscored` and shown, not 0; numbers are compared as
-//! numbers, so "25" does not match "5"; the same answer gets the same score on every machine, apart
-//! from what an embedder or a judge says.
+//! Guarantees: an expectation that cannot be read is an error before anything is generated; what
+//! cannot be decided is `unscored` and shown, not 0; numbers are compared as numbers, so "25" does
+//! not match "5"; the same answer gets the same score on every machine, apart from what an embedder
+//! says.
 //!
-//! Never: repairs an answer before judging it, runs an answer as a program, knows which engine made
-//! it, or calls a model other than through the [`Ports`] it was given.
+//! Never: repairs an answer before judging it, runs an answer as a program, fetches a JSON Schema,
+//! or asks a model other than the [`Embedder`](similarity::Embedder) it was given.
 
 mod answer;
-pub mod calibration;
 pub mod calls;
-mod checks;
-pub mod judge;
-pub mod live;
+mod error;
+mod grader;
 mod outcome;
-mod score;
 pub mod similarity;
+pub mod state;
 pub mod text;
 pub mod trajectory;
 
 pub use answer::{Answer, Measured};
+pub use error::ScorerError;
+pub use grader::Grader;
 pub use outcome::{Outcome, Score};
-pub use score::{Ports, reads_json, score};
 pub use understudy_reward::fields::FieldCounts;
 
 #[cfg(test)]

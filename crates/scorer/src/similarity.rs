@@ -17,9 +17,9 @@ pub fn similarity(embedder: &dyn Embedder, a: &str, b: &str) -> Result<f64, Stri
     let [a, b] = vectors.as_slice() else {
         return Err(format!("`{}` gave {} vectors for 2 texts", embedder.id(), vectors.len()));
     };
-    cosine(a, b).map(|cosine| cosine.max(0.0)).ok_or_else(|| {
-        format!("`{}` gave vectors that cannot be compared", embedder.id())
-    })
+    cosine(a, b)
+        .map(|cosine| cosine.max(0.0))
+        .ok_or_else(|| format!("`{}` gave vectors that cannot be compared", embedder.id()))
 }
 
 /// `a·b / (|a||b|)`; none for vectors of different lengths, of length 0, or not finite.

@@ -7,8 +7,10 @@ use unicode_normalization::UnicodeNormalization;
 /// Folding goes through upper case, so that `STRASSE` is `straße`. The rest is SQuAD's
 /// `normalize_answer` (Rajpurkar et al., 2016), with every script's punctuation.
 pub fn normalised(text: &str) -> String {
-    let folded: String = text.nfkc().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect();
-    let kept: String = folded.nfkc().filter(|c| c.is_alphanumeric() || c.is_whitespace() || is_mark(*c)).collect();
+    let folded: String =
+        text.nfkc().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect();
+    let kept: String =
+        folded.nfkc().filter(|c| c.is_alphanumeric() || c.is_whitespace() || is_mark(*c)).collect();
     let words = kept.split_whitespace().filter(|word| !matches!(*word, "a" | "an" | "the"));
     words.collect::<Vec<_>>().join(" ")
 }

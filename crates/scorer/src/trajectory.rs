@@ -27,10 +27,9 @@ pub struct Demands {
 impl Demands {
     /// Reads the demands, and refuses a text that demands nothing.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let demands: Self = serde_json::from_str(text)
-            .map_err(|why| format!("the expected trajectory is not readable: {why}"))?;
+        let demands: Self = serde_json::from_str(text).map_err(|why| why.to_string())?;
         if demands == Self::default() {
-            return Err("the expected trajectory demands nothing".to_owned());
+            return Err("it demands nothing".to_owned());
         }
         Ok(demands)
     }
