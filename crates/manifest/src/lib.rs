@@ -9,6 +9,7 @@
 mod adapter;
 mod attestation;
 mod canonical;
+mod consultation;
 mod dataset;
 mod example;
 mod objective;
@@ -21,6 +22,7 @@ mod suite;
 pub use adapter::{AdapterManifest, DatasetLineage, StageLineage};
 pub use attestation::{Attestation, AttestedModule, AttestedProbe};
 pub use canonical::{canonical_json, digest_json};
+pub use consultation::Consultations;
 pub use dataset::{DatasetManifest, FileEntry, StageCount};
 pub use example::{
     GroupExample, LabelExample, LoggedAttempt, Origin, PairExample, SftExample, Split,
@@ -36,7 +38,8 @@ pub use recipe::{
     Release, RequiredVerdict, Schedule, SmallHarm, Targets, TrainStage, Turns,
 };
 pub use report::{
-    Comparison, Decision, EvalReport, GateCheck, ScorerSummary, SubjectReport, Verdict,
+    Comparison, Decision, EvalReport, GateCheck, ScorerSummary, Slice, SubjectReport, Tally,
+    Verdict,
 };
 pub use reward::{CommandSpec, JudgeSpec, RewardSpec, Verifier};
 pub use scorer::{Check, Scorer, Share};

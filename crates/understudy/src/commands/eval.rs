@@ -25,6 +25,9 @@ pub(crate) fn run(args: &EvalArgs, config: &Config, out: Out) -> Result<Exit> {
         margin: args.margin,
         scorer: None,
         latency_ratio_max: None,
+        latency_p95_ratio_max: None,
+        tokens_ratio_max: None,
+        known_failures_fixed: 0,
         max_new_tokens: args.max_new_tokens,
     };
     let plan = Plan {
