@@ -12,6 +12,7 @@ mod determinism;
 mod frozen;
 mod groups;
 mod leaks;
+mod recall;
 mod rules;
 mod snips;
 mod throughput;
