@@ -35,25 +35,28 @@ impl FrozenDataset {
             reasons: BTreeMap::new(),
             unread: 0,
         };
-        for (kind, split) in RowKind::ALL
+        let files = RowKind::ALL
             .into_iter()
-            .flat_map(|kind| [Split::Train, Split::Dev].map(|split| (kind, split)))
-        {
+            .flat_map(|kind| [Split::Train, Split::Dev].map(|split| (kind, split)));
+        for (kind, split) in files {
             let rows = self.manifest().rows(&file_name(kind, split));
-            match kind {
-                RowKind::Groups => found.unread += rows,
-                // Files that a version lacks have no rows in its manifest.
-                _ if rows == 0 => {}
-                _ => {
-                    for asked in self.rows::<Asked>(kind, split)? {
-                        if let Some(how) = suite.find(&asked.prompt) {
-                            found.rows += 1;
-                            *found.reasons.entry(how).or_default() += 1;
-                        }
-                    }
-                }
+            if kind == RowKind::Groups {
+                found.unread += rows;
+            } else if rows > 0 {
+                let asked = self.rows::<Asked>(kind, split)?;
+                asked
+                    .iter()
+                    .filter_map(|row| suite.find(&row.prompt))
+                    .for_each(|how| found.add(how));
             }
         }
         Ok(found)
+    }
+}
+
+impl Contamination {
+    fn add(&mut self, how: &'static str) {
+        self.rows += 1;
+        *self.reasons.entry(how).or_default() += 1;
     }
 }

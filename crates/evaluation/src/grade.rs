@@ -46,6 +46,11 @@ impl Graders {
     }
 }
 
+/// Whether every case can be judged: finds an expected answer that its scorers cannot read.
+pub fn check(suite: &Suite) -> Result<(), EvaluationError> {
+    Graders::new(suite, &suite.scorers).map(drop)
+}
+
 /// The mean of a subject's scores per case, those without one left out; 0 where there is none.
 pub fn mean_score(
     suite: &Suite,

@@ -35,7 +35,7 @@ mod table;
 pub use detail::{CaseDiff, Change, Reply, details};
 pub use error::EvaluationError;
 pub use evaluate::{Plan, evaluate};
-pub use grade::mean_score;
+pub use grade::{check, mean_score};
 pub use nearest::NearestExample;
 pub use recorded::{read_recorded, write_recorded};
 pub use render::{Document, Format, render};

@@ -230,4 +230,6 @@ fn an_expected_answer_that_is_not_json_is_found_before_generating() {
     assert!(error.to_string().contains("case `case-1`"), "{error}");
     let source = std::error::Error::source(&error).unwrap().to_string();
     assert!(source.contains("not JSON"), "{source}");
+    assert_eq!(check(&suite), Err(error));
+    assert_eq!(check(&self::suite(3)), Ok(()));
 }

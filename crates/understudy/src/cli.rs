@@ -215,9 +215,12 @@ pub(crate) struct RowArgs {
 pub(crate) enum SuiteCommand {
     /// Make a suite from rows, and keep its cases out of every later dataset
     #[command(
-        after_help = "Example:\n  understudy suite import test.jsonl --name snips --input text \\\n      \
+        after_help = "Examples:\n  understudy suite import test.jsonl --name snips --input text \\\n      \
         --output intent --output slots --system 'Reply with JSON.' --sample 200 \\\n      \
-        --scorer field_f1 --scorer field:intent --scorer json_valid"
+        --scorer field_f1 --scorer field:intent --scorer json_valid\n  \
+        understudy suite import BFCL_v4_multiple.json --name tools --format bfcl \\\n      \
+        --truths possible_answer/BFCL_v4_multiple.json\n  \
+        understudy suite import samples_gsm8k.jsonl --name gsm8k --format lm-eval --answers old.jsonl"
     )]
     Import(SuiteImportArgs),
     /// All suites
@@ -242,6 +245,16 @@ pub(crate) struct SuiteImportArgs {
     /// no_refusal, pii_leak or checks
     #[arg(long = "scorer", value_name = "SCORER")]
     pub(crate) scorers: Vec<String>,
+    /// The suite of another program: evals-match, evals-includes, evals-json, bfcl, promptfoo (as
+    /// JSON) or lm-eval; it brings its scorers
+    #[arg(long, conflicts_with_all = ["scorers", "input", "output", "system"])]
+    pub(crate) format: Option<String>,
+    /// bfcl: the file of possible answers
+    #[arg(long, value_name = "FILE", requires = "format")]
+    pub(crate) truths: Option<PathBuf>,
+    /// Write the answers that came with the cases here, for `eval`
+    #[arg(long, value_name = "FILE", requires = "format")]
+    pub(crate) answers: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) rows: RowArgs,
 }

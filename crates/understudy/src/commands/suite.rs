@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::json;
 use understudy_dataset::{FrozenDataset, SuiteFingerprints, list};
 use understudy_ident::{AdapterVersion, DatasetVersion};
-use understudy_ingest::RowMapping;
+use understudy_ingest::{Foreign, RowMapping, foreign_suite};
 use understudy_manifest::{Consultations, Scorer, Suite, Tier};
 use understudy_registry::Registry;
 use understudy_storage::atomic;
@@ -45,25 +45,17 @@ pub(crate) fn run(command: SuiteCommand, config: &Config, out: Out) -> Result<Ex
 
 fn import(args: &SuiteImportArgs, config: &Config, out: Out) -> Result<()> {
     let text = import::rows(&args.file, args.rows.sample)?;
-    let scorers = args
-        .scorers
-        .iter()
-        .map(|name| {
-            Scorer::parse(name)
-                .with_context(|| format!("unknown scorer `{name}`: use {}", Scorer::WORDS))
-        })
-        .collect::<Result<Vec<_>>>()?;
     let tier = match args.tier.as_str() {
         "dev" => Tier::Dev,
         "gate" => Tier::Gate,
         "sealed" => Tier::Sealed,
         other => bail!("unknown tier `{other}`: use dev, gate or sealed"),
     };
-    let mapping = mapping(&args.rows);
-    let name = args.name.parse()?;
-    let suite =
-        understudy_ingest::suite(&text, mapping.as_ref(), &name, tier, &scorers, args.rows.limit)
-            .with_context(|| format!("failed to make a suite of {}", args.file.display()))?;
+    let suite = match &args.format {
+        Some(format) => foreign(args, format, &text, tier)?,
+        None => of_rows(args, &text, tier)?,
+    };
+    understudy_evaluation::check(&suite)?;
     let findings = findings(config, &suite)?;
     save(&config.data, &suite)?;
     out.say(line(&suite));
@@ -71,6 +63,40 @@ fn import(args: &SuiteImportArgs, config: &Config, out: Out) -> Result<()> {
     let mut value = describe(&suite);
     value["findings"] = json!(findings);
     out.value(&value)
+}
+
+fn of_rows(args: &SuiteImportArgs, text: &str, tier: Tier) -> Result<Suite> {
+    let scorer = |name: &String| {
+        Scorer::parse(name)
+            .with_context(|| format!("unknown scorer `{name}`: use {}", Scorer::WORDS))
+    };
+    let scorers = args.scorers.iter().map(scorer).collect::<Result<Vec<_>>>()?;
+    let (mapping, name) = (mapping(&args.rows), args.name.parse()?);
+    let limit = args.rows.limit;
+    understudy_ingest::suite(text, mapping.as_ref(), &name, tier, &scorers, limit)
+        .with_context(|| format!("failed to make a suite of {}", args.file.display()))
+}
+
+fn foreign(args: &SuiteImportArgs, format: &str, text: &str, tier: Tier) -> Result<Suite> {
+    let format = Foreign::parse(format)
+        .with_context(|| format!("unknown format `{format}`: use {}", Foreign::WORDS))?;
+    let read = |path: &PathBuf| {
+        fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))
+    };
+    let truths = args.truths.as_ref().map(read).transpose()?;
+    let (name, limit) = (args.name.parse()?, args.rows.limit);
+    let found = foreign_suite(format, text, truths.as_deref(), &name, tier, limit)
+        .with_context(|| format!("failed to make a suite of {}", args.file.display()))?;
+    if let Some(path) = &args.answers {
+        if found.answers.is_empty() {
+            bail!("{} brings no answers; leave --answers out", args.file.display());
+        }
+        let line =
+            |(id, output): &(String, String)| json!({"id": id, "output": output}).to_string();
+        let lines: Vec<String> = found.answers.iter().map(line).collect();
+        atomic::write(path, lines.join("\n").as_bytes())?;
+    }
+    Ok(found.suite)
 }
 
 /// What makes the new cases worth less than they seem: repetitions among themselves, and rows and
