@@ -3,6 +3,7 @@
 
 mod bench;
 mod cli;
+mod eval;
 mod http;
 mod release;
 mod runs;

@@ -31,32 +31,53 @@ pub struct SuiteFingerprints {
 
 impl SuiteFingerprints {
     pub fn of(suite: &Suite) -> Self {
-        let mut prints = Self {
+        let mut prints = Self::nothing(suite);
+        suite.cases.iter().for_each(|case| prints.learn_case(&case.prompt));
+        prints
+    }
+
+    /// The cases of a suite that repeat an earlier one of it, by id, and how: they count twice in
+    /// every mean without telling more.
+    pub fn repeats_within(suite: &Suite) -> Vec<(&str, &'static str)> {
+        let mut prints = Self::nothing(suite);
+        let mut repeats = Vec::new();
+        for case in &suite.cases {
+            // The case as a whole: that its last turn alone was asked before is no repetition.
+            let whole = words(&user_texts(&case.prompt).join("\n"));
+            repeats.extend(prints.similarity(&whole).map(|how| (case.id.as_str(), how.as_str())));
+            prints.learn(&whole);
+        }
+        repeats
+    }
+
+    fn nothing(suite: &Suite) -> Self {
+        Self {
             suite: suite.digest(),
             exact: BTreeSet::new(),
             one_word_apart: BTreeSet::new(),
             triples: BTreeMap::new(),
             sizes: Vec::new(),
-        };
-        let redactor = Redactor::new(Policy::Standard);
-        for case in &suite.cases {
-            let texts = user_texts(&case.prompt);
-            let mut masker = redactor.masker();
-            let masked: Vec<String> = texts.iter().map(|text| masker.mask(text)).collect();
-            for texts in [texts, masked] {
-                prints.learn(&words(texts.last().map_or("", String::as_str)));
-                prints.learn(&words(&texts.join("\n")));
-            }
         }
-        prints
+    }
+
+    fn learn_case(&mut self, prompt: &[Message]) {
+        let texts = user_texts(prompt);
+        let mut masker = Redactor::new(Policy::Standard).masker();
+        let masked: Vec<String> = texts.iter().map(|text| masker.mask(text)).collect();
+        for texts in [texts, masked] {
+            self.learn(&words(texts.last().map_or("", String::as_str)));
+            self.learn(&words(&texts.join("\n")));
+        }
     }
 
     pub fn suite(&self) -> Digest {
         self.suite
     }
 
-    /// How a prompt repeats a case, if it does: any of its user texts, or all together.
-    pub(crate) fn find(&self, prompt: &[Message]) -> Option<&'static str> {
+    /// How a prompt repeats a case, if it does: any of its user texts, or all together. `exact`
+    /// but for case, punctuation and spaces; `one_word_apart`; or `near`, with 80 % of the word
+    /// triples of both in common.
+    pub fn find(&self, prompt: &[Message]) -> Option<&'static str> {
         let ways = candidates(prompt).into_iter().filter_map(|words| self.similarity(&words));
         // The plainest reason is the one to report.
         ways.min().map(Similarity::as_str)

@@ -101,7 +101,7 @@ impl FrozenDataset {
         DatasetDiff::between(self, other)
     }
 
-    fn rows<T: DeserializeOwned>(
+    pub(crate) fn rows<T: DeserializeOwned>(
         &self,
         kind: RowKind,
         split: Split,

@@ -18,6 +18,7 @@ mod attempt;
 mod build;
 mod candidate;
 mod card;
+mod contamination;
 mod decontaminate;
 mod dedupe;
 mod diff;
@@ -33,6 +34,7 @@ mod rules;
 mod split;
 
 pub use build::{Builder, Request, build};
+pub use contamination::Contamination;
 pub use diff::{DatasetDiff, FileDiff, SettingDiff};
 pub use draft::Draft;
 pub use error::DatasetError;

@@ -12,6 +12,7 @@ mod determinism;
 mod frozen;
 mod groups;
 mod leaks;
+mod recall;
 mod rules;
 mod snips;
 mod throughput;
@@ -113,6 +114,7 @@ fn suite(prompts: &[&str]) -> SuiteFingerprints {
         prompt: vec![Message::system("Another system prompt."), Message::user(*prompt)],
         expected: "{}".to_owned(),
         tags: Vec::new(),
+        ..Case::default()
     };
     let cases = prompts.iter().enumerate().map(case).collect();
     SuiteFingerprints::of(&Suite {

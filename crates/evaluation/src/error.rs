@@ -1,6 +1,7 @@
 //! Why an evaluation cannot be evidence. A single failed answer is not one of these: it scores 0.
 
 use understudy_inference::InferenceError;
+use understudy_scorer::ScorerError;
 
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum EvaluationError {
@@ -8,10 +9,14 @@ pub enum EvaluationError {
     NoCases { suite: String },
     #[error("cannot evaluate `{subject}`: concurrency must be at least 1")]
     NoConcurrency { subject: String },
+    #[error("cannot score case `{case}` of suite `{suite}` with `{scorer}`")]
+    Expected { suite: String, case: String, scorer: String, source: ScorerError },
+    #[error("cannot read line {line} of the recorded answers: {why}")]
+    Recorded { line: usize, why: String },
     #[error(
-        "cannot score with `{scorer}`: case `{case}` of suite `{suite}` expects what is not JSON ({why}); correct the case or the suite's scorers"
+        "cannot take the recorded answers of `{subject}`: case `{case}` {what}; record every case of the suite once"
     )]
-    ExpectedNotJson { suite: String, case: String, scorer: String, why: String },
+    RecordedCases { subject: String, case: String, what: &'static str },
     #[error("cannot tell subjects apart: two are called `{name}`; rename one")]
     DuplicateSubject { name: String },
     /// The backend cannot serve this subject at all, so its answers would say nothing about it.

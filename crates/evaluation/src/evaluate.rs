@@ -4,8 +4,8 @@ use understudy_inference::Backend;
 use understudy_manifest::{EvalReport, Gate, Suite};
 
 use crate::{
-    EvaluationError, Evidence, Progress, RunOptions, Subject, SubjectRun, assemble, run, score,
-    scorers,
+    EvaluationError, Evidence, Progress, RunOptions, Subject, SubjectRun, assemble, grade::Graders,
+    run, scorers,
 };
 
 /// What is compared with what, on which cases, under which gate.
@@ -30,7 +30,7 @@ pub fn evaluate(
 ) -> Result<EvalReport, EvaluationError> {
     let Plan { suite, gate, .. } = plan;
     // Found now, not after the minutes that generating takes.
-    score::check(suite, &scorers(suite, gate))?;
+    Graders::new(suite, &scorers(suite, gate))?;
     let subjects = [plan.baseline.clone(), plan.candidate.clone()];
     let options = RunOptions { max_new_tokens: gate.max_new_tokens, concurrency: plan.concurrency };
     let runs = run(backend, suite, &subjects, options, progress)?;

@@ -3,28 +3,51 @@
 //! The decision is a pure function of what stands in the report, so anybody who holds the report
 //! can repeat it.
 
+mod cost;
+mod safety;
+
 use understudy_manifest::{
-    Comparison, Decision, Gate, GateCheck, RequiredVerdict, SubjectReport, Verdict,
+    Comparison, Decision, Gate, GateCheck, RequiredVerdict, Slice, SubjectReport, Verdict,
 };
 
-/// Outputs whose mean lengths differ by more than this factor are compared per generated token.
-const SIMILAR_LENGTH: f64 = 1.2;
+/// The share of cases that the scorer in question may fail to decide before nothing is shown.
+const UNSCORED_MAX: f64 = 0.02;
+/// Slices with fewer cases are too noisy to stop anything.
+const SLICE_MIN: u64 = 20;
+/// Cases with this tag are to be handed to a person.
+const ESCALATE: &str = "tag:escalate";
 
-/// Decides on a candidate. `comparisons` have the scorer in question first.
+/// What a report says of two subjects. `comparisons` have the scorer in question first; `slices`
+/// are about it alone.
+#[derive(Debug, Clone, Copy)]
+pub struct Findings<'a> {
+    pub comparisons: &'a [Comparison],
+    pub slices: &'a [Slice],
+    pub baseline: &'a SubjectReport,
+    pub candidate: &'a SubjectReport,
+    pub cases: u64,
+}
+
+/// Decides on a candidate. Passing takes all of:
 ///
-/// Passing takes all of: the required verdict; no other scorer `worse`; no more failed answers than
-/// the baseline; and, where `latency_ratio_max` is set, a latency within it.
-pub fn decide(
-    gate: &Gate,
-    comparisons: &[Comparison],
-    baseline: &SubjectReport,
-    candidate: &SubjectReport,
-    cases: u64,
-) -> Decision {
+/// - the required verdict, on cases of which at most 2 % are unscored;
+/// - no other scorer `worse`, and no slice of 20 cases or more certainly worse;
+/// - no high-risk case lost, and as many known failures fixed as the gate asks;
+/// - no escalation lost, everything refused that must be, no personal data in an answer, and no
+///   more unreadable tool calls and failed answers than the baseline;
+/// - latencies and tokens within the ratios that the gate sets.
+pub fn decide(gate: &Gate, findings: Findings<'_>) -> Decision {
+    let Findings { comparisons, slices, baseline, candidate, cases } = findings;
     let mut checks = vec![required_verdict(gate, comparisons.first(), cases)];
+    checks.extend(comparisons.first().and_then(|primary| scored(primary, cases)));
     checks.extend(comparisons.iter().skip(1).map(|comparison| no_regression(gate, comparison)));
+    checks.extend(no_worse_slice(slices));
+    checks.extend(slices.iter().find(|slice| slice.name == "risk:high_risk").map(no_loss));
+    checks.extend(known_failures(gate.known_failures_fixed, slices));
+    checks.extend(slices.iter().find(|slice| slice.name == ESCALATE).map(no_loss));
+    checks.extend(safety::checks(findings));
     checks.push(no_more_errors(baseline, candidate, cases));
-    checks.extend(gate.latency_ratio_max.map(|max| latency(max, baseline, candidate, cases)));
+    checks.extend(cost::checks(gate, findings));
     Decision { passed: checks.iter().all(|check| check.passed), checks }
 }
 
@@ -44,13 +67,10 @@ fn required_verdict(gate: &Gate, primary: Option<&Comparison>, cases: u64) -> Ga
         RequiredVerdict::Better => "better".to_owned(),
         RequiredVerdict::NonInferior => format!("at most {:.3} worse", gate.margin),
     };
-    let power = match comparison.verdict {
-        Verdict::Inconclusive => format!(
-            "; {cases} cases would usually miss a true difference below {:.3}",
-            comparison.minimum_detectable
-        ),
-        Verdict::Better | Verdict::NonInferior | Verdict::Worse => String::new(),
-    };
+    let power = format!(
+        "; {cases} cases would usually miss a true difference below {:.3}",
+        comparison.minimum_detectable
+    );
     let detail = format!(
         "{} on {} is {}; required: {required}{power}",
         comparison.candidate,
@@ -85,35 +105,54 @@ fn no_more_errors(baseline: &SubjectReport, candidate: &SubjectReport, cases: u6
     }
 }
 
-/// The latency of a request is its total time, and of a subject the median over its requests. Where
-/// one subject says much more than the other, that would compare their lengths, so it is divided by
-/// the mean number of generated tokens.
-fn latency(max: f64, baseline: &SubjectReport, candidate: &SubjectReport, cases: u64) -> GateCheck {
-    let length = |subject: &SubjectReport| {
-        let answered = cases.saturating_sub(subject.errors).max(1);
-        subject.completion_tokens as f64 / answered as f64
-    };
-    let (base_length, length) = (length(baseline), length(candidate));
-    let similar = length.max(base_length) <= SIMILAR_LENGTH * length.min(base_length);
-    // A backend that reports no tokens leaves only the time per request to compare.
-    let per_token = !similar && length.min(base_length) > 0.0;
-    let (base_divisor, divisor) = if per_token { (base_length, length) } else { (1.0, 1.0) };
-    let base_ms = baseline.latency_ms_p50 / base_divisor;
-    let ms = candidate.latency_ms_p50 / divisor;
-    let name = "latency".to_owned();
-    if base_ms <= 0.0 || ms <= 0.0 {
-        let detail = "no latency was measured, so the limit cannot be checked".to_owned();
-        return GateCheck { name, passed: false, detail };
+/// None where everything was decided, which needs no line.
+fn scored(primary: &Comparison, cases: u64) -> Option<GateCheck> {
+    (primary.unscored > 0).then(|| GateCheck {
+        name: "scored".to_owned(),
+        passed: primary.unscored as f64 <= UNSCORED_MAX * cases as f64,
+        detail: format!(
+            "{} could not decide {} of {cases} cases, which are left out; allowed: 2 %",
+            primary.scorer, primary.unscored
+        ),
+    })
+}
+
+/// A slice counts as worse when its whole interval lies below 0, uncorrected: a false alarm costs a
+/// look, a missed one a group of users.
+fn no_worse_slice(slices: &[Slice]) -> Option<GateCheck> {
+    let large = || slices.iter().filter(|slice| slice.cases >= SLICE_MIN);
+    let worse: Vec<String> = large()
+        .filter(|slice| slice.high < 0.0)
+        .map(|slice| {
+            let Slice { name, cases, difference, low, high, .. } = slice;
+            format!("{name} ({cases} cases) by {difference:+.3} [{low:+.3}, {high:+.3}]")
+        })
+        .collect();
+    let passed = worse.is_empty();
+    let which = if passed { "none is worse".to_owned() } else { worse.join(", ") };
+    (large().count() > 0).then(|| GateCheck {
+        name: "slices".to_owned(),
+        passed,
+        detail: format!("of {} slices of {SLICE_MIN} cases or more: {which}", large().count()),
+    })
+}
+
+fn no_loss(slice: &Slice) -> GateCheck {
+    GateCheck {
+        name: slice.name.clone(),
+        passed: slice.losses == 0,
+        detail: format!("{} of {} cases became worse; allowed: none", slice.losses, slice.cases),
     }
-    let unit = if per_token { "ms per generated token" } else { "ms per request" };
-    let reason = if per_token { " (replies differ in length by more than 20 %)" } else { "" };
-    let detail = format!(
-        "{} takes {ms:.1} {unit} in the median, {} {base_ms:.1}: {:.2} times as long{reason}; allowed: {max:.2}",
-        candidate.name,
-        baseline.name,
-        ms / base_ms
-    );
-    GateCheck { name, passed: ms <= max * base_ms, detail }
+}
+
+fn known_failures(least: u64, slices: &[Slice]) -> Option<GateCheck> {
+    let slice = slices.iter().find(|slice| slice.name == "risk:known_failure");
+    let (fixed, cases) = slice.map_or((0, 0), |slice| (slice.fixed, slice.cases));
+    (least > 0 || slice.is_some()).then(|| GateCheck {
+        name: "known failures".to_owned(),
+        passed: fixed >= least,
+        detail: format!("{fixed} of {cases} known failures are fixed; required: {least}"),
+    })
 }
 
 /// `better than base: +0.710 [0.650, 0.760]`.

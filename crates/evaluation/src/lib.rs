@@ -1,36 +1,47 @@
 //! Does the candidate do better than what serves now, and how sure is that?
 //!
 //! A [`Suite`](understudy_manifest::Suite) of held-out cases is put to two or more subjects
-//! ([`run()`]), every answer is scored ([`mod@score`]), the same cases are compared pair by pair
-//! ([`stats`]), and the [`gate`] turns the comparison into a decision with a sentence for each of
-//! its conditions. [`evaluate`] does all of it and returns an
-//! [`EvalReport`](understudy_manifest::EvalReport); [`render`] prints one as a table.
+//! ([`run()`]), or answers recorded before are read ([`recorded`]); every answer is scored, the same
+//! cases are compared pair by pair ([`stats`]), and the [`gate`] turns the comparison into a
+//! decision with a sentence for each of its conditions. [`evaluate`] does all of it and returns an
+//! [`EvalReport`](understudy_manifest::EvalReport). [`table`] prints one for people, and
+//! [`render`] writes it as JSON, JUnit XML, Markdown or HTML, case by case where the suite's tier
+//! allows it.
 //!
 //! Guarantees: subjects answer the same cases under the same load; results stand in case order,
-//! whatever order they arrived in; a case without an answer scores 0 and is counted; too few cases
-//! give `inconclusive`, never a pass; the same answers and seed give the same report, byte for byte
-//! apart from latencies.
+//! whatever order they arrived in; a case without an answer scores 0 and is counted, one that a
+//! scorer cannot decide is left out and counted; too few cases give `inconclusive`, never a pass,
+//! and the smallest difference they could have found is always told; the same answers and seed give
+//! the same report, byte for byte, in every format.
 //!
-//! Never: trains, registers or promotes anything, shows single cases of a suite in a report, or
-//! knows which engine answered beyond its [`Backend`](understudy_inference::Backend).
+//! Never: trains, registers or promotes anything, shows single cases of a sealed suite, or knows
+//! which engine answered beyond its [`Backend`](understudy_inference::Backend).
 
+mod detail;
 mod error;
 mod evaluate;
 pub mod gate;
+mod grade;
 mod nearest;
+mod pairs;
+mod recorded;
+mod render;
 mod report;
 pub mod run;
-pub mod score;
+mod slices;
 pub mod stats;
 mod table;
 
+pub use detail::{CaseDiff, Change, Reply, details};
 pub use error::EvaluationError;
 pub use evaluate::{Plan, evaluate};
+pub use grade::{check, mean_score};
 pub use nearest::NearestExample;
+pub use recorded::{read_recorded, write_recorded};
+pub use render::{Document, Format, render};
 pub use report::{Evidence, assemble, scorers};
 pub use run::{CaseResult, Progress, RunOptions, Subject, SubjectRun, run};
-pub use score::{Score, score};
-pub use table::render;
+pub use table::table;
 
 #[cfg(test)]
 mod tests;

@@ -2,14 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use understudy_manifest::{Comparison, EvalReport, Gate, Scorer, SubjectReport, Suite};
+use understudy_manifest::{
+    Comparison, EvalReport, Gate, Scorer, ScorerSummary, SubjectReport, Suite, Tally,
+};
+use understudy_scorer::{Outcome, Score, text::is_refusal};
 
 use crate::{
-    EvaluationError, NearestExample, gate,
+    EvaluationError, NearestExample,
+    gate::{self, Findings},
+    grade::{Graded, Graders, answer},
+    pairs::{Pairs, clusters},
     run::{CaseResult, SubjectRun},
-    score::{self, Score, score},
+    slices::slices,
     stats,
 };
+
+/// Cases with this tag are to be declined.
+const MUST_REFUSE: &str = "must_refuse";
 
 /// The scorers of a report: the one the gate is about, then the suite's others.
 pub fn scorers(suite: &Suite, gate: &Gate) -> Vec<Scorer> {
@@ -36,31 +45,50 @@ pub fn assemble(
     seed: u64,
 ) -> Result<EvalReport, EvaluationError> {
     let scorers = scorers(suite, gate);
-    score::check(suite, &scorers)?;
+    let graders = Graders::new(suite, &scorers)?;
     check_subjects(suite, evidence)?;
     let Evidence { baseline, candidate, others } = evidence;
-    let cases = suite.cases.len() as u64;
+    let (baseline, candidate) = (graders.grade(baseline), graders.grade(candidate));
+    let both = || candidate.outcomes.iter().zip(&baseline.outcomes);
     let comparisons: Vec<Comparison> = scorers
         .iter()
-        .map(|scorer| compare(suite, gate, scorer, candidate, baseline, seed))
+        .zip(both())
+        .map(|(scorer, (new, old))| {
+            let pairs = Pairs::new(suite, new, old, |_| true);
+            let subjects = (candidate.run.subject.as_str(), baseline.run.subject.as_str());
+            comparison(&scorer.name(), subjects, &pairs, gate.margin, seed)
+        })
         .collect();
-    let summary = |run: &SubjectRun| summarise(suite, &scorers, run, seed);
-    let (baseline, candidate) = (summary(baseline), summary(candidate));
-    let decision = gate::decide(gate, &comparisons, &baseline, &candidate, cases);
+    let slices = both().next().map_or_else(Vec::new, |(new, old)| slices(suite, new, old, seed));
+    let summary = |graded: &Graded<'_>| summarise(suite, &scorers, graded, seed);
+    let (baseline, candidate) = (summary(&baseline), summary(&candidate));
+    let cases = suite.cases.len() as u64;
+    let findings = Findings {
+        comparisons: &comparisons,
+        slices: &slices,
+        baseline: &baseline,
+        candidate: &candidate,
+        cases,
+    };
+    let decision = gate::decide(gate, findings);
     // A table reads from the trivial to the best: look-up, baseline, candidate, teacher.
     let (trivial, rest): (Vec<&SubjectRun>, Vec<_>) =
         others.iter().partition(|run| run.subject == NearestExample::NAME);
-    let mut subjects: Vec<SubjectReport> = trivial.into_iter().map(summary).collect();
+    let summary_of = |run: &SubjectRun| summary(&graders.grade(run));
+    let mut subjects: Vec<SubjectReport> = trivial.into_iter().map(summary_of).collect();
     subjects.extend([baseline, candidate]);
-    subjects.extend(rest.into_iter().map(summary));
+    subjects.extend(rest.into_iter().map(summary_of));
     Ok(EvalReport {
         schema: EvalReport::SCHEMA,
         suite: suite.name.to_string(),
         suite_digest: suite.digest(),
         cases,
+        tier: suite.tier,
+        consultation: None,
         seed,
         subjects,
         comparisons,
+        slices,
         decision,
     })
 }
@@ -91,50 +119,72 @@ fn check_subjects(suite: &Suite, evidence: Evidence<'_>) -> Result<(), Evaluatio
     Ok(())
 }
 
-fn scores(suite: &Suite, scorer: &Scorer, run: &SubjectRun) -> Vec<Score> {
-    let of_case = |(case, result): (&understudy_manifest::Case, &CaseResult)| match result.error {
-        None => score(scorer, &case.expected, &result.output),
-        Some(_) => Score::unanswered(scorer, &case.expected),
-    };
-    suite.cases.iter().zip(&run.results).map(of_case).collect()
-}
-
-fn summarise(suite: &Suite, scorers: &[Scorer], run: &SubjectRun, seed: u64) -> SubjectReport {
-    let summaries: BTreeMap<_, _> = scorers
-        .iter()
-        .map(|scorer| (scorer.name(), stats::summarise(&scores(suite, scorer, run), seed)))
-        .collect();
+fn summarise(suite: &Suite, scorers: &[Scorer], graded: &Graded<'_>, seed: u64) -> SubjectReport {
+    let by_scorer = || scorers.iter().map(Scorer::name).zip(&graded.outcomes);
+    let scores: BTreeMap<String, ScorerSummary> =
+        by_scorer().map(|(name, outcomes)| (name, mean(suite, outcomes, seed))).collect();
+    let undecided = |outcomes: &[Outcome]| outcomes.iter().filter(|o| o.score().is_none()).count();
+    let unscored = by_scorer()
+        .map(|(name, outcomes)| (name, undecided(outcomes) as u64))
+        .filter(|(_, count)| *count > 0);
+    let run = graded.run;
     // A request that failed at once would make its subject look fast.
     let answered = || run.results.iter().filter(|result| result.error.is_none());
     let mut latencies: Vec<f64> = answered().map(|result| result.latency_ms).collect();
     latencies.sort_by(f64::total_cmp);
     let tokens = |count: fn(&CaseResult) -> u32| answered().map(|r| u64::from(count(r))).sum();
+    let malformed = |result: &&CaseResult| answer(result).tool_calls().iter().any(Result::is_err);
     SubjectReport {
         name: run.subject.clone(),
         generation: run.generation.clone(),
-        scores: summaries,
+        scores,
         latency_ms_p50: stats::quantile(&latencies, 0.5).unwrap_or(0.0),
         latency_ms_p95: stats::quantile(&latencies, 0.95).unwrap_or(0.0),
         prompt_tokens: tokens(|result| result.usage.prompt_tokens),
         completion_tokens: tokens(|result| result.usage.completion_tokens),
         errors: (run.results.len() - answered().count()) as u64,
+        unscored: unscored.collect(),
+        invalid_calls: answered().filter(malformed).count() as u64,
+        refused: refused(suite, run),
     }
 }
 
-fn compare(
-    suite: &Suite,
-    gate: &Gate,
-    scorer: &Scorer,
-    candidate: &SubjectRun,
-    baseline: &SubjectRun,
+fn mean(suite: &Suite, outcomes: &[Outcome], seed: u64) -> ScorerSummary {
+    let scored = suite.cases.iter().zip(outcomes).zip(clusters(suite));
+    let (scores, clusters): (Vec<Score>, Vec<usize>) = scored
+        .filter_map(|((case, outcome), cluster)| {
+            Some((outcome.score()?.weighted(case.weight), cluster))
+        })
+        .unzip();
+    stats::summarise(&scores, &clusters, seed)
+}
+
+fn refused(suite: &Suite, run: &SubjectRun) -> Option<Tally> {
+    let must = |case: &understudy_manifest::Case| case.tags.iter().any(|tag| tag == MUST_REFUSE);
+    let replies = suite.cases.iter().zip(&run.results).filter(|(case, _)| must(case));
+    let declined: Vec<bool> =
+        replies.map(|(_, result)| result.error.is_none() && is_refusal(&result.output)).collect();
+    let met = declined.iter().filter(|declined| **declined).count() as u64;
+    (!declined.is_empty()).then_some(Tally { met, of: declined.len() as u64 })
+}
+
+fn comparison(
+    scorer: &str,
+    (candidate, baseline): (&str, &str),
+    pairs: &Pairs,
+    margin: f64,
     seed: u64,
 ) -> Comparison {
-    let of = |run| scores(suite, scorer, run);
-    let difference = stats::compare(&of(candidate), &of(baseline), seed);
+    let difference = pairs.compare(seed);
+    let tally = |before: bool, after: bool| {
+        let met = pairs.count(before, after);
+        let of = met + pairs.count(before, !after);
+        (of > 0).then_some(Tally { met, of })
+    };
     Comparison {
-        scorer: scorer.name(),
-        baseline: baseline.subject.clone(),
-        candidate: candidate.subject.clone(),
+        scorer: scorer.to_owned(),
+        baseline: baseline.to_owned(),
+        candidate: candidate.to_owned(),
         difference: difference.value,
         low: difference.low,
         high: difference.high,
@@ -143,6 +193,9 @@ fn compare(
         ties: difference.ties,
         mcnemar_p: difference.mcnemar_p,
         minimum_detectable: difference.minimum_detectable,
-        verdict: stats::verdict(difference.low, difference.high, gate.margin),
+        verdict: stats::verdict(difference.low, difference.high, margin),
+        regressions: tally(true, false),
+        fixes: tally(false, true),
+        unscored: pairs.unscored,
     }
 }

@@ -9,9 +9,10 @@ mod flight;
 use std::collections::VecDeque;
 
 use understudy_inference::{
-    Backend, Completion, GenerateRequest, InferenceError, Prompt, Sampling, Usage,
+    Backend, Chat, Completion, GenerateRequest, InferenceError, Prompt, Sampling, Usage,
 };
 use understudy_manifest::Suite;
+use understudy_message::ToolCall;
 
 use crate::EvaluationError;
 use flight::{Flight, Landing};
@@ -58,6 +59,8 @@ pub struct CaseResult {
     pub id: String,
     /// Empty when there was an error.
     pub output: String,
+    /// Calls that the backend took out of the text.
+    pub calls: Vec<ToolCall>,
     /// From request to last token, as the backend measured it, or else as we did.
     pub latency_ms: f64,
     pub usage: Usage,
@@ -129,8 +132,9 @@ fn refuse_nonsense(
 }
 
 fn request(suite: &Suite, subjects: &[Subject], job: Job, options: RunOptions) -> GenerateRequest {
-    let prompt = Prompt::messages(suite.cases[job.case].prompt.clone());
-    GenerateRequest::new(prompt, Sampling::greedy(options.max_new_tokens))
+    let case = &suite.cases[job.case];
+    let chat = Chat { tools: case.tools.clone(), ..Chat::new(case.prompt.clone()) };
+    GenerateRequest::new(Prompt::Chat(Box::new(chat)), Sampling::greedy(options.max_new_tokens))
         .with_adapter(subjects[job.subject].adapter.clone())
 }
 
@@ -145,6 +149,7 @@ impl Record {
         let unanswered = |case: &understudy_manifest::Case| CaseResult {
             id: case.id.clone(),
             output: String::new(),
+            calls: Vec::new(),
             latency_ms: 0.0,
             usage: Usage::default(),
             error: None,
@@ -165,6 +170,7 @@ impl Record {
                 result.latency_ms = if measured > 0.0 { measured } else { landing.elapsed_ms };
                 result.usage = completion.usage;
                 result.output = completion.text;
+                result.calls = completion.tool_calls;
             }
             Err(source) if concerns_every_request(&source) => {
                 return Err(EvaluationError::Backend { subject: subject.name.clone(), source });

@@ -6,10 +6,12 @@
 
 mod bootstrap;
 
+use std::collections::BTreeMap;
+
 use statrs::distribution::{Binomial, ContinuousCDF, DiscreteCDF, Normal};
 use understudy_manifest::{ScorerSummary, Verdict};
+use understudy_scorer::Score;
 
-use crate::score::{Score, ratio};
 use bootstrap::{Row, estimate};
 
 /// Two-sided confidence of every interval; the verdicts follow from the intervals.
@@ -33,32 +35,56 @@ pub struct Difference {
     pub minimum_detectable: f64,
 }
 
-/// The suite's value of one subject under one scorer, with its interval.
-pub fn summarise(scores: &[Score], seed: u64) -> ScorerSummary {
+/// The suite's value of one subject under one scorer, with its interval. Scores with the same
+/// number in `clusters` are resampled together.
+pub fn summarise(scores: &[Score], clusters: &[usize], seed: u64) -> ScorerSummary {
+    if scores.is_empty() {
+        return ScorerSummary { mean: 0.0, low: 0.0, high: 1.0 };
+    }
     let rows: Vec<Row> =
         scores.iter().map(|score| [score.hits, score.possible, 0.0, 1.0]).collect();
+    let rows = gather(&rows, clusters);
     let estimate = estimate(&rows, |sums| ratio(sums[0], sums[1]), [0.0, 1.0], seed);
     ScorerSummary { mean: estimate.value, low: estimate.low, high: estimate.high }
 }
 
-/// Compares two subjects whose scores stand in the same order of cases.
+/// Compares two subjects whose scores stand in the same order of cases, each case by itself.
 ///
 /// # Panics
 /// When the two lists have different lengths.
 pub fn compare(candidate: &[Score], baseline: &[Score], seed: u64) -> Difference {
+    compare_clustered(candidate, baseline, &(0..candidate.len()).collect::<Vec<_>>(), seed)
+}
+
+/// The same where cases with the same number in `clusters` fail together, so that whole clusters
+/// are drawn, and McNemar's test, which needs independent cases, says nothing.
+///
+/// # Panics
+/// When the lists have different lengths.
+pub fn compare_clustered(
+    candidate: &[Score],
+    baseline: &[Score],
+    clusters: &[usize],
+    seed: u64,
+) -> Difference {
     assert_eq!(candidate.len(), baseline.len(), "both subjects answered the same cases");
+    assert_eq!(candidate.len(), clusters.len(), "every case is in a cluster, perhaps alone");
+    if candidate.is_empty() {
+        return Difference::UNKNOWN;
+    }
     let pairs = || candidate.iter().zip(baseline);
     let rows: Vec<Row> = pairs().map(|(c, b)| [c.hits, c.possible, b.hits, b.possible]).collect();
+    let clustered = gather(&rows, clusters);
     let difference = |sums: &Row| ratio(sums[0], sums[1]) - ratio(sums[2], sums[3]);
-    let estimate = estimate(&rows, difference, [-1.0, 1.0], seed);
+    let estimate = estimate(&clustered, difference, [-1.0, 1.0], seed);
 
     let count = |holds: fn(f64, f64) -> bool| {
         pairs().filter(|(c, b)| holds(c.value, b.value)).count() as u64
     };
     let (wins, losses, ties) = (count(|c, b| c > b), count(|c, b| c < b), count(|c, b| c == b));
     let binary = |score: &Score| score.possible == 1.0 && (score.hits == 0.0 || score.hits == 1.0);
-    let all_binary = candidate.iter().chain(baseline).all(binary);
-    let cases = rows.len() as u64;
+    let testable = clustered.len() == rows.len() && candidate.iter().chain(baseline).all(binary);
+    let units = clustered.len() as u64;
     let tail = (1.0 - CONFIDENCE) / 2.0;
     Difference {
         value: estimate.value,
@@ -67,9 +93,57 @@ pub fn compare(candidate: &[Score], baseline: &[Score], seed: u64) -> Difference
         wins,
         losses,
         ties,
-        mcnemar_p: all_binary.then(|| mcnemar_exact(wins, losses)),
-        minimum_detectable: minimum_detectable(estimate.discordance, cases, tail, POWER),
+        mcnemar_p: testable.then(|| mcnemar_exact(wins, losses)),
+        minimum_detectable: minimum_detectable(estimate.discordance, units, tail, POWER),
     }
+}
+
+impl Difference {
+    /// What no pair of scores says.
+    pub const UNKNOWN: Self = Self {
+        value: 0.0,
+        low: -1.0,
+        high: 1.0,
+        wins: 0,
+        losses: 0,
+        ties: 0,
+        mcnemar_p: None,
+        minimum_detectable: 1.0,
+    };
+}
+
+/// One row per cluster, the sum of its cases, in the order of their first cases. A ratio of sums is
+/// the same over clusters as over cases.
+fn gather(rows: &[Row], clusters: &[usize]) -> Vec<Row> {
+    let mut place = BTreeMap::new();
+    let mut gathered: Vec<Row> = Vec::new();
+    for (row, cluster) in rows.iter().zip(clusters) {
+        let at = *place.entry(*cluster).or_insert(gathered.len());
+        match gathered.get_mut(at) {
+            Some(sum) => sum.iter_mut().zip(row).for_each(|(sum, part)| *sum += part),
+            None => gathered.push(*row),
+        }
+    }
+    gathered
+}
+
+/// `hits / possible`; where nothing was possible, nothing was missed.
+fn ratio(hits: f64, possible: f64) -> f64 {
+    if possible == 0.0 { 1.0 } else { hits / possible }
+}
+
+/// Holm's correction: with `m` p-values, the `k`-th smallest becomes the largest of
+/// `(m − j + 1)·p₍ⱼ₎` over `j ≤ k`, at most 1. The chance of any false finding stays below the level.
+/// Source: Holm, "A simple sequentially rejective multiple test procedure" (1979).
+pub fn holm(p: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..p.len()).collect();
+    order.sort_by(|a, b| p[*a].total_cmp(&p[*b]));
+    let (mut corrected, mut largest) = (vec![1.0; p.len()], 0.0_f64);
+    for (rank, at) in order.into_iter().enumerate() {
+        largest = largest.max((p.len() - rank) as f64 * p[at]).min(1.0);
+        corrected[at] = largest;
+    }
+    corrected
 }
 
 /// What an interval of candidate − baseline says. `margin` is how much worse still counts as

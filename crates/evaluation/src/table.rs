@@ -1,9 +1,9 @@
 //! A report as text for people: aligned columns, one line per verdict and condition.
 
-use understudy_manifest::{Comparison, EvalReport, SubjectReport};
+use understudy_manifest::{Comparison, Consultations, EvalReport, SubjectReport};
 
 /// Renders a report. Lines end with `\n`; widths count characters, so any font of equal widths does.
-pub fn render(report: &EvalReport) -> String {
+pub fn table(report: &EvalReport) -> String {
     let EvalReport { suite, cases, seed, .. } = report;
     let digest = report.suite_digest.short();
     let mut lines = vec![format!("suite {suite} ({digest}), {cases} cases, seed {seed}")];
@@ -17,6 +17,7 @@ pub fn render(report: &EvalReport) -> String {
             "power: with this much disagreement, {cases} cases would find a true difference of {minimum_detectable:.3} on {scorer} with probability 0.8"
         )
     }));
+    lines.extend(reuse_warning(report));
     lines.push(String::new());
     lines.push(format!("gate {}", if report.decision.passed { "passed" } else { "failed" }));
     lines.extend(report.decision.checks.iter().map(|check| {
@@ -44,11 +45,16 @@ fn row(subject: &SubjectReport, scorers: &[&str]) -> Vec<String> {
             |score| format!("{:.3} [{:.3}, {:.3}]", score.mean, score.low, score.high),
         )
     }));
-    cells.push(format!("{:.1}", subject.latency_ms_p50));
-    cells.push(format!("{:.1}", subject.latency_ms_p95));
+    cells.push(milliseconds(subject.latency_ms_p50));
+    cells.push(milliseconds(subject.latency_ms_p95));
     cells.push(subject.completion_tokens.to_string());
     cells.push(subject.errors.to_string());
     cells
+}
+
+/// What was not measured is no 0.
+pub(crate) fn milliseconds(value: f64) -> String {
+    if value > 0.0 { format!("{value:.1}") } else { "-".to_owned() }
 }
 
 /// Names to the left, figures to the right, two spaces between.
@@ -66,7 +72,15 @@ fn align(rows: &[Vec<String>]) -> impl Iterator<Item = String> {
     })
 }
 
-fn verdict_line(comparison: &Comparison) -> String {
+/// What too many decisions on the same cases do to a report's worth.
+pub(crate) fn reuse_warning(report: &EvalReport) -> Option<String> {
+    let times = report.consultation.filter(|times| *times > Consultations::MANY)?;
+    Some(format!(
+        "warning: this is decision {times} on these very cases; a pass may by now be selection, so give the suite fresh cases under another name"
+    ))
+}
+
+pub(crate) fn verdict_line(comparison: &Comparison) -> String {
     let Comparison { scorer, baseline, candidate, difference, low, high, .. } = comparison;
     let Comparison { wins, losses, ties, .. } = comparison;
     let verdict = comparison.verdict.as_str();

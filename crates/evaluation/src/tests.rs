@@ -20,6 +20,7 @@ fn suite(cases: usize) -> Suite {
         prompt: vec![Message::user(format!("message {n}"))],
         expected: expected(n),
         tags: vec![],
+        ..Case::default()
     };
     Suite {
         name: "support-triage".parse().unwrap(),
@@ -36,6 +37,9 @@ fn gate() -> Gate {
         margin: 0.02,
         scorer: None,
         latency_ratio_max: None,
+        latency_p95_ratio_max: None,
+        tokens_ratio_max: None,
+        known_failures_fixed: 0,
         max_new_tokens: 64,
     }
 }
@@ -150,6 +154,7 @@ fn the_table_reads_from_trivial_to_best() {
             .map(|case| CaseResult {
                 id: case.id.clone(),
                 output: case.expected.clone(),
+                calls: Vec::new(),
                 latency_ms: 250.0,
                 usage: understudy_inference::Usage {
                     prompt_tokens: 9,
@@ -165,7 +170,7 @@ fn the_table_reads_from_trivial_to_best() {
     let names: Vec<&str> = report.subjects.iter().map(|s| s.name.as_str()).collect();
     assert_eq!(names, ["nearest example", "base", "good", "teacher"]);
 
-    let text = render(&report);
+    let text = table(&report);
     let table: Vec<&str> = text.lines().skip(2).take(5).collect();
     assert!(table[0].starts_with("subject") && table[4].starts_with("teacher"), "{text}");
     assert!(table.iter().all(|line| line.chars().count() == table[0].chars().count()), "{text}");
@@ -223,4 +228,8 @@ fn an_expected_answer_that_is_not_json_is_found_before_generating() {
     };
     let error = evaluate(&backend(), plan, &[], &mut |_| {}).unwrap_err();
     assert!(error.to_string().contains("case `case-1`"), "{error}");
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("not JSON"), "{source}");
+    assert_eq!(check(&suite), Err(error));
+    assert_eq!(check(&self::suite(3)), Ok(()));
 }

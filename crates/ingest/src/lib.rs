@@ -31,7 +31,7 @@ use understudy_trajectory::{Outcome, Step};
 pub use attempt::{Attempt, Group};
 pub use format::Format;
 pub use rows::RowMapping;
-pub use suite::suite;
+pub use suite::{Foreign, ForeignSuite, foreign_suite, suite};
 
 use crate::{example::Reader, reading::Reading, rows::Document};
 
@@ -81,6 +81,12 @@ pub enum IngestError {
     Case { line: usize, why: String },
     #[error("recorded steps cannot become a suite: give the expected answers as rows")]
     RecordedSuite,
+    #[error(
+        "{}",
+        if *expected { "the questions need their possible answers: name that file as well" }
+        else { "only bfcl keeps possible answers in a file of their own: leave that file out" }
+    )]
+    Truths { expected: bool },
     #[error(transparent)]
     Suite(#[from] SuiteError),
 }

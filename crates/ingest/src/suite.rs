@@ -1,14 +1,139 @@
-//! Rows into a suite of held-out cases.
+//! Rows, and the suites of other programs, into a suite of held-out cases.
 
+mod bfcl;
+mod evals;
+mod lm_eval;
+mod promptfoo;
+
+use serde_json::Value;
 use understudy_ident::TaskName;
 use understudy_manifest::{Case, Scorer, Suite, Tier};
+use understudy_message::Message;
 use understudy_trajectory::Signal;
 
 use crate::{
     Format, IngestError, Row, RowMapping,
-    example::{Example, Reader},
+    example::{Example, Reader, messages},
     rows::Document,
 };
+
+/// The suite of another program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Foreign {
+    /// Samples of OpenAI evals, `{"input", "ideal"}`, under the class `Match`: the answer begins
+    /// with one of the ideals.
+    EvalsMatch,
+    /// The same under `Includes`: one of the ideals occurs.
+    EvalsIncludes,
+    /// The same under `JsonMatch`: the same JSON value as the only ideal.
+    EvalsJson,
+    /// Single-turn questions of the Berkeley Function-Calling Leaderboard.
+    Bfcl,
+    /// A configuration of promptfoo as JSON, with one prompt.
+    Promptfoo,
+    /// What `lm_eval --log_samples` writes for a generative task.
+    LmEval,
+}
+
+/// A suite of another program, and the answers that came with it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ForeignSuite {
+    pub suite: Suite,
+    /// By case; empty unless the file records a run.
+    pub answers: Vec<(String, String)>,
+}
+
+impl Foreign {
+    /// As people name them.
+    pub const WORDS: &'static str =
+        "evals-match, evals-includes, evals-json, bfcl, promptfoo or lm-eval";
+
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "evals-match" => Self::EvalsMatch,
+            "evals-includes" => Self::EvalsIncludes,
+            "evals-json" => Self::EvalsJson,
+            "bfcl" => Self::Bfcl,
+            "promptfoo" => Self::Promptfoo,
+            "lm-eval" => Self::LmEval,
+            _ => return None,
+        })
+    }
+
+    /// The scorers that judge as the other program does.
+    fn scorers(self) -> Vec<Scorer> {
+        match self {
+            Self::EvalsMatch => vec![Scorer::Regex(None)],
+            Self::EvalsIncludes => vec![Scorer::ContainsAny],
+            Self::EvalsJson => vec![Scorer::JsonEqual],
+            Self::Bfcl => vec![Scorer::ToolCallBfcl, Scorer::ToolCallAst],
+            Self::Promptfoo => vec![Scorer::Checks],
+            Self::LmEval => vec![Scorer::Exact, Scorer::Normalized],
+        }
+    }
+}
+
+/// Reads another program's suite. `truths` is the file of possible answers that BFCL keeps apart;
+/// no other format has one. A case that cannot mean the same here is an error: nothing is dropped.
+pub fn foreign_suite(
+    format: Foreign,
+    text: &str,
+    truths: Option<&str>,
+    name: &TaskName,
+    tier: Tier,
+    limit: Option<usize>,
+) -> Result<ForeignSuite, IngestError> {
+    let document = Document::open(text)?;
+    if truths.is_some() && format != Foreign::Bfcl {
+        return Err(IngestError::Truths { expected: false });
+    }
+    let mut answers = Vec::new();
+    let mut cases = match format {
+        Foreign::EvalsMatch | Foreign::EvalsIncludes | Foreign::EvalsJson => {
+            each(&document, |number, row| evals::case(format, number, row))?
+        }
+        Foreign::Bfcl => {
+            let truths = truths.ok_or(IngestError::Truths { expected: true })?;
+            let truths = bfcl::Truths::read(&Document::open(truths)?)?;
+            each(&document, |_, row| truths.case(row))?
+        }
+        Foreign::Promptfoo => promptfoo::cases(&document)?,
+        Foreign::LmEval => {
+            let read = each(&document, |_, row| lm_eval::sample(row))?;
+            let samples = lm_eval::of_one_filter(read);
+            let (cases, found): (Vec<Case>, Vec<_>) = samples.into_iter().unzip();
+            let replied = cases.iter().zip(found);
+            answers.extend(replied.filter_map(|(case, reply)| Some((case.id.clone(), reply?))));
+            cases
+        }
+    };
+    cases.truncate(limit.unwrap_or(usize::MAX));
+    answers.retain(|(id, _)| cases.iter().any(|case| case.id == *id));
+    let suite = Suite { name: name.clone(), tier, scorers: format.scorers(), cases };
+    Ok(ForeignSuite { suite: Suite::parse(&suite.to_text())?, answers })
+}
+
+/// Reads every row, with its number counted from 1.
+fn each<T>(
+    document: &Document<'_>,
+    read: impl Fn(usize, &Row) -> Result<T, String>,
+) -> Result<Vec<T>, IngestError> {
+    let one = |(number, (line, row)): (usize, (usize, Result<Row, String>))| {
+        row.and_then(|row| read(number, &row)).map_err(|why| IngestError::Case { line, why })
+    };
+    (1..).zip(document.rows()).map(one).collect()
+}
+
+/// A text, or a list of messages in the OpenAI form.
+fn prompt(field: &str, row: &Row) -> Result<Vec<Message>, String> {
+    match row.get(field) {
+        Some(Value::String(text)) if !text.trim().is_empty() => {
+            Ok(vec![Message::user(text.as_str())])
+        }
+        Some(value @ Value::Array(items)) if !items.is_empty() => messages(field, value),
+        _ => Err(format!("`{field}` is neither a text nor a list of messages")),
+    }
+}
 
 /// A suite whose cases are the first `limit` rows, numbered from `0001`. Rows are read as
 /// [`crate::read`] reads them; of a preference pair, the chosen reply is the expected one.
@@ -61,5 +186,8 @@ fn case(number: usize, example: Example) -> Result<Case, String> {
         Signal::Accept => return Err("the expected reply is not text".to_owned()),
         _ => return Err("the reply is labelled as unwanted".to_owned()),
     };
-    Ok(Case { id: format!("{number:04}"), prompt, expected, tags: Vec::new() })
+    Ok(Case { id: format!("{number:04}"), prompt, expected, ..Case::default() })
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,17 +9,20 @@
 mod adapter;
 mod attestation;
 mod canonical;
+mod consultation;
 mod dataset;
 mod example;
 mod objective;
 mod recipe;
 mod report;
 mod reward;
+mod scorer;
 mod suite;
 
 pub use adapter::{AdapterManifest, DatasetLineage, StageLineage};
 pub use attestation::{Attestation, AttestedModule, AttestedProbe};
 pub use canonical::{canonical_json, digest_json};
+pub use consultation::Consultations;
 pub use dataset::{DatasetManifest, FileEntry, StageCount};
 pub use example::{
     GroupExample, LabelExample, LoggedAttempt, Origin, PairExample, SftExample, Split,
@@ -35,10 +38,12 @@ pub use recipe::{
     Release, RequiredVerdict, Schedule, SmallHarm, Targets, TrainStage, Turns,
 };
 pub use report::{
-    Comparison, Decision, EvalReport, GateCheck, ScorerSummary, SubjectReport, Verdict,
+    Comparison, Decision, EvalReport, GateCheck, ScorerSummary, Slice, SubjectReport, Tally,
+    Verdict,
 };
 pub use reward::{CommandSpec, JudgeSpec, RewardSpec, Verifier};
-pub use suite::{Case, Scorer, Suite, SuiteError, Tier};
+pub use scorer::{Check, Scorer, Share};
+pub use suite::{Case, Risk, Suite, SuiteError, Tier};
 
 #[cfg(test)]
 mod tests;

@@ -212,6 +212,15 @@ pub struct Gate {
     /// Median latency of the candidate over the baseline's, at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ratio_max: Option<f64>,
+    /// The same for the latency that 95 % of requests stay within.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_p95_ratio_max: Option<f64>,
+    /// Tokens read and written by the candidate over the baseline's, at most: what answers cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_ratio_max: Option<f64>,
+    /// How many of the cases marked `known_failure` the candidate must get right, at least.
+    #[serde(default, skip_serializing_if = "crate::report::is_zero")]
+    pub known_failures_fixed: u64,
     #[serde(default = "default_max_new_tokens")]
     pub max_new_tokens: u32,
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use understudy_ident::Digest;
 
+use crate::Tier;
+
 /// A baseline and a candidate on the same cases, and a trivial baseline beside them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -13,16 +15,30 @@ pub struct EvalReport {
     pub suite: String,
     pub suite_digest: Digest,
     pub cases: u64,
+    #[serde(default = "sealed")]
+    pub tier: Tier,
+    /// How often this version of the suite was asked to decide, this time included; none where
+    /// nobody counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consultation: Option<u64>,
     /// Seed of the bootstrap; the same seed gives the same bytes.
     pub seed: u64,
     pub subjects: Vec<SubjectReport>,
     /// Candidate against baseline, one entry per scorer, primary first.
     pub comparisons: Vec<Comparison>,
+    /// The primary scorer again, on the cases of one tag or one risk.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slices: Vec<Slice>,
     pub decision: Decision,
 }
 
 impl EvalReport {
     pub const SCHEMA: u32 = 1;
+}
+
+/// Reports from before tiers were told are treated with the most care.
+fn sealed() -> Tier {
+    Tier::Sealed
 }
 
 /// How one subject did.
@@ -39,6 +55,28 @@ pub struct SubjectReport {
     pub completion_tokens: u64,
     /// Cases the subject failed to answer at all; they score 0.
     pub errors: u64,
+    /// Per scorer, the cases it could not decide; they are in no mean.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unscored: BTreeMap<String, u64>,
+    /// Answers with a tool call that could not be read.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub invalid_calls: u64,
+    /// Of the cases tagged `must_refuse`, those that were refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Tally>,
+}
+
+/// So many of so many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tally {
+    pub met: u64,
+    pub of: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+pub(crate) fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -69,6 +107,34 @@ pub struct Comparison {
     /// The smallest true difference this many cases would find with probability 0.8.
     pub minimum_detectable: f64,
     pub verdict: Verdict,
+    /// Of the cases the baseline gets right, those the candidate does not: `broken / passed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub regressions: Option<Tally>,
+    /// Of the cases the baseline gets wrong, those the candidate gets right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fixes: Option<Tally>,
+    /// Cases that the scorer could not decide for one of the two, and that are left out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unscored: u64,
+}
+
+/// Some of the cases under the primary scorer, candidate − baseline.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Slice {
+    /// `tag:billing`, `risk:high_risk`.
+    pub name: String,
+    pub cases: u64,
+    pub difference: f64,
+    /// 95 % paired bootstrap interval of the difference.
+    pub low: f64,
+    pub high: f64,
+    pub wins: u64,
+    pub losses: u64,
+    /// Cases the baseline gets wrong and the candidate right.
+    pub fixed: u64,
+    /// Exact sign test on wins and losses, two-sided, corrected after Holm over all slices.
+    pub p_holm: f64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

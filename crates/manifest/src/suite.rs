@@ -1,10 +1,11 @@
 //! Fixed held-out cases. A suite is a JSONL file: a header line, then one case a line.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use understudy_ident::{Digest, TaskName};
 use understudy_message::Message;
 
-use crate::canonical_json;
+use crate::{Check, Scorer, canonical_json, digest_json};
 
 /// Named, tiered cases with the scorers that judge them.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +27,9 @@ pub enum Tier {
 }
 
 /// One held-out input with the answer it should get.
+///
+/// What a case leaves at its default is not written, so suites from before a field existed keep
+/// their digest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
@@ -34,64 +38,90 @@ pub struct Case {
     pub expected: String,
     #[serde(default)]
     pub tags: Vec<String>,
+    /// Definitions of the tools that may be called, in the OpenAI form or as bare functions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<Value>,
+    /// What the scorer `checks` asks of this case alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<Check>,
+    /// How much the case counts beside others, 1 unless given.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub weight: f64,
+    /// Cases of one conversation or template fail together; resampling keeps them together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    #[serde(default, skip_serializing_if = "Risk::is_normal")]
+    pub risk: Risk,
+    /// Where the case came from: a file and line, a trace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<String>,
+    /// Why somebody added it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub added_reason: Option<String>,
 }
 
-/// How an answer is judged, each giving a score in [0, 1].
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Scorer {
-    /// The same text after trimming.
-    Exact,
-    /// Parses as JSON.
-    JsonValid,
-    /// The same JSON value, key order free.
-    JsonEqual,
-    /// Micro F1 over (path, value) pairs.
-    FieldF1,
-    /// The value at one top-level key equals the expected one; written `field:intent`.
-    Field(String),
-}
-
-impl Serialize for Scorer {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&self.name())
+impl Default for Case {
+    fn default() -> Self {
+        Self {
+            id: String::new(),
+            prompt: Vec::new(),
+            expected: String::new(),
+            tags: Vec::new(),
+            tools: Vec::new(),
+            checks: Vec::new(),
+            weight: 1.0,
+            cluster: None,
+            risk: Risk::Normal,
+            provenance: None,
+            added_reason: None,
+        }
     }
 }
 
-impl<'de> Deserialize<'de> for Scorer {
-    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
-        Self::parse(&text).ok_or_else(|| {
-            serde::de::Error::custom(format!(
-                "unknown scorer `{text}`: use exact, json_valid, json_equal, field_f1 or field:KEY"
-            ))
-        })
+impl Case {
+    /// Of everything that an answer and its score depend on, so an unchanged case keeps its cached
+    /// answers whatever its suite became.
+    pub fn digest(&self) -> Digest {
+        digest_json(self)
     }
 }
 
-impl Scorer {
-    pub fn name(&self) -> String {
+/// What failing a case would mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Risk {
+    #[default]
+    Normal,
+    Edge,
+    /// The baseline is known to fail it; a candidate is expected to mend some.
+    KnownFailure,
+    /// A single new failure blocks a release.
+    HighRisk,
+}
+
+impl Risk {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+    fn is_normal(&self) -> bool {
+        *self == Self::Normal
+    }
+
+    pub fn as_str(self) -> &'static str {
         match self {
-            Self::Exact => "exact".to_owned(),
-            Self::JsonValid => "json_valid".to_owned(),
-            Self::JsonEqual => "json_equal".to_owned(),
-            Self::FieldF1 => "field_f1".to_owned(),
-            Self::Field(key) => format!("field:{key}"),
+            Self::Normal => "normal",
+            Self::Edge => "edge",
+            Self::KnownFailure => "known_failure",
+            Self::HighRisk => "high_risk",
         }
     }
+}
 
-    /// Reads the spelling of [`Self::name`].
-    pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "exact" => Some(Self::Exact),
-            "json_valid" => Some(Self::JsonValid),
-            "json_equal" => Some(Self::JsonEqual),
-            "field_f1" => Some(Self::FieldF1),
-            _ => text
-                .strip_prefix("field:")
-                .filter(|key| !key.is_empty())
-                .map(|key| Self::Field(key.to_owned())),
-        }
-    }
+fn one() -> f64 {
+    1.0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_one(weight: &f64) -> bool {
+    *weight == 1.0
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -114,6 +144,8 @@ pub enum SuiteError {
     Duplicate { suite: String, id: String },
     #[error("suite `{0}` names no scorer; the first scorer is the one a verdict is about")]
     NoScorer(String),
+    #[error("case `{id}` of suite `{suite}` weighs {weight}; a weight is a number above 0")]
+    Weight { suite: String, id: String, weight: String },
 }
 
 impl Suite {
@@ -164,6 +196,11 @@ impl Suite {
         }
         if self.scorers.is_empty() {
             return Err(SuiteError::NoScorer(self.name.to_string()));
+        }
+        let weightless = |case: &&Case| !(case.weight.is_finite() && case.weight > 0.0);
+        if let Some(case) = self.cases.iter().find(weightless) {
+            let (suite, id) = (self.name.to_string(), case.id.clone());
+            return Err(SuiteError::Weight { suite, id, weight: case.weight.to_string() });
         }
         let mut seen = std::collections::BTreeSet::new();
         match self.cases.iter().find(|case| !seen.insert(case.id.as_str())) {

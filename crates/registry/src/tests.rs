@@ -15,7 +15,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use understudy_ident::{AdapterVersion, Digest, ManualClock, TaskName};
 use understudy_manifest::{
-    AdapterManifest, Comparison, Decision, EvalReport, GateCheck, SubjectReport, Verdict,
+    AdapterManifest, Comparison, Decision, EvalReport, GateCheck, SubjectReport, Tier, Verdict,
 };
 
 use crate::{
@@ -157,12 +157,17 @@ fn report(generation: &str, passed: bool) -> EvalReport {
         prompt_tokens: 100,
         completion_tokens: 100,
         errors: 0,
+        unscored: BTreeMap::new(),
+        invalid_calls: 0,
+        refused: None,
     };
     EvalReport {
         schema: EvalReport::SCHEMA,
         suite: "support-triage".to_owned(),
         suite_digest: Digest::of(b"suite"),
         cases: 200,
+        tier: Tier::Sealed,
+        consultation: None,
         seed: 17,
         subjects: vec![subject("base", None), subject("candidate", Some(generation))],
         comparisons: vec![Comparison {
@@ -178,7 +183,11 @@ fn report(generation: &str, passed: bool) -> EvalReport {
             mcnemar_p: None,
             minimum_detectable: 0.08,
             verdict: if passed { Verdict::Better } else { Verdict::Worse },
+            regressions: None,
+            fixes: None,
+            unscored: 0,
         }],
+        slices: Vec::new(),
         decision: Decision {
             passed,
             checks: vec![GateCheck {

@@ -175,6 +175,7 @@ pub fn suite(name: TaskName, tier: Tier, seed: u64, count: usize) -> Suite {
             prompt: vec![Message::system(SYSTEM_PROMPT), Message::user(ticket.text.as_str())],
             expected: ticket.triage.to_json(),
             tags: vec![ticket.triage.intent.as_str().to_owned()],
+            ..Case::default()
         });
     Suite {
         name,

@@ -65,7 +65,11 @@ pub(crate) enum Command {
     Train(TrainArgs),
     /// Hold a subject against a suite beside a baseline
     #[command(
-        after_help = "Example:\n  understudy eval support-triage@1 --suite support-triage --baseline base"
+        after_help = "Examples:\n  understudy eval support-triage@1 --suite support-triage --baseline base\n  \
+        understudy eval support-triage@2 --suite support-triage --baseline support-triage@1 \\\n      \
+        --report html=report.html --report junit=report.xml --answers answers\n  \
+        understudy eval answers/candidate.jsonl --suite support-triage --baseline answers/baseline.jsonl\n\n\
+        Exit status: 0 the gate passed, 1 it failed, 2 bad input, 3 too few cases to tell."
     )]
     Eval(EvalArgs),
     /// Registered adapter versions: list, show, verify, sign, merge
@@ -218,9 +222,12 @@ pub(crate) struct RowArgs {
 pub(crate) enum SuiteCommand {
     /// Make a suite from rows, and keep its cases out of every later dataset
     #[command(
-        after_help = "Example:\n  understudy suite import test.jsonl --name snips --input text \\\n      \
+        after_help = "Examples:\n  understudy suite import test.jsonl --name snips --input text \\\n      \
         --output intent --output slots --system 'Reply with JSON.' --sample 200 \\\n      \
-        --scorer field_f1 --scorer field:intent --scorer json_valid"
+        --scorer field_f1 --scorer field:intent --scorer json_valid\n  \
+        understudy suite import BFCL_v4_multiple.json --name tools --format bfcl \\\n      \
+        --truths possible_answer/BFCL_v4_multiple.json\n  \
+        understudy suite import samples_gsm8k.jsonl --name gsm8k --format lm-eval --answers old.jsonl"
     )]
     Import(SuiteImportArgs),
     /// All suites
@@ -238,9 +245,23 @@ pub(crate) struct SuiteImportArgs {
     /// dev, gate or sealed
     #[arg(long, default_value = "sealed")]
     pub(crate) tier: String,
-    /// exact, json_valid, json_equal, field_f1 or field:KEY; the first is primary
+    /// How answers are judged; the first is primary. exact, normalized, number, starts_with,
+    /// contains, icontains, contains_any, contains_all, regex[:PATTERN], json_valid, json_schema,
+    /// json_equal, field_f1, field:KEY, tool_call_ast, tool_call_bfcl, tool_name_f1, trajectory,
+    /// state, similarity[:MIN], levenshtein[:MIN], latency:MS, tokens:N, cost:MICRODOLLARS, refusal,
+    /// no_refusal, pii_leak or checks
     #[arg(long = "scorer", value_name = "SCORER")]
     pub(crate) scorers: Vec<String>,
+    /// The suite of another program: evals-match, evals-includes, evals-json, bfcl, promptfoo (as
+    /// JSON) or lm-eval; it brings its scorers
+    #[arg(long, conflicts_with_all = ["scorers", "input", "output", "system"])]
+    pub(crate) format: Option<String>,
+    /// bfcl: the file of possible answers
+    #[arg(long, value_name = "FILE", requires = "format")]
+    pub(crate) truths: Option<PathBuf>,
+    /// Write the answers that came with the cases here, for `eval`
+    #[arg(long, value_name = "FILE", requires = "format")]
+    pub(crate) answers: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) rows: RowArgs,
 }
@@ -274,10 +295,12 @@ pub(crate) struct TrainArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct EvalArgs {
-    /// `base`, a version such as support-triage@1, or an adapter directory
+    /// `base`, a version such as support-triage@1, an adapter directory, or a JSONL file of answers
+    /// given before: {"id": "0001", "output": "…"}
     pub(crate) subject: String,
     #[arg(long)]
     pub(crate) suite: String,
+    /// Likewise
     #[arg(long, default_value = "base")]
     pub(crate) baseline: String,
     /// The base model, by name or path
@@ -287,6 +310,21 @@ pub(crate) struct EvalArgs {
     pub(crate) margin: f64,
     #[arg(long, default_value_t = 128)]
     pub(crate) max_new_tokens: u32,
+    /// What the candidate must be: better, or non_inferior
+    #[arg(long, default_value = "better", value_name = "VERDICT")]
+    pub(crate) verdict: String,
+    /// Of the bootstrap: the same answers and seed give the same report, byte for byte
+    #[arg(long, default_value_t = 17)]
+    pub(crate) seed: u64,
+    /// The dataset whose nearest example is the trivial baseline; that of the subject unless given
+    #[arg(long, value_name = "NAME@DIGEST")]
+    pub(crate) examples: Option<String>,
+    /// Write the report as json, junit, markdown or html; may be given several times
+    #[arg(long = "report", value_name = "FORMAT=PATH")]
+    pub(crate) reports: Vec<String>,
+    /// Keep the answers as baseline.jsonl and candidate.jsonl in this directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) answers: Option<PathBuf>,
     /// Write the report's JSON here too
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use understudy_canary::{Rules, fresh_salt};
 use understudy_dataset::{FrozenDataset, Request, SuiteFingerprints, build};
-use understudy_evaluation::{NearestExample, Plan, RunOptions, Subject, SubjectRun, render};
+use understudy_evaluation::{NearestExample, Plan, RunOptions, Subject, SubjectRun, table};
 use understudy_ident::{AdapterVersion, DatasetVersion, ReleaseId};
 use understudy_inference::{Backend, Student};
 use understudy_journal::Query;
@@ -103,7 +103,7 @@ impl Ports for Stages<'_> {
         atomic::create_dir(&directory)?;
         let json = serde_json::to_vec_pretty(&report)?;
         atomic::write(&directory.join("report.json"), &json)?;
-        self.out.say(render(&report));
+        self.out.say(table(&report));
         let change = Change::new(&run.owner, "evaluated by the run", &*self.stores.clock);
         self.stores.registry.attach_report(version, &report, change)?;
         Ok(Fact::Evaluated { passed: report.decision.passed, summary: summary(&report) })
@@ -225,13 +225,14 @@ impl Stages<'_> {
             concurrency: CONCURRENCY,
         };
         let bar = self.out.bar(2 * suite.cases.len() as u64, "evaluation");
-        let report = understudy_evaluation::evaluate(
+        let mut report = understudy_evaluation::evaluate(
             &**self.student(recipe)?,
             plan,
             &others,
             &mut |progress| bar.set_position(progress.done as u64),
         )?;
         bar.finish_and_clear();
+        report.consultation = suite::consult(&self.stores.data, &suite)?;
         Ok(report)
     }
 

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use understudy_dataset::FrozenDataset;
 use understudy_engine::{Config, Engine};
 use understudy_environment::Split as Tasks;
-use understudy_evaluation::{RunOptions, Subject, score};
+use understudy_evaluation::{RunOptions, Subject, mean_score};
 use understudy_ident::Digest;
 use understudy_inference::{Backend, Student};
 use understudy_manifest::{
@@ -292,6 +292,7 @@ fn score_cases(job: &Job, base: Arc<BaseModel>, dev: &[SftExample]) -> Result<(f
             prompt: example.prompt.clone(),
             expected: example.completion.iter().map(Message::text).collect(),
             tags: Vec::new(),
+            ..Case::default()
         })
         .collect();
     if cases.is_empty() {
@@ -315,8 +316,6 @@ fn score_cases(job: &Job, base: Arc<BaseModel>, dev: &[SftExample]) -> Result<(f
             let (done, total) = (progress.done as u64, progress.total as u64);
             say(&Said::Scoring { done, total }).ok();
         })?;
-    let scored = suite.cases.iter().zip(&runs[0].results);
-    let sum: f64 =
-        scored.map(|(case, result)| score(&job.scorer, &case.expected, &result.output).value).sum();
-    Ok((sum / suite.cases.len() as f64, suite.cases.len() as u64))
+    let mean = mean_score(&suite, &job.scorer, &runs[0])?;
+    Ok((mean, suite.cases.len() as u64))
 }

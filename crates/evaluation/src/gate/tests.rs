@@ -1,3 +1,5 @@
+use understudy_manifest::{ScorerSummary, Tally};
+
 use super::*;
 
 fn gate(verdict: RequiredVerdict, latency_ratio_max: Option<f64>) -> Gate {
@@ -7,6 +9,9 @@ fn gate(verdict: RequiredVerdict, latency_ratio_max: Option<f64>) -> Gate {
         margin: 0.02,
         scorer: None,
         latency_ratio_max,
+        latency_p95_ratio_max: None,
+        tokens_ratio_max: None,
+        known_failures_fixed: 0,
         max_new_tokens: 64,
     }
 }
@@ -25,6 +30,9 @@ fn comparison(scorer: &str, verdict: Verdict) -> Comparison {
         mcnemar_p: None,
         minimum_detectable: 0.17,
         verdict,
+        regressions: None,
+        fixes: None,
+        unscored: 0,
     }
 }
 
@@ -38,12 +46,49 @@ fn subject(name: &str, ms: f64, completion_tokens: u64) -> SubjectReport {
         prompt_tokens: 0,
         completion_tokens,
         errors: 0,
+        unscored: std::collections::BTreeMap::new(),
+        invalid_calls: 0,
+        refused: None,
     }
+}
+
+fn judged(
+    gate: &Gate,
+    comparisons: &[Comparison],
+    baseline: &SubjectReport,
+    candidate: &SubjectReport,
+    cases: u64,
+) -> Decision {
+    decide(gate, Findings { comparisons, slices: &[], baseline, candidate, cases })
+}
+
+fn slice(name: &str, cases: u64, high: f64, losses: u64, fixed: u64) -> Slice {
+    Slice {
+        name: name.to_owned(),
+        cases,
+        difference: high - 0.1,
+        low: high - 0.2,
+        high,
+        wins: 1,
+        losses,
+        fixed,
+        p_holm: 1.0,
+    }
+}
+
+/// The names of the conditions that fail when the primary verdict is good.
+fn failing(gate: &Gate, slices: &[Slice], candidate: &SubjectReport) -> Vec<String> {
+    let baseline = subject("base", 10.0, 100);
+    let comparisons = [comparison("exact", Verdict::Better)];
+    let findings =
+        Findings { comparisons: &comparisons, slices, baseline: &baseline, candidate, cases: 50 };
+    let checks = decide(gate, findings).checks.into_iter();
+    checks.filter(|check| !check.passed).map(|check| check.name).collect()
 }
 
 fn decided(verdict: Verdict, required: RequiredVerdict) -> Decision {
     let (base, new) = (subject("base", 10.0, 100), subject("new", 10.0, 100));
-    decide(&gate(required, None), &[comparison("exact", verdict)], &base, &new, 50)
+    judged(&gate(required, None), &[comparison("exact", verdict)], &base, &new, 50)
 }
 
 #[test]
@@ -73,7 +118,7 @@ fn an_inconclusive_verdict_says_what_the_cases_could_have_found() {
 #[test]
 fn nothing_compared_is_nothing_shown() {
     let base = subject("base", 1.0, 1);
-    assert!(!decide(&gate(RequiredVerdict::NonInferior, None), &[], &base, &base, 0).passed);
+    assert!(!judged(&gate(RequiredVerdict::NonInferior, None), &[], &base, &base, 0).passed);
 }
 
 #[test]
@@ -82,7 +127,7 @@ fn no_other_scorer_may_be_worse() {
     let gate = gate(RequiredVerdict::Better, None);
     let with = |verdict| {
         let comparisons = [comparison("exact", Verdict::Better), comparison("json_valid", verdict)];
-        decide(&gate, &comparisons, &base, &new, 50)
+        judged(&gate, &comparisons, &base, &new, 50)
     };
     assert!(with(Verdict::Inconclusive).passed);
     let decision = with(Verdict::Worse);
@@ -98,15 +143,15 @@ fn failing_more_often_than_the_baseline_is_refused() {
     new.errors = 1;
     let better = [comparison("exact", Verdict::Better)];
     let gate = gate(RequiredVerdict::Better, None);
-    assert!(!decide(&gate, &better, &base, &new, 50).passed);
-    assert!(decide(&gate, &better, &new, &new, 50).passed);
+    assert!(!judged(&gate, &better, &base, &new, 50).passed);
+    assert!(judged(&gate, &better, &new, &new, 50).passed);
 }
 
 fn latency_check(base: (f64, u64), new: (f64, u64)) -> GateCheck {
     let better = [comparison("exact", Verdict::Better)];
     let (base, new) = (subject("base", base.0, base.1), subject("new", new.0, new.1));
     let gate = gate(RequiredVerdict::Better, Some(1.10));
-    decide(&gate, &better, &base, &new, 10).checks.pop().unwrap()
+    judged(&gate, &better, &base, &new, 10).checks.pop().unwrap()
 }
 
 #[test]
@@ -131,4 +176,73 @@ fn replies_of_different_length_are_timed_per_token() {
 fn latencies_that_were_not_measured_do_not_pass() {
     assert!(!latency_check((0.0, 0), (0.0, 0)).passed);
     assert!(!latency_check((0.0, 200), (10.0, 200)).passed);
+}
+
+#[test]
+fn a_lost_slice_stops_what_the_average_would_let_through() {
+    let (gate, new) = (gate(RequiredVerdict::Better, None), subject("new", 10.0, 100));
+    assert!(failing(&gate, &[slice("tag:a", 20, 0.0, 3, 0)], &new).is_empty());
+    assert_eq!(failing(&gate, &[slice("tag:a", 20, -0.01, 3, 0)], &new), ["slices"]);
+    // Too few cases to say so.
+    assert!(failing(&gate, &[slice("tag:a", 19, -0.01, 3, 0)], &new).is_empty());
+}
+
+#[test]
+fn a_single_high_risk_loss_blocks() {
+    let (gate, new) = (gate(RequiredVerdict::Better, None), subject("new", 10.0, 100));
+    assert!(failing(&gate, &[slice("risk:high_risk", 3, 0.3, 0, 0)], &new).is_empty());
+    let lost = slice("risk:high_risk", 3, 0.3, 1, 0);
+    assert_eq!(failing(&gate, &[lost], &new), ["risk:high_risk"]);
+    assert_eq!(failing(&gate, &[slice("tag:escalate", 9, 0.3, 1, 0)], &new), ["tag:escalate"]);
+}
+
+#[test]
+fn known_failures_must_be_fixed_as_often_as_asked() {
+    let new = subject("new", 10.0, 100);
+    let gate = Gate { known_failures_fixed: 2, ..gate(RequiredVerdict::Better, None) };
+    let fixed = |fixed| slice("risk:known_failure", 5, 0.5, 0, fixed);
+    assert!(failing(&gate, &[fixed(2)], &new).is_empty());
+    assert_eq!(failing(&gate, &[fixed(1)], &new), ["known failures"]);
+    assert_eq!(failing(&gate, &[], &new), ["known failures"], "a suite without any fixes none");
+}
+
+#[test]
+fn safety_is_no_matter_of_averages() {
+    let gate = gate(RequiredVerdict::Better, None);
+    let mut new = subject("new", 10.0, 100);
+    new.refused = Some(Tally { met: 9, of: 10 });
+    assert_eq!(failing(&gate, &[], &new), ["refusals"]);
+    new.refused = Some(Tally { met: 10, of: 10 });
+    new.invalid_calls = 1;
+    assert_eq!(failing(&gate, &[], &new), ["invalid calls"]);
+    new.invalid_calls = 0;
+    let clean = |mean| ScorerSummary { mean, low: mean, high: mean };
+    new.scores.insert("pii_leak".to_owned(), clean(0.99));
+    assert_eq!(failing(&gate, &[], &new), ["personal data"]);
+    new.scores.insert("pii_leak".to_owned(), clean(1.0));
+    assert!(failing(&gate, &[], &new).is_empty());
+}
+
+#[test]
+fn what_was_not_scored_is_no_evidence() {
+    let (base, new) = (subject("base", 10.0, 100), subject("new", 10.0, 100));
+    let with = |unscored| {
+        let primary = Comparison { unscored, ..comparison("similarity", Verdict::Better) };
+        judged(&gate(RequiredVerdict::Better, None), &[primary], &base, &new, 100).passed
+    };
+    assert!(with(2));
+    assert!(!with(3));
+}
+
+#[test]
+fn slow_answers_and_long_ones_are_refused_where_limits_are_set() {
+    let gate = Gate {
+        latency_p95_ratio_max: Some(1.1),
+        tokens_ratio_max: Some(1.05),
+        ..gate(RequiredVerdict::Better, None)
+    };
+    assert!(failing(&gate, &[], &subject("new", 10.0, 105)).is_empty());
+    assert_eq!(failing(&gate, &[], &subject("new", 12.0, 100)), ["latency p95"]);
+    assert_eq!(failing(&gate, &[], &subject("new", 10.0, 106)), ["tokens"]);
+    assert_eq!(failing(&gate, &[], &subject("new", 0.0, 0)), ["latency p95", "tokens"]);
 }

@@ -104,6 +104,7 @@ fn suite(cases: usize) -> Suite {
         prompt: vec![Message::user(n.to_string())],
         expected: format!("re: {n}"),
         tags: vec![],
+        ..Case::default()
     };
     Suite {
         name: "triage".parse().unwrap(),

@@ -21,6 +21,11 @@ fn hits(ones: usize, cases: usize) -> Vec<Score> {
     (0..cases).map(|case| Score::from(case < ones)).collect()
 }
 
+/// Every case in a cluster of its own.
+fn alone(cases: usize) -> Vec<usize> {
+    (0..cases).collect()
+}
+
 #[test]
 fn mcnemar_agrees_with_statsmodels() {
     #[derive(Deserialize)]
@@ -122,11 +127,11 @@ fn few_cases_prove_nothing_however_clear_they_look() {
 
 #[test]
 fn a_subject_that_never_hits_may_still_hit_sometimes() {
-    let summary = summarise(&hits(0, 200), 1);
+    let summary = summarise(&hits(0, 200), &alone(200), 1);
     assert_eq!((summary.mean, summary.low), (0.0, 0.0));
     // Clopper-Pearson for 0 of 200.
     assert!((summary.high - 0.018_275).abs() < 1e-5, "{summary:?}");
-    let summary = summarise(&hits(0, 1), 1);
+    let summary = summarise(&hits(0, 1), &alone(1), 1);
     assert!((summary.high - 0.975).abs() < 1e-12, "{summary:?}");
 }
 
@@ -148,4 +153,41 @@ fn quantiles_interpolate() {
     assert_eq!(quantile(&[1.0, 2.0, 4.0], 0.75), Some(3.0));
     assert_eq!(quantile(&[7.0], 0.95), Some(7.0));
     assert_eq!(quantile(&[], 0.5), None);
+}
+
+#[test]
+fn cases_of_one_cluster_count_as_one_observation() {
+    // Ten conversations of six turns, in seven of which the candidate wins every turn.
+    let (candidate, baseline) = (hits(42, 60), hits(0, 60));
+    let clusters: Vec<usize> = (0..60).map(|case| case / 6).collect();
+    let (turns, talks) =
+        (compare(&candidate, &baseline, 1), compare_clustered(&candidate, &baseline, &clusters, 1));
+    assert!((turns.value - talks.value).abs() < 1e-12);
+    assert!(talks.high - talks.low > 1.8 * (turns.high - turns.low), "{talks:?} {turns:?}");
+    assert!(talks.minimum_detectable > 2.0 * turns.minimum_detectable);
+    assert!(turns.mcnemar_p.is_some() && talks.mcnemar_p.is_none());
+    let scores = hits(42, 60);
+    let width = |clusters: &[usize]| {
+        let summary = summarise(&scores, clusters, 1);
+        summary.high - summary.low
+    };
+    assert!(width(&clusters) > 1.8 * width(&alone(60)));
+}
+
+#[test]
+fn nothing_compared_says_nothing() {
+    let found = compare(&[], &[], 1);
+    assert_eq!(found, Difference::UNKNOWN);
+    assert_eq!(verdict(found.low, found.high, 0.02), Verdict::Inconclusive);
+}
+
+/// The example of R's `p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm")`.
+#[test]
+fn holm_corrects_for_the_number_of_looks() {
+    let corrected = holm(&[0.01, 0.04, 0.03, 0.005]);
+    for (found, wanted) in corrected.iter().zip([0.03, 0.06, 0.06, 0.02]) {
+        assert!((found - wanted).abs() < 1e-12, "{corrected:?}");
+    }
+    assert_eq!(holm(&[0.9, 0.8]), [1.0, 1.0]);
+    assert!(holm(&[]).is_empty());
 }

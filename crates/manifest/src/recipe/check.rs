@@ -136,8 +136,13 @@ impl Check<'_> {
     fn release(&self, recipe: &Recipe) -> Result<(), RecipeError> {
         if let Some(gate) = &recipe.gate {
             self.within(("gate", 0, "margin"), gate.margin, 0.0, 1.0)?;
-            let ratio = gate.latency_ratio_max.unwrap_or(1.0);
-            self.within(("gate", 0, "latency_ratio_max"), ratio, f64::MIN_POSITIVE, 1e6)?;
+            for (key, ratio) in [
+                ("latency_ratio_max", gate.latency_ratio_max),
+                ("latency_p95_ratio_max", gate.latency_p95_ratio_max),
+                ("tokens_ratio_max", gate.tokens_ratio_max),
+            ] {
+                self.within(("gate", 0, key), ratio.unwrap_or(1.0), f64::MIN_POSITIVE, 1e6)?;
+            }
         }
         let Some(release) = &recipe.release else { return Ok(()) };
         if recipe.gate.is_none() {

@@ -4,8 +4,11 @@ use std::{fs, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
-use understudy_ingest::RowMapping;
-use understudy_manifest::{Scorer, Suite, Tier};
+use understudy_dataset::{FrozenDataset, SuiteFingerprints, list};
+use understudy_ident::{AdapterVersion, DatasetVersion};
+use understudy_ingest::{Foreign, RowMapping, foreign_suite};
+use understudy_manifest::{Consultations, Scorer, Suite, Tier};
+use understudy_registry::Registry;
 use understudy_storage::atomic;
 
 use super::{Exit, import};
@@ -15,6 +18,9 @@ use crate::{
     output::Out,
     paths::DataDir,
 };
+
+/// Beside the suites.
+const CONSULTATIONS: &str = "consultations.json";
 
 pub(crate) fn run(command: SuiteCommand, config: &Config, out: Out) -> Result<Exit> {
     match command {
@@ -28,7 +34,10 @@ pub(crate) fn run(command: SuiteCommand, config: &Config, out: Out) -> Result<Ex
         }
         SuiteCommand::Show { name } => {
             let suite = read(&config.data, &name)?;
-            out.either(line(&suite), &describe(&suite))?;
+            let decisions = consultations(&config.data)?.of(suite.digest());
+            let mut value = describe(&suite);
+            value["decisions"] = json!(decisions);
+            out.either(format!("{}  {decisions} decisions", line(&suite)), &value)?;
         }
     }
     Ok(Exit::Ok)
@@ -36,28 +45,130 @@ pub(crate) fn run(command: SuiteCommand, config: &Config, out: Out) -> Result<Ex
 
 fn import(args: &SuiteImportArgs, config: &Config, out: Out) -> Result<()> {
     let text = import::rows(&args.file, args.rows.sample)?;
-    let scorers = args
-        .scorers
-        .iter()
-        .map(|name| {
-            Scorer::parse(name).with_context(|| {
-                format!("unknown scorer `{name}`: use exact, json_valid, json_equal, field_f1 or field:KEY")
-            })
-        })
-        .collect::<Result<Vec<_>>>()?;
     let tier = match args.tier.as_str() {
         "dev" => Tier::Dev,
         "gate" => Tier::Gate,
         "sealed" => Tier::Sealed,
         other => bail!("unknown tier `{other}`: use dev, gate or sealed"),
     };
-    let mapping = mapping(&args.rows);
-    let name = args.name.parse()?;
-    let suite =
-        understudy_ingest::suite(&text, mapping.as_ref(), &name, tier, &scorers, args.rows.limit)
-            .with_context(|| format!("failed to make a suite of {}", args.file.display()))?;
+    let suite = match &args.format {
+        Some(format) => foreign(args, format, &text, tier)?,
+        None => of_rows(args, &text, tier)?,
+    };
+    understudy_evaluation::check(&suite)?;
+    let findings = findings(config, &suite)?;
     save(&config.data, &suite)?;
-    out.either(line(&suite), &describe(&suite))
+    out.say(line(&suite));
+    findings.iter().for_each(|finding| out.say(format!("warning: {finding}")));
+    let mut value = describe(&suite);
+    value["findings"] = json!(findings);
+    out.value(&value)
+}
+
+fn of_rows(args: &SuiteImportArgs, text: &str, tier: Tier) -> Result<Suite> {
+    let scorer = |name: &String| {
+        Scorer::parse(name)
+            .with_context(|| format!("unknown scorer `{name}`: use {}", Scorer::WORDS))
+    };
+    let scorers = args.scorers.iter().map(scorer).collect::<Result<Vec<_>>>()?;
+    let (mapping, name) = (mapping(&args.rows), args.name.parse()?);
+    let limit = args.rows.limit;
+    understudy_ingest::suite(text, mapping.as_ref(), &name, tier, &scorers, limit)
+        .with_context(|| format!("failed to make a suite of {}", args.file.display()))
+}
+
+fn foreign(args: &SuiteImportArgs, format: &str, text: &str, tier: Tier) -> Result<Suite> {
+    let format = Foreign::parse(format)
+        .with_context(|| format!("unknown format `{format}`: use {}", Foreign::WORDS))?;
+    let read = |path: &PathBuf| {
+        fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))
+    };
+    let truths = args.truths.as_ref().map(read).transpose()?;
+    let (name, limit) = (args.name.parse()?, args.rows.limit);
+    let found = foreign_suite(format, text, truths.as_deref(), &name, tier, limit)
+        .with_context(|| format!("failed to make a suite of {}", args.file.display()))?;
+    if let Some(path) = &args.answers {
+        if found.answers.is_empty() {
+            bail!("{} brings no answers; leave --answers out", args.file.display());
+        }
+        let line =
+            |(id, output): &(String, String)| json!({"id": id, "output": output}).to_string();
+        let lines: Vec<String> = found.answers.iter().map(line).collect();
+        atomic::write(path, lines.join("\n").as_bytes())?;
+    }
+    Ok(found.suite)
+}
+
+/// What makes the new cases worth less than they seem: repetitions among themselves, and rows and
+/// adapters that have seen them.
+fn findings(config: &Config, suite: &Suite) -> Result<Vec<String>> {
+    let repeats = SuiteFingerprints::repeats_within(suite);
+    let mut findings: Vec<String> = repeats
+        .first()
+        .map(|(id, how)| {
+            let count = repeats.len();
+            format!("{count} of the cases repeat an earlier one, the first is `{id}` ({how})")
+        })
+        .into_iter()
+        .collect();
+    let prints = SuiteFingerprints::of(suite);
+    let adapters = adapters(config)?;
+    for version in list(&config.data.datasets())? {
+        let found =
+            FrozenDataset::find(&config.data.datasets(), &version)?.contamination(&prints)?;
+        if found.rows == 0 {
+            continue;
+        }
+        let trained: Vec<String> = adapters
+            .iter()
+            .filter(|(_, dataset)| *dataset == version)
+            .map(|(adapter, _)| adapter.to_string())
+            .collect();
+        let who = if trained.is_empty() { "no adapter".to_owned() } else { trained.join(", ") };
+        findings.push(format!(
+            "{} rows of {version} repeat a case ({}); trained on it, so contaminated: {who}",
+            found.rows,
+            found.reasons.keys().copied().collect::<Vec<_>>().join(", ")
+        ));
+    }
+    Ok(findings)
+}
+
+/// Every registered adapter with the dataset it was trained on.
+fn adapters(config: &Config) -> Result<Vec<(AdapterVersion, DatasetVersion)>> {
+    if !config.data.registry().exists() {
+        return Ok(Vec::new());
+    }
+    let registry = Registry::open(&config.data.registry(), &config.data.adapters())?;
+    let mut adapters = Vec::new();
+    for task in registry.tasks()? {
+        for adapter in registry.versions(&task)? {
+            adapters.push((adapter.record.version, adapter.record.lineage.dataset.version));
+        }
+    }
+    Ok(adapters)
+}
+
+/// Counts a decision on a suite that decides about releases, and returns the how-manieth on these
+/// very cases it is; nothing for a suite that anybody may look at as often as they like.
+pub(crate) fn consult(data: &DataDir, suite: &Suite) -> Result<Option<u64>> {
+    if suite.tier == Tier::Dev {
+        return Ok(None);
+    }
+    let mut counted = consultations(data)?;
+    let times = counted.count(suite.digest());
+    atomic::create_dir(&data.suites())?;
+    atomic::write(&data.suites().join(CONSULTATIONS), &serde_json::to_vec(&counted)?)?;
+    Ok(Some(times))
+}
+
+fn consultations(data: &DataDir) -> Result<Consultations> {
+    let path = data.suites().join(CONSULTATIONS);
+    if !path.is_file() {
+        return Ok(Consultations::default());
+    }
+    serde_json::from_slice(&fs::read(&path)?)
+        .with_context(|| format!("failed to understand {}", path.display()))
 }
 
 /// The mapping that row flags describe, if they describe one.

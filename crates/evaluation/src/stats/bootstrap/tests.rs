@@ -1,7 +1,7 @@
 use serde::Deserialize;
 
 use super::*;
-use crate::score::ratio;
+use crate::stats::ratio;
 
 /// Made by `tests/golden/make_stats_golden.py`; see there for how scipy came to each value.
 #[derive(Deserialize)]
