@@ -1,5 +1,5 @@
 //! The durable, append-only log of what arrived: exchanges as steps, and what users did about them
-//! as outcomes.
+//! as outcomes; beside them the raw bodies of telemetry, and what these amount to.
 //!
 //! Guarantees: an acknowledged record survives `kill -9` and power loss (it is acknowledged after a
 //! commit with `synchronous = FULL`); a record is stored once, however often and by however many it
@@ -7,9 +7,14 @@
 //! acknowledged before it began, in an order that does not depend on arrival, and can be repeated
 //! as of any earlier record; memory is bounded, and a queue that is full says when to come back.
 //!
-//! Never: rewrites or drops a record. Which step an outcome is about is worked out when it is read.
+//! What telemetry tells is only as good as what has arrived of it, so a later account of the same id
+//! takes the place of an earlier one; asked as of an earlier record, the earlier one still holds.
+//!
+//! Never: rewrites or drops a record, or lets telemetry replace what we saw ourselves. Which step an
+//! outcome is about is worked out when it is read.
 
 mod ack;
+mod body;
 mod derive;
 mod error;
 mod link;
@@ -28,21 +33,22 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use understudy_ident::{Clock, SystemClock};
+use understudy_ident::{Clock, SystemClock, Timestamp};
 use understudy_trajectory::{JudgedStep, Outcome, Step, Trajectory};
 
 pub use ack::{Ack, Appended};
+pub use body::{RawBody, StoredBody};
 pub use error::JournalError;
 pub use read::{Arrival, Counts, Query};
-pub use record::Entry;
+pub use record::{Entry, Told};
 pub use scan::Scan;
 
 use crate::{
     ack::Promise,
     pool::Pool,
-    queue::{Append, Queue},
+    queue::{Append, Chore, Queue, What},
     read::Reader,
-    record::Names,
+    record::{Names, Record, Withdrawal},
     writer::Writer,
 };
 
@@ -86,12 +92,49 @@ impl Journal {
 
     /// Queues a step; the [`Ack`] resolves once it is durable.
     pub fn append_step(&self, step: Step) -> Result<Ack, JournalError> {
-        self.append(&Entry::Step(Box::new(step)))
+        self.append(&Record::Own(Entry::Step(Box::new(step))))
     }
 
     /// Queues an outcome; the [`Ack`] resolves once it is durable.
     pub fn append_outcome(&self, outcome: Outcome) -> Result<Ack, JournalError> {
-        self.append(&Entry::Outcome(outcome))
+        self.append(&Record::Own(Entry::Outcome(outcome)))
+    }
+
+    /// Queues what telemetry amounts to. An equal account changes nothing, another one of the same id
+    /// takes its place; an id of our own doing is refused with [`JournalError::Conflict`].
+    pub fn append_told(&self, told: Told) -> Result<Ack, JournalError> {
+        self.append(&Record::Told(told))
+    }
+
+    /// Queues the end of an account that its telemetry no longer supports; ids that nothing has are
+    /// withdrawn already.
+    pub fn withdraw(&self, id: &str) -> Result<Ack, JournalError> {
+        self.append(&Record::Withdrawal(Withdrawal { id: id.to_owned() }))
+    }
+
+    /// The ids of the steps and outcomes that hold at present because of `origin`, in order.
+    pub fn told(&self, origin: &str) -> Result<Vec<String>, JournalError> {
+        self.reader.told(origin)
+    }
+
+    /// Queues the body of one request of telemetry; the [`Ack`] resolves once it is durable, to its
+    /// number among the bodies. The same body of the same tenant is stored once.
+    pub fn append_body(&self, raw: &RawBody) -> Result<Ack, JournalError> {
+        let (label, body) = raw.pack()?;
+        self.enqueue(What::Body(label), body)
+    }
+
+    /// At most `limit` bodies after number `after`, in the order they were committed.
+    pub fn bodies(&self, after: u64, limit: usize) -> Result<Vec<StoredBody>, JournalError> {
+        body::read(&*self.reader.pool.lease()?, after, limit)
+    }
+
+    /// Forgets the content of bodies received before this, and answers of how many. Their rows and
+    /// digests stay, so a redelivery is still known, and what was made of them stays as well.
+    pub fn expire_bodies(&self, before: Timestamp) -> Result<usize, JournalError> {
+        let (done, expired) = mpsc::channel();
+        self.queue.push_chore(Chore::Expire(before, done))?;
+        expired.recv().unwrap_or(Err(JournalError::Closed))
     }
 
     /// Every trajectory asked for, at once: for small journals and tests. See [`scan`](Self::scan).
@@ -145,7 +188,7 @@ impl Journal {
     /// version can read at last.
     pub fn rebuild(&self) -> Result<(), JournalError> {
         let (done, rebuilt) = mpsc::channel();
-        self.queue.push_rebuild(done)?;
+        self.queue.push_chore(Chore::Rebuild(done))?;
         rebuilt.recv().unwrap_or(Err(JournalError::Closed))
     }
 
@@ -155,10 +198,14 @@ impl Journal {
         self.thread.finish();
     }
 
-    fn append(&self, entry: &Entry) -> Result<Ack, JournalError> {
-        let body = entry.encode()?;
+    fn append(&self, record: &Record) -> Result<Ack, JournalError> {
+        let body = record.encode()?;
+        self.enqueue(What::Record(Names::of(record)), body)
+    }
+
+    fn enqueue(&self, what: What, body: Vec<u8>) -> Result<Ack, JournalError> {
         let (promise, ack) = Promise::new();
-        self.queue.push(Append { names: Names::of(entry), body, promise })?;
+        self.queue.push(Append { what, body, promise })?;
         Ok(ack)
     }
 }
