@@ -111,10 +111,7 @@ fn bad_input_exits_two_and_says_what_to_do() {
     for (arguments, word) in [
         (&["import", "nowhere.jsonl", "--task", "quiz"][..], "nowhere.jsonl"),
         (&["import", "rows.jsonl", "--task", "Bad Name"], "task name"),
-        (
-            &["import", "rows.jsonl", "--task", "quiz", "--format", "otlp"],
-            "not read by this version",
-        ),
+        (&["import", "rows.jsonl", "--task", "quiz", "--format", "parquet"], "langsmith"),
         (&["eval", "base", "--suite", "missing"], "suite import"),
         (&["adapter", "show", "quiz@1"], "adapter list"),
         (&["release", "rollback", "quiz", "--reason", "x"], "nothing to roll back"),

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use serde_json::{Value, json};
-use understudy_gateway::{Gateway, GatewayParts};
+use understudy_gateway::{AdapterUpdates, Gateway, GatewayParts};
 use understudy_ident::SystemClock;
 use understudy_inference::{FakeBackend, InferenceError};
 use understudy_journal::{Config, Journal, Query};
@@ -39,7 +39,7 @@ fn start() -> Server {
         journal: journal.clone(),
         registry: Arc::new(registry),
         clock: Arc::new(SystemClock),
-        adapter_updates: true,
+        adapter_updates: AdapterUpdates::Under(vec![directory.path().to_owned()]),
     });
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
@@ -237,13 +237,13 @@ fn bad_input_is_refused_by_name_and_stores_nothing() {
         body
     };
     let chat_path = "/v1/chat/completions";
-    refused(chat_path, with("n", json!(2)), 400, json!("n"), "`n`");
+    refused(chat_path, with("n", json!(0)), 400, json!("n"), "`n`");
     refused(chat_path, with("tools", json!([])), 400, json!("tools"), "tools");
     refused(chat_path, with("temperature", json!(9)), 400, json!("temperature"), "between");
     refused(chat_path, with("max_tokens", json!(0)), 400, json!("max_tokens"), "at least 1");
     refused(chat_path, with("messages", json!("hi")), 400, json!("messages"), "list");
     refused(chat_path, with("stream_options", json!({})), 400, json!("stream_options"), "stream");
-    refused(chat_path, with("model", json!("nobody")), 404, Value::Null, "triage");
+    refused(chat_path, with("model", json!("nobody")), 404, json!("model"), "triage");
     let feedback = "/v1/feedback";
     let one = json!({"response_id": "x", "signal": "accept"});
     let typo = json!({"response_id": "x", "signal": "acept"});

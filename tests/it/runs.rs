@@ -115,6 +115,7 @@ fn adapter(directory: &Path) {
         device: "cpu".to_owned(),
         threads: 1,
         run: None,
+        attestation: None,
     };
     fs::create_dir_all(directory).unwrap();
     let json = serde_json::to_vec(&manifest).unwrap();

@@ -36,7 +36,8 @@ const ARROWS: &[(&str, &str)] = &[
     ("teacher", "ident inference message"),
     ("canary", "ident inference journal manifest registry router trajectory"),
     ("orchestrator", "ident manifest storage"),
-    ("gateway", "ident inference journal message registry router trajectory"),
+    ("openai", "inference message"),
+    ("gateway", "ident inference journal message openai registry router trajectory"),
     ("supportdesk", "ident manifest message"),
 ];
 
@@ -44,6 +45,7 @@ const ARROWS: &[(&str, &str)] = &[
 const FENCES: &[(&str, &str)] = &[
     ("candle-core", "model trainer engine understudy"),
     ("axum", "gateway"),
+    ("llguidance", "engine"),
     ("clap", "understudy"),
     ("hf-hub", "hub"),
     ("tokenizers", "model"),
@@ -52,7 +54,7 @@ const FENCES: &[(&str, &str)] = &[
     ("tokio", "gateway understudy"),
     ("regex", "model redact reward"),
     ("jsonschema", "reward"),
-    ("rustix", "reward"),
+    ("rustix", "engine reward"),
     ("prost", "ingest"),
     ("flate2", "ingest"),
 ];

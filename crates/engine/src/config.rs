@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::EngineError;
+use crate::{EngineError, store::Limits};
 
 /// Limits of one engine. The defaults suit a small model on a laptop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +12,8 @@ pub struct Config {
     pub max_running: usize,
     /// Requests that may wait; more are told to come back.
     pub max_waiting: usize,
+    /// Tokens their prompts may hold together; more are told to come back.
+    pub max_waiting_tokens: usize,
     /// Rows of one step. Prompts longer than what decoding leaves of it are read in chunks, so
     /// that a long prompt does not stall everybody else's next token.
     pub step_tokens: usize,
@@ -21,6 +23,14 @@ pub struct Config {
     /// Tokens of ended sequences kept so that prompts which begin alike need not be read again;
     /// 0 is off.
     pub prefix_tokens: usize,
+    /// Bytes of adapters in memory, retired ones that requests still hold included. A swap needs
+    /// room for both generations.
+    pub adapter_bytes: u64,
+    /// Generations in memory, counted likewise. More may be registered; they are read when they
+    /// are asked for, in the place of those longest out of use.
+    pub adapters_resident: usize,
+    /// Earlier generations of an alias kept for a rollback, unless a load says otherwise.
+    pub keep_previous: usize,
 }
 
 impl Default for Config {
@@ -28,14 +38,22 @@ impl Default for Config {
         Self {
             max_running: 32,
             max_waiting: 256,
+            max_waiting_tokens: 131_072,
             step_tokens: 128,
             kv_tokens: 16_384,
             prefix_tokens: 2_048,
+            adapter_bytes: 4 << 30,
+            adapters_resident: 64,
+            keep_previous: 1,
         }
     }
 }
 
 impl Config {
+    pub(crate) fn limits(&self) -> Limits {
+        Limits { bytes: self.adapter_bytes, resident: self.adapters_resident }
+    }
+
     pub(crate) fn check(&self) -> Result<(), EngineError> {
         let refuse = |setting, why: String| Err(EngineError::Config { setting, why });
         if self.max_running == 0 {
@@ -51,6 +69,10 @@ impl Config {
         }
         if self.kv_tokens < 2 {
             return refuse("kv_tokens", "must be at least 2".to_owned());
+        }
+        if self.adapters_resident < 2 {
+            let why = "must be at least 2, the old and the new one of a swap".to_owned();
+            return refuse("adapters_resident", why);
         }
         Ok(())
     }

@@ -1,12 +1,18 @@
 //! What an engine has done and holds, for dashboards.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use understudy_inference::Stats;
+use understudy_inference::{InferenceError, Stats};
+
+use crate::Config;
 
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
+    /// Whether steps are held back.
+    pub(crate) paused: AtomicBool,
     pub(crate) waiting: AtomicUsize,
+    /// Prompt tokens of those that wait.
+    pub(crate) waiting_tokens: AtomicUsize,
     pub(crate) running: AtomicUsize,
     pub(crate) kv_tokens: AtomicUsize,
     pub(crate) finished: AtomicU64,
@@ -15,23 +21,42 @@ pub(crate) struct Counters {
     pub(crate) evicted: AtomicU64,
     pub(crate) steps: AtomicU64,
     pub(crate) rows: AtomicU64,
+    pub(crate) prompt_tokens: AtomicU64,
     pub(crate) completion_tokens: AtomicU64,
     pub(crate) reused_tokens: AtomicU64,
+    pub(crate) rejected_requests: AtomicU64,
+    pub(crate) rejected_tokens: AtomicU64,
 }
 
 impl Counters {
-    /// Takes a waiting place, unless all are taken.
-    pub(crate) fn enter(&self, max_waiting: usize) -> bool {
-        let more = |waiting| (waiting < max_waiting).then_some(waiting + 1);
-        self.waiting.fetch_update(Relaxed, Relaxed, more).is_ok()
+    /// Takes a waiting place and room for a prompt, unless there is none. A prompt that nobody
+    /// waits beside may be of any length.
+    pub(crate) fn enter(&self, prompt: usize, config: &Config) -> Result<(), InferenceError> {
+        let more = |waiting| (waiting < config.max_waiting).then_some(waiting + 1);
+        if self.waiting.fetch_update(Relaxed, Relaxed, more).is_err() {
+            self.rejected_requests.fetch_add(1, Relaxed);
+            return Err(InferenceError::Busy(config.max_waiting));
+        }
+        let more = |tokens: usize| {
+            let all = tokens + prompt;
+            (tokens == 0 || all <= config.max_waiting_tokens).then_some(all)
+        };
+        self.waiting_tokens.fetch_update(Relaxed, Relaxed, more).map(drop).map_err(|tokens| {
+            self.waiting.fetch_sub(1, Relaxed);
+            self.rejected_tokens.fetch_add(1, Relaxed);
+            InferenceError::BusyTokens(tokens)
+        })
     }
 
-    pub(crate) fn leave(&self) {
+    /// Gives back what was taken.
+    pub(crate) fn leave(&self, prompt: usize) {
         self.waiting.fetch_sub(1, Relaxed);
+        self.waiting_tokens.fetch_sub(prompt, Relaxed);
     }
 
-    pub(crate) fn snapshot(&self) -> Stats {
+    pub(crate) fn snapshot(&self, config: &Config) -> Stats {
         Stats {
+            kv_capacity: config.kv_tokens,
             waiting: self.waiting.load(Relaxed),
             running: self.running.load(Relaxed),
             kv_tokens: self.kv_tokens.load(Relaxed),
@@ -41,8 +66,11 @@ impl Counters {
             evicted: self.evicted.load(Relaxed),
             steps: self.steps.load(Relaxed),
             rows: self.rows.load(Relaxed),
+            prompt_tokens: self.prompt_tokens.load(Relaxed),
             completion_tokens: self.completion_tokens.load(Relaxed),
             reused_tokens: self.reused_tokens.load(Relaxed),
+            rejected_requests: self.rejected_requests.load(Relaxed),
+            rejected_tokens: self.rejected_tokens.load(Relaxed),
             ..Stats::default()
         }
     }

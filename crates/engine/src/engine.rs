@@ -2,19 +2,29 @@
 
 use std::{
     fmt,
+    path::Path,
     sync::{
-        Arc,
+        Arc, OnceLock,
+        atomic::Ordering::Relaxed,
         mpsc::{Sender, channel},
     },
     thread::{self, JoinHandle},
     time::Instant,
 };
 
-use understudy_inference::{AdapterInfo, Backend, GenerateRequest, InferenceError, Sink, Student};
+use understudy_inference::{
+    AdapterInfo, Backend, Expected, GenerateRequest, InferenceError, Sink, Student,
+};
 use understudy_model::{BaseDigests, BaseModel, Lora};
 
 use crate::{
-    Config, EngineError, counters::Counters, load, sequence::Job, store::AdapterStore,
+    Config, EngineError,
+    counters::Counters,
+    grammar::Grammars,
+    load::{self, Loader},
+    sampler::Spellings,
+    sequence::Job,
+    store::{AdapterStore, Change, StateFile},
     worker::Worker,
 };
 
@@ -28,11 +38,17 @@ pub struct Engine {
 pub(crate) struct Shared {
     pub(crate) name: String,
     pub(crate) model: Arc<BaseModel>,
-    config: Config,
+    pub(crate) config: Config,
     /// The longest sequence: what the model can do, or what fits in memory.
     pub(crate) context: usize,
     pub(crate) store: AdapterStore,
+    pub(crate) loader: Loader,
     pub(crate) counters: Arc<Counters>,
+    /// What constraints have in common; made for the first of them.
+    pub(crate) grammars: OnceLock<Result<Grammars, InferenceError>>,
+    /// What forbidden texts are looked up in, without and with special markers.
+    pub(crate) spellings: [OnceLock<Arc<Spellings>>; 2],
+    /// An empty list only wakes the engine.
     jobs: Option<Sender<Vec<Job>>>,
     pub(crate) thread: Option<JoinHandle<()>>,
 }
@@ -46,7 +62,38 @@ impl Engine {
         config: Config,
     ) -> Result<Self, EngineError> {
         config.check()?;
-        let (model, counters) = (model.into(), Arc::<Counters>::default());
+        let model = model.into();
+        let loader = Loader::new(Arc::clone(&model), config.adapter_bytes)?;
+        let store = AdapterStore::new(Box::new(loader.clone()), config.limits());
+        Self::over(model, name.into(), config, (loader, store))
+    }
+
+    /// The same, with every alias meaning what it meant when an engine last used this file, which
+    /// from here on follows every change. What cannot be read any more, or reads differently, is
+    /// in the list that comes back; its alias stays and answers with the reason.
+    pub fn restore(
+        model: impl Into<Arc<BaseModel>>,
+        name: impl Into<String>,
+        config: Config,
+        state: &Path,
+    ) -> Result<(Self, Vec<(String, InferenceError)>), EngineError> {
+        config.check()?;
+        let model = model.into();
+        let loader = Loader::new(Arc::clone(&model), config.adapter_bytes)?;
+        let store = AdapterStore::new(Box::new(loader.clone()), config.limits());
+        let (store, missing) = store
+            .restored(StateFile::new(state.to_owned()))
+            .map_err(|source| EngineError::State { path: state.to_owned(), source })?;
+        Ok((Self::over(model, name.into(), config, (loader, store))?, missing))
+    }
+
+    fn over(
+        model: Arc<BaseModel>,
+        name: String,
+        config: Config,
+        (loader, store): (Loader, AdapterStore),
+    ) -> Result<Self, EngineError> {
+        let counters = Arc::<Counters>::default();
         let context = model.decoder.config().max_positions.min(config.kv_tokens);
         let (jobs, queue) = channel();
         let (owned_model, owned_counters) = (Arc::clone(&model), Arc::clone(&counters));
@@ -55,12 +102,15 @@ impl Engine {
             .spawn(move || Worker::new(&owned_model, config, &owned_counters, queue).run())
             .map_err(EngineError::Thread)?;
         let shared = Shared {
-            name: name.into(),
+            name,
             model,
             config,
             context,
-            store: AdapterStore::default(),
+            store,
+            loader,
             counters,
+            grammars: OnceLock::new(),
+            spellings: [OnceLock::new(), OnceLock::new()],
             jobs: Some(jobs),
             thread: Some(thread),
         };
@@ -78,8 +128,10 @@ impl Engine {
     pub fn load_lora(&self, alias: &str, lora: &Lora) -> Result<AdapterInfo, InferenceError> {
         let Shared { model, store, .. } = &*self.shared;
         self.shared.check_alias(alias)?;
-        let generation = load::in_memory(model, alias, lora)?;
-        Ok(store.publish(alias, generation))
+        let content = Arc::new(load::in_memory(model, alias, lora)?);
+        let (expected, keep) = (&Expected::Anything, self.shared.config.keep_previous);
+        let change = Change { alias, expected, pinned: false, on_demand: false, keep };
+        Ok(store.publish(&change, content)?.info)
     }
 }
 
@@ -89,19 +141,17 @@ impl Backend for Engine {
     }
 
     fn submit(&self, request: GenerateRequest, sink: Sink) -> Result<(), InferenceError> {
-        let job = self.shared.job(request, sink, Instant::now())?;
-        self.shared.enqueue(vec![job])
+        self.submit_all(vec![(request, sink)])
     }
 
     /// All of a list join before the first runs, as far as there is room, so that the same list is
     /// batched the same way every time.
     fn submit_all(&self, requests: Vec<(GenerateRequest, Sink)>) -> Result<(), InferenceError> {
         let submitted = Instant::now();
-        let jobs: Vec<Job> = requests
-            .into_iter()
-            .map(|(request, sink)| self.shared.job(request, sink, submitted))
-            .collect::<Result<_, _>>()?;
-        self.shared.enqueue(jobs)
+        if self.shared.is_paused() {
+            return Err(InferenceError::Paused);
+        }
+        self.shared.enqueue(self.shared.jobs(requests, submitted)?)
     }
 }
 
@@ -130,19 +180,33 @@ impl Shared {
 
     fn enqueue(&self, mut jobs: Vec<Job>) -> Result<(), InferenceError> {
         let sender = self.jobs.as_ref().ok_or(InferenceError::ShuttingDown)?;
-        for entered in 0..jobs.len() {
-            if !self.counters.enter(self.config.max_waiting) {
-                (0..entered).for_each(|_| self.counters.leave());
+        let prompts: Vec<usize> = jobs.iter().map(|job| job.prompt.len()).collect();
+        let leave = |prompts: &[usize]| prompts.iter().for_each(|len| self.counters.leave(*len));
+        for (entered, prompt) in prompts.iter().enumerate() {
+            if let Err(busy) = self.counters.enter(*prompt, &self.config) {
+                leave(&prompts[..entered]);
                 // Dropped sinks of a refused list have promised nothing.
                 jobs.clear();
-                return Err(InferenceError::Busy(self.config.max_waiting));
+                return Err(busy);
             }
         }
-        let count = jobs.len();
         sender.send(jobs).map_err(|_| {
-            (0..count).for_each(|_| self.counters.leave());
+            leave(&prompts);
             InferenceError::ShuttingDown
         })
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.counters.paused.load(Relaxed)
+    }
+
+    /// Holds steps back from the next one on, or lets them go on.
+    pub(crate) fn hold(&self, paused: bool) {
+        self.counters.paused.store(paused, Relaxed);
+        if let Some(sender) = &self.jobs {
+            // An engine that has ended needs no waking.
+            let _: Result<(), _> = sender.send(Vec::new());
+        }
     }
 }
 

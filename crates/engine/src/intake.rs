@@ -1,85 +1,183 @@
 //! From a request to a job: checked, tokenised, and holding its generation. Runs on the caller's
 //! thread, so that a wrong request costs the engine nothing.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use understudy_inference::{
-    AdapterChoice, Admission, Chat, GenerateRequest, InferenceError, Prompt, Returns, Sampling,
-    Served, ServedAdapter, Sink,
+    Chat, GenerateRequest, InferenceError, Prompt, Sampling, Served, ServedAdapter, Sink,
 };
-use understudy_model::ModelError;
+use understudy_model::{Conversation, Ending, ModelError};
 
-use crate::{engine::Shared, sequence::Job};
+use crate::{
+    engine::Shared,
+    grammar::{Grammars, Guide},
+    sampler::{BadWords, Sampler, Spellings, Surroundings},
+    sequence::Job,
+    store::{Lease, Together},
+};
 
 impl Shared {
-    pub(crate) fn job(
+    /// All of a list, or the first reason why not.
+    pub(crate) fn jobs(
+        &self,
+        requests: Vec<(GenerateRequest, Sink)>,
+        submitted: Instant,
+    ) -> Result<Vec<Job>, InferenceError> {
+        let mut leases = self.store.together();
+        let job = |(request, sink)| self.job(request, sink, submitted, &mut leases);
+        requests.into_iter().map(job).collect()
+    }
+
+    fn job(
         &self,
         request: GenerateRequest,
         sink: Sink,
         submitted: Instant,
+        leases: &mut Together<'_>,
     ) -> Result<Job, InferenceError> {
-        let GenerateRequest { prompt, adapter, sampling, returns, admission } = request;
+        let GenerateRequest { prompt, adapter, mut sampling, returns, admission } = request;
         sampling.validate()?;
-        let Sampling { temperature, top_p, top_k, seed, max_tokens, .. } = sampling;
-        let stop = sampling.stop.clone();
-        let done =
-            Sampling { temperature, top_p, top_k, seed, max_tokens, stop, ..Sampling::default() };
-        if sampling != done || returns != Returns::default() || admission != Admission::default() {
-            return Err(InferenceError::Unsupported("these sampling parameters yet"));
-        }
-        let adapter = match adapter {
-            None => None,
-            Some(AdapterChoice::Alias(alias)) => Some(alias),
-            Some(AdapterChoice::Generation(_)) => {
-                return Err(InferenceError::Unsupported("adapters by generation"));
-            }
-        };
-        let lease = adapter.as_deref().map(|alias| self.store.resolve(alias)).transpose()?;
-        let prompt = self.prompt_ids(prompt)?;
-        let room = self.context.saturating_sub(prompt.len());
-        if room == 0 {
-            let (prompt_tokens, limit) = (prompt.len(), self.context);
-            let max_tokens = sampling.max_tokens as usize;
-            return Err(InferenceError::ContextOverflow { prompt_tokens, max_tokens, limit });
-        }
-        let served_adapter = adapter
+        self.check_ids(&sampling)?;
+        let lease = adapter.map(|choice| leases.resolve(&choice)).transpose()?;
+        let (alias, lease) = lease.map(|Lease { alias, generation }| (alias, generation)).unzip();
+        let adapter = alias
             .zip(lease.as_ref())
             .map(|(alias, lease)| ServedAdapter { alias, generation: lease.digest.clone() });
-        let served = Served { base: self.name.clone(), adapter: served_adapter };
-        let most = room.min(sampling.max_tokens as usize);
+        let served = Served { base: self.name.clone(), adapter };
+        let prompt = self.prompt_ids(prompt)?;
+        let (wanted, room) =
+            (sampling.max_tokens as usize, self.context.saturating_sub(prompt.len()));
+        if room == 0 || (admission.must_fit && wanted > room) {
+            let (prompt_tokens, limit) = (prompt.len(), self.context);
+            return Err(InferenceError::ContextOverflow {
+                prompt_tokens,
+                max_tokens: wanted,
+                limit,
+            });
+        }
+        let guide = self.guide(&sampling)?;
         let seed = sampling.seed.unwrap_or_else(rand::random);
-        Ok(Job { served, lease, prompt, most, sampling, seed, sink, submitted })
+        if sampling.temperature > 0.0 {
+            sampling.seed = Some(seed);
+        }
+        let around = Surroundings {
+            prompt: &prompt,
+            ends: self.ends(&sampling),
+            bad_words: self.bad_words(&sampling),
+        };
+        let sampler = Sampler::new(&sampling, seed, returns, around);
+        let most = room.min(wanted);
+        Ok(Job {
+            served,
+            lease,
+            prompt,
+            most,
+            sampling,
+            returns,
+            admission,
+            sampler,
+            guide,
+            sink,
+            submitted,
+        })
     }
 
     pub(crate) fn prompt_ids(&self, prompt: Prompt) -> Result<Vec<u32>, InferenceError> {
-        let wrong = |error: ModelError| {
-            InferenceError::invalid("messages", format!("are not usable: {error}"))
-        };
-        match prompt {
-            Prompt::Chat(chat) if chat.messages.is_empty() => {
-                Err(InferenceError::invalid("messages", "must hold at least one message"))
-            }
-            Prompt::Chat(chat) if *chat != Chat::new(chat.messages.clone()) => {
-                Err(InferenceError::Unsupported("tools or other templates"))
-            }
-            Prompt::Chat(chat) => {
-                let text = self.model.template.render(&chat.messages, None, true).map_err(wrong)?;
-                self.model.tokenizer.encode(&text).map_err(wrong)
-            }
-            Prompt::Text(text) => self.model.tokenizer.encode(&text).map_err(wrong),
+        let ids = match prompt {
+            Prompt::Chat(chat) => self.chat_ids(&chat)?,
+            Prompt::Text(text) => self
+                .model
+                .tokenizer
+                .encode(&text)
+                .map_err(|error| InferenceError::invalid("prompt", error.to_string()))?,
             Prompt::Tokens(ids) => {
-                let vocab = self.model.decoder.config().vocab;
-                match ids.iter().find(|id| **id as usize >= vocab) {
-                    None if ids.is_empty() => {
-                        Err(InferenceError::invalid("prompt", "must hold at least one token"))
-                    }
-                    None => Ok(ids),
-                    Some(id) => {
-                        let why = format!("holds token {id}; the vocabulary has {vocab}");
-                        Err(InferenceError::invalid("prompt", why))
-                    }
-                }
+                self.check_range("prompt", ids.iter().copied())?;
+                ids
+            }
+        };
+        if ids.is_empty() {
+            return Err(InferenceError::invalid("prompt", "must hold at least one token"));
+        }
+        Ok(ids)
+    }
+
+    fn chat_ids(&self, chat: &Chat) -> Result<Vec<u32>, InferenceError> {
+        let unusable = |field, error: ModelError| {
+            InferenceError::invalid(field, format!("cannot be used: {error}"))
+        };
+        if chat.messages.is_empty() {
+            return Err(InferenceError::invalid("messages", "must hold at least one message"));
+        }
+        let ending = match (chat.add_generation_prompt, chat.continue_final_message) {
+            (true, true) => {
+                let why = "cannot be asked for together with add_generation_prompt";
+                return Err(InferenceError::invalid("continue_final_message", why));
+            }
+            (true, false) => Ending::Reply,
+            (false, true) => Ending::Continued,
+            (false, false) => Ending::Closed,
+        };
+        let conversation = Conversation {
+            messages: &chat.messages,
+            tools: &chat.tools,
+            variables: Some(&chat.template_variables),
+            ending,
+        };
+        let Some(source) = &chat.template else {
+            let ids = self.model.encode_chat(&conversation);
+            return ids.map_err(|error| unusable("messages", error));
+        };
+        let model = &self.model;
+        let ids = model
+            .template
+            .replaced_by(source)
+            .and_then(|template| model.render_chat_with(&template, &conversation))
+            .and_then(|rendered| model.tokenizer.encode_rendered(&rendered));
+        ids.map_err(|error| unusable("chat_template", error))
+    }
+
+    fn check_ids(&self, sampling: &Sampling) -> Result<(), InferenceError> {
+        self.check_range("logit_bias", sampling.logit_bias.keys().copied())?;
+        self.check_range("stop_token_ids", sampling.stop_token_ids.iter().copied())?;
+        let allowed = sampling.allowed_token_ids.iter().flatten();
+        self.check_range("allowed_token_ids", allowed.copied())
+    }
+
+    fn check_range(
+        &self,
+        field: &'static str,
+        mut ids: impl Iterator<Item = u32>,
+    ) -> Result<(), InferenceError> {
+        let vocab = self.model.decoder.config().vocab;
+        match ids.find(|id| *id as usize >= vocab) {
+            None => Ok(()),
+            Some(id) => {
+                let why = format!("holds token {id}; the vocabulary has {vocab}");
+                Err(InferenceError::invalid(field, why))
             }
         }
+    }
+
+    fn guide(&self, sampling: &Sampling) -> Result<Option<Guide>, InferenceError> {
+        let Some(constraint) = &sampling.constraint else { return Ok(None) };
+        let made = self.grammars.get_or_init(|| Grammars::new(&self.model.tokenizer));
+        let grammars = made.as_ref().map_err(InferenceError::clone)?;
+        grammars.guide(constraint).map(Some)
+    }
+
+    /// Where the completion may end, and before its least length does not.
+    fn ends(&self, sampling: &Sampling) -> Vec<u32> {
+        let own = if sampling.ignore_eos { &[][..] } else { self.model.tokenizer.eos() };
+        own.iter().chain(&sampling.stop_token_ids).copied().collect()
+    }
+
+    fn bad_words(&self, sampling: &Sampling) -> Option<BadWords> {
+        if sampling.bad_words.is_empty() {
+            return None;
+        }
+        let shown = sampling.show_special;
+        let spellings = self.spellings[usize::from(shown)]
+            .get_or_init(|| Arc::new(Spellings::of(&self.model.tokenizer, shown)));
+        Some(BadWords::new(&sampling.bad_words, Arc::clone(spellings)))
     }
 }

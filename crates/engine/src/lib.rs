@@ -4,16 +4,19 @@
 //! Guarantees: a request finishes on the adapter generation it was submitted with, through any
 //! swap, rollback or unload; keys and values never cross generations; a reply does not depend on
 //! what else is in the batch; text is never cut within a character and never holds part of a stop
-//! string; every accepted request gets exactly one last event unless it was cancelled, also when
+//! string it was to end before; a completion that was constrained and not cut short belongs to its
+//! language; every accepted request gets exactly one last event unless it was cancelled, also when
 //! it panics, when the model fails, and when the engine is dropped.
 //!
-//! Never: speaks HTTP, falls back to the base when an adapter is unknown, or blocks a caller on
-//! the model.
+//! Never: speaks HTTP, falls back to the base when an adapter is unknown, blocks a caller on the
+//! model, runs a constraint it could only follow in part, or spends time on a request whose own has
+//! run out.
 
 mod config;
 mod counters;
 mod engine;
 mod error;
+mod grammar;
 mod intake;
 mod load;
 mod prefix;
@@ -24,6 +27,7 @@ mod step;
 mod stop;
 mod store;
 mod student;
+mod verify;
 mod worker;
 
 pub use config::Config;

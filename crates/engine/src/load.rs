@@ -1,39 +1,103 @@
-//! Reading an adapter, on the thread of whoever asked for it: an adapter acts or does not load.
+//! Reading an adapter beside live traffic: an adapter acts or does not load.
 
 use std::{
-    fs, io,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use rayon::ThreadPool;
 use understudy_ident::Digest;
 use understudy_inference::InferenceError;
-use understudy_manifest::AdapterManifest;
-use understudy_model::{BaseModel, Batch, Lora, Result, read_peft};
+use understudy_model::{BaseModel, Lora, PeftFiles};
 
-use crate::store::Generation;
+use crate::{
+    EngineError,
+    store::{Generation, Source},
+    verify::Verifier,
+};
 
-/// Enough rows to tell a number from an overflow; every vocabulary has these ids.
-const PROBE: [u32; 4] = [0, 1, 2, 3];
+/// How much less than others the loading thread is worth to the scheduler: as little as there is.
+const NICENESS: i32 = 19;
 
-/// Reads, checks and hashes a PEFT directory. Nothing is published yet.
-pub(crate) fn load(
-    model: &BaseModel,
-    alias: &str,
-    directory: &Path,
-) -> Result<Generation, InferenceError> {
-    let bad = |why: String| InferenceError::BadAdapter { alias: alias.to_owned(), why };
-    check_lineage(model, directory).map_err(bad)?;
-    let adapter = read_peft(directory, model.decoder.config()).map_err(|e| bad(e.to_string()))?;
-    let lora = adapter.lora;
-    if lora.tensors().filter(|(place, _)| place.is_b).all(|(_, b)| b.iter().all(|v| *v == 0.0)) {
-        return Err(bad("every B is zero, so it changes nothing; train it first".to_owned()));
+/// The payload of a generation.
+#[derive(Debug)]
+pub(crate) struct Adapter {
+    pub(crate) lora: Lora,
+}
+
+/// Reads adapters one after the other, on one thread of low priority whose parallel loops stay on
+/// it: the threads that decode neither wait for it nor share their pool with it.
+#[derive(Debug, Clone)]
+pub(crate) struct Loader {
+    pool: Arc<ThreadPool>,
+    verifier: Arc<Verifier>,
+    turn: Arc<Mutex<()>>,
+    /// The largest weight file worth reading.
+    most_bytes: u64,
+}
+
+impl Loader {
+    pub(crate) fn new(model: Arc<BaseModel>, most_bytes: u64) -> Result<Self, EngineError> {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(1)
+            .thread_name(|_| "adapter-loader".to_owned())
+            .start_handler(|_| step_back())
+            .build()
+            .map_err(|error| EngineError::Thread(std::io::Error::other(error)))?;
+        let verifier = Arc::new(Verifier::new(model));
+        Ok(Self { pool: Arc::new(pool), verifier, turn: Arc::default(), most_bytes })
     }
-    match probe(model, &lora) {
-        Ok(true) => {}
-        Ok(false) => return Err(bad("with it the model's scores are not finite".to_owned())),
-        Err(error) => return Err(bad(error.to_string())),
+
+    /// Held from reading to publishing, so that only one adapter at a time is in memory without
+    /// being counted.
+    pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
+        // It guards nothing that a panic could leave half done.
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    Ok(Generation { digest: adapter.digest, lora, directory: directory.to_path_buf() })
+
+    /// The files of an adapter that was made for this base, and their digest.
+    pub(crate) fn files(
+        &self,
+        alias: &str,
+        directory: &Path,
+    ) -> Result<(PeftFiles, String), InferenceError> {
+        self.pool.install(|| {
+            let bad = |why: String| InferenceError::BadAdapter { alias: alias.to_owned(), why };
+            let size = PeftFiles::bytes_at(directory).map_err(|error| bad(error.to_string()))?;
+            if size > self.most_bytes {
+                let most = self.most_bytes;
+                let why = format!("its files are {size} bytes; all adapters may take {most}");
+                return Err(InferenceError::AdaptersFull { alias: alias.to_owned(), why });
+            }
+            self.verifier.lineage(directory).map_err(bad)?;
+            let files = PeftFiles::read(directory).map_err(|error| bad(error.to_string()))?;
+            let digest = files.digest().to_hex();
+            Ok((files, digest))
+        })
+    }
+
+    /// Content that has been read, if it does what it says.
+    pub(crate) fn verified(
+        &self,
+        alias: &str,
+        directory: &Path,
+        files: PeftFiles,
+    ) -> Result<Generation, InferenceError> {
+        let bad = |why: String| InferenceError::BadAdapter { alias: alias.to_owned(), why };
+        self.pool.install(|| {
+            let (digest, lora) = self.verifier.verify(directory, files).map_err(bad)?;
+            lora.prepare();
+            Ok(generation(digest, lora, Some(directory.to_owned())))
+        })
+    }
+}
+
+impl Source<Adapter> for Loader {
+    fn read(&self, alias: &str, directory: &Path) -> Result<Generation, InferenceError> {
+        let _turn = self.turn();
+        let (files, _) = self.files(alias, directory)?;
+        self.verified(alias, directory, files)
+    }
 }
 
 /// Hashes an adapter that was never written. One whose B is still zero is welcome here: sampling
@@ -54,39 +118,20 @@ pub(crate) fn in_memory(
     let values: Vec<u8> = lora.values().iter().flat_map(|value| value.to_le_bytes()).collect();
     let shape = format!("{:?} {}", lora.layout().parameters(), lora.scale());
     let digest = Digest::of_parts([shape.as_bytes(), &values]).to_string();
-    Ok(Generation { digest, lora: lora.clone(), directory: PathBuf::from("memory") })
+    Ok(generation(digest, lora.clone(), None))
 }
 
-/// An adapter of ours says what it was trained on; one from elsewhere says nothing, and only its
-/// shapes can be checked.
-fn check_lineage(model: &BaseModel, directory: &Path) -> Result<(), String> {
-    let path = directory.join(AdapterManifest::FILE);
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(format!("could not read {}: {error}", path.display())),
-    };
-    let manifest: AdapterManifest = serde_json::from_str(&text)
-        .map_err(|error| format!("{} is not an adapter manifest: {error}", path.display()))?;
-    let ours = &model.digests;
-    for (what, trained, here) in [
-        ("base weights", &manifest.base_digest, &ours.base),
-        ("tokenizer", &manifest.tokenizer_digest, &ours.tokenizer),
-        ("chat template", &manifest.template_digest, &ours.template),
-    ] {
-        if trained != here {
-            return Err(format!(
-                "it was trained on other {what} ({} {trained:.12}…, here {here:.12}…)",
-                manifest.base
-            ));
-        }
-    }
-    Ok(())
+fn generation(digest: String, lora: Lora, directory: Option<PathBuf>) -> Generation {
+    // Decoding keeps a second copy of every B, the other way round.
+    let factors =
+        lora.tensors().map(|(place, values)| (1 + usize::from(place.is_b)) * values.len());
+    let bytes = (factors.sum::<usize>() * size_of::<f32>()) as u64;
+    Generation { digest, directory, rank: lora.rank(), bytes, content: Adapter { lora } }
 }
 
-/// Whether the model still gives numbers with the adapter on.
-fn probe(model: &BaseModel, lora: &Lora) -> Result<bool> {
-    let hidden = model.decoder.hidden(&Batch::of(&[PROBE]), Some(lora))?;
-    let logits = model.decoder.logits(&hidden)?.flatten_all()?.to_vec1::<f32>()?;
-    Ok(logits.iter().all(|logit| logit.is_finite()))
+/// Lets those who decode go first. Where a system has no such notion, or refuses, loading is merely
+/// not as polite.
+fn step_back() {
+    #[cfg(target_os = "linux")]
+    let _: Result<(), rustix::io::Errno> = rustix::process::setpriority_process(None, NICENESS);
 }

@@ -1,121 +1,204 @@
-//! Drawing a token from scores.
+//! Drawing a token from scores, in the order [`Sampling`] promises.
+//!
+//! bias → constraint and allowed tokens → bad words, minimum length → repetition, frequency and
+//! presence penalties → temperature → min-p → top-k → top-p → one uniform number. What is drawn is
+//! a function of the scores, the tokens so far, the seed and the place in the completion, so that
+//! neither neighbours nor a second reading after an eviction change it.
+
+mod bad_words;
+mod edit;
+mod pool;
+mod score;
 
 use std::cmp::Ordering;
 
+use llguidance::toktrie::SimpleVob;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use understudy_inference::{InferenceError, Sampling};
+use understudy_inference::{InferenceError, LogProbsOf, Returns, Sampling};
 use understudy_model::token_log_prob;
 
-/// Candidates looked at first for a nucleus; it seldom has more.
-const FIRST_CANDIDATES: usize = 64;
+pub(crate) use bad_words::{BadWords, Spellings};
+use edit::Edits;
+use pool::Pool;
+pub(crate) use score::Scored;
 
-/// Draws one request's tokens. Its random stream is its own, so that the rest of the batch does
-/// not matter to what it draws.
+/// Draws one request's tokens.
 #[derive(Debug)]
 pub(crate) struct Sampler {
     temperature: f32,
     top_k: usize,
     top_p: f32,
-    random: ChaCha8Rng,
+    min_p: f32,
+    seed: u64,
+    edits: Option<Edits>,
+    returns: Returns,
+    /// Scores after edits; kept to be reused.
+    edited: Vec<f32>,
 }
 
-/// A token and its log softmax(logits / T), T = 1 when decoding is greedy.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// A token and how likely it was.
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Drawn {
     pub(crate) token: u32,
+    /// log softmax(logits / T), T = 1 when decoding is greedy: what a token record holds.
     pub(crate) log_prob: f32,
+    /// What the request asked to be told.
+    pub(crate) scored: Scored,
+}
+
+/// What a sampler needs to know of the model.
+#[derive(Debug)]
+pub(crate) struct Surroundings<'a> {
+    pub(crate) prompt: &'a [u32],
+    /// Ids at which the completion may end.
+    pub(crate) ends: Vec<u32>,
+    pub(crate) bad_words: Option<BadWords>,
 }
 
 impl Sampler {
-    pub(crate) fn new(sampling: &Sampling, seed: u64) -> Self {
+    pub(crate) fn new(
+        sampling: &Sampling,
+        seed: u64,
+        returns: Returns,
+        around: Surroundings<'_>,
+    ) -> Self {
         Self {
             temperature: sampling.temperature,
             top_k: sampling.top_k as usize,
             top_p: sampling.top_p,
-            random: ChaCha8Rng::seed_from_u64(seed),
+            min_p: sampling.min_p,
+            seed,
+            edits: Edits::of(sampling, around),
+            returns,
+            edited: Vec::new(),
         }
     }
 
-    /// Temperature, then top-k, then top-p of what top-k left, then one uniform draw.
-    pub(crate) fn draw(&mut self, logits: &[f32]) -> Result<Drawn, InferenceError> {
-        let best = likeliest(logits);
-        let is_greedy = self.temperature == 0.0;
-        let token = if is_greedy { best } else { self.draw_from(logits, logits[best]) };
-        let temperature = if is_greedy { 1.0 } else { self.temperature };
-        let (log_prob, _) = token_log_prob(logits, token as u32, temperature);
+    /// The next token after the `so_far` of the completion, of those the mask allows.
+    pub(crate) fn draw(
+        &mut self,
+        logits: &[f32],
+        so_far: &[u32],
+        mask: Option<&SimpleVob>,
+    ) -> Result<Drawn, InferenceError> {
+        let is_edited = self.edit(logits, so_far.len(), mask);
+        let scores: &[f32] = if is_edited { &self.edited } else { logits };
+        let best = likeliest(scores);
+        if scores[best] == f32::NEG_INFINITY {
+            return Err(nothing_left());
+        }
+        let pool = self.pool(scores, best);
+        let token = match &pool {
+            None => best,
+            Some(pool) => pool.pick(self.point(so_far.len())),
+        } as u32;
+        let log_prob = self.record(logits, token)?;
+        let scored = self.score(logits, token, Some(log_prob), scores, pool.as_ref());
+        Ok(Drawn { token, log_prob, scored })
+    }
+
+    /// A token that could not have been another, with the scores it would have been drawn from.
+    pub(crate) fn forced(&mut self, logits: &[f32], token: u32) -> Result<Drawn, InferenceError> {
+        let log_prob = self.record(logits, token)?;
+        let scored = match self.returns.log_probs {
+            LogProbsOf::Raw => self.score(logits, token, Some(log_prob), logits, None),
+            LogProbsOf::Processed => Scored::certain(token, self.returns.top),
+        };
+        Ok(Drawn { token, log_prob, scored })
+    }
+
+    /// How likely a token of the prompt was. Nothing is edited or cut there.
+    pub(crate) fn of_prompt(&self, logits: &[f32], token: u32) -> Scored {
+        Scored::of(logits, token, self.returns.prompt_top)
+    }
+
+    /// Takes note of a token that now belongs to the completion, and of what it adds to the text.
+    pub(crate) fn observe(&mut self, token: u32, bytes: &[u8]) {
+        if let Some(edits) = &mut self.edits {
+            edits.observe(token, bytes);
+        }
+    }
+
+    /// Tells, token by token, whether edits let one come that a constraint says must. What there is
+    /// of the completion stays as it is.
+    pub(crate) fn permits(&self) -> impl FnMut(u32, &[u8]) -> bool + use<> {
+        let mut ahead = self.edits.clone();
+        move |token, bytes| match &mut ahead {
+            None => true,
+            Some(edits) if !edits.permits(token) => false,
+            Some(edits) => {
+                edits.observe(token, bytes);
+                true
+            }
+        }
+    }
+
+    fn edit(&mut self, logits: &[f32], drawn: usize, mask: Option<&SimpleVob>) -> bool {
+        if self.edits.is_none() && mask.is_none() {
+            return false;
+        }
+        self.edited.clear();
+        self.edited.extend_from_slice(logits);
+        match &self.edits {
+            Some(edits) => edits.apply(&mut self.edited, drawn, mask),
+            None => edit::mask_out(&mut self.edited, mask),
+        }
+        true
+    }
+
+    fn pool<'a>(&self, scores: &'a [f32], best: usize) -> Option<Pool<'a>> {
+        if self.temperature == 0.0 {
+            return None;
+        }
+        let (top_k, top_p, min_p) = (self.top_k, self.top_p, self.min_p);
+        let pool = Pool::new(scores, scores[best], self.temperature);
+        Some(pool.cut(min_p, top_k, top_p))
+    }
+
+    /// A uniform number in [0, 1) that depends on the seed and the place alone.
+    fn point(&self, place: usize) -> f64 {
+        let mut random = ChaCha8Rng::seed_from_u64(self.seed);
+        random.set_stream(place as u64);
+        random.random()
+    }
+
+    fn record(&self, logits: &[f32], token: u32) -> Result<f32, InferenceError> {
+        let temperature = if self.temperature == 0.0 { 1.0 } else { self.temperature };
+        let (log_prob, _) = token_log_prob(logits, token, temperature);
         // One score that is not a number spoils the sum over all of them.
-        if !log_prob.is_finite() {
-            let why = "the model's scores are not finite; its adapter may be damaged";
-            return Err(InferenceError::Failed(why.to_owned()));
+        if log_prob.is_finite() {
+            return Ok(log_prob);
         }
-        Ok(Drawn { token: token as u32, log_prob })
+        let why = "the model's scores are not finite; its adapter may be damaged";
+        Err(InferenceError::Failed(why.to_owned()))
     }
 
-    fn draw_from(&mut self, logits: &[f32], max: f32) -> usize {
-        let weight = |logit: &f32| ((logit - max) / self.temperature).exp();
-        let weights: Vec<f32> = logits.iter().map(weight).collect();
-        let point = self.random.random::<f64>();
-        if self.top_k == 0 && self.top_p >= 1.0 {
-            return pick(point, weights.iter().copied().enumerate());
-        }
-        let candidates = self.candidates(&weights);
-        pick(point, candidates.iter().map(|index| (*index, weights[*index])))
-    }
-
-    /// The tokens left by top-k and top-p, likeliest first. Only as many as needed are sorted.
-    fn candidates(&self, weights: &[f32]) -> Vec<usize> {
-        let likelier = |a: &usize, b: &usize| -> Ordering {
-            weights[*b].total_cmp(&weights[*a]).then(a.cmp(b))
-        };
-        let mut order: Vec<usize> = (0..weights.len()).collect();
-        let mut sort_first = |count: usize| {
-            if count < order.len() {
-                order.select_nth_unstable_by(count, likelier);
-            }
-            let first = &mut order[..count];
-            first.sort_unstable_by(likelier);
-            first.to_vec()
-        };
-        if self.top_k > 0 {
-            let first = sort_first(self.top_k.min(weights.len()));
-            let total = first.iter().map(|index| f64::from(weights[*index])).sum();
-            return self.nucleus(first, weights, total).unwrap_or_else(|whole| whole);
-        }
-        let total = weights.iter().copied().map(f64::from).sum();
-        let mut count = FIRST_CANDIDATES;
-        loop {
-            let first = sort_first(count.min(weights.len()));
-            match self.nucleus(first, weights, total) {
-                Ok(nucleus) => return nucleus,
-                Err(whole) if whole.len() == weights.len() => return whole,
-                Err(_) => count *= 8,
-            }
-        }
-    }
-
-    /// The shortest beginning of `sorted` with the nucleus' share of `total`, or all of it back
-    /// when it has less.
-    fn nucleus(
+    fn score(
         &self,
-        mut sorted: Vec<usize>,
-        weights: &[f32],
-        total: f64,
-    ) -> Result<Vec<usize>, Vec<usize>> {
-        let enough = f64::from(self.top_p) * total;
-        let mut sum = 0.0;
-        let end = sorted.iter().position(|index| {
-            sum += f64::from(weights[*index]);
-            sum >= enough
-        });
-        match end {
-            Some(end) => {
-                sorted.truncate(end + 1);
-                Ok(sorted)
-            }
-            None => Err(sorted),
+        logits: &[f32],
+        token: u32,
+        recorded: Option<f32>,
+        scores: &[f32],
+        pool: Option<&Pool<'_>>,
+    ) -> Scored {
+        let top = self.returns.top;
+        match (self.returns.log_probs, pool) {
+            (LogProbsOf::Processed, Some(pool)) => pool.score(token, top),
+            (LogProbsOf::Processed, None) => Scored::of(scores, token, top),
+            (LogProbsOf::Raw, _) => match recorded {
+                Some(log_prob) if top.is_none() && matches!(self.temperature, 0.0 | 1.0) => {
+                    Scored { token, log_prob, rank: None, top: Vec::new() }
+                }
+                _ => Scored::of(logits, token, top),
+            },
         }
     }
+}
+
+fn nothing_left() -> InferenceError {
+    let why = "leaves no token to go on with, together with the request's other limits";
+    InferenceError::invalid("sampling", why)
 }
 
 /// The first of the highest scores.
@@ -127,24 +210,6 @@ fn likeliest(logits: &[f32]) -> usize {
         }
     }
     best
-}
-
-/// The candidate in whose stretch of the summed weights `point` in [0, 1) falls.
-fn pick(point: f64, candidates: impl Iterator<Item = (usize, f32)> + Clone) -> usize {
-    let total: f64 = candidates.clone().map(|(_, weight)| f64::from(weight)).sum();
-    let mut left = point * total;
-    let mut last = 0;
-    for (index, weight) in candidates {
-        // Rounding may leave a little over at the end; a token of weight zero is never drawn.
-        if weight > 0.0 {
-            last = index;
-            left -= f64::from(weight);
-            if left < 0.0 {
-                break;
-            }
-        }
-    }
-    last
 }
 
 #[cfg(test)]

@@ -11,17 +11,25 @@ pub(crate) struct Standing {
     pub(crate) pending: usize,
 }
 
-/// The next step, for running sequences ordered from the oldest to the youngest.
+/// Where a sequence stands in line; who is less goes first, and yields last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    /// Lower goes first.
+    pub(crate) priority: i32,
+    pub(crate) arrival: u64,
+}
+
+/// The next step, for running sequences in the order of their places.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     /// How many pending tokens each sequence runs, for those that are not evicted.
     pub(crate) rows: Vec<usize>,
-    /// How many of the youngest give up their cache, and are read again later.
+    /// How many of the last give up their cache, and are read again later.
     pub(crate) evict: usize,
 }
 
-/// Every decoding sequence gets its token; prompts share the rest of the step, oldest first. When
-/// keys and values would not fit, the youngest sequences yield.
+/// Every decoding sequence gets its token; prompts, and tokens that must follow, share the rest of
+/// the step, first come, first served. When keys and values would not fit, the last ones yield.
 pub(crate) fn plan(running: &[Standing], config: &Config) -> Plan {
     for evict in 0..running.len() {
         let kept = &running[..running.len() - evict];
@@ -67,8 +75,17 @@ mod tests {
 
     use super::*;
 
-    const CONFIG: Config =
-        Config { max_running: 4, max_waiting: 8, step_tokens: 10, kv_tokens: 40, prefix_tokens: 0 };
+    const CONFIG: Config = Config {
+        max_running: 4,
+        max_waiting: 8,
+        max_waiting_tokens: 100,
+        step_tokens: 10,
+        kv_tokens: 40,
+        prefix_tokens: 0,
+        adapter_bytes: 1,
+        adapters_resident: 2,
+        keep_previous: 0,
+    };
 
     fn at(cached: usize, pending: usize) -> Standing {
         Standing { cached, pending }

@@ -33,24 +33,25 @@ pub(crate) fn step(model: &BaseModel, members: &mut [Member<'_, '_>]) {
     }
 }
 
-/// Scores over the vocabulary, one row after the other, for members that have read all they know.
+/// Scores over the vocabulary, one row after the other, for the members that ask for them and the
+/// place of the token they follow.
 struct Scores {
-    members: Vec<usize>,
+    members: Vec<(usize, usize)>,
     logits: Vec<f32>,
     vocab: usize,
 }
 
 fn scores(model: &BaseModel, members: &mut [Member<'_, '_>]) -> Result<Scores> {
-    let (mut batch, mut asking, mut last_rows) = (Batch::default(), Vec::new(), Vec::new());
+    let (mut batch, mut asking, mut asked_rows) = (Batch::default(), Vec::new(), Vec::new());
     let leases: Vec<Option<Arc<Generation>>> =
         members.iter().map(|member| member.sequence.lease()).collect();
     for (index, Member { sequence, rows }) in members.iter().enumerate() {
         let standing = sequence.standing();
         let chunk = standing.cached..standing.cached + rows;
         let span = batch.push(&sequence.tokens()[chunk], standing.cached);
-        if *rows == standing.pending {
-            asking.push(index);
-            last_rows.push((span.rows().end - 1) as u32);
+        for place in sequence.asks(*rows) {
+            asking.push((index, place));
+            asked_rows.push((span.rows().start + place - standing.cached) as u32);
         }
     }
     let runs = adapter_runs(&batch, &leases);
@@ -61,11 +62,11 @@ fn scores(model: &BaseModel, members: &mut [Member<'_, '_>]) -> Result<Scores> {
     if asking.is_empty() {
         return Ok(Scores { members: asking, logits: Vec::new(), vocab });
     }
-    let hidden = if last_rows.len() == batch.rows() {
+    let hidden = if asked_rows.len() == batch.rows() {
         hidden
     } else {
-        let count = last_rows.len();
-        hidden.index_select(&Tensor::from_vec(last_rows, count, hidden.device())?, 0)?
+        let count = asked_rows.len();
+        hidden.index_select(&Tensor::from_vec(asked_rows, count, hidden.device())?, 0)?
     };
     let logits = model.decoder.logits(&hidden)?.flatten_all()?.to_vec1()?;
     Ok(Scores { members: asking, logits, vocab })
@@ -88,7 +89,8 @@ fn adapter_runs<'a>(batch: &Batch, leases: &'a [Option<Arc<Generation>>]) -> Vec
 }
 
 fn draw(members: &mut [Member<'_, '_>], scores: &Scores) {
-    for (member, logits) in scores.members.iter().zip(scores.logits.chunks_exact(scores.vocab)) {
-        members[*member].sequence.advance(logits);
+    let rows = scores.logits.chunks_exact(scores.vocab);
+    for ((member, place), logits) in scores.members.iter().zip(rows) {
+        members[*member].sequence.hear(*place, logits);
     }
 }

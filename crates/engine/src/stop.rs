@@ -8,34 +8,52 @@ pub(crate) struct StopGate {
     text: String,
     /// How much of `text` has been released.
     released: usize,
+    /// Whether a stop string stays at the end of the text it ends.
+    include: bool,
+}
+
+/// What one piece brought.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Gated {
+    /// May be shown now.
+    pub(crate) text: String,
+    /// The stop string that is complete.
+    pub(crate) stop: Option<String>,
 }
 
 impl StopGate {
-    pub(crate) fn new(stops: &[String]) -> Self {
-        Self { stops: stops.to_vec(), text: String::new(), released: 0 }
+    pub(crate) fn new(stops: &[String], include: bool) -> Self {
+        Self { stops: stops.to_vec(), text: String::new(), released: 0, include }
     }
 
-    /// Takes the next piece. Returns what may be shown now, and whether a stop string is complete,
-    /// in which case it and what follows it are gone.
+    /// Takes a piece that no stop string may begin in.
+    pub(crate) fn pass(&mut self, piece: &str) -> Gated {
+        self.text.push_str(piece);
+        Gated { text: self.finish(), stop: None }
+    }
+
+    /// Takes the next piece. When a stop string is complete with it, what follows that is gone, and
+    /// the string as well unless it is to be included.
     ///
     /// Of several stop strings the one that is complete first counts, so that the answer does not
     /// depend on how the text was cut into pieces.
-    pub(crate) fn push(&mut self, piece: &str) -> (String, bool) {
+    pub(crate) fn push(&mut self, piece: &str) -> Gated {
         self.text.push_str(piece);
         let held = &self.text[self.released..];
         // What has been released is no part of a stop string, so each begins in the held text.
         let complete = self.stops.iter().filter_map(|stop| {
             let start = held.find(stop.as_str())?;
-            Some((start + stop.len(), start))
+            Some((start + stop.len(), start, stop))
         });
-        if let Some((_, start)) = complete.min() {
-            self.text.truncate(self.released + start);
-            return (self.finish(), true);
+        if let Some((end, start, stop)) = complete.min() {
+            let (kept, stop) = (if self.include { end } else { start }, stop.clone());
+            self.text.truncate(self.released + kept);
+            return Gated { text: self.finish(), stop: Some(stop) };
         }
         let longest = self.stops.iter().map(|stop| overlap(held, stop)).max().unwrap_or(0);
         let certain = held[..held.len() - longest].to_owned();
         self.released += certain.len();
-        (certain, false)
+        Gated { text: certain, stop: None }
     }
 
     /// Releases everything: nothing more will come.
@@ -72,12 +90,12 @@ mod tests {
     }
 
     fn run(pieces: &[&str], stops: &[String]) -> String {
-        let mut gate = StopGate::new(stops);
+        let mut gate = StopGate::new(stops, false);
         let mut shown = String::new();
         for piece in pieces {
-            let (delta, stopped) = gate.push(piece);
-            shown += &delta;
-            if stopped {
+            let Gated { text, stop } = gate.push(piece);
+            shown += &text;
+            if stop.is_some() {
                 assert_eq!(shown, gate.into_text());
                 return shown;
             }
@@ -111,10 +129,21 @@ mod tests {
 
     #[test]
     fn text_is_shown_as_soon_as_it_is_certain() {
-        let mut gate = StopGate::new(&["</end>".to_owned()]);
-        assert_eq!(gate.push("one <"), ("one ".to_owned(), false));
-        assert_eq!(gate.push("/e"), (String::new(), false));
-        assert_eq!(gate.push("ar"), ("</ear".to_owned(), false));
-        assert_eq!(gate.push("</end>rest"), (String::new(), true));
+        let mut gate = StopGate::new(&["</end>".to_owned()], false);
+        let shown = |text: &str| Gated { text: text.to_owned(), stop: None };
+        assert_eq!(gate.push("one <"), shown("one "));
+        assert_eq!(gate.push("/e"), shown(""));
+        assert_eq!(gate.push("ar"), shown("</ear"));
+        assert_eq!(gate.push("</end>rest").stop.as_deref(), Some("</end>"));
+        assert_eq!(gate.into_text(), "one </ear");
+    }
+
+    #[test]
+    fn a_stop_string_is_kept_where_asked_and_not_looked_for_where_passed() {
+        let mut gate = StopGate::new(&["b".to_owned(), "ab".to_owned()], true);
+        assert_eq!(gate.pass("xab").text, "xab");
+        let Gated { text, stop } = gate.push("bcd");
+        assert_eq!((text.as_str(), stop.as_deref()), ("b", Some("b")));
+        assert_eq!(gate.into_text(), "xabb");
     }
 }

@@ -1,185 +1,195 @@
 //! Adapter generations in memory, and which one each alias means.
+//!
+//! Who resolves reads one immutable snapshot without a lock and leaves with an `Arc`, the lease.
+//! Who changes something drafts the next snapshot under a lock, makes room for it, writes it down
+//! and swaps it in: whatever fails, fails before an alias was touched.
+//!
+//! Never: serves content other than the alias's digest, lets go of leased content, or holds more
+//! bytes than it may, those of retired generations that are still leased included. A swap needs
+//! room for both versions.
+
+mod change;
+mod fetch;
+mod room;
+mod snapshot;
+mod state;
 
 use std::{
-    collections::BTreeMap,
-    path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::{BTreeSet, VecDeque},
+    path::Path,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
-use understudy_inference::{AdapterInfo, InferenceError};
-use understudy_model::Lora;
+use arc_swap::ArcSwap;
+use understudy_inference::{AdapterChoice, AdapterInfo, InferenceError};
 
-/// One adapter's content, immutable, named by its digest. Requests hold it by `Arc`, so it lives
-/// as long as its last request, whatever its alias means by then.
+pub(crate) use self::{
+    change::{Change, Published},
+    room::Limits,
+    snapshot::Generation,
+    state::StateFile,
+};
+use self::{
+    fetch::Failure,
+    room::Retired,
+    snapshot::{Found, Snapshot},
+};
+use crate::load::Adapter;
+
+/// Where content comes from when it is asked for and not in memory.
+pub(crate) trait Source<P>: Send + Sync {
+    fn read(&self, alias: &str, directory: &Path) -> Result<Generation<P>, InferenceError>;
+}
+
+pub(crate) struct AdapterStore<P = Adapter> {
+    snapshot: ArcSwap<Snapshot<P>>,
+    ledger: Mutex<Ledger<P>>,
+    /// Told whenever a read has ended, however it did.
+    arrived: Condvar,
+    source: Box<dyn Source<P>>,
+    limits: Limits,
+    state: Option<StateFile>,
+    /// Counts uses, so that the least recent can be told.
+    clock: AtomicU64,
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+/// What only those who change something look at.
+struct Ledger<P> {
+    /// No longer meant by any alias, and leased when last looked at.
+    retired: Vec<Retired<P>>,
+    /// Aliases whose content is being read.
+    reading: BTreeSet<String>,
+    failures: VecDeque<Failure>,
+}
+
+/// A request's hold on content.
 #[derive(Debug)]
-pub(crate) struct Generation {
-    /// Of the config's and the weights' bytes.
-    pub(crate) digest: String,
-    pub(crate) lora: Lora,
-    pub(crate) directory: PathBuf,
+pub(crate) struct Lease<P = Adapter> {
+    /// What it was asked for as, or an alias that it belongs to.
+    pub(crate) alias: String,
+    pub(crate) generation: Arc<Generation<P>>,
 }
 
-/// Aliases and the generations they point at.
-///
-/// The lock is held for pointer swaps only: whoever publishes has loaded before, and whoever
-/// resolves leaves with an `Arc`.
-#[derive(Debug, Default)]
-pub(crate) struct AdapterStore {
-    aliases: Mutex<BTreeMap<String, Pointers>>,
+/// What is in memory, and how often it was what was asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) resident: usize,
+    pub(crate) bytes: u64,
+    pub(crate) hits: u64,
+    pub(crate) misses: u64,
 }
 
-#[derive(Debug)]
-struct Pointers {
-    current: Arc<Generation>,
-    /// Kept resident, so that going back is a swap.
-    previous: Option<Arc<Generation>>,
-}
-
-impl AdapterStore {
-    /// The generation an alias means right now.
-    pub(crate) fn resolve(&self, alias: &str) -> Result<Arc<Generation>, InferenceError> {
-        let aliases = self.lock();
-        let pointers = aliases.get(alias).ok_or_else(|| unknown(&aliases, alias))?;
-        Ok(Arc::clone(&pointers.current))
+impl<P> AdapterStore<P> {
+    pub(crate) fn new(source: Box<dyn Source<P>>, limits: Limits) -> Self {
+        let ledger =
+            Ledger { retired: Vec::new(), reading: BTreeSet::new(), failures: VecDeque::new() };
+        Self {
+            snapshot: ArcSwap::from_pointee(Snapshot::default()),
+            ledger: Mutex::new(ledger),
+            arrived: Condvar::new(),
+            source,
+            limits,
+            state: None,
+            clock: AtomicU64::new(0),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+        }
     }
 
-    /// Points an alias at a generation. Content that is resident already is shared, and publishing
-    /// what the alias means anyway changes nothing.
-    pub(crate) fn publish(&self, alias: &str, generation: Generation) -> AdapterInfo {
-        let mut aliases = self.lock();
-        let current =
-            resident(&aliases, &generation.digest).unwrap_or_else(|| Arc::new(generation));
-        let info = info(alias, &current);
-        match aliases.get_mut(alias) {
-            Some(pointers) if pointers.current.digest == current.digest => {}
-            Some(pointers) => {
-                pointers.previous = Some(std::mem::replace(&mut pointers.current, current));
+    /// What an alias means right now. Content that is not in memory is read first, on this thread,
+    /// once for everybody who waits for it.
+    pub(crate) fn resolve(&self, alias: &str) -> Result<Arc<Generation<P>>, InferenceError> {
+        let snapshot = self.snapshot.load();
+        match snapshot.find(alias)? {
+            Found::Resident(held) => {
+                self.hits.fetch_add(1, Relaxed);
+                Ok(held.lease(&self.clock))
             }
-            None => {
-                aliases.insert(alias.to_owned(), Pointers { current, previous: None });
+            Found::Absent(_) => {
+                drop(snapshot);
+                self.misses.fetch_add(1, Relaxed);
+                self.fetch(alias)
             }
         }
-        info
     }
 
-    /// Swaps an alias back to the generation it meant before; doing it twice undoes it.
-    pub(crate) fn rollback(&self, alias: &str) -> Result<AdapterInfo, InferenceError> {
-        let mut aliases = self.lock();
-        let Some(pointers) = aliases.get_mut(alias) else { return Err(unknown(&aliases, alias)) };
-        let Some(previous) = pointers.previous.take() else {
-            let why = "it has no earlier generation to go back to".to_owned();
-            return Err(InferenceError::BadAdapter { alias: alias.to_owned(), why });
-        };
-        pointers.previous = Some(std::mem::replace(&mut pointers.current, previous));
-        Ok(info(alias, &pointers.current))
+    /// Exact content, which must be in memory.
+    pub(crate) fn resolve_generation(&self, digest: &str) -> Result<Lease<P>, InferenceError> {
+        let snapshot = self.snapshot.load();
+        let (alias, held) = snapshot.find_generation(digest)?;
+        self.hits.fetch_add(1, Relaxed);
+        Ok(Lease { alias: alias.to_owned(), generation: held.lease(&self.clock) })
     }
 
-    pub(crate) fn unload(&self, alias: &str) -> Result<(), InferenceError> {
-        let mut aliases = self.lock();
-        match aliases.remove(alias) {
-            Some(_) => Ok(()),
-            None => Err(unknown(&aliases, alias)),
+    pub(crate) fn resolve_choice(
+        &self,
+        choice: &AdapterChoice,
+    ) -> Result<Lease<P>, InferenceError> {
+        match choice {
+            AdapterChoice::Alias(alias) => {
+                Ok(Lease { alias: alias.clone(), generation: self.resolve(alias)? })
+            }
+            AdapterChoice::Generation(digest) => self.resolve_generation(digest),
         }
+    }
+
+    /// For requests that belong together: an alias they share means one generation to all.
+    pub(crate) fn together(&self) -> Together<'_, P> {
+        Together { store: self, known: Vec::new() }
+    }
+
+    /// Content that is in memory already, whatever it is called.
+    pub(crate) fn resident(&self, digest: &str) -> Option<Arc<Generation<P>>> {
+        self.snapshot.load().resident.get(digest).map(|held| Arc::clone(&held.content))
     }
 
     pub(crate) fn list(&self) -> Vec<AdapterInfo> {
-        let aliases = self.lock();
-        aliases.iter().map(|(alias, pointers)| info(alias, &pointers.current)).collect()
+        let snapshot = self.snapshot.load();
+        snapshot.aliases.keys().filter_map(|alias| snapshot.info(alias)).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Pointers>> {
-        // Nothing panics while holding the lock, and a map of pointers has no halfway state.
-        self.aliases.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn tally(&self) -> Tally {
+        let ledger = self.lock();
+        let used = ledger.used(&self.snapshot.load());
+        let (hits, misses) = (self.hits.load(Relaxed), self.misses.load(Relaxed));
+        Tally { resident: used.count, bytes: used.bytes, hits, misses }
     }
-}
 
-fn resident(aliases: &BTreeMap<String, Pointers>, digest: &str) -> Option<Arc<Generation>> {
-    let all = aliases
-        .values()
-        .flat_map(|pointers| std::iter::once(&pointers.current).chain(pointers.previous.as_ref()));
-    all.into_iter().find(|generation| generation.digest == digest).cloned()
-}
-
-fn info(alias: &str, generation: &Generation) -> AdapterInfo {
-    AdapterInfo {
-        alias: alias.to_owned(),
-        generation: generation.digest.clone(),
-        rank: generation.lora.rank(),
-        bytes: size_of_val(generation.lora.values()) as u64,
-        directory: generation.directory.display().to_string(),
-        resident: true,
-        ..AdapterInfo::default()
+    fn lock(&self) -> MutexGuard<'_, Ledger<P>> {
+        // A ledger is a list of what is elsewhere; a panic leaves nothing of it half done.
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn unknown(aliases: &BTreeMap<String, Pointers>, alias: &str) -> InferenceError {
-    let names: Vec<&str> = aliases.keys().map(String::as_str).collect();
-    let loaded = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-    InferenceError::UnknownAdapter { alias: alias.to_owned(), loaded }
+impl<P> std::fmt::Debug for AdapterStore<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AdapterStore").field("tally", &self.tally()).finish_non_exhaustive()
+    }
+}
+
+/// Resolves every name once.
+pub(crate) struct Together<'a, P = Adapter> {
+    store: &'a AdapterStore<P>,
+    known: Vec<(AdapterChoice, Arc<Generation<P>>, String)>,
+}
+
+impl<P> Together<'_, P> {
+    pub(crate) fn resolve(&mut self, choice: &AdapterChoice) -> Result<Lease<P>, InferenceError> {
+        if let Some((_, generation, alias)) = self.known.iter().find(|(known, ..)| known == choice)
+        {
+            return Ok(Lease { alias: alias.clone(), generation: Arc::clone(generation) });
+        }
+        let lease = self.store.resolve_choice(choice)?;
+        let kept = (choice.clone(), Arc::clone(&lease.generation), lease.alias.clone());
+        self.known.push(kept);
+        Ok(lease)
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use understudy_model::{Family, LoraSpec, ModelConfig};
-
-    use super::*;
-
-    fn generation(digest: &str) -> Generation {
-        let config = ModelConfig::tiny(Family::Llama);
-        let lora = Lora::init(&config, &LoraSpec::standard(), 0).unwrap();
-        Generation { digest: digest.to_owned(), lora, directory: PathBuf::from("somewhere") }
-    }
-
-    fn meaning(store: &AdapterStore, alias: &str) -> String {
-        store.resolve(alias).unwrap().digest.clone()
-    }
-
-    #[test]
-    fn a_lease_outlives_swap_rollback_and_unload() {
-        let store = AdapterStore::default();
-        store.publish("a", generation("one"));
-        let lease = store.resolve("a").unwrap();
-        store.publish("a", generation("two"));
-        assert_eq!(meaning(&store, "a"), "two");
-        store.publish("a", generation("three"));
-        store.unload("a").unwrap();
-        assert_eq!(lease.digest, "one");
-        assert_eq!(Arc::strong_count(&lease), 1, "only the lease keeps it alive");
-    }
-
-    #[test]
-    fn rollback_swaps_and_swaps_back() {
-        let store = AdapterStore::default();
-        store.publish("a", generation("one"));
-        assert!(matches!(store.rollback("a"), Err(InferenceError::BadAdapter { .. })));
-        store.publish("a", generation("two"));
-        assert_eq!(store.rollback("a").unwrap().generation, "one");
-        assert_eq!(meaning(&store, "a"), "one");
-        assert_eq!(store.rollback("a").unwrap().generation, "two");
-        assert!(matches!(store.rollback("b"), Err(InferenceError::UnknownAdapter { .. })));
-    }
-
-    #[test]
-    fn the_same_content_is_held_once_and_loading_it_again_changes_nothing() {
-        let store = AdapterStore::default();
-        store.publish("a", generation("one"));
-        store.publish("a", generation("two"));
-        store.publish("a", generation("two"));
-        assert_eq!(store.rollback("a").unwrap().generation, "one", "history is untouched");
-        store.publish("b", generation("two"));
-        let (two, a) = (store.resolve("b").unwrap(), store.rollback("a").unwrap());
-        assert_eq!(a.generation, "two");
-        assert!(Arc::ptr_eq(&two, &store.resolve("a").unwrap()));
-    }
-
-    #[test]
-    fn an_unknown_alias_is_an_error_that_lists_the_known() {
-        let store = AdapterStore::default();
-        assert!(store.resolve("a").unwrap_err().to_string().contains("loaded: none"));
-        store.publish("x", generation("one"));
-        store.publish("y", generation("two"));
-        assert!(store.resolve("a").unwrap_err().to_string().contains("loaded: x, y"));
-        assert!(store.unload("a").is_err());
-        assert_eq!(store.list().len(), 2);
-    }
-}
+mod tests;

@@ -1,28 +1,47 @@
 //! The engine as those who load adapters and count tokens see it.
 
+use std::{path::Path, time::Instant};
+
 use understudy_inference::{
-    AdapterInfo, InferenceError, LoadAdapter, LoadTiming, LoadedAdapter, Prompt, Stats, Student,
+    AdapterInfo, Expected, InferenceError, LoadAdapter, LoadTiming, LoadedAdapter, Prompt, Stats,
+    Student,
 };
 
 use crate::{
     engine::{Engine, Shared},
-    load,
+    store::{Change, Published},
 };
 
 impl Student for Engine {
     fn publish_adapter(&self, load: LoadAdapter) -> Result<LoadedAdapter, InferenceError> {
-        let Shared { model, store, .. } = &*self.shared;
-        if load != LoadAdapter::new(&load.alias, &load.directory) {
-            return Err(InferenceError::Unsupported("conditional or pinned loads"));
-        }
-        self.shared.check_alias(&load.alias)?;
-        let generation = load::load(model, &load.alias, &load.directory)?;
-        let adapter = store.publish(&load.alias, generation);
-        Ok(LoadedAdapter { adapter, replaced: None, timing: LoadTiming::default() })
+        let shared = &*self.shared;
+        shared.check_alias(&load.alias)?;
+        let change = shared.change(&load);
+        shared.store.check(&change)?;
+        let _turn = shared.loader.turn();
+        let begun = Instant::now();
+        let (files, digest) = shared.loader.files(&load.alias, &load.directory)?;
+        let read = ms_since(begun);
+        check_digest(&load, &digest)?;
+        let begun = Instant::now();
+        let published = if load.on_demand {
+            shared.store.register(&change, load.directory.clone(), &digest)?
+        } else {
+            let content = match shared.store.resident(&digest) {
+                Some(known) => known,
+                None => shared.loader.verified(&load.alias, &load.directory, files)?.into(),
+            };
+            shared.store.publish(&change, content)?
+        };
+        let Published { info, replaced, took } = published;
+        let publish = took.as_secs_f64() * 1e3;
+        let verify = (ms_since(begun) - publish).max(0.0);
+        let timing = LoadTiming { read, verify, publish };
+        Ok(LoadedAdapter { adapter: info, replaced, timing })
     }
 
     fn unload_adapter(&self, alias: &str) -> Result<(), InferenceError> {
-        self.shared.store.unload(alias)
+        self.unload_adapter_if(alias, &Expected::Anything)
     }
 
     fn rollback_adapter(
@@ -30,10 +49,7 @@ impl Student for Engine {
         alias: &str,
         to: Option<&str>,
     ) -> Result<AdapterInfo, InferenceError> {
-        match to {
-            None => self.shared.store.rollback(alias),
-            Some(_) => Err(InferenceError::Unsupported("rollback to a named generation")),
-        }
+        Ok(self.shared.store.rollback(alias, to)?.info)
     }
 
     fn adapters(&self) -> Vec<AdapterInfo> {
@@ -50,7 +66,7 @@ impl Student for Engine {
     }
 
     fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
-        self.shared.model.tokenizer.token_text(id).map(String::into_bytes)
+        self.shared.model.tokenizer.token_bytes(id).map(<[u8]>::to_vec)
     }
 
     fn context(&self) -> usize {
@@ -58,7 +74,14 @@ impl Student for Engine {
     }
 
     fn stats(&self) -> Stats {
-        self.shared.counters.snapshot()
+        let tally = self.shared.store.tally();
+        Stats {
+            resident_adapters: tally.resident,
+            resident_bytes: tally.bytes,
+            adapter_hits: tally.hits,
+            adapter_misses: tally.misses,
+            ..self.shared.counters.snapshot(&self.shared.config)
+        }
     }
 
     fn check(&self) -> Result<(), InferenceError> {
@@ -68,11 +91,57 @@ impl Student for Engine {
         }
     }
 
-    fn pause(&self) {}
+    fn pause(&self) {
+        self.shared.hold(true);
+    }
 
-    fn resume(&self) {}
+    fn resume(&self) {
+        self.shared.hold(false);
+    }
 
     fn is_paused(&self) -> bool {
-        false
+        self.shared.is_paused()
     }
+}
+
+impl Engine {
+    /// Forgets an alias if it means what is expected.
+    pub fn unload_adapter_if(
+        &self,
+        alias: &str,
+        expected: &Expected,
+    ) -> Result<(), InferenceError> {
+        self.shared.store.unload(alias, expected)
+    }
+}
+
+impl Shared {
+    fn change<'a>(&self, load: &'a LoadAdapter) -> Change<'a> {
+        Change {
+            alias: &load.alias,
+            expected: &load.expected,
+            pinned: load.pinned,
+            on_demand: load.on_demand,
+            keep: load.keep_previous.unwrap_or(self.config.keep_previous),
+        }
+    }
+}
+
+fn check_digest(load: &LoadAdapter, digest: &str) -> Result<(), InferenceError> {
+    match &load.generation {
+        Some(wanted) if wanted != digest => {
+            let directory: &Path = &load.directory;
+            let why = format!(
+                "{} holds generation {digest}, not {wanted} as was asked for",
+                directory.display()
+            );
+            Err(InferenceError::BadAdapter { alias: load.alias.clone(), why })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Milliseconds since a moment.
+fn ms_since(begun: Instant) -> f64 {
+    begun.elapsed().as_secs_f64() * 1e3
 }

@@ -1,9 +1,18 @@
 //! Everything on a tiny random model, whose answers a plain loop over the decoder predicts.
 
 mod adapters;
+mod attestation;
 mod batching;
+mod chat;
+mod company;
+mod constraints;
 mod lifecycle;
 mod limits;
+mod line;
+mod many;
+mod scores;
+mod soak;
+mod swap;
 mod text;
 
 use std::{ops::ControlFlow, path::PathBuf, sync::mpsc, time::Duration};
@@ -42,6 +51,11 @@ fn write_adapter(root: &tempfile::TempDir, seed: u32) -> PathBuf {
 fn request(prompt: &[u32], adapter: Option<&str>, max_tokens: u32) -> GenerateRequest {
     GenerateRequest::new(Prompt::Tokens(prompt.to_vec()), Sampling::greedy(max_tokens))
         .with_adapter(adapter.map(str::to_owned))
+}
+
+/// The same with other sampling.
+fn sampled(prompt: &[u32], sampling: Sampling) -> GenerateRequest {
+    GenerateRequest::new(Prompt::Tokens(prompt.to_vec()), sampling)
 }
 
 fn ids(completion: &Completion) -> &[u32] {

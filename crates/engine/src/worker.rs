@@ -2,10 +2,12 @@
 
 use std::{
     collections::VecDeque,
+    mem,
     sync::{
         atomic::Ordering::Relaxed,
-        mpsc::{Receiver, TryRecvError},
+        mpsc::{Receiver, RecvTimeoutError},
     },
+    time::{Duration, Instant},
 };
 
 use understudy_inference::InferenceError;
@@ -20,15 +22,21 @@ use crate::{
     step::{self, Member},
 };
 
+/// How long to sleep where nothing but a message can end the wait.
+const LONG: Duration = Duration::from_hours(1);
+
 pub(crate) struct Worker<'m> {
     model: &'m BaseModel,
     config: Config,
     counters: &'m Counters,
     jobs: Receiver<Vec<Job>>,
+    /// In the order of their places; the first is the next to join.
     waiting: VecDeque<Sequence<'m>>,
-    /// From the oldest to the youngest.
-    running: Vec<Sequence<'m>>,
+    /// In the order of their places; the last is the first to yield.
+    running: VecDeque<Sequence<'m>>,
     prefixes: PrefixCache,
+    /// How many requests have come.
+    arrivals: u64,
 }
 
 impl<'m> Worker<'m> {
@@ -38,16 +46,19 @@ impl<'m> Worker<'m> {
         counters: &'m Counters,
         jobs: Receiver<Vec<Job>>,
     ) -> Self {
-        let (waiting, running) = (VecDeque::new(), Vec::new());
+        let (waiting, running) = (VecDeque::new(), VecDeque::new());
         let prefixes = PrefixCache::new(config.prefix_tokens);
-        Self { model, config, counters, jobs, waiting, running, prefixes }
+        Self { model, config, counters, jobs, waiting, running, prefixes, arrivals: 0 }
     }
 
     /// Works until the last handle is gone, then tells everyone who is left.
     pub(crate) fn run(mut self) {
         while self.take_in() {
-            self.admit();
-            self.step();
+            self.expire();
+            if !self.is_paused() {
+                self.admit();
+                self.step();
+            }
             self.let_go();
         }
         for mut sequence in self.running.drain(..).chain(self.waiting.drain(..)) {
@@ -55,40 +66,80 @@ impl<'m> Worker<'m> {
         }
     }
 
-    /// Queues what has arrived, waiting for a request when there is nothing else to do. False once
-    /// nobody can send any more.
+    fn is_paused(&self) -> bool {
+        self.counters.paused.load(Relaxed)
+    }
+
+    /// Queues what has arrived, sleeping while there is nothing else to do. False once nobody can
+    /// send any more.
     fn take_in(&mut self) -> bool {
-        if self.running.is_empty() && self.waiting.is_empty() {
-            match self.jobs.recv() {
-                Ok(jobs) => self.queue(jobs),
-                Err(_) => return false,
-            }
-        }
+        let mut patience = self.patience();
         loop {
-            match self.jobs.try_recv() {
-                Ok(jobs) => self.queue(jobs),
-                Err(TryRecvError::Empty) => return true,
-                Err(TryRecvError::Disconnected) => return false,
+            match self.jobs.recv_timeout(patience) {
+                Ok(jobs) => {
+                    self.queue(jobs);
+                    patience = Duration::ZERO;
+                }
+                Err(RecvTimeoutError::Timeout) => return true,
+                Err(RecvTimeoutError::Disconnected) => return false,
             }
         }
+    }
+
+    /// How long nothing but a message can give it anything to do.
+    fn patience(&self) -> Duration {
+        let all = || self.running.iter().chain(&self.waiting);
+        if all().next().is_some() && !self.is_paused() {
+            return Duration::ZERO;
+        }
+        let first = all().filter_map(Sequence::deadline).min();
+        first.map_or(LONG, |first| first.saturating_duration_since(Instant::now()))
     }
 
     fn queue(&mut self, jobs: Vec<Job>) {
-        let model = self.model;
-        self.waiting.extend(jobs.into_iter().map(|job| Sequence::new(model, job)));
+        for job in jobs {
+            self.arrivals += 1;
+            let sequence = Sequence::new(self.model, job, self.arrivals);
+            insert(&mut self.waiting, sequence);
+        }
     }
 
-    /// Lets waiting sequences join in the order they came, as long as the first of them fits.
+    /// Ends those whose time has run out, before they cost any more of it.
+    fn expire(&mut self) {
+        let now = Instant::now();
+        let is_late = |sequence: &Sequence<'_>| sequence.deadline().is_some_and(|at| at <= now);
+        for sequence in self.running.iter_mut().filter(|sequence| is_late(sequence)) {
+            sequence.time_out();
+        }
+        if self.waiting.iter().any(is_late) {
+            let (late, waiting) = mem::take(&mut self.waiting).into_iter().partition(is_late);
+            self.waiting = waiting;
+            self.give_up(late);
+        }
+        self.let_go();
+    }
+
+    fn give_up(&self, late: VecDeque<Sequence<'m>>) {
+        for mut sequence in late {
+            if sequence.is_fresh() {
+                self.counters.leave(sequence.prompt_len());
+            }
+            sequence.time_out();
+            self.count_end(&sequence);
+        }
+    }
+
+    /// Lets waiting sequences join in the order of their places, as long as the first of them fits.
     fn admit(&mut self) {
-        let mut standings: Vec<Standing> = self.running.iter().map(Sequence::standing).collect();
         while let Some(next) = self.waiting.front() {
-            let standing = next.standing();
-            if !schedule::admits(&standings, standing, &self.config) {
+            let standings: Vec<Standing> = self.running.iter().map(Sequence::standing).collect();
+            if !schedule::admits(&standings, next.standing(), &self.config) {
                 return;
             }
             let Some(mut next) = self.waiting.pop_front() else { return };
             if next.is_fresh() {
-                self.counters.leave();
+                self.counters.leave(next.prompt_len());
+                self.counters.prompt_tokens.fetch_add(next.prompt_len() as u64, Relaxed);
             }
             match self.cache_for(&next) {
                 Ok(cache) => next.begin(cache),
@@ -98,14 +149,15 @@ impl<'m> Worker<'m> {
                 self.count_end(&next);
                 continue;
             }
-            standings.push(standing);
-            self.running.push(next);
+            insert(&mut self.running, next);
         }
     }
 
     /// The known beginning of a sequence, or an empty cache.
     fn cache_for(&mut self, next: &Sequence<'_>) -> Result<KvCache> {
-        if let Some(known) = self.prefixes.find(next.generation(), next.tokens())? {
+        if !next.reads_all()
+            && let Some(known) = self.prefixes.find(next.cache_key(), next.tokens())?
+        {
             self.counters.reused_tokens.fetch_add(known.len() as u64, Relaxed);
             return Ok(known);
         }
@@ -117,9 +169,9 @@ impl<'m> Worker<'m> {
         let standings: Vec<Standing> = self.running.iter().map(Sequence::standing).collect();
         let plan = schedule::plan(&standings, &self.config);
         for _ in 0..plan.evict {
-            if let Some(mut youngest) = self.running.pop() {
-                youngest.yield_cache();
-                self.waiting.push_front(youngest);
+            if let Some(mut last) = self.running.pop_back() {
+                last.yield_cache();
+                insert(&mut self.waiting, last);
                 self.counters.evicted.fetch_add(1, Relaxed);
             }
         }
@@ -131,18 +183,20 @@ impl<'m> Worker<'m> {
         if members.is_empty() {
             return;
         }
-        let before: usize = members.iter().map(|member| member.sequence.left()).sum();
+        let before: usize = members.iter().map(|member| member.sequence.produced()).sum();
         step::step(self.model, &mut members);
-        let after: usize = members.iter().map(|member| member.sequence.left()).sum();
-        self.counters.completion_tokens.fetch_add((before - after) as u64, Relaxed);
+        let after: usize = members.iter().map(|member| member.sequence.produced()).sum();
+        self.counters.completion_tokens.fetch_add((after - before) as u64, Relaxed);
         self.counters.steps.fetch_add(1, Relaxed);
         self.counters.rows.fetch_add(plan.rows.iter().sum::<usize>() as u64, Relaxed);
     }
 
     /// Frees the sequences that have ended, whatever ended them.
     fn let_go(&mut self) {
-        let ended: Vec<Sequence<'m>> =
-            self.running.extract_if(.., |sequence| sequence.end().is_some()).collect();
+        let is_over = |sequence: &Sequence<'_>| sequence.end().is_some();
+        let (ended, running): (VecDeque<_>, VecDeque<_>) =
+            mem::take(&mut self.running).into_iter().partition(is_over);
+        self.running = running;
         for sequence in ended {
             self.count_end(&sequence);
             if let Some(prefix) = sequence.into_prefix() {
@@ -162,4 +216,10 @@ impl<'m> Worker<'m> {
         };
         counter.fetch_add(1, Relaxed);
     }
+}
+
+/// Puts a sequence in its place.
+fn insert<'m>(line: &mut VecDeque<Sequence<'m>>, sequence: Sequence<'m>) {
+    let at = line.partition_point(|other| other.place() < sequence.place());
+    line.insert(at, sequence);
 }

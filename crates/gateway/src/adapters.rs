@@ -1,127 +1,170 @@
-//! vLLM's adapter lifecycle and the list of models.
+//! vLLM's adapter lifecycle, with compare-and-swap, rollback and a full status.
 
-use std::path::Path;
+mod confine;
 
 use axum::{
     Json,
-    body::Bytes,
-    extract::State,
+    extract::{Query, State},
+    http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
+use understudy_inference::{Expected, InferenceError, LoadAdapter, LoadedAdapter};
+use understudy_openai::{
+    ErrorReply, LoadBody, RollbackBody, UnloadBody, adapter_status, loaded_adapter,
+};
+use understudy_router::Target;
 
-use crate::{error::ApiError, state::Gateway};
+use crate::{
+    body::Body,
+    error::ApiError,
+    state::{AdapterUpdates, Gateway},
+};
 
-#[derive(Debug, Deserialize)]
-struct LoadRequest {
-    lora_name: String,
-    lora_path: String,
-    #[serde(default)]
-    load_inplace: bool,
+/// `?format=json` asks for the same as `Accept: application/json`.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Format {
+    format: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
-struct UnloadRequest {
-    lora_name: String,
+impl Format {
+    /// Only an explicit wish: vLLM's clients accept anything and expect text.
+    fn is_json(&self, headers: &HeaderMap) -> bool {
+        let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+        self.format.as_deref() == Some("json")
+            || accept.is_some_and(|accept| accept.contains("application/json"))
+    }
 }
 
-/// `POST /v1/load_lora_adapter`: answers in plain text, as vLLM does.
+/// `POST /v1/load_lora_adapter`: answers in plain text, as vLLM does, unless JSON is asked for.
 pub(crate) async fn load(
     State(gateway): State<Gateway>,
-    body: Bytes,
+    Query(format): Query<Format>,
+    headers: HeaderMap,
+    Body(body): Body,
 ) -> Result<Response, ApiError> {
-    allowed(&gateway)?;
-    let load: LoadRequest = parse(&body)?;
-    let loaded = gateway.student.adapters().iter().any(|adapter| adapter.alias == load.lora_name);
-    if loaded && !load.load_inplace {
-        let message =
-            format!("`{}` is loaded already; set load_inplace to replace it", load.lora_name);
-        return Err(ApiError::bad_field("lora_name", message));
+    let roots = allowed(&gateway)?;
+    let load = LoadBody::parse(&body)?;
+    let name = load.name.clone();
+    if name == gateway.student.base() {
+        let why = "an adapter can't take the base model's name";
+        return Err(ApiError::bad_field("lora_name", why));
     }
-    if load.lora_name == gateway.student.base() {
-        return Err(ApiError::bad_field(
-            "lora_name",
-            "an adapter can't take the base model's name",
-        ));
+    let published = publish(&gateway, load, roots.to_vec()).await;
+    gateway.metrics().swapped(published.as_ref().ok());
+    let loaded = published?;
+    if format.is_json(&headers) {
+        return Ok(Json(loaded_adapter(&loaded)).into_response());
     }
-    if !Path::new(&load.lora_path).is_dir() {
-        let message = format!(
-            "Loading lora {} failed: no adapter directory at {}",
-            load.lora_name, load.lora_path
-        );
-        return Err(ApiError::not_found(message));
-    }
-    let (name, path) = (load.lora_name.clone(), load.lora_path);
+    Ok(format!("Success: LoRA adapter '{name}' added successfully.").into_response())
+}
+
+async fn publish(
+    gateway: &Gateway,
+    load: LoadBody,
+    roots: Vec<std::path::PathBuf>,
+) -> Result<LoadedAdapter, ApiError> {
     let student = std::sync::Arc::clone(&gateway.student);
+    let (name, must_be_free) = (load.name.clone(), load.expected == Expected::Nothing);
     // Reading and checking files would hold up the other requests of this thread.
-    tokio::task::spawn_blocking(move || student.load_adapter(&name, Path::new(&path)))
-        .await
-        .map_err(|why| ApiError::internal(format!("loading stopped: {why}")))??;
-    let text = format!("Success: LoRA adapter '{}' added successfully.", load.lora_name);
-    Ok(text.into_response())
+    let published = tokio::task::spawn_blocking(move || {
+        let directory = confine::directory(&load.name, &load.path, &roots)?;
+        let LoadBody { name, expected, generation, pinned, keep_previous, on_demand, .. } = load;
+        let load = LoadAdapter {
+            alias: name,
+            directory,
+            expected,
+            generation,
+            pinned,
+            keep_previous,
+            on_demand,
+        };
+        Ok::<_, ApiError>(student.publish_adapter(load))
+    });
+    let stopped = |why| ApiError::internal(format!("loading stopped: {why}"));
+    match published.await.map_err(stopped)?? {
+        Err(InferenceError::AdapterChanged { .. }) if must_be_free => {
+            let why = format!(
+                "The lora adapter '{name}' has already been loaded. If you want to load the \
+                 adapter in place, set 'load_inplace' to true."
+            );
+            let reply = ErrorReply::new(400, why).about("lora_name");
+            Err(ApiError(reply.because("lora_adapter_already_loaded")))
+        }
+        other => Ok(other?),
+    }
 }
 
 /// `POST /v1/unload_lora_adapter`. Requests in flight finish on what they started with.
 pub(crate) async fn unload(
     State(gateway): State<Gateway>,
-    body: Bytes,
+    Query(format): Query<Format>,
+    headers: HeaderMap,
+    Body(body): Body,
 ) -> Result<Response, ApiError> {
     allowed(&gateway)?;
-    let unload: UnloadRequest = parse(&body)?;
-    let routed = gateway.routes.snapshot().iter().any(|(_, entry)| {
-        let names = |target: &understudy_router::Target| match target {
-            understudy_router::Target::Adapter { version, .. } => *version == unload.lora_name,
-            understudy_router::Target::Teacher | understudy_router::Target::Base => false,
-        };
-        names(&entry.route.stable)
-            || entry.route.canary.as_ref().is_some_and(|canary| names(&canary.target))
-    });
-    if routed {
-        let message = format!("`{}` is serving a route; roll it back first", unload.lora_name);
+    let UnloadBody { name } = UnloadBody::parse(&body)?;
+    if is_routed(&gateway, &name) {
+        let message = format!("`{name}` is serving a route; roll it back first");
         return Err(ApiError::conflict(message));
     }
-    gateway.student.unload_adapter(&unload.lora_name)?;
-    let text = format!("Success: LoRA adapter '{}' removed successfully.", unload.lora_name);
-    Ok(text.into_response())
+    gateway.student.unload_adapter(&name).map_err(named)?;
+    if format.is_json(&headers) {
+        let answer = json!({"object": "lora_adapter", "alias": name, "unloaded": true});
+        return Ok(Json(answer).into_response());
+    }
+    Ok(format!("Success: LoRA adapter '{name}' removed successfully.").into_response())
 }
 
-/// `GET /v1/models`: the base, loaded adapters, and every routed task.
-pub(crate) async fn models(State(gateway): State<Gateway>) -> Json<Value> {
-    let base = gateway.student.base().to_owned();
-    let card = |id: &str, root: &str, parent: Option<&str>| {
-        json!({
-            "id": id, "object": "model", "created": 0, "owned_by": "understudy",
-            "root": root, "parent": parent,
-        })
+/// `POST /v1/rollback_lora_adapter`: points an alias back at a generation still in memory.
+pub(crate) async fn rollback(
+    State(gateway): State<Gateway>,
+    Body(body): Body,
+) -> Result<Json<Value>, ApiError> {
+    allowed(&gateway)?;
+    let RollbackBody { name, to } = RollbackBody::parse(&body)?;
+    let adapter = gateway.student.rollback_adapter(&name, to.as_deref()).map_err(named)?;
+    gateway.metrics().rolled_back();
+    Ok(Json(adapter_status(&adapter)))
+}
+
+/// `GET /v1/lora_adapters`: every alias with its generations, leases and bytes.
+pub(crate) async fn status(State(gateway): State<Gateway>) -> Json<Value> {
+    let adapters: Vec<Value> = gateway.student.adapters().iter().map(adapter_status).collect();
+    let stats = gateway.student.stats();
+    Json(json!({
+        "object": "list",
+        "data": adapters,
+        "resident": {"adapters": stats.resident_adapters, "bytes": stats.resident_bytes},
+    }))
+}
+
+/// The directories adapters may come from, where they may come at all.
+pub(crate) fn allowed(gateway: &Gateway) -> Result<&[std::path::PathBuf], ApiError> {
+    match &gateway.adapter_updates {
+        AdapterUpdates::Under(roots) => Ok(roots),
+        AdapterUpdates::Forbidden => Err(ApiError::forbidden(
+            "adapters are loaded by releases here; start with --allow-adapter-updates to load \
+             them by hand",
+        )),
+    }
+}
+
+/// An unknown adapter is here the fault of `lora_name`.
+fn named(error: InferenceError) -> ApiError {
+    let ApiError(reply) = ApiError::from(error);
+    let is_model = reply.param.as_deref() == Some("model");
+    ApiError(if is_model { reply.about("lora_name") } else { reply })
+}
+
+fn is_routed(gateway: &Gateway, alias: &str) -> bool {
+    let names = |target: &Target| match target {
+        Target::Adapter { version, .. } => version == alias,
+        Target::Teacher | Target::Base => false,
     };
-    let mut data = vec![card(&base, &base, None)];
-    for adapter in gateway.student.adapters() {
-        let mut entry = card(&adapter.alias, &adapter.alias, Some(&base));
-        entry["adapter_generation"] = json!(adapter.generation);
-        entry["rank"] = json!(adapter.rank);
-        entry["bytes"] = json!(adapter.bytes);
-        data.push(entry);
-    }
-    for (task, entry) in gateway.routes.snapshot().iter() {
-        let mut card = card(task.as_str(), task.as_str(), Some(&base));
-        card["route"] = json!(entry.route);
-        card["release"] = json!(entry.release);
-        data.push(card);
-    }
-    Json(json!({"object": "list", "data": data}))
-}
-
-fn allowed(gateway: &Gateway) -> Result<(), ApiError> {
-    if gateway.adapter_updates {
-        return Ok(());
-    }
-    Err(ApiError::forbidden(
-        "adapters are loaded by releases here; start with --allow-adapter-updates \
-         to load them by hand",
-    ))
-}
-
-fn parse<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(body).map_err(|why| ApiError::bad_request(why.to_string()))
+    gateway.routes.snapshot().iter().any(|(_, entry)| {
+        names(&entry.route.stable)
+            || entry.route.canary.as_ref().is_some_and(|canary| names(&canary.target))
+    })
 }

@@ -1,60 +1,32 @@
 //! `POST /v1/chat/completions`.
 
-use axum::{
-    Json,
-    body::Bytes,
-    extract::State,
-    http::HeaderMap,
-    response::{IntoResponse, Response},
-};
-use understudy_inference::Served;
+use axum::{extract::State, http::HeaderMap, response::Response};
+use understudy_openai::{ChatRequest, ChatWriter};
 
 use crate::{
-    error::ApiError,
-    exchange::Exchange,
-    openai::ChatRequest,
-    relay::{self, Part},
-    sse,
-    state::Gateway,
+    body::Body, error::ApiError, exchange::Exchange, prompt, respond::respond, state::Gateway,
 };
 
 pub(crate) async fn completions(
     State(gateway): State<Gateway>,
     headers: HeaderMap,
-    body: Bytes,
+    Body(body): Body,
 ) -> Result<Response, ApiError> {
-    let request = ChatRequest::parse(&body)?;
-    let exchange = Exchange::open(&gateway, request, &headers)?;
-    let mut parts = relay::start(&gateway, exchange.clone())?;
-    // Waiting for the first part lets an early failure be a status code instead of a broken stream.
-    let served = match parts.recv().await {
-        Some(Part::Started(served)) => served,
-        Some(Part::Failed(error)) => return Err(error),
-        Some(Part::Delta(_) | Part::Done(_)) | None => {
-            return Err(ApiError::internal("the backend began with something else than a start"));
-        }
+    let (exchange, request) = Exchange::chat(&gateway, ChatRequest::parse(&body)?, &headers)?;
+    let ask = &exchange.ask;
+    let prompt = prompt::truncated(&gateway, &exchange, request.prompt())?;
+    let running = ask.stream.is_some_and(|options| options.continuous);
+    let wants_prompt = ask.show.token_ids || ask.show.prompt_text || running;
+    let shown = match wants_prompt && !exchange.routing.teacher {
+        true => Some(prompt::shown(&gateway, &prompt)?),
+        false => None,
     };
-    if exchange.request.stream {
-        Ok(sse::stream(&exchange, &served, parts))
-    } else {
-        whole(&exchange, served, parts).await
-    }
-}
-
-async fn whole(
-    exchange: &Exchange,
-    served: Served,
-    mut parts: tokio::sync::mpsc::UnboundedReceiver<Part>,
-) -> Result<Response, ApiError> {
-    while let Some(part) = parts.recv().await {
-        match part {
-            Part::Started(_) | Part::Delta(_) => {}
-            Part::Failed(error) => return Err(error),
-            Part::Done(completion) => {
-                let body = exchange.head(&served).reply(&completion);
-                return Ok((exchange.headers(&served), Json(body)).into_response());
-            }
-        }
-    }
-    Err(ApiError::internal("the generation ended without an end"))
+    let requests = ask.requests(&prompt, exchange.routing.adapter.clone());
+    let described = exchange.clone();
+    let make = Box::new(move |served: &_| {
+        let (ids, text) = shown.map(|shown| (shown.ids, shown.text)).unzip();
+        let writer = ChatWriter::new(described.head(served), &request, ids, text);
+        Box::new(writer) as Box<_>
+    });
+    respond(&gateway, &exchange, requests, make).await
 }

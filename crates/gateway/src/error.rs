@@ -1,108 +1,84 @@
-//! The one place where errors become HTTP: OpenAI's envelope, a bounded message, the right status.
+//! The one place where errors become HTTP responses.
 
 use axum::{
     Json,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use understudy_inference::InferenceError;
+use understudy_openai::{ErrorReply, RequestError};
 
-/// Longer messages would let one bad request fill a log.
-const MESSAGE_LIMIT: usize = 2000;
+/// OpenAI's clients repeat 409 and 5xx unless this says otherwise.
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// What a client is told.
 #[derive(Debug, Clone)]
-pub(crate) struct ApiError {
-    status: StatusCode,
-    kind: &'static str,
-    param: Option<String>,
-    message: String,
-    retry_after_s: Option<u64>,
-}
+pub(crate) struct ApiError(pub(crate) ErrorReply);
 
 impl ApiError {
-    fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
-        let mut message: String = message.into();
-        if let Some((cut, _)) = message.char_indices().nth(MESSAGE_LIMIT) {
-            message.truncate(cut);
-        }
-        Self { status, kind, param: None, message, retry_after_s: None }
-    }
-
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", message)
+        Self(ErrorReply::new(400, message))
     }
 
     pub(crate) fn bad_field(param: &str, message: impl Into<String>) -> Self {
-        Self { param: Some(param.to_owned()), ..Self::bad_request(message) }
+        Self(ErrorReply::new(400, message).about(param))
     }
 
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not_found_error", message)
+        Self(ErrorReply::new(404, message))
     }
 
     pub(crate) fn forbidden(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::FORBIDDEN, "permission_error", message)
+        Self(ErrorReply::new(403, message))
     }
 
     pub(crate) fn conflict(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::CONFLICT, "conflict_error", message)
+        Self(ErrorReply::new(409, message))
     }
 
     pub(crate) fn unavailable(message: impl Into<String>) -> Self {
-        let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable_error", message);
-        Self { retry_after_s: Some(1), ..error }
+        Self(ErrorReply::new(503, message))
     }
 
     pub(crate) fn internal(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message)
+        Self(ErrorReply::new(500, message))
     }
 
     pub(crate) fn to_json(&self) -> Value {
-        json!({"error": {
-            "message": self.message,
-            "type": self.kind,
-            "param": self.param,
-            "code": self.status.as_u16(),
-        }})
+        self.0.to_json()
     }
 }
 
 impl std::fmt::Display for ApiError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.0.message)
     }
 }
 
 impl From<InferenceError> for ApiError {
     fn from(error: InferenceError) -> Self {
-        let text = error.to_string();
-        match error {
-            InferenceError::Invalid { field, .. } => Self::bad_field(field, text),
-            InferenceError::ContextOverflow { .. } => Self::bad_field("messages", text),
-            InferenceError::UnknownAdapter { .. } => Self::not_found(text),
-            InferenceError::BadAdapter { .. } => Self::bad_field("lora_path", text),
-            InferenceError::Unsupported(_) => Self::bad_request(text),
-            InferenceError::AdapterChanged { .. } => Self::conflict(text),
-            InferenceError::AdaptersFull { .. }
-            | InferenceError::Busy(_)
-            | InferenceError::BusyTokens(_)
-            | InferenceError::Paused
-            | InferenceError::ShuttingDown => Self::unavailable(text),
-            InferenceError::TimedOut(_) => {
-                Self::new(StatusCode::GATEWAY_TIMEOUT, "timeout_error", text)
-            }
-            InferenceError::Failed(_) => Self::new(StatusCode::BAD_GATEWAY, "upstream_error", text),
-        }
+        Self(error.into())
+    }
+}
+
+impl From<RequestError> for ApiError {
+    fn from(error: RequestError) -> Self {
+        Self(error.into())
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(self.to_json())).into_response();
-        if let Some(seconds) = self.retry_after_s {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::BAD_GATEWAY);
+        let mut response = (status, Json(self.to_json())).into_response();
+        let headers = response.headers_mut();
+        if let Some(seconds) = self.0.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(retry) = self.0.should_retry {
+            let word = if retry { "true" } else { "false" };
+            headers.insert(SHOULD_RETRY, HeaderValue::from_static(word));
         }
         response
     }

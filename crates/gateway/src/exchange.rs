@@ -1,39 +1,64 @@
-//! One exchange: who asked, which arm answers, and the step it becomes.
+//! One exchange: who asked, which arm answers, and the steps it becomes.
+
+use std::{sync::Arc, time::Duration};
 
 use axum::http::{HeaderMap, HeaderValue};
-use understudy_ident::{StepId, TaskName, Timestamp, TrajectoryId};
-use understudy_inference::{
-    Completion, FinishReason, GenerateRequest, Prompt, Served, Timing, Usage,
-};
+use understudy_ident::{StepId, Timestamp, TrajectoryId};
+use understudy_inference::{Completion, FinishReason, Served, Timing, Usage};
 use understudy_message::Message;
-use understudy_router::Target;
-use understudy_trajectory::{Arm, Assignment, Step};
+use understudy_openai::{Ask, ChatRequest, ReplyHead, call_id, fingerprint, read_calls};
+use understudy_trajectory::Step;
 
-use crate::{
-    error::ApiError,
-    openai::{ChatRequest, ReplyHead},
-    state::Gateway,
-};
+use crate::{error::ApiError, routing::Routing, state::Gateway};
 
 /// A request with everything decided, before any token exists.
 #[derive(Debug, Clone)]
 pub(crate) struct Exchange {
-    pub(crate) request: ChatRequest,
-    pub(crate) target: Target,
-    step: StepId,
+    pub(crate) ask: Arc<Ask>,
+    pub(crate) routing: Routing,
+    /// What is journalled; exchanges without messages are not.
+    chat: Option<Arc<ChatRequest>>,
+    /// One per choice.
+    steps: Vec<StepId>,
     trajectory: TrajectoryId,
-    task: TaskName,
     session: Option<String>,
-    assignment: Assignment,
     at: Timestamp,
+    /// `chatcmpl` or `cmpl`.
+    prefix: &'static str,
+    /// The client's own name for the request.
+    request_id: Option<String>,
 }
 
 impl Exchange {
-    /// Decides once, from one reading of the route.
-    pub(crate) fn open(
+    /// A chat, whose choices become steps of one trajectory.
+    pub(crate) fn chat(
         gateway: &Gateway,
         request: ChatRequest,
         headers: &HeaderMap,
+    ) -> Result<(Self, Arc<ChatRequest>), ApiError> {
+        let choices = request.ask.n as usize;
+        let opened = Self::open(gateway, request.ask.clone(), headers, choices)?;
+        let request = if opened.routing.teacher { request.for_remote() } else { request };
+        let ask = Ask { admission: opened.ask.admission.clone(), ..request.ask.clone() };
+        let (ask, chat) = (Arc::new(ask), Arc::new(request));
+        let exchange = Self { ask, chat: Some(Arc::clone(&chat)), prefix: "chatcmpl", ..opened };
+        Ok((exchange, chat))
+    }
+
+    /// A generation without messages.
+    pub(crate) fn plain(
+        gateway: &Gateway,
+        ask: &Ask,
+        headers: &HeaderMap,
+    ) -> Result<Self, ApiError> {
+        Self::open(gateway, ask.clone(), headers, 1)
+    }
+
+    fn open(
+        gateway: &Gateway,
+        mut ask: Ask,
+        headers: &HeaderMap,
+        choices: usize,
     ) -> Result<Self, ApiError> {
         let header =
             |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -41,31 +66,52 @@ impl Exchange {
         let trajectory = match header("x-understudy-trajectory").or(header("x-trajectory-id")) {
             Some(id) => id.parse().map_err(|why| ApiError::bad_request(format!("{why}")))?,
             None => match &session {
-                Some(session) => TrajectoryId::derived(&format!("{} {session}", request.model)),
+                Some(session) => {
+                    let model = ask.model.as_deref().unwrap_or_default();
+                    TrajectoryId::derived(&format!("{model} {session}"))
+                }
                 None => TrajectoryId::generate(),
             },
         };
-        let unit =
-            session.clone().or(request.user.clone()).unwrap_or_else(|| trajectory.to_string());
-        let (task, target, assignment) = decide(gateway, &request.model, unit)?;
-        let at = gateway.clock.now();
-        let step = StepId::generate();
-        Ok(Self { request, target, step, trajectory, task, session, assignment, at })
+        ask.admission.timeout = deadline(header("x-request-timeout-ms").as_deref())?;
+        let unit = session.clone().or(ask.user.clone()).unwrap_or_else(|| trajectory.to_string());
+        let routing = Routing::decide(gateway, &ask, unit)?;
+        if routing.teacher && ask.show.token_ids {
+            let why = "`return_token_ids` cannot be honoured: this task is answered by a teacher, \
+                       whose tokens are not ours";
+            return Err(ApiError::bad_field("return_token_ids", why));
+        }
+        let request_id = ask.request_id.clone().or(header("x-request-id"));
+        Ok(Self {
+            ask: Arc::new(ask),
+            routing,
+            chat: None,
+            steps: (0..choices).map(|_| StepId::generate()).collect(),
+            trajectory,
+            session,
+            at: gateway.clock.now(),
+            prefix: "cmpl",
+            request_id,
+        })
     }
 
-    pub(crate) fn generate_request(&self) -> GenerateRequest {
-        let adapter = match &self.target {
-            Target::Adapter { version, .. } => Some(version.clone()),
-            Target::Teacher | Target::Base => None,
-        };
-        let prompt = Prompt::messages(self.request.messages.clone());
-        GenerateRequest::new(prompt, self.request.sampling.clone()).with_adapter(adapter)
-    }
-
-    /// The id clients quote in outcomes; it names the arm because ids survive in telemetry.
+    /// The reply's id; it names the arm because ids survive in telemetry.
     pub(crate) fn response_id(&self) -> String {
-        let suffix = self.step.as_str().trim_start_matches("step_");
-        format!("chatcmpl-{}-{suffix}", self.assignment.arm.as_str())
+        let suffix = self.steps[0].as_str().trim_start_matches("step_");
+        format!("{}-{}-{suffix}", self.prefix, self.routing.assignment.arm.as_str())
+    }
+
+    /// What clients quote in outcomes: the reply's id, with the number of a further choice.
+    fn choice_id(&self, choice: usize) -> String {
+        match choice {
+            0 => self.response_id(),
+            further => format!("{}.{further}", self.response_id()),
+        }
+    }
+
+    /// The client's name for the request, or the reply's id.
+    pub(crate) fn request_id(&self) -> String {
+        self.request_id.clone().unwrap_or_else(|| self.response_id())
     }
 
     pub(crate) fn head(&self, served: &Served) -> ReplyHead {
@@ -76,107 +122,97 @@ impl Exchange {
         ReplyHead {
             id: self.response_id(),
             created: self.at.as_second(),
-            fingerprint: format!("fp_{}", model.replace(['@', '#'], "_")),
+            fingerprint: fingerprint(served),
             model,
+            generation: served.adapter.as_ref().map(|adapter| adapter.generation.clone()),
         }
     }
 
-    /// What the reply's headers say about who answered.
-    pub(crate) fn headers(&self, served: &Served) -> HeaderMap {
+    /// What the reply's headers say about who answered; less while that is not known.
+    pub(crate) fn headers(&self, served: Option<&Served>) -> HeaderMap {
         let mut headers = HeaderMap::new();
         let mut put = |name: &'static str, value: &str| {
             if let Ok(value) = HeaderValue::from_str(value) {
                 headers.insert(name, value);
             }
         };
+        put("x-request-id", &self.request_id());
         put("x-understudy-trajectory", self.trajectory.as_str());
-        put("x-understudy-arm", self.assignment.arm.as_str());
-        if let Some(adapter) = &served.adapter {
+        put("x-understudy-arm", self.routing.assignment.arm.as_str());
+        if let Some(adapter) = served.and_then(|served| served.adapter.as_ref()) {
             put("x-understudy-adapter", &format!("{} {}", adapter.alias, adapter.generation));
         }
         headers
     }
 
-    /// The step of a finished generation.
-    pub(crate) fn finished(self, completion: &Completion) -> Step {
-        let reply = Message::assistant(completion.text.as_str());
-        Step {
-            finish_reason: completion.finish_reason,
+    /// The step of a finished generation, if it is one to keep.
+    pub(crate) fn finished(&self, choice: usize, completion: &Completion) -> Option<Step> {
+        let chat = self.chat.as_ref()?;
+        let (text, mut calls) =
+            read_calls(chat.reading, &completion.text, &self.response_id(), choice);
+        for call in &completion.tool_calls {
+            let mut call = call.clone();
+            if call.id.is_empty() {
+                call.id = call_id(&self.response_id(), choice, calls.len());
+            }
+            calls.push(call);
+        }
+        let called = !calls.is_empty() && completion.finish_reason == FinishReason::Stop;
+        let reply = Message { tool_calls: calls, ..Message::assistant(text) };
+        Some(Step {
+            finish_reason: if called { FinishReason::ToolCalls } else { completion.finish_reason },
             usage: completion.usage,
             timing: completion.timing,
             tokens: completion.tokens.clone(),
-            ..self.step(reply, completion.served.clone(), None)
-        }
+            ..self.step(chat, choice, reply, completion.served.clone())
+        })
     }
 
     /// The step of a generation that failed, or that the client walked away from.
-    pub(crate) fn broken(self, sent: &str, served: Option<Served>, why: String) -> Step {
+    pub(crate) fn broken(
+        &self,
+        choice: usize,
+        sent: &str,
+        served: Option<Served>,
+        why: String,
+    ) -> Option<Step> {
+        let chat = self.chat.as_ref()?;
         let nobody = Served { base: "none".to_owned(), adapter: None };
-        self.step(Message::assistant(sent), served.unwrap_or(nobody), Some(why))
+        let served = served.unwrap_or(nobody);
+        Some(Step { error: Some(why), ..self.step(chat, choice, Message::assistant(sent), served) })
     }
 
-    fn step(self, reply: Message, served: Served, error: Option<String>) -> Step {
-        let response_id = self.response_id();
+    fn step(&self, chat: &ChatRequest, choice: usize, reply: Message, served: Served) -> Step {
         Step {
-            id: self.step,
-            trajectory: self.trajectory,
-            task: self.task,
-            session: self.session,
-            subject: self.request.user,
-            response_id,
+            id: self.steps[choice].clone(),
+            trajectory: self.trajectory.clone(),
+            task: self.routing.task.clone(),
+            session: self.session.clone(),
+            subject: self.ask.user.clone(),
+            response_id: self.choice_id(choice),
             at: self.at,
-            prompt: self.request.messages,
+            prompt: chat.chat.messages.clone(),
             reply,
             finish_reason: FinishReason::Aborted,
-            assignment: Some(self.assignment),
+            assignment: Some(self.routing.assignment.clone()),
             served,
             usage: Usage::default(),
             timing: Timing::default(),
             tokens: None,
-            error,
+            error: None,
         }
     }
 }
 
-/// Which arm answers for `model`: a routed task, an adapter version by name, or the base.
-fn decide(
-    gateway: &Gateway,
-    model: &str,
-    unit: String,
-) -> Result<(TaskName, Target, Assignment), ApiError> {
-    if let Ok(task) = model.parse::<TaskName>()
-        && let Some(entry) = gateway.routes.get(&task)
-    {
-        let chosen = entry.route.assign(&unit);
-        let assignment = Assignment {
-            arm: chosen.arm,
-            analysed: chosen.analysed,
-            unit,
-            u: chosen.u,
-            release: chosen.analysed.then(|| entry.release.clone()).flatten(),
-        };
-        return Ok((task, chosen.target, assignment));
+fn deadline(header: Option<&str>) -> Result<Option<Duration>, ApiError> {
+    let Some(text) = header else { return Ok(None) };
+    match text.parse::<u64>() {
+        Ok(ms) if ms > 0 => Ok(Some(Duration::from_millis(ms))),
+        _ => {
+            let why = "`x-request-timeout-ms` must be a whole number of milliseconds, at least 1";
+            Err(ApiError::bad_field("x-request-timeout-ms", why))
+        }
     }
-    // Asked for by name: served, recorded, and never part of a comparison.
-    let direct = |arm| Assignment { arm, analysed: false, unit, u: 0, release: None };
-    if model == gateway.student.base() {
-        let task = "base".parse().expect("`base` is a task name");
-        return Ok((task, Target::Base, direct(Arm::Base)));
-    }
-    if let Some(adapter) = gateway.student.adapters().into_iter().find(|a| a.alias == model) {
-        let task = model.split('@').next().unwrap_or(model).parse().map_err(|_| {
-            ApiError::bad_field("model", format!("adapter `{model}` has no task name before `@`"))
-        })?;
-        let target = Target::Adapter { version: adapter.alias, generation: adapter.generation };
-        return Ok((task, target, direct(Arm::Stable)));
-    }
-    let known: Vec<String> = gateway.routes.snapshot().keys().map(ToString::to_string).collect();
-    Err(ApiError::not_found(format!(
-        "no task, adapter or base model is called `{model}` (tasks: {}; base: {}); \
-         GET /v1/models lists all of them",
-        known.join(", "),
-        gateway.student.base(),
-    )))
 }
 
 fn short(generation: &str) -> &str {

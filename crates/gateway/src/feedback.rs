@@ -2,7 +2,6 @@
 
 use axum::{
     Json,
-    body::Bytes,
     extract::State,
     http::StatusCode,
     response::{IntoResponse, Response},
@@ -13,7 +12,7 @@ use tokio::sync::oneshot;
 use understudy_ident::{OutcomeId, Timestamp};
 use understudy_trajectory::{Outcome, Signal, Source, Target};
 
-use crate::{error::ApiError, state::Gateway};
+use crate::{body::Body, error::ApiError, state::Gateway};
 
 /// An outcome as clients write it: exactly one target, one signal.
 #[derive(Debug, Deserialize)]
@@ -43,7 +42,7 @@ struct Event {
 
 pub(crate) async fn post(
     State(gateway): State<Gateway>,
-    body: Bytes,
+    Body(body): Body,
 ) -> Result<Response, ApiError> {
     let body: Value = serde_json::from_slice(&body)
         .map_err(|why| ApiError::bad_request(format!("the body is not JSON: {why}")))?;

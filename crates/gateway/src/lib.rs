@@ -1,24 +1,36 @@
-//! HTTP: the OpenAI API for the application, outcomes from its users, adapters for its operators.
+//! HTTP: the OpenAI and vLLM APIs for applications, outcomes from their users, adapters for their
+//! operators.
 //!
-//! Guarantees: every exchange is a durable step in the journal before the last byte of its reply
-//! is sent; a reply names the arm and the adapter generation that made it; a field we know but
-//! cannot honour is refused by name, never ignored; a route is read once per request, so a release
-//! that moves meanwhile changes nothing for it.
+//! Guarantees: every chat is a durable step in the journal before the last byte of its reply is
+//! sent; a reply names the arm and the adapter generation that made it; a field we know but cannot
+//! honour is refused by name, never ignored; a route is read once per request, so a release that
+//! moves meanwhile changes nothing for it; a client that goes away frees what it asked for, and one
+//! that reads slowly holds up nobody.
 //!
 //! Never: holds business rules. Which arm serves is the router's decision, what may be released
-//! the registry's.
+//! the registry's, and what a body may say `understudy-openai`'s.
 
 mod adapters;
+mod body;
 mod chat;
+mod completions;
+mod control;
 mod error;
 mod exchange;
 mod feedback;
-mod openai;
+mod metrics;
+mod models;
+mod prompt;
 mod relay;
+mod respond;
+mod routing;
 mod server;
-mod sse;
 mod state;
 mod status;
+mod tokens;
 
 pub use server::{app, serve};
-pub use state::{Gateway, GatewayParts};
+pub use state::{AdapterUpdates, Gateway, GatewayParts};
+
+#[cfg(test)]
+mod tests;

@@ -4,101 +4,182 @@
 use std::{ops::ControlFlow, sync::Arc};
 
 use tokio::sync::{mpsc, oneshot};
-use understudy_inference::{Backend, Completion, Delta, Event, InferenceError, Served};
-use understudy_router::Target;
+use understudy_inference::{
+    Backend, Completion, Delta, Event, GenerateRequest, InferenceError, Served, Sink,
+};
 use understudy_trajectory::Step;
 
-use crate::{error::ApiError, exchange::Exchange, state::Gateway};
+use crate::{error::ApiError, exchange::Exchange, metrics::Watch, state::Gateway};
 
-/// What a reply is made of, in order: one `Started`, any number of `Delta`, then `Done` or
-/// `Failed`. Everything before `Done` may reach the client early; `Done` means journalled.
+/// How many parts wait for a slow reader before deltas are joined into one.
+const WAITING_PARTS: usize = 8;
+
+/// What a reply is made of: for each choice one `Started`, any number of `Delta`, then `Done`; or
+/// `Failed`, after which nothing matters. Everything before a `Done` may reach the client early;
+/// `Done` means journalled.
 #[derive(Debug)]
 pub(crate) enum Part {
     Started(Served),
-    Delta(String),
-    Done(Box<Completion>),
+    Delta(usize, Delta),
+    Done(usize, Box<Completion>),
     Failed(ApiError),
 }
 
-/// Starts the generation. Dropping the receiver cancels it; what was said until then is recorded.
+/// Starts one generation per choice. Dropping the receiver cancels them; what was said until then
+/// is recorded.
 pub(crate) fn start(
     gateway: &Gateway,
-    exchange: Exchange,
-) -> Result<mpsc::UnboundedReceiver<Part>, ApiError> {
-    let backend = backend(gateway, &exchange.target)?;
-    // Unbounded, because a backend's thread must never wait for a slow reader; what can queue up
-    // is bounded by `max_tokens`.
-    let (events_in, events) = mpsc::unbounded_channel();
-    let (parts_in, parts) = mpsc::unbounded_channel();
-    backend.submit(
-        exchange.generate_request(),
-        Box::new(move |event| match events_in.send(event) {
+    exchange: &Exchange,
+    requests: Vec<GenerateRequest>,
+) -> Result<mpsc::Receiver<Part>, ApiError> {
+    let (parts_in, parts) = mpsc::channel(WAITING_PARTS);
+    let mut choices = Vec::with_capacity(requests.len());
+    let mut submitted = Vec::with_capacity(requests.len());
+    for request in requests {
+        // Unbounded, because a backend's thread must never wait for a slow reader. It stays short,
+        // because the relay always takes from it, whether or not the reader does.
+        let (events_in, events) = mpsc::unbounded_channel();
+        let watch = Watch::start(&request);
+        let sink: Sink = Box::new(move |event| match events_in.send(event) {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),
-        }),
-    )?;
-    tokio::spawn(relay(gateway.clone(), exchange, events, parts_in));
+        });
+        submitted.push((request, sink));
+        choices.push((events, watch));
+    }
+    submit(gateway, exchange, submitted).inspect_err(|error| gateway.metrics().refused(error))?;
+    for (choice, (events, watch)) in choices.into_iter().enumerate() {
+        let line = Line { gateway: gateway.clone(), exchange: exchange.clone(), choice };
+        tokio::spawn(line.relay(events, parts_in.clone(), watch));
+    }
     Ok(parts)
 }
 
-fn backend(gateway: &Gateway, target: &Target) -> Result<Arc<dyn Backend>, ApiError> {
-    match target {
-        Target::Base | Target::Adapter { .. } => {
-            Ok(Arc::clone(&gateway.student) as Arc<dyn Backend>)
+fn submit(
+    gateway: &Gateway,
+    exchange: &Exchange,
+    requests: Vec<(GenerateRequest, Sink)>,
+) -> Result<(), ApiError> {
+    if !exchange.routing.teacher {
+        return Ok(gateway.student.submit_all(requests)?);
+    }
+    let teacher: Arc<dyn Backend> = gateway.teacher.clone().ok_or_else(|| {
+        ApiError::unavailable(
+            "this task is routed to the teacher, but no teacher is configured; set [teacher] in \
+             understudy.toml",
+        )
+    })?;
+    // If one is refused, the receivers of those before it go away, which cancels them.
+    requests.into_iter().try_for_each(|(request, sink)| Ok(teacher.submit(request, sink)?))
+}
+
+/// One choice on its way.
+struct Line {
+    gateway: Gateway,
+    exchange: Exchange,
+    choice: usize,
+}
+
+/// What has been said and what the reader has not taken yet.
+#[derive(Default)]
+struct Said {
+    text: String,
+    served: Option<Served>,
+    announce: bool,
+    pending: Delta,
+}
+
+impl Said {
+    fn add(&mut self, delta: Delta) {
+        self.text.push_str(&delta.text);
+        self.pending.text.push_str(&delta.text);
+        self.pending.tokens.extend(delta.tokens);
+    }
+
+    fn next(&mut self, choice: usize) -> Option<Part> {
+        if self.announce {
+            self.announce = false;
+            return self.served.clone().map(Part::Started);
         }
-        Target::Teacher => gateway.teacher.clone().ok_or_else(|| {
-            ApiError::unavailable(
-                "this task is routed to the teacher, but no teacher is configured; \
-                 set [teacher] in understudy.toml",
-            )
-        }),
+        let pending = std::mem::take(&mut self.pending);
+        (pending != Delta::default()).then_some(Part::Delta(choice, pending))
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.announce || self.pending != Delta::default()
     }
 }
 
-async fn relay(
-    gateway: Gateway,
-    exchange: Exchange,
-    mut events: mpsc::UnboundedReceiver<Event>,
-    parts: mpsc::UnboundedSender<Part>,
-) {
-    let mut sent = String::new();
-    let mut served = None;
-    let last = loop {
-        let event = tokio::select! {
-            event = events.recv() => event,
-            () = parts.closed() => break Err(None),
+impl Line {
+    async fn relay(
+        self,
+        mut events: mpsc::UnboundedReceiver<Event>,
+        parts: mpsc::Sender<Part>,
+        mut watch: Watch,
+    ) {
+        let mut said = Said::default();
+        let last = loop {
+            let event = tokio::select! {
+                event = events.recv() => event,
+                permit = parts.reserve(), if said.is_waiting() => {
+                    // A closed channel is noticed by `closed` at the next turn.
+                    if let (Ok(permit), Some(part)) = (permit, said.next(self.choice)) {
+                        permit.send(part);
+                    }
+                    continue;
+                }
+                () = parts.closed() => break Err(None),
+            };
+            match event {
+                Some(Event::Started(served)) => {
+                    watch.begun();
+                    said.served = Some(served);
+                    said.announce = true;
+                }
+                Some(Event::Delta(delta)) => {
+                    watch.delta(&delta);
+                    said.add(delta);
+                }
+                Some(Event::Finished(completion)) => break Ok(completion),
+                Some(Event::Failed(error)) => break Err(Some(error)),
+                None => break Err(Some(InferenceError::ShuttingDown)),
+            }
         };
-        match event {
-            Some(Event::Started(who)) => {
-                served = Some(who.clone());
-                // A failed send is noticed by `closed` at the next turn.
-                parts.send(Part::Started(who)).ok();
+        // Whoever is still making tokens for this can stop.
+        drop(events);
+        self.gateway.metrics().ended(&watch, &self.exchange.routing, said.served.as_ref(), &last);
+        let (step, part) = self.ending(last, &said);
+        let part = match step {
+            None => part,
+            Some(step) => record(&self.gateway, step).await.map_or_else(Part::Failed, |()| part),
+        };
+        while let Some(waiting) = said.next(self.choice) {
+            // Nobody listens any more: there is nothing left to do but end.
+            if parts.send(waiting).await.is_err() {
+                return;
             }
-            Some(Event::Delta(Delta { text, .. })) => {
-                sent.push_str(&text);
-                parts.send(Part::Delta(text)).ok();
+        }
+        parts.send(part).await.ok();
+    }
+
+    fn ending(
+        &self,
+        last: Result<Box<Completion>, Option<InferenceError>>,
+        said: &Said,
+    ) -> (Option<Step>, Part) {
+        let broken = |why| self.exchange.broken(self.choice, &said.text, said.served.clone(), why);
+        match last {
+            Ok(completion) => (
+                self.exchange.finished(self.choice, &completion),
+                Part::Done(self.choice, completion),
+            ),
+            Err(Some(error)) => (broken(error.to_string()), Part::Failed(error.into())),
+            Err(None) => {
+                let why = "the client went away";
+                (broken(why.to_owned()), Part::Failed(ApiError::internal(why)))
             }
-            Some(Event::Finished(completion)) => break Ok(completion),
-            Some(Event::Failed(error)) => break Err(Some(error)),
-            None => break Err(Some(InferenceError::ShuttingDown)),
         }
-    };
-    let (step, part) = match last {
-        Ok(completion) => (exchange.finished(&completion), Part::Done(completion)),
-        Err(Some(error)) => {
-            (exchange.broken(&sent, served, error.to_string()), Part::Failed(error.into()))
-        }
-        Err(None) => {
-            let why = "the client went away".to_owned();
-            let gone = ApiError::internal(why.as_str());
-            (exchange.broken(&sent, served, why), Part::Failed(gone))
-        }
-    };
-    let part = match record(&gateway, step).await {
-        Ok(()) => part,
-        Err(error) => Part::Failed(error),
-    };
-    parts.send(part).ok();
+    }
 }
 
 /// Journals the step and waits until it is durable.

@@ -4,30 +4,67 @@ use std::future::Future;
 
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
+    http::Uri,
     routing::{get, post},
 };
 use tokio::net::TcpListener;
+use understudy_openai::ErrorReply;
 
-use crate::{adapters, chat, feedback, state::Gateway, status};
-
-/// A request body larger than this is refused before it is read whole.
-const BODY_LIMIT: usize = 4 * 1024 * 1024;
+use crate::{
+    adapters, chat, completions, control, error::ApiError, feedback, metrics, models,
+    state::Gateway, status, tokens,
+};
 
 /// Everything the gateway answers.
 pub fn app(gateway: Gateway) -> Router {
     Router::new()
-        .route("/v1/chat/completions", post(chat::completions))
-        .route("/v1/models", get(adapters::models))
-        .route("/v1/load_lora_adapter", post(adapters::load))
-        .route("/v1/unload_lora_adapter", post(adapters::unload))
+        .merge(openai())
+        .merge(vllm())
         .route("/v1/feedback", post(feedback::post))
-        .route("/health", get(status::health))
         .route("/api/v1/tasks", get(status::tasks))
         .route("/api/v1/journal", get(status::journal))
         .route("/api/v1/audit", get(status::audit))
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
         .with_state(gateway)
+}
+
+fn openai() -> Router<Gateway> {
+    Router::new()
+        .route("/v1/chat/completions", post(chat::completions))
+        .route("/v1/completions", post(completions::text))
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{*id}", get(models::one))
+}
+
+fn vllm() -> Router<Gateway> {
+    Router::new()
+        .route("/inference/v1/generate", post(completions::tokens))
+        .route("/tokenize", post(tokens::tokenize))
+        .route("/detokenize", post(tokens::detokenize))
+        .route("/v1/load_lora_adapter", post(adapters::load))
+        .route("/v1/unload_lora_adapter", post(adapters::unload))
+        .route("/v1/rollback_lora_adapter", post(adapters::rollback))
+        .route("/v1/lora_adapters", get(adapters::status))
+        .route("/pause", post(control::pause))
+        .route("/resume", post(control::resume))
+        .route("/is_paused", get(control::is_paused))
+        .route("/weight_info", get(control::weight_info))
+        .route("/health", get(control::health))
+        .route("/ready", get(control::ready))
+        .route("/v1/health", get(control::ready))
+        .route("/ping", get(control::ping).post(control::ping))
+        .route("/version", get(control::version))
+        .route("/load", get(control::load))
+        .route("/metrics", get(metrics::page))
+}
+
+async fn unknown(uri: Uri) -> ApiError {
+    ApiError::not_found(format!("there is nothing at {}", uri.path()))
+}
+
+async fn wrong_method(uri: Uri) -> ApiError {
+    ApiError(ErrorReply::new(405, format!("{} takes another method", uri.path())))
 }
 
 /// Serves until `stop` resolves, then finishes the requests in flight.

@@ -1,12 +1,14 @@
 //! What every handler shares.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
-use understudy_ident::Clock;
+use understudy_ident::{Clock, Timestamp};
 use understudy_inference::{Backend, Student};
 use understudy_journal::Journal;
 use understudy_registry::Registry;
 use understudy_router::RouteTable;
+
+use crate::metrics::Metrics;
 
 /// The parts a gateway is put together from.
 #[derive(Debug)]
@@ -19,19 +21,43 @@ pub struct GatewayParts {
     pub journal: Journal,
     pub registry: Arc<Registry>,
     pub clock: Arc<dyn Clock>,
-    /// Whether `/v1/load_lora_adapter` and its opposite may be used.
-    pub adapter_updates: bool,
+    pub adapter_updates: AdapterUpdates,
+}
+
+/// Whether clients may load and unload adapters, and pause and resume generation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AdapterUpdates {
+    /// Releases decide alone.
+    Forbidden,
+    /// From directories that lie in one of these, symbolic links resolved.
+    Under(Vec<PathBuf>),
 }
 
 /// A cheap handle: one per connection.
 #[derive(Debug, Clone)]
 pub struct Gateway {
-    parts: Arc<GatewayParts>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    parts: GatewayParts,
+    metrics: Metrics,
+    started: Timestamp,
 }
 
 impl Gateway {
     pub fn new(parts: GatewayParts) -> Self {
-        Self { parts: Arc::new(parts) }
+        let (metrics, started) = (Metrics::default(), parts.clock.now());
+        Self { shared: Arc::new(Shared { parts, metrics, started }) }
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    pub(crate) fn started(&self) -> Timestamp {
+        self.shared.started
     }
 }
 
@@ -39,6 +65,6 @@ impl std::ops::Deref for Gateway {
     type Target = GatewayParts;
 
     fn deref(&self) -> &GatewayParts {
-        &self.parts
+        &self.shared.parts
     }
 }

@@ -1,15 +1,9 @@
-//! What operators and machines ask about the server itself.
+//! What operators ask: tasks and their routes, the journal, the audit chain.
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{Json, extract::State};
 use serde_json::{Value, json};
 
 use crate::{error::ApiError, state::Gateway};
-
-/// `GET /health`: alive, and able to record what it does.
-pub(crate) async fn health(State(gateway): State<Gateway>) -> Result<StatusCode, ApiError> {
-    gateway.journal.watermark().map_err(|why| ApiError::unavailable(why.to_string()))?;
-    Ok(StatusCode::OK)
-}
 
 /// `GET /api/v1/tasks`: every routed task with its route and open release.
 pub(crate) async fn tasks(State(gateway): State<Gateway>) -> Json<Value> {

@@ -1,19 +1,13 @@
 //! A deterministic backend for tests: it answers from a function, in word-sized deltas.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    ops::ControlFlow,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::{fmt, ops::ControlFlow};
 
-use understudy_ident::Digest;
 use understudy_message::Message;
 
 use crate::{
     AdapterChoice, AdapterInfo, Backend, Completion, Delta, Event, FinishReason, GenerateRequest,
-    InferenceError, LoadAdapter, LoadTiming, LoadedAdapter, Prompt, Served, ServedAdapter, Sink,
-    Stats, Student, Timing, TokenRecord, Usage,
+    InferenceError, LoadAdapter, LoadedAdapter, Prompt, Served, Sink, Stats, Student, Timing,
+    TokenRecord, Usage, shelf::Shelf,
 };
 
 type Answer = Box<dyn Fn(&str, Option<&str>) -> Result<String, InferenceError> + Send + Sync>;
@@ -22,7 +16,7 @@ type Answer = Box<dyn Fn(&str, Option<&str>) -> Result<String, InferenceError> +
 pub struct FakeBackend {
     base: String,
     answer: Answer,
-    adapters: Mutex<BTreeMap<String, AdapterInfo>>,
+    shelf: Shelf,
 }
 
 impl FakeBackend {
@@ -30,34 +24,13 @@ impl FakeBackend {
         base: impl Into<String>,
         answer: impl Fn(&str, Option<&str>) -> Result<String, InferenceError> + Send + Sync + 'static,
     ) -> Self {
-        Self { base: base.into(), answer: Box::new(answer), adapters: Mutex::default() }
+        Self { base: base.into(), answer: Box::new(answer), shelf: Shelf::default() }
     }
 
     fn served(&self, choice: Option<&AdapterChoice>) -> Result<Served, InferenceError> {
-        let Some(choice) = choice else {
-            return Ok(Served { base: self.base.clone(), adapter: None });
-        };
-        let adapters = self.lock();
-        let found = match choice {
-            AdapterChoice::Alias(alias) => adapters.get(alias),
-            AdapterChoice::Generation(digest) => {
-                adapters.values().find(|adapter| adapter.generation == *digest)
-            }
-        };
-        let (AdapterChoice::Alias(name) | AdapterChoice::Generation(name)) = choice;
-        let known = found.ok_or_else(|| unknown(&adapters, name))?;
-        let (alias, generation) = (known.alias.clone(), known.generation.clone());
-        Ok(Served { base: self.base.clone(), adapter: Some(ServedAdapter { alias, generation }) })
+        let lease = choice.map(|choice| self.shelf.lease(choice)).transpose()?;
+        Ok(Served { base: self.base.clone(), adapter: lease.map(|lease| lease.served) })
     }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, AdapterInfo>> {
-        self.adapters.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn unknown(adapters: &BTreeMap<String, AdapterInfo>, alias: &str) -> InferenceError {
-    let loaded = adapters.keys().cloned().collect::<Vec<_>>().join(", ");
-    InferenceError::UnknownAdapter { alias: alias.to_owned(), loaded }
 }
 
 impl fmt::Debug for FakeBackend {
@@ -104,42 +77,23 @@ impl Backend for FakeBackend {
 
 impl Student for FakeBackend {
     fn publish_adapter(&self, load: LoadAdapter) -> Result<LoadedAdapter, InferenceError> {
-        let LoadAdapter { alias, directory, .. } = load;
-        let read = |name: &str| {
-            std::fs::read(directory.join(name)).map_err(|why| InferenceError::BadAdapter {
-                alias: alias.clone(),
-                why: format!("{} cannot be read: {why}", directory.join(name).display()),
-            })
-        };
-        // The same identity a real engine gives it, so that a registry's record can be compared.
-        let parts = [read("adapter_config.json")?, read("adapter_model.safetensors")?];
-        let generation = Digest::of_parts(parts.iter().map(Vec::as_slice)).to_hex();
-        let adapter = AdapterInfo {
-            alias: alias.clone(),
-            generation,
-            directory: directory.display().to_string(),
-            resident: true,
-            ..AdapterInfo::default()
-        };
-        let replaced = self.lock().insert(alias, adapter.clone()).map(|old| old.generation);
-        let timing = LoadTiming::default();
-        Ok(LoadedAdapter { adapter, replaced, timing })
+        self.shelf.publish(load)
     }
 
     fn unload_adapter(&self, alias: &str) -> Result<(), InferenceError> {
-        let mut adapters = self.lock();
-        match adapters.remove(alias) {
-            Some(_) => Ok(()),
-            None => Err(unknown(&adapters, alias)),
-        }
+        self.shelf.unload(alias)
     }
 
-    fn rollback_adapter(&self, _: &str, _: Option<&str>) -> Result<AdapterInfo, InferenceError> {
-        Err(InferenceError::Unsupported("rollback"))
+    fn rollback_adapter(
+        &self,
+        alias: &str,
+        to: Option<&str>,
+    ) -> Result<AdapterInfo, InferenceError> {
+        self.shelf.rollback(alias, to)
     }
 
     fn adapters(&self) -> Vec<AdapterInfo> {
-        self.lock().values().cloned().collect()
+        self.shelf.list()
     }
 
     fn tokenize(&self, prompt: &Prompt) -> Result<Vec<u32>, InferenceError> {

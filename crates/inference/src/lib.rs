@@ -1,7 +1,9 @@
 //! Generation vocabulary: what is asked of a model, what comes back, and the [`Backend`] between.
 //!
 //! Guarantees: everything above a backend (gateway, evaluation, orchestrator) builds, tests and
-//! serves without a tensor library, against [`FakeBackend`].
+//! serves without a tensor library, against [`FakeBackend`]
+//! in tests and [`MockEngine`] behind a server; the latter honours or refuses, never ignores, what a
+//! request asks for.
 //!
 //! Never: depends on candle, tokio or HTTP.
 
@@ -10,8 +12,10 @@ mod backend;
 mod error;
 mod event;
 mod fake;
+mod mock;
 mod request;
 mod sampling;
+mod shelf;
 mod stats;
 mod tokens;
 
@@ -23,6 +27,7 @@ pub use event::{
     TopToken, Usage,
 };
 pub use fake::FakeBackend;
+pub use mock::{MockConfig, MockEngine};
 pub use request::{AdapterChoice, Admission, Chat, GenerateRequest, LogProbsOf, Prompt, Returns};
 pub use sampling::{Constraint, Sampling};
 pub use stats::Stats;

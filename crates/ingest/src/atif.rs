@@ -117,7 +117,7 @@ fn usage(item: &Value) -> Usage {
         count.map_or(0, |count| u32::try_from(count).unwrap_or(u32::MAX))
     };
     let (prompt_tokens, completion_tokens) = (count("prompt_tokens"), count("completion_tokens"));
-    Usage { prompt_tokens, completion_tokens, ..Usage::default() }
+    Usage { prompt_tokens, completion_tokens, cached_tokens: 0 }
 }
 
 fn is_empty(message: &Message) -> bool {

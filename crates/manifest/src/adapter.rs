@@ -24,6 +24,9 @@ pub struct AdapterManifest {
     pub device: String,
     pub threads: usize,
     pub run: Option<RunId>,
+    /// Absent in adapters written before there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attestation: Option<crate::Attestation>,
 }
 
 impl AdapterManifest {

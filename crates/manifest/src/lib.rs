@@ -7,6 +7,7 @@
 //! Never: touches a disk. Callers bring text and take text away.
 
 mod adapter;
+mod attestation;
 mod canonical;
 mod dataset;
 mod example;
@@ -17,6 +18,7 @@ mod reward;
 mod suite;
 
 pub use adapter::{AdapterManifest, DatasetLineage, StageLineage};
+pub use attestation::{Attestation, AttestedModule, AttestedProbe};
 pub use canonical::{canonical_json, digest_json};
 pub use dataset::{DatasetManifest, FileEntry, StageCount};
 pub use example::{

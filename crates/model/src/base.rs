@@ -14,8 +14,8 @@ use crate::{
     decoder::Decoder,
     error::{ModelError, Result, refuse},
     linear::Precision,
-    template::ChatTemplate,
-    tokenizer::{Tokenizer, gguf},
+    template::{ChatTemplate, Conversation},
+    tokenizer::{Rendered, Tokenizer, gguf},
     weights::{GgufSource, HfSource, RandomSource, Weights},
 };
 
@@ -26,6 +26,8 @@ pub struct BaseModel {
     pub tokenizer: Tokenizer,
     pub template: ChatTemplate,
     pub digests: BaseDigests,
+    /// How the frozen maps really are held here.
+    pub precision: Precision,
 }
 
 /// What a model is: hexadecimal digests an adapter records and a loader compares.
@@ -80,7 +82,27 @@ impl BaseModel {
         let weights = Weights::load(&config, &mut RandomSource::new(seed), precision, device)?;
         let base = Digest::of(format!("random {seed} {config:?}").as_bytes()).to_hex();
         let decoder = Decoder::new(config, weights, device);
-        Ok(Self::assemble(decoder, tokenizer, ChatTemplate::chatml()?, base))
+        Ok(Self::assemble(decoder, tokenizer, ChatTemplate::chatml()?, base, precision))
+    }
+
+    /// The ids a conversation becomes, when serving and when training. Markers the template writes
+    /// are special; the same characters in a message, an argument or a definition are text.
+    pub fn encode_chat(&self, chat: &Conversation<'_>) -> Result<Vec<u32>> {
+        self.tokenizer.encode_rendered(&self.render_chat(chat)?)
+    }
+
+    /// The text of a conversation, before it becomes ids.
+    pub fn render_chat(&self, chat: &Conversation<'_>) -> Result<Rendered> {
+        self.render_chat_with(&self.template, chat)
+    }
+
+    /// The same through another template.
+    pub fn render_chat_with(
+        &self,
+        template: &ChatTemplate,
+        chat: &Conversation<'_>,
+    ) -> Result<Rendered> {
+        template.write(chat, self.tokenizer.markers())
     }
 
     fn load_gguf(path: &Path, device: &Device, precision: Precision) -> Result<Self> {
@@ -90,7 +112,7 @@ impl BaseModel {
         let template = gguf_template(source.content())?;
         let weights = Weights::load(&config, &mut source, precision, device)?;
         let decoder = Decoder::new(config, weights, device);
-        Ok(Self::assemble(decoder, tokenizer, template, base))
+        Ok(Self::assemble(decoder, tokenizer, template, base, precision))
     }
 
     fn load_directory(directory: &Path, device: &Device, precision: Precision) -> Result<Self> {
@@ -105,7 +127,7 @@ impl BaseModel {
         let template = directory_template(directory)?;
         let weights = Weights::load(&config, &mut HfSource::open(directory)?, precision, device)?;
         let decoder = Decoder::new(config, weights, device);
-        Ok(Self::assemble(decoder, tokenizer, template, base.to_hex()))
+        Ok(Self::assemble(decoder, tokenizer, template, base.to_hex(), precision))
     }
 
     fn assemble(
@@ -113,13 +135,15 @@ impl BaseModel {
         tokenizer: Tokenizer,
         template: ChatTemplate,
         base: String,
+        asked: Precision,
     ) -> Self {
         let digests = BaseDigests {
             base,
             tokenizer: tokenizer.digest().to_owned(),
             template: template.digest().to_owned(),
         };
-        Self { decoder, tokenizer, template, digests }
+        let precision = asked.supported(decoder.device());
+        Self { decoder, tokenizer, template, digests, precision }
     }
 }
 

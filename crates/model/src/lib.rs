@@ -2,10 +2,12 @@
 //!
 //! Guarantees: one forward pass and one log-probability for serving and training, over flat ragged
 //! rows without padding; exact gradients of every adapter value and of nothing else; base weights
-//! never written to; adapters exchanged with PEFT bit for bit.
+//! never written to; adapters exchanged with PEFT bit for bit; one way from a conversation to ids,
+//! in which nothing a message holds passes for a marker of the template's.
 //!
 //! Never: schedules, samples, optimises or serves; touches the network.
 
+mod attest;
 mod base;
 mod batch;
 mod cache;
@@ -28,6 +30,7 @@ mod weights;
 
 pub use candle_core::{Device, Tensor};
 
+pub use attest::{attest, probe};
 pub use base::{BaseDigests, BaseModel};
 pub use batch::{AdapterRun, Batch, Span};
 pub use cache::KvCache;
@@ -39,7 +42,7 @@ pub use linear::Precision;
 pub use logprob::{LogProbs, Term, token_log_prob};
 pub use lora::{Lora, LoraGrads, LoraLayout, LoraSpec, Module, Parameter, Targets};
 pub use merge::merge;
-pub use peft::{PeftAdapter, adapter_digest, read_peft, write_peft};
+pub use peft::{PeftAdapter, PeftFiles, adapter_digest, read_peft, write_peft};
 pub use rate::product_rates;
-pub use template::ChatTemplate;
-pub use tokenizer::{TokenStream, Tokenizer};
+pub use template::{ChatTemplate, Conversation, Ending};
+pub use tokenizer::{Rendered, TokenStream, Tokenizer};

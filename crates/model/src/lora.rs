@@ -264,13 +264,21 @@ impl Lora {
         &self.values[slot.b.clone()]
     }
 
+    /// Makes the copies that decoding reads, so that the first step with this adapter need not.
+    pub fn prepare(&self) {
+        let _: &[Vec<f32>] = self.transposed();
+    }
+
     /// The scaled transpose of a B, s · Bᵀ `[rank, out]`, which a single decoding row reads faster.
     pub(crate) fn b_transposed(&self, slot: &Slot) -> &[f32] {
-        let all = self.transposed.get_or_init(|| {
+        &self.transposed()[slot.index]
+    }
+
+    fn transposed(&self) -> &[Vec<f32>] {
+        self.transposed.get_or_init(|| {
             let slots = self.layout.slots().iter();
             slots.map(|slot| self.scaled_transpose(slot)).collect()
-        });
-        &all[slot.index]
+        })
     }
 
     fn scaled_transpose(&self, slot: &Slot) -> Vec<f32> {

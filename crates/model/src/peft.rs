@@ -39,6 +39,89 @@ pub struct PeftAdapter {
     pub digest: String,
 }
 
+/// The two files of an adapter, as bytes: what its digest is taken over.
+#[derive(Debug)]
+pub struct PeftFiles {
+    config: Vec<u8>,
+    weights: Vec<u8>,
+    digest: Digest,
+}
+
+impl PeftFiles {
+    /// An adapter as it is going to be written, its scales folded into one.
+    pub fn of(lora: &Lora, base_name: &str) -> Result<Self> {
+        let lora = &lora.folded();
+        let config = config::to_json(lora, base_name).into_bytes();
+        Ok(Self::new(config, weights(lora)?))
+    }
+
+    pub fn read(directory: &Path) -> Result<Self> {
+        let read = |name: &str| {
+            let path = directory.join(name);
+            fs::read(&path).map_err(|source| ModelError::Read { path, source })
+        };
+        Ok(Self::new(read(CONFIG)?, read(WEIGHTS)?))
+    }
+
+    fn new(config: Vec<u8>, weights: Vec<u8>) -> Self {
+        let digest = Digest::of_parts([config.as_slice(), &weights]);
+        Self { config, weights, digest }
+    }
+
+    /// How much there is to read.
+    pub fn bytes_at(directory: &Path) -> Result<u64> {
+        let size = |name: &str| {
+            let path = directory.join(name);
+            let size = fs::metadata(&path).map(|meta| meta.len());
+            size.map_err(|source| ModelError::Read { path, source })
+        };
+        Ok(size(CONFIG)? + size(WEIGHTS)?)
+    }
+
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The adapter they describe for a base of this shape, or precisely why it does not fit.
+    /// `directory` is where they come from, for the error to name.
+    pub fn parse(&self, directory: &Path, config: &ModelConfig) -> Result<PeftAdapter> {
+        let refuse = |what: String| ModelError::Adapter { path: directory.into(), what };
+        let settings = config::Settings::parse(&self.config).map_err(refuse)?;
+        let lora = import::lora(&settings, &self.weights, config).map_err(refuse)?;
+        let digest = self.digest().to_hex();
+        Ok(PeftAdapter { lora, base_name: settings.base_name, digest })
+    }
+
+    /// Writes them to a directory that must not exist yet. `extra` files (a manifest, a card)
+    /// appear together with them or not at all.
+    pub fn write(&self, directory: &Path, extra: &[(&str, &[u8])]) -> Result<()> {
+        if directory.exists() {
+            let what = "already exists; adapters are never overwritten".to_owned();
+            return Err(ModelError::Adapter { path: directory.into(), what });
+        }
+        let parent = match directory.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let write = |source| ModelError::Write { path: PathBuf::from(directory), source };
+        fs::create_dir_all(parent).map_err(write)?;
+        let staged =
+            tempfile::Builder::new().prefix(".adapter-").tempdir_in(parent).map_err(write)?;
+        // The config last: a directory without one is not an adapter to any reader.
+        for (name, bytes) in extra {
+            write_synced(&staged.path().join(name), bytes)?;
+        }
+        write_synced(&staged.path().join(WEIGHTS), &self.weights)?;
+        write_synced(&staged.path().join(CONFIG), &self.config)?;
+        share(staged.path()).map_err(write)?;
+        sync_directory(staged.path()).map_err(write)?;
+        fs::rename(staged.path(), directory).map_err(write)?;
+        // The staged name is gone; there is nothing left to clean up.
+        let _moved = staged.keep();
+        sync_directory(parent).map_err(write)
+    }
+}
+
 /// Writes an adapter to a directory that must not exist yet, and returns its digest. `extra` files
 /// (a manifest, a card) appear together with it or not at all.
 pub fn write_peft(
@@ -47,67 +130,27 @@ pub fn write_peft(
     base_name: &str,
     extra: &[(&str, &[u8])],
 ) -> Result<String> {
-    let refuse = |what: &str| ModelError::Adapter { path: directory.into(), what: what.to_owned() };
-    if directory.exists() {
-        return Err(refuse("already exists; adapters are never overwritten"));
-    }
-    let lora = &lora.folded();
-    let weights = weights(lora, directory)?;
-    let config = config::to_json(lora, base_name);
-    let parent = match directory.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let write = |source| ModelError::Write { path: PathBuf::from(directory), source };
-    fs::create_dir_all(parent).map_err(write)?;
-    let staged = tempfile::Builder::new().prefix(".adapter-").tempdir_in(parent).map_err(write)?;
-    // The config last: a directory without one is not an adapter to any reader.
-    for (name, bytes) in extra {
-        write_synced(&staged.path().join(name), bytes)?;
-    }
-    write_synced(&staged.path().join(WEIGHTS), &weights)?;
-    write_synced(&staged.path().join(CONFIG), config.as_bytes())?;
-    share(staged.path()).map_err(write)?;
-    sync_directory(staged.path()).map_err(write)?;
-    fs::rename(staged.path(), directory).map_err(write)?;
-    // The staged name is gone; there is nothing left to clean up.
-    let _moved = staged.keep();
-    sync_directory(parent).map_err(write)?;
-    Ok(digest(config.as_bytes(), &weights))
+    let files = PeftFiles::of(lora, base_name)?;
+    files.write(directory, extra)?;
+    Ok(files.digest().to_hex())
 }
 
 /// Reads an adapter for a base of this shape, or says precisely why it does not fit.
 pub fn read_peft(directory: &Path, config: &ModelConfig) -> Result<PeftAdapter> {
-    let read = |name: &str| {
-        let path = directory.join(name);
-        fs::read(&path).map_err(|source| ModelError::Read { path, source })
-    };
-    let (description, weights) = (read(CONFIG)?, read(WEIGHTS)?);
-    let refuse = |what: String| ModelError::Adapter { path: directory.into(), what };
-    let settings = config::Settings::parse(&description).map_err(refuse)?;
-    let lora = import::lora(&settings, &weights, config).map_err(refuse)?;
-    Ok(PeftAdapter { lora, base_name: settings.base_name, digest: digest(&description, &weights) })
+    PeftFiles::read(directory)?.parse(directory, config)
 }
 
 /// The digest of an adapter directory, without reading it as an adapter.
 pub fn adapter_digest(directory: &Path) -> Result<String> {
-    let read = |name: &str| {
-        let path = directory.join(name);
-        fs::read(&path).map_err(|source| ModelError::Read { path, source })
-    };
-    Ok(digest(&read(CONFIG)?, &read(WEIGHTS)?))
-}
-
-fn digest(config: &[u8], weights: &[u8]) -> String {
-    Digest::of_parts([config, weights]).to_hex()
+    Ok(PeftFiles::read(directory)?.digest().to_hex())
 }
 
 fn tensor_name(parameter: &Parameter) -> String {
     format!("{PREFIX}{}.weight", parameter.name)
 }
 
-fn weights(lora: &Lora, directory: &Path) -> Result<Vec<u8>> {
-    let refuse = |what: String| ModelError::Adapter { path: directory.into(), what };
+fn weights(lora: &Lora) -> Result<Vec<u8>> {
+    let refuse = |what: String| ModelError::Lora { what };
     if let Some((parameter, _)) = lora.tensors().find(|(_, v)| v.iter().any(|v| !v.is_finite())) {
         return Err(refuse(format!("{} holds a value that is not finite", parameter.name)));
     }

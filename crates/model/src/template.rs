@@ -3,19 +3,38 @@
 //! Templates are third-party programs. They run with a step limit, without a clock and without
 //! any file or network function.
 
+mod conversation;
 mod python;
+mod tools;
+
+use std::sync::{Arc, OnceLock};
 
 use minijinja::{
     Environment, Error, ErrorKind, UndefinedBehavior, context, syntax::SyntaxConfig, value::Serde,
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use understudy_ident::Digest;
 use understudy_message::Message;
 
-use crate::error::{Result, refuse};
+pub use conversation::{Conversation, Ending};
+
+use crate::{
+    error::{ModelError, Result, refuse},
+    tokenizer::{Markers, Rendered, Voice},
+};
+use conversation::{guarded, guarded_message, template_message};
 
 /// A few hundred times what the longest published template needs for a long conversation.
 const FUEL: u64 = 5_000_000;
+
+/// What a template that came with a request may use: it must write one prompt, once.
+const REQUEST_FUEL: u64 = 500_000;
+
+/// Bytes of a template that came with a request; published ones have a tenth.
+const LONGEST_REQUEST: usize = 64 * 1024;
+
+/// Characters of a template's complaint that are passed on.
+const LONGEST_COMPLAINT: usize = 400;
 
 const NAME: &str = "chat";
 
@@ -31,28 +50,45 @@ pub struct ChatTemplate {
     /// `bos_token`, `eos_token` and the like, by the names templates use.
     special: Map<String, Value>,
     digest: String,
+    /// Whether it has a place for tool definitions; found out when first asked.
+    knows_tools: OnceLock<bool>,
 }
 
 impl ChatTemplate {
     /// Compiles a template; `special` are token texts it may refer to, such as `bos_token`.
     pub fn new(source: &str, special: Map<String, Value>) -> Result<Self> {
+        Self::with_fuel(source, special, FUEL)
+    }
+
+    /// A template that came with a request, with this one's special tokens and a tighter limit on
+    /// its steps. Its memory is not limited: texts can be made to double, so a server must offer
+    /// this to those it trusts and to nobody else.
+    pub fn replaced_by(&self, source: &str) -> Result<Self> {
+        if source.len() > LONGEST_REQUEST {
+            return Err(refuse!(Template, "it is longer than {LONGEST_REQUEST} bytes"));
+        }
+        Self::with_fuel(source, self.special.clone(), REQUEST_FUEL)
+    }
+
+    fn with_fuel(source: &str, special: Map<String, Value>, fuel: u64) -> Result<Self> {
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.map_err(|error| refuse!(Template, "{error}"))?);
         environment.set_undefined_behavior(UndefinedBehavior::Lenient);
-        environment.set_fuel(Some(FUEL));
+        environment.set_fuel(Some(fuel));
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
         environment.add_filter("tojson", python::to_json);
         environment.set_unknown_method_callback(python::call_method);
         environment
             .add_template_owned(NAME, source.to_owned())
-            .map_err(|error| refuse!(Template, "it does not compile: {error:#}"))?;
+            .map_err(|error| refuse!(Template, "it does not compile: {}", complaint(&error)))?;
         let digest = Digest::of_parts([
             source.as_bytes(),
             Value::Object(special.clone()).to_string().as_bytes(),
         ]);
-        Ok(Self { environment, special, digest: digest.to_hex() })
+        let knows_tools = OnceLock::new();
+        Ok(Self { environment, special, digest: digest.to_hex(), knows_tools })
     }
 
     /// The template test models use.
@@ -61,7 +97,8 @@ impl ChatTemplate {
     }
 
     /// The text of a conversation; with `add_generation_prompt` it ends where the assistant's next
-    /// message begins. `tools` is the OpenAI list of tool definitions.
+    /// message begins. `tools` is the OpenAI list of tool definitions. For readers: what it becomes
+    /// as ids is [`crate::BaseModel::encode_chat`]'s to say.
     pub fn render(
         &self,
         messages: &[Message],
@@ -69,7 +106,11 @@ impl ChatTemplate {
         add_generation_prompt: bool,
     ) -> Result<String> {
         let values = messages.iter().map(template_message).collect::<Result<Vec<Value>>>()?;
-        self.render_values(&values, tools, add_generation_prompt)
+        if self.knows_tools() {
+            return self.render_values(&values, tools, add_generation_prompt);
+        }
+        let tools = tools.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        self.render_values(&tools::spell_out(values, tools), None, add_generation_prompt)
     }
 
     /// The same for messages that are already JSON in the form templates expect.
@@ -79,18 +120,76 @@ impl ChatTemplate {
         tools: Option<&Value>,
         add_generation_prompt: bool,
     ) -> Result<String> {
+        self.run(messages, tools, add_generation_prompt, &self.special)
+    }
+
+    /// A conversation written down so that the markers in it are the template's own.
+    pub(crate) fn write(&self, chat: &Conversation<'_>, markers: &Markers) -> Result<Rendered> {
+        let guard = |message| guarded_message(message, markers);
+        let mut messages = chat.messages.iter().map(guard).collect::<Result<Vec<Value>>>()?;
+        let tools: Vec<Value> =
+            chat.tools.iter().map(|tool| guarded(tool, markers, Voice::Other)).collect();
+        let mut variables = self.special.clone();
+        for (name, value) in chat.variables.into_iter().flatten() {
+            variables.insert(name.clone(), guarded(value, markers, Voice::Other));
+        }
+        let seam = markers.seam();
+        // Blank at its end, so that it shows whether the template trims.
+        let tag = format!("{seam}{seam} ");
+        if chat.ending == Ending::Continued {
+            let last = messages.last_mut().map(|message| &mut message["content"]);
+            let Some(Value::String(text)) = last else {
+                return Err(refuse!(Template, "there is no final message to continue"));
+            };
+            text.push_str(&tag);
+        }
+        let reply = chat.ending == Ending::Reply;
+        let listed = (!tools.is_empty()).then(|| Value::Array(tools.clone()));
+        let mut text = if self.knows_tools() {
+            self.run(&messages, listed.as_ref(), reply, &variables)
+        } else {
+            self.run(&tools::spell_out(messages, &tools), None, reply, &variables)
+        }
+        .map_err(|error| without_seams(error, seam))?;
+        if chat.ending == Ending::Continued {
+            text = continued(&text, &tag)?;
+        }
+        Ok(Rendered { text, seam: Arc::clone(seam) })
+    }
+
+    fn run(
+        &self,
+        messages: &[Value],
+        tools: Option<&Value>,
+        add_generation_prompt: bool,
+        variables: &Map<String, Value>,
+    ) -> Result<String> {
         let template = self
             .environment
             .get_template(NAME)
             .map_err(|error| refuse!(Template, "it is missing: {error}"))?;
-        let special = minijinja::Value::from(Serde(&self.special));
+        let variables = minijinja::Value::from(Serde(variables));
         let context = context! {
             messages => Serde(messages),
             tools => tools.map(Serde),
             add_generation_prompt,
-            ..special
+            ..variables
         };
-        template.render(context).map_err(|error| refuse!(Template, "it did not render: {error:#}"))
+        let rendered = template.render(context);
+        rendered.map_err(|error| refuse!(Template, "it did not render: {}", complaint(&error)))
+    }
+
+    /// A template that shows nothing of the tools it is given has no place for them.
+    fn knows_tools(&self) -> bool {
+        *self.knows_tools.get_or_init(|| {
+            let (messages, tools) = tools::probe();
+            let with = self.run(&messages, Some(&tools), true, &self.special);
+            let without = self.run(&messages, None, true, &self.special);
+            match (with, without) {
+                (Ok(with), Ok(without)) => with != without,
+                _ => true,
+            }
+        })
     }
 
     /// Digest of the template's source and special tokens.
@@ -99,28 +198,32 @@ impl ChatTemplate {
     }
 }
 
-/// A message as templates expect it: plain text content, and tool arguments as an object, although
-/// the OpenAI wire has them as a string.
-fn template_message(message: &Message) -> Result<Value> {
-    if !message.content.is_text_only() {
-        return Err(refuse!(
-            Template,
-            "this model reads text; a message has content of another kind"
-        ));
+/// The text up to the tag in its last message, without the blanks a template that trims would have
+/// left out there.
+fn continued(text: &str, tag: &str) -> Result<String> {
+    let trimmed = tag.trim_end();
+    let at = text.rfind(trimmed).ok_or_else(|| {
+        refuse!(Template, "it does not show the final message, which so cannot be continued")
+    })?;
+    let kept = &text[..at];
+    Ok(if text[at..].starts_with(tag) { kept } else { kept.trim_end() }.to_owned())
+}
+
+/// A template may quote a message in its complaint, whose reader is not to see how it was guarded.
+fn without_seams(error: ModelError, seam: &str) -> ModelError {
+    match error {
+        ModelError::Template { what } => ModelError::Template { what: what.replace(seam, "") },
+        other => other,
     }
-    let mut value = serde_json::to_value(message)
-        .map_err(|error| refuse!(Template, "a message does not serialise: {error}"))?;
-    value["content"] = json!(message.text());
-    if let Some(Value::Array(calls)) = value.get_mut("tool_calls") {
-        for call in calls {
-            let Some(arguments) = call.pointer_mut("/function/arguments") else { continue };
-            let parsed = arguments.as_str().and_then(|text| serde_json::from_str(text).ok());
-            if let Some(parsed @ Value::Object(_)) = parsed {
-                *arguments = parsed;
-            }
-        }
+}
+
+/// What a template complains of, short enough to pass on.
+fn complaint(error: &Error) -> String {
+    let whole = format!("{error:#}");
+    match whole.char_indices().nth(LONGEST_COMPLAINT) {
+        Some((end, _)) => format!("{}…", &whole[..end]),
+        None => whole,
     }
-    Ok(value)
 }
 
 fn raise_exception(message: String) -> Result<String, Error> {

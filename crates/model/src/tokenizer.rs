@@ -1,14 +1,22 @@
 //! Text to token ids and back.
 
+mod bytes;
 pub(crate) mod gguf;
+mod markers;
 mod stream;
 
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
 use candle_core::quantized::gguf_file::Content;
+use serde_json::Value;
 use tokenizers::{AddedToken, models::bpe, pre_tokenizers::byte_level::ByteLevel};
 use understudy_ident::Digest;
 
+pub use markers::Rendered;
+pub(crate) use markers::{Markers, Voice};
 pub use stream::TokenStream;
 
 use crate::{
@@ -23,6 +31,11 @@ pub struct Tokenizer {
     eos: Vec<u32>,
     bos: Option<u32>,
     digest: String,
+    markers: Markers,
+    /// The same tokenizer knowing markers by their private spelling only; made when first needed.
+    private: Arc<OnceLock<Result<tokenizers::Tokenizer, String>>>,
+    /// What each id adds to a text; made when first needed.
+    bytes: Arc<OnceLock<Vec<Option<Vec<u8>>>>>,
 }
 
 impl Tokenizer {
@@ -88,7 +101,9 @@ impl Tokenizer {
             .to_string(false)
             .map_err(|error| refuse!(Tokenizer, "it does not serialise: {error}"))?;
         let digest = Digest::of(text.as_bytes()).to_hex();
-        Ok(Self { inner, eos, bos, digest })
+        let markers = Markers::new(inner.get_added_tokens_decoder());
+        let (private, bytes) = (Arc::default(), Arc::default());
+        Ok(Self { inner, eos, bos, digest, markers, private, bytes })
     }
 
     /// The ids at which a reply ends.
@@ -103,13 +118,68 @@ impl Tokenizer {
     }
 
     /// The ids of exactly this text. Markers such as `<|im_end|>` in it become their special ids,
-    /// as a rendered template needs; nothing is added.
+    /// whoever wrote them; nothing is added.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self
-            .inner
-            .encode_fast(text, false)
-            .map_err(|error| refuse!(Tokenizer, "text did not encode: {error}"))?;
-        Ok(encoding.get_ids().to_vec())
+        ids_of(&self.inner, text)
+    }
+
+    /// The ids of a conversation. Markers the template wrote become their special ids; the same
+    /// characters in a message are text. Without any such, these are the ids [`Self::encode`] gives.
+    pub fn encode_rendered(&self, rendered: &Rendered) -> Result<Vec<u32>> {
+        if !rendered.text.contains(&*rendered.seam) {
+            return self.encode(&rendered.text);
+        }
+        ids_of(self.private()?, &self.markers.spell_privately(&rendered.text))
+    }
+
+    /// The ids of this text in which nothing is a marker.
+    pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>> {
+        if self.markers.known().iter().all(|marker| !text.contains(marker.text.as_str())) {
+            return self.encode(text);
+        }
+        ids_of(self.private()?, text)
+    }
+
+    pub(crate) fn markers(&self) -> &Markers {
+        &self.markers
+    }
+
+    fn private(&self) -> Result<&tokenizers::Tokenizer> {
+        let made = self.private.get_or_init(|| self.with_private_markers());
+        made.as_ref().map_err(|why| refuse!(Tokenizer, "markers cannot be told from text: {why}"))
+    }
+
+    /// Pre-tokenisation and merges stay what they are; only what the added tokens are called
+    /// changes, in the vocabulary as well where they are listed there.
+    fn with_private_markers(&self) -> Result<tokenizers::Tokenizer, String> {
+        let mut json: Value = serde_json::to_value(&self.inner).map_err(|e| e.to_string())?;
+        for marker in self.markers.known() {
+            let added = json["added_tokens"].as_array_mut().into_iter().flatten();
+            for token in added.filter(|token| token["content"] == marker.text.as_str()) {
+                token["content"] = Value::from(marker.private.as_str());
+            }
+            match &mut json["model"]["vocab"] {
+                Value::Object(vocab) => {
+                    if let Some(id) = vocab.swap_remove(&marker.text) {
+                        vocab.insert(marker.private.clone(), id);
+                    }
+                }
+                Value::Array(pieces) => {
+                    for piece in pieces.iter_mut().filter(|p| p[0] == marker.text.as_str()) {
+                        piece[0] = Value::from(marker.private.as_str());
+                    }
+                }
+                _ => {}
+            }
+        }
+        let private: tokenizers::Tokenizer =
+            serde_json::from_value(json).map_err(|e| e.to_string())?;
+        let renamed =
+            |marker: &&markers::Marker| private.token_to_id(&marker.private) != Some(marker.id);
+        match self.markers.known().iter().find(renamed) {
+            None => Ok(private),
+            Some(marker) => Err(format!("{} does not keep its id", marker.text)),
+        }
     }
 
     /// The text of ids, special markers included.
@@ -122,7 +192,7 @@ impl Tokenizer {
         self.decode_with(ids, true)
     }
 
-    fn decode_with(&self, ids: &[u32], skip_special: bool) -> Result<String> {
+    pub(crate) fn decode_with(&self, ids: &[u32], skip_special: bool) -> Result<String> {
         self.inner
             .decode(ids, skip_special)
             .map_err(|error| refuse!(Tokenizer, "ids did not decode: {error}"))
@@ -130,7 +200,25 @@ impl Tokenizer {
 
     /// Decodes a growing completion piece by piece.
     pub fn stream(&self) -> TokenStream<'_> {
-        TokenStream::new(self)
+        TokenStream::new(self, true)
+    }
+
+    /// The same, showing special markers.
+    pub fn stream_with_markers(&self) -> TokenStream<'_> {
+        TokenStream::new(self, false)
+    }
+
+    /// The bytes one id adds to a text, markers included; not always whole characters. `None`
+    /// beyond the vocabulary.
+    pub fn token_bytes(&self, id: u32) -> Option<&[u8]> {
+        let table = self.bytes.get_or_init(|| bytes::table(&self.inner));
+        table.get(id as usize)?.as_deref()
+    }
+
+    /// Whether an id structures a conversation and is no part of what is said.
+    pub fn is_special(&self, id: u32) -> bool {
+        let text = self.inner.id_to_token(id);
+        text.is_some_and(|text| self.inner.get_added_vocabulary().is_special_token(&text))
     }
 
     /// The id of a token's exact text, such as `<|im_end|>`.
@@ -165,6 +253,13 @@ impl Tokenizer {
     pub fn digest(&self) -> &str {
         &self.digest
     }
+}
+
+fn ids_of(tokenizer: &tokenizers::Tokenizer, text: &str) -> Result<Vec<u32>> {
+    let encoding = tokenizer
+        .encode_fast(text, false)
+        .map_err(|error| refuse!(Tokenizer, "text did not encode: {error}"))?;
+    Ok(encoding.get_ids().to_vec())
 }
 
 #[cfg(test)]

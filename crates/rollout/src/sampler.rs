@@ -60,10 +60,12 @@ impl Sampler {
         let config = Config {
             max_running: TOGETHER,
             max_waiting: 1 << 16,
+            max_waiting_tokens: usize::MAX,
             step_tokens: 512,
             kv_tokens: TOGETHER * sequence,
             // One trunk for every prompt of a round, and what later turns continue.
             prefix_tokens: 2 * TOGETHER * sequence,
+            ..Config::default()
         };
         let engine = Engine::start(Arc::clone(&base), "base", config)?;
         Ok(Self { base, engine, limits })

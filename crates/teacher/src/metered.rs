@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use understudy_ident::Clock;
 use understudy_inference::{Backend, Event, GenerateRequest, InferenceError, Prompt, Sink, Usage};
+use understudy_message::Message;
 
 use crate::{Budget, MicroUsd, Price, Reservation};
 
@@ -165,7 +166,17 @@ fn most_usage(request: &GenerateRequest) -> Usage {
         Prompt::Tokens(ids) => ids.len(),
         Prompt::Text(text) => text.len(),
         Prompt::Chat(chat) => {
-            chat.messages.iter().map(|message| message.text().len() + TOKENS_PER_MESSAGE).sum()
+            let calls = |message: &Message| {
+                let calls = message.tool_calls.iter().map(|call| &call.function);
+                calls.map(|call| call.name.len() + call.arguments.len() + TOKENS_PER_MESSAGE).sum()
+            };
+            let said = chat.messages.iter().map(|message| {
+                let calls: usize = calls(message);
+                message.text().len() + calls + TOKENS_PER_MESSAGE
+            });
+            // Definitions are shown to the model in a form of its own, at most about as long.
+            let tools = chat.tools.iter().map(|tool| tool.to_string().len() + TOKENS_PER_MESSAGE);
+            said.chain(tools).sum()
         }
     };
     Usage {

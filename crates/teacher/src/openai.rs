@@ -86,7 +86,7 @@ impl Backend for OpenAiTeacher {
     }
 
     fn submit(&self, request: GenerateRequest, mut sink: Sink) -> Result<(), InferenceError> {
-        refuse::messages(&request)?;
+        refuse::remote(&request)?;
         let exchange = Arc::clone(&self.exchange);
         let (closing, mut watch) = (self.pool.closing(), Stopwatch::start());
         self.pool.submit(Box::new(move || {

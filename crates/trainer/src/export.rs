@@ -4,7 +4,7 @@ use std::path::Path;
 
 use understudy_ident::{Digest, RunId};
 use understudy_manifest::{AdapterManifest, DatasetLineage, StageLineage};
-use understudy_model::{BaseModel, Lora, write_peft};
+use understudy_model::{BaseModel, Lora, PeftFiles, attest};
 
 use crate::error::{Result, TrainError};
 
@@ -41,6 +41,8 @@ pub fn publish(
     provenance: Provenance,
     directory: &Path,
 ) -> Result<PublishedAdapter> {
+    let files = PeftFiles::of(adapter, &provenance.base)?;
+    let digest = files.digest();
     let manifest = AdapterManifest {
         schema: AdapterManifest::SCHEMA,
         task: provenance.task,
@@ -56,13 +58,13 @@ pub fn publish(
         device: format!("{:?}", base.decoder.device().location()),
         threads: rayon::current_num_threads(),
         run: provenance.run,
+        attestation: Some(attest(base, adapter, digest)?),
     };
     let unwritable = |what: String| TrainError::Manifest { path: directory.to_owned(), what };
     let json = serde_json::to_string_pretty(&manifest)
         .map_err(|error| unwritable(error.to_string()))?
         + "\n";
     let extra = [(AdapterManifest::FILE, json.as_bytes())];
-    let digest = write_peft(adapter, directory, &manifest.base, &extra)?;
-    let digest = digest.parse().map_err(|error| unwritable(format!("{error}")))?;
+    files.write(directory, &extra)?;
     Ok(PublishedAdapter { digest, manifest })
 }

@@ -6,7 +6,7 @@
 
 use understudy_manifest::{LabelExample, PairExample, SftExample};
 use understudy_message::{Message, Role};
-use understudy_model::BaseModel;
+use understudy_model::{BaseModel, Conversation, Rendered};
 
 use crate::error::{Result, TrainError};
 
@@ -241,15 +241,15 @@ impl Examples {
 /// A rendered prompt, to which one or several completions are set.
 struct Prompt<'a> {
     messages: &'a [Message],
-    text: String,
+    text: Rendered,
     ids: Vec<u32>,
     trajectory: &'a str,
 }
 
 impl<'a> Prompt<'a> {
     fn new(base: &BaseModel, messages: &'a [Message], trajectory: &'a str) -> Result<Self> {
-        let text = base.template.render(messages, None, true)?;
-        let ids = base.tokenizer.encode(&text)?;
+        let text = base.render_chat(&Conversation::open(messages))?;
+        let ids = base.tokenizer.encode_rendered(&text)?;
         Ok(Self { messages, text, ids, trajectory })
     }
 
@@ -274,8 +274,8 @@ impl<'a> Prompt<'a> {
         let mut before = self.messages.to_vec();
         for message in completion {
             if message.role == Role::Assistant {
-                let text = base.template.render(&before, None, true)?;
-                let prompt = base.tokenizer.encode(&text)?;
+                let text = base.render_chat(&Conversation::open(&before))?;
+                let prompt = base.tokenizer.encode_rendered(&text)?;
                 let reply = self.reply(base, &before, &text, message)?;
                 match rows.last_mut() {
                     Some(row) if prompt.starts_with(&row.ids) => {
@@ -298,16 +298,16 @@ impl<'a> Prompt<'a> {
         &self,
         base: &BaseModel,
         before: &[Message],
-        text: &str,
+        text: &Rendered,
         message: &Message,
     ) -> Result<Vec<u32>> {
         let trajectory = || self.trajectory.to_owned();
         let whole = [before, std::slice::from_ref(message)].concat();
-        let whole = base.template.render(&whole, None, false)?;
+        let whole = base.render_chat(&Conversation::closed(&whole))?;
         let reply = whole
             .strip_prefix(text)
             .ok_or_else(|| TrainError::PromptRewritten { trajectory: trajectory() })?;
-        let mut ids = base.tokenizer.encode(reply)?;
+        let mut ids = base.tokenizer.encode_rendered(&reply)?;
         let stop = ids
             .iter()
             .rposition(|id| base.tokenizer.is_eos(*id))

@@ -156,9 +156,20 @@ pub(crate) struct ServeArgs {
     /// The base model, by name or path
     #[arg(long, env = "UNDERSTUDY_BASE")]
     pub(crate) base: Option<String>,
-    /// Let clients load and unload adapters through /v1/load_lora_adapter
+    /// Let clients load and unload adapters, and pause and resume generation
     #[arg(long)]
     pub(crate) allow_adapter_updates: bool,
+    /// Where clients may load adapters from; repeatable [default: the data directory's adapters
+    /// and the working directory]
+    #[arg(long, value_name = "DIR", requires = "allow_adapter_updates")]
+    pub(crate) adapter_root: Vec<PathBuf>,
+    /// Serve an engine without a model, which repeats what it is told: for trying the API out and
+    /// for clients' tests
+    #[arg(long)]
+    pub(crate) mock_engine: bool,
+    /// How long the mock engine takes for a token, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 0, requires = "mock_engine")]
+    pub(crate) mock_step: u64,
 }
 
 #[derive(Debug, Args)]
@@ -470,6 +481,47 @@ pub(crate) enum BenchCommand {
         understudy bench train --only sft --steps 3 --json\n\n\
         Exit codes: 0 measured; 2 bad input; 3 --python was given and no peer could be measured")]
     Train(BenchTrainArgs),
+    /// Streams while new adapter generations are published under them, and while they are not
+    #[command(after_help = "Examples:\n  understudy bench swap\n  \
+        understudy bench swap --streams 4 --every-ms 1000 --seconds 30 --json\n\n\
+        Exit codes: 0 as promised; 1 a reply failed, was no single generation's, or came too late; \
+        2 bad input; 3 too late, on a busy machine")]
+    Swap(BenchSwapArgs),
+    /// Everything at once for a while: nothing may be left behind, and memory stays flat
+    #[command(after_help = "Examples:\n  understudy bench soak --seconds 60\n  \
+        understudy bench soak --seconds 28800 --json   (a night)\n\n\
+        Exit codes: 0 clean; 1 something was left behind, failed or grew; 2 bad input")]
+    Soak(BenchSoakArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchSwapArgs {
+    /// The base model, by name or path
+    #[arg(long)]
+    pub(crate) base: Option<String>,
+    #[arg(long, default_value_t = 16, value_name = "N")]
+    pub(crate) streams: usize,
+    /// A new generation this often
+    #[arg(long, default_value_t = 200, value_name = "MS")]
+    pub(crate) every_ms: u64,
+    /// Of swaps, and as many without
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    pub(crate) seconds: u64,
+    /// Tokens of a reply
+    #[arg(long, default_value_t = 48, value_name = "N")]
+    pub(crate) tokens: u32,
+    /// Of the adapters
+    #[arg(long, default_value_t = 16, value_name = "N")]
+    pub(crate) rank: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchSoakArgs {
+    /// The base model, by name or path
+    #[arg(long)]
+    pub(crate) base: Option<String>,
+    #[arg(long, default_value_t = 60, value_name = "N")]
+    pub(crate) seconds: u64,
 }
 
 #[derive(Debug, Args)]

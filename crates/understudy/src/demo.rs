@@ -93,7 +93,7 @@ impl<'a> Demo<'a> {
             teacher: Some(world::teacher()?),
             tasks: vec![world.recipe.task.clone()],
             listen: ([127, 0, 0, 1], 0).into(),
-            adapter_updates: false,
+            adapter_updates: understudy_gateway::AdapterUpdates::Forbidden,
             on_note: Box::new(move |note| out.say(format!("  ▸ {}", note.text))),
         })?;
         let max_tokens = world.recipe.gate.as_ref().map_or(80, |gate| gate.max_new_tokens);

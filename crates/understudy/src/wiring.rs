@@ -5,9 +5,9 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 use anyhow::{Context, Result, anyhow};
 use understudy_canary::{Controller, Parts};
 use understudy_engine::Engine;
-use understudy_gateway::{Gateway, GatewayParts};
+use understudy_gateway::{AdapterUpdates, Gateway, GatewayParts};
 use understudy_ident::{Clock, SystemClock, TaskName};
-use understudy_inference::{Backend, Student};
+use understudy_inference::{Backend, MockConfig, MockEngine, Student};
 use understudy_journal::Journal;
 use understudy_model::{BaseModel, device};
 use understudy_orchestrator::RunStore;
@@ -59,6 +59,13 @@ pub(crate) fn engine(base: &Path, name: &str) -> Result<Arc<dyn Student>> {
     Ok(Arc::new(Engine::start(model, name.to_owned(), understudy_engine::Config::default())?))
 }
 
+/// An engine without a model, as slow as it is told to be.
+pub(crate) fn mock_engine(name: &str, step_ms: u64) -> Result<Arc<dyn Student>> {
+    let step = std::time::Duration::from_millis(step_ms);
+    let config = MockConfig { base: name.to_owned(), step, ..MockConfig::default() };
+    Ok(Arc::new(MockEngine::start(config)?))
+}
+
 /// The configured teacher, if any.
 pub(crate) fn teacher(config: &Config) -> Result<Option<Arc<dyn Backend>>> {
     let Some(TeacherSettings { url, model, api_key_env }) = &config.teacher else {
@@ -93,7 +100,7 @@ pub(crate) struct Serving<'a> {
     pub(crate) teacher: Option<Arc<dyn Backend>>,
     pub(crate) tasks: Vec<TaskName>,
     pub(crate) listen: SocketAddr,
-    pub(crate) adapter_updates: bool,
+    pub(crate) adapter_updates: AdapterUpdates,
     pub(crate) on_note: OnNote,
 }
 

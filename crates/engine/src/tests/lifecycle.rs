@@ -1,11 +1,18 @@
 use std::{
-    sync::{Arc, Mutex, atomic::Ordering},
+    sync::{Arc, Mutex},
     thread,
     time::Instant,
 };
 
+use understudy_inference::{Admission, Returns};
+
 use super::*;
-use crate::{counters::Counters, sequence::Job, worker::Worker};
+use crate::{
+    counters::Counters,
+    sampler::{Sampler, Surroundings},
+    sequence::Job,
+    worker::Worker,
+};
 
 #[test]
 fn a_sink_that_breaks_is_freed_within_a_step_and_called_no_more() {
@@ -68,12 +75,23 @@ fn a_failing_forward_pass_fails_only_the_request_at_fault() {
                 sender.send(event).unwrap();
                 ControlFlow::Continue(())
             });
-            counters.waiting.fetch_add(1, Ordering::Relaxed);
+            counters.enter(prompt.len(), &Config::default()).unwrap();
             let served = understudy_inference::Served { base: "tiny".to_owned(), adapter: None };
             let sampling = Sampling::greedy(6);
-            let submitted = Instant::now();
-            let job =
-                Job { served, lease: None, prompt, most: 6, sampling, seed: 0, sink, submitted };
+            let around = Surroundings { prompt: &prompt, ends: Vec::new(), bad_words: None };
+            let job = Job {
+                served,
+                lease: None,
+                most: 6,
+                sampler: Sampler::new(&sampling, 0, Returns::default(), around),
+                prompt,
+                sampling,
+                returns: Returns::default(),
+                admission: Admission::default(),
+                guide: None,
+                sink,
+                submitted: Instant::now(),
+            };
             jobs.send(vec![job]).unwrap();
             Reply(receiver)
         })

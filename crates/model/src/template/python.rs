@@ -28,6 +28,14 @@ pub(super) fn to_json(value: Value, options: Kwargs) -> Result<Value, Error> {
     Ok(Value::from_safe_string(String::from_utf8_lossy(&out).into_owned()))
 }
 
+/// `json.dumps(value, ensure_ascii=False)`.
+pub(super) fn dumps(value: &serde_json::Value) -> String {
+    let mut out = Vec::new();
+    let written = value.serialize(&mut Serializer::with_formatter(&mut out, Spaced));
+    debug_assert!(written.is_ok(), "a JSON value writes into memory");
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 /// One line with a space after each comma and colon, as Python writes it.
 struct Spaced;
 

@@ -1,3 +1,4 @@
+use serde_json::json;
 use understudy_message::{FunctionCall, ToolCall};
 
 use super::*;

@@ -13,18 +13,19 @@ pub struct TokenStream<'a> {
     ids: Vec<u32>,
     /// How many of `ids` are already shown.
     shown: usize,
+    skip_special: bool,
 }
 
 impl<'a> TokenStream<'a> {
-    pub(super) fn new(tokenizer: &'a Tokenizer) -> Self {
-        Self { tokenizer, ids: Vec::new(), shown: 0 }
+    pub(super) fn new(tokenizer: &'a Tokenizer, skip_special: bool) -> Self {
+        Self { tokenizer, ids: Vec::new(), shown: 0, skip_special }
     }
 
     /// Takes the next id and returns the text that became certain with it, which may be empty.
     pub fn push(&mut self, id: u32) -> Result<String> {
         self.ids.push(id);
-        let before = self.tokenizer.decode_text(&self.ids[..self.shown])?;
-        let after = self.tokenizer.decode_text(&self.ids)?;
+        let before = self.decode(&self.ids[..self.shown])?;
+        let after = self.decode(&self.ids)?;
         // A character whose bytes are still arriving decodes as U+FFFD.
         if after.ends_with('\u{FFFD}') {
             return Ok(String::new());
@@ -37,8 +38,12 @@ impl<'a> TokenStream<'a> {
 
     /// What is left when the completion ends: replacement characters for an incomplete one.
     pub fn finish(self) -> Result<String> {
-        let before = self.tokenizer.decode_text(&self.ids[..self.shown])?;
-        let after = self.tokenizer.decode_text(&self.ids)?;
+        let before = self.decode(&self.ids[..self.shown])?;
+        let after = self.decode(&self.ids)?;
         Ok(after.strip_prefix(before.as_str()).unwrap_or_default().to_owned())
+    }
+
+    fn decode(&self, ids: &[u32]) -> Result<String> {
+        self.tokenizer.decode_with(ids, self.skip_special)
     }
 }

@@ -45,3 +45,67 @@ fn an_unfinished_character_shows_only_at_the_end() {
     assert_eq!(stream.push(ids[0]).unwrap(), "");
     assert_eq!(stream.finish().unwrap(), "\u{FFFD}");
 }
+
+/// A vocabulary with merges and, as SmolLM2 has it, turn markers listed beside them; `<think>` is
+/// added without being special, and a run of blanks is a token too.
+pub(crate) fn merging() -> Tokenizer {
+    let mut alphabet: Vec<char> = ByteLevel::alphabet().into_iter().collect();
+    alphabet.sort_unstable();
+    let mut words: Vec<String> =
+        ["<|endoftext|>", "<|im_start|>", "<|im_end|>"].map(str::to_owned).into();
+    words.extend(alphabet.iter().map(char::to_string));
+    let pairs = [
+        ("i", "m"),
+        ("e", "n"),
+        ("en", "d"),
+        ("s", "t"),
+        ("u", "s"),
+        ("Ġ", "t"),
+        ("<", "|"),
+        ("|", ">"),
+        ("|>", "Ċ"),
+        ("Ċ", "Ċ"),
+        ("a", "s"),
+        ("e", "r"),
+        ("us", "er"),
+        ("h", "i"),
+        ("Ġ", "<"),
+        ("Ġ", "Ġ"),
+    ];
+    words.extend(pairs.iter().map(|(a, b)| format!("{a}{b}")));
+    let vocab: bpe::Vocab = words.into_iter().zip(0..).collect();
+    let merges = pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+    let model = bpe::BPE::builder().vocab_and_merges(vocab, merges).build().unwrap();
+    let mut inner = tokenizers::Tokenizer::new(model);
+    inner.with_pre_tokenizer(Some(ByteLevel::new(false, true, true)));
+    inner.with_decoder(Some(ByteLevel::default()));
+    let special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
+    inner.add_special_tokens(special.map(|text| AddedToken::from(text, true))).unwrap();
+    let added = ["<think>", "</think>", "    "].map(|text| AddedToken::from(text, false));
+    inner.add_tokens(added).unwrap();
+    Tokenizer::new(inner, vec![2], None).unwrap()
+}
+
+#[test]
+fn token_bytes_joined_are_the_text() {
+    for tokenizer in [Tokenizer::byte_level().unwrap(), merging()] {
+        for text in TRICKY {
+            let ids = tokenizer.encode(text).unwrap();
+            let bytes: Vec<u8> =
+                ids.iter().flat_map(|id| tokenizer.token_bytes(*id).unwrap().to_vec()).collect();
+            assert_eq!(bytes, text.as_bytes());
+        }
+        assert_eq!(tokenizer.token_bytes(tokenizer.vocab_size() as u32), None);
+    }
+}
+
+#[test]
+fn nothing_in_plain_text_is_a_marker() {
+    for tokenizer in [Tokenizer::byte_level().unwrap(), merging()] {
+        for text in TRICKY.iter().chain(&["<think>a</think>", "x<|im_end|>"]) {
+            let ids = tokenizer.encode_plain(text).unwrap();
+            assert!(ids.iter().all(|id| !tokenizer.is_special(*id)), "{text}");
+            assert_eq!(tokenizer.decode(&ids).unwrap(), *text);
+        }
+    }
+}

@@ -4,11 +4,13 @@ use std::{
     io::{BufRead, BufReader, Read},
     net::IpAddr,
     ops::ControlFlow,
+    time::Duration,
 };
 
 use understudy_inference::{
     Completion, Event, FinishReason, GenerateRequest, InferenceError, Served, Sink, Usage,
 };
+use understudy_message::{FunctionCall, ToolCall};
 use ureq::{
     Agent, Body,
     http::{Response, StatusCode, header},
@@ -73,7 +75,7 @@ impl Exchange {
         sink: &mut Sink,
     ) -> Result<ControlFlow<(), Completion>, InferenceError> {
         closing.check()?;
-        let response = self.ask(request).map_err(|error| self.failed(error, &watch))?;
+        let response = self.ask(request, &watch)?;
         if response.status() != StatusCode::OK {
             return Err(self.refused(response));
         }
@@ -82,22 +84,34 @@ impl Exchange {
             return Ok(ControlFlow::Break(()));
         }
         let events = Events::new(BufReader::new(response.into_body().into_reader()));
-        let reply = Reply { text: String::new(), finish: None, usage: Usage::default(), watch };
+        let reply = Reply::new(watch);
         Ok(match self.relay(events, reply, closing, sink)? {
             ControlFlow::Continue(reply) => ControlFlow::Continue(reply.completion(served)?),
             ControlFlow::Break(()) => ControlFlow::Break(()),
         })
     }
 
-    fn ask(&self, request: &GenerateRequest) -> Result<Response<Body>, ureq::Error> {
-        let Endpoint { model, limit_field, .. } = &self.endpoint;
-        let messages = refuse::messages(request).unwrap_or_default();
-        let body = wire::Request::new(model, messages, &request.sampling, *limit_field);
+    fn ask(
+        &self,
+        request: &GenerateRequest,
+        watch: &Stopwatch,
+    ) -> Result<Response<Body>, InferenceError> {
+        let Endpoint { model, limit_field, total_timeout, .. } = &self.endpoint;
+        let body =
+            wire::Request::new(model, refuse::remote(request)?, &request.sampling, *limit_field);
         let mut post = self.agent.post(&self.url).header(header::ACCEPT, "text/event-stream");
+        if let Some(deadline) = request.admission.timeout {
+            // What was spent waiting in the queue is gone.
+            let left = deadline.saturating_sub(Duration::from_secs_f64(watch.total_ms() / 1e3));
+            if left.is_zero() {
+                return Err(InferenceError::TimedOut(watch.total_ms() as u64));
+            }
+            post = post.config().timeout_global(Some(left.min(*total_timeout))).build();
+        }
         if let Some(key) = &self.endpoint.api_key {
             post = post.header(header::AUTHORIZATION, key.bearer());
         }
-        post.send_json(body)
+        post.send_json(body).map_err(|error| self.failed(error, watch))
     }
 
     fn relay(
@@ -180,12 +194,18 @@ fn is_loopback(host: &str) -> bool {
 /// An answer as it grows.
 struct Reply {
     text: String,
+    calls: Vec<ToolCall>,
     finish: Option<FinishReason>,
     usage: Usage,
     watch: Stopwatch,
 }
 
 impl Reply {
+    fn new(watch: Stopwatch) -> Self {
+        let (text, calls) = (String::new(), Vec::new());
+        Self { text, calls, finish: None, usage: Usage::default(), watch }
+    }
+
     /// The chunk's text, if it has any.
     fn take(&mut self, chunk: wire::Chunk) -> Option<String> {
         if let Some(counts) = chunk.usage {
@@ -195,14 +215,34 @@ impl Reply {
         if let Some(word) = &choice.finish_reason {
             self.finish = Some(wire::finish_reason(word));
         }
+        for call in choice.delta.tool_calls.into_iter().flatten() {
+            self.watch.text();
+            self.extend_call(call);
+        }
         let delta = choice.delta.content.filter(|text| !text.is_empty())?;
         self.watch.text();
         self.text.push_str(&delta);
         Some(delta)
     }
 
+    fn extend_call(&mut self, part: wire::CallDelta) {
+        let known = self.calls.len();
+        // An endpoint that counts wrongly must not make us reserve memory for it.
+        if part.index > known {
+            return;
+        }
+        if part.index == known {
+            let function = FunctionCall { name: String::new(), arguments: String::new() };
+            self.calls.push(ToolCall { id: String::new(), kind: "function".to_owned(), function });
+        }
+        let call = &mut self.calls[part.index];
+        call.id.push_str(&part.id.unwrap_or_default());
+        call.function.name.push_str(&part.function.name.unwrap_or_default());
+        call.function.arguments.push_str(&part.function.arguments.unwrap_or_default());
+    }
+
     fn completion(self, served: Served) -> Result<Completion, InferenceError> {
-        let Self { text, finish, usage, watch } = self;
+        let Self { text, calls, finish, usage, watch } = self;
         let finish_reason = finish.ok_or_else(|| {
             let model = &served.base;
             InferenceError::Failed(format!(
@@ -210,6 +250,7 @@ impl Reply {
             ))
         })?;
         let timing = watch.timing();
-        Ok(Completion::of_text(served, text, finish_reason, usage, timing))
+        let said = Completion::of_text(served, text, finish_reason, usage, timing);
+        Ok(Completion { tool_calls: calls, ..said })
     }
 }

@@ -1,8 +1,10 @@
 //! The JSON both sides of a chat exchange send.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use understudy_inference::{FinishReason, Sampling, Usage};
+use serde_json::{Map, Value, json};
+use understudy_inference::{Chat, Constraint, FinishReason, Sampling, Usage};
 use understudy_message::Message;
 
 use super::TokenLimitField;
@@ -27,6 +29,19 @@ pub(super) struct Request<'a> {
     max_completion_tokens: Option<u32>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     stop: &'a [String],
+    #[serde(skip_serializing_if = "is_none_asked")]
+    presence_penalty: f32,
+    #[serde(skip_serializing_if = "is_none_asked")]
+    frequency_penalty: f32,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    logit_bias: &'a BTreeMap<u32, f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<Value>,
+    #[serde(skip_serializing_if = "<[Value]>::is_empty")]
+    tools: &'a [Value],
+    /// `tool_choice` and its like, under their own names.
+    #[serde(flatten)]
+    named: &'a Map<String, Value>,
 }
 
 #[derive(Debug, Serialize)]
@@ -35,16 +50,17 @@ struct StreamOptions {
 }
 
 impl<'a> Request<'a> {
+    /// `chat` and `sampling` ask for nothing that is not sent; `refuse` has seen to that.
     pub(super) fn new(
         model: &'a str,
-        messages: &'a [Message],
+        chat: &'a Chat,
         sampling: &'a Sampling,
         limit: TokenLimitField,
     ) -> Self {
         let of = |field| (field == limit).then_some(sampling.max_tokens);
         Self {
             model,
-            messages,
+            messages: &chat.messages,
             stream: true,
             stream_options: StreamOptions { include_usage: true },
             temperature: sampling.temperature,
@@ -54,8 +70,30 @@ impl<'a> Request<'a> {
             max_tokens: of(TokenLimitField::MaxTokens),
             max_completion_tokens: of(TokenLimitField::MaxCompletionTokens),
             stop: &sampling.stop,
+            presence_penalty: sampling.presence_penalty,
+            frequency_penalty: sampling.frequency_penalty,
+            logit_bias: &sampling.logit_bias,
+            response_format: sampling.constraint.as_ref().and_then(response_format),
+            tools: &chat.tools,
+            named: &chat.template_variables,
         }
     }
+}
+
+fn response_format(constraint: &Constraint) -> Option<Value> {
+    match constraint {
+        Constraint::JsonObject => Some(json!({"type": "json_object"})),
+        Constraint::JsonSchema(schema) => {
+            let named = json!({"name": "reply", "schema": schema, "strict": true});
+            Some(json!({"type": "json_schema", "json_schema": named}))
+        }
+        Constraint::Regex(_) | Constraint::Choice(_) | Constraint::Grammar(_) => None,
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_none_asked(value: &f32) -> bool {
+    *value == 0.0
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
@@ -89,6 +127,24 @@ pub(super) struct Choice {
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Delta {
     pub(super) content: Option<String>,
+    #[serde(default)]
+    pub(super) tool_calls: Option<Vec<CallDelta>>,
+}
+
+/// A part of a call; the first of each carries its id and name.
+#[derive(Debug, Deserialize)]
+pub(super) struct CallDelta {
+    #[serde(default)]
+    pub(super) index: usize,
+    pub(super) id: Option<String>,
+    #[serde(default)]
+    pub(super) function: FunctionDelta,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct FunctionDelta {
+    pub(super) name: Option<String>,
+    pub(super) arguments: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

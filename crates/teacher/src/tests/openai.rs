@@ -7,7 +7,9 @@ use std::{
 };
 
 use serde_json::json;
-use understudy_inference::{Backend, Event, FinishReason, InferenceError, Prompt, Sampling, Usage};
+use understudy_inference::{
+    Backend, Constraint, Event, FinishReason, InferenceError, Prompt, Sampling, Usage,
+};
 
 use super::{
     ask, run, run_until,
@@ -104,6 +106,63 @@ fn the_request_says_everything_that_was_asked() {
     }
     assert_eq!(newer.body["max_completion_tokens"], 64);
     assert!(newer.body.get("max_tokens").is_none());
+}
+
+#[test]
+fn tools_formats_and_penalties_are_sent_and_calls_come_back() {
+    let part = |delta: serde_json::Value| {
+        format!(
+            "data: {}\n\n",
+            json!({"choices": [{"index": 0, "delta": {"tool_calls": [delta]}}]})
+        )
+    };
+    let end =
+        "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"tool_calls\"}]}\n\n";
+    let begin = json!({"index": 0, "id": "c1", "type": "function",
+        "function": {"name": "weather", "arguments": ""}});
+    let more = |text: &str| json!({"index": 0, "function": {"arguments": text}});
+    let server = Server::streaming(&[
+        &part(begin),
+        &part(more("{\"city\":")),
+        &part(more("\"Bern\"}")),
+        &part(json!({"index": 1, "id": "c2", "function": {"name": "time", "arguments": "{}"}})),
+        end,
+        DONE,
+    ]);
+    let tool = json!({"type": "function", "function": {"name": "weather"}});
+    let mut request = ask("hello");
+    if let Prompt::Chat(chat) = &mut request.prompt {
+        chat.tools = vec![tool.clone()];
+        chat.template_variables.insert("tool_choice".to_owned(), json!("required"));
+    }
+    request.sampling.presence_penalty = 0.5;
+    request.sampling.logit_bias = [(7, -1.0)].into();
+    request.sampling.constraint = Some(Constraint::JsonSchema(json!({"type": "object"})));
+    request.admission.timeout = Some(Duration::from_secs(5));
+    let completion = run(&teacher(&server), request).completion();
+    assert_eq!(completion.finish_reason, FinishReason::ToolCalls);
+    let calls: Vec<(&str, &str, &str)> = completion
+        .tool_calls
+        .iter()
+        .map(|call| (&*call.id, &*call.function.name, &*call.function.arguments))
+        .collect();
+    assert_eq!(calls, [("c1", "weather", "{\"city\":\"Bern\"}"), ("c2", "time", "{}")]);
+    let sent = &server.received()[0].body;
+    assert_eq!((&sent["tools"], &sent["tool_choice"]), (&json!([tool]), &json!("required")));
+    assert_eq!(sent["presence_penalty"], 0.5);
+    assert!(sent.get("frequency_penalty").is_none());
+    assert_eq!(sent["logit_bias"], json!({"7": -1.0}));
+    assert_eq!(sent["response_format"]["json_schema"]["schema"], json!({"type": "object"}));
+}
+
+#[test]
+fn a_deadline_is_shorter_than_patience() {
+    let mute = Server::start(|_| thread::sleep(Duration::from_secs(2)));
+    let mut request = ask("x");
+    request.admission.timeout = Some(Duration::from_millis(100));
+    let begun = Instant::now();
+    assert!(matches!(run(&teacher(&mute), request).error(), InferenceError::TimedOut(_)));
+    assert!(begun.elapsed() < Duration::from_millis(350), "the idle timeout would be later");
 }
 
 #[test]
@@ -256,9 +315,20 @@ fn what_a_teacher_lacks_is_refused_before_anything_is_sent() {
     let mut scored = ask("x");
     scored.returns.top = Some(0);
     assert!(matches!(refused(scored), Err(InferenceError::Unsupported(_))));
-    let mut penalised = ask("x");
-    penalised.sampling.presence_penalty = 1.0;
-    assert!(matches!(refused(penalised), Err(InferenceError::Unsupported(_))));
+    let sampled: [fn(&mut Sampling); 4] = [
+        |sampling| sampling.min_p = 0.1,
+        |sampling| sampling.repetition_penalty = 1.1,
+        |sampling| sampling.ignore_eos = true,
+        |sampling| sampling.constraint = Some(Constraint::Regex("a".to_owned())),
+    ];
+    for change in sampled {
+        let mut request = ask("x");
+        change(&mut request.sampling);
+        assert!(matches!(refused(request), Err(InferenceError::Unsupported(_))));
+    }
+    let mut salted = ask("x");
+    salted.admission.cache_salt = Some("s".to_owned());
+    assert!(matches!(refused(salted), Err(InferenceError::Unsupported(_))));
     assert!(server.received().is_empty());
 }
 

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use serde_json::json;
 use understudy_ident::{DatasetVersion, Digest};
 use understudy_manifest::{AdapterManifest, DatasetLineage};
-use understudy_model::{Batch, adapter_digest, read_peft};
+use understudy_model::{Batch, adapter_digest, attest, read_peft};
 
 use super::fixtures::{base, lora, moved, pairs, request, sft, stage, train};
 use crate::{
@@ -184,5 +184,11 @@ fn a_published_adapter_reads_back_with_its_lineage_and_is_never_overwritten() {
     assert_eq!(manifest.base_digest, base.digests.base);
     assert_eq!(manifest.stages[0].settings, stage);
     assert_eq!(manifest.stages[0].steps, 2);
+    let attestation = manifest.attestation.unwrap();
+    assert_eq!(attestation.generation, published.digest);
+    assert_eq!(attestation.modules.len(), read.lora.layout().parameters().len() / 2);
+    assert!(attestation.probes.iter().any(|probe| probe.base != probe.adapted), "it acts");
+    // Whoever reads the files measures the same, to the last bit on the same machine.
+    assert_eq!(attest(&base, &read.lora, published.digest).unwrap(), attestation);
     assert!(write().is_err());
 }

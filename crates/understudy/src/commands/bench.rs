@@ -1,3 +1,5 @@
+//! `understudy bench`: figures that anybody can repeat. `swap` and `soak` are in files of their own.
+//!
 //! `understudy bench train`: our training step beside torch + PEFT and TRL, in one run, as ratios.
 //!
 //! Every configuration runs in a process of its own, so that its peak memory is its own, and ours
@@ -11,6 +13,9 @@ mod peer;
 mod policy;
 mod profile;
 mod report;
+mod soak;
+mod streams;
+mod swap;
 mod work;
 mod worker;
 
@@ -43,6 +48,8 @@ pub(crate) fn worker(job: &Path) -> Result<Exit> {
 pub(crate) fn run(command: BenchCommand, config: &Config, out: Out) -> Result<Exit> {
     match command {
         BenchCommand::Train(args) => train(&args, config, out),
+        BenchCommand::Swap(args) => swap::run(&args, config, out),
+        BenchCommand::Soak(args) => soak::run(&args, config, out),
     }
 }
 

@@ -1,6 +1,7 @@
 //! `understudy serve`: gateway, engine and canary controller on one port.
 
 use anyhow::Result;
+use understudy_gateway::AdapterUpdates;
 use understudy_storage::DataDirLock;
 
 use super::{Exit, model};
@@ -13,20 +14,25 @@ use crate::{
 
 pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
     let name = args.base.clone().unwrap_or_else(|| config.base.clone());
-    let base = model::obtain(config, &name, out)?;
     let stores = Stores::open(&config.data)?;
     // Two controllers would each carry out the same verdict.
     let _lock = DataDirLock::acquire(config.data.root().to_owned())?;
     let teacher = wiring::teacher(config)?;
     let first = if teacher.is_some() { "the teacher" } else { "the base model" };
     let tasks = tasks(config)?;
+    let student = if args.mock_engine {
+        wiring::mock_engine(args.base.as_deref().unwrap_or("mock"), args.mock_step)?
+    } else {
+        wiring::engine(&model::obtain(config, &name, out)?, &name)?
+    };
+    let name = student.base().to_owned();
     let server = Server::start(Serving {
         stores: &stores,
-        student: wiring::engine(&base, &name)?,
+        student,
         teacher,
         tasks: tasks.clone(),
         listen: args.listen.unwrap_or(config.listen),
-        adapter_updates: args.allow_adapter_updates,
+        adapter_updates: adapter_updates(args, config),
         on_note: Box::new(move |note| out.say(format!("{}: {}", note.task, note.text))),
     })?;
     out.say(format!(
@@ -36,6 +42,15 @@ pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
     ));
     server.wait()?;
     Ok(Exit::Ok)
+}
+
+/// What an operator must say twice to open wider: that updates are allowed, and from where.
+fn adapter_updates(args: &ServeArgs, config: &Config) -> AdapterUpdates {
+    match &args.adapter_root[..] {
+        _ if !args.allow_adapter_updates => AdapterUpdates::Forbidden,
+        [] => AdapterUpdates::Under(vec![config.data.adapters(), ".".into()]),
+        roots => AdapterUpdates::Under(roots.to_vec()),
+    }
 }
 
 /// Tasks that suites are named after are routed before anything is registered for them.

@@ -1,0 +1,186 @@
+//! An adapter acts or does not load: one test for every reason, each with its numbers.
+
+use std::{fs, path::Path};
+
+use serde_json::{Value, json};
+use understudy_manifest::{AdapterManifest, Precision};
+use understudy_model::{PeftFiles, attest};
+
+use super::*;
+use crate::verify::tolerance;
+
+/// An adapter with everything a trainer of ours writes beside it.
+struct Attested {
+    _root: tempfile::TempDir,
+    path: PathBuf,
+    manifest: Value,
+}
+
+fn attested() -> Attested {
+    let root = tempfile::tempdir().unwrap();
+    let path = write_adapter(&root, 0);
+    let model = model();
+    let lora = read_peft(&path, model.decoder.config()).unwrap().lora;
+    let digest = PeftFiles::read(&path).unwrap().digest();
+    let manifest = json!({
+        "schema": 1, "task": "t", "base": "tiny", "base_digest": model.digests.base,
+        "tokenizer_digest": model.digests.tokenizer, "template_digest": model.digests.template,
+        "recipe_digest": "0".repeat(64),
+        "dataset": {"version": format!("t@{}", "0".repeat(64)), "sft_rows": 0, "pair_rows": 0},
+        "parent": null, "stages": [], "code_version": "0", "device": "cpu", "threads": 1,
+        "run": null, "attestation": attest(&model, &lora, digest).unwrap(),
+    });
+    let attested = Attested { _root: root, path, manifest };
+    attested.write();
+    attested
+}
+
+impl Attested {
+    fn write(&self) {
+        fs::write(self.path.join(AdapterManifest::FILE), self.manifest.to_string()).unwrap();
+    }
+
+    /// Changes what it says about itself.
+    fn claiming(mut self, pointer: &str, value: impl Into<Value>) -> Self {
+        *self.manifest.pointer_mut(&format!("/attestation{pointer}")).unwrap() = value.into();
+        self.write();
+        self
+    }
+
+    /// Changes one value of its weights: the fourth of the first tensor in the file.
+    fn with_weight(self, change: impl FnOnce(f32) -> f32) -> Self {
+        let file = self.path.join("adapter_model.safetensors");
+        let mut bytes = fs::read(&file).unwrap();
+        let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        let value = &mut bytes[8 + header + 12..][..4];
+        let changed = change(f32::from_le_bytes(value.try_into().unwrap()));
+        value.copy_from_slice(&changed.to_le_bytes());
+        fs::write(&file, bytes).unwrap();
+        self
+    }
+
+    fn with_setting(self, name: &str, value: impl Into<Value>) -> Self {
+        let file = self.path.join("adapter_config.json");
+        let mut config: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        config[name] = value.into();
+        fs::write(&file, config.to_string()).unwrap();
+        self
+    }
+
+    fn refusal(&self) -> String {
+        refusal(&engine(Config::default()), &self.path)
+    }
+}
+
+fn refusal(engine: &Engine, path: &Path) -> String {
+    let why = match engine.load_adapter("task", path) {
+        Err(InferenceError::BadAdapter { why, .. }) => why,
+        other => panic!("expected a refusal, got {other:?}"),
+    };
+    assert!(engine.adapters().is_empty(), "nothing is served");
+    why
+}
+
+#[track_caller]
+fn assert_says(why: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(why.contains(part), "`{part}` is not in: {why}");
+    }
+}
+
+#[test]
+fn an_adapter_that_does_here_what_it_did_there_loads() {
+    let attested = attested();
+    let engine = engine(Config::default());
+    let loaded = engine
+        .publish_adapter(understudy_inference::LoadAdapter::new("t", &attested.path))
+        .unwrap();
+    assert_eq!(loaded.adapter.generation, attested.manifest["attestation"]["generation"]);
+    assert!(loaded.replaced.is_none());
+    let timing = loaded.timing;
+    assert!(timing.read > 0.0 && timing.verify > 0.0 && timing.publish > 0.0, "{timing:?}");
+    // In every precision this machine can serve.
+    for precision in [understudy_model::Precision::Bf16, understudy_model::Precision::Q8] {
+        let config = ModelConfig::tiny(Family::Llama);
+        let model = BaseModel::random_with(config, 7, &Device::Cpu, precision).unwrap();
+        let engine = Engine::start(model, "tiny", Config::default()).unwrap();
+        engine.load_adapter("t", &attested.path).unwrap();
+    }
+    assert!(tolerance(Precision::F32, Precision::F32) < tolerance(Precision::F32, Precision::Bf16));
+}
+
+#[test]
+fn one_flipped_weight_is_seen_by_its_norm_or_by_the_digest() {
+    let why = attested().with_weight(|value| value * 2.0 + 0.1).refusal();
+    assert_says(&why, &["of layers.0.", "has norm", "attested was"]);
+    // A flipped sign leaves every norm as it was, and is far below what any probe could see.
+    let why = attested().with_weight(|value| -value).refusal();
+    assert_says(&why, &["digest", "were written with", "changed since"]);
+}
+
+#[test]
+fn another_base_is_seen_by_its_digest_or_by_what_it_says() {
+    let attested = attested();
+    let other = || BaseModel::random(ModelConfig::tiny(Family::Llama), 8, &Device::Cpu).unwrap();
+    let engine = Engine::start(other(), "tiny", Config::default()).unwrap();
+    assert_says(&refusal(&engine, &attested.path), &["other base weights"]);
+    // One that goes by the right name.
+    let forged = BaseModel { digests: model().digests, ..other() };
+    let engine = Engine::start(forged, "tiny", Config::default()).unwrap();
+    let why = refusal(&engine, &attested.path);
+    assert_says(&why, &["probe 1 without the adapter is off by", "nats per token", "0.002"]);
+}
+
+#[test]
+fn an_adapter_that_scores_its_probes_otherwise_is_refused() {
+    let claim = attested();
+    let score = claim.manifest["attestation"]["probes"][1]["adapted"][0].as_f64().unwrap();
+    let why = claim.claiming("/probes/1/adapted/0", score - 0.5).refusal();
+    assert_says(&why, &["probe 2 with the adapter is off by 0.04"]);
+    let why = attested().claiming("/probes", json!([])).refusal();
+    assert_says(&why, &["attests 0 probes"]);
+    let why = attested().claiming("/probes/0/tokens", vec![1; 300]).refusal();
+    assert_says(&why, &["do not match their scores"]);
+}
+
+#[test]
+fn modules_that_do_not_bind_as_attested_are_named() {
+    let mut more = attested();
+    let modules = more.manifest["attestation"]["modules"].as_array_mut().unwrap();
+    let mut extra = modules[0].clone();
+    extra["path"] = "layers.9.self_attn.q_proj".into();
+    modules.push(extra);
+    more.write();
+    assert_says(&more.refusal(), &["14 modules bind and 15 were", "layers.9.self_attn.q_proj"]);
+
+    let why = attested().claiming("/modules/3/inputs", 48).refusal();
+    assert_says(&why, &["layers.0.", "and was attested to map 48 to"]);
+    let why = attested().claiming("/rank", 8).refusal();
+    assert_says(&why, &["it has rank 4 and scale 2", "attested with rank 8"]);
+}
+
+#[test]
+fn a_wrong_rank_or_a_value_that_is_no_number_is_refused_with_its_tensor() {
+    let why = attested().with_setting("r", 8).refusal();
+    assert_says(&why, &["lora_", "has shape", "base and config expect [", "8"]);
+    let why = attested().with_weight(|_| f32::NAN).refusal();
+    assert_says(&why, &["layers.0.", "holds a value that is not finite"]);
+    let why = attested().with_weight(|_| f32::INFINITY).refusal();
+    assert_says(&why, &["holds a value that is not finite"]);
+}
+
+#[test]
+fn features_that_would_change_the_meaning_of_the_tensors_are_refused_by_name() {
+    for (name, value) in [
+        ("use_dora", json!(true)),
+        ("bias", json!("all")),
+        ("modules_to_save", json!(["lm_head"])),
+        ("init_lora_weights", json!("pissa")),
+        ("peft_type", json!("IA3")),
+    ] {
+        let why = attested().with_setting(name, value).refusal();
+        assert_says(&why, &[name]);
+    }
+    let why = attested().with_setting("target_modules", json!(["q_proj"])).refusal();
+    assert_says(&why, &["which target_modules does not name"]);
+}

@@ -1,0 +1,62 @@
+//! `POST /v1/completions` and vLLM's `POST /inference/v1/generate`: prompts that are no
+//! conversation. They are answered by whoever `model` stands for and are not journalled, because
+//! there are no messages to learn from.
+
+use axum::{extract::State, http::HeaderMap, response::Response};
+use understudy_openai::{
+    CompletionRequest, CompletionWriter, GenerateBody, GenerateWriter, ReplyHead,
+};
+
+use crate::{
+    body::Body, error::ApiError, exchange::Exchange, prompt, respond::respond, state::Gateway,
+};
+
+/// More generations than this from one request are a mistake, or an attack.
+const MOST_GENERATIONS: usize = 256;
+
+pub(crate) async fn text(
+    State(gateway): State<Gateway>,
+    headers: HeaderMap,
+    Body(body): Body,
+) -> Result<Response, ApiError> {
+    let request = CompletionRequest::parse(&body)?;
+    if request.prompts.len() * request.ask.n as usize > MOST_GENERATIONS {
+        let why = format!("`prompt` times `n` must be at most {MOST_GENERATIONS} completions");
+        return Err(ApiError::bad_field("prompt", why));
+    }
+    let exchange = Exchange::plain(&gateway, &request.ask, &headers)?;
+    our_own(&exchange)?;
+    let (shown, requests) = prompt::of_completions(&gateway, &exchange, &request)?;
+    let described = exchange.clone();
+    let make = Box::new(move |served: &_| {
+        Box::new(CompletionWriter::new(described.head(served), &request, shown)) as Box<_>
+    });
+    respond(&gateway, &exchange, requests, make).await
+}
+
+pub(crate) async fn tokens(
+    State(gateway): State<Gateway>,
+    headers: HeaderMap,
+    Body(body): Body,
+) -> Result<Response, ApiError> {
+    let request = GenerateBody::parse(&body)?;
+    let exchange = Exchange::plain(&gateway, &request.ask, &headers)?;
+    our_own(&exchange)?;
+    let prompt = prompt::truncated(&gateway, &exchange, request.prompt.clone())?;
+    let requests = exchange.ask.requests(&prompt, exchange.routing.adapter.clone());
+    let described = exchange.clone();
+    let make = Box::new(move |served: &_| {
+        let head = ReplyHead { id: described.request_id(), ..described.head(served) };
+        Box::new(GenerateWriter::new(head, &request)) as Box<_>
+    });
+    respond(&gateway, &exchange, requests, make).await
+}
+
+fn our_own(exchange: &Exchange) -> Result<(), ApiError> {
+    if !exchange.routing.teacher {
+        return Ok(());
+    }
+    let why = "this task is answered by a teacher, to whom prompts that are no conversation mean \
+               nothing; use /v1/chat/completions";
+    Err(ApiError::bad_field("model", why))
+}

@@ -1,0 +1,88 @@
+//! What schedulers, trainers and probes ask of a server: is it well, is it ready, stop, go on.
+
+use axum::{
+    Json,
+    extract::{Query, State},
+    http::StatusCode,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{adapters, error::ApiError, state::Gateway};
+
+/// vLLM's parameters of `/pause`.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Pause {
+    mode: Option<String>,
+    clear_cache: Option<bool>,
+}
+
+/// `GET /health`: alive, able to generate, and able to record what it does.
+pub(crate) async fn health(State(gateway): State<Gateway>) -> Result<StatusCode, ApiError> {
+    gateway.journal.watermark().map_err(|why| ApiError::unavailable(why.to_string()))?;
+    gateway.student.check().map_err(|why| ApiError::unavailable(why.to_string()))?;
+    Ok(StatusCode::OK)
+}
+
+/// `GET /ready` and `/v1/health`: healthy and taking requests.
+pub(crate) async fn ready(State(gateway): State<Gateway>) -> Result<Json<Value>, ApiError> {
+    health(State(gateway.clone())).await?;
+    if gateway.student.is_paused() {
+        return Err(ApiError::unavailable("generation is paused"));
+    }
+    Ok(Json(json!({"status": "ok"})))
+}
+
+pub(crate) async fn ping() -> StatusCode {
+    StatusCode::OK
+}
+
+pub(crate) async fn version() -> Json<Value> {
+    Json(json!({"version": env!("CARGO_PKG_VERSION"), "server": "understudy"}))
+}
+
+/// `GET /load`: requests accepted and not finished.
+pub(crate) async fn load(State(gateway): State<Gateway>) -> Json<Value> {
+    let stats = gateway.student.stats();
+    Json(json!({"server_load": stats.waiting + stats.running}))
+}
+
+/// `POST /pause`: between two steps. What is in flight waits, which is vLLM's mode `keep`.
+pub(crate) async fn pause(
+    State(gateway): State<Gateway>,
+    Query(pause): Query<Pause>,
+) -> Result<Json<Value>, ApiError> {
+    adapters::allowed(&gateway)?;
+    if pause.mode.as_deref().is_some_and(|mode| mode != "keep") {
+        let why = "`mode` can only be keep: what is in flight waits";
+        return Err(ApiError::bad_field("mode", why));
+    }
+    if pause.clear_cache == Some(true) {
+        let why = "`clear_cache` is not supported: cached keys and values are those of one \
+                   generation and never go stale";
+        return Err(ApiError::bad_field("clear_cache", why));
+    }
+    gateway.student.pause();
+    Ok(Json(json!({"status": "paused"})))
+}
+
+pub(crate) async fn resume(State(gateway): State<Gateway>) -> Result<Json<Value>, ApiError> {
+    adapters::allowed(&gateway)?;
+    gateway.student.resume();
+    Ok(Json(json!({"status": "resumed"})))
+}
+
+pub(crate) async fn is_paused(State(gateway): State<Gateway>) -> Json<Value> {
+    Json(json!({"is_paused": gateway.student.is_paused()}))
+}
+
+/// `GET /weight_info`: which weights answer under which name.
+pub(crate) async fn weight_info(State(gateway): State<Gateway>) -> Json<Value> {
+    let versions: serde_json::Map<String, Value> = gateway
+        .student
+        .adapters()
+        .into_iter()
+        .map(|adapter| (adapter.alias, json!(adapter.generation)))
+        .collect();
+    Json(json!({"base": gateway.student.base(), "weight_versions": versions}))
+}

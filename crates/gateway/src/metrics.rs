@@ -1,0 +1,250 @@
+//! `GET /metrics`: vLLM's names and buckets, so that its dashboards work, and per-adapter ones
+//! beside them.
+
+mod exposition;
+mod histogram;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use axum::{
+    extract::State,
+    http::header,
+    response::{IntoResponse, Response},
+};
+use understudy_inference::{
+    Completion, Delta, GenerateRequest, InferenceError, LoadedAdapter, Served,
+};
+
+use self::histogram::{Histogram, LATENCY, STEP, TOKENS};
+use crate::{error::ApiError, routing::Routing, state::Gateway};
+
+/// Adapters beyond this many are counted together: names come from outside.
+const MOST_ADAPTERS: usize = 64;
+
+/// What has been observed since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    first_token: Histogram,
+    between_tokens: Histogram,
+    per_token: Histogram,
+    whole: Histogram,
+    queued: Histogram,
+    inference: Histogram,
+    prefill: Histogram,
+    decode: Histogram,
+    prompt_tokens: Histogram,
+    completion_tokens: Histogram,
+    max_tokens: Histogram,
+    cached_tokens: u64,
+    /// By finish reason.
+    ended: BTreeMap<&'static str, u64>,
+    /// By reason.
+    refused: BTreeMap<&'static str, u64>,
+    /// By task and arm.
+    routed: BTreeMap<(String, &'static str), u64>,
+    adapters: BTreeMap<String, PerAdapter>,
+    /// Loads and rollbacks, by result.
+    swaps: BTreeMap<&'static str, u64>,
+    /// Seconds, by phase.
+    loads: BTreeMap<&'static str, Histogram>,
+}
+
+#[derive(Debug)]
+struct PerAdapter {
+    first_token: Histogram,
+    between_tokens: Histogram,
+    requests: u64,
+}
+
+impl Default for PerAdapter {
+    fn default() -> Self {
+        let (first_token, between_tokens) = (Histogram::new(FIRST), Histogram::new(STEP));
+        Self { first_token, between_tokens, requests: 0 }
+    }
+}
+
+use histogram::FIRST_TOKEN as FIRST;
+
+impl Default for Seen {
+    fn default() -> Self {
+        let latency = || Histogram::new(LATENCY);
+        let tokens = || Histogram::new(TOKENS);
+        Self {
+            first_token: Histogram::new(FIRST),
+            between_tokens: Histogram::new(STEP),
+            per_token: Histogram::new(STEP),
+            whole: latency(),
+            queued: latency(),
+            inference: latency(),
+            prefill: latency(),
+            decode: latency(),
+            prompt_tokens: tokens(),
+            completion_tokens: tokens(),
+            max_tokens: tokens(),
+            cached_tokens: 0,
+            ended: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            routed: BTreeMap::new(),
+            adapters: BTreeMap::new(),
+            swaps: BTreeMap::new(),
+            loads: BTreeMap::new(),
+        }
+    }
+}
+
+/// One generation as it is observed.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    submitted: Instant,
+    first: Option<Instant>,
+    last: Instant,
+    /// Seconds between deltas after the first, one per token.
+    gaps: Vec<f64>,
+    max_tokens: u32,
+}
+
+impl Watch {
+    pub(crate) fn start(request: &GenerateRequest) -> Self {
+        let now = Instant::now();
+        let max_tokens = request.sampling.max_tokens;
+        Self { submitted: now, first: None, last: now, gaps: Vec::new(), max_tokens }
+    }
+
+    pub(crate) fn begun(&mut self) {
+        self.last = Instant::now();
+    }
+
+    pub(crate) fn delta(&mut self, delta: &Delta) {
+        let now = Instant::now();
+        if self.first.is_none() {
+            self.first = Some(now);
+        } else {
+            let tokens = delta.tokens.len().max(1);
+            let gap = (now - self.last).as_secs_f64() / tokens as f64;
+            self.gaps.extend(std::iter::repeat_n(gap, tokens));
+        }
+        self.last = now;
+    }
+}
+
+impl Metrics {
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A generation is over, one way or another.
+    pub(crate) fn ended(
+        &self,
+        watch: &Watch,
+        routing: &Routing,
+        served: Option<&Served>,
+        last: &Result<Box<Completion>, Option<InferenceError>>,
+    ) {
+        let mut seen = self.lock();
+        let arm = routing.assignment.arm.as_str();
+        *seen.routed.entry((routing.task.to_string(), arm)).or_default() += 1;
+        let reason = match last {
+            Ok(completion) => completion.finish_reason.as_openai(),
+            Err(Some(_)) => "error",
+            Err(None) => "abort",
+        };
+        *seen.ended.entry(reason).or_default() += 1;
+        if let Some(adapter) = served.and_then(|served| served.adapter.as_ref()) {
+            seen.adapter(&adapter.alias).observe(watch);
+        }
+        if let Ok(completion) = last {
+            seen.completed(watch, completion);
+        }
+    }
+
+    /// A request was turned away before anything was generated for it.
+    pub(crate) fn refused(&self, error: &ApiError) {
+        let reason = error.0.reason.unwrap_or("invalid");
+        *self.lock().refused.entry(reason).or_default() += 1;
+    }
+
+    /// An adapter was loaded, or could not be.
+    pub(crate) fn swapped(&self, loaded: Option<&LoadedAdapter>) {
+        let mut seen = self.lock();
+        let Some(loaded) = loaded else {
+            *seen.swaps.entry("refused").or_default() += 1;
+            return;
+        };
+        let result = if loaded.replaced.is_some() { "replaced" } else { "added" };
+        *seen.swaps.entry(result).or_default() += 1;
+        let timing = loaded.timing;
+        for (phase, ms) in
+            [("read", timing.read), ("verify", timing.verify), ("publish", timing.publish)]
+        {
+            let histogram = seen.loads.entry(phase).or_insert_with(|| Histogram::new(FIRST));
+            histogram.observe(ms / 1e3);
+        }
+    }
+
+    pub(crate) fn rolled_back(&self) {
+        *self.lock().swaps.entry("rolled_back").or_default() += 1;
+    }
+}
+
+impl Seen {
+    fn adapter(&mut self, alias: &str) -> &mut PerAdapter {
+        let known = self.adapters.contains_key(alias) || self.adapters.len() < MOST_ADAPTERS;
+        self.adapters.entry(if known { alias } else { "other" }.to_owned()).or_default()
+    }
+
+    fn completed(&mut self, watch: &Watch, completion: &Completion) {
+        let Completion { usage, timing, .. } = completion;
+        let total = (watch.last - watch.submitted).as_secs_f64();
+        let first = watch.first.map_or(total, |first| (first - watch.submitted).as_secs_f64());
+        let queued = timing.queued_ms / 1e3;
+        self.first_token.observe(first);
+        for gap in &watch.gaps {
+            self.between_tokens.observe(*gap);
+        }
+        if usage.completion_tokens > 1 {
+            self.per_token.observe((total - first) / f64::from(usage.completion_tokens - 1));
+        }
+        self.whole.observe(total);
+        self.queued.observe(queued);
+        self.inference.observe((total - queued).max(0.0));
+        self.prefill.observe((first - queued).max(0.0));
+        self.decode.observe(total - first);
+        self.prompt_tokens.observe(f64::from(usage.prompt_tokens));
+        self.completion_tokens.observe(f64::from(usage.completion_tokens));
+        self.max_tokens.observe(f64::from(watch.max_tokens));
+        self.cached_tokens += u64::from(usage.cached_tokens);
+    }
+}
+
+impl PerAdapter {
+    fn observe(&mut self, watch: &Watch) {
+        self.requests += 1;
+        if let Some(first) = watch.first {
+            self.first_token.observe((first - watch.submitted).as_secs_f64());
+        }
+        for gap in &watch.gaps {
+            self.between_tokens.observe(*gap);
+        }
+    }
+}
+
+/// `GET /metrics`, in Prometheus' text format.
+pub(crate) async fn page(State(gateway): State<Gateway>) -> Response {
+    let text = exposition::write(
+        &gateway.metrics().lock(),
+        &gateway.student.stats(),
+        &gateway.student.adapters(),
+        gateway.student.base(),
+        gateway.student.is_paused(),
+    );
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}

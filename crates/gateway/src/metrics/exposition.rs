@@ -1,0 +1,196 @@
+//! Prometheus' text format, version 0.0.4.
+
+use std::fmt::Write as _;
+
+use understudy_inference::{AdapterInfo, Stats};
+
+use super::{Seen, histogram::Histogram};
+
+/// Everything, in one page.
+pub(super) fn write(
+    seen: &Seen,
+    stats: &Stats,
+    adapters: &[AdapterInfo],
+    base: &str,
+    paused: bool,
+) -> String {
+    let common = format!("model_name=\"{}\",engine=\"0\"", escape(base));
+    let mut page = Page { text: String::new(), common };
+    gauges(&mut page, stats, paused);
+    counters(&mut page, seen, stats);
+    for (name, histogram) in [
+        ("time_to_first_token_seconds", &seen.first_token),
+        ("inter_token_latency_seconds", &seen.between_tokens),
+        ("request_time_per_output_token_seconds", &seen.per_token),
+        ("e2e_request_latency_seconds", &seen.whole),
+        ("request_queue_time_seconds", &seen.queued),
+        ("request_inference_time_seconds", &seen.inference),
+        ("request_prefill_time_seconds", &seen.prefill),
+        ("request_decode_time_seconds", &seen.decode),
+        ("request_prompt_tokens", &seen.prompt_tokens),
+        ("request_generation_tokens", &seen.completion_tokens),
+        ("request_params_max_tokens", &seen.max_tokens),
+    ] {
+        let name = format!("vllm:{name}");
+        page.kind(&name, "histogram");
+        page.histogram(&name, "", histogram);
+    }
+    residency(&mut page, stats, adapters);
+    ours(&mut page, seen, adapters);
+    page.text
+}
+
+struct Page {
+    text: String,
+    /// Labels every sample has.
+    common: String,
+}
+
+impl Page {
+    fn kind(&mut self, name: &str, kind: &str) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.text, "# TYPE {name} {kind}");
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+        let own: String =
+            labels.iter().map(|(name, value)| format!(",{name}=\"{}\"", escape(value))).collect();
+        let _ = writeln!(self.text, "{name}{{{}{own}}} {value}", self.common);
+    }
+
+    fn one(&mut self, name: &str, kind: &str, value: impl std::fmt::Display) {
+        self.kind(name, kind);
+        self.sample(name, &[], value);
+    }
+
+    /// `labels` is empty or begins with a comma.
+    fn histogram(&mut self, name: &str, labels: &str, histogram: &Histogram) {
+        let common = &self.common;
+        for (bound, count) in histogram.cumulative() {
+            let bound = if bound.is_finite() { bound.to_string() } else { "+Inf".to_owned() };
+            let _ = writeln!(self.text, "{name}_bucket{{{common}{labels},le=\"{bound}\"}} {count}");
+        }
+        let _ = writeln!(self.text, "{name}_sum{{{common}{labels}}} {}", histogram.sum());
+        let _ = writeln!(self.text, "{name}_count{{{common}{labels}}} {}", histogram.count());
+    }
+}
+
+fn gauges(page: &mut Page, stats: &Stats, paused: bool) {
+    page.one("vllm:num_requests_running", "gauge", stats.running);
+    page.one("vllm:num_requests_waiting", "gauge", stats.waiting);
+    page.kind("vllm:num_requests_waiting_by_reason", "gauge");
+    let (capacity, deferred) = if paused { (0, stats.waiting) } else { (stats.waiting, 0) };
+    for (reason, count) in [("capacity", capacity), ("deferred", deferred)] {
+        page.sample("vllm:num_requests_waiting_by_reason", &[("reason", reason)], count);
+    }
+    let usage = stats.kv_tokens as f64 / stats.kv_capacity.max(1) as f64;
+    page.one("vllm:kv_cache_usage_perc", "gauge", usage);
+    page.kind("vllm:cache_config_info", "gauge");
+    let capacity = stats.kv_capacity.to_string();
+    page.sample("vllm:cache_config_info", &[("kv_cache_tokens", &capacity)], 1);
+    page.kind("vllm:engine_sleep_state", "gauge");
+    let state = if paused { "paused" } else { "awake" };
+    page.sample("vllm:engine_sleep_state", &[("sleep_state", state)], 1);
+}
+
+fn counters(page: &mut Page, seen: &Seen, stats: &Stats) {
+    page.one("vllm:prompt_tokens_total", "counter", stats.prompt_tokens);
+    page.one("vllm:generation_tokens_total", "counter", stats.completion_tokens);
+    page.one("vllm:prompt_tokens_cached_total", "counter", seen.cached_tokens);
+    page.one("vllm:num_preemptions_total", "counter", stats.evicted);
+    page.one("vllm:prefix_cache_queries_total", "counter", stats.prompt_tokens);
+    page.one("vllm:prefix_cache_hits_total", "counter", stats.reused_tokens);
+    page.kind("vllm:request_success_total", "counter");
+    for (reason, count) in &seen.ended {
+        page.sample("vllm:request_success_total", &[("finished_reason", reason)], count);
+    }
+    page.kind("vllm:admission_rejections_total", "counter");
+    for (reason, count) in [
+        ("max_num_queued_reqs", stats.rejected_requests),
+        ("max_num_queued_tokens", stats.rejected_tokens),
+    ] {
+        page.sample("vllm:admission_rejections_total", &[("reason", reason)], count);
+    }
+}
+
+fn residency(page: &mut Page, stats: &Stats, adapters: &[AdapterInfo]) {
+    page.kind("vllm:lora_requests_info", "gauge");
+    let running: Vec<&str> = adapters
+        .iter()
+        .filter(|adapter| adapter.leases > 0)
+        .map(|adapter| adapter.alias.as_str())
+        .collect();
+    let labels = [
+        ("max_lora", ""),
+        ("waiting_lora_adapters", ""),
+        ("running_lora_adapters", &*running.join(",")),
+    ];
+    page.sample("vllm:lora_requests_info", &labels, 1);
+    page.kind("vllm:lora_adapter_loaded", "gauge");
+    for adapter in adapters {
+        let pinned = adapter.pinned.to_string();
+        let labels = [("adapter_name", &*adapter.alias), ("level", "cpu"), ("pinned", &*pinned)];
+        page.sample("vllm:lora_adapter_loaded", &labels, u8::from(adapter.resident));
+    }
+    page.one("vllm:num_cpu_loaded_lora_adapters", "gauge", stats.resident_adapters);
+}
+
+fn ours(page: &mut Page, seen: &Seen, adapters: &[AdapterInfo]) {
+    page.one("understudy:adapter_resident_bytes", "gauge", adapters_bytes(adapters));
+    page.kind("understudy:adapter_generation_info", "gauge");
+    for adapter in adapters {
+        let labels = [("alias", &*adapter.alias), ("generation", &*adapter.generation)];
+        page.sample("understudy:adapter_generation_info", &labels, 1);
+    }
+    page.kind("understudy:adapter_active_leases", "gauge");
+    for adapter in adapters {
+        let labels = [("adapter", adapter.alias.as_str())];
+        page.sample("understudy:adapter_active_leases", &labels, adapter.leases);
+    }
+    page.kind("understudy:adapter_swap_total", "counter");
+    for (result, count) in &seen.swaps {
+        page.sample("understudy:adapter_swap_total", &[("result", result)], count);
+    }
+    page.kind("understudy:adapter_load_seconds", "histogram");
+    for (phase, histogram) in &seen.loads {
+        let labels = format!(",phase=\"{phase}\"");
+        page.histogram("understudy:adapter_load_seconds", &labels, histogram);
+    }
+    page.kind("understudy:route_requests_total", "counter");
+    for ((route, arm), count) in &seen.routed {
+        page.sample("understudy:route_requests_total", &[("route", route), ("arm", arm)], count);
+    }
+    page.kind("understudy:refused_requests_total", "counter");
+    for (reason, count) in &seen.refused {
+        page.sample("understudy:refused_requests_total", &[("reason", reason)], count);
+    }
+    per_adapter(page, seen);
+}
+
+/// What a canary comparison needs of each arm.
+fn per_adapter(page: &mut Page, seen: &Seen) {
+    page.kind("understudy:adapter_requests_total", "counter");
+    for (alias, adapter) in &seen.adapters {
+        page.sample("understudy:adapter_requests_total", &[("adapter", alias)], adapter.requests);
+    }
+    for (name, first) in [
+        ("understudy:adapter_time_to_first_token_seconds", true),
+        ("understudy:adapter_inter_token_latency_seconds", false),
+    ] {
+        page.kind(name, "histogram");
+        for (alias, adapter) in &seen.adapters {
+            let labels = format!(",adapter=\"{}\"", escape(alias));
+            let histogram = if first { &adapter.first_token } else { &adapter.between_tokens };
+            page.histogram(name, &labels, histogram);
+        }
+    }
+}
+
+fn adapters_bytes(adapters: &[AdapterInfo]) -> u64 {
+    adapters.iter().filter(|adapter| adapter.resident).map(|adapter| adapter.bytes).sum()
+}
+
+/// Label values may hold anything but these three.
+fn escape(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}

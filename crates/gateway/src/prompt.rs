@@ -1,0 +1,51 @@
+//! What can be known of a prompt before anything is generated.
+
+use understudy_inference::{AdapterChoice, GenerateRequest, Prompt};
+use understudy_openai::{CompletionRequest, ShownPrompt};
+
+use crate::{error::ApiError, exchange::Exchange, state::Gateway};
+
+/// The prompt with only its last tokens, where the request says so.
+pub(crate) fn truncated(
+    gateway: &Gateway,
+    exchange: &Exchange,
+    prompt: Prompt,
+) -> Result<Prompt, ApiError> {
+    let Some(most) = exchange.ask.truncate else { return Ok(prompt) };
+    if exchange.routing.teacher {
+        let why = "`truncate_prompt_tokens` cannot be honoured: this task is answered by a teacher";
+        return Err(ApiError::bad_field("truncate_prompt_tokens", why));
+    }
+    let room = gateway.student.context().saturating_sub(exchange.ask.sampling.max_tokens as usize);
+    let most = usize::try_from(most).unwrap_or(room.max(1));
+    let ids = gateway.student.tokenize(&prompt)?;
+    Ok(Prompt::Tokens(ids[ids.len().saturating_sub(most)..].to_vec()))
+}
+
+/// A prompt as a reply may have to show it.
+pub(crate) fn shown(gateway: &Gateway, prompt: &Prompt) -> Result<ShownPrompt, ApiError> {
+    let student = &gateway.student;
+    let ids = student.tokenize(prompt)?;
+    let text = match prompt {
+        Prompt::Text(text) => text.clone(),
+        Prompt::Chat(_) | Prompt::Tokens(_) => student.detokenize(&ids)?,
+    };
+    let first = ids.first().and_then(|id| student.token_bytes(*id)).unwrap_or_default();
+    Ok(ShownPrompt { ids, text, first })
+}
+
+/// The prompts of a completions request, cut where it says so, with the generations of each.
+pub(crate) fn of_completions(
+    gateway: &Gateway,
+    exchange: &Exchange,
+    request: &CompletionRequest,
+) -> Result<(Vec<ShownPrompt>, Vec<GenerateRequest>), ApiError> {
+    let adapter: Option<AdapterChoice> = exchange.routing.adapter.clone();
+    let (mut prompts, mut requests) = (Vec::new(), Vec::new());
+    for prompt in &request.prompts {
+        let prompt = truncated(gateway, exchange, prompt.clone())?;
+        prompts.push(shown(gateway, &prompt)?);
+        requests.extend(exchange.ask.requests(&prompt, adapter.clone()));
+    }
+    Ok((prompts, requests))
+}

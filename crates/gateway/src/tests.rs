@@ -1,0 +1,174 @@
+//! Every endpoint over a real socket, with the mock engine behind it.
+
+mod adapters;
+mod chat;
+mod completions;
+mod control;
+mod pressure;
+mod tools;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use serde_json::{Value, json};
+use understudy_ident::SystemClock;
+use understudy_inference::{MockConfig, MockEngine, Student};
+use understudy_journal::{Config, Journal, Query};
+use understudy_registry::Registry;
+use understudy_router::{Route, RouteTable, Target};
+use understudy_trajectory::Step;
+
+use crate::{AdapterUpdates, Gateway, GatewayParts};
+
+struct Server {
+    address: SocketAddr,
+    journal: Journal,
+    routes: Arc<RouteTable>,
+    student: Arc<MockEngine>,
+    agent: ureq::Agent,
+    directory: tempfile::TempDir,
+    _runtime: tokio::runtime::Runtime,
+}
+
+struct Reply {
+    status: u16,
+    text: String,
+    headers: Vec<(String, String)>,
+}
+
+impl Reply {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|why| panic!("{why}: {}", self.text))
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The JSON of a stream's events; it must end in `[DONE]`.
+    fn events(&self) -> Vec<Value> {
+        let mut events: Vec<&str> =
+            self.text.split("\n\n").filter_map(|event| event.strip_prefix("data: ")).collect();
+        assert_eq!(events.pop(), Some("[DONE]"), "{}", self.text);
+        events.into_iter().map(|event| serde_json::from_str(event).unwrap()).collect()
+    }
+}
+
+fn start() -> Server {
+    start_with(MockConfig::default(), true)
+}
+
+fn start_with(config: MockConfig, updates: bool) -> Server {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let journal = Journal::open(&path("journal.db"), Config::default()).unwrap();
+    let registry = Registry::open(&path("registry.db"), &path("adapters")).unwrap();
+    let routes = Arc::new(RouteTable::default());
+    let student = Arc::new(MockEngine::start(config).unwrap());
+    let gateway = Gateway::new(GatewayParts {
+        student: Arc::clone(&student) as Arc<dyn Student>,
+        teacher: None,
+        routes: Arc::clone(&routes),
+        journal: journal.clone(),
+        registry: Arc::new(registry),
+        clock: Arc::new(SystemClock),
+        adapter_updates: if updates {
+            AdapterUpdates::Under(vec![path("loras")])
+        } else {
+            AdapterUpdates::Forbidden
+        },
+    });
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+    let address = listener.local_addr().unwrap();
+    runtime.spawn(crate::serve(listener, gateway, std::future::pending()));
+    let config = ureq::Agent::config_builder().http_status_as_error(false).build();
+    let agent = config.into();
+    Server { address, journal, routes, student, agent, directory, _runtime: runtime }
+}
+
+impl Server {
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Reply {
+        self.post_with(path, body, &[])
+    }
+
+    fn post_with(&self, path: &str, body: &Value, headers: &[(&str, &str)]) -> Reply {
+        let mut request = self.agent.post(self.url(path));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        read(request.send_json(body).unwrap())
+    }
+
+    fn get(&self, path: &str) -> Reply {
+        read(self.agent.get(self.url(path)).call().unwrap())
+    }
+
+    /// Writes an adapter directory under the allowed root.
+    fn adapter_files(&self, name: &str, weights: &str) -> String {
+        let path = self.directory.path().join("loras").join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        std::fs::write(path.join("adapter_config.json"), r#"{"r": 8}"#).unwrap();
+        std::fs::write(path.join("adapter_model.safetensors"), weights).unwrap();
+        path.display().to_string()
+    }
+
+    fn load(&self, name: &str, weights: &str) -> Value {
+        let path = self.adapter_files(weights, weights);
+        let body = json!({"lora_name": name, "lora_path": path, "load_inplace": true});
+        let reply = self.post("/v1/load_lora_adapter?format=json", &body);
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        reply.json()
+    }
+
+    fn route(&self, task: &str, target: Target) {
+        self.routes.publish(task.parse().unwrap(), Route::to(target), None);
+    }
+
+    fn steps(&self) -> Vec<Step> {
+        let trajectories = self.journal.trajectories(&Query::default()).unwrap();
+        let steps = trajectories.into_iter().flat_map(|trajectory| trajectory.steps);
+        steps.map(|judged| judged.step).collect()
+    }
+
+    /// The body is refused with this status, naming this field.
+    fn refuses(&self, path: &str, body: &Value, status: u16, param: &str) {
+        let reply = self.post(path, body);
+        let answer = reply.json();
+        assert_eq!(
+            (reply.status, &answer["error"]["param"]),
+            (status, &json!(param)),
+            "{body} gave {answer}"
+        );
+        assert_eq!(answer["error"]["code"], status);
+    }
+}
+
+fn read(mut response: ureq::http::Response<ureq::Body>) -> Reply {
+    let headers = response
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+        .collect();
+    let text = response.body_mut().read_to_string().unwrap();
+    Reply { status: response.status().as_u16(), text, headers }
+}
+
+const CHAT: &str = "/v1/chat/completions";
+const COMPLETIONS: &str = "/v1/completions";
+
+fn chat(text: &str) -> Value {
+    json!({"model": "mock", "messages": [{"role": "user", "content": text}]})
+}
+
+/// `body` with more fields.
+fn with(body: Value, more: Value) -> Value {
+    let (Value::Object(mut body), Value::Object(more)) = (body, more) else {
+        panic!("both are objects")
+    };
+    body.extend(more);
+    Value::Object(body)
+}

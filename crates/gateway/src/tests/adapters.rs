@@ -1,0 +1,119 @@
+use serde_json::{Value, json};
+use understudy_inference::MockConfig;
+use understudy_router::Target;
+
+use super::{CHAT, chat, start, start_with, with};
+
+const LOAD: &str = "/v1/load_lora_adapter";
+const UNLOAD: &str = "/v1/unload_lora_adapter";
+const ROLLBACK: &str = "/v1/rollback_lora_adapter";
+
+#[test]
+fn loading_and_unloading_answer_as_vllm_does() {
+    let server = start();
+    let path = server.adapter_files("a", "a");
+    let body = json!({"lora_name": "sql", "lora_path": path});
+    let reply = server.post(LOAD, &body);
+    assert_eq!(reply.text, "Success: LoRA adapter 'sql' added successfully.");
+    let again = server.post(LOAD, &body);
+    assert_eq!(again.status, 400);
+    assert_eq!(again.json()["error"]["reason"], "lora_adapter_already_loaded");
+    assert_eq!(server.post(LOAD, &with(body, json!({"load_inplace": true}))).status, 200);
+    let cards = server.get("/v1/models").json();
+    let card = cards["data"].as_array().unwrap().iter().find(|card| card["id"] == "sql").unwrap();
+    assert_eq!((&card["parent"], &card["rank"]), (&json!("mock"), &json!(8)));
+    assert_eq!(card["max_model_len"], 4096);
+    assert_eq!(server.get("/v1/models/sql").json()["id"], "sql");
+    assert_eq!(server.get("/v1/models/none").status, 404);
+    let reply = server.post(UNLOAD, &json!({"lora_name": "sql", "lora_int_id": 1}));
+    assert_eq!(reply.text, "Success: LoRA adapter 'sql' removed successfully.");
+    server.refuses(UNLOAD, &json!({"lora_name": "sql"}), 404, "lora_name");
+    server.refuses(LOAD, &json!({"lora_path": "x"}), 400, "lora_name");
+    server.refuses(LOAD, &json!({"lora_name": "x"}), 400, "lora_path");
+    server.refuses(LOAD, &json!({"lora_name": "x", "lora_path": "/nowhere"}), 404, "lora_path");
+    server.refuses(LOAD, &json!({"lora_name": "mock", "lora_path": "x"}), 400, "lora_name");
+    let timed = json!({"lora_name": "x", "lora_path": "x", "ttl_s": 3});
+    server.refuses(LOAD, &timed, 400, "ttl_s");
+}
+
+#[test]
+fn a_swap_is_compared_and_can_be_taken_back_at_once() {
+    let server = start();
+    let first = server.load("a", "one");
+    let generation = |value: &Value| value["generation"].as_str().unwrap().to_owned();
+    let second_files = server.adapter_files("two", "two");
+    let swap = |expected: &str| {
+        let body = json!({"lora_name": "a", "lora_path": second_files,
+            "expected_generation": expected, "keep_previous": 2, "pinned": true});
+        server.post_with(LOAD, &body, &[("accept", "application/json")])
+    };
+    let refused = swap("0000");
+    assert_eq!((refused.status, refused.header("x-should-retry")), (409, Some("false")));
+    assert_eq!(refused.json()["error"]["reason"], "lora_generation_mismatch");
+    let swapped = swap(&generation(&first)).json();
+    assert_eq!(swapped["replaced"], json!(generation(&first)));
+    assert_eq!(swapped["pinned"], true);
+    assert!(swapped["load_ms"]["publish"].is_f64());
+    let status = server.get("/v1/lora_adapters").json();
+    assert_eq!(status["data"][0]["previous"], json!([generation(&first)]));
+    let back = server.post(ROLLBACK, &json!({"lora_name": "a"})).json();
+    assert_eq!(generation(&back), generation(&first));
+    let named = json!({"lora_name": "a", "to_generation": generation(&swapped)});
+    assert_eq!(generation(&server.post(ROLLBACK, &named).json()), generation(&swapped));
+    let lost = json!({"lora_name": "a", "to_generation": "gone"});
+    server.refuses(ROLLBACK, &lost, 400, "to_generation");
+    server.refuses(ROLLBACK, &json!({"lora_name": "none"}), 404, "lora_name");
+    let wrong = json!({"lora_name": "b", "lora_path": second_files, "generation": "ff"});
+    server.refuses(LOAD, &wrong, 400, "lora_path");
+    let lazy = json!({"lora_name": "b", "lora_path": second_files, "on_demand": true});
+    let loaded = server.post(&format!("{LOAD}?format=json"), &lazy).json();
+    assert_eq!(loaded["resident"], false);
+    server.post(CHAT, &with(chat("x"), json!({"model": "b"})));
+    assert_eq!(server.get("/v1/lora_adapters").json()["data"][1]["resident"], true);
+}
+
+#[test]
+fn adapters_come_from_allowed_places_only_whatever_links_say() {
+    let server = start();
+    let outside = server.directory.path().join("outside");
+    std::fs::create_dir_all(&outside).unwrap();
+    std::fs::write(outside.join("adapter_config.json"), "{}").unwrap();
+    std::fs::write(outside.join("adapter_model.safetensors"), "x").unwrap();
+    let inside = server.adapter_files("fine", "fine");
+    let link = server.directory.path().join("loras/link");
+    std::os::unix::fs::symlink(&outside, &link).unwrap();
+    let file = server.directory.path().join("loras/file");
+    std::fs::create_dir_all(&file).unwrap();
+    std::fs::write(file.join("adapter_config.json"), "{}").unwrap();
+    let weights = "adapter_model.safetensors";
+    std::os::unix::fs::symlink(outside.join(weights), file.join(weights)).unwrap();
+    let dotted = format!("{inside}/../../outside");
+    for path in [json!(outside), json!(link), json!(file), json!(dotted)] {
+        let reply = server.post(LOAD, &json!({"lora_name": "x", "lora_path": path}));
+        let answer = reply.json();
+        assert_eq!(
+            (reply.status, &answer["error"]["reason"]),
+            (403, &json!("adapter_path_forbidden")),
+            "{path}: {answer}"
+        );
+    }
+    assert_eq!(server.post(LOAD, &json!({"lora_name": "x", "lora_path": inside})).status, 200);
+}
+
+#[test]
+fn nothing_moves_unless_updates_are_allowed_and_nothing_under_a_route() {
+    let closed = start_with(MockConfig::default(), false);
+    for path in [LOAD, UNLOAD, ROLLBACK, "/pause", "/resume"] {
+        assert_eq!(closed.post(path, &json!({"lora_name": "a", "lora_path": "b"})).status, 403);
+    }
+    let server = start();
+    server.load("triage@1", "one");
+    let target = Target::Adapter { version: "triage@1".to_owned(), generation: "g".to_owned() };
+    server.route("triage", target);
+    let reply = server.post(UNLOAD, &json!({"lora_name": "triage@1"}));
+    assert_eq!((reply.status, reply.header("x-should-retry")), (409, Some("false")));
+    let cards = server.get("/v1/models").json();
+    let card =
+        cards["data"].as_array().unwrap().iter().find(|card| card["id"] == "triage").unwrap();
+    assert!(card["route"].is_object());
+}

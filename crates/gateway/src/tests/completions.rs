@@ -1,0 +1,154 @@
+use serde_json::{Value, json};
+
+use super::{COMPLETIONS, start, with};
+
+fn ask(prompt: Value) -> Value {
+    json!({"model": "mock", "prompt": prompt, "max_tokens": 8})
+}
+
+#[test]
+fn every_kind_of_prompt_is_answered() {
+    let server = start();
+    let texts = |prompt: Value| {
+        let body = server.post(COMPLETIONS, &ask(prompt)).json();
+        assert_eq!(body["object"], "text_completion", "{body}");
+        let choices = body["choices"].as_array().unwrap().clone();
+        for (n, choice) in choices.iter().enumerate() {
+            assert_eq!(choice["index"], n);
+        }
+        let texts: Vec<Value> = choices.into_iter().map(|choice| choice["text"].clone()).collect();
+        json!(texts)
+    };
+    assert_eq!(texts(json!("one")), json!(["one"]));
+    assert_eq!(texts(json!(["one", "two"])), json!(["one", "two"]));
+    assert_eq!(texts(json!([104, 105])), json!(["hi"]));
+    assert_eq!(texts(json!([[104, 105], [111]])), json!(["hi", "o"]));
+    for wrong in [json!([]), json!(7), json!([[]]), json!(["a", 7])] {
+        server.refuses(COMPLETIONS, &ask(wrong), 400, "prompt");
+    }
+    assert!(server.steps().is_empty(), "there is no conversation to journal");
+}
+
+#[test]
+fn choices_of_several_prompts_come_prompt_by_prompt() {
+    let server = start();
+    let more = json!({"n": 2, "seed": 1});
+    let body = server.post(COMPLETIONS, &with(ask(json!(["a?", "bc?"])), more)).json();
+    let firsts: Vec<char> = body["choices"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|choice| choice["text"].as_str().unwrap().chars().next().unwrap())
+        .collect();
+    assert_eq!(firsts, ['a', 'a', 'b', 'b']);
+    assert_eq!(body["usage"]["prompt_tokens"], 5, "each prompt once");
+    assert_eq!(body["usage"]["completion_tokens"], 14);
+}
+
+#[test]
+fn echo_with_scores_is_what_an_evaluation_harness_reads() {
+    let server = start();
+    let more = json!({"echo": true, "logprobs": 1, "max_tokens": 1, "temperature": 0});
+    let body = server.post(COMPLETIONS, &with(ask(json!("abc")), more)).json();
+    let choice = &body["choices"][0];
+    assert_eq!(choice["text"], "abca");
+    let scores = &choice["logprobs"];
+    assert_eq!(scores["tokens"], json!(["a", "b", "c", "a"]));
+    assert_eq!(scores["text_offset"], json!([0, 1, 2, 3]));
+    assert!(scores["token_logprobs"][0].is_null() && scores["top_logprobs"][0].is_null());
+    assert!(scores["token_logprobs"][1].as_f64().unwrap() < 0.0);
+    assert!(scores["top_logprobs"][1]["b"].is_f64(), "{scores}");
+    let nothing = json!({"echo": true, "logprobs": 1, "max_tokens": 0});
+    let body = server.post(COMPLETIONS, &with(ask(json!("abc")), nothing)).json();
+    assert_eq!(body["choices"][0]["text"], "abc");
+    assert_eq!(body["choices"][0]["logprobs"]["tokens"].as_array().unwrap().len(), 3);
+    assert_eq!(body["usage"]["completion_tokens"], 0);
+}
+
+#[test]
+fn streams_carry_text_echo_scores_and_usage() {
+    let server = start();
+    let more = json!({"stream": true, "stream_options": {"include_usage": true}});
+    let streamed = with(ask(json!("abc")), more);
+    let chunks = server.post(COMPLETIONS, &with(streamed.clone(), json!({"echo": true}))).events();
+    let text: String =
+        chunks.iter().filter_map(|chunk| chunk["choices"][0]["text"].as_str()).collect();
+    assert_eq!(text, "abcabc");
+    assert_eq!(chunks.last().unwrap()["usage"]["total_tokens"], 7);
+    let chunks = server.post(COMPLETIONS, &with(streamed.clone(), json!({"logprobs": 0}))).events();
+    let offsets: Vec<&Value> = chunks
+        .iter()
+        .filter_map(|chunk| chunk["choices"][0]["logprobs"]["text_offset"].as_array())
+        .flatten()
+        .collect();
+    assert_eq!(offsets, [0, 1, 2, 3]);
+    let refused = with(streamed, json!({"echo": true, "logprobs": 0}));
+    server.refuses(COMPLETIONS, &refused, 400, "echo");
+}
+
+#[test]
+fn what_completions_do_not_do_is_refused_by_name() {
+    let server = start();
+    let refused = |more: Value, param: &str| {
+        server.refuses(COMPLETIONS, &with(ask(json!("a")), more), 400, param)
+    };
+    refused(json!({"suffix": "end"}), "suffix");
+    refused(json!({"best_of": 3}), "best_of");
+    refused(json!({"use_beam_search": true}), "use_beam_search");
+    refused(json!({"logprobs": 99}), "logprobs");
+    refused(json!({"max_tokens": 0}), "max_tokens");
+    refused(json!({"n": 100, "prompt": ["a", "b", "c"]}), "prompt");
+    server.refuses(COMPLETIONS, &json!({"model": "mock"}), 400, "prompt");
+}
+
+#[test]
+fn ids_go_in_and_ids_come_out() {
+    let server = start();
+    let path = "/inference/v1/generate";
+    let body = json!({"request_id": "r1", "token_ids": [104, 63], "sampling_params":
+        {"max_tokens": 9, "seed": 4, "logprobs": 1, "n": 2, "prompt_logprobs": 0}});
+    let reply = server.post(path, &body).json();
+    assert_eq!(reply["request_id"], "r1");
+    let choice = &reply["choices"][1];
+    assert_eq!(choice["token_ids"][0], 104);
+    assert_eq!(choice["token_ids"].as_array().unwrap().len(), 3);
+    assert_eq!(choice["logprobs"]["content"].as_array().unwrap().len(), 3);
+    assert_eq!(choice["weight_versions"], json!([{"version": "mock", "start": 0, "end": 3}]));
+    assert_eq!(reply["prompt_logprobs"].as_array().unwrap().len(), 2);
+    let stream = json!({"token_ids": [104, 105], "sampling_params": {"max_tokens": 9},
+        "stream": true, "stream_options": {"include_usage": true}});
+    let chunks = server.post(path, &stream).events();
+    let ids: Vec<Value> = chunks
+        .iter()
+        .filter_map(|chunk| chunk["choices"][0]["token_ids"].as_array())
+        .flatten()
+        .cloned()
+        .collect();
+    assert_eq!(json!(ids), json!([104, 105, 256]));
+    assert_eq!(chunks.last().unwrap()["usage"]["completion_tokens"], 3);
+    server.refuses(path, &json!({}), 400, "token_ids");
+    let wrong = json!({"token_ids": [1], "sampling_params": {"temperature": "hot"}});
+    server.refuses(path, &wrong, 400, "sampling_params.temperature");
+    server.refuses(path, &json!({"token_ids": [1], "features": "x"}), 400, "features");
+    server.refuses(path, &json!({"token_ids": [9999]}), 400, "prompt");
+}
+
+#[test]
+fn texts_and_conversations_are_counted_and_read_back() {
+    let server = start();
+    let body = json!({"model": "mock", "prompt": "hé", "return_token_strs": true});
+    let reply = server.post("/tokenize", &body).json();
+    assert_eq!((&reply["count"], &reply["max_model_len"]), (&json!(3), &json!(4096)));
+    assert_eq!(reply["tokens"], json!([104, 195, 169]));
+    assert_eq!(reply["token_strs"][0], "h");
+    let back = server.post("/detokenize", &json!({"tokens": reply["tokens"]})).json();
+    assert_eq!(back["prompt"], "hé");
+    let messages = json!([{"role": "user", "content": "hi"}]);
+    let open = server.post("/tokenize", &json!({ "messages": messages })).json();
+    let closed = json!({"messages": messages, "add_generation_prompt": false});
+    let closed = server.post("/tokenize", &closed).json();
+    assert!(open["count"].as_u64() > closed["count"].as_u64());
+    server.refuses("/tokenize", &json!({}), 400, "prompt");
+    server.refuses("/tokenize", &json!({"prompt": "a", "model": "x"}), 404, "model");
+    server.refuses("/detokenize", &json!({"tokens": [9999]}), 400, "tokens");
+}

@@ -1,0 +1,74 @@
+use serde_json::json;
+
+use super::{CHAT, chat, start, with};
+
+#[test]
+fn a_paused_server_says_so_and_goes_on_after() {
+    let server = start();
+    assert_eq!(server.get("/health").status, 200);
+    assert_eq!(server.get("/ready").status, 200);
+    assert_eq!(server.post("/pause", &json!({})).json()["status"], "paused");
+    assert_eq!(server.get("/is_paused").json()["is_paused"], true);
+    let reply = server.post(CHAT, &chat("hi"));
+    assert_eq!((reply.status, reply.header("retry-after")), (503, Some("1")));
+    assert_eq!(reply.json()["error"]["type"], "ServiceUnavailableError");
+    assert_eq!((server.get("/ready").status, server.get("/v1/health").status), (503, 503));
+    assert_eq!(server.get("/health").status, 200, "alive all the same");
+    server.refuses("/pause?mode=abort", &json!({}), 400, "mode");
+    server.refuses("/pause?clear_cache=true", &json!({}), 400, "clear_cache");
+    assert_eq!(server.post("/resume", &json!({})).json()["status"], "resumed");
+    assert_eq!(server.post(CHAT, &chat("hi")).status, 200);
+}
+
+#[test]
+fn small_questions_have_small_answers() {
+    let server = start();
+    assert_eq!(
+        (server.get("/ping").status, server.get("/load").json()["server_load"].clone()),
+        (200, json!(0))
+    );
+    assert!(server.get("/version").json()["version"].is_string());
+    let loaded = server.load("a", "one");
+    let info = server.get("/weight_info").json();
+    assert_eq!(
+        (&info["base"], &info["weight_versions"]["a"]),
+        (&json!("mock"), &loaded["generation"])
+    );
+}
+
+#[test]
+fn metrics_have_vllms_names_and_every_adapter() {
+    let server = start();
+    server.load("a", "one");
+    server.post(CHAT, &with(chat("hello"), json!({"model": "a"})));
+    server.post(CHAT, &chat("hello"));
+    server.post(CHAT, &with(chat("hello"), json!({"max_tokens": 5000})));
+    let page = server.get("/metrics");
+    assert!(page.header("content-type").unwrap().starts_with("text/plain"));
+    let value = |line: &str| {
+        let found = page.text.lines().find_map(|text| text.strip_prefix(line));
+        let found = found.unwrap_or_else(|| panic!("no {line} in\n{}", page.text));
+        found.trim().parse::<f64>().unwrap()
+    };
+    let common = "model_name=\"mock\",engine=\"0\"";
+    let of = |name: &str, labels: &str| value(&format!("{name}{{{common}{labels}}}"));
+    assert_eq!(of("vllm:num_requests_running", ""), 0.0);
+    assert_eq!(of("vllm:generation_tokens_total", ""), 15.0, "hello, a: hello, and two ends");
+    assert_eq!(of("vllm:request_success_total", ",finished_reason=\"stop\""), 2.0);
+    assert_eq!(of("vllm:time_to_first_token_seconds_count", ""), 2.0);
+    assert_eq!(of("vllm:time_to_first_token_seconds_bucket", ",le=\"+Inf\""), 2.0);
+    assert!(of("vllm:time_to_first_token_seconds_bucket", ",le=\"0.001\"") <= 2.0);
+    assert_eq!(of("vllm:request_generation_tokens_bucket", ",le=\"5\""), 0.0);
+    assert_eq!(of("vllm:request_generation_tokens_sum", ""), 15.0);
+    let loaded = ",adapter_name=\"a\",level=\"cpu\",pinned=\"false\"";
+    assert_eq!(of("vllm:lora_adapter_loaded", loaded), 1.0);
+    assert_eq!(of("understudy:adapter_swap_total", ",result=\"added\""), 1.0);
+    assert_eq!(of("understudy:adapter_requests_total", ",adapter=\"a\""), 1.0);
+    assert_eq!(of("understudy:route_requests_total", ",route=\"base\",arm=\"base\""), 1.0);
+    let refused = ",reason=\"context_length_exceeded\"";
+    assert_eq!(of("understudy:refused_requests_total", refused), 1.0);
+    for line in page.text.lines().filter(|line| !line.starts_with('#')) {
+        let (_, number) = line.rsplit_once(' ').unwrap();
+        assert!(number.parse::<f64>().is_ok(), "{line}");
+    }
+}

@@ -1,0 +1,161 @@
+//! Too many requests, too little time, and clients that go away or read slowly.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use understudy_inference::{MockConfig, Student};
+
+use super::{CHAT, Server, chat, start, start_with, with};
+
+fn slow(step_ms: u64) -> MockConfig {
+    let step = Duration::from_millis(step_ms);
+    MockConfig { running: 1, waiting: 1, step, ..MockConfig::default() }
+}
+
+/// Sends a request and leaves the answer unread.
+fn send(server: &Server, body: &Value) -> TcpStream {
+    let mut socket = TcpStream::connect(server.address).unwrap();
+    let body = body.to_string();
+    let head = format!(
+        "POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    socket.write_all(head.as_bytes()).unwrap();
+    socket.write_all(body.as_bytes()).unwrap();
+    socket
+}
+
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !done() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_full_queue_turns_requests_away_until_there_is_room() {
+    let server = start_with(slow(20), true);
+    let long = with(chat(&"x".repeat(300)), json!({"stream": true}));
+    let one = send(&server, &long);
+    until("the first runs", || server.student.stats().running == 1);
+    let two = send(&server, &long);
+    until("the second waits", || server.student.stats().waiting == 1);
+    let reply = server.post(CHAT, &chat("hi"));
+    assert_eq!((reply.status, reply.header("retry-after")), (503, Some("1")));
+    assert_eq!(reply.json()["error"]["reason"], "max_num_queued_reqs");
+    let both = server.post(CHAT, &with(chat("hi"), json!({"n": 2})));
+    assert_eq!(both.status, 503, "all or none");
+    drop((one, two));
+    until("there is room", || server.post(CHAT, &chat("hi")).status == 200);
+}
+
+#[test]
+fn a_client_that_goes_away_frees_what_it_asked_for_and_is_recorded() {
+    let server = start_with(slow(10), true);
+    for stream in [true, false] {
+        let before = server.student.stats().cancelled;
+        let body = with(chat(&"x".repeat(1000)), json!({ "stream": stream }));
+        let socket = send(&server, &body);
+        until("it runs", || server.student.stats().running == 1);
+        drop(socket);
+        until("it is cancelled", || server.student.stats().cancelled == before + 1);
+    }
+    until("both are recorded", || server.steps().len() == 2);
+    assert!(
+        server.steps().iter().all(|step| step.error.as_deref() == Some("the client went away"))
+    );
+}
+
+#[test]
+fn a_deadline_ends_a_reply_or_refuses_it() {
+    let server = start_with(slow(10), true);
+    let deadline =
+        |ms: &str, text: &str| server.post_with(CHAT, &chat(text), &[("x-request-timeout-ms", ms)]);
+    let cut = deadline("150", &"x".repeat(500)).json();
+    assert_eq!(cut["choices"][0]["stop_reason"], "deadline", "{cut}");
+    assert_eq!(cut["choices"][0]["finish_reason"], "length");
+    let long = send(&server, &chat(&"x".repeat(500)));
+    until("it runs", || server.student.stats().running == 1);
+    let late = deadline("30", "hi");
+    assert_eq!((late.status, &late.json()["error"]["reason"]), (504, &json!("deadline_exceeded")));
+    drop(long);
+    assert_eq!(deadline("soon", "hi").status, 400);
+    assert_eq!(deadline("5000", "hi").status, 200);
+}
+
+#[test]
+fn a_slow_reader_gets_everything_and_holds_up_nobody() {
+    let server = start_with(MockConfig { context: 8192, ..MockConfig::default() }, true);
+    let text: String = (0..3000).map(|n| char::from(b'a' + (n % 26) as u8)).collect();
+    // With so much beside each letter the reply is larger than what sockets hold.
+    let more = json!({"stream": true, "logprobs": true, "top_logprobs": 20});
+    let body = with(chat(&text), more);
+    let mut socket = send(&server, &body);
+    until("it is generated though nobody reads", || server.student.stats().finished == 1);
+    until("it is durable though nobody reads", || server.steps().len() == 1);
+    assert_eq!(server.post(CHAT, &chat("hi")).status, 200);
+    let (mut said, mut buffer) = (Vec::new(), [0; 4096]);
+    while !said.ends_with(b"0\r\n\r\n") {
+        let count = socket.read(&mut buffer).unwrap();
+        assert!(count > 0, "the stream ends before its end");
+        said.extend(&buffer[..count]);
+    }
+    let said = dechunked(&String::from_utf8(said).unwrap());
+    let events = said.split("\n\n").filter_map(|event| event.strip_prefix("data: "));
+    let chunks: Vec<Value> = events.filter_map(|event| serde_json::from_str(event).ok()).collect();
+    assert!(chunks.len() < 3000, "what nobody read was joined");
+    let scores =
+        |chunk: &Value| chunk["choices"][0]["logprobs"]["content"].as_array().map(Vec::len);
+    assert_eq!(chunks.iter().filter_map(scores).sum::<usize>(), 3001);
+    let joined: String = chunks
+        .iter()
+        .filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str())
+        .collect();
+    assert_eq!(joined, text);
+}
+
+/// The body of a response in HTTP's chunked coding.
+fn dechunked(response: &str) -> String {
+    let (_, mut rest) = response.split_once("\r\n\r\n").unwrap();
+    let mut body = String::new();
+    while let Some((size, after)) = rest.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap();
+        body += &after[..size];
+        rest = &after[size + 2..];
+    }
+    body
+}
+
+#[test]
+fn an_error_after_the_first_byte_is_an_event_and_a_step() {
+    let server = start();
+    // After the first letter nothing is allowed: the mock fails in the middle of its reply.
+    let more = json!({"stream": true, "allowed_token_ids": [97], "bad_words": ["aa"]});
+    let events = server.post(CHAT, &with(chat("aa"), more)).events();
+    assert_eq!(events[0]["choices"][0]["delta"]["role"], "assistant");
+    let last = events.last().unwrap();
+    assert!(last["error"]["message"].as_str().unwrap().contains("nothing may come"), "{last}");
+    assert!(server.steps()[0].error.is_some());
+}
+
+#[test]
+fn lower_priorities_come_first() {
+    let config = MockConfig { waiting: 8, ..slow(5) };
+    let server = start_with(config, true);
+    let first = send(&server, &chat(&"x".repeat(60)));
+    until("it runs", || server.student.stats().running == 1);
+    let late = send(&server, &with(chat("late"), json!({"priority": 5})));
+    until("one waits", || server.student.stats().waiting == 1);
+    let early = send(&server, &with(chat("early"), json!({"priority": -5})));
+    until("all are recorded", || server.steps().len() == 3);
+    let mut steps = server.steps();
+    steps.sort_by(|a, b| a.timing.queued_ms.total_cmp(&b.timing.queued_ms));
+    let order: Vec<String> = steps.iter().map(|step| step.reply.text()).collect();
+    assert_eq!(order[1..], ["early", "late"]);
+    drop((first, late, early));
+}

@@ -1,0 +1,32 @@
+//! vLLM's `POST /tokenize` and `POST /detokenize`. There is one tokenizer, the base's, for every
+//! name a request may give as `model`.
+
+use axum::{Json, extract::State};
+use serde_json::Value;
+use understudy_openai::{DetokenizeBody, TokenizeBody, detokenized, tokenized};
+
+use crate::{body::Body, error::ApiError, models, state::Gateway};
+
+pub(crate) async fn tokenize(
+    State(gateway): State<Gateway>,
+    Body(body): Body,
+) -> Result<Json<Value>, ApiError> {
+    let body = TokenizeBody::parse(&body)?;
+    models::check(&gateway, body.model.as_deref())?;
+    let student = &gateway.student;
+    let ids = student.tokenize(&body.prompt)?;
+    let texts = body.texts.then(|| {
+        let bytes = ids.iter().map(|id| student.token_bytes(*id).unwrap_or_default());
+        bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).collect()
+    });
+    Ok(Json(tokenized(&ids, student.context(), texts)))
+}
+
+pub(crate) async fn detokenize(
+    State(gateway): State<Gateway>,
+    Body(body): Body,
+) -> Result<Json<Value>, ApiError> {
+    let body = DetokenizeBody::parse(&body)?;
+    models::check(&gateway, body.model.as_deref())?;
+    Ok(Json(detokenized(&gateway.student.detokenize(&body.tokens)?)))
+}

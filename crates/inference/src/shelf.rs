@@ -1,0 +1,210 @@
+//! Adapters without tensors: which alias means which content, for backends that only pretend.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use serde_json::Value;
+use understudy_ident::Digest;
+
+use crate::{
+    AdapterChoice, AdapterInfo, Expected, InferenceError, LoadAdapter, LoadTiming, LoadedAdapter,
+    ServedAdapter,
+};
+
+/// Earlier generations kept for a rollback unless a load says otherwise.
+const KEEP_PREVIOUS: usize = 1;
+
+/// Aliases and their generations. Whoever holds a [`Lease`] holds its content, whatever the alias
+/// means by then.
+#[derive(Debug, Default)]
+pub(crate) struct Shelf {
+    slots: Mutex<BTreeMap<String, Slot>>,
+}
+
+/// One content in use.
+#[derive(Debug, Clone)]
+pub(crate) struct Lease {
+    pub(crate) served: ServedAdapter,
+    _content: Arc<Content>,
+    /// Whether it had to be read first.
+    pub(crate) missed: bool,
+}
+
+#[derive(Debug)]
+struct Slot {
+    current: Arc<Content>,
+    previous: Vec<Arc<Content>>,
+    keep: usize,
+    pinned: bool,
+    resident: bool,
+}
+
+#[derive(Debug)]
+struct Content {
+    digest: String,
+    rank: usize,
+    bytes: u64,
+    directory: PathBuf,
+}
+
+impl Shelf {
+    pub(crate) fn publish(&self, load: LoadAdapter) -> Result<LoadedAdapter, InferenceError> {
+        let started = Instant::now();
+        let content = Arc::new(read(&load.alias, &load.directory)?);
+        if load.generation.as_ref().is_some_and(|wanted| *wanted != content.digest) {
+            let why = format!("its content is {}, not what was asked for", content.digest);
+            return Err(InferenceError::BadAdapter { alias: load.alias, why });
+        }
+        let read = started.elapsed().as_secs_f64() * 1e3;
+        let mut slots = self.lock();
+        let found = slots.get(&load.alias).map(|slot| slot.current.digest.clone());
+        expect(&load, found.as_deref())?;
+        let keep = load.keep_previous.unwrap_or(KEEP_PREVIOUS);
+        let fresh = Slot {
+            current: content,
+            previous: Vec::new(),
+            keep,
+            pinned: load.pinned,
+            resident: !load.on_demand,
+        };
+        let slot = match slots.remove(&load.alias) {
+            None => fresh,
+            Some(old) if old.current.digest == fresh.current.digest => {
+                Slot { previous: old.previous, resident: old.resident || fresh.resident, ..fresh }
+            }
+            Some(old) => {
+                let mut previous = vec![old.current];
+                previous.extend(old.previous);
+                previous.retain(|content| content.digest != fresh.current.digest);
+                Slot { previous, ..fresh }
+            }
+        };
+        let slot = slots.entry(load.alias.clone()).or_insert(slot);
+        slot.previous.truncate(slot.keep);
+        let adapter = slot.describe(&load.alias);
+        let replaced = found.filter(|found| *found != adapter.generation);
+        let publish = started.elapsed().as_secs_f64() * 1e3 - read;
+        Ok(LoadedAdapter { adapter, replaced, timing: LoadTiming { read, verify: 0.0, publish } })
+    }
+
+    pub(crate) fn unload(&self, alias: &str) -> Result<(), InferenceError> {
+        let mut slots = self.lock();
+        match slots.remove(alias) {
+            Some(_) => Ok(()),
+            None => Err(unknown(&slots, alias)),
+        }
+    }
+
+    pub(crate) fn rollback(
+        &self,
+        alias: &str,
+        to: Option<&str>,
+    ) -> Result<AdapterInfo, InferenceError> {
+        let mut slots = self.lock();
+        let Some(slot) = slots.get_mut(alias) else { return Err(unknown(&slots, alias)) };
+        let found = slot.previous.iter().position(|old| to.is_none_or(|to| old.digest == to));
+        let Some(index) = found else {
+            let why = "has no such generation in memory to go back to";
+            return Err(InferenceError::invalid("to_generation", why));
+        };
+        let target = slot.previous.remove(index);
+        let left = std::mem::replace(&mut slot.current, target);
+        slot.previous.insert(0, left);
+        slot.previous.truncate(slot.keep.max(1));
+        Ok(slot.describe(alias))
+    }
+
+    pub(crate) fn list(&self) -> Vec<AdapterInfo> {
+        self.lock().iter().map(|(alias, slot)| slot.describe(alias)).collect()
+    }
+
+    /// Holds what an alias means now, or a generation by its digest.
+    pub(crate) fn lease(&self, choice: &AdapterChoice) -> Result<Lease, InferenceError> {
+        let mut slots = self.lock();
+        let lease = |alias: &str, content: &Arc<Content>, missed| Lease {
+            served: ServedAdapter { alias: alias.to_owned(), generation: content.digest.clone() },
+            _content: Arc::clone(content),
+            missed,
+        };
+        match choice {
+            AdapterChoice::Alias(alias) => {
+                if let Some(slot) = slots.get_mut(alias) {
+                    let missed = !std::mem::replace(&mut slot.resident, true);
+                    return Ok(lease(alias, &slot.current, missed));
+                }
+                Err(unknown(&slots, alias))
+            }
+            AdapterChoice::Generation(digest) => {
+                for (alias, slot) in slots.iter().filter(|(_, slot)| slot.resident) {
+                    let mut held = slot.previous.iter().chain([&slot.current]);
+                    if let Some(content) = held.find(|content| content.digest == *digest) {
+                        return Ok(lease(alias, content, false));
+                    }
+                }
+                Err(unknown(&slots, digest))
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Slot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slot {
+    fn describe(&self, alias: &str) -> AdapterInfo {
+        let Content { digest, rank, bytes, directory } = &*self.current;
+        AdapterInfo {
+            alias: alias.to_owned(),
+            generation: digest.clone(),
+            rank: *rank,
+            bytes: *bytes,
+            directory: directory.display().to_string(),
+            resident: self.resident,
+            pinned: self.pinned,
+            leases: Arc::strong_count(&self.current) - 1,
+            previous: self.previous.iter().map(|content| content.digest.clone()).collect(),
+        }
+    }
+}
+
+fn expect(load: &LoadAdapter, found: Option<&str>) -> Result<(), InferenceError> {
+    let expected = match (&load.expected, found) {
+        (Expected::Anything, _) | (Expected::Nothing, None) => return Ok(()),
+        (Expected::Generation(wanted), Some(found)) if wanted == found => return Ok(()),
+        (Expected::Generation(wanted), _) => wanted.clone(),
+        (Expected::Nothing, Some(_)) => "free".to_owned(),
+    };
+    let found = found.unwrap_or("not loaded").to_owned();
+    Err(InferenceError::AdapterChanged { alias: load.alias.clone(), expected, found })
+}
+
+fn read(alias: &str, directory: &Path) -> Result<Content, InferenceError> {
+    let read = |name: &str| {
+        std::fs::read(directory.join(name)).map_err(|why| InferenceError::BadAdapter {
+            alias: alias.to_owned(),
+            why: format!("{} cannot be read: {why}", directory.join(name).display()),
+        })
+    };
+    let [config, weights] = [read("adapter_config.json")?, read("adapter_model.safetensors")?];
+    let rank = serde_json::from_slice::<Value>(&config)
+        .ok()
+        .and_then(|config| config.get("r")?.as_u64())
+        .unwrap_or(0);
+    Ok(Content {
+        // The same identity a real engine gives it, so that a registry's record can be compared.
+        digest: Digest::of_parts([config.as_slice(), weights.as_slice()]).to_hex(),
+        rank: rank as usize,
+        bytes: weights.len() as u64,
+        directory: directory.to_path_buf(),
+    })
+}
+
+fn unknown(slots: &BTreeMap<String, Slot>, alias: &str) -> InferenceError {
+    let loaded = slots.keys().cloned().collect::<Vec<_>>().join(", ");
+    InferenceError::UnknownAdapter { alias: alias.to_owned(), loaded }
+}

@@ -1,0 +1,186 @@
+//! What all requests for tokens have in common.
+
+use serde_json::Value;
+use understudy_inference::{
+    AdapterChoice, Admission, GenerateRequest, LogProbsOf, Prompt, Returns, Sampling,
+};
+
+use crate::{error::RequestError, fields::Fields, sampling::sampling};
+
+/// More choices than this of one prompt are a mistake.
+const MOST_CHOICES: u32 = 128;
+const MOST_ALTERNATIVES: u32 = 20;
+
+/// One request, whatever its prompt is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ask {
+    /// A task, an adapter alias or the base; every endpoint that needs one checks that it is there.
+    pub model: Option<String>,
+    /// An adapter by alias or by exact generation, instead of the one `model` stands for.
+    pub adapter: Option<AdapterChoice>,
+    pub sampling: Sampling,
+    pub returns: Returns,
+    pub admission: Admission,
+    /// Completions of each prompt.
+    pub n: u32,
+    /// `None` is one whole reply.
+    pub stream: Option<StreamOptions>,
+    pub show: Show,
+    /// Whose request it is.
+    pub user: Option<String>,
+    pub request_id: Option<String>,
+    /// Keep only this many of the prompt's last tokens; -1 is as many as fit.
+    pub truncate: Option<i64>,
+}
+
+/// How usage is told in a stream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StreamOptions {
+    /// In a chunk of its own at the end.
+    pub usage: bool,
+    /// In every chunk.
+    pub continuous: bool,
+}
+
+/// What a reply shows beside the text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Show {
+    pub log_probs: bool,
+    pub token_ids: bool,
+    /// Tokens are written `token_id:7` in log-probabilities.
+    pub tokens_as_ids: bool,
+    pub weight_versions: bool,
+    pub prompt_text: bool,
+    pub prompt_log_probs: bool,
+}
+
+impl Ask {
+    /// Reads what does not differ between endpoints. `limit` is the most tokens the request names,
+    /// `top` how many alternatives it wants beside each token.
+    pub(crate) fn read(
+        fields: &Fields,
+        limit: Option<u32>,
+        otherwise: u32,
+        top: Option<u32>,
+    ) -> Result<Self, RequestError> {
+        let stream = stream(fields)?;
+        let prompt_top = fields.count("prompt_logprobs")?;
+        if prompt_top.is_some() && stream.is_some() {
+            return Err(fields.wrong("prompt_logprobs", "cannot be streamed; set stream to false"));
+        }
+        for (name, count) in [("top_logprobs", top), ("prompt_logprobs", prompt_top)] {
+            if count.is_some_and(|count| count > MOST_ALTERNATIVES) {
+                return Err(fields.wrong(name, format!("must be at most {MOST_ALTERNATIVES}")));
+            }
+        }
+        let token_ids = fields.flag("return_token_ids")?;
+        Ok(Self {
+            model: fields.text("model")?,
+            adapter: adapter(fields)?,
+            sampling: sampling(fields, limit.unwrap_or(otherwise))?,
+            returns: Returns {
+                top: top.map(|top| top as usize),
+                prompt_top: prompt_top.map(|top| top as usize),
+                log_probs: log_probs_of(fields)?,
+            },
+            admission: Admission {
+                priority: priority(fields)?,
+                timeout: None,
+                must_fit: limit.is_some(),
+                cache_salt: cache_salt(fields)?,
+            },
+            n: choices(fields)?,
+            stream,
+            show: Show {
+                log_probs: top.is_some(),
+                token_ids,
+                tokens_as_ids: fields.flag("return_tokens_as_token_ids")?,
+                weight_versions: fields.flag("return_weight_versions")?,
+                prompt_text: fields.flag("return_prompt_text")?,
+                prompt_log_probs: prompt_top.is_some(),
+            },
+            user: fields.text("user")?,
+            request_id: fields.text("request_id")?,
+            truncate: truncate(fields)?,
+        })
+    }
+
+    /// One generation per choice. A seed counts on from choice to choice, so that each choice can
+    /// be had again alone.
+    pub fn requests(
+        &self,
+        prompt: &Prompt,
+        adapter: Option<AdapterChoice>,
+    ) -> Vec<GenerateRequest> {
+        let choice = |index: u32| {
+            let seed = self.sampling.seed.map(|seed| seed.wrapping_add(u64::from(index)));
+            GenerateRequest {
+                prompt: prompt.clone(),
+                adapter: adapter.clone(),
+                sampling: Sampling { seed, ..self.sampling.clone() },
+                returns: self.returns,
+                admission: self.admission.clone(),
+            }
+        };
+        (0..self.n).map(choice).collect()
+    }
+}
+
+fn stream(fields: &Fields) -> Result<Option<StreamOptions>, RequestError> {
+    let on = fields.flag("stream")?;
+    let given = fields.object("stream_options")?.is_some();
+    let options = fields.inner("stream_options", "stream_options.")?;
+    let usage = options.flag("include_usage")?;
+    let continuous = options.flag("continuous_usage_stats")?;
+    if given && !on {
+        return Err(fields.wrong("stream_options", "only applies with `stream: true`"));
+    }
+    Ok(on.then_some(StreamOptions { usage, continuous: usage && continuous }))
+}
+
+fn adapter(fields: &Fields) -> Result<Option<AdapterChoice>, RequestError> {
+    match fields.get("adapter") {
+        None => Ok(None),
+        Some(Value::String(alias)) => Ok(Some(AdapterChoice::Alias(alias.clone()))),
+        Some(value) => match value.get("generation").and_then(Value::as_str) {
+            Some(digest) => Ok(Some(AdapterChoice::Generation(digest.to_owned()))),
+            None => Err(fields.wrong("adapter", "must be an alias or {\"generation\": digest}")),
+        },
+    }
+}
+
+fn log_probs_of(fields: &Fields) -> Result<LogProbsOf, RequestError> {
+    match fields.text("logprobs_mode")?.as_deref() {
+        None | Some("raw_logprobs") => Ok(LogProbsOf::Raw),
+        Some("processed_logprobs") => Ok(LogProbsOf::Processed),
+        Some(_) => Err(fields.wrong("logprobs_mode", "must be raw_logprobs or processed_logprobs")),
+    }
+}
+
+fn priority(fields: &Fields) -> Result<i32, RequestError> {
+    let priority = fields.integer("priority")?.unwrap_or(0);
+    i32::try_from(priority).map_err(|_| fields.wrong("priority", "must fit in 32 bits"))
+}
+
+fn cache_salt(fields: &Fields) -> Result<Option<String>, RequestError> {
+    match fields.text("cache_salt")? {
+        Some(salt) if salt.is_empty() => Err(fields.wrong("cache_salt", "must not be empty")),
+        salt => Ok(salt),
+    }
+}
+
+fn choices(fields: &Fields) -> Result<u32, RequestError> {
+    match fields.count("n")?.unwrap_or(1) {
+        n if (1..=MOST_CHOICES).contains(&n) => Ok(n),
+        _ => Err(fields.wrong("n", format!("must lie between 1 and {MOST_CHOICES}"))),
+    }
+}
+
+fn truncate(fields: &Fields) -> Result<Option<i64>, RequestError> {
+    match fields.integer("truncate_prompt_tokens")? {
+        Some(count) if count == 0 || count < -1 => {
+            Err(fields.wrong("truncate_prompt_tokens", "must be at least 1, or -1 for what fits"))
+        }
+        count => Ok(count),
+    }
+}

@@ -1,0 +1,157 @@
+//! Errors as clients read them: OpenAI's envelope with vLLM's types and integer codes.
+
+use serde_json::{Value, json};
+use understudy_inference::InferenceError;
+
+/// Longer messages would let one bad request fill a log.
+const MESSAGE_LIMIT: usize = 1000;
+
+/// Why a body is not a request.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    #[error("the body is not JSON: {0}")]
+    NotJson(String),
+    #[error("the body must be a JSON object")]
+    NotAnObject,
+    #[error("`{field}` is required")]
+    Missing { field: String },
+    #[error("`{field}` {why}")]
+    Wrong { field: String, why: String },
+    /// We know what it means, and silence would be a wrong answer.
+    #[error("`{field}` is not supported by this server; leave it out")]
+    Refused { field: String },
+}
+
+impl RequestError {
+    pub fn wrong(field: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::Wrong { field: field.into(), why: why.into() }
+    }
+
+    /// The field at fault, if it is one.
+    pub fn field(&self) -> Option<&str> {
+        match self {
+            Self::NotJson(_) | Self::NotAnObject => None,
+            Self::Missing { field } | Self::Wrong { field, .. } | Self::Refused { field } => {
+                Some(field)
+            }
+        }
+    }
+}
+
+impl From<InferenceError> for RequestError {
+    fn from(error: InferenceError) -> Self {
+        match error {
+            InferenceError::Invalid { field, why } => Self::wrong(field, why),
+            other => Self::wrong("request", other.to_string()),
+        }
+    }
+}
+
+/// An error on its way to a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErrorReply {
+    pub status: u16,
+    pub message: String,
+    pub param: Option<String>,
+    /// A stable word for programs, where the status says too little.
+    pub reason: Option<&'static str>,
+    /// `retry-after`, in seconds.
+    pub retry_after: Option<u64>,
+    /// `x-should-retry`: clients retry 409 and 5xx unless told otherwise.
+    pub should_retry: Option<bool>,
+}
+
+impl ErrorReply {
+    pub fn new(status: u16, message: impl Into<String>) -> Self {
+        let mut message: String = message.into();
+        if let Some((cut, _)) = message.char_indices().nth(MESSAGE_LIMIT) {
+            message.truncate(cut);
+            message.push('…');
+        }
+        let retry_after = matches!(status, 429 | 503).then_some(1);
+        let should_retry = (status == 409).then_some(false);
+        Self { status, message, param: None, reason: None, retry_after, should_retry }
+    }
+
+    #[must_use]
+    pub fn about(self, param: impl Into<String>) -> Self {
+        Self { param: Some(param.into()), ..self }
+    }
+
+    #[must_use]
+    pub fn because(self, reason: &'static str) -> Self {
+        Self { reason: Some(reason), ..self }
+    }
+
+    /// vLLM's name for the status.
+    pub fn kind(&self) -> &'static str {
+        match self.status {
+            400 => "BadRequestError",
+            401 => "AuthenticationError",
+            403 => "PermissionDeniedError",
+            404 => "NotFoundError",
+            405 => "MethodNotAllowedError",
+            409 => "Conflict",
+            413 => "RequestTooLarge",
+            422 => "UnprocessableEntityError",
+            429 => "RateLimitError",
+            503 => "ServiceUnavailableError",
+            504 => "TimeoutError",
+            _ => "InternalServerError",
+        }
+    }
+
+    pub fn to_json(&self) -> Value {
+        let mut error = json!({
+            "message": self.message,
+            "type": self.kind(),
+            "param": self.param,
+            "code": self.status,
+        });
+        if let Some(reason) = self.reason {
+            error["reason"] = json!(reason);
+        }
+        json!({ "error": error })
+    }
+}
+
+impl From<RequestError> for ErrorReply {
+    fn from(error: RequestError) -> Self {
+        let reply = Self::new(400, error.to_string());
+        match error.field() {
+            Some(field) => reply.about(field),
+            None => reply,
+        }
+    }
+}
+
+impl From<InferenceError> for ErrorReply {
+    fn from(error: InferenceError) -> Self {
+        let text = error.to_string();
+        match error {
+            InferenceError::Invalid { field, .. } => Self::new(400, text).about(field),
+            InferenceError::ContextOverflow { .. } => {
+                Self::new(400, text).about("messages").because("context_length_exceeded")
+            }
+            InferenceError::UnknownAdapter { .. } => {
+                Self::new(404, text).about("model").because("lora_adapter_not_found")
+            }
+            InferenceError::BadAdapter { .. } => {
+                Self::new(400, text).about("lora_path").because("lora_adapter_invalid")
+            }
+            InferenceError::Unsupported(_) => Self::new(400, text),
+            InferenceError::AdapterChanged { .. } => Self::new(409, text)
+                .about("expected_generation")
+                .because("lora_generation_mismatch"),
+            InferenceError::AdaptersFull { .. } => {
+                Self::new(409, text).about("lora_name").because("lora_byte_limit_exceeded")
+            }
+            InferenceError::Busy(_) => Self::new(503, text).because("max_num_queued_reqs"),
+            InferenceError::BusyTokens(_) => Self::new(503, text).because("max_num_queued_tokens"),
+            InferenceError::Paused => Self::new(503, text).because("paused"),
+            InferenceError::ShuttingDown => Self::new(503, text).because("shutting_down"),
+            InferenceError::TimedOut(_) => Self::new(504, text).because("deadline_exceeded"),
+            InferenceError::Failed(_) => Self::new(502, text),
+        }
+    }
+}
