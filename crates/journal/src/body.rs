@@ -8,9 +8,7 @@ use crate::{Appended, JournalError, record::compress};
 /// The body of one request, unpacked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawBody {
-    /// Whose it is. Bodies of different tenants are never read together.
-    pub tenant: String,
-    /// The task its calls are counted to.
+    /// The task its calls are counted to. Bodies of different tasks are never read together.
     pub task: TaskName,
     /// What it is, as its path told: `otlp-traces`, say.
     pub payload: String,
@@ -33,7 +31,6 @@ pub struct StoredBody {
 /// What a body is found by.
 #[derive(Debug)]
 pub(crate) struct Label {
-    tenant: String,
     task: String,
     payload: String,
     content_type: String,
@@ -50,7 +47,6 @@ impl RawBody {
             JournalError::Unstorable { id, why }
         })?;
         let label = Label {
-            tenant: self.tenant.clone(),
             task: self.task.to_string(),
             payload: self.payload.clone(),
             content_type: self.content_type.clone(),
@@ -67,13 +63,13 @@ pub(crate) fn enter(
     packed: &[u8],
     received_at_ms: i64,
 ) -> rusqlite::Result<Appended> {
-    let Label { tenant, task, payload, content_type, digest, bytes } = label;
+    let Label { task, payload, content_type, digest, bytes } = label;
     let known: Option<u64> = tx
         .prepare_cached(
             "SELECT seq FROM bodies
-             WHERE digest = ?1 AND tenant = ?2 AND task = ?3 AND payload = ?4",
+             WHERE digest = ?1 AND task = ?2 AND payload = ?3",
         )?
-        .query_row(params![digest, tenant, task, payload], |row| row.get(0))
+        .query_row(params![digest, task, payload], |row| row.get(0))
         .optional()?;
     if let Some(seq) = known {
         return Ok(Appended { seq, duplicate: true });
@@ -81,18 +77,8 @@ pub(crate) fn enter(
     let seq: u64 = tx
         .prepare_cached("SELECT coalesce(max(seq), 0) + 1 FROM bodies")?
         .query_row([], |row| row.get(0))?;
-    tx.prepare_cached("INSERT INTO bodies VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?.execute(
-        params![
-            seq,
-            received_at_ms,
-            tenant,
-            task,
-            payload,
-            content_type,
-            digest,
-            *bytes as u64,
-            packed
-        ],
+    tx.prepare_cached("INSERT INTO bodies VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?.execute(
+        params![seq, received_at_ms, task, payload, content_type, digest, *bytes as u64, packed],
     )?;
     Ok(Appended { seq, duplicate: false })
 }
@@ -111,7 +97,7 @@ pub(crate) fn read(
 ) -> Result<Vec<StoredBody>, JournalError> {
     let mut query = connection
         .prepare_cached(
-            "SELECT seq, received_at_ms, digest, tenant, task, payload, content_type, body
+            "SELECT seq, received_at_ms, digest, task, payload, content_type, body
              FROM bodies WHERE seq > ?1 ORDER BY seq LIMIT ?2",
         )
         .map_err(JournalError::read)?;
@@ -130,16 +116,15 @@ fn stored(row: &rusqlite::Row<'_>) -> Result<StoredBody, JournalError> {
     let received_at = Timestamp::from_millisecond(row.get(1).map_err(read)?)
         .map_err(|why| unreadable(why.to_string()))?;
     let digest: String = row.get(2).map_err(read)?;
-    let packed: Option<Vec<u8>> = row.get(7).map_err(read)?;
+    let packed: Option<Vec<u8>> = row.get(6).map_err(read)?;
     let raw = match packed {
         None => None,
         Some(packed) => {
-            let task: String = row.get(4).map_err(read)?;
+            let task: String = row.get(3).map_err(read)?;
             Some(RawBody {
-                tenant: row.get(3).map_err(read)?,
                 task: task.parse().map_err(|_| unreadable(format!("`{task}` is no task")))?,
-                payload: row.get(5).map_err(read)?,
-                content_type: row.get(6).map_err(read)?,
+                payload: row.get(4).map_err(read)?,
+                content_type: row.get(5).map_err(read)?,
                 body: zstd::stream::decode_all(packed.as_slice())
                     .map_err(|why| unreadable(why.to_string()))?,
             })

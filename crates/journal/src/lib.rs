@@ -21,12 +21,14 @@ mod link;
 mod pool;
 mod queue;
 mod read;
+mod reading;
 mod record;
 mod scan;
 mod schema;
 mod writer;
 
 use std::{
+    collections::BTreeSet,
     fmt,
     path::Path,
     sync::{Arc, Mutex, PoisonError, mpsc},
@@ -40,6 +42,7 @@ pub use ack::{Ack, Appended};
 pub use body::{RawBody, StoredBody};
 pub use error::JournalError;
 pub use read::{Arrival, Counts, Query};
+pub use reading::{Notes, Reading};
 pub use record::{Entry, Told};
 pub use scan::Scan;
 
@@ -112,13 +115,23 @@ impl Journal {
         self.append(&Record::Withdrawal(Withdrawal { id: id.to_owned() }))
     }
 
-    /// The ids of the steps and outcomes that hold at present because of `origin`, in order.
-    pub fn told(&self, origin: &str) -> Result<Vec<String>, JournalError> {
-        self.reader.told(origin)
+    /// The ids of the steps and outcomes that hold at present because of another origin than this.
+    pub fn told_otherwise(&self, origin: &str) -> Result<Vec<String>, JournalError> {
+        self.reader.told_otherwise(origin)
+    }
+
+    /// Those of these ids that hold at present because of telemetry, in order.
+    pub fn told_among(&self, ids: &BTreeSet<String>) -> Result<Vec<String>, JournalError> {
+        self.reader.told_among(ids)
+    }
+
+    /// The step that we recorded ourselves for a response.
+    pub fn served(&self, response_id: &str) -> Result<Option<Step>, JournalError> {
+        self.reader.served(response_id)
     }
 
     /// Queues the body of one request of telemetry; the [`Ack`] resolves once it is durable, to its
-    /// number among the bodies. The same body of the same tenant is stored once.
+    /// number among the bodies. The same body of the same task is stored once.
     pub fn append_body(&self, raw: &RawBody) -> Result<Ack, JournalError> {
         let (label, body) = raw.pack()?;
         self.enqueue(What::Body(label), body)
@@ -127,6 +140,28 @@ impl Journal {
     /// At most `limit` bodies after number `after`, in the order they were committed.
     pub fn bodies(&self, after: u64, limit: usize) -> Result<Vec<StoredBody>, JournalError> {
         body::read(&*self.reader.pool.lease()?, after, limit)
+    }
+
+    /// How far the bodies have been read; `None` before the first [`note`](Self::note).
+    pub fn reading(&self) -> Result<Option<Reading>, JournalError> {
+        reading::at(&*self.reader.pool.lease()?).map_err(JournalError::read)
+    }
+
+    /// Notes what reading the bodies has shown, durably and all at once.
+    pub fn note(&self, notes: Notes) -> Result<(), JournalError> {
+        let (done, noted) = mpsc::channel();
+        self.queue.push_chore(Chore::Note(notes, done))?;
+        noted.recv().unwrap_or(Err(JournalError::Closed))
+    }
+
+    /// The bodies that hold parts of a unit, as far as is noted.
+    pub fn bodies_of(&self, unit: &str) -> Result<Vec<u64>, JournalError> {
+        reading::bodies_of(&*self.reader.pool.lease()?, unit)
+    }
+
+    /// The units that share a tie with this one, itself included, as far as is noted.
+    pub fn tied_to(&self, unit: &str) -> Result<Vec<String>, JournalError> {
+        reading::tied_to(&*self.reader.pool.lease()?, unit)
     }
 
     /// Forgets the content of bodies received before this, and answers of how many. Their rows and

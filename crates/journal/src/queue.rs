@@ -8,7 +8,7 @@ use std::{
 
 use understudy_ident::Timestamp;
 
-use crate::{JournalError, ack::Promise, body::Label, record::Names};
+use crate::{JournalError, Notes, ack::Promise, body::Label, record::Names};
 
 /// More in one commit would make the first of a batch wait long for the last.
 const BATCH_RECORDS: usize = 1024;
@@ -58,6 +58,7 @@ pub(crate) struct Work {
 /// Something else for the thread that writes.
 pub(crate) enum Chore {
     Rebuild(mpsc::Sender<Result<(), JournalError>>),
+    Note(Notes, mpsc::Sender<Result<(), JournalError>>),
     /// Forget the content of bodies received before this; answers how many.
     Expire(Timestamp, mpsc::Sender<Result<usize, JournalError>>),
 }

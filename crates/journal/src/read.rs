@@ -1,6 +1,6 @@
 //! Reading: single steps, arrivals for whoever follows the journal, and counts.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
@@ -41,6 +41,7 @@ pub struct Counts {
     pub superseded: u64,
     /// Raw bodies of telemetry, expired ones included.
     pub bodies: u64,
+    pub expired_bodies: u64,
     /// Outcomes whose target has not arrived.
     pub pending_outcomes: u64,
     /// Records that this version cannot read, and therefore leaves out everywhere else.
@@ -69,16 +70,47 @@ impl Reader {
         self.judged_by("response_id = ?1", id)
     }
 
-    pub(crate) fn told(&self, origin: &str) -> Result<Vec<String>, JournalError> {
+    pub(crate) fn told_otherwise(&self, origin: &str) -> Result<Vec<String>, JournalError> {
         let connection = self.pool.lease()?;
         let find = || -> rusqlite::Result<Vec<String>> {
             let mut query = connection.prepare_cached(
-                "SELECT id FROM steps WHERE origin = ?1 AND gone IS NULL
-                 UNION SELECT id FROM outcomes WHERE origin = ?1 AND gone IS NULL ORDER BY id",
+                "SELECT id FROM steps WHERE origin != ?1 AND gone IS NULL
+                 UNION SELECT id FROM outcomes WHERE origin != ?1 AND gone IS NULL ORDER BY id",
             )?;
             query.query_map([origin], |row| row.get(0))?.collect()
         };
         find().map_err(JournalError::read)
+    }
+
+    pub(crate) fn told_among(&self, ids: &BTreeSet<String>) -> Result<Vec<String>, JournalError> {
+        let connection = self.pool.lease()?;
+        let mut holds = connection
+            .prepare_cached(
+                "SELECT EXISTS (
+                     SELECT 1 FROM steps WHERE id = ?1 AND gone IS NULL AND origin IS NOT NULL)
+                 OR EXISTS (
+                     SELECT 1 FROM outcomes WHERE id = ?1 AND gone IS NULL AND origin IS NOT NULL)",
+            )
+            .map_err(JournalError::read)?;
+        let mut told = Vec::new();
+        for id in ids {
+            if holds.query_row([id], |row| row.get(0)).map_err(JournalError::read)? {
+                told.push(id.clone());
+            }
+        }
+        Ok(told)
+    }
+
+    pub(crate) fn served(&self, response_id: &str) -> Result<Option<Step>, JournalError> {
+        let connection = self.pool.lease()?;
+        let found: Option<u64> = connection
+            .prepare_cached(
+                "SELECT seq FROM steps WHERE response_id = ?1 AND origin IS NULL
+                 ORDER BY at_us, id LIMIT 1",
+            )
+            .and_then(|mut query| query.query_row([response_id], |row| row.get(0)).optional())
+            .map_err(JournalError::read)?;
+        found.map(|seq| step_at(&connection, seq)).transpose()
     }
 
     pub(crate) fn follow(&self, after: u64, limit: usize) -> Result<Vec<Arrival>, JournalError> {
@@ -123,7 +155,8 @@ impl Reader {
                         (SELECT count(*) FROM withdrawals),
                         (SELECT count(*) FROM steps WHERE gone IS NOT NULL),
                         (SELECT count(*) FROM outcomes WHERE gone IS NOT NULL),
-                        (SELECT coalesce(max(seq), 0) FROM bodies)",
+                        (SELECT coalesce(max(seq), 0) FROM bodies),
+                        (SELECT count(*) FROM bodies WHERE body IS NULL)",
                 [],
                 |row| {
                     let (records, steps, outcomes): (u64, u64, u64) =
@@ -137,6 +170,7 @@ impl Reader {
                         pending_outcomes: row.get(3)?,
                         superseded: old_steps + old_outcomes,
                         bodies: row.get(7)?,
+                        expired_bodies: row.get(8)?,
                         unreadable: records.saturating_sub(steps + outcomes + withdrawals),
                     })
                 },

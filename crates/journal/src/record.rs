@@ -30,7 +30,7 @@ pub(crate) enum Record {
 /// place: unlike what we saw ourselves, it is only as good as what has arrived of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Told {
-    /// What the account was made from; [`crate::Journal::told`] lists what an origin tells.
+    /// By which rules the account was made; [`crate::Journal::told_otherwise`] lists the others'.
     pub origin: String,
     pub entry: Entry,
 }

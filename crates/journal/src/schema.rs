@@ -11,9 +11,11 @@ use understudy_storage::sqlite::Migration;
 /// story; only what has an `origin` can go.
 ///
 /// `bodies` is the truth about telemetry. A body may be expired, which leaves its row and digest.
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    sql: "
+/// `told_in` and `ties` say which bodies have to be read together, as far as `reading` has come.
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        sql: "
     CREATE TABLE records (
         seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, received_at_ms INTEGER NOT NULL,
         body BLOB NOT NULL
@@ -44,9 +46,10 @@ pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
     CREATE TABLE progress (only INTEGER PRIMARY KEY CHECK (only = 0), seq INTEGER NOT NULL) STRICT;
     INSERT INTO progress VALUES (0, 0);
     ",
-}, Migration {
-    version: 2,
-    sql: "
+    },
+    Migration {
+        version: 2,
+        sql: "
     DROP TABLE steps;
     CREATE TABLE steps (
         seq INTEGER PRIMARY KEY, id TEXT NOT NULL, response_id TEXT NOT NULL,
@@ -73,20 +76,29 @@ pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
     UPDATE progress SET seq = 0;
 
     CREATE TABLE bodies (
-        seq INTEGER PRIMARY KEY, received_at_ms INTEGER NOT NULL, tenant TEXT NOT NULL,
+        seq INTEGER PRIMARY KEY, received_at_ms INTEGER NOT NULL,
         task TEXT NOT NULL, payload TEXT NOT NULL, content_type TEXT NOT NULL,
         digest TEXT NOT NULL, bytes INTEGER NOT NULL, body BLOB,
-        UNIQUE (digest, tenant, task, payload)
+        UNIQUE (digest, task, payload)
     ) STRICT;
+    CREATE INDEX bodies_expired ON bodies (seq) WHERE body IS NULL;
     CREATE TRIGGER bodies_are_appended BEFORE INSERT ON bodies
         WHEN NEW.seq IS NOT (SELECT coalesce(max(seq), 0) + 1 FROM bodies)
         BEGIN SELECT RAISE(ABORT, 'raw bodies are only ever appended'); END;
     CREATE TRIGGER bodies_are_final BEFORE UPDATE ON bodies
-        WHEN NEW.body IS NOT NULL OR (NEW.seq, NEW.received_at_ms, NEW.tenant, NEW.task, NEW.payload,
-            NEW.content_type, NEW.digest, NEW.bytes) IS NOT (OLD.seq, OLD.received_at_ms, OLD.tenant,
-            OLD.task, OLD.payload, OLD.content_type, OLD.digest, OLD.bytes)
+        WHEN NEW.body IS NOT NULL OR (NEW.seq, NEW.received_at_ms, NEW.task, NEW.payload,
+            NEW.content_type, NEW.digest, NEW.bytes) IS NOT (OLD.seq, OLD.received_at_ms, OLD.task,
+            OLD.payload, OLD.content_type, OLD.digest, OLD.bytes)
         BEGIN SELECT RAISE(ABORT, 'raw bodies are never rewritten, only expired'); END;
     CREATE TRIGGER bodies_stay BEFORE DELETE ON bodies
         BEGIN SELECT RAISE(ABORT, 'rows of raw bodies are never deleted'); END;
+
+    CREATE TABLE reading (
+        only INTEGER PRIMARY KEY CHECK (only = 0), mapper TEXT NOT NULL, body INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE told_in (unit TEXT, body INTEGER, PRIMARY KEY (unit, body)) STRICT, WITHOUT ROWID;
+    CREATE TABLE ties (tie TEXT, unit TEXT, PRIMARY KEY (tie, unit)) STRICT, WITHOUT ROWID;
+    CREATE INDEX ties_of_unit ON ties (unit);
     ",
-}];
+    },
+];

@@ -10,8 +10,9 @@ use understudy_ident::Clock;
 use understudy_storage::sqlite;
 
 use crate::{
-    Appended, Config, JournalError, body, derive,
+    Appended, Config, JournalError, Notes, body, derive,
     queue::{Append, Chore, Queue, What, Work},
+    reading,
     record::{Entry, Names},
     schema::MIGRATIONS,
 };
@@ -60,6 +61,9 @@ impl Writer {
             Chore::Rebuild(done) => {
                 done.send(self.rebuild().map_err(JournalError::write)).ok();
             }
+            Chore::Note(notes, done) => {
+                done.send(self.note(&notes).map_err(JournalError::write)).ok();
+            }
             Chore::Expire(before, done) => {
                 let expired = body::expire(&self.connection, before).map_err(JournalError::write);
                 done.send(expired).ok();
@@ -97,6 +101,12 @@ impl Writer {
     pub(crate) fn rebuild(&mut self) -> rusqlite::Result<()> {
         let tx = self.begin()?;
         derive::rebuild(&tx)?;
+        tx.commit()
+    }
+
+    fn note(&mut self, notes: &Notes) -> rusqlite::Result<()> {
+        let tx = self.begin()?;
+        reading::note(&tx, notes)?;
         tx.commit()
     }
 
