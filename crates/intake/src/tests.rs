@@ -32,6 +32,12 @@ impl Home {
         self.try_send((payload, body)).unwrap()
     }
 
+    fn send_all(&self, bodies: &[Sent]) {
+        for body in bodies {
+            self.send(body);
+        }
+    }
+
     fn try_send(&self, (payload, body): (&str, &[u8])) -> Result<Received, IntakeError> {
         let mut received = self.intake.receive(Request {
             task: "triage".parse().unwrap(),

@@ -20,7 +20,7 @@ fn however_it_is_delivered_the_trajectories_are_the_same_bytes() {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let sent = world(&mut random);
         let whole = Home::new();
-        sent.iter().for_each(|body| drop(whole.send(body)));
+        whole.send_all(&sent);
         whole.read();
         assert_eq!(steps_of(&whole), at_once(&sent), "seed {seed}");
         for _ in 0..2 {
@@ -46,7 +46,7 @@ fn however_it_is_delivered_the_trajectories_are_the_same_bytes() {
 fn reading_again_changes_nothing_and_new_rules_read_everything() {
     let mut random = ChaCha8Rng::seed_from_u64(7);
     let home = Home::new();
-    world(&mut random).iter().for_each(|body| drop(home.send(body)));
+    home.send_all(&world(&mut random));
     let first = home.read();
     let (text, records) = (home.text(), home.journal.counts().unwrap().records);
     assert!(first.told >= 3 && first.withdrawn == 0, "{first:?}");
