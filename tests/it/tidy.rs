@@ -20,6 +20,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("ingest", "ident inference manifest message trajectory"),
     ("redact", ""),
     ("journal", "ident inference message storage trajectory"),
+    ("intake", "ident ingest journal trajectory"),
     ("dataset", "ident inference manifest message redact storage trajectory"),
     ("model", "ident inference manifest message"),
     ("objective", "manifest"),
@@ -39,7 +40,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("canary", "ident inference journal manifest registry router trajectory"),
     ("orchestrator", "ident manifest storage"),
     ("openai", "inference message"),
-    ("gateway", "ident inference journal message openai registry router trajectory"),
+    ("gateway", "ident inference ingest intake journal message openai registry router trajectory"),
     ("supportdesk", "ident manifest message"),
 ];
 

@@ -12,7 +12,7 @@ use understudy_openai::ErrorReply;
 
 use crate::{
     adapters, body::Body, chat, completions, control, error::ApiError, feedback, metrics, models,
-    state::Gateway, status, tokens,
+    state::Gateway, status, telemetry, tokens,
 };
 
 /// Everything the gateway answers.
@@ -20,6 +20,7 @@ pub fn app(gateway: Gateway) -> Router {
     Router::new()
         .merge(openai())
         .merge(vllm())
+        .merge(telemetry::routes())
         .route("/v1/feedback", post(feedback::post))
         .route("/api/v1/tasks", get(status::tasks))
         .route("/api/v1/journal", get(status::journal))
@@ -73,5 +74,9 @@ pub async fn serve(
     gateway: Gateway,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    axum::serve(listener, app(gateway)).with_graceful_shutdown(stop).await
+    let reading = tokio::spawn(telemetry::read_for_ever(gateway.intake().clone()));
+    let served = axum::serve(listener, app(gateway)).with_graceful_shutdown(stop).await;
+    // What has not been read is durable, and the next server reads it.
+    reading.abort();
+    served
 }
