@@ -118,7 +118,8 @@ impl Registry {
         command: Command,
         change: Change<'_>,
     ) -> Result<ReleaseRecord, RegistryError> {
-        let asked = (format!("{command:?}"), id, revision);
+        // Without the revision: whoever asks again, because an answer was lost, may have looked again.
+        let asked = (format!("{command:?}"), id);
         self.once(change, &asked, |transaction| {
             let release = load(transaction, id)?;
             let command = meant(transaction, &release, command, change)?;

@@ -76,19 +76,15 @@ fn signed(
     args: &AdapterVerifyArgs,
     registry: &Registry,
 ) -> Result<SignedDirectory> {
-    let bundle = match &args.signature {
-        Some(file) => Bundle::parse(&read(file)?)?,
-        None => {
-            let all = registry.signatures(version)?;
-            let ours = all.into_iter().rev().find(|record| record.key == key.hint());
-            let ours = ours.with_context(|| {
-                format!(
-                    "key {} has not signed {version}; see `understudy adapter sign`",
-                    key.hint()
-                )
-            })?;
-            ours.bundle
-        }
+    let bundle = if let Some(file) = &args.signature {
+        Bundle::parse(&read(file)?)?
+    } else {
+        let all = registry.signatures(version)?;
+        let ours = all.into_iter().rev().find(|record| record.key == key.hint());
+        let ours = ours.with_context(|| {
+            format!("key {} has not signed {version}; see `understudy adapter sign`", key.hint())
+        })?;
+        ours.bundle
     };
     Ok(registry.check_signature(version, &bundle, key)?)
 }
@@ -106,23 +102,20 @@ fn verify_files(args: &AdapterVerifyArgs, out: Out) -> Result<()> {
 
 pub(super) fn sign(args: &AdapterSignArgs, registry: &Registry, out: Out) -> Result<()> {
     let key = SigningKey::from_pem(&read(&args.key)?)?;
-    let bundle = match args.adapter.parse::<AdapterVersion>() {
-        Ok(version) => {
-            let reason = args.reason.as_deref().context("signing a version needs a --reason")?;
-            let change = Change::new(&args.owner, reason, &SystemClock);
-            registry.sign(&version, &key, change)?.bundle
+    let bundle = if let Ok(version) = args.adapter.parse::<AdapterVersion>() {
+        let reason = args.reason.as_deref().context("signing a version needs a --reason")?;
+        let change = Change::new(&args.owner, reason, &SystemClock);
+        registry.sign(&version, &key, change)?.bundle
+    } else {
+        if args.out.is_none() || args.reason.is_some() {
+            bail!(
+                "{} is no version, so that signing it is not recorded: give --out, and no --reason",
+                args.adapter
+            );
         }
-        Err(_) => {
-            if args.out.is_none() || args.reason.is_some() {
-                bail!(
-                    "{} is no version, so that signing it is not recorded: give --out, and no --reason",
-                    args.adapter
-                );
-            }
-            let directory = Path::new(&args.adapter);
-            let name = directory.file_name().and_then(|name| name.to_str()).unwrap_or("adapter");
-            sign_directory(directory, name, &key)?
-        }
+        let directory = Path::new(&args.adapter);
+        let name = directory.file_name().and_then(|name| name.to_str()).unwrap_or("adapter");
+        sign_directory(directory, name, &key)?
     };
     if let Some(file) = &args.out {
         write(file, &(bundle.to_json() + "\n"))?;
@@ -143,13 +136,11 @@ pub(super) fn provenance(
         Some(key) => Bundle::seal(&statement, &SigningKey::from_pem(&read(key)?)?).to_json(),
         None => serde_json::to_string_pretty(&statement)?,
     };
-    match file {
-        Some(file) => write(file, &(text + "\n")),
-        None => {
-            Out::row(&text);
-            Ok(())
-        }
+    if let Some(file) = file {
+        return write(file, &(text + "\n"));
     }
+    Out::row(&text);
+    Ok(())
 }
 
 pub(super) fn taint(

@@ -108,8 +108,12 @@ fn decided(
     Ok((open(&args.act, registry)?, forced))
 }
 
+/// The open release; for a command with a key, which may have ended it already, the newest.
 fn open(args: &ReleaseActArgs, registry: &Registry) -> Result<ReleaseRecord> {
     let task: TaskName = args.task.parse()?;
-    let open = registry.open_release(&task)?;
+    let mut open = registry.open_release(&task)?;
+    if open.is_none() && args.said.request.is_some() {
+        open = registry.releases(&task)?.pop();
+    }
     open.with_context(|| format!("`{task}` has no open release"))
 }

@@ -1,6 +1,6 @@
 //! Who may do what, when nothing may go out, and what a task asks for.
 
-use std::fs;
+use std::{fs, path::PathBuf};
 
 use anyhow::{Context, Result};
 use understudy_ident::{Clock as _, SystemClock, TaskName, Timestamp};
@@ -48,7 +48,7 @@ pub(super) fn protect(args: &ReleaseProtectArgs, registry: &Registry, out: Out) 
     let rules = match &args.reason {
         None => registry.protection(&task)?,
         Some(reason) => {
-            let read = |path| {
+            let read = |path: &PathBuf| {
                 fs::read_to_string(path)
                     .with_context(|| format!("failed to read {}", path.display()))
             };
