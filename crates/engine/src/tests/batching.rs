@@ -123,7 +123,7 @@ fn a_list_is_batched_the_same_way_every_time_and_is_taken_whole_or_not_at_all() 
             let mut request = request(&[1, 2, 3, nth + 10], None, 12 + nth);
             request.sampling.temperature = 1.0;
             request.sampling.seed = Some(u64::from(nth));
-            let sink: understudy_inference::Sink = Box::new(move |event| {
+            let sink: Sink = Box::new(move |event| {
                 if let Event::Finished(completion) = event {
                     sender.send((nth, completion.tokens)).unwrap();
                 }
@@ -139,7 +139,7 @@ fn a_list_is_batched_the_same_way_every_time_and_is_taken_whole_or_not_at_all() 
     assert_eq!(run(), run(), "to the last bit of every log-probability");
 
     let engine = engine(Config { max_waiting: 3, ..Config::default() });
-    let sink = || -> understudy_inference::Sink { Box::new(|_| ControlFlow::Continue(())) };
+    let sink = || -> Sink { Box::new(|_| ControlFlow::Continue(())) };
     let many = (0..4).map(|_| (request(&[1, 2], None, 1), sink())).collect();
     assert!(matches!(engine.submit_all(many), Err(InferenceError::Busy(3))));
     settle(&engine);
