@@ -1,8 +1,8 @@
 //! Where a version comes from, as an in-toto statement with a SLSA v1 provenance predicate, for
 //! tools that do not know our lineage.
 //!
-//! `buildDefinition.externalParameters` are the recipe's digest, the settings of every stage and the
-//! seed they hold; `resolvedDependencies` the base, the tokenizer, the template, the dataset and the
+//! `buildDefinition.externalParameters` are the recipe's digest and the settings of every stage;
+//! `resolvedDependencies` the base, the tokenizer, the template, the dataset and the
 //! parent; `runDetails` the program and the run. See <https://slsa.dev/spec/v1.0/provenance>.
 
 use std::{fs, path::Path};
