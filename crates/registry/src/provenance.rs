@@ -14,7 +14,7 @@ use crate::{Adapter, RegistryError, artifact::NAMED};
 
 const STATEMENT: &str = "https://in-toto.io/Statement/v1";
 const PREDICATE: &str = "https://slsa.dev/provenance/v1";
-const BUILD_TYPE: &str = "https://understudy.dev/train/v1";
+const BUILD_TYPE: &str = "urn:understudy:train:v1";
 
 /// The statement about a version whose files lie in `directory`. Our own digests are BLAKE3; the
 /// subjects have the SHA-256 that other tools ask for.
@@ -54,7 +54,7 @@ pub fn provenance(adapter: &Adapter, directory: &Path) -> Result<Value, Registry
             },
             "runDetails": {
                 "builder": {
-                    "id": "https://understudy.dev/trainer",
+                    "id": "urn:understudy:trainer",
                     "version": {"understudy": lineage.code_version},
                 },
                 // When it was registered: the first moment that is known to lie after the end.
