@@ -309,7 +309,7 @@ fn genesis() -> String {
     "0".repeat(64)
 }
 
-fn link_hash<T: Serialize>(link: &T) -> String {
+pub(crate) fn link_hash<T: Serialize>(link: &T) -> String {
     let digest = Sha256::digest(canonical_json(link).as_bytes());
     let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
     digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()

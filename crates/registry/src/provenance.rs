@@ -1,8 +1,8 @@
 //! Where a version comes from, as an in-toto statement with a SLSA v1 provenance predicate, for
 //! tools that do not know our lineage.
 //!
-//! `buildDefinition.externalParameters` are the recipe's digest, the settings of every stage and the
-//! seed they hold; `resolvedDependencies` the base, the tokenizer, the template, the dataset and the
+//! `buildDefinition.externalParameters` are the recipe's digest and the settings of every stage;
+//! `resolvedDependencies` the base, the tokenizer, the template, the dataset and the
 //! parent; `runDetails` the program and the run. See <https://slsa.dev/spec/v1.0/provenance>.
 
 use std::{fs, path::Path};
@@ -14,7 +14,7 @@ use crate::{Adapter, RegistryError, artifact::NAMED};
 
 const STATEMENT: &str = "https://in-toto.io/Statement/v1";
 const PREDICATE: &str = "https://slsa.dev/provenance/v1";
-const BUILD_TYPE: &str = "https://understudy.dev/train/v1";
+const BUILD_TYPE: &str = "urn:understudy:train:v1";
 
 /// The statement about a version whose files lie in `directory`. Our own digests are BLAKE3; the
 /// subjects have the SHA-256 that other tools ask for.
@@ -54,7 +54,7 @@ pub fn provenance(adapter: &Adapter, directory: &Path) -> Result<Value, Registry
             },
             "runDetails": {
                 "builder": {
-                    "id": "https://understudy.dev/trainer",
+                    "id": "urn:understudy:trainer",
                     "version": {"understudy": lineage.code_version},
                 },
                 // When it was registered: the first moment that is known to lie after the end.

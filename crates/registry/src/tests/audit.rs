@@ -206,3 +206,41 @@ fn an_exported_chain_verifies_without_the_registry_and_shows_every_change() {
     garbled[1].truncate(20);
     assert_eq!(found(&garbled), Tampering::Unreadable { seq: 1, what: "JSON" });
 }
+
+/// A registry as the first schema left it, with one entry in its chain.
+#[test]
+fn a_registry_of_the_first_schema_goes_on_with_its_chain() {
+    let home = tempfile::tempdir().unwrap();
+    let old = Connection::open(home.path().join("registry.db")).unwrap();
+    old.execute_batch(include_str!("../schema_1.sql")).unwrap();
+    old.pragma_update(None, "user_version", 1).unwrap();
+    let record = json!({
+        "version": "support-triage@1", "generation": Digest::of(b"old"), "owner": "ada",
+        "reason": "long ago", "lineage": lineage(), "bytes": 1,
+        "registered_at": "2025-01-01T00:00:00Z",
+    });
+    let record = understudy_manifest::canonical_json(&record);
+    old.execute("INSERT INTO adapter VALUES ('support-triage', 1, ?1)", [&record]).unwrap();
+    let link = json!({
+        "event": {
+            "action": "adapter.register", "actor": "ada", "detail": record,
+            "reason": "long ago", "subject": "support-triage@1", "task": "support-triage"
+        },
+        "prev": "0".repeat(64), "seq": 0, "ts": "2025-01-01T00:00:00Z",
+    });
+    let hash = crate::audit::link_hash(&link);
+    old.execute(
+        "INSERT INTO audit VALUES (0, '2025-01-01T00:00:00Z', 'ada', 'adapter.register',
+             'support-triage', 'support-triage@1', 'long ago', NULL, ?1, ?2, ?3)",
+        [&record, &"0".repeat(64), &hash],
+    )
+    .unwrap();
+    drop(old);
+
+    let registry = Fixture::open(&home).unwrap();
+    assert_eq!(registry.verify_audit(None).unwrap(), AuditHead { entries: 1, hash });
+    assert_eq!(registry.get(&version(1)).unwrap().status, crate::Status::Registered);
+    let change = Change::new("ada", "today", &understudy_ident::SystemClock);
+    registry.retire(&version(1), change).unwrap();
+    assert_eq!(registry.verify_audit(None).unwrap().entries, 2);
+}

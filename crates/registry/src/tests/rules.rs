@@ -211,6 +211,12 @@ fn a_key_makes_a_command_happen_once() {
     assert!(matches!(reused, RegistryError::KeyReused { .. }), "{reused}");
     it.clock.advance_ms(24 * 60 * 60 * 1000);
     it.registry.advance(&release.id, 4, 3, once).unwrap();
+    // A version that has to be verified first takes one key for both.
+    let adapter = it.register("other").record;
+    let evidence = report(&adapter.generation.to_hex(), true);
+    let keyed = it.change().with_request("key-3");
+    let attach = || it.registry.attach_report(&adapter.version, &evidence, keyed).unwrap();
+    assert_eq!(attach(), attach());
     // A refused command leaves its key free.
     let other = it.change().with_request("key-2");
     assert!(it.registry.advance(&release.id, 1, 4, other).is_err());
