@@ -28,7 +28,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("reward", "manifest message"),
     ("environment", "message reward"),
     ("scorer", "manifest message redact reward"),
-    ("evaluation", "ident inference manifest message scorer statistics"),
+    ("evaluation", "inference manifest message scorer"),
     ("rollout", "engine environment ident inference manifest message model reward trainer"),
     ("registry", "ident manifest storage"),
     ("statistics", ""),
