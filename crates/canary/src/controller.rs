@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use understudy_ident::{AdapterVersion, Clock, TaskName};
 use understudy_inference::Student;
 use understudy_journal::Journal;
-use understudy_registry::{Change, Registry, ReleaseRecord, ReleaseState, Target as Serving};
+use understudy_registry::{
+    Change, PauseReason, Registry, RegistryError, ReleaseRecord, ReleaseState, Target as Serving,
+};
 use understudy_router::{Canary, Judgement, Route, RouteTable, Target, TaskRoute, Verdict};
 
 use crate::{
@@ -77,7 +79,8 @@ impl Controller {
     }
 
     fn tick_task(&mut self, task: &TaskName) -> Result<Vec<Note>, CanaryError> {
-        let mut notes: Vec<Note> = self.follow_registry(task)?.into_iter().collect();
+        let mut notes: Vec<Note> = self.stage(task)?.into_iter().collect();
+        notes.extend(self.follow_registry(task)?);
         let open = self.parts.registry.open_release(task)?;
         let Some(release) = open.filter(|open| open.state == ReleaseState::Ramping) else {
             self.watches.remove(task);
@@ -98,6 +101,31 @@ impl Controller {
             notes.extend(self.follow_registry(task)?);
         }
         Ok(notes)
+    }
+
+    /// Loads a candidate that is waiting for it, before it meets anybody; one that cannot be loaded
+    /// never does. In a freeze it goes on waiting.
+    fn stage(&self, task: &TaskName) -> Result<Option<Note>, CanaryError> {
+        let registry = &self.parts.registry;
+        let open = registry.open_release(task)?;
+        let Some(release) = open.filter(|open| open.state == ReleaseState::Staging) else {
+            return Ok(None);
+        };
+        let text = match self.loaded(&release.candidate) {
+            Ok(generation) => {
+                let text = format!("loaded {} as {generation}", release.candidate);
+                match registry.staged(&release.id, &generation, self.says(&text)) {
+                    Err(RegistryError::Frozen { .. }) => return Ok(None),
+                    staged => staged.map(|_| text)?,
+                }
+            }
+            Err(error) => {
+                let text = format!("{error}; the release has failed");
+                registry.fail(&release.id, self.says(&text))?;
+                text
+            }
+        };
+        Ok(Some(Note { task: task.clone(), text }))
     }
 
     /// Publishes the route the registry asks for, if it differs from the one in force.
@@ -139,8 +167,7 @@ impl Controller {
     ) -> Result<Note, CanaryError> {
         let text = format!("{error}; the release is rolled back");
         if let Some(release) = release {
-            let change = Change::new(OWNER, &text, &*self.parts.clock);
-            self.parts.registry.roll_back(&release.id, change)?;
+            self.parts.registry.roll_back(&release.id, self.says(&text))?;
         }
         Ok(Note { task: task.clone(), text })
     }
@@ -167,8 +194,13 @@ impl Controller {
         }
     }
 
-    /// Makes sure the student holds exactly the registered content of a version.
     fn load(&self, version: &AdapterVersion) -> Result<Target, CanaryError> {
+        let generation = self.loaded(version)?;
+        Ok(Target::Adapter { version: version.to_string(), generation })
+    }
+
+    /// Makes sure the student holds exactly the registered content of a version, and names it.
+    fn loaded(&self, version: &AdapterVersion) -> Result<String, CanaryError> {
         let expected = self.parts.registry.get(version)?.record.generation.to_hex();
         let alias = version.to_string();
         let loaded = self.parts.student.adapters().into_iter().find(|info| info.alias == alias);
@@ -182,7 +214,7 @@ impl Controller {
         if found != expected {
             return Err(CanaryError::OtherContent { what: alias, expected, found });
         }
-        Ok(Target::Adapter { version: alias, generation: found })
+        Ok(found)
     }
 
     /// Reads what has arrived and judges it; `None` when nothing has.
@@ -214,8 +246,8 @@ impl Controller {
             return Err(error);
         }
         let reason = format!("its evidence could not be read {failures} times in a row: {error}");
-        let change = Change::new(OWNER, &reason, &*self.parts.clock);
-        self.parts.registry.pause(&release.id, change)?;
+        let because = PauseReason::MetricError;
+        self.parts.registry.pause(&release.id, because, self.says(&reason))?;
         self.failures.remove(task);
         Ok(Note { task: task.clone(), text: format!("{} is paused: {reason}", release.candidate) })
     }
@@ -231,37 +263,60 @@ impl Controller {
         let evidence = json!({READ_TO: read_to, "judgement": judgement});
         let reason = judgement.to_string();
         let change = self.change(&reason, &evidence);
-        let what = match &judgement.verdict {
+        let decided = match &judgement.verdict {
             Verdict::Hold { .. } => return Ok(None),
             Verdict::Advance { to_step } => {
                 let to_step = *to_step as u32;
-                registry.advance(&release.id, release.revision, to_step, change)?;
-                if let Some(watch) = self.watches.get_mut(task) {
-                    watch.enter(to_step);
-                }
-                format!("{} goes on to step {}", release.candidate, to_step + 1)
+                registry.advance(&release.id, release.revision, to_step, change)
             }
-            Verdict::Promote { .. } => {
-                registry.promote(&release.id, release.revision, change)?;
-                format!("{} is promoted", release.candidate)
-            }
-            Verdict::RollBack { .. } => {
-                registry.roll_back(&release.id, change)?;
-                format!("{} is rolled back", release.candidate)
-            }
-            Verdict::Invalid
-            | Verdict::WorseWithinMargin { .. }
-            | Verdict::Stalled { .. }
-            | Verdict::Inconclusive => {
-                registry.pause(&release.id, change)?;
-                format!("{} is paused for a person to decide", release.candidate)
-            }
+            Verdict::Promote { .. } => registry.promote(&release.id, release.revision, change),
+            Verdict::RollBack { .. } => registry.roll_back(&release.id, change),
+            verdict => registry.pause(&release.id, why_paused(verdict), change),
         };
-        Ok(Some(Note { task: task.clone(), text: format!("{what}: {reason}") }))
+        let decided = match decided {
+            // What the evidence says will still be true when the freeze is over.
+            Err(RegistryError::Frozen { .. }) => return Ok(None),
+            Err(error @ RegistryError::NotAdmitted { .. }) => {
+                let because = PauseReason::NotAdmitted;
+                registry.pause(&release.id, because, self.says(&error.to_string()))?
+            }
+            decided => decided?,
+        };
+        if decided.state == ReleaseState::Ramping
+            && let Some(watch) = self.watches.get_mut(task)
+        {
+            watch.enter(decided.step);
+        }
+        let text = format!("{}: {reason}", what_happened(&decided));
+        Ok(Some(Note { task: task.clone(), text }))
+    }
+
+    /// A change without evidence, in the controller's name.
+    fn says<'a>(&'a self, reason: &'a str) -> Change<'a> {
+        Change::new(OWNER, reason, &*self.parts.clock).by_program()
     }
 
     fn change<'a>(&'a self, reason: &'a str, evidence: &'a Value) -> Change<'a> {
-        Change::new(OWNER, reason, &*self.parts.clock).with_evidence(evidence)
+        self.says(reason).with_evidence(evidence)
+    }
+}
+
+fn why_paused(verdict: &Verdict) -> PauseReason {
+    match verdict {
+        Verdict::Invalid => PauseReason::Invalid,
+        Verdict::Stalled { .. } => PauseReason::LowTraffic,
+        _ => PauseReason::Inconclusive,
+    }
+}
+
+fn what_happened(release: &ReleaseRecord) -> String {
+    let candidate = &release.candidate;
+    match release.state {
+        ReleaseState::Ramping => format!("{candidate} goes on to step {}", release.step + 1),
+        ReleaseState::Promoted => format!("{candidate} is promoted"),
+        ReleaseState::RolledBack => format!("{candidate} is rolled back"),
+        ReleaseState::AwaitingApproval => format!("{candidate} waits for somebody to promote it"),
+        _ => format!("{candidate} is paused for a person to decide"),
     }
 }
 

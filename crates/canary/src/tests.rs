@@ -6,10 +6,11 @@ use understudy_ident::{
 };
 use understudy_inference::{FakeBackend, FinishReason, Served, Student, Timing, Usage};
 use understudy_journal::{Config, Journal};
-use understudy_manifest::{AdapterManifest, Recipe, Release};
+use understudy_manifest::{AdapterManifest, EvalReport, Recipe, Release};
 use understudy_message::Message;
 use understudy_registry::{
-    Change, Override, Registry, ReleaseRecord, ReleaseState, RollbackTarget, StartRelease, Target,
+    Change, Override, Protection, Registry, ReleaseRecord, ReleaseState, RollbackTarget,
+    StartRelease, Target,
 };
 use understudy_router::{Route, RouteTable};
 use understudy_trajectory::{Arm, Assignment, Outcome, RewardPolicy, Signal, Source, Step};
@@ -40,24 +41,57 @@ fn lineage() -> AdapterManifest {
     .unwrap()
 }
 
+/// A report that passes, about an adapter with this content.
+fn passing(generation: &str) -> EvalReport {
+    serde_json::from_value(json!({
+        "schema": EvalReport::SCHEMA, "suite": "triage", "suite_digest": "0".repeat(64),
+        "cases": 200, "seed": 17,
+        "subjects": [{
+            "name": "candidate", "generation": generation, "scores": {}, "latency_ms_p50": 10.0,
+            "latency_ms_p95": 20.0, "prompt_tokens": 1, "completion_tokens": 1, "errors": 0
+        }],
+        "comparisons": [{
+            "scorer": "exact", "baseline": "base", "candidate": "candidate", "difference": 0.7,
+            "low": 0.6, "high": 0.8, "wins": 150, "losses": 1, "ties": 49, "mcnemar_p": null,
+            "minimum_detectable": 0.08, "verdict": "better"
+        }],
+        "decision": {"passed": true, "checks": []},
+    }))
+    .unwrap()
+}
+
 /// A release of `triage@1` in progress, with the teacher serving.
 fn stage() -> Stage {
+    let forced = Override { owner: "test".into(), reason: "no gate in this test".into() };
+    staged(Some(forced))
+}
+
+/// The same with a passing report, because an override of the gate overrides a freeze as well.
+fn admitted() -> Stage {
+    staged(None)
+}
+
+fn staged(forced: Option<Override>) -> Stage {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
     let registry = Arc::new(Registry::open(&at("registry.db"), &at("adapters")).unwrap());
     let journal = Journal::open(&at("journal.db"), Config::default()).unwrap();
     std::fs::create_dir(at("new")).unwrap();
     std::fs::write(at("new").join("adapter_config.json"), "{}").unwrap();
-    std::fs::write(at("new").join("adapter_model.safetensors"), "weights").unwrap();
+    // Weights without a tensor: the length of the header, and the header.
+    std::fs::write(at("new").join("adapter_model.safetensors"), b"\x02\0\0\0\0\0\0\0{}").unwrap();
     let change = Change::new("test", "a test", &SystemClock);
-    registry.register(&task(), &at("new"), &lineage(), change).unwrap();
+    let adapter = registry.register(&task(), &at("new"), &lineage(), change).unwrap();
+    if forced.is_none() {
+        let report = passing(&adapter.record.generation.to_hex());
+        registry.attach_report(&adapter.record.version, &report, change).unwrap();
+    }
     let release = Release {
         steps: vec![10, 50, 100],
         min_outcomes_per_step: 10,
         margin: 0.2,
         ..Release::default()
     };
-    let forced = Override { owner: "test".into(), reason: "no gate in this test".into() };
     let start = StartRelease {
         candidate: "triage@1".parse::<AdapterVersion>().unwrap(),
         rollback: RollbackTarget {
@@ -67,7 +101,7 @@ fn stage() -> Stage {
         },
         policy: Rules::of(&release, RewardPolicy::DefaultV1).unwrap().to_value(),
         salt: fresh_salt().to_string(),
-        forced: Some(forced),
+        forced,
     };
     let release = registry.start_release(start, change).unwrap();
     let student: Arc<dyn Student> =
@@ -161,7 +195,7 @@ fn a_good_canary_ramps_and_is_promoted_on_evidence() {
         if let Some(canary) = stage.route().canary {
             shares.push(canary.share.get());
         }
-        if stage.state() != ReleaseState::Ramping {
+        if !stage.state().is_moving() {
             break;
         }
     }
@@ -184,7 +218,7 @@ fn a_bad_canary_is_rolled_back_and_the_route_follows_in_the_same_tick() {
     let mut controller = stage.controller();
     controller.tick().unwrap();
     let mut sessions = 0;
-    while stage.state() == ReleaseState::Ramping && sessions < 60 {
+    while stage.state().is_moving() && sessions < 60 {
         stage.session(sessions, false);
         controller.tick().unwrap();
         sessions += 1;
@@ -199,7 +233,7 @@ fn a_restart_at_any_moment_comes_to_the_same_verdict() {
     for good in [true, false] {
         let stage = stage();
         let mut sessions = 0;
-        while stage.state() == ReleaseState::Ramping && sessions < 200 {
+        while stage.state().is_moving() && sessions < 200 {
             stage.session(sessions, good);
             // A new controller knows nothing but the registry and the journal.
             stage.controller().tick().unwrap();
@@ -233,7 +267,7 @@ fn a_candidate_whose_files_were_changed_never_meets_a_user() {
     std::fs::set_permissions(&weights, permissions).unwrap();
     std::fs::write(&weights, "other weights").unwrap();
     stage.controller().tick().unwrap();
-    assert_eq!(stage.state(), ReleaseState::RolledBack);
+    assert_eq!(stage.state(), ReleaseState::Failed);
     assert!(stage.route().canary.is_none());
 }
 
@@ -304,7 +338,52 @@ fn a_release_whose_evidence_cannot_be_read_is_paused_after_four_tries() {
     assert!(stage.route().canary.is_none());
     // Once it can be read again, the count begins anew.
     let change = Change::new("ada", "the disk is back", &SystemClock);
-    stage.registry.resume(&stage.release.id, stage.release.revision + 1, change).unwrap();
+    stage.registry.resume(&stage.release.id, stage.release.revision + 2, change).unwrap();
     controller.tick().unwrap();
     assert!(controller.blind(&task(), &stage.release, lost()).is_err());
+}
+
+#[test]
+fn in_a_freeze_the_ramp_waits_and_a_bad_canary_still_goes() {
+    let stage = admitted();
+    let change = Change::new("ada", "the holidays", &SystemClock);
+    let freeze = stage.registry.freeze(None, None, None, change).unwrap();
+    let mut controller = stage.controller();
+    controller.tick().unwrap();
+    assert_eq!(stage.state(), ReleaseState::Staging);
+    assert!(stage.route().canary.is_none());
+    stage.registry.lift_freeze(&freeze.id, change).unwrap();
+    controller.tick().unwrap();
+    assert_eq!(stage.state(), ReleaseState::Ramping);
+    stage.registry.freeze(None, None, None, change).unwrap();
+    for n in 0..40 {
+        stage.session(n, true);
+        controller.tick().unwrap();
+    }
+    let release = stage.registry.release(&stage.release.id).unwrap();
+    assert_eq!((release.state, release.step), (ReleaseState::Ramping, 0));
+    for n in 40..200 {
+        stage.session(n, false);
+        controller.tick().unwrap();
+    }
+    assert_eq!(stage.state(), ReleaseState::RolledBack);
+}
+
+#[test]
+fn where_people_decide_the_controller_asks_and_takes_the_canary_off_the_route() {
+    let stage = stage();
+    let change = Change::new("ada", "we read the evidence first", &SystemClock);
+    let rules = Protection { promote_by_hand: true, ..Protection::default() };
+    stage.registry.protect(&task(), &rules, change).unwrap();
+    let mut controller = stage.controller();
+    for n in 0..200 {
+        stage.session(n, true);
+        controller.tick().unwrap();
+    }
+    assert_eq!(stage.state(), ReleaseState::AwaitingApproval);
+    assert!(stage.route().canary.is_none());
+    let release = stage.registry.release(&stage.release.id).unwrap();
+    stage.registry.promote(&release.id, release.revision, change).unwrap();
+    controller.tick().unwrap();
+    assert!(matches!(stage.route().stable, understudy_router::Target::Adapter { .. }));
 }

@@ -41,7 +41,7 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     /// The longest sequence: what the model can do, or what fits in memory.
     pub(crate) context: usize,
-    pub(crate) store: AdapterStore,
+    pub(crate) store: Arc<AdapterStore>,
     pub(crate) loader: Loader,
     pub(crate) counters: Arc<Counters>,
     /// What constraints have in common; made for the first of them.
@@ -96,10 +96,15 @@ impl Engine {
         let counters = Arc::<Counters>::default();
         let context = model.decoder.config().max_positions.min(config.kv_tokens);
         let (jobs, queue) = channel();
+        let store = Arc::new(store);
         let (owned_model, owned_counters) = (Arc::clone(&model), Arc::clone(&counters));
+        let known = Arc::clone(&store);
         let thread = thread::Builder::new()
             .name("engine".to_owned())
-            .spawn(move || Worker::new(&owned_model, config, &owned_counters, queue).run())
+            .spawn(move || {
+                let is_in_memory = Box::new(move |digest: &str| known.resident(digest).is_some());
+                Worker::new(&owned_model, config, &owned_counters, queue, is_in_memory).run();
+            })
             .map_err(EngineError::Thread)?;
         let shared = Shared {
             name,

@@ -10,15 +10,16 @@ use std::{
     time::Instant,
 };
 
+use understudy_ident::Digest;
 use understudy_inference::{
     Admission, Event, FinishReason, InferenceError, Returns, Sampling, ScoredToken, Served, Sink,
     StopReason,
 };
-use understudy_model::{BaseModel, KvCache, TokenStream};
+use understudy_model::{BLOCK, BaseModel, KvCache, TokenStream};
 
 use crate::{
     grammar::Guide,
-    prefix::Prefix,
+    prefix::{self, Scope},
     sampler::Sampler,
     schedule::{Place, Standing},
     stop::StopGate,
@@ -50,8 +51,8 @@ pub(crate) struct Sequence<'m> {
     model: &'m BaseModel,
     job: Job,
     place: Place,
-    /// What its keys and values may be shared under.
-    cache_key: Option<String>,
+    /// The names of its full blocks of keys and values, as of when it was last put in line.
+    chain: Vec<Digest>,
     /// Prompt, completion, and what must follow it.
     tokens: Vec<u32>,
     prompt_len: usize,
@@ -82,7 +83,7 @@ impl<'m> Sequence<'m> {
         Self {
             model,
             place: Place { priority: job.admission.priority, arrival },
-            cache_key: cache_key(&job),
+            chain: Vec::new(),
             prompt_len: tokens.len(),
             tokens,
             log_probs: Vec::new(),
@@ -129,9 +130,28 @@ impl<'m> Sequence<'m> {
         self.job.lease.clone()
     }
 
-    /// Under which key its keys and values may be shared, and others' with it.
-    pub(crate) fn cache_key(&self) -> Option<&str> {
-        self.cache_key.as_deref()
+    /// Names its full blocks, anew if there are more by now.
+    pub(crate) fn chain(&mut self) -> &[Digest] {
+        if self.chain.len() < self.tokens.len().saturating_sub(1) / BLOCK {
+            self.chain = prefix::chain(&self.scope(), &self.tokens);
+        }
+        &self.chain
+    }
+
+    /// The same, as far as they were named before.
+    pub(crate) fn named(&self) -> &[Digest] {
+        &self.chain
+    }
+
+    /// Who may share its keys and values.
+    fn scope(&self) -> Scope {
+        let salt = self.job.admission.cache_salt.clone();
+        Scope { generation: self.generation().map(str::to_owned), salt }
+    }
+
+    /// Whether its prompt is still being read, for the first time or again.
+    pub(crate) fn is_reading(&self) -> bool {
+        self.standing().pending > 1
     }
 
     /// Whether all of its prompt must run, cached or not.
@@ -218,14 +238,9 @@ impl<'m> Sequence<'m> {
         self.outlet.close(End::Failed);
     }
 
-    /// What an ended sequence leaves for those that begin alike.
-    pub(crate) fn into_prefix(self) -> Option<Prefix> {
-        let Self { cache, cache_key, mut tokens, outlet, .. } = self;
-        let mut cache = cache?;
-        cache.truncate(cache.len().min(tokens.len()));
-        tokens.truncate(cache.len());
-        let generation = cache_key;
-        (outlet.end() != Some(End::Failed)).then_some(Prefix { generation, tokens, cache })
+    /// Its cache, unless what is in it is not to be trusted.
+    pub(crate) fn cache(&self) -> Option<&KvCache> {
+        self.cache.as_ref().filter(|_| self.end() != Some(End::Failed))
     }
 
     /// Runs a step of its own that may fail, which then fails nobody else.
@@ -268,14 +283,5 @@ impl<'m> Sequence<'m> {
         self.tokens.extend(guide.force(left, |token| permits(token, bytes(token)))?);
         guide.look_ahead();
         Ok(())
-    }
-}
-
-/// Weights and, where one was given, the salt; together they say whose cache may be shared.
-fn cache_key(job: &Job) -> Option<String> {
-    let generation = job.lease.as_deref().map(|lease| lease.digest.as_str());
-    match &job.admission.cache_salt {
-        None => generation.map(str::to_owned),
-        Some(salt) => Some(format!("{} salted {salt}", generation.unwrap_or("base"))),
     }
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use understudy_inference::InferenceError;
-use understudy_model::{BaseModel, KvCache, Result};
+use understudy_model::{BLOCK, BaseModel, KvCache, Result};
 
 use crate::{
     Config,
@@ -25,6 +25,9 @@ use crate::{
 /// How long to sleep where nothing but a message can end the wait.
 const LONG: Duration = Duration::from_hours(1);
 
+/// Whether content of this digest may still be asked for without being read again.
+pub(crate) type InMemory = Box<dyn Fn(&str) -> bool + Send>;
+
 pub(crate) struct Worker<'m> {
     model: &'m BaseModel,
     config: Config,
@@ -35,6 +38,7 @@ pub(crate) struct Worker<'m> {
     /// In the order of their places; the last is the first to yield.
     running: VecDeque<Sequence<'m>>,
     prefixes: PrefixCache,
+    is_in_memory: InMemory,
     /// How many requests have come.
     arrivals: u64,
 }
@@ -45,10 +49,21 @@ impl<'m> Worker<'m> {
         config: Config,
         counters: &'m Counters,
         jobs: Receiver<Vec<Job>>,
+        is_in_memory: InMemory,
     ) -> Self {
         let (waiting, running) = (VecDeque::new(), VecDeque::new());
         let prefixes = PrefixCache::new(config.prefix_tokens);
-        Self { model, config, counters, jobs, waiting, running, prefixes, arrivals: 0 }
+        Self {
+            model,
+            config,
+            counters,
+            jobs,
+            waiting,
+            running,
+            prefixes,
+            is_in_memory,
+            arrivals: 0,
+        }
     }
 
     /// Works until the last handle is gone, then tells everyone who is left.
@@ -129,19 +144,26 @@ impl<'m> Worker<'m> {
         }
     }
 
-    /// Lets waiting sequences join in the order of their places, as long as the first of them fits.
+    /// Lets waiting sequences join in the order of their places, as long as the next of them fits.
+    /// One whose beginning a running sequence is reading right now is passed over: it will find
+    /// that cached.
     fn admit(&mut self) {
-        while let Some(next) = self.waiting.front() {
+        let mut at = 0;
+        while at < self.waiting.len() {
+            if self.is_being_read(at) {
+                at += 1;
+                continue;
+            }
             let standings: Vec<Standing> = self.running.iter().map(Sequence::standing).collect();
-            if !schedule::admits(&standings, next.standing(), &self.config) {
+            if !schedule::admits(&standings, self.waiting[at].standing(), &self.config) {
                 return;
             }
-            let Some(mut next) = self.waiting.pop_front() else { return };
+            let Some(mut next) = self.waiting.remove(at) else { return };
             if next.is_fresh() {
                 self.counters.leave(next.prompt_len());
                 self.counters.prompt_tokens.fetch_add(next.prompt_len() as u64, Relaxed);
             }
-            match self.cache_for(&next) {
+            match self.cache_for(&mut next) {
                 Ok(cache) => next.begin(cache),
                 Err(error) => next.fail(InferenceError::Failed(error.to_string())),
             }
@@ -153,16 +175,28 @@ impl<'m> Worker<'m> {
         }
     }
 
-    /// The known beginning of a sequence, or an empty cache.
-    fn cache_for(&mut self, next: &Sequence<'_>) -> Result<KvCache> {
-        if !next.reads_all()
-            && let Some(known) = self.prefixes.find(next.cache_key(), next.tokens())?
-        {
-            self.counters.reused_tokens.fetch_add(known.len() as u64, Relaxed);
-            return Ok(known);
+    /// Whether the next block that a waiting sequence would have to read is one that a running
+    /// sequence is about to have read.
+    fn is_being_read(&mut self, at: usize) -> bool {
+        if !self.prefixes.is_on() || self.waiting[at].reads_all() {
+            return false;
         }
+        let chain = self.waiting[at].chain();
+        let Some(next) = chain.get(self.prefixes.known(chain)) else { return false };
+        let mut reading = self.running.iter().filter(|running| running.is_reading());
+        reading.any(|running| running.named().contains(next))
+    }
+
+    /// The known beginning of a sequence, or an empty cache.
+    fn cache_for(&mut self, next: &mut Sequence<'_>) -> Result<KvCache> {
+        let mut blocks = Vec::new();
+        if self.prefixes.is_on() && !next.reads_all() {
+            blocks = self.prefixes.find(next.chain());
+        }
+        let reused = (blocks.len() * BLOCK) as u64;
+        self.counters.reused_tokens.fetch_add(reused, Relaxed);
         let decoder = &self.model.decoder;
-        KvCache::new(decoder.config(), decoder.device())
+        KvCache::of_blocks(decoder.config(), decoder.device(), blocks)
     }
 
     fn step(&mut self) {
@@ -183,12 +217,35 @@ impl<'m> Worker<'m> {
         if members.is_empty() {
             return;
         }
+        let reading: Vec<u64> = members
+            .iter()
+            .filter(|member| member.sequence.is_reading())
+            .map(|member| member.sequence.place().arrival)
+            .collect();
         let before: usize = members.iter().map(|member| member.sequence.produced()).sum();
         step::step(self.model, &mut members);
         let after: usize = members.iter().map(|member| member.sequence.produced()).sum();
         self.counters.completion_tokens.fetch_add((after - before) as u64, Relaxed);
         self.counters.steps.fetch_add(1, Relaxed);
         self.counters.rows.fetch_add(plan.rows.iter().sum::<usize>() as u64, Relaxed);
+        for mut sequence in mem::take(&mut self.running) {
+            let has_read = sequence.end().is_none() && !sequence.is_reading();
+            if has_read && reading.contains(&sequence.place().arrival) {
+                self.remember(&mut sequence);
+            }
+            self.running.push_back(sequence);
+        }
+    }
+
+    /// Leaves what a sequence has cached to those that begin alike.
+    fn remember(&mut self, sequence: &mut Sequence<'_>) {
+        if !self.prefixes.is_on() {
+            return;
+        }
+        let chain = sequence.chain().to_vec();
+        if let Some(cache) = sequence.cache() {
+            self.prefixes.keep(&chain, sequence.generation(), cache, &self.is_in_memory);
+        }
     }
 
     /// Frees the sequences that have ended, whatever ended them.
@@ -197,11 +254,9 @@ impl<'m> Worker<'m> {
         let (ended, running): (VecDeque<_>, VecDeque<_>) =
             mem::take(&mut self.running).into_iter().partition(is_over);
         self.running = running;
-        for sequence in ended {
+        for mut sequence in ended {
             self.count_end(&sequence);
-            if let Some(prefix) = sequence.into_prefix() {
-                self.prefixes.keep(prefix);
-            }
+            self.remember(&mut sequence);
         }
         let held: usize = self.running.iter().map(|sequence| sequence.standing().cached).sum();
         self.counters.kv_tokens.store(held, Relaxed);

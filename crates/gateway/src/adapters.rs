@@ -4,7 +4,7 @@ mod confine;
 
 use axum::{
     Json,
-    extract::{Query, State},
+    extract::{Query, State, rejection::QueryRejection},
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
@@ -40,11 +40,12 @@ impl Format {
 /// `POST /v1/load_lora_adapter`: answers in plain text, as vLLM does, unless JSON is asked for.
 pub(crate) async fn load(
     State(gateway): State<Gateway>,
-    Query(format): Query<Format>,
+    format: Result<Query<Format>, QueryRejection>,
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response, ApiError> {
     let roots = allowed(&gateway)?;
+    let Query(format) = format?;
     let load = LoadBody::parse(&body)?;
     let name = load.name.clone();
     if name == gateway.student.base() {
@@ -99,11 +100,12 @@ async fn publish(
 /// `POST /v1/unload_lora_adapter`. Requests in flight finish on what they started with.
 pub(crate) async fn unload(
     State(gateway): State<Gateway>,
-    Query(format): Query<Format>,
+    format: Result<Query<Format>, QueryRejection>,
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response, ApiError> {
     allowed(&gateway)?;
+    let Query(format) = format?;
     let UnloadBody { name } = UnloadBody::parse(&body)?;
     if is_routed(&gateway, &name) {
         let message = format!("`{name}` is serving a route; roll it back first");

@@ -15,7 +15,8 @@ const LIMIT: usize = 4 << 20;
 /// listen while sending, learns why it was refused.
 const PATIENCE: usize = 64 << 20;
 
-/// The bytes of a body. One over the limit is refused in the same envelope as anything else.
+/// The bytes of a body. Handlers that need none take one all the same, because a connection whose
+/// body was not read cannot be used again. One over the limit is refused in the same envelope as anything else.
 #[derive(Debug)]
 pub(crate) struct Body(pub(crate) Bytes);
 

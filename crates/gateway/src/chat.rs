@@ -17,9 +17,10 @@ pub(crate) async fn completions(
     let prompt = prompt::truncated(&gateway, &exchange, request.prompt())?;
     let running = ask.stream.is_some_and(|options| options.continuous);
     let wants_prompt = ask.show.token_ids || ask.show.prompt_text || running;
-    let shown = match wants_prompt && !exchange.routing.teacher {
-        true => Some(prompt::shown(&gateway, &prompt)?),
-        false => None,
+    let shown = if wants_prompt && !exchange.routing.teacher {
+        Some(prompt::shown(&gateway, &prompt)?)
+    } else {
+        None
     };
     let requests = ask.requests(&prompt, exchange.routing.adapter.clone());
     let described = exchange.clone();

@@ -26,12 +26,14 @@ pub(crate) async fn text(
     }
     let exchange = Exchange::plain(&gateway, &request.ask, &headers)?;
     our_own(&exchange)?;
-    let (shown, requests) = prompt::of_completions(&gateway, &exchange, &request)?;
+    let (shown, requests) = prompt::of_completions(&gateway, &exchange, &request)
+        .map_err(|why| why.of_prompt("prompt"))?;
     let described = exchange.clone();
     let make = Box::new(move |served: &_| {
         Box::new(CompletionWriter::new(described.head(served), &request, shown)) as Box<_>
     });
-    respond(&gateway, &exchange, requests, make).await
+    let reply = respond(&gateway, &exchange, requests, make).await;
+    reply.map_err(|why| why.of_prompt("prompt"))
 }
 
 pub(crate) async fn tokens(
@@ -42,14 +44,16 @@ pub(crate) async fn tokens(
     let request = GenerateBody::parse(&body)?;
     let exchange = Exchange::plain(&gateway, &request.ask, &headers)?;
     our_own(&exchange)?;
-    let prompt = prompt::truncated(&gateway, &exchange, request.prompt.clone())?;
+    let prompt = prompt::truncated(&gateway, &exchange, request.prompt.clone())
+        .map_err(|why| why.of_prompt("token_ids"))?;
     let requests = exchange.ask.requests(&prompt, exchange.routing.adapter.clone());
     let described = exchange.clone();
     let make = Box::new(move |served: &_| {
         let head = ReplyHead { id: described.request_id(), ..described.head(served) };
         Box::new(GenerateWriter::new(head, &request)) as Box<_>
     });
-    respond(&gateway, &exchange, requests, make).await
+    let reply = respond(&gateway, &exchange, requests, make).await;
+    reply.map_err(|why| why.of_prompt("token_ids"))
 }
 
 fn our_own(exchange: &Exchange) -> Result<(), ApiError> {

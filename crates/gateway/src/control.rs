@@ -2,13 +2,13 @@
 
 use axum::{
     Json,
-    extract::{Query, State},
+    extract::{Query, State, rejection::QueryRejection},
     http::StatusCode,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{adapters, error::ApiError, state::Gateway};
+use crate::{adapters, body::Body, error::ApiError, state::Gateway};
 
 /// vLLM's parameters of `/pause`.
 #[derive(Debug, Default, Deserialize)]
@@ -33,7 +33,7 @@ pub(crate) async fn ready(State(gateway): State<Gateway>) -> Result<Json<Value>,
     Ok(Json(json!({"status": "ok"})))
 }
 
-pub(crate) async fn ping() -> StatusCode {
+pub(crate) async fn ping(_: Body) -> StatusCode {
     StatusCode::OK
 }
 
@@ -50,9 +50,11 @@ pub(crate) async fn load(State(gateway): State<Gateway>) -> Json<Value> {
 /// `POST /pause`: between two steps. What is in flight waits, which is vLLM's mode `keep`.
 pub(crate) async fn pause(
     State(gateway): State<Gateway>,
-    Query(pause): Query<Pause>,
+    pause: Result<Query<Pause>, QueryRejection>,
+    _: Body,
 ) -> Result<Json<Value>, ApiError> {
     adapters::allowed(&gateway)?;
+    let Query(pause) = pause?;
     if pause.mode.as_deref().is_some_and(|mode| mode != "keep") {
         let why = "`mode` can only be keep: what is in flight waits";
         return Err(ApiError::bad_field("mode", why));
@@ -66,7 +68,10 @@ pub(crate) async fn pause(
     Ok(Json(json!({"status": "paused"})))
 }
 
-pub(crate) async fn resume(State(gateway): State<Gateway>) -> Result<Json<Value>, ApiError> {
+pub(crate) async fn resume(
+    State(gateway): State<Gateway>,
+    _: Body,
+) -> Result<Json<Value>, ApiError> {
     adapters::allowed(&gateway)?;
     gateway.student.resume();
     Ok(Json(json!({"status": "resumed"})))

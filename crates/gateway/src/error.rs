@@ -2,6 +2,7 @@
 
 use axum::{
     Json,
+    extract::rejection::{PathRejection, QueryRejection},
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -45,6 +46,13 @@ impl ApiError {
         Self(ErrorReply::new(500, message))
     }
 
+    /// A fault of the prompt, under the name that the endpoint has for it.
+    pub(crate) fn of_prompt(self, name: &str) -> Self {
+        let Self(reply) = self;
+        let of_prompt = matches!(reply.param.as_deref(), Some("messages" | "prompt"));
+        Self(if of_prompt { reply.about(name) } else { reply })
+    }
+
     pub(crate) fn to_json(&self) -> Value {
         self.0.to_json()
     }
@@ -65,6 +73,18 @@ impl From<InferenceError> for ApiError {
 impl From<RequestError> for ApiError {
     fn from(error: RequestError) -> Self {
         Self(error.into())
+    }
+}
+
+impl From<QueryRejection> for ApiError {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::bad_request(rejection.body_text())
+    }
+}
+
+impl From<PathRejection> for ApiError {
+    fn from(rejection: PathRejection) -> Self {
+        Self::bad_request(rejection.body_text())
     }
 }
 

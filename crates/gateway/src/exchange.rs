@@ -62,9 +62,12 @@ impl Exchange {
     ) -> Result<Self, ApiError> {
         let header =
             |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let session = header("x-session-id");
+        let session = ask.session.clone().or(header("x-session-id"));
         let trajectory = match header("x-understudy-trajectory").or(header("x-trajectory-id")) {
-            Some(id) => id.parse().map_err(|why| ApiError::bad_request(format!("{why}")))?,
+            Some(id) => {
+                let wrong = |why| ApiError::bad_field("x-understudy-trajectory", format!("{why}"));
+                id.parse().map_err(wrong)?
+            }
             None => match &session {
                 Some(session) => {
                     let model = ask.model.as_deref().unwrap_or_default();

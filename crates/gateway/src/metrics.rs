@@ -6,7 +6,7 @@ mod histogram;
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
@@ -19,7 +19,7 @@ use understudy_inference::{
     Completion, Delta, GenerateRequest, InferenceError, LoadedAdapter, Served,
 };
 
-use self::histogram::{Histogram, LATENCY, STEP, TOKENS};
+use self::histogram::{CHOICES, FIRST_TOKEN, Histogram, LATENCY, STEP, TOKENS};
 use crate::{error::ApiError, routing::Routing, state::Gateway};
 
 /// Adapters beyond this many are counted together: names come from outside.
@@ -43,7 +43,10 @@ struct Seen {
     decode: Histogram,
     prompt_tokens: Histogram,
     completion_tokens: Histogram,
+    /// Of the longest choice of each prompt.
+    longest: Histogram,
     max_tokens: Histogram,
+    choices: Histogram,
     cached_tokens: u64,
     /// By finish reason.
     ended: BTreeMap<&'static str, u64>,
@@ -67,19 +70,17 @@ struct PerAdapter {
 
 impl Default for PerAdapter {
     fn default() -> Self {
-        let (first_token, between_tokens) = (Histogram::new(FIRST), Histogram::new(STEP));
+        let (first_token, between_tokens) = (Histogram::new(FIRST_TOKEN), Histogram::new(STEP));
         Self { first_token, between_tokens, requests: 0 }
     }
 }
-
-use histogram::FIRST_TOKEN as FIRST;
 
 impl Default for Seen {
     fn default() -> Self {
         let latency = || Histogram::new(LATENCY);
         let tokens = || Histogram::new(TOKENS);
         Self {
-            first_token: Histogram::new(FIRST),
+            first_token: Histogram::new(FIRST_TOKEN),
             between_tokens: Histogram::new(STEP),
             per_token: Histogram::new(STEP),
             whole: latency(),
@@ -89,7 +90,9 @@ impl Default for Seen {
             decode: latency(),
             prompt_tokens: tokens(),
             completion_tokens: tokens(),
+            longest: tokens(),
             max_tokens: tokens(),
+            choices: Histogram::new(CHOICES),
             cached_tokens: 0,
             ended: BTreeMap::new(),
             refused: BTreeMap::new(),
@@ -98,6 +101,30 @@ impl Default for Seen {
             swaps: BTreeMap::new(),
             loads: BTreeMap::new(),
         }
+    }
+}
+
+/// The choices of one prompt, of which the longest is counted once all have ended.
+#[derive(Debug)]
+pub(crate) struct Siblings(Mutex<Running>);
+
+#[derive(Debug)]
+struct Running {
+    choices: u32,
+    longest: u32,
+}
+
+impl Siblings {
+    pub(crate) fn new(choices: u32) -> Self {
+        Self(Mutex::new(Running { choices, longest: 0 }))
+    }
+
+    /// One has ended; the tokens of the longest when it was the last.
+    fn ended(&self, tokens: u32) -> Option<u32> {
+        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        running.choices = running.choices.saturating_sub(1);
+        running.longest = running.longest.max(tokens);
+        (running.choices == 0).then_some(running.longest)
     }
 }
 
@@ -110,13 +137,14 @@ pub(crate) struct Watch {
     /// Seconds between deltas after the first, one per token.
     gaps: Vec<f64>,
     max_tokens: u32,
+    siblings: Arc<Siblings>,
 }
 
 impl Watch {
-    pub(crate) fn start(request: &GenerateRequest) -> Self {
+    pub(crate) fn start(request: &GenerateRequest, siblings: Arc<Siblings>) -> Self {
         let now = Instant::now();
         let max_tokens = request.sampling.max_tokens;
-        Self { submitted: now, first: None, last: now, gaps: Vec::new(), max_tokens }
+        Self { submitted: now, first: None, last: now, gaps: Vec::new(), max_tokens, siblings }
     }
 
     pub(crate) fn begun(&mut self) {
@@ -141,6 +169,11 @@ impl Metrics {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A request for so many choices was taken.
+    pub(crate) fn accepted(&self, choices: u32) {
+        self.lock().choices.observe(f64::from(choices));
+    }
+
     /// A generation is over, one way or another.
     pub(crate) fn ended(
         &self,
@@ -160,6 +193,10 @@ impl Metrics {
         *seen.ended.entry(reason).or_default() += 1;
         if let Some(adapter) = served.and_then(|served| served.adapter.as_ref()) {
             seen.adapter(&adapter.alias).observe(watch);
+        }
+        let tokens = last.as_ref().map_or(0, |completion| completion.usage.completion_tokens);
+        if let Some(longest) = watch.siblings.ended(tokens).filter(|longest| *longest > 0) {
+            seen.longest.observe(f64::from(longest));
         }
         if let Ok(completion) = last {
             seen.completed(watch, completion);
@@ -185,7 +222,7 @@ impl Metrics {
         for (phase, ms) in
             [("read", timing.read), ("verify", timing.verify), ("publish", timing.publish)]
         {
-            let histogram = seen.loads.entry(phase).or_insert_with(|| Histogram::new(FIRST));
+            let histogram = seen.loads.entry(phase).or_insert_with(|| Histogram::new(FIRST_TOKEN));
             histogram.observe(ms / 1e3);
         }
     }

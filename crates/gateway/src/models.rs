@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::{Path, State, rejection::PathRejection},
 };
 use serde_json::{Map, Value, json};
 use understudy_openai::{ModelCard, model_list};
@@ -16,8 +16,9 @@ pub(crate) async fn list(State(gateway): State<Gateway>) -> Json<Value> {
 /// Names may hold slashes, so the rest of the path is one.
 pub(crate) async fn one(
     State(gateway): State<Gateway>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Value>, ApiError> {
+    let Path(id) = id?;
     let found = cards(&gateway).into_iter().find(|card| card.id == id);
     found.map(|card| Json(card.to_json())).ok_or_else(|| routing::unknown(&gateway, &id))
 }

@@ -9,7 +9,12 @@ use understudy_inference::{
 };
 use understudy_trajectory::Step;
 
-use crate::{error::ApiError, exchange::Exchange, metrics::Watch, state::Gateway};
+use crate::{
+    error::ApiError,
+    exchange::Exchange,
+    metrics::{Siblings, Watch},
+    state::Gateway,
+};
 
 /// How many parts wait for a slow reader before deltas are joined into one.
 const WAITING_PARTS: usize = 8;
@@ -35,11 +40,14 @@ pub(crate) fn start(
     let (parts_in, parts) = mpsc::channel(WAITING_PARTS);
     let mut choices = Vec::with_capacity(requests.len());
     let mut submitted = Vec::with_capacity(requests.len());
-    for request in requests {
+    let of_each = exchange.ask.n;
+    let prompts = requests.len().div_ceil(of_each as usize);
+    let siblings: Vec<_> = (0..prompts).map(|_| Arc::new(Siblings::new(of_each))).collect();
+    for (choice, request) in requests.into_iter().enumerate() {
         // Unbounded, because a backend's thread must never wait for a slow reader. It stays short,
         // because the relay always takes from it, whether or not the reader does.
         let (events_in, events) = mpsc::unbounded_channel();
-        let watch = Watch::start(&request);
+        let watch = Watch::start(&request, Arc::clone(&siblings[choice / of_each as usize]));
         let sink: Sink = Box::new(move |event| match events_in.send(event) {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),
@@ -48,6 +56,7 @@ pub(crate) fn start(
         choices.push((events, watch));
     }
     submit(gateway, exchange, submitted).inspect_err(|error| gateway.metrics().refused(error))?;
+    gateway.metrics().accepted(exchange.ask.n);
     for (choice, (events, watch)) in choices.into_iter().enumerate() {
         let line = Line { gateway: gateway.clone(), exchange: exchange.clone(), choice };
         tokio::spawn(line.relay(events, parts_in.clone(), watch));

@@ -164,5 +164,6 @@ fn failure(error: &ApiError) -> String {
 }
 
 fn text_of(chunks: &[Value]) -> String {
-    chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect()
+    let events = chunks.iter().map(|chunk| format!("data: {chunk}\n\n"));
+    events.collect::<Vec<_>>().concat()
 }

@@ -11,8 +11,8 @@ use tokio::net::TcpListener;
 use understudy_openai::ErrorReply;
 
 use crate::{
-    adapters, chat, completions, control, error::ApiError, feedback, metrics, models,
-    state::Gateway, status, tokens,
+    adapters, body::Body, chat, completions, control, error::ApiError, feedback, metrics, models,
+    state::Gateway, status, telemetry, tokens,
 };
 
 /// Everything the gateway answers.
@@ -20,6 +20,7 @@ pub fn app(gateway: Gateway) -> Router {
     Router::new()
         .merge(openai())
         .merge(vllm())
+        .merge(telemetry::routes())
         .route("/v1/feedback", post(feedback::post))
         .route("/api/v1/tasks", get(status::tasks))
         .route("/api/v1/journal", get(status::journal))
@@ -59,11 +60,11 @@ fn vllm() -> Router<Gateway> {
         .route("/metrics", get(metrics::page))
 }
 
-async fn unknown(uri: Uri) -> ApiError {
+async fn unknown(uri: Uri, _: Body) -> ApiError {
     ApiError::not_found(format!("there is nothing at {}", uri.path()))
 }
 
-async fn wrong_method(uri: Uri) -> ApiError {
+async fn wrong_method(uri: Uri, _: Body) -> ApiError {
     ApiError(ErrorReply::new(405, format!("{} takes another method", uri.path())))
 }
 
@@ -73,5 +74,9 @@ pub async fn serve(
     gateway: Gateway,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    axum::serve(listener, app(gateway)).with_graceful_shutdown(stop).await
+    let reading = tokio::spawn(telemetry::read_for_ever(gateway.intake().clone()));
+    let served = axum::serve(listener, app(gateway)).with_graceful_shutdown(stop).await;
+    // What has not been read is durable, and the next server reads it.
+    reading.abort();
+    served
 }

@@ -4,6 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use understudy_ident::{Clock, Timestamp};
 use understudy_inference::{Backend, Student};
+use understudy_intake::{Intake, Limits};
 use understudy_journal::Journal;
 use understudy_registry::Registry;
 use understudy_router::RouteTable;
@@ -44,12 +45,23 @@ struct Shared {
     parts: GatewayParts,
     metrics: Metrics,
     started: Timestamp,
+    intake: Intake,
 }
 
 impl Gateway {
     pub fn new(parts: GatewayParts) -> Self {
+        Self::with_limits(parts, Limits::default())
+    }
+
+    /// A gateway that takes as much telemetry at once as it is told to.
+    pub fn with_limits(parts: GatewayParts, limits: Limits) -> Self {
         let (metrics, started) = (Metrics::default(), parts.clock.now());
-        Self { shared: Arc::new(Shared { parts, metrics, started }) }
+        let intake = Intake::new(parts.journal.clone(), limits);
+        Self { shared: Arc::new(Shared { parts, metrics, started, intake }) }
+    }
+
+    pub(crate) fn intake(&self) -> &Intake {
+        &self.shared.intake
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

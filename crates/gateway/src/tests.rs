@@ -4,7 +4,9 @@ mod adapters;
 mod chat;
 mod completions;
 mod control;
+mod hostile;
 mod pressure;
+mod telemetry;
 mod tools;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -12,6 +14,7 @@ use std::{net::SocketAddr, sync::Arc};
 use serde_json::{Value, json};
 use understudy_ident::SystemClock;
 use understudy_inference::{MockConfig, MockEngine, Student};
+use understudy_intake::Limits;
 use understudy_journal::{Config, Journal, Query};
 use understudy_registry::Registry;
 use understudy_router::{Route, RouteTable, Target};
@@ -58,13 +61,27 @@ fn start() -> Server {
 }
 
 fn start_with(config: MockConfig, updates: bool) -> Server {
+    start_limited(config, updates, Limits::default())
+}
+
+fn start_limited(config: MockConfig, updates: bool, limits: Limits) -> Server {
+    start_on(config, updates, limits, Config::default())
+}
+
+/// A server whose journal may take this many bytes of the disk.
+fn start_small(bytes: u64) -> Server {
+    let journal = Config { max_bytes: Some(bytes), ..Config::default() };
+    start_on(MockConfig::default(), true, Limits::default(), journal)
+}
+
+fn start_on(config: MockConfig, updates: bool, limits: Limits, journal: Config) -> Server {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
-    let journal = Journal::open(&path("journal.db"), Config::default()).unwrap();
+    let journal = Journal::open(&path("journal.db"), journal).unwrap();
     let registry = Registry::open(&path("registry.db"), &path("adapters")).unwrap();
     let routes = Arc::new(RouteTable::default());
     let student = Arc::new(MockEngine::start(config).unwrap());
-    let gateway = Gateway::new(GatewayParts {
+    let parts = GatewayParts {
         student: Arc::clone(&student) as Arc<dyn Student>,
         teacher: None,
         routes: Arc::clone(&routes),
@@ -76,7 +93,8 @@ fn start_with(config: MockConfig, updates: bool) -> Server {
         } else {
             AdapterUpdates::Forbidden
         },
-    });
+    };
+    let gateway = Gateway::with_limits(parts, limits);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();

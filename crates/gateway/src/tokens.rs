@@ -28,5 +28,11 @@ pub(crate) async fn detokenize(
 ) -> Result<Json<Value>, ApiError> {
     let body = DetokenizeBody::parse(&body)?;
     models::check(&gateway, body.model.as_deref())?;
+    // Some tokenizers skip what they do not know, and half a text is a wrong answer.
+    let unknown = body.tokens.iter().find(|id| gateway.student.token_bytes(**id).is_none());
+    if let Some(id) = unknown {
+        let why = format!("`tokens` holds {id}, which is not in the vocabulary");
+        return Err(ApiError::bad_field("tokens", why));
+    }
     Ok(Json(detokenized(&gateway.student.detokenize(&body.tokens)?)))
 }

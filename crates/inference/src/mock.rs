@@ -193,6 +193,3 @@ impl Student for MockEngine {
         self.shared.is_paused()
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -10,6 +10,7 @@
 //! or without its parents.
 
 mod agents;
+mod answer;
 mod assemble;
 mod body;
 mod dialect;
@@ -19,38 +20,24 @@ mod map;
 mod messages;
 mod multipart;
 mod otlp;
+mod payload;
 mod record;
 mod steps;
+mod ties;
 
 use serde_json::Value;
 
+pub use answer::refusal;
 pub(crate) use assemble::step_id as span_step_id;
 pub use assemble::{Assembled, Counts, assemble};
 pub use body::{Compression, decompress};
 pub use dialect::{Dialect, MAPPER_VERSION};
 pub use feedback::{Feedback, FeedbackTarget, Verdict};
 pub(crate) use messages::{arguments as argument_text, read_messages, result_text};
+pub use payload::Payload;
 pub use record::{Event, Item, LogRecord, Scope, SpanRecord};
 pub use steps::{Steps, steps};
-
-/// What a request's body is, as its path and content type tell.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Payload {
-    OtlpTraces(Encoding),
-    OtlpLogs(Encoding),
-    /// LangSmith's `POST /runs/multipart`, with the boundary of its content type.
-    LangsmithMultipart {
-        boundary: String,
-    },
-    /// LangSmith's `POST /runs/batch`, and an export of runs: one JSON run a line, or an array.
-    LangsmithRuns,
-    /// LangSmith's `POST /feedback`.
-    LangsmithFeedback,
-    /// Langfuse's `POST /api/public/scores`: one or an array of them.
-    LangfuseScores,
-    /// What the trace exporter of the OpenAI Agents SDK posts.
-    OpenaiAgents,
-}
+pub use ties::{accounts, responses, ties, unit};
 
 /// The two encodings of OTLP over HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

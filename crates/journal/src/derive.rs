@@ -6,29 +6,90 @@
 
 use rusqlite::{Transaction, named_params, params};
 
-use crate::record::{Entry, Names};
+use crate::record::{Names, Record};
 
 /// Enters record `seq` into the tables; entering it again changes nothing.
 pub(crate) fn enter(tx: &Transaction<'_>, seq: u64, names: &Names) -> rusqlite::Result<()> {
     match names {
-        Names::Step { id, response_id, trajectory, session, task, at_us } => {
-            tx.prepare_cached("INSERT OR IGNORE INTO steps VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
-                .execute(params![seq, id, response_id, trajectory, session, task, at_us])?;
+        Names::Step { id, response_id, trajectory, session, task, at_us, origin } => {
+            end(tx, seq, names)?;
+            tx.prepare_cached(
+                "INSERT OR IGNORE INTO steps VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL)",
+            )?
+            .execute(params![
+                seq,
+                id,
+                response_id,
+                trajectory,
+                session,
+                task,
+                at_us,
+                origin
+            ])?;
             settle_pending(tx, names)?;
         }
-        Names::Outcome { id, by, target, at_us } => {
+        Names::Outcome { id, by, target, at_us, origin } => {
+            end(tx, seq, names)?;
             tx.prepare_cached(
                 "INSERT OR IGNORE INTO outcomes
                  SELECT :seq, :id, :by, :target, :at_us, NOT CASE :by
-                     WHEN 'response' THEN EXISTS (SELECT 1 FROM steps WHERE response_id = :target)
-                     WHEN 'step' THEN EXISTS (SELECT 1 FROM steps WHERE id = :target)
-                     WHEN 'trajectory' THEN EXISTS (SELECT 1 FROM steps WHERE trajectory = :target)
-                     ELSE EXISTS (SELECT 1 FROM steps WHERE session = :target) END",
+                     WHEN 'response' THEN EXISTS (
+                         SELECT 1 FROM steps WHERE response_id = :target AND gone IS NULL)
+                     WHEN 'step' THEN EXISTS (
+                         SELECT 1 FROM steps WHERE id = :target AND gone IS NULL)
+                     WHEN 'trajectory' THEN EXISTS (
+                         SELECT 1 FROM steps WHERE trajectory = :target AND gone IS NULL)
+                     ELSE EXISTS (SELECT 1 FROM steps WHERE session = :target AND gone IS NULL)
+                     END, :origin, NULL",
             )?
             .execute(named_params! {
                 ":seq": seq, ":id": id, ":by": by, ":target": target, ":at_us": at_us,
+                ":origin": origin,
             })?;
         }
+        Names::Withdrawal { .. } => {
+            end(tx, seq, names)?;
+            tx.prepare_cached("INSERT OR IGNORE INTO withdrawals VALUES (?1)")?.execute([seq])?;
+        }
+    }
+    Ok(())
+}
+
+/// Ends what record `seq` takes the place of: an account of the same id by telemetry.
+fn end(tx: &Transaction<'_>, seq: u64, names: &Names) -> rusqlite::Result<()> {
+    let (is_step, is_outcome) = match names {
+        Names::Step { origin, .. } => (origin.is_some(), false),
+        Names::Outcome { origin, .. } => (false, origin.is_some()),
+        Names::Withdrawal { .. } => (true, true),
+    };
+    let before = "id = ?1 AND seq < ?2 AND gone IS NULL AND origin IS NOT NULL";
+    if is_outcome {
+        let sql = format!("UPDATE outcomes SET gone = ?2, pending = 0 WHERE {before}");
+        tx.prepare_cached(&sql)?.execute(params![names.id(), seq])?;
+    }
+    if !is_step {
+        return Ok(());
+    }
+    let sql = format!(
+        "UPDATE steps SET gone = ?2 WHERE {before} RETURNING response_id, id, trajectory, session"
+    );
+    let mut ending = tx.prepare_cached(&sql)?;
+    let mut rows = ending.query(params![names.id(), seq])?;
+    let mut left: Vec<(&str, &str, String)> = Vec::new();
+    while let Some(row) = rows.next()? {
+        left.push(("response", "response_id", row.get(0)?));
+        left.push(("step", "id", row.get(1)?));
+        left.push(("trajectory", "trajectory", row.get(2)?));
+        let session: Option<String> = row.get(3)?;
+        left.extend(session.map(|session| ("session", "session", session)));
+    }
+    // What was said about a step that is no more waits again, unless another one has its name.
+    for (by, column, name) in left {
+        let sql = format!(
+            "UPDATE outcomes SET pending = 1 WHERE target = ?1 AND target_by = ?2 AND gone IS NULL
+             AND NOT EXISTS (SELECT 1 FROM steps WHERE {column} = ?1 AND gone IS NULL)"
+        );
+        tx.prepare_cached(&sql)?.execute([name.as_str(), by])?;
     }
     Ok(())
 }
@@ -69,8 +130,8 @@ pub(crate) fn catch_up(tx: &Transaction<'_>) -> rusqlite::Result<()> {
         let seq: u64 = row.get(0)?;
         let (kind, body) = (row.get_ref(1)?.as_str()?, row.get_ref(2)?.as_blob()?);
         // What this version cannot read must not hide what follows; it shows up in the counts.
-        if let Ok(entry) = Entry::decode(seq, kind, body) {
-            enter(tx, seq, &Names::of(&entry))?;
+        if let Ok(record) = Record::decode(seq, kind, body) {
+            enter(tx, seq, &Names::of(&record))?;
         }
         last = Some(seq);
     }
@@ -79,6 +140,9 @@ pub(crate) fn catch_up(tx: &Transaction<'_>) -> rusqlite::Result<()> {
 
 /// Makes the tables anew from the records. Readers see the old ones until the transaction ends.
 pub(crate) fn rebuild(tx: &Transaction<'_>) -> rusqlite::Result<()> {
-    tx.execute_batch("DELETE FROM steps; DELETE FROM outcomes; UPDATE progress SET seq = 0")?;
+    tx.execute_batch(
+        "DELETE FROM steps; DELETE FROM outcomes; DELETE FROM withdrawals;
+         UPDATE progress SET seq = 0",
+    )?;
     catch_up(tx)
 }

@@ -1,5 +1,5 @@
 //! The durable, append-only log of what arrived: exchanges as steps, and what users did about them
-//! as outcomes.
+//! as outcomes; beside them the raw bodies of telemetry, and what these amount to.
 //!
 //! Guarantees: an acknowledged record survives `kill -9` and power loss (it is acknowledged after a
 //! commit with `synchronous = FULL`); a record is stored once, however often and by however many it
@@ -7,42 +7,51 @@
 //! acknowledged before it began, in an order that does not depend on arrival, and can be repeated
 //! as of any earlier record; memory is bounded, and a queue that is full says when to come back.
 //!
-//! Never: rewrites or drops a record. Which step an outcome is about is worked out when it is read.
+//! What telemetry tells is only as good as what has arrived of it, so a later account of the same id
+//! takes the place of an earlier one; asked as of an earlier record, the earlier one still holds.
+//!
+//! Never: rewrites or drops a record, or lets telemetry replace what we saw ourselves. Which step an
+//! outcome is about is worked out when it is read.
 
 mod ack;
+mod body;
 mod derive;
 mod error;
 mod link;
 mod pool;
 mod queue;
 mod read;
+mod reading;
 mod record;
 mod scan;
 mod schema;
 mod writer;
 
 use std::{
+    collections::BTreeSet,
     fmt,
     path::Path,
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread::{self, JoinHandle},
 };
 
-use understudy_ident::{Clock, SystemClock};
+use understudy_ident::{Clock, SystemClock, Timestamp};
 use understudy_trajectory::{JudgedStep, Outcome, Step, Trajectory};
 
 pub use ack::{Ack, Appended};
+pub use body::{RawBody, StoredBody};
 pub use error::JournalError;
 pub use read::{Arrival, Counts, Query};
-pub use record::Entry;
+pub use reading::{Notes, Reading};
+pub use record::{Entry, Told};
 pub use scan::Scan;
 
 use crate::{
     ack::Promise,
     pool::Pool,
-    queue::{Append, Queue},
+    queue::{Append, Chore, Queue, What},
     read::Reader,
-    record::Names,
+    record::{Names, Record, Withdrawal},
     writer::Writer,
 };
 
@@ -86,12 +95,81 @@ impl Journal {
 
     /// Queues a step; the [`Ack`] resolves once it is durable.
     pub fn append_step(&self, step: Step) -> Result<Ack, JournalError> {
-        self.append(&Entry::Step(Box::new(step)))
+        self.append(&Record::Own(Entry::Step(Box::new(step))))
     }
 
     /// Queues an outcome; the [`Ack`] resolves once it is durable.
     pub fn append_outcome(&self, outcome: Outcome) -> Result<Ack, JournalError> {
-        self.append(&Entry::Outcome(outcome))
+        self.append(&Record::Own(Entry::Outcome(outcome)))
+    }
+
+    /// Queues what telemetry amounts to. An equal account changes nothing, another one of the same id
+    /// takes its place; an id of our own doing is refused with [`JournalError::Conflict`].
+    pub fn append_told(&self, told: Told) -> Result<Ack, JournalError> {
+        self.append(&Record::Told(told))
+    }
+
+    /// Queues the end of an account that its telemetry no longer supports; ids that nothing has are
+    /// withdrawn already.
+    pub fn withdraw(&self, id: &str) -> Result<Ack, JournalError> {
+        self.append(&Record::Withdrawal(Withdrawal { id: id.to_owned() }))
+    }
+
+    /// The ids of the steps and outcomes that hold at present because of another origin than this.
+    pub fn told_otherwise(&self, origin: &str) -> Result<Vec<String>, JournalError> {
+        self.reader.told_otherwise(origin)
+    }
+
+    /// Those of these ids that hold at present because of telemetry, in order.
+    pub fn told_among(&self, ids: &BTreeSet<String>) -> Result<Vec<String>, JournalError> {
+        self.reader.told_among(ids)
+    }
+
+    /// The step that we recorded ourselves for a response.
+    pub fn served(&self, response_id: &str) -> Result<Option<Step>, JournalError> {
+        self.reader.served(response_id)
+    }
+
+    /// Queues the body of one request of telemetry; the [`Ack`] resolves once it is durable, to its
+    /// number among the bodies. The same body of the same task is stored once.
+    pub fn append_body(&self, raw: &RawBody) -> Result<Ack, JournalError> {
+        let (label, body) = raw.pack()?;
+        self.enqueue(What::Body(label), body)
+    }
+
+    /// At most `limit` bodies after number `after`, in the order they were committed.
+    pub fn bodies(&self, after: u64, limit: usize) -> Result<Vec<StoredBody>, JournalError> {
+        body::read(&*self.reader.pool.lease()?, after, limit)
+    }
+
+    /// How far the bodies have been read; `None` before the first [`note`](Self::note).
+    pub fn reading(&self) -> Result<Option<Reading>, JournalError> {
+        reading::at(&*self.reader.pool.lease()?).map_err(JournalError::read)
+    }
+
+    /// Notes what reading the bodies has shown, durably and all at once.
+    pub fn note(&self, notes: Notes) -> Result<(), JournalError> {
+        let (done, noted) = mpsc::channel();
+        self.queue.push_chore(Chore::Note(notes, done))?;
+        noted.recv().unwrap_or(Err(JournalError::Closed))
+    }
+
+    /// The bodies that hold parts of a unit, as far as is noted.
+    pub fn bodies_of(&self, unit: &str) -> Result<Vec<u64>, JournalError> {
+        reading::bodies_of(&*self.reader.pool.lease()?, unit)
+    }
+
+    /// The units that share a tie with this one, itself included, as far as is noted.
+    pub fn tied_to(&self, unit: &str) -> Result<Vec<String>, JournalError> {
+        reading::tied_to(&*self.reader.pool.lease()?, unit)
+    }
+
+    /// Forgets the content of bodies received before this, and answers of how many. Their rows and
+    /// digests stay, so a redelivery is still known, and what was made of them stays as well.
+    pub fn expire_bodies(&self, before: Timestamp) -> Result<usize, JournalError> {
+        let (done, expired) = mpsc::channel();
+        self.queue.push_chore(Chore::Expire(before, done))?;
+        expired.recv().unwrap_or(Err(JournalError::Closed))
     }
 
     /// Every trajectory asked for, at once: for small journals and tests. See [`scan`](Self::scan).
@@ -145,7 +223,7 @@ impl Journal {
     /// version can read at last.
     pub fn rebuild(&self) -> Result<(), JournalError> {
         let (done, rebuilt) = mpsc::channel();
-        self.queue.push_rebuild(done)?;
+        self.queue.push_chore(Chore::Rebuild(done))?;
         rebuilt.recv().unwrap_or(Err(JournalError::Closed))
     }
 
@@ -155,10 +233,14 @@ impl Journal {
         self.thread.finish();
     }
 
-    fn append(&self, entry: &Entry) -> Result<Ack, JournalError> {
-        let body = entry.encode()?;
+    fn append(&self, record: &Record) -> Result<Ack, JournalError> {
+        let body = record.encode()?;
+        self.enqueue(What::Record(Names::of(record)), body)
+    }
+
+    fn enqueue(&self, what: What, body: Vec<u8>) -> Result<Ack, JournalError> {
         let (promise, ack) = Promise::new();
-        self.queue.push(Append { names: Names::of(entry), body, promise })?;
+        self.queue.push(Append { what, body, promise })?;
         Ok(ack)
     }
 }

@@ -14,6 +14,9 @@ use crate::{
     record::{Entry, target_names},
 };
 
+/// Whether a row held at record `?2`.
+pub(crate) const HOLDS: &str = "seq <= ?2 AND (gone IS NULL OR gone > ?2)";
+
 /// The record of the step that `outcome` is about; `None` while it is pending.
 ///
 /// A trajectory or session stands for its last step at the time of the outcome, or for its first
@@ -31,7 +34,7 @@ pub(crate) fn step_of(
         Target::Session(_) => "session",
     };
     let find = |then: &str, at_us: i64| {
-        let sql = format!("SELECT seq FROM steps WHERE {column} = ?1 AND seq <= ?2 AND {then}");
+        let sql = format!("SELECT seq FROM steps WHERE {column} = ?1 AND {HOLDS} AND {then}");
         let mut query = connection.prepare_cached(&sql)?;
         query.query_row(params![target, until, at_us], |row| row.get(0)).optional()
     };
@@ -89,12 +92,12 @@ fn outcomes_naming(
     let mut query = connection
         .prepare_cached(
             "SELECT seq, kind, body FROM outcomes JOIN records USING (seq)
-             WHERE target_by = ?1 AND target = ?2 AND seq <= ?3",
+             WHERE target_by = ?1 AND target = ?3 AND seq <= ?2 AND (gone IS NULL OR gone > ?2)",
         )
         .map_err(JournalError::read)?;
     let mut outcomes = Vec::new();
     for (by, name) in names {
-        let mut rows = query.query(params![by, name, until]).map_err(JournalError::read)?;
+        let mut rows = query.query(params![by, until, name]).map_err(JournalError::read)?;
         while let Some(row) = rows.next().map_err(JournalError::read)? {
             if let (_, Entry::Outcome(outcome)) = entry(row)? {
                 outcomes.push(outcome);

@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use crate::{JournalError, ack::Promise, record::Names};
+use understudy_ident::Timestamp;
+
+use crate::{JournalError, Notes, ack::Promise, body::Label, record::Names};
 
 /// More in one commit would make the first of a batch wait long for the last.
 const BATCH_RECORDS: usize = 1024;
@@ -19,9 +21,24 @@ const RETRY_MS: (u64, u64) = (5, 10_000);
 
 /// A record with everything costly already done on the caller's thread.
 pub(crate) struct Append {
-    pub(crate) names: Names,
+    pub(crate) what: What,
     pub(crate) body: Vec<u8>,
     pub(crate) promise: Promise,
+}
+
+/// Which table an append goes to, and what it is found by there.
+pub(crate) enum What {
+    Record(Names),
+    Body(Label),
+}
+
+impl What {
+    pub(crate) fn id(&self) -> &str {
+        match self {
+            Self::Record(names) => names.id(),
+            Self::Body(label) => &label.digest,
+        }
+    }
 }
 
 impl Append {
@@ -34,9 +51,16 @@ impl Append {
 #[derive(Default)]
 pub(crate) struct Work {
     pub(crate) appends: Vec<Append>,
-    /// Callers that want the derived tables made anew.
-    pub(crate) rebuilds: Vec<mpsc::Sender<Result<(), JournalError>>>,
+    pub(crate) chores: Vec<Chore>,
     bytes: usize,
+}
+
+/// Something else for the thread that writes.
+pub(crate) enum Chore {
+    Rebuild(mpsc::Sender<Result<(), JournalError>>),
+    Note(Notes, mpsc::Sender<Result<(), JournalError>>),
+    /// Forget the content of bodies received before this; answers how many.
+    Expire(Timestamp, mpsc::Sender<Result<usize, JournalError>>),
 }
 
 pub(crate) struct Queue {
@@ -48,7 +72,7 @@ pub(crate) struct Queue {
 #[derive(Default)]
 struct State {
     appends: VecDeque<Append>,
-    rebuilds: Vec<mpsc::Sender<Result<(), JournalError>>>,
+    chores: Vec<Chore>,
     /// Queued or being written: both are in memory.
     bytes: usize,
     closed: bool,
@@ -63,7 +87,7 @@ impl Queue {
     pub(crate) fn push(&self, append: Append) -> Result<(), JournalError> {
         let bytes = append.bytes();
         if bytes > self.limit {
-            let (id, limit) = (append.names.id().to_owned(), self.limit);
+            let (id, limit) = (append.what.id().to_owned(), self.limit);
             return Err(JournalError::TooLarge { id, bytes, limit });
         }
         let mut state = self.lock();
@@ -80,15 +104,12 @@ impl Queue {
         Ok(())
     }
 
-    pub(crate) fn push_rebuild(
-        &self,
-        done: mpsc::Sender<Result<(), JournalError>>,
-    ) -> Result<(), JournalError> {
+    pub(crate) fn push_chore(&self, chore: Chore) -> Result<(), JournalError> {
         let mut state = self.lock();
         if state.closed {
             return Err(JournalError::Closed);
         }
-        state.rebuilds.push(done);
+        state.chores.push(chore);
         self.arrived.notify_one();
         Ok(())
     }
@@ -98,16 +119,16 @@ impl Queue {
         let mut state = self
             .arrived
             .wait_while(self.lock(), |state| {
-                state.appends.is_empty() && state.rebuilds.is_empty() && !state.closed
+                state.appends.is_empty() && state.chores.is_empty() && !state.closed
             })
             .unwrap_or_else(PoisonError::into_inner);
-        let mut work = Work { rebuilds: std::mem::take(&mut state.rebuilds), ..Work::default() };
+        let mut work = Work { chores: std::mem::take(&mut state.chores), ..Work::default() };
         while work.appends.len() < BATCH_RECORDS && work.bytes < BATCH_BYTES {
             let Some(append) = state.appends.pop_front() else { break };
             work.bytes += append.bytes();
             work.appends.push(append);
         }
-        (!work.appends.is_empty() || !work.rebuilds.is_empty()).then_some(work)
+        (!work.appends.is_empty() || !work.chores.is_empty()).then_some(work)
     }
 
     /// Makes room for as much as `work` took, which needed `elapsed` to write.
@@ -130,7 +151,7 @@ impl Queue {
         self.close();
         let left = std::mem::take(&mut self.lock().appends);
         drop(left);
-        self.lock().rebuilds.clear();
+        self.lock().chores.clear();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

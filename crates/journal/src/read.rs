@@ -1,6 +1,6 @@
 //! Reading: single steps, arrivals for whoever follows the journal, and counts.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
@@ -9,7 +9,7 @@ use understudy_trajectory::{JudgedStep, Outcome, Step};
 
 use crate::{
     JournalError,
-    link::{entry, judge, step_of},
+    link::{HOLDS, entry, judge, step_of},
     pool::Pool,
     record::Entry,
 };
@@ -37,6 +37,11 @@ pub struct Counts {
     pub records: u64,
     pub steps: u64,
     pub outcomes: u64,
+    /// Accounts of telemetry that a later one took the place of, or took back.
+    pub superseded: u64,
+    /// Raw bodies of telemetry, expired ones included.
+    pub bodies: u64,
+    pub expired_bodies: u64,
     /// Outcomes whose target has not arrived.
     pub pending_outcomes: u64,
     /// Records that this version cannot read, and therefore leaves out everywhere else.
@@ -57,21 +62,64 @@ impl Reader {
     }
 
     pub(crate) fn judged_step(&self, step: &Step) -> Result<JudgedStep, JournalError> {
-        let found = self.judged_by("SELECT seq FROM steps WHERE id = ?1", step.id.as_str())?;
+        let found = self.judged_by("id = ?1", step.id.as_str())?;
         Ok(found.unwrap_or_else(|| JudgedStep { step: step.clone(), outcomes: Vec::new() }))
     }
 
     pub(crate) fn step_by_response(&self, id: &str) -> Result<Option<JudgedStep>, JournalError> {
-        self.judged_by(
-            "SELECT seq FROM steps WHERE response_id = ?1 ORDER BY at_us, id LIMIT 1",
-            id,
-        )
+        self.judged_by("response_id = ?1", id)
+    }
+
+    pub(crate) fn told_otherwise(&self, origin: &str) -> Result<Vec<String>, JournalError> {
+        let connection = self.pool.lease()?;
+        let find = || -> rusqlite::Result<Vec<String>> {
+            let mut query = connection.prepare_cached(
+                "SELECT id FROM steps WHERE origin != ?1 AND gone IS NULL
+                 UNION SELECT id FROM outcomes WHERE origin != ?1 AND gone IS NULL ORDER BY id",
+            )?;
+            query.query_map([origin], |row| row.get(0))?.collect()
+        };
+        find().map_err(JournalError::read)
+    }
+
+    pub(crate) fn told_among(&self, ids: &BTreeSet<String>) -> Result<Vec<String>, JournalError> {
+        let connection = self.pool.lease()?;
+        let mut holds = connection
+            .prepare_cached(
+                "SELECT EXISTS (
+                     SELECT 1 FROM steps WHERE id = ?1 AND gone IS NULL AND origin IS NOT NULL)
+                 OR EXISTS (
+                     SELECT 1 FROM outcomes WHERE id = ?1 AND gone IS NULL AND origin IS NOT NULL)",
+            )
+            .map_err(JournalError::read)?;
+        let mut told = Vec::new();
+        for id in ids {
+            if holds.query_row([id], |row| row.get(0)).map_err(JournalError::read)? {
+                told.push(id.clone());
+            }
+        }
+        Ok(told)
+    }
+
+    pub(crate) fn served(&self, response_id: &str) -> Result<Option<Step>, JournalError> {
+        let connection = self.pool.lease()?;
+        let found: Option<u64> = connection
+            .prepare_cached(
+                "SELECT seq FROM steps WHERE response_id = ?1 AND origin IS NULL
+                 ORDER BY at_us, id LIMIT 1",
+            )
+            .and_then(|mut query| query.query_row([response_id], |row| row.get(0)).optional())
+            .map_err(JournalError::read)?;
+        found.map(|seq| step_at(&connection, seq)).transpose()
     }
 
     pub(crate) fn follow(&self, after: u64, limit: usize) -> Result<Vec<Arrival>, JournalError> {
         let connection = self.pool.lease()?;
         let mut query = connection
-            .prepare_cached("SELECT seq, kind, body FROM records WHERE seq > ?1 ORDER BY seq")
+            .prepare_cached(
+                "SELECT seq, kind, body FROM records WHERE seq > ?1 AND kind != 'withdrawal'
+                 ORDER BY seq",
+            )
             .map_err(JournalError::read)?;
         let mut rows = query.query([after]).map_err(JournalError::read)?;
         let mut arrivals = Vec::new();
@@ -103,14 +151,28 @@ impl Reader {
             .query_row(
                 "SELECT (SELECT coalesce(max(seq), 0) FROM records),
                         (SELECT count(*) FROM steps), (SELECT count(*) FROM outcomes),
-                        (SELECT count(*) FROM outcomes WHERE pending = 1)",
+                        (SELECT count(*) FROM outcomes WHERE pending = 1),
+                        (SELECT count(*) FROM withdrawals),
+                        (SELECT count(*) FROM steps WHERE gone IS NOT NULL),
+                        (SELECT count(*) FROM outcomes WHERE gone IS NOT NULL),
+                        (SELECT coalesce(max(seq), 0) FROM bodies),
+                        (SELECT count(*) FROM bodies WHERE body IS NULL)",
                 [],
                 |row| {
                     let (records, steps, outcomes): (u64, u64, u64) =
                         (row.get(0)?, row.get(1)?, row.get(2)?);
-                    let unreadable = records.saturating_sub(steps + outcomes);
-                    let pending_outcomes = row.get(3)?;
-                    Ok(Counts { records, steps, outcomes, pending_outcomes, unreadable })
+                    let withdrawals: u64 = row.get(4)?;
+                    let (old_steps, old_outcomes): (u64, u64) = (row.get(5)?, row.get(6)?);
+                    Ok(Counts {
+                        records,
+                        steps: steps - old_steps,
+                        outcomes: outcomes - old_outcomes,
+                        pending_outcomes: row.get(3)?,
+                        superseded: old_steps + old_outcomes,
+                        bodies: row.get(7)?,
+                        expired_bodies: row.get(8)?,
+                        unreadable: records.saturating_sub(steps + outcomes + withdrawals),
+                    })
                 },
             )
             .map_err(JournalError::read)
@@ -120,16 +182,18 @@ impl Reader {
         watermark(&*self.pool.lease()?)
     }
 
-    fn judged_by(&self, sql: &str, name: &str) -> Result<Option<JudgedStep>, JournalError> {
+    fn judged_by(&self, named: &str, name: &str) -> Result<Option<JudgedStep>, JournalError> {
         let connection = self.pool.lease()?;
         let until = watermark(&connection)?;
+        let sql =
+            format!("SELECT seq FROM steps WHERE {named} AND {HOLDS} ORDER BY at_us, id LIMIT 1");
         let found: Option<u64> = connection
-            .prepare_cached(sql)
-            .and_then(|mut query| query.query_row([name], |row| row.get(0)).optional())
+            .prepare_cached(&sql)
+            .and_then(|mut query| {
+                query.query_row(params![name, until], |row| row.get(0)).optional()
+            })
             .map_err(JournalError::read)?;
-        // A step newer than `until` arrived between the two statements.
-        let known = found.filter(|seq| *seq <= until);
-        known.map(|seq| judged_at(&connection, seq, until)).transpose()
+        found.map(|seq| judged_at(&connection, seq, until)).transpose()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{cell::RefCell, io};
 
+use serde::{Deserialize, Serialize};
 use understudy_trajectory::{Outcome, Step, Target};
 use zstd::{bulk::Compressor, zstd_safe::CParameter};
 
@@ -15,6 +16,100 @@ const ZSTD_LEVEL: i32 = 1;
 pub enum Entry {
     Step(Box<Step>),
     Outcome(Outcome),
+}
+
+/// An entry as it is stored: by our own doing, or because telemetry told it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Record {
+    Own(Entry),
+    Told(Told),
+    Withdrawal(Withdrawal),
+}
+
+/// What the raw bodies of one origin amount to at present. Another account of the same id takes its
+/// place: unlike what we saw ourselves, it is only as good as what has arrived of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Told {
+    /// By which rules the account was made; [`crate::Journal::told_otherwise`] lists the others'.
+    pub origin: String,
+    pub entry: Entry,
+}
+
+/// The end of an account that its telemetry no longer supports.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Withdrawal {
+    pub(crate) id: String,
+}
+
+#[derive(Serialize)]
+struct TellingOf<'a, T> {
+    origin: &'a str,
+    told: &'a T,
+}
+
+#[derive(Deserialize)]
+struct Telling<T> {
+    origin: String,
+    told: T,
+}
+
+impl Record {
+    pub(crate) fn id(&self) -> &str {
+        match self {
+            Self::Own(entry) | Self::Told(Told { entry, .. }) => entry.id(),
+            Self::Withdrawal(withdrawal) => &withdrawal.id,
+        }
+    }
+
+    /// The bytes to store: JSON, compressed, with a checksum. Refuses what it could not read back.
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, JournalError> {
+        let text = match self {
+            Self::Own(Entry::Step(step)) => serde_json::to_vec(step),
+            Self::Own(Entry::Outcome(outcome)) => serde_json::to_vec(outcome),
+            Self::Told(Told { origin, entry: Entry::Step(told) }) => {
+                serde_json::to_vec(&TellingOf { origin, told })
+            }
+            Self::Told(Told { origin, entry: Entry::Outcome(told) }) => {
+                serde_json::to_vec(&TellingOf { origin, told })
+            }
+            Self::Withdrawal(withdrawal) => serde_json::to_vec(withdrawal),
+        };
+        text.and_then(|text| Self::parse(self.kind(), &text).map(|_| text))
+            .map_err(|why| why.to_string())
+            .and_then(|text| compress(&text).map_err(|why| why.to_string()))
+            .map_err(|why| JournalError::Unstorable { id: self.id().to_owned(), why })
+    }
+
+    /// What [`encode`](Self::encode) stored as record `seq`.
+    pub(crate) fn decode(seq: u64, kind: &str, body: &[u8]) -> Result<Self, JournalError> {
+        let text = zstd::stream::decode_all(body).map_err(|why| why.to_string());
+        text.and_then(|text| Self::parse(kind, &text).map_err(|why| why.to_string()))
+            .map_err(|why| JournalError::Unreadable { seq, why })
+    }
+
+    fn parse(kind: &str, text: &[u8]) -> serde_json::Result<Self> {
+        let told = |origin, entry| Self::Told(Told { origin, entry });
+        match kind {
+            "step" => serde_json::from_slice(text).map(|step| Self::Own(Entry::Step(step))),
+            "outcome" => serde_json::from_slice(text).map(|said| Self::Own(Entry::Outcome(said))),
+            "told-step" => serde_json::from_slice(text)
+                .map(|telling: Telling<_>| told(telling.origin, Entry::Step(telling.told))),
+            "told-outcome" => serde_json::from_slice(text)
+                .map(|telling: Telling<_>| told(telling.origin, Entry::Outcome(telling.told))),
+            "withdrawal" => serde_json::from_slice(text).map(Self::Withdrawal),
+            other => Err(serde::de::Error::custom(format_args!("unknown kind `{other}`"))),
+        }
+    }
+
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Own(Entry::Step(_)) => "step",
+            Self::Own(Entry::Outcome(_)) => "outcome",
+            Self::Told(Told { entry: Entry::Step(_), .. }) => "told-step",
+            Self::Told(Told { entry: Entry::Outcome(_), .. }) => "told-outcome",
+            Self::Withdrawal(_) => "withdrawal",
+        }
+    }
 }
 
 impl Entry {
@@ -35,42 +130,19 @@ impl Entry {
         }
     }
 
-    /// The bytes to store: JSON, compressed, with a checksum. Refuses what it could not read back.
-    pub(crate) fn encode(&self) -> Result<Vec<u8>, JournalError> {
-        let text = match self {
-            Self::Step(step) => serde_json::to_vec(step),
-            Self::Outcome(outcome) => serde_json::to_vec(outcome),
-        };
-        text.and_then(|text| Self::parse(self.kind(), &text).map(|_| text))
-            .map_err(|why| why.to_string())
-            .and_then(|text| compress(&text).map_err(|why| why.to_string()))
-            .map_err(|why| JournalError::Unstorable { id: self.id().to_owned(), why })
-    }
-
-    /// What [`encode`](Self::encode) stored as record `seq`.
+    /// What is stored as record `seq`, whoever said it.
     pub(crate) fn decode(seq: u64, kind: &str, body: &[u8]) -> Result<Self, JournalError> {
-        let text = zstd::stream::decode_all(body).map_err(|why| why.to_string());
-        text.and_then(|text| Self::parse(kind, &text).map_err(|why| why.to_string()))
-            .map_err(|why| JournalError::Unreadable { seq, why })
-    }
-
-    fn parse(kind: &str, text: &[u8]) -> serde_json::Result<Self> {
-        match kind {
-            "step" => serde_json::from_slice(text).map(|step| Self::Step(Box::new(step))),
-            "outcome" => serde_json::from_slice(text).map(Self::Outcome),
-            other => Err(serde::de::Error::custom(format_args!("unknown kind `{other}`"))),
-        }
-    }
-
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::Step(_) => "step",
-            Self::Outcome(_) => "outcome",
+        match Record::decode(seq, kind, body)? {
+            Record::Own(entry) | Record::Told(Told { entry, .. }) => Ok(entry),
+            Record::Withdrawal(_) => {
+                let why = "it takes back another record and tells nothing itself".to_owned();
+                Err(JournalError::Unreadable { seq, why })
+            }
         }
     }
 }
 
-fn compress(text: &[u8]) -> io::Result<Vec<u8>> {
+pub(crate) fn compress(text: &[u8]) -> io::Result<Vec<u8>> {
     thread_local! {
         // Setting one up costs more than it then takes to compress a step.
         static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
@@ -101,17 +173,30 @@ pub(crate) enum Names {
         session: Option<String>,
         task: String,
         at_us: i64,
+        origin: Option<String>,
     },
     Outcome {
         id: String,
         by: &'static str,
         target: String,
         at_us: i64,
+        origin: Option<String>,
+    },
+    Withdrawal {
+        id: String,
     },
 }
 
 impl Names {
-    pub(crate) fn of(entry: &Entry) -> Self {
+    pub(crate) fn of(record: &Record) -> Self {
+        match record {
+            Record::Own(entry) => Self::of_entry(entry, None),
+            Record::Told(told) => Self::of_entry(&told.entry, Some(told.origin.clone())),
+            Record::Withdrawal(withdrawal) => Self::Withdrawal { id: withdrawal.id.clone() },
+        }
+    }
+
+    fn of_entry(entry: &Entry, origin: Option<String>) -> Self {
         match entry {
             Entry::Step(step) => Self::Step {
                 id: step.id.to_string(),
@@ -120,25 +205,29 @@ impl Names {
                 session: step.session.clone(),
                 task: step.task.to_string(),
                 at_us: step.at.as_microsecond(),
+                origin,
             },
             Entry::Outcome(outcome) => {
                 let (by, target) = target_names(&outcome.target);
                 let (id, target) = (outcome.id.to_string(), target.to_owned());
-                Self::Outcome { id, by, target, at_us: outcome.at.as_microsecond() }
+                Self::Outcome { id, by, target, at_us: outcome.at.as_microsecond(), origin }
             }
         }
     }
 
     pub(crate) fn id(&self) -> &str {
         match self {
-            Self::Step { id, .. } | Self::Outcome { id, .. } => id,
+            Self::Step { id, .. } | Self::Outcome { id, .. } | Self::Withdrawal { id } => id,
         }
     }
 
     pub(crate) fn kind(&self) -> &'static str {
         match self {
-            Self::Step { .. } => "step",
-            Self::Outcome { .. } => "outcome",
+            Self::Step { origin: None, .. } => "step",
+            Self::Outcome { origin: None, .. } => "outcome",
+            Self::Step { origin: Some(_), .. } => "told-step",
+            Self::Outcome { origin: Some(_), .. } => "told-outcome",
+            Self::Withdrawal { .. } => "withdrawal",
         }
     }
 }

@@ -65,11 +65,11 @@ impl Scan {
     fn read_page(&self) -> rusqlite::Result<VecDeque<String>> {
         let mut ids = self.connection.prepare_cached(
             "SELECT DISTINCT trajectory FROM steps AS one
-             WHERE trajectory > ?1 AND seq <= ?2 AND (?3 IS NULL OR task = ?3)
+             WHERE trajectory > ?1 AND seq <= ?2 AND (gone IS NULL OR gone > ?2) AND (?3 IS NULL OR task = ?3)
                AND (?4 IS NULL OR EXISTS (
                    SELECT 1 FROM steps AS late
                    WHERE late.trajectory = one.trajectory AND late.at_us >= ?4
-                     AND late.seq <= ?2 AND (?3 IS NULL OR late.task = ?3)))
+                     AND late.seq <= ?2 AND (late.gone IS NULL OR late.gone > ?2) AND (?3 IS NULL OR late.task = ?3)))
              ORDER BY trajectory LIMIT ?5",
         )?;
         let task = self.task.as_ref().map(TaskName::as_str);
@@ -83,7 +83,7 @@ impl Scan {
             .connection
             .prepare_cached(
                 "SELECT seq, kind, body FROM steps JOIN records USING (seq)
-                 WHERE trajectory = ?1 AND seq <= ?2 AND (?3 IS NULL OR task = ?3)
+                 WHERE trajectory = ?1 AND seq <= ?2 AND (gone IS NULL OR gone > ?2) AND (?3 IS NULL OR task = ?3)
                  ORDER BY at_us, id",
             )
             .map_err(JournalError::read)?;

@@ -6,10 +6,16 @@ use understudy_storage::sqlite::Migration;
 /// insertion is there because `INSERT OR REPLACE` would slip past the one on deletion.
 ///
 /// `steps` and `outcomes` say where to look, up to record `progress.seq`, and can be rebuilt at any
-/// time. Which step an outcome is about is not stored: it follows from these two tables.
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    sql: "
+/// time. Which step an outcome is about is not stored: it follows from these two tables. `gone` is
+/// the record from which on a step or outcome no longer holds, because its telemetry tells another
+/// story; only what has an `origin` can go.
+///
+/// `bodies` is the truth about telemetry. A body may be expired, which leaves its row and digest.
+/// `told_in` and `ties` say which bodies have to be read together, as far as `reading` has come.
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        sql: "
     CREATE TABLE records (
         seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, received_at_ms INTEGER NOT NULL,
         body BLOB NOT NULL
@@ -40,4 +46,59 @@ pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
     CREATE TABLE progress (only INTEGER PRIMARY KEY CHECK (only = 0), seq INTEGER NOT NULL) STRICT;
     INSERT INTO progress VALUES (0, 0);
     ",
-}];
+    },
+    Migration {
+        version: 2,
+        sql: "
+    DROP TABLE steps;
+    CREATE TABLE steps (
+        seq INTEGER PRIMARY KEY, id TEXT NOT NULL, response_id TEXT NOT NULL,
+        trajectory TEXT NOT NULL, session TEXT, task TEXT NOT NULL, at_us INTEGER NOT NULL,
+        origin TEXT, gone INTEGER
+    ) STRICT;
+    CREATE INDEX steps_by_id ON steps (id, seq);
+    CREATE INDEX steps_by_response ON steps (response_id, at_us, id);
+    CREATE INDEX steps_by_trajectory ON steps (trajectory, at_us, id);
+    CREATE INDEX steps_by_session ON steps (session, at_us, id) WHERE session IS NOT NULL;
+    CREATE INDEX steps_by_origin ON steps (origin) WHERE origin IS NOT NULL AND gone IS NULL;
+
+    DROP TABLE outcomes;
+    CREATE TABLE outcomes (
+        seq INTEGER PRIMARY KEY, id TEXT NOT NULL, target_by TEXT NOT NULL,
+        target TEXT NOT NULL, at_us INTEGER NOT NULL, pending INTEGER NOT NULL,
+        origin TEXT, gone INTEGER
+    ) STRICT;
+    CREATE INDEX outcomes_by_id ON outcomes (id, seq);
+    CREATE INDEX outcomes_by_target ON outcomes (target, target_by);
+    CREATE INDEX outcomes_pending ON outcomes (target, target_by) WHERE pending = 1;
+    CREATE INDEX outcomes_by_origin ON outcomes (origin) WHERE origin IS NOT NULL AND gone IS NULL;
+    CREATE TABLE withdrawals (seq INTEGER PRIMARY KEY) STRICT;
+    UPDATE progress SET seq = 0;
+
+    CREATE TABLE bodies (
+        seq INTEGER PRIMARY KEY, received_at_ms INTEGER NOT NULL,
+        task TEXT NOT NULL, payload TEXT NOT NULL, content_type TEXT NOT NULL,
+        digest TEXT NOT NULL, bytes INTEGER NOT NULL, body BLOB,
+        UNIQUE (digest, task, payload)
+    ) STRICT;
+    CREATE INDEX bodies_expired ON bodies (seq) WHERE body IS NULL;
+    CREATE TRIGGER bodies_are_appended BEFORE INSERT ON bodies
+        WHEN NEW.seq IS NOT (SELECT coalesce(max(seq), 0) + 1 FROM bodies)
+        BEGIN SELECT RAISE(ABORT, 'raw bodies are only ever appended'); END;
+    CREATE TRIGGER bodies_are_final BEFORE UPDATE ON bodies
+        WHEN NEW.body IS NOT NULL OR (NEW.seq, NEW.received_at_ms, NEW.task, NEW.payload,
+            NEW.content_type, NEW.digest, NEW.bytes) IS NOT (OLD.seq, OLD.received_at_ms, OLD.task,
+            OLD.payload, OLD.content_type, OLD.digest, OLD.bytes)
+        BEGIN SELECT RAISE(ABORT, 'raw bodies are never rewritten, only expired'); END;
+    CREATE TRIGGER bodies_stay BEFORE DELETE ON bodies
+        BEGIN SELECT RAISE(ABORT, 'rows of raw bodies are never deleted'); END;
+
+    CREATE TABLE reading (
+        only INTEGER PRIMARY KEY CHECK (only = 0), mapper TEXT NOT NULL, body INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE told_in (unit TEXT, body INTEGER, PRIMARY KEY (unit, body)) STRICT, WITHOUT ROWID;
+    CREATE TABLE ties (tie TEXT, unit TEXT, PRIMARY KEY (tie, unit)) STRICT, WITHOUT ROWID;
+    CREATE INDEX ties_of_unit ON ties (unit);
+    ",
+    },
+];

@@ -4,6 +4,7 @@ mod append;
 mod kill;
 mod link;
 mod read;
+mod telemetry;
 
 use std::path::PathBuf;
 

@@ -10,9 +10,10 @@ use understudy_ident::Clock;
 use understudy_storage::sqlite;
 
 use crate::{
-    Appended, Config, JournalError, derive,
-    queue::{Append, Queue, Work},
-    record::Entry,
+    Appended, Config, JournalError, Notes, body, derive,
+    queue::{Append, Chore, Queue, What, Work},
+    reading,
+    record::{Entry, Names},
     schema::MIGRATIONS,
 };
 
@@ -48,10 +49,24 @@ impl Writer {
             let committed = self.commit(&work.appends);
             queue.finished(&work, started.elapsed());
             answer(&mut work, committed);
-            for done in work.rebuilds {
-                let rebuilt = self.rebuild().map_err(JournalError::write);
-                // Whoever asked may have gone away.
-                done.send(rebuilt).ok();
+            for chore in work.chores {
+                self.run_chore(chore);
+            }
+        }
+    }
+
+    /// Whoever asked may have gone away, which changes nothing.
+    fn run_chore(&mut self, chore: Chore) {
+        match chore {
+            Chore::Rebuild(done) => {
+                done.send(self.rebuild().map_err(JournalError::write)).ok();
+            }
+            Chore::Note(notes, done) => {
+                done.send(self.note(&notes).map_err(JournalError::write)).ok();
+            }
+            Chore::Expire(before, done) => {
+                let expired = body::expire(&self.connection, before).map_err(JournalError::write);
+                done.send(expired).ok();
             }
         }
     }
@@ -69,7 +84,12 @@ impl Writer {
                 tx.query_row("SELECT coalesce(max(seq), 0) FROM records", [], |row| row.get(0))?;
             let mut answers = Vec::with_capacity(appends.len());
             for append in appends {
-                answers.push(enter(&tx, append, &mut last, received_at_ms)?);
+                answers.push(match &append.what {
+                    What::Record(names) => {
+                        enter(&tx, names, &append.body, &mut last, received_at_ms)?
+                    }
+                    What::Body(label) => Ok(body::enter(&tx, label, &append.body, received_at_ms)?),
+                });
             }
             derive::reached(&tx, last)?;
             tx.commit()?;
@@ -81,6 +101,12 @@ impl Writer {
     pub(crate) fn rebuild(&mut self) -> rusqlite::Result<()> {
         let tx = self.begin()?;
         derive::rebuild(&tx)?;
+        tx.commit()
+    }
+
+    fn note(&mut self, notes: &Notes) -> rusqlite::Result<()> {
+        let tx = self.begin()?;
+        reading::note(&tx, notes)?;
         tx.commit()
     }
 
@@ -123,42 +149,83 @@ fn answer(work: &mut Work, committed: Result<Vec<Answer>, JournalError>) {
 
 fn enter(
     tx: &Transaction<'_>,
-    append: &Append,
+    names: &Names,
+    body: &[u8],
     last: &mut u64,
     received_at_ms: i64,
 ) -> rusqlite::Result<Answer> {
-    if let Some(before) = recorded(tx, append)? {
-        return Ok(again(append, before));
+    match (recorded(tx, names)?, names) {
+        (None, Names::Withdrawal { .. }) => {
+            return Ok(Ok(Appended { seq: *last, duplicate: true }));
+        }
+        (Some(before), _) => {
+            if let Some(answer) = again(names, body, before) {
+                return Ok(answer);
+            }
+        }
+        (None, _) => {}
     }
     let seq = *last + 1;
     tx.prepare_cached("INSERT INTO records VALUES (?1, ?2, ?3, ?4)")?.execute(params![
         seq,
-        append.names.kind(),
+        names.kind(),
         received_at_ms,
-        append.body
+        body
     ])?;
-    derive::enter(tx, seq, &append.names)?;
+    derive::enter(tx, seq, names)?;
     *last = seq;
     Ok(Ok(Appended { seq, duplicate: false }))
 }
 
-/// The record that has this id already.
-fn recorded(tx: &Transaction<'_>, append: &Append) -> rusqlite::Result<Option<(u64, Vec<u8>)>> {
-    let sql = match append.names.kind() {
-        "step" => "SELECT seq, body FROM steps JOIN records USING (seq) WHERE id = ?1",
-        _ => "SELECT seq, body FROM outcomes JOIN records USING (seq) WHERE id = ?1",
-    };
-    tx.prepare_cached(sql)?
-        .query_row([append.names.id()], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()
+/// What has this id at present.
+struct Before {
+    seq: u64,
+    kind: String,
+    body: Vec<u8>,
 }
 
-fn again(append: &Append, (seq, body): (u64, Vec<u8>)) -> Answer {
-    let kind = append.names.kind();
-    let before = Entry::decode(seq, kind, &body)?;
-    // Read back like the other, so that both have gone through the same roundings.
-    if before.says_the_same(&Entry::decode(seq, kind, &append.body)?) {
-        return Ok(Appended { seq, duplicate: true });
+fn recorded(tx: &Transaction<'_>, names: &Names) -> rusqlite::Result<Option<Before>> {
+    const STEP: &str = "SELECT seq, kind, body FROM steps JOIN records USING (seq)
+        WHERE id = ?1 AND gone IS NULL";
+    const OUTCOME: &str = "SELECT seq, kind, body FROM outcomes JOIN records USING (seq)
+        WHERE id = ?1 AND gone IS NULL";
+    let find = |sql: &str| {
+        let read = |row: &rusqlite::Row<'_>| {
+            Ok(Before { seq: row.get(0)?, kind: row.get(1)?, body: row.get(2)? })
+        };
+        tx.prepare_cached(sql)?.query_row([names.id()], read).optional()
+    };
+    match names {
+        Names::Step { .. } => find(STEP),
+        Names::Outcome { .. } => find(OUTCOME),
+        Names::Withdrawal { .. } => {
+            find(STEP)?.map_or_else(|| find(OUTCOME), |found| Ok(Some(found)))
+        }
     }
-    Err(JournalError::Conflict { id: append.names.id().to_owned() })
+}
+
+/// The answer to an id that is known; `None` if the new account takes the place of the old one.
+fn again(names: &Names, body: &[u8], before: Before) -> Option<Answer> {
+    let (was_told, is_told) = (before.kind.starts_with("told-"), names.kind().starts_with("told-"));
+    let conflict = || Some(Err(JournalError::Conflict { id: names.id().to_owned() }));
+    if matches!(names, Names::Withdrawal { .. }) {
+        return if was_told { None } else { conflict() };
+    }
+    if was_told && is_told {
+        // Compressed by the same settings, equal accounts are equal bytes.
+        let duplicate = before.body == body;
+        return duplicate.then_some(Ok(Appended { seq: before.seq, duplicate }));
+    }
+    let (old, new) = (
+        Entry::decode(before.seq, &before.kind, &before.body),
+        // Read back like the other, so that both have gone through the same roundings.
+        Entry::decode(before.seq, names.kind(), body),
+    );
+    match (old, new) {
+        (Ok(old), Ok(new)) if old.says_the_same(&new) => {
+            Some(Ok(Appended { seq: before.seq, duplicate: true }))
+        }
+        (Err(why), _) | (_, Err(why)) => Some(Err(why)),
+        (Ok(_), Ok(_)) => conflict(),
+    }
 }

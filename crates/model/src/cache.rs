@@ -5,7 +5,8 @@ mod tensors;
 
 use candle_core::{Device, Tensor};
 
-pub(crate) use blocks::{BLOCK, Blocks};
+pub use blocks::BLOCK;
+pub(crate) use blocks::Blocks;
 use tensors::Tensors;
 
 use crate::{
@@ -23,6 +24,10 @@ pub struct KvCache {
     store: Store,
     len: usize,
 }
+
+/// A full block of a cache, which any number of caches may hold.
+#[derive(Debug, Clone)]
+pub struct KvBlock(blocks::Shared);
 
 #[derive(Debug)]
 enum Store {
@@ -76,6 +81,29 @@ impl KvCache {
             Store::Tensors(tensors) => Store::Tensors(tensors.copy()?),
         };
         Ok(Self { store, len: self.len })
+    }
+
+    /// The blocks that are full, in order. A cache of tensors has none.
+    pub fn full_blocks(&self) -> impl Iterator<Item = KvBlock> {
+        let list = match &self.store {
+            Store::Blocks(blocks) => blocks.shared(self.len / BLOCK),
+            Store::Tensors(_) => &[],
+        };
+        list.iter().cloned().map(KvBlock)
+    }
+
+    /// A cache that begins with blocks of another one, of the same model and under the same weights.
+    pub fn of_blocks(config: &ModelConfig, device: &Device, blocks: Vec<KvBlock>) -> Result<Self> {
+        let mut cache = Self::new(config, device)?;
+        cache.len = blocks.len() * BLOCK;
+        match &mut cache.store {
+            Store::Blocks(own) => own.begin_with(blocks.into_iter().map(|block| block.0)),
+            Store::Tensors(_) if cache.len == 0 => {}
+            Store::Tensors(_) => {
+                return Err(refuse!(Device, "a cache of tensors does not begin with blocks"));
+            }
+        }
+        Ok(cache)
     }
 
     /// Makes room for `extra` more tokens that nobody else sees.

@@ -8,15 +8,14 @@ pub(crate) mod bf16;
 pub(crate) mod columns;
 pub(crate) mod gemm;
 pub(crate) mod int8;
-pub(crate) mod narrow;
 pub(crate) mod norm;
 pub(crate) mod panels;
 pub(crate) mod quantised;
 pub(crate) mod rope;
 mod simd;
 pub(crate) mod softmax;
+pub(crate) mod steady;
 pub(crate) mod swiglu;
-pub(crate) mod thin;
 
 use rayon::prelude::*;
 

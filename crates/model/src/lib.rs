@@ -33,7 +33,7 @@ pub use candle_core::{Device, Tensor};
 pub use attest::{attest, probe};
 pub use base::{BaseDigests, BaseModel};
 pub use batch::{AdapterRun, Batch, Span};
-pub use cache::KvCache;
+pub use cache::{BLOCK, KvBlock, KvCache};
 pub use config::{Family, ModelConfig};
 pub use decoder::{Activations, Decoder, Dropout, Tape};
 pub use device::device;

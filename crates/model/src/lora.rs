@@ -107,8 +107,17 @@ pub struct Lora {
     values: Vec<f32>,
     /// Copies on an accelerator, made on first use and dropped when the values change.
     uploaded: OnceLock<Vec<Tensor>>,
-    /// Scaled transposes of the B's for decoding, kept under the same rule.
-    transposed: OnceLock<Vec<Vec<f32>>>,
+    /// Transposes, kept under the same rule.
+    turned: OnceLock<Turned>,
+}
+
+/// Transposes, whose rows products read in order.
+#[derive(Debug)]
+struct Turned {
+    /// Of the stacked A of every group, at its first slot; nothing at the others.
+    a: Vec<Vec<f32>>,
+    /// Of every slot's B, with the scale in it.
+    b: Vec<Vec<f32>>,
 }
 
 impl Clone for Lora {
@@ -151,8 +160,8 @@ impl Lora {
         values: Vec<f32>,
     ) -> Self {
         debug_assert_eq!(layout.len(), values.len(), "an adapter has one value per layout place");
-        let (uploaded, transposed) = (OnceLock::new(), OnceLock::new());
-        Self { layout, scale, scales, values, uploaded, transposed }
+        let (uploaded, turned) = (OnceLock::new(), OnceLock::new());
+        Self { layout, scale, scales, values, uploaded, turned }
     }
 
     /// The same adapter with one scale for all modules, which is all that servers read: a module's
@@ -217,7 +226,7 @@ impl Lora {
 
     pub fn values_mut(&mut self) -> &mut [f32] {
         self.uploaded = OnceLock::new();
-        self.transposed = OnceLock::new();
+        self.turned = OnceLock::new();
         &mut self.values
     }
 
@@ -264,27 +273,31 @@ impl Lora {
         &self.values[slot.b.clone()]
     }
 
-    /// Makes the copies that decoding reads, so that the first step with this adapter need not.
+    /// Makes the copies that products read, so that the first step with this adapter need not.
     pub fn prepare(&self) {
-        let _: &[Vec<f32>] = self.transposed();
+        let _: &Turned = self.turned();
     }
 
-    /// The scaled transpose of a B, s · Bᵀ `[rank, out]`, which a single decoding row reads faster.
-    pub(crate) fn b_transposed(&self, slot: &Slot) -> &[f32] {
-        &self.transposed()[slot.index]
+    /// The transpose of the stacked A of a whole group of slots: `[in, slots · rank]`.
+    pub(crate) fn a_turned(&self, slots: &[Slot]) -> &[f32] {
+        slots.first().map_or(&[], |first| &self.turned().a[first.index])
     }
 
-    fn transposed(&self) -> &[Vec<f32>] {
-        self.transposed.get_or_init(|| {
-            let slots = self.layout.slots().iter();
-            slots.map(|slot| self.scaled_transpose(slot)).collect()
+    /// The scaled transpose of a B: s · Bᵀ `[rank, out]`.
+    pub(crate) fn b_turned(&self, slot: &Slot) -> &[f32] {
+        &self.turned().b[slot.index]
+    }
+
+    fn turned(&self) -> &Turned {
+        self.turned.get_or_init(|| {
+            let slots = self.layout.slots();
+            let b = |slot: &Slot| turned(self.b(slot), self.rank(), self.scale_of(slot));
+            let mut a = vec![Vec::new(); slots.len()];
+            for group in self.layout.groups().filter(|group| !group.is_empty()) {
+                a[group[0].index] = turned(self.a_stack(group), group[0].inputs, 1.0);
+            }
+            Turned { a, b: slots.iter().map(b).collect() }
         })
-    }
-
-    fn scaled_transpose(&self, slot: &Slot) -> Vec<f32> {
-        let (b, rank, scale) = (self.b(slot), self.rank(), self.scale_of(slot));
-        let column = |k: usize| b.iter().skip(k).step_by(rank).map(|value| scale * value);
-        (0..rank).flat_map(column).collect()
     }
 
     /// A tensor copy of one parameter pair on `device`: (A, B).
@@ -364,4 +377,16 @@ impl LoraGrads {
     pub(crate) fn b_mut(&mut self, slot: &Slot) -> &mut [f32] {
         &mut self.values[slot.b.clone()]
     }
+}
+
+/// scale times the transpose of row-major values of this width.
+fn turned(values: &[f32], width: usize, scale: f32) -> Vec<f32> {
+    let height = values.len() / width;
+    let mut turned = vec![0.0; values.len()];
+    for (row, values) in values.chunks_exact(width).enumerate() {
+        for (value, column) in values.iter().zip(turned.chunks_exact_mut(height)) {
+            column[row] = scale * value;
+        }
+    }
+    turned
 }

@@ -50,8 +50,17 @@ pub struct ChatTemplate {
     /// `bos_token`, `eos_token` and the like, by the names templates use.
     special: Map<String, Value>,
     digest: String,
-    /// Whether it has a place for tool definitions; found out when first asked.
-    knows_tools: OnceLock<bool>,
+    /// Found out when first asked.
+    places: OnceLock<Places>,
+}
+
+/// What a template has a place for.
+#[derive(Debug, Clone, Copy)]
+struct Places {
+    /// Tool definitions.
+    definitions: bool,
+    /// Calls of earlier messages.
+    calls: bool,
 }
 
 impl ChatTemplate {
@@ -87,8 +96,8 @@ impl ChatTemplate {
             source.as_bytes(),
             Value::Object(special.clone()).to_string().as_bytes(),
         ]);
-        let knows_tools = OnceLock::new();
-        Ok(Self { environment, special, digest: digest.to_hex(), knows_tools })
+        let places = OnceLock::new();
+        Ok(Self { environment, special, digest: digest.to_hex(), places })
     }
 
     /// The template test models use.
@@ -106,11 +115,9 @@ impl ChatTemplate {
         add_generation_prompt: bool,
     ) -> Result<String> {
         let values = messages.iter().map(template_message).collect::<Result<Vec<Value>>>()?;
-        if self.knows_tools() {
-            return self.render_values(&values, tools, add_generation_prompt);
-        }
         let tools = tools.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        self.render_values(&tools::spell_out(values, tools), None, add_generation_prompt)
+        let (messages, tools) = self.placed(values, tools);
+        self.render_values(&messages, tools.as_ref(), add_generation_prompt)
     }
 
     /// The same for messages that are already JSON in the form templates expect.
@@ -144,13 +151,10 @@ impl ChatTemplate {
             text.push_str(&tag);
         }
         let reply = chat.ending == Ending::Reply;
-        let listed = (!tools.is_empty()).then(|| Value::Array(tools.clone()));
-        let mut text = if self.knows_tools() {
-            self.run(&messages, listed.as_ref(), reply, &variables)
-        } else {
-            self.run(&tools::spell_out(messages, &tools), None, reply, &variables)
-        }
-        .map_err(|error| without_seams(error, seam))?;
+        let (messages, tools) = self.placed(messages, &tools);
+        let mut text = self
+            .run(&messages, tools.as_ref(), reply, &variables)
+            .map_err(|error| without_seams(error, seam))?;
         if chat.ending == Ending::Continued {
             text = continued(&text, &tag)?;
         }
@@ -179,16 +183,31 @@ impl ChatTemplate {
         rendered.map_err(|error| refuse!(Template, "it did not render: {}", complaint(&error)))
     }
 
-    /// A template that shows nothing of the tools it is given has no place for them.
-    fn knows_tools(&self) -> bool {
-        *self.knows_tools.get_or_init(|| {
-            let (messages, tools) = tools::probe();
-            let with = self.run(&messages, Some(&tools), true, &self.special);
-            let without = self.run(&messages, None, true, &self.special);
-            match (with, without) {
-                (Ok(with), Ok(without)) => with != without,
+    /// Messages and definitions where the template looks for them: what it has no place for is
+    /// written into the messages' text.
+    fn placed(&self, messages: Vec<Value>, tools: &[Value]) -> (Vec<Value>, Option<Value>) {
+        let Places { definitions, calls } = self.places();
+        let messages = if calls { messages } else { tools::spell_out_calls(messages) };
+        match tools {
+            [] => (messages, None),
+            tools if definitions => (messages, Some(Value::Array(tools.to_vec()))),
+            tools => (tools::spell_out_definitions(messages, tools), None),
+        }
+    }
+
+    /// A template that shows nothing of what it is given has no place for it.
+    fn places(&self) -> Places {
+        *self.places.get_or_init(|| {
+            let (messages, tools) = tools::definition_probe();
+            let render = |messages: &[Value], tools| self.run(messages, tools, true, &self.special);
+            let tells_apart = |a: Result<String>, b: Result<String>| match (a, b) {
+                (Ok(a), Ok(b)) => a != b,
                 _ => true,
-            }
+            };
+            let definitions = tells_apart(render(&messages, Some(&tools)), render(&messages, None));
+            let [with, without] = tools::call_probe();
+            let calls = tells_apart(render(&with, None), render(&without, None));
+            Places { definitions, calls }
         })
     }
 

@@ -10,6 +10,8 @@ use crate::{error::RequestError, fields::Fields, sampling::sampling};
 /// More choices than this of one prompt are a mistake.
 const MOST_CHOICES: u32 = 128;
 const MOST_ALTERNATIVES: u32 = 20;
+/// The longest name of a request or a session, which travels in headers and records.
+const LONGEST_NAME: usize = 256;
 
 /// One request, whatever its prompt is.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +31,8 @@ pub struct Ask {
     /// Whose request it is.
     pub user: Option<String>,
     pub request_id: Option<String>,
+    /// What is the same for all requests of one conversation.
+    pub session: Option<String>,
     /// Keep only this many of the prompt's last tokens; -1 is as many as fit.
     pub truncate: Option<i64>,
 }
@@ -100,7 +104,8 @@ impl Ask {
                 prompt_log_probs: prompt_top.is_some(),
             },
             user: fields.text("user")?,
-            request_id: fields.text("request_id")?,
+            request_id: name(fields, "request_id")?,
+            session: name(fields, "session_id")?,
             truncate: truncate(fields)?,
         })
     }
@@ -132,6 +137,9 @@ fn stream(fields: &Fields) -> Result<Option<StreamOptions>, RequestError> {
     let options = fields.inner("stream_options", "stream_options.")?;
     let usage = options.flag("include_usage")?;
     let continuous = options.flag("continuous_usage_stats")?;
+    if options.flag("include_obfuscation")? {
+        return Err(options.refused("include_obfuscation"));
+    }
     if given && !on {
         return Err(fields.wrong("stream_options", "only applies with `stream: true`"));
     }
@@ -173,6 +181,18 @@ fn choices(fields: &Fields) -> Result<u32, RequestError> {
     match fields.count("n")?.unwrap_or(1) {
         n if (1..=MOST_CHOICES).contains(&n) => Ok(n),
         _ => Err(fields.wrong("n", format!("must lie between 1 and {MOST_CHOICES}"))),
+    }
+}
+
+fn name(fields: &Fields, field: &'static str) -> Result<Option<String>, RequestError> {
+    match fields.text(field)? {
+        Some(name)
+            if name.len() > LONGEST_NAME || !name.bytes().all(|b| (32..127).contains(&b)) =>
+        {
+            let why = format!("must be at most {LONGEST_NAME} printable ASCII characters");
+            Err(fields.wrong(field, why))
+        }
+        name => Ok(name),
     }
 }
 

@@ -5,6 +5,14 @@ use understudy_inference::Constraint;
 
 use crate::{error::RequestError, fields::Fields};
 
+/// What vLLM knows beside the constraints, and the values that ask for nothing.
+const UNSUPPORTED: [(&str, &Value); 4] = [
+    ("structural_tag", &Value::Null),
+    ("whitespace_pattern", &Value::Null),
+    ("disable_any_whitespace", &Value::Bool(false)),
+    ("disable_additional_properties", &Value::Bool(false)),
+];
+
 /// The one constraint a request asks for, if any.
 pub(crate) fn constraint(fields: &Fields) -> Result<Option<Constraint>, RequestError> {
     match (response_format(fields)?, structured_outputs(fields)?) {
@@ -39,8 +47,13 @@ fn structured_outputs(fields: &Fields) -> Result<Option<Constraint>, RequestErro
         return Ok(None);
     }
     let asked = fields.inner("structured_outputs", "structured_outputs.")?;
+    for (name, neutral) in UNSUPPORTED {
+        if asked.named(name).is_some_and(|value| value != neutral) {
+            return Err(asked.refused(name));
+        }
+    }
     let known = ["json", "regex", "choice", "grammar", "json_object"];
-    let named: Vec<&str> = asked.names().collect();
+    let named: Vec<&str> = asked.names().filter(|name| known.contains(name)).collect();
     let [name] = named[..] else {
         let why = format!("must hold exactly one of {}", known.join(", "));
         return Err(fields.wrong("structured_outputs", why));
@@ -50,11 +63,10 @@ fn structured_outputs(fields: &Fields) -> Result<Option<Constraint>, RequestErro
         "regex" => Ok(asked.text("regex")?.map(Constraint::Regex)),
         "grammar" => Ok(asked.text("grammar")?.map(Constraint::Grammar)),
         "json_object" => Ok(asked.flag("json_object")?.then_some(Constraint::JsonObject)),
-        "choice" => match asked.texts("choice")? {
+        _ => match asked.texts("choice")? {
             texts if texts.is_empty() => Err(asked.wrong("choice", "must hold at least one text")),
             texts => Ok(Some(Constraint::Choice(texts))),
         },
-        other => Err(asked.refused(other)),
     }
 }
 

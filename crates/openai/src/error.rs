@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use understudy_inference::InferenceError;
 
-/// Longer messages would let one bad request fill a log.
-const MESSAGE_LIMIT: usize = 1000;
+/// Characters of a message or a field's name: longer ones would let a bad request fill a log.
+const LIMIT: usize = 1000;
 
 /// Why a body is not a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -63,11 +63,7 @@ pub struct ErrorReply {
 
 impl ErrorReply {
     pub fn new(status: u16, message: impl Into<String>) -> Self {
-        let mut message: String = message.into();
-        if let Some((cut, _)) = message.char_indices().nth(MESSAGE_LIMIT) {
-            message.truncate(cut);
-            message.push('…');
-        }
+        let message = bounded(message.into());
         let retry_after = matches!(status, 429 | 503).then_some(1);
         let should_retry = (status == 409).then_some(false);
         Self { status, message, param: None, reason: None, retry_after, should_retry }
@@ -75,7 +71,7 @@ impl ErrorReply {
 
     #[must_use]
     pub fn about(self, param: impl Into<String>) -> Self {
-        Self { param: Some(param.into()), ..self }
+        Self { param: Some(bounded(param.into())), ..self }
     }
 
     #[must_use]
@@ -113,6 +109,14 @@ impl ErrorReply {
         }
         json!({ "error": error })
     }
+}
+
+fn bounded(mut text: String) -> String {
+    if let Some((cut, _)) = text.char_indices().nth(LIMIT) {
+        text.truncate(cut);
+        text.push('…');
+    }
+    text
 }
 
 impl From<RequestError> for ErrorReply {

@@ -55,6 +55,14 @@ impl Fields {
         RequestError::Refused { field: format!("{}{name}", self.prefix) }
     }
 
+    /// A fault found in what these fields became, under the field's whole name.
+    pub(crate) fn at_fault(&self, error: impl Into<RequestError>) -> RequestError {
+        match error.into() {
+            RequestError::Wrong { field, why } => self.wrong(&field, why),
+            other => other,
+        }
+    }
+
     pub(crate) fn missing(&self, name: &str) -> RequestError {
         RequestError::Missing { field: format!("{}{name}", self.prefix) }
     }

@@ -23,7 +23,7 @@ pub struct GenerateBody {
 impl GenerateBody {
     pub fn parse(body: &[u8]) -> Result<Self, RequestError> {
         let fields = Fields::parse(body)?;
-        for name in ["features", "kv_transfer_params"] {
+        for name in ["features", "kv_transfer_params", "ec_transfer_params"] {
             if fields.named(name).is_some() {
                 return Err(fields.refused(name));
             }
@@ -38,7 +38,7 @@ impl GenerateBody {
         let mut inner =
             Ask::read(&sampling, sampling.count("max_tokens")?, DEFAULT_MAX_TOKENS, top)?;
         inner.sampling.constraint = constraint(&sampling)?;
-        inner.sampling.validate()?;
+        inner.sampling.validate().map_err(|why| sampling.at_fault(why))?;
         let outer = Ask::read(&fields, None, DEFAULT_MAX_TOKENS, None)?;
         if outer.stream.is_some() && inner.returns.prompt_top.is_some() {
             return Err(sampling.wrong("prompt_logprobs", "cannot be streamed"));

@@ -15,6 +15,7 @@ const EVERYWHERE: &[Refused] = &[
     ("logits_processors", &["[]"]),
     ("logprob_token_ids", &["[]"]),
     ("kv_transfer_params", &[]),
+    ("ec_transfer_params", &[]),
     ("vllm_xargs", &["{}"]),
     ("guided_json", &[]),
     ("guided_regex", &[]),
@@ -22,6 +23,12 @@ const EVERYWHERE: &[Refused] = &[
     ("guided_grammar", &[]),
     ("thinking_token_budget", &[]),
     ("repetition_detection", &[]),
+    ("truncation_side", &["\"left\""]),
+    ("watermarking", &["false"]),
+    ("routed_experts_prompt_start", &["0"]),
+    ("return_token_offsets", &["false"]),
+    ("return_mm_kwargs", &["true"]),
+    ("stream_interval", &["1"]),
 ];
 
 const IN_CHAT: &[Refused] = &[
@@ -38,10 +45,21 @@ const IN_CHAT: &[Refused] = &[
     ("media_io_kwargs", &["{}"]),
     ("mm_processor_kwargs", &["{}"]),
     ("include_reasoning", &["true"]),
+    ("return_assistant_tokens_mask", &["false"]),
+    ("moderation", &[]),
+    ("prompt_cache_options", &[]),
+    ("prompt_cache_retention", &["\"in_memory\"", "\"in-memory\""]),
 ];
 
 const IN_COMPLETIONS: &[Refused] =
     &[("suffix", &["\"\""]), ("prompt_embeds", &[]), ("add_special_tokens", &["true", "false"])];
+
+/// What vLLM's clients can only say here.
+const IN_SAMPLING_PARAMS: &[Refused] = &[
+    ("extra_args", &["{}"]),
+    ("flat_logprobs", &["false"]),
+    ("skip_reading_prefix_cache", &["false"]),
+];
 
 pub(crate) fn in_chat(fields: &Fields) -> Result<(), RequestError> {
     refuse(fields, &[EVERYWHERE, IN_CHAT])
@@ -51,9 +69,9 @@ pub(crate) fn in_completions(fields: &Fields) -> Result<(), RequestError> {
     refuse(fields, &[EVERYWHERE, IN_COMPLETIONS])
 }
 
-/// For the parameters of `/inference/v1/generate`, which has no fields beside them to refuse.
+/// For the parameters of `/inference/v1/generate`.
 pub(crate) fn in_sampling_params(fields: &Fields) -> Result<(), RequestError> {
-    refuse(fields, &[EVERYWHERE])
+    refuse(fields, &[EVERYWHERE, IN_SAMPLING_PARAMS])
 }
 
 fn refuse(fields: &Fields, tables: &[&[Refused]]) -> Result<(), RequestError> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use crate::{ChatRequest, CompletionRequest, RequestError, fields::asked, refused};
+use crate::{ChatRequest, CompletionRequest, GenerateBody, RequestError, fields::asked, refused};
 
 const TABLE: &str = include_str!("../../../docs/API.md");
 
@@ -75,11 +75,37 @@ fn hold(column: usize, parse: impl Fn(Value) -> Result<(), RequestError>) {
         {"type": "function", "function": {"name": "f"}}]}))
     .unwrap();
     // The fields of objects inside have no rows of their own.
-    let inner = ["include_usage", "continuous_usage_stats"];
+    let inner = ["include_usage", "continuous_usage_stats", "include_obfuscation"];
     let read: BTreeSet<&str> =
         asked::take().into_iter().filter(|name| !inner.contains(name)).collect();
     let unwritten: Vec<_> = read.difference(&honoured).collect();
     assert!(unwritten.is_empty(), "read but not documented: {unwritten:?}");
+}
+
+/// What vLLM's two request classes and OpenAI's client know, as of November 2026.
+const KNOWN: &str = "
+    add_generation_prompt add_special_tokens allowed_token_ids audio bad_words best_of cache_salt \
+    chat_template chat_template_kwargs continue_final_message documents ec_transfer_params echo \
+    frequency_penalty function_call functions ignore_eos include_reasoning \
+    include_stop_str_in_output kv_transfer_params length_penalty logit_bias logprob_token_ids \
+    logprobs max_completion_tokens max_tokens media_io_kwargs messages metadata min_p min_tokens \
+    mm_processor_kwargs modalities model moderation n parallel_tool_calls prediction \
+    presence_penalty priority prompt prompt_cache_key prompt_cache_options \
+    prompt_cache_retention prompt_embeds prompt_logprobs reasoning_effort repetition_detection \
+    repetition_penalty request_id response_format return_mm_kwargs return_prompt_text \
+    return_token_ids return_token_offsets return_tokens_as_token_ids \
+    routed_experts_prompt_start safety_identifier seed service_tier session_id \
+    skip_special_tokens spaces_between_special_tokens stop stop_token_ids store stream \
+    stream_interval stream_options structured_outputs suffix temperature thinking_token_budget \
+    tool_choice tools top_k top_logprobs top_p truncate_prompt_tokens truncation_side \
+    use_beam_search user verbosity vllm_xargs watermarking web_search_options";
+
+#[test]
+fn every_field_that_openai_or_vllm_know_has_a_row() {
+    let documented = documented();
+    let missing: Vec<&str> =
+        KNOWN.split_whitespace().filter(|name| !documented.contains_key(*name)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 #[test]
@@ -110,4 +136,22 @@ fn values_that_ask_for_nothing_may_stay() {
     chat(json!({"modalities": ["text"], "echo": false, "best_of": 1, "length_penalty": 1.0}))
         .unwrap();
     completion(json!({"suffix": "", "use_beam_search": false})).unwrap();
+    chat(json!({"structured_outputs": {"json": {}, "disable_any_whitespace": false}})).unwrap();
+}
+
+#[test]
+fn what_lies_inside_a_field_is_refused_by_its_whole_name() {
+    let refused = |result: Result<(), RequestError>| match result {
+        Err(RequestError::Refused { field }) => field,
+        other => panic!("{other:?}"),
+    };
+    let padded = json!({"stream": true, "stream_options": {"include_obfuscation": true}});
+    assert_eq!(refused(chat(padded)), "stream_options.include_obfuscation");
+    for (name, value) in [("structural_tag", json!("x")), ("disable_any_whitespace", json!(true))] {
+        let asked = json!({"structured_outputs": {"json": {}, name: value}});
+        assert_eq!(refused(chat(asked)), format!("structured_outputs.{name}"));
+    }
+    let body = json!({"token_ids": [1], "sampling_params": {"extra_args": {"a": 1}}});
+    let result = GenerateBody::parse(body.to_string().as_bytes()).map(|_| ());
+    assert_eq!(refused(result), "sampling_params.extra_args");
 }

@@ -8,9 +8,11 @@ use understudy_ident::{AdapterVersion, Digest, TaskName, Timestamp};
 use understudy_manifest::{AdapterManifest, EvalReport, canonical_json, digest_json};
 
 use crate::{
-    Change, Registry, RegistryError, Target, artifact,
+    Change, Registry, RegistryError, Status, Target, approval, artifact,
     audit::{self, Action},
-    channel,
+    channel, fact,
+    lifecycle::{VersionEvent, status_after},
+    people,
     registry::{record, records},
     release,
 };
@@ -38,28 +40,6 @@ pub struct AdapterRecord {
     pub registered_at: Timestamp,
 }
 
-/// What the newest evidence says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Status {
-    Registered,
-    GatePassed,
-    GateFailed,
-    /// For ever: no release may use it again.
-    Revoked,
-}
-
-impl Status {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Registered => "registered",
-            Self::GatePassed => "gate_passed",
-            Self::GateFailed => "gate_failed",
-            Self::Revoked => "revoked",
-        }
-    }
-}
-
 /// An evaluation report as evidence about one version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReportRecord {
@@ -67,18 +47,53 @@ pub struct ReportRecord {
     /// Of the report's canonical JSON.
     pub digest: Digest,
     pub report: EvalReport,
+    /// What served the task when the report was attached; a release asks that it still does.
+    #[serde(default)]
+    pub champion: Option<Target>,
     pub owner: String,
     pub reason: String,
     pub attached_at: Timestamp,
+}
+
+/// That a version's files were read again and found as registered, and well formed.
+#[derive(Debug, Serialize, Deserialize)]
+struct Verification {
+    version: AdapterVersion,
+    generation: Digest,
+    owner: String,
+    reason: String,
+    at: Timestamp,
 }
 
 /// Why a version may never be released again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revocation {
     pub version: AdapterVersion,
+    /// Absent in revocations older than the distinction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub harm: Option<Harm>,
     pub owner: String,
     pub reason: String,
     pub revoked_at: Timestamp,
+}
+
+/// What is wrong with a revoked version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Harm {
+    Safety,
+    Licence,
+    PersonalData,
+    SupplyChain,
+}
+
+/// What happens when a version that is in use is revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InUse {
+    Refuse,
+    /// It is taken off first, in the same commit.
+    RollBack,
 }
 
 impl Registry {
@@ -98,6 +113,8 @@ impl Registry {
         }
         let staged = artifact::stage(directory, lineage, &self.adapters.join(task.as_str()))?;
         self.write(|transaction| {
+            let who = VersionEvent::Register.transition().who;
+            people::allow(transaction, change, who, "register a version")?;
             if let Some(known) = by_generation(transaction, task, staged.generation)? {
                 return load(transaction, &known.version);
             }
@@ -119,57 +136,103 @@ impl Registry {
         })
     }
 
-    /// Adds an evaluation report to a version's evidence; the newest one makes its status. Attaching
-    /// the newest again changes nothing.
+    /// Adds an evaluation report to a version's evidence; the newest one makes its status. A version
+    /// that has not been verified is verified first. Attaching the newest again changes nothing.
     pub fn attach_report(
         &self,
         version: &AdapterVersion,
         report: &EvalReport,
         change: Change<'_>,
     ) -> Result<Adapter, RegistryError> {
-        change.check()?;
-        self.write(|transaction| {
+        let digest = digest_json(report);
+        if self.get(version)?.status == Status::Registered {
+            self.check(version, change)?;
+        }
+        self.once(change, &("report", version, digest), |transaction| {
             let adapter = load(transaction, version)?;
             check_subject(&adapter.record, report)?;
-            let digest = digest_json(report);
             let newest = newest_report(transaction, version)?;
-            if newest.is_none_or(|newest| newest.digest != digest) {
-                let record = ReportRecord {
-                    version: version.clone(),
-                    digest,
-                    report: report.clone(),
-                    owner: change.owner.to_owned(),
-                    reason: change.reason.to_owned(),
-                    attached_at: change.now(),
-                };
-                let text = canonical_json(&record);
-                transaction.execute(
-                    "INSERT INTO report (task, number, record) VALUES (?1, ?2, ?3)",
-                    params![version.task.as_str(), version.number.get(), text],
-                )?;
-                let subject = version.to_string();
-                audit::append(transaction, Action::Report, &version.task, &subject, text, change)?;
+            if newest.is_some_and(|newest| newest.digest == digest) {
+                return Ok(adapter);
             }
+            let passed = report.decision.passed;
+            let event = if passed { VersionEvent::Pass } else { VersionEvent::Fail };
+            people::allow(transaction, change, event.transition().who, "attach a report")?;
+            expect(&adapter, event)?;
+            let record = ReportRecord {
+                version: version.clone(),
+                digest,
+                report: report.clone(),
+                champion: channel::stable(transaction, &version.task)?,
+                owner: change.owner.to_owned(),
+                reason: change.reason.to_owned(),
+                attached_at: change.now(),
+            };
+            let text = canonical_json(&record);
+            transaction.execute(
+                "INSERT INTO report (task, number, record) VALUES (?1, ?2, ?3)",
+                params![version.task.as_str(), version.number.get(), text],
+            )?;
+            let subject = version.to_string();
+            audit::append(transaction, Action::Report, &version.task, &subject, text, change)?;
             load(transaction, version)
         })
     }
 
-    /// Declares that a version may never be released again. Refused while it serves or is being
-    /// released. Revoking twice changes nothing.
-    pub fn revoke(
+    /// Reads a version's files again and records that they are what was registered, that the weights'
+    /// header is sound, and that a signature the task asks for is there. Once is enough.
+    pub fn check(
         &self,
         version: &AdapterVersion,
         change: Change<'_>,
     ) -> Result<Adapter, RegistryError> {
-        change.check()?;
-        self.write(|transaction| {
+        artifact::check_header(&self.verify(version)?)?;
+        self.once(change, &("verify", version), |transaction| {
+            let adapter = load(transaction, version)?;
+            if adapter.status != Status::Registered {
+                return Ok(adapter);
+            }
+            let who = VersionEvent::Verify.transition().who;
+            people::allow(transaction, change, who, "verify a version")?;
+            if let Some(why) = self.unsigned(transaction, version)? {
+                return Err(RegistryError::SignatureWanted { version: version.clone(), why });
+            }
+            let record = Verification {
+                version: version.clone(),
+                generation: adapter.record.generation,
+                owner: change.owner.to_owned(),
+                reason: change.reason.to_owned(),
+                at: change.now(),
+            };
+            let (task, subject) = (Some(&version.task), version.to_string());
+            fact::add(transaction, Action::Verify, task, &subject, &record, change)?;
+            load(transaction, version)
+        })
+    }
+
+    /// Declares that a version may never be released again. One that serves or is being released is
+    /// refused or taken off first, as asked. Revoking twice changes nothing.
+    pub fn revoke(
+        &self,
+        version: &AdapterVersion,
+        harm: Harm,
+        in_use: InUse,
+        change: Change<'_>,
+    ) -> Result<Adapter, RegistryError> {
+        self.once(change, &("revoke", version, harm, in_use), |transaction| {
             let adapter = load(transaction, version)?;
             if adapter.status == Status::Revoked {
                 return Ok(adapter);
             }
-            refuse_in_use(transaction, version)?;
+            let who = VersionEvent::Revoke.transition().who;
+            people::allow(transaction, change, who, "revoke a version")?;
+            if in_use == InUse::RollBack {
+                release::take_off_everywhere(transaction, version, change)?;
+            }
+            refuse_in_use(transaction, version, "revoke")?;
             let text = canonical_json(&Revocation {
                 version: version.clone(),
+                harm: Some(harm),
                 owner: change.owner.to_owned(),
                 reason: change.reason.to_owned(),
                 revoked_at: change.now(),
@@ -266,20 +329,43 @@ pub(crate) fn revocation(
     record(connection, sql, key(version))
 }
 
+/// The status that all evidence together gives a version.
 fn with_status(connection: &Connection, record: AdapterRecord) -> Result<Adapter, RegistryError> {
-    let status = if revocation(connection, &record.version)?.is_some() {
+    let version = &record.version;
+    let status = if revocation(connection, version)?.is_some() {
         Status::Revoked
+    } else if approval::is_retired(connection, version)? {
+        Status::Retired
     } else {
-        match newest_report(connection, &record.version)? {
-            None => Status::Registered,
-            Some(newest) if newest.report.decision.passed => Status::GatePassed,
-            Some(_) => Status::GateFailed,
-        }
+        judged(connection, version)?
     };
     Ok(Adapter { record, status })
 }
 
-fn by_generation(
+fn judged(connection: &Connection, version: &AdapterVersion) -> Result<Status, RegistryError> {
+    let Some(newest) = newest_report(connection, version)? else {
+        let subject = version.to_string();
+        let checks: Vec<Verification> = fact::about(connection, Action::Verify, &subject)?;
+        return Ok(if checks.is_empty() { Status::Registered } else { Status::Verified });
+    };
+    let quorum = approval::quorum(connection, version)?;
+    Ok(match newest.report.decision.passed {
+        false => Status::Rejected,
+        true if quorum.have >= quorum.need.max(1) => Status::Approved,
+        true => Status::Gated,
+    })
+}
+
+/// Refuses what the table of transitions does not have.
+pub(crate) fn expect(adapter: &Adapter, event: VersionEvent) -> Result<Status, RegistryError> {
+    status_after(Some(adapter.status), event).ok_or_else(|| RegistryError::VersionNotAllowed {
+        version: adapter.record.version.clone(),
+        command: event.transition().name,
+        status: adapter.status,
+    })
+}
+
+pub(crate) fn by_generation(
     connection: &Connection,
     task: &TaskName,
     generation: Digest,
@@ -323,8 +409,12 @@ fn check_subject(adapter: &AdapterRecord, report: &EvalReport) -> Result<(), Reg
     Err(RegistryError::OtherReport { version: adapter.version.clone(), expected, found })
 }
 
-fn refuse_in_use(connection: &Connection, version: &AdapterVersion) -> Result<(), RegistryError> {
-    let in_use = |how: String| RegistryError::InUse { version: version.clone(), how };
+pub(crate) fn refuse_in_use(
+    connection: &Connection,
+    version: &AdapterVersion,
+    command: &'static str,
+) -> Result<(), RegistryError> {
+    let in_use = |how: String| RegistryError::InUse { command, version: version.clone(), how };
     if channel::stable(connection, &version.task)? == Some(Target::Adapter(version.clone())) {
         return Err(in_use(format!("it serves `{}`", version.task)));
     }

@@ -1,5 +1,9 @@
 //! An adapter's files: copied whole, named by their content, published by one rename.
 
+mod header;
+
+pub(crate) use header::check_header;
+
 use std::{
     ffi::OsStr,
     fs, io,
@@ -17,6 +21,9 @@ use crate::RegistryError;
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
 
+/// The files that name an adapter's content.
+pub(crate) const NAMED: [&str; 2] = [CONFIG, WEIGHTS];
+
 /// A copy this old was left by a registration that died; a living one takes seconds.
 const LEFTOVER_AGE: Duration = Duration::from_hours(1);
 
@@ -33,7 +40,7 @@ pub(crate) fn stage(
     manifest: &AdapterManifest,
     beside: &Path,
 ) -> Result<Staged, RegistryError> {
-    for file in [CONFIG, WEIGHTS] {
+    for file in NAMED {
         if !directory.join(file).is_file() {
             let directory = directory.to_owned();
             return Err(RegistryError::NotAnAdapter { directory, missing: file });

@@ -7,9 +7,18 @@
 //!
 //! A chain alone cannot show that its end was cut off, or that all of it was written anew: whoever
 //! may write the file may do that. Two things stand against it: the tables must say exactly what
-//! their entries say, and [`AuditHead`] can be kept where the registry's writers cannot reach.
+//! their entries say, and the head can be kept where the registry's writers cannot reach, noted as an
+//! [`AuditHead`] or signed as a checkpoint.
 
+mod checkpoint;
+mod export;
+mod tampering;
 mod verify;
+
+pub use checkpoint::CHECKPOINT_EVERY;
+pub(crate) use checkpoint::{checkpoint_key, checkpoint_when_due};
+pub use export::verify_export;
+pub use tampering::Tampering;
 
 use rusqlite::{Connection, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
@@ -18,7 +27,7 @@ use sha2::{Digest as _, Sha256};
 use understudy_ident::{TaskName, Timestamp};
 use understudy_manifest::canonical_json;
 
-use crate::{Change, Registry, RegistryError};
+use crate::{Change, Registry, RegistryError, people};
 
 /// One entry of the chain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,10 +36,17 @@ pub struct AuditEntry {
     pub at: Timestamp,
     pub actor: String,
     pub action: String,
-    pub task: TaskName,
+    /// Absent where it concerns all of them.
+    pub task: Option<TaskName>,
     /// A version, a release, or for a move of the channel the task.
     pub subject: String,
     pub reason: String,
+    /// In what capacity the actor acted; absent as long as nobody has been granted a role.
+    pub role: Option<String>,
+    /// Who answers for going past the rules, and why; present on no other entry.
+    pub forced: Option<Value>,
+    /// The idempotency key the command came with.
+    pub request: Option<String>,
     pub evidence: Option<Value>,
     /// The record as the change left it.
     pub detail: Value,
@@ -49,34 +65,60 @@ pub struct AuditHead {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
     Register,
+    Verify,
+    Sign,
     Report,
+    Approve,
+    Retire,
     Revoke,
     Move,
     Start,
     StartForced,
+    Stage,
+    Fail,
     Advance,
     Pause,
     Resume,
+    Ask,
     Promote,
     RollBack,
     Abort,
+    Supersede,
+    Grant,
+    Protect,
+    Freeze,
+    Lift,
+    WithdrawData,
 }
 
 impl Action {
-    fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Register => "adapter.register",
+            Self::Verify => "adapter.verify",
+            Self::Sign => "adapter.sign",
             Self::Report => "adapter.report",
+            Self::Approve => "adapter.approve",
+            Self::Retire => "adapter.retire",
             Self::Revoke => "adapter.revoke",
             Self::Move => "channel.move",
             Self::Start => "release.start",
             Self::StartForced => "release.start_forced",
+            Self::Stage => "release.stage",
+            Self::Fail => "release.fail",
             Self::Advance => "release.advance",
             Self::Pause => "release.pause",
             Self::Resume => "release.resume",
+            Self::Ask => "release.ask",
             Self::Promote => "release.promote",
             Self::RollBack => "release.roll_back",
             Self::Abort => "release.abort",
+            Self::Supersede => "release.supersede",
+            Self::Grant => "people.grant",
+            Self::Protect => "task.protect",
+            Self::Freeze => "freeze.add",
+            Self::Lift => "freeze.lift",
+            Self::WithdrawData => "data.withdraw",
         }
     }
 }
@@ -85,7 +127,7 @@ impl Registry {
     /// The chain from its start, or the part of it that concerns one task.
     pub fn audit(&self, task: Option<&TaskName>) -> Result<Vec<AuditEntry>, RegistryError> {
         let links = self.read(links)?;
-        let ours = |link: &Link| task.is_none_or(|task| link.event.task == task.as_str());
+        let ours = |link: &Link| task.is_none_or(|task| link.concerns(task));
         links.into_iter().filter(ours).map(Link::into_entry).collect()
     }
 
@@ -102,6 +144,7 @@ impl Registry {
             verify::chain(&links)?;
             verify::contains(&links, noted)?;
             verify::tables(connection, &links)?;
+            self.check_checkpoints(connection, &links)?;
             head(connection)
         })
     }
@@ -109,10 +152,10 @@ impl Registry {
 
 /// Adds an entry within the transaction that makes the change. `detail` is the text of the record
 /// that the change wrote.
-pub(crate) fn append(
+pub(crate) fn append<'t>(
     transaction: &Transaction<'_>,
     action: Action,
-    task: &TaskName,
+    task: impl Into<Option<&'t TaskName>>,
     subject: &str,
     detail: String,
     change: Change<'_>,
@@ -122,9 +165,12 @@ pub(crate) fn append(
         event: Event {
             actor: change.owner.to_owned(),
             action: action.as_str().to_owned(),
-            task: task.to_string(),
+            task: task.into().map(ToString::to_string).unwrap_or_default(),
             subject: subject.to_owned(),
             reason: change.reason.to_owned(),
+            role: people::acting_as(transaction, change)?,
+            forced: change.forced.map(canonical_json),
+            request: change.request.map(str::to_owned),
             evidence: change.evidence.map(canonical_json),
             detail,
         },
@@ -136,8 +182,9 @@ pub(crate) fn append(
     let event = &link.event;
     transaction.execute(
         "INSERT INTO audit
-             (seq, at, actor, action, task, subject, reason, evidence, detail, prev_hash, hash)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+             (seq, at, actor, action, task, subject, reason, evidence, detail, prev_hash, hash,
+              role, forced, request)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         params![
             link.seq as i64,
             link.ts,
@@ -149,14 +196,17 @@ pub(crate) fn append(
             event.evidence,
             event.detail,
             link.prev,
-            link_hash(&link)
+            link_hash(&link),
+            event.role,
+            event.forced,
+            event.request
         ],
     )?;
     Ok(())
 }
 
 /// What is hashed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Link {
     event: Event,
     prev: String,
@@ -167,14 +217,21 @@ struct Link {
     hash: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Event {
     actor: String,
     action: String,
+    /// Empty where the event concerns all tasks.
     task: String,
     subject: String,
     reason: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    role: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    forced: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    request: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     evidence: Option<String>,
     detail: String,
 }
@@ -192,25 +249,34 @@ impl Link {
                 reason: row.get(6)?,
                 evidence: row.get(7)?,
                 detail: row.get(8)?,
+                role: row.get(11)?,
+                forced: row.get(12)?,
+                request: row.get(13)?,
             },
             prev: row.get(9)?,
             hash: row.get(10)?,
         })
     }
 
+    fn concerns(&self, task: &TaskName) -> bool {
+        self.event.task == task.as_str()
+    }
+
     fn into_entry(self) -> Result<AuditEntry, RegistryError> {
         let Self { event, prev, seq, ts, hash } = self;
-        let unreadable = |what: &str| RegistryError::Tampered {
-            what: format!("audit entry {seq} has no readable {what}"),
-        };
+        let unreadable = |what| RegistryError::Tampered(Tampering::Unreadable { seq, what });
+        let task = Some(event.task).filter(|task| !task.is_empty());
         Ok(AuditEntry {
             seq,
             at: ts.parse().map_err(|_| unreadable("time"))?,
             actor: event.actor,
             action: event.action,
-            task: event.task.parse().map_err(|_| unreadable("task"))?,
+            task: task.map(|t| t.parse()).transpose().map_err(|_| unreadable("task"))?,
             subject: event.subject,
             reason: event.reason,
+            role: event.role,
+            forced: event.forced.as_deref().map(serde_json::from_str).transpose()?,
+            request: event.request,
             evidence: event.evidence.as_deref().map(serde_json::from_str).transpose()?,
             detail: serde_json::from_str(&event.detail)?,
             prev_hash: prev,
@@ -221,7 +287,8 @@ impl Link {
 
 fn links(connection: &Connection) -> Result<Vec<Link>, RegistryError> {
     let mut statement = connection.prepare_cached(
-        "SELECT seq, at, actor, action, task, subject, reason, evidence, detail, prev_hash, hash
+        "SELECT seq, at, actor, action, task, subject, reason, evidence, detail, prev_hash, hash,
+                role, forced, request
          FROM audit ORDER BY seq",
     )?;
     Ok(statement.query_map([], Link::from_row)?.collect::<rusqlite::Result<_>>()?)

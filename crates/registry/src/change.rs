@@ -1,9 +1,13 @@
 //! Who changes something, and why.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use understudy_ident::{Clock, Timestamp};
 
 use crate::RegistryError;
+
+/// An override's reason is read when things went wrong, so it has to be a sentence.
+const SHORTEST_REASON: usize = 20;
 
 /// What every change must say about itself; it ends up in the audit chain.
 #[derive(Debug, Clone, Copy)]
@@ -14,15 +18,63 @@ pub struct Change<'a> {
     /// The findings it rests on, such as a verdict on live traffic. Must hold no user content.
     pub evidence: Option<&'a Value>,
     pub clock: &'a dyn Clock,
+    pub actor: Actor,
+    /// Somebody answers for going on in a freeze.
+    pub forced: Option<&'a Override>,
+    /// An idempotency key: within a day, the same key with the same command changes nothing and
+    /// gets the same answer, and with another command is refused.
+    pub request: Option<&'a str>,
+}
+
+/// Who is behind a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Actor {
+    /// Has the roles that were granted to the owner's name.
+    Person,
+    /// Has the controller's role and no other.
+    Program,
+}
+
+/// Who put a candidate on stage past the rules, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Override {
+    pub owner: String,
+    pub reason: String,
+}
+
+impl Override {
+    pub(crate) fn check(&self) -> Result<(), RegistryError> {
+        said("owner of the override", &self.owner)?;
+        said("reason of the override", &self.reason)?;
+        if self.reason.trim().chars().count() < SHORTEST_REASON {
+            return Err(RegistryError::ThinOverride { least: SHORTEST_REASON });
+        }
+        Ok(())
+    }
 }
 
 impl<'a> Change<'a> {
+    /// A change by a person.
     pub fn new(owner: &'a str, reason: &'a str, clock: &'a dyn Clock) -> Self {
-        Self { owner, reason, evidence: None, clock }
+        let actor = Actor::Person;
+        Self { owner, reason, evidence: None, clock, actor, forced: None, request: None }
+    }
+
+    /// The same change, decided by the program itself.
+    pub fn by_program(self) -> Self {
+        Self { actor: Actor::Program, ..self }
     }
 
     pub fn with_evidence(self, evidence: &'a Value) -> Self {
         Self { evidence: Some(evidence), ..self }
+    }
+
+    pub fn forced_by(self, forced: &'a Override) -> Self {
+        Self { forced: Some(forced), ..self }
+    }
+
+    pub fn with_request(self, key: &'a str) -> Self {
+        Self { request: Some(key), ..self }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -31,7 +83,8 @@ impl<'a> Change<'a> {
 
     pub(crate) fn check(&self) -> Result<(), RegistryError> {
         said("owner", self.owner)?;
-        said("reason", self.reason)
+        said("reason", self.reason)?;
+        self.forced.map_or(Ok(()), Override::check)
     }
 }
 

@@ -65,13 +65,25 @@ impl<'de> Deserialize<'de> for Target {
     }
 }
 
+/// The pointer as it stands; its names are views of its history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Channel {
+    pub task: TaskName,
+    /// How often the pointer has moved.
+    pub generation: u64,
+    /// What serves; nothing before the first promotion.
+    pub stable: Option<Target>,
+    /// What served before that.
+    pub previous: Option<Target>,
+}
+
 /// One move of the pointer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChannelMove {
     pub task: TaskName,
     pub from: Target,
     pub to: Target,
-    /// Whose promotion or rollback moved it; there is no other way.
+    /// Whose promotion, rollback or undoing moved it; there is no other way.
     pub release: ReleaseId,
     pub owner: String,
     pub reason: String,
@@ -82,6 +94,18 @@ impl Registry {
     /// What serves a task; `None` until the first promotion.
     pub fn stable(&self, task: &TaskName) -> Result<Option<Target>, RegistryError> {
         self.read(|connection| stable(connection, task))
+    }
+
+    /// Where a task's pointer stands, and how often it has moved.
+    pub fn channel(&self, task: &TaskName) -> Result<Channel, RegistryError> {
+        let moves = self.history(task)?;
+        let last = moves.last();
+        Ok(Channel {
+            task: task.clone(),
+            generation: moves.len() as u64,
+            stable: last.map(|last| last.to.clone()),
+            previous: last.map(|last| last.from.clone()),
+        })
     }
 
     /// Every move of a task's pointer, from the first.

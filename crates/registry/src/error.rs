@@ -3,9 +3,10 @@
 use std::{io, path::PathBuf};
 
 use understudy_ident::{AdapterVersion, Digest, ReleaseId, TaskName};
+use understudy_signature::SignatureError;
 use understudy_storage::StorageError;
 
-use crate::{ReleaseState, Status, Target};
+use crate::{Freeze, Missing, ReleaseState, Role, Status, Tampering, Target};
 
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
@@ -28,13 +29,40 @@ pub enum RegistryError {
         "cannot attach the report to {version}: it is about an adapter with content {found}, not {expected}; evaluate this version"
     )]
     OtherReport { version: AdapterVersion, expected: Digest, found: String },
-    #[error("cannot revoke {version}: {how}; roll back first, then revoke")]
-    InUse { version: AdapterVersion, how: String },
+    #[error("cannot {command} {version}: {how}; roll back first, then {command}")]
+    InUse { command: &'static str, version: AdapterVersion, how: String },
+    #[error("cannot {command} {version}: its status is {status}", status = status.as_str())]
+    VersionNotAllowed { version: AdapterVersion, command: &'static str, status: Status },
+    #[error("cannot use {}: {why}; export the adapter again", path.display())]
+    UnsoundWeights { path: PathBuf, why: String },
+    #[error("cannot verify {version}: {why}; sign it with `understudy adapter sign`")]
+    SignatureWanted { version: AdapterVersion, why: String },
+    #[error("the signature of {version} leaves out {name}; sign the whole directory")]
+    Unsigned { version: AdapterVersion, name: &'static str },
+    #[error("cannot approve {version}: {owner} registered it; somebody else must approve")]
+    OwnVersion { version: AdapterVersion, owner: String },
+
+    #[error("{name} may not {what}: that takes {needs}; see `understudy release people`", needs = roles(needs))]
+    NotPermitted { name: String, what: &'static str, needs: Vec<Role> },
+    #[error("there must always be a release manager: grant that role to somebody first")]
+    NoManagerLeft,
+    #[error("`{text}` is no role of a person: use engineer, release-manager, on-call or override")]
+    UnknownRole { text: String },
+    #[error("an override needs a reason of at least {least} characters: say what happened")]
+    ThinOverride { least: usize },
+    #[error("the idempotency key `{key}` was used for another command: take a new one")]
+    KeyReused { key: String },
+    #[error("cannot {command} a release of `{task}`: {freeze}; wait, lift it, or override it")]
+    Frozen { command: &'static str, task: TaskName, freeze: Box<Freeze> },
+    #[error("cannot freeze: the freeze would end before it begins; give a later end")]
+    EmptyFreeze,
+    #[error("there is no freeze {id}; see `understudy release freezes`")]
+    UnknownFreeze { id: String },
 
     #[error("cannot release {version}: it was revoked ({reason}); register a new version")]
     Revoked { version: AdapterVersion, reason: String },
-    #[error("cannot release {version}: its status is {status}; attach a passing report, or override the gate with an owner and a reason", status = status.as_str())]
-    NoPassingReport { version: AdapterVersion, status: Status },
+    #[error("cannot release {version}: {missing}", missing = listed(missing))]
+    NotAdmitted { version: AdapterVersion, missing: Vec<Missing> },
     #[error("cannot release {version}: it serves already")]
     AlreadyServing { version: AdapterVersion },
     #[error(
@@ -66,11 +94,17 @@ pub enum RegistryError {
         "cannot roll back release {id}: {candidate} does not serve any more, {serving} does; roll back the release that promoted that"
     )]
     NotServing { id: ReleaseId, candidate: AdapterVersion, serving: Target },
+    #[error("cannot stage release {id}: the engine loaded {found}, but {expected} was registered")]
+    OtherContent { id: ReleaseId, expected: Digest, found: String },
+    #[error("cannot undo `{task}`: {why}; see `understudy release history {task}`")]
+    NothingToUndo { task: TaskName, why: String },
 
     #[error(
-        "the registry was changed by other means than this program: {what}; restore a backup and find out who did"
+        "the registry was changed by other means than this program: {0}; restore a backup and find out who did"
     )]
-    Tampered { what: String },
+    Tampered(Tampering),
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
     #[error(
         "a record of the registry cannot be read; it was written by another version of this program, or by hand"
     )]
@@ -87,6 +121,15 @@ pub enum RegistryError {
 fn what_is_missing(what: &str) -> String {
     let article = if what.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
     format!("{article} {what}")
+}
+
+fn listed(missing: &[Missing]) -> String {
+    missing.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+fn roles(roles: &[Role]) -> String {
+    let names: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
+    names.join(" or ")
 }
 
 fn at_step(state: ReleaseState, step: u32) -> String {

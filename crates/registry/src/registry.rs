@@ -7,11 +7,15 @@ use std::{
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use serde::de::DeserializeOwned;
+use understudy_signature::CheckpointKey;
 use understudy_storage::sqlite::{self, Migration};
 
-use crate::{RegistryError, artifact};
+use crate::{RegistryError, artifact, audit};
 
-const MIGRATIONS: &[Migration] = &[Migration { version: 1, sql: include_str!("schema.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, sql: include_str!("schema_1.sql") },
+    Migration { version: 2, sql: include_str!("schema_2.sql") },
+];
 
 /// Adapter versions, channels, releases and their audit chain. Shared freely between threads.
 #[derive(Debug)]
@@ -19,15 +23,20 @@ pub struct Registry {
     connection: Mutex<Connection>,
     /// Version `N` of a task lies in `<adapters>/<task>/<N>/`.
     pub(crate) adapters: PathBuf,
+    /// Signs the audit chain's checkpoints, where there is one.
+    pub(crate) checkpoint_key: Option<CheckpointKey>,
 }
 
 impl Registry {
     /// Opens a registry, creating it where there is none: the database file and the directory that
-    /// holds the adapters' files.
+    /// holds the adapters' files. A private Ed25519 key in `audit.pem` beside the database signs a
+    /// checkpoint of the audit chain every [`CHECKPOINT_EVERY`](audit::CHECKPOINT_EVERY) entries.
     pub fn open(catalog: &Path, adapters: &Path) -> Result<Self, RegistryError> {
         let connection = sqlite::open(catalog, MIGRATIONS)?;
         artifact::sweep(adapters)?;
-        Ok(Self { connection: Mutex::new(connection), adapters: adapters.to_owned() })
+        let checkpoint_key = audit::checkpoint_key(catalog)?;
+        let adapters = adapters.to_owned();
+        Ok(Self { connection: Mutex::new(connection), adapters, checkpoint_key })
     }
 
     /// Runs a change as one durable commit. The write lock is taken first, so what the change reads
@@ -39,6 +48,9 @@ impl Registry {
         let mut connection = self.lock();
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let value = change(&transaction)?;
+        if let Some(key) = &self.checkpoint_key {
+            audit::checkpoint_when_due(&transaction, key)?;
+        }
         transaction.commit()?;
         Ok(value)
     }

@@ -1,6 +1,12 @@
-//! Releases: what one is, and which state may follow which. `commands.rs` carries them out.
+//! Releases: what one is. `start.rs` admits a candidate, `commands.rs` carries out what is asked of a
+//! release, `pointer.rs` moves the channel for it.
 
 mod commands;
+mod pointer;
+mod start;
+
+pub(crate) use pointer::take_off_everywhere;
+pub use start::Missing;
 
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
@@ -8,8 +14,7 @@ use serde_json::Value;
 use understudy_ident::{AdapterVersion, Digest, ReleaseId, TaskName, Timestamp};
 
 use crate::{
-    Registry, RegistryError, Target,
-    audit::Action,
+    Override, PauseReason, Registry, RegistryError, ReleaseState, Target,
     registry::{record, records},
 };
 
@@ -37,13 +42,6 @@ pub struct RollbackTarget {
     pub verified_by: String,
 }
 
-/// Who put a candidate on stage without a passing report, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Override {
-    pub owner: String,
-    pub reason: String,
-}
-
 /// A release as it stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReleaseRecord {
@@ -59,6 +57,12 @@ pub struct ReleaseRecord {
     /// The passing report that admitted the candidate; none only where it was forced.
     pub report: Option<Digest>,
     pub state: ReleaseState,
+    /// Why it is paused, while it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_because: Option<PauseReason>,
+    /// Which release of this candidate it is, counted from 1.
+    #[serde(default = "first")]
+    pub attempt: u32,
     /// Of the ramp, counted from 0.
     pub step: u32,
     /// Grows by one with every change; a decision names the revision it was made at.
@@ -74,93 +78,8 @@ pub struct ReleaseRecord {
     pub returned_to: Option<Target>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ReleaseState {
-    /// The candidate meets its share of users.
-    Ramping,
-    /// The ramp stands still until a person decides.
-    Paused,
-    /// The candidate serves.
-    Promoted,
-    /// The candidate was taken off, during the ramp or after its promotion.
-    RolledBack,
-    /// Given up without a finding against the candidate.
-    Aborted,
-}
-
-impl ReleaseState {
-    pub const ALL: [Self; 5] =
-        [Self::Ramping, Self::Paused, Self::Promoted, Self::RolledBack, Self::Aborted];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ramping => "ramping",
-            Self::Paused => "paused",
-            Self::Promoted => "promoted",
-            Self::RolledBack => "rolled_back",
-            Self::Aborted => "aborted",
-        }
-    }
-
-    /// Whether the candidate's fate is still open.
-    pub fn is_open(self) -> bool {
-        matches!(self, Self::Ramping | Self::Paused)
-    }
-}
-
-/// What can be asked of a release.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Command {
-    Advance { to_step: u32 },
-    Pause,
-    Resume,
-    Promote,
-    RollBack,
-    Abort,
-}
-
-impl Command {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Advance { .. } => "advance",
-            Self::Pause => "pause",
-            Self::Resume => "resume",
-            Self::Promote => "promote",
-            Self::RollBack => "roll back",
-            Self::Abort => "abort",
-        }
-    }
-
-    fn action(self) -> Action {
-        match self {
-            Self::Advance { .. } => Action::Advance,
-            Self::Pause => Action::Pause,
-            Self::Resume => Action::Resume,
-            Self::Promote => Action::Promote,
-            Self::RollBack => Action::RollBack,
-            Self::Abort => Action::Abort,
-        }
-    }
-}
-
-/// Where a command leads from a state and step; the same state and step where it has been carried
-/// out already, nothing where it is not allowed.
-///
-/// Taking the candidate off is allowed from everywhere, and asking again for what has ended is no
-/// error. A step is never taken back, and what has ended never goes on.
-fn next(state: ReleaseState, step: u32, command: Command) -> Option<(ReleaseState, u32)> {
-    use ReleaseState::{Aborted, Paused, Promoted, Ramping, RolledBack};
-    match (command, state) {
-        (Command::Advance { to_step }, Ramping) if to_step >= step => Some((Ramping, to_step)),
-        (Command::Pause, Ramping | Paused) => Some((Paused, step)),
-        (Command::Resume, Ramping | Paused) => Some((Ramping, step)),
-        (Command::Promote, Ramping | Paused | Promoted) => Some((Promoted, step)),
-        (Command::RollBack, Ramping | Paused | Promoted) => Some((RolledBack, step)),
-        (Command::Abort, Ramping | Paused) => Some((Aborted, step)),
-        (Command::RollBack | Command::Abort, RolledBack | Aborted) => Some((state, step)),
-        _ => None,
-    }
+fn first() -> u32 {
+    1
 }
 
 impl Registry {
@@ -196,7 +115,8 @@ pub(crate) fn open_release(
     connection: &Connection,
     task: &TaskName,
 ) -> Result<Option<ReleaseRecord>, RegistryError> {
-    let sql = "SELECT record FROM release WHERE task = ?1 AND state IN ('ramping', 'paused')";
+    let sql = "SELECT record FROM release WHERE task = ?1
+               AND state IN ('staging', 'ramping', 'paused', 'awaiting_approval')";
     record(connection, sql, [task.as_str()])
 }
 
@@ -216,47 +136,4 @@ fn serving_release(
 fn load(connection: &Connection, id: &ReleaseId) -> Result<ReleaseRecord, RegistryError> {
     let found = record(connection, "SELECT record FROM release WHERE id = ?1", [id.as_str()])?;
     found.ok_or_else(|| RegistryError::UnknownRelease { id: id.clone() })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn taking_the_candidate_off_is_allowed_from_everywhere() {
-        for state in ReleaseState::ALL {
-            let (after, _) = next(state, 2, Command::RollBack).unwrap();
-            assert!(matches!(after, ReleaseState::RolledBack | ReleaseState::Aborted));
-        }
-    }
-
-    #[test]
-    fn every_command_is_idempotent() {
-        let commands = [
-            Command::Advance { to_step: 3 },
-            Command::Pause,
-            Command::Resume,
-            Command::Promote,
-            Command::RollBack,
-            Command::Abort,
-        ];
-        for command in commands {
-            for state in ReleaseState::ALL {
-                if let Some((after, step)) = next(state, 1, command) {
-                    assert_eq!(next(after, step, command), Some((after, step)), "{command:?}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn what_has_ended_does_not_go_on_and_steps_are_not_taken_back() {
-        for command in [Command::Resume, Command::Pause, Command::Promote] {
-            assert_eq!(next(ReleaseState::RolledBack, 1, command), None);
-            assert_eq!(next(ReleaseState::Aborted, 1, command), None);
-        }
-        assert_eq!(next(ReleaseState::Promoted, 1, Command::Pause), None);
-        assert_eq!(next(ReleaseState::Ramping, 2, Command::Advance { to_step: 1 }), None);
-        assert_eq!(next(ReleaseState::Paused, 1, Command::Advance { to_step: 2 }), None);
-    }
 }

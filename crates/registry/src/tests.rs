@@ -2,7 +2,12 @@
 
 mod adapters;
 mod audit;
+mod checkpoints;
+mod never_blocked;
+mod provenance;
 mod releases;
+mod rules;
+mod signatures;
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
@@ -45,7 +50,7 @@ impl Fixture {
         let directory = self.home.path().join(format!("runs/{}", Digest::of(weights.as_bytes())));
         fs::create_dir_all(directory.join("probes")).unwrap();
         fs::write(directory.join("adapter_config.json"), r#"{"r":16}"#).unwrap();
-        fs::write(directory.join("adapter_model.safetensors"), weights).unwrap();
+        fs::write(directory.join("adapter_model.safetensors"), weights_file(weights)).unwrap();
         fs::write(directory.join("probes/one.json"), "[]").unwrap();
         directory
     }
@@ -64,9 +69,16 @@ impl Fixture {
         version
     }
 
+    /// A release whose candidate an engine has loaded, at revision 2.
     fn start(&self, candidate: &AdapterVersion, back_to: Target) -> ReleaseRecord {
         let start = self.start_of(candidate, back_to);
-        self.registry.start_release(start, self.change()).unwrap()
+        let release = self.registry.start_release(start, self.change()).unwrap();
+        self.staged(&release)
+    }
+
+    fn staged(&self, release: &ReleaseRecord) -> ReleaseRecord {
+        let loaded = release.generation.to_hex();
+        self.registry.staged(&release.id, &loaded, self.change()).unwrap()
     }
 
     fn start_of(&self, candidate: &AdapterVersion, target: Target) -> StartRelease {
@@ -101,6 +113,12 @@ impl Fixture {
         let entries = self.registry.audit(None).unwrap();
         entries.into_iter().map(|entry| entry.action).collect()
     }
+}
+
+/// A safetensors file that holds nothing but a note.
+fn weights_file(note: &str) -> Vec<u8> {
+    let header = json!({"__metadata__": {"note": note}}).to_string();
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat()
 }
 
 fn gate_override() -> Override {

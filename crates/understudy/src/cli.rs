@@ -1,11 +1,15 @@
 //! The command line, as definitions only: what each command is called, takes and says for itself.
 
+mod adapter;
+mod audit;
+mod release;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use understudy_simulation::Scenario;
 
-use crate::commands::bench::Step;
+pub(crate) use self::{adapter::*, audit::*, release::*};
+use crate::{commands::bench::Step, held::HeldIn};
 
 /// A small model learns your agent's role from production, and replaces it safely.
 #[derive(Debug, Parser)]
@@ -68,10 +72,10 @@ pub(crate) enum Command {
         Exit status: 0 the gate passed, 1 it failed, 2 bad input, 3 too few cases to tell."
     )]
     Eval(EvalArgs),
-    /// Registered adapter versions: list, show, verify
+    /// Registered adapter versions: list, show, verify, sign, merge
     #[command(subcommand)]
     Adapter(AdapterCommand),
-    /// Take a version to production or back: start, status, promote, rollback, pause, history
+    /// Take a version to production or back, and say who may: start, promote, rollback, freeze, …
     #[command(subcommand)]
     Release(ReleaseCommand),
     /// Everything a recipe says as one durable run: dataset, train, evaluate, register, canary
@@ -81,7 +85,7 @@ pub(crate) enum Command {
     /// Base models: pull, list, verify
     #[command(subcommand)]
     Model(ModelCommand),
-    /// The audit chain: show it, or verify that nobody changed it
+    /// The audit chain: show, export and sign it, or verify that nobody changed it
     #[command(subcommand)]
     Audit(AuditCommand),
     /// What is here, what is missing, and what to do about it
@@ -160,6 +164,9 @@ pub(crate) struct ServeArgs {
     /// The base model, by name or path
     #[arg(long, env = "UNDERSTUDY_BASE")]
     pub(crate) base: Option<String>,
+    /// In what the base is held and multiplied; adapters stay in f32
+    #[arg(long, value_enum, default_value_t, env = "UNDERSTUDY_PRECISION")]
+    pub(crate) precision: HeldIn,
     /// Let clients load and unload adapters, and pause and resume generation
     #[arg(long)]
     pub(crate) allow_adapter_updates: bool,
@@ -323,119 +330,6 @@ pub(crate) struct EvalArgs {
     pub(crate) out: Option<PathBuf>,
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum AdapterCommand {
-    /// All versions of a task, or of every task
-    List { task: Option<String> },
-    /// One version: owner, reason, lineage, reports
-    Show { version: String },
-    /// Hash the files again and compare
-    Verify { version: String },
-    /// Fold an adapter into its base, as a Hugging Face directory in f32
-    #[command(after_help = "Example:\n  understudy adapter merge support-triage@1 --out merged")]
-    Merge {
-        /// A registered version, or a PEFT directory
-        adapter: String,
-        /// The base model, by name or path
-        #[arg(long)]
-        base: Option<String>,
-        /// A directory that does not exist yet
-        #[arg(long)]
-        out: PathBuf,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ReleaseCommand {
-    /// Open a release of a version that passed its gate
-    #[command(after_help = "Example:\n  understudy release start support-triage@2 \
-        --recipe recipes/support-triage.toml --owner ada --reason 'learned the new forms'")]
-    Start(ReleaseStartArgs),
-    /// The open release of a task, its evidence and verdict
-    Status { task: String },
-    /// Promote the open release now
-    Promote(ReleaseActArgs),
-    /// Send the open release back, or the promoted version to the one before
-    Rollback(ReleaseActArgs),
-    /// Stop the open release without deciding
-    Pause(ReleaseActArgs),
-    /// Every release and every pointer change of a task
-    History { task: String },
-    /// What a policy would do with canaries whose truth is known
-    #[command(after_help = "Example:\n  understudy release simulate \
-        --policy recipes/support-triage.toml --scenario ten-points-worse")]
-    Simulate(ReleaseSimulateArgs),
-    /// How long a release would take at this traffic
-    #[command(after_help = "Example:\n  understudy release plan \
-        --policy recipes/support-triage.toml --units-per-hour 120 --success 0.8")]
-    Plan(ReleasePlanArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct SimulationArgs {
-    /// A recipe with a [release], or a policy in TOML or JSON
-    #[arg(long, value_name = "FILE")]
-    pub(crate) policy: PathBuf,
-    /// Releases played through for each figure
-    #[arg(long, value_name = "N", default_value_t = 200)]
-    pub(crate) replications: u32,
-    #[arg(long, default_value_t = 17)]
-    pub(crate) seed: u64,
-    /// Units (sessions, trajectories) of the task, compared or not
-    #[arg(long, value_name = "N", default_value_t = 1000.0)]
-    pub(crate) units_per_hour: f64,
-    /// The share of the stable arm's units that succeed
-    #[arg(long, value_name = "SHARE", default_value_t = 0.6)]
-    pub(crate) success: f64,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ReleaseSimulateArgs {
-    #[command(flatten)]
-    pub(crate) simulation: SimulationArgs,
-    /// One of: identical, drifting, clustered, rare-events, better, at-margin, ten-points-worse,
-    /// five-percent-errors, half-again-slower, unsafe, costlier, lost-units, missing-rewards,
-    /// dead-replica, silent-teacher [default: each]
-    #[arg(long)]
-    pub(crate) scenario: Option<Scenario>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ReleasePlanArgs {
-    #[command(flatten)]
-    pub(crate) simulation: SimulationArgs,
-    /// The share of units whose reward never comes
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
-    pub(crate) missing: f64,
-    /// How long the first step may take
-    #[arg(long, value_name = "HOURS", default_value_t = 24.0)]
-    pub(crate) patience_hours: f64,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ReleaseStartArgs {
-    pub(crate) version: String,
-    /// The recipe whose [release] table to follow
-    #[arg(long)]
-    pub(crate) recipe: PathBuf,
-    #[arg(long, env = "USER", default_value = "operator")]
-    pub(crate) owner: String,
-    #[arg(long)]
-    pub(crate) reason: String,
-    /// Start although the gate did not pass; recorded for ever
-    #[arg(long)]
-    pub(crate) force: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ReleaseActArgs {
-    pub(crate) task: String,
-    #[arg(long, env = "USER", default_value = "operator")]
-    pub(crate) owner: String,
-    #[arg(long)]
-    pub(crate) reason: String,
-}
-
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct RunArgs {
@@ -492,14 +386,6 @@ pub(crate) enum ModelCommand {
     Verify { name: String },
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum AuditCommand {
-    /// Every entry, oldest first
-    Show { task: Option<String> },
-    /// Recompute the hash chain
-    Verify,
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct LogitsArgs {
     pub(crate) prompt: String,
@@ -519,6 +405,13 @@ pub(crate) enum BenchCommand {
         understudy bench train --only sft --steps 3 --json\n\n\
         Exit codes: 0 measured; 2 bad input; 3 --python was given and no peer could be measured")]
     Train(BenchTrainArgs),
+    /// Prompts and completions per second beside llama.cpp, at every precision, with their floors
+    #[command(after_help = "Examples:\n  understudy bench serve\n  \
+        understudy bench serve --llama llama.cpp/build/bin --rounds 5 --json\n  \
+        understudy bench serve --only bf16 --only int8\n\n\
+        scripts/build-llama-bench.sh builds llama.cpp's programs from the llama-cpp-python source.\n\
+        Exit codes: 0 measured; 2 bad input, or a program that gave no figure")]
+    Serve(BenchServeArgs),
     /// Streams while new adapter generations are published under them, and while they are not
     #[command(after_help = "Examples:\n  understudy bench swap\n  \
         understudy bench swap --streams 4 --every-ms 1000 --seconds 30 --json\n\n\
@@ -530,6 +423,22 @@ pub(crate) enum BenchCommand {
         understudy bench soak --seconds 28800 --json   (a night)\n\n\
         Exit codes: 0 clean; 1 something was left behind, failed or grew; 2 bad input")]
     Soak(BenchSoakArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchServeArgs {
+    /// The base model, by name or path
+    #[arg(long)]
+    pub(crate) base: Option<String>,
+    /// A folder with llama-batched-bench and llama-quantize; without it only we are measured
+    #[arg(long, value_name = "DIR")]
+    pub(crate) llama: Option<PathBuf>,
+    /// Rounds of every cell, of which the best counts
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    pub(crate) rounds: usize,
+    /// Only these precisions; may be repeated
+    #[arg(long, value_enum, value_name = "PRECISION")]
+    pub(crate) only: Vec<HeldIn>,
 }
 
 #[derive(Debug, Args)]
@@ -576,4 +485,18 @@ pub(crate) struct BenchTrainArgs {
     /// Only these steps; may be repeated
     #[arg(long, value_enum, value_name = "STEP")]
     pub(crate) only: Vec<Step>,
+}
+
+/// What every recorded change says about itself.
+#[derive(Debug, Args)]
+pub(crate) struct Said {
+    /// Who answers for it
+    #[arg(long, env = "USER", default_value = "operator")]
+    pub(crate) owner: String,
+    /// Why, in a few words; it is kept for ever
+    #[arg(long)]
+    pub(crate) reason: String,
+    /// An idempotency key: within a day, the same key makes the same command happen once
+    #[arg(long, value_name = "KEY")]
+    pub(crate) request: Option<String>,
 }

@@ -20,7 +20,7 @@ use anyhow::{Context, Result};
 use understudy_ident::AdapterVersion;
 use understudy_manifest::Recipe;
 use understudy_orchestrator::{Ending, Fact, Observer, Run, drive, plan::Next};
-use understudy_registry::{Override, ReleaseRecord, ReleaseState};
+use understudy_registry::{Override, ReleaseRecord};
 use understudy_storage::DataDirLock;
 
 use crate::{
@@ -31,6 +31,7 @@ use crate::{
         users::{Application, Session, Tally, play},
         world::{Size, World},
     },
+    held::HeldIn,
     output::Out,
     paths::DataDir,
     ports::Stages,
@@ -86,7 +87,7 @@ impl<'a> Demo<'a> {
         base: std::path::PathBuf,
         out: Out,
     ) -> Result<Self> {
-        let student = wiring::engine(&base, &world.recipe.base)?;
+        let student = wiring::engine(&base, &world.recipe.base, HeldIn::default())?;
         let server = Server::start(Serving {
             stores,
             student: Arc::clone(&student),
@@ -186,7 +187,7 @@ impl<'a> Demo<'a> {
         };
         self.timed("forced release", || {
             let crowd = Crowd::gather(self)?;
-            while self.stores.registry.release(&release.id)?.state == ReleaseState::Ramping {
+            while self.stores.registry.release(&release.id)?.state.is_moving() {
                 thread::sleep(Duration::from_millis(50));
             }
             crowd.leave();

@@ -6,6 +6,7 @@ mod commands;
 mod config;
 mod demo;
 mod groups;
+mod held;
 mod output;
 mod paths;
 mod ports;

@@ -24,6 +24,7 @@ use understudy_trajectory::RewardPolicy;
 
 use crate::{
     commands::suite,
+    held::HeldIn,
     output::Out,
     wiring::{self, Stores},
     worker::{self, Job},
@@ -127,7 +128,7 @@ impl Ports for Stages<'_> {
         let spinner = self.out.spinner("waiting for live evidence (a server must be running)");
         let ended = loop {
             let release = self.stores.registry.release(release)?;
-            if release.state != ReleaseState::Ramping {
+            if !release.state.is_moving() {
                 break release;
             }
             thread::sleep(Duration::from_millis(200));
@@ -135,8 +136,8 @@ impl Ports for Stages<'_> {
         spinner.finish_and_clear();
         let end = match ended.state {
             ReleaseState::Promoted => ReleaseEnd::Promoted,
-            ReleaseState::RolledBack | ReleaseState::Aborted => ReleaseEnd::RolledBack,
-            ReleaseState::Paused | ReleaseState::Ramping => ReleaseEnd::Inconclusive,
+            state if state.has_ended() => ReleaseEnd::RolledBack,
+            _ => ReleaseEnd::Inconclusive,
         };
         Ok(Fact::ReleaseEnded { end, why: ended.changed_because })
     }
@@ -271,7 +272,7 @@ impl Stages<'_> {
         if let Some(student) = self.student.get() {
             return Ok(student);
         }
-        let engine = wiring::engine(&self.base, &recipe.base)?;
+        let engine = wiring::engine(&self.base, &recipe.base, HeldIn::default())?;
         Ok(self.student.get_or_init(|| engine))
     }
 

@@ -18,6 +18,7 @@ use understudy_teacher::{ApiKey, Endpoint, OpenAiTeacher};
 
 use crate::{
     config::{Config, TeacherSettings},
+    held::{self, HeldIn},
     paths::DataDir,
     watch::{OnNote, Watcher},
 };
@@ -53,9 +54,12 @@ impl Stores {
 }
 
 /// Loads a base model and starts the engine over it.
-pub(crate) fn engine(base: &Path, name: &str) -> Result<Arc<dyn Student>> {
-    let model = BaseModel::load(base, &device("cpu")?)
+pub(crate) fn engine(base: &Path, name: &str, held: HeldIn) -> Result<Arc<dyn Student>> {
+    let model = BaseModel::load_with(base, &device("cpu")?, held.precision())
         .with_context(|| format!("failed to load the base model {}", base.display()))?;
+    if let Some(remark) = held::remark(held, &model) {
+        tracing::warn!("{remark}");
+    }
     Ok(Arc::new(Engine::start(model, name.to_owned(), understudy_engine::Config::default())?))
 }
 

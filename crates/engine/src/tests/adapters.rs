@@ -2,7 +2,7 @@ use std::{
     collections::BTreeSet,
     fs,
     path::Path,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
 };
 
@@ -34,11 +34,11 @@ fn streams_finish_on_their_generation_through_swaps_rollbacks_and_unloads() {
     };
     assert_eq!(reference.iter().map(|one| &one.1).collect::<BTreeSet<_>>().len(), 3);
 
-    let done = AtomicBool::new(false);
+    let (done, swapped) = (AtomicBool::new(false), AtomicUsize::new(0));
     let seen = thread::scope(|scope| {
         let swapper = scope.spawn(|| {
-            let mut swaps = 0;
             while !done.load(Ordering::Relaxed) {
+                let swaps = swapped.load(Ordering::Relaxed);
                 engine.load_adapter("live", &paths[swaps % 3]).unwrap();
                 if swaps % 4 == 3 {
                     engine.rollback_adapter("live", None).unwrap();
@@ -50,15 +50,16 @@ fn streams_finish_on_their_generation_through_swaps_rollbacks_and_unloads() {
                 let completion = reply.end().unwrap();
                 assert_eq!(served(&completion), reference[swaps % 2].0);
                 assert_eq!(ids(&completion), reference[swaps % 2].1);
-                swaps += 1;
+                swapped.store(swaps + 1, Ordering::Relaxed);
             }
-            swaps
         });
         let streams: Vec<_> = (0..8)
             .map(|_| {
                 scope.spawn(|| {
                     let mut seen = BTreeSet::new();
-                    for _ in 0..25 {
+                    let mut replies = 0;
+                    while replies < 25 || swapped.load(Ordering::Relaxed) < 6 {
+                        replies += 1;
                         let completion =
                             complete(&engine, request(&PROMPT, Some("live"), 24)).unwrap();
                         let generation = served(&completion);
@@ -72,7 +73,7 @@ fn streams_finish_on_their_generation_through_swaps_rollbacks_and_unloads() {
         let seen: BTreeSet<String> =
             streams.into_iter().flat_map(|stream| stream.join().unwrap()).collect();
         done.store(true, Ordering::Relaxed);
-        assert!(swapper.join().unwrap() > 5, "too few swaps to prove anything");
+        swapper.join().unwrap();
         seen
     });
     assert!(seen.len() > 1, "several generations answered");

@@ -136,7 +136,7 @@ fn an_adapter_that_scores_its_probes_otherwise_is_refused() {
     let claim = attested();
     let score = claim.manifest["attestation"]["probes"][1]["adapted"][0].as_f64().unwrap();
     let why = claim.claiming("/probes/1/adapted/0", score - 0.5).refusal();
-    assert_says(&why, &["probe 2 with the adapter is off by 0.04"]);
+    assert_says(&why, &["probe 2 with the adapter is off by 0.07"]);
     let why = attested().claiming("/probes", json!([])).refusal();
     assert_says(&why, &["attests 0 probes"]);
     let why = attested().claiming("/probes/0/tokens", vec![1; 300]).refusal();

@@ -1,7 +1,8 @@
-use std::thread;
+use std::{collections::BTreeMap, thread};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use understudy_inference::Sink;
 use understudy_model::Term;
 
 use super::*;
@@ -122,7 +123,7 @@ fn a_list_is_batched_the_same_way_every_time_and_is_taken_whole_or_not_at_all() 
             let mut request = request(&[1, 2, 3, nth + 10], None, 12 + nth);
             request.sampling.temperature = 1.0;
             request.sampling.seed = Some(u64::from(nth));
-            let sink: understudy_inference::Sink = Box::new(move |event| {
+            let sink: Sink = Box::new(move |event| {
                 if let Event::Finished(completion) = event {
                     sender.send((nth, completion.tokens)).unwrap();
                 }
@@ -138,9 +139,37 @@ fn a_list_is_batched_the_same_way_every_time_and_is_taken_whole_or_not_at_all() 
     assert_eq!(run(), run(), "to the last bit of every log-probability");
 
     let engine = engine(Config { max_waiting: 3, ..Config::default() });
-    let sink = || -> understudy_inference::Sink { Box::new(|_| ControlFlow::Continue(())) };
+    let sink = || -> Sink { Box::new(|_| ControlFlow::Continue(())) };
     let many = (0..4).map(|_| (request(&[1, 2], None, 1), sink())).collect();
     assert!(matches!(engine.submit_all(many), Err(InferenceError::Busy(3))));
     settle(&engine);
     assert_eq!(engine.stats().waiting, 0, "a refused list leaves no one waiting");
+}
+
+#[test]
+fn requests_of_one_list_read_what_they_share_once() {
+    let engine = engine(Config::default());
+    let shared: Vec<u32> = (0..80).collect();
+    let (sender, receiver) = mpsc::channel();
+    let requests = (0..8).map(|n| {
+        let prompt: Vec<u32> = shared.iter().copied().chain([200 + n]).collect();
+        let sender = sender.clone();
+        let sink: Sink = Box::new(move |event| {
+            sender.send((n, event)).unwrap();
+            ControlFlow::Continue(())
+        });
+        (request(&prompt, None, 6), sink)
+    });
+    engine.submit_all(requests.collect()).unwrap();
+    let mut answers = BTreeMap::new();
+    while answers.len() < 8 {
+        if let (n, Event::Finished(completion)) = receiver.recv_timeout(PATIENCE).unwrap() {
+            answers.insert(n, ids(&completion).to_vec());
+        }
+    }
+    assert_eq!(engine.stats().reused_tokens, 7 * 80);
+    for (n, answer) in answers {
+        let prompt: Vec<u32> = shared.iter().copied().chain([200 + n]).collect();
+        assert_eq!(answer, greedy(&prompt, None, 6));
+    }
 }

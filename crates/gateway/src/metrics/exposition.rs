@@ -29,7 +29,9 @@ pub(super) fn write(
         ("request_decode_time_seconds", &seen.decode),
         ("request_prompt_tokens", &seen.prompt_tokens),
         ("request_generation_tokens", &seen.completion_tokens),
+        ("request_max_num_generation_tokens", &seen.longest),
         ("request_params_max_tokens", &seen.max_tokens),
+        ("request_params_n", &seen.choices),
     ] {
         let name = format!("vllm:{name}");
         page.kind(&name, "histogram");
@@ -53,9 +55,11 @@ impl Page {
     }
 
     fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
-        let own: String =
-            labels.iter().map(|(name, value)| format!(",{name}=\"{}\"", escape(value))).collect();
-        let _ = writeln!(self.text, "{name}{{{}{own}}} {value}", self.common);
+        let _ = write!(self.text, "{name}{{{}", self.common);
+        for (label, value) in labels {
+            let _ = write!(self.text, ",{label}=\"{}\"", escape(value));
+        }
+        let _ = writeln!(self.text, "}} {value}");
     }
 
     fn one(&mut self, name: &str, kind: &str, value: impl std::fmt::Display) {
@@ -67,7 +71,8 @@ impl Page {
     fn histogram(&mut self, name: &str, labels: &str, histogram: &Histogram) {
         let common = &self.common;
         for (bound, count) in histogram.cumulative() {
-            let bound = if bound.is_finite() { bound.to_string() } else { "+Inf".to_owned() };
+            // Python's client, and so vLLM, writes 1.0 where `Display` would say 1.
+            let bound = if bound.is_finite() { format!("{bound:?}") } else { "+Inf".to_owned() };
             let _ = writeln!(self.text, "{name}_bucket{{{common}{labels},le=\"{bound}\"}} {count}");
         }
         let _ = writeln!(self.text, "{name}_sum{{{common}{labels}}} {}", histogram.sum());

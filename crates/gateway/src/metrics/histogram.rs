@@ -21,6 +21,9 @@ pub(super) const TOKENS: &[f64] = &[
     50000.0, 100_000.0, 200_000.0,
 ];
 
+/// Choices of a request.
+pub(super) const CHOICES: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0];
+
 /// How many observations fell into each bucket, their sum and their number.
 #[derive(Debug, Clone)]
 pub(super) struct Histogram {

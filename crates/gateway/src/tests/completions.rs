@@ -90,7 +90,7 @@ fn streams_carry_text_echo_scores_and_usage() {
 fn what_completions_do_not_do_is_refused_by_name() {
     let server = start();
     let refused = |more: Value, param: &str| {
-        server.refuses(COMPLETIONS, &with(ask(json!("a")), more), 400, param)
+        server.refuses(COMPLETIONS, &with(ask(json!("a")), more), 400, param);
     };
     refused(json!({"suffix": "end"}), "suffix");
     refused(json!({"best_of": 3}), "best_of");
@@ -130,7 +130,7 @@ fn ids_go_in_and_ids_come_out() {
     let wrong = json!({"token_ids": [1], "sampling_params": {"temperature": "hot"}});
     server.refuses(path, &wrong, 400, "sampling_params.temperature");
     server.refuses(path, &json!({"token_ids": [1], "features": "x"}), 400, "features");
-    server.refuses(path, &json!({"token_ids": [9999]}), 400, "prompt");
+    server.refuses(path, &json!({"token_ids": [9999]}), 400, "token_ids");
 }
 
 #[test]

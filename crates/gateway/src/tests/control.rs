@@ -37,6 +37,23 @@ fn small_questions_have_small_answers() {
 }
 
 #[test]
+fn choices_of_one_prompt_are_counted_as_one_request() {
+    let server = start();
+    server.post(CHAT, &with(chat("hello"), json!({"n": 3})));
+    let two = json!({"model": "mock", "prompt": ["a", "abcd"], "n": 2});
+    server.post("/v1/completions", &two);
+    let page = server.get("/metrics").text;
+    let of = |name: &str| {
+        let found = page.lines().find_map(|line| line.strip_prefix(name)?.split(' ').next_back());
+        found.unwrap_or_else(|| panic!("no {name} in\n{page}")).to_owned()
+    };
+    assert_eq!(of("vllm:request_max_num_generation_tokens_count"), "3", "one for each prompt");
+    assert_eq!(of("vllm:request_max_num_generation_tokens_sum"), "13", "6, 2 and 5 with the ends");
+    assert_eq!(of("vllm:request_generation_tokens_count"), "7");
+    assert_eq!(of("vllm:request_params_n_sum"), "5");
+}
+
+#[test]
 fn metrics_have_vllms_names_and_every_adapter() {
     let server = start();
     server.load("a", "one");
@@ -58,7 +75,8 @@ fn metrics_have_vllms_names_and_every_adapter() {
     assert_eq!(of("vllm:time_to_first_token_seconds_count", ""), 2.0);
     assert_eq!(of("vllm:time_to_first_token_seconds_bucket", ",le=\"+Inf\""), 2.0);
     assert!(of("vllm:time_to_first_token_seconds_bucket", ",le=\"0.001\"") <= 2.0);
-    assert_eq!(of("vllm:request_generation_tokens_bucket", ",le=\"5\""), 0.0);
+    assert_eq!(of("vllm:request_generation_tokens_bucket", ",le=\"5.0\""), 0.0);
+    assert_eq!(of("vllm:request_params_n_bucket", ",le=\"1.0\""), 2.0);
     assert_eq!(of("vllm:request_generation_tokens_sum", ""), 15.0);
     let loaded = ",adapter_name=\"a\",level=\"cpu\",pinned=\"false\"";
     assert_eq!(of("vllm:lora_adapter_loaded", loaded), 1.0);

@@ -135,7 +135,9 @@ fn edit(scores: &mut [f32], context: &Context<'_>, sampling: &Sampling) {
     }
     let counted = |ids: &[u32]| {
         let mut counts = [0_usize; VOCABULARY];
-        ids.iter().for_each(|id| counts[*id as usize] += 1);
+        for id in ids {
+            counts[*id as usize] += 1;
+        }
         counts
     };
     let (in_prompt, in_reply) = (counted(prompt), counted(drawn));

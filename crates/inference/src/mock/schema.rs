@@ -1,18 +1,24 @@
 //! The smallest thing a JSON schema accepts.
 
+use std::cell::Cell;
+
 use serde_json::{Map, Value, json};
 
 use crate::InferenceError;
 
 /// Schemas that go deeper than this describe no value that ends.
 const DEEPEST: usize = 32;
+/// Values and characters of the largest instance that is built: more than any reply holds.
+const LARGEST: usize = 1 << 16;
 
 pub(super) fn instance(schema: &Value) -> Result<Value, InferenceError> {
-    Reader { root: schema }.value(schema, DEEPEST)
+    Reader { root: schema, room: Cell::new(LARGEST) }.value(schema, DEEPEST)
 }
 
 struct Reader<'a> {
     root: &'a Value,
+    /// How much the instance may still grow.
+    room: Cell<usize>,
 }
 
 impl Reader<'_> {
@@ -20,6 +26,7 @@ impl Reader<'_> {
         let Some(depth) = depth.checked_sub(1) else {
             return Err(unsupported("schemas without an end"));
         };
+        self.take(1)?;
         let Value::Object(fields) = schema else {
             return match schema {
                 Value::Bool(false) => Err(unsupported("schemas nothing satisfies")),
@@ -64,7 +71,11 @@ impl Reader<'_> {
                 let items = (0..count("minItems")).map(|_| self.value(item, depth));
                 items.collect::<Result<Vec<_>, _>>().map(Value::Array)
             }
-            Some("string") => Ok(json!("x".repeat(count("minLength")))),
+            Some("string") => {
+                let length = count("minLength");
+                self.take(length)?;
+                Ok(json!("x".repeat(length)))
+            }
             Some("integer" | "number") => Ok(number(fields)),
             Some("boolean") => Ok(json!(false)),
             Some("null") => Ok(Value::Null),
@@ -72,6 +83,12 @@ impl Reader<'_> {
             None if fields.contains_key("properties") => self.object(fields, depth),
             None => Ok(Value::Null),
         }
+    }
+
+    fn take(&self, size: usize) -> Result<(), InferenceError> {
+        let left = self.room.get().checked_sub(size);
+        self.room.set(left.ok_or_else(|| unsupported("schemas of values longer than a reply"))?);
+        Ok(())
     }
 
     fn object(&self, fields: &Map<String, Value>, depth: usize) -> Result<Value, InferenceError> {

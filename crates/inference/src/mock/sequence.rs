@@ -182,12 +182,7 @@ impl Sequence {
     /// How far the text is certain: up to a half character or the beginning of a stop string.
     fn certain(&self) -> usize {
         let held = &self.bytes[self.shown..];
-        let whole = match std::str::from_utf8(held) {
-            Ok(_) => held.len(),
-            // Bytes that can no longer become a character are as certain as any.
-            Err(error) if error.error_len().is_some() => held.len(),
-            Err(error) => error.valid_up_to(),
-        };
+        let whole = without_half_character(held);
         let overlap = |stop: &String| {
             let stop = stop.as_bytes();
             (1..stop.len().min(whole + 1)).rev().find(|n| held[..whole].ends_with(&stop[..*n]))
@@ -231,5 +226,20 @@ impl Sequence {
         };
         let _: ControlFlow<()> = (self.sink)(Event::Finished(Box::new(completion)));
         Progress::Finished
+    }
+}
+
+/// How many bytes come before a last character of which more may follow. Bytes that can no longer
+/// become a character are as certain as any.
+fn without_half_character(bytes: &[u8]) -> usize {
+    let mut read = 0;
+    loop {
+        match std::str::from_utf8(&bytes[read..]) {
+            Ok(_) => return bytes.len(),
+            Err(error) => match error.error_len() {
+                Some(broken) => read += error.valid_up_to() + broken,
+                None => return read + error.valid_up_to(),
+            },
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! The mock's tokenizer: a token is a byte, and one more ends a turn.
 
+use std::fmt::Write as _;
+
 use crate::{Chat, InferenceError, Prompt};
 
 /// Ends a turn.
@@ -7,6 +9,7 @@ pub(super) const END: u32 = 256;
 /// How the end of a turn looks where markers are shown.
 pub(super) const END_TEXT: &str = "<|end|>";
 pub(super) const VOCABULARY: usize = 257;
+const TO_STRING: &str = "writing to a string cannot fail";
 
 pub(super) fn tokenize(prompt: &Prompt) -> Result<Vec<u32>, InferenceError> {
     let ids = match prompt {
@@ -67,13 +70,14 @@ fn render(chat: &Chat) -> Result<String, InferenceError> {
     let mut text = String::new();
     if !chat.tools.is_empty() {
         let tools: Vec<String> = chat.tools.iter().map(ToString::to_string).collect();
-        text += &format!("<|tools|>{}{END_TEXT}", tools.join(","));
+        write!(text, "<|tools|>{}{END_TEXT}", tools.join(",")).expect(TO_STRING);
     }
     let last = chat.messages.len() - 1;
     for (n, message) in chat.messages.iter().enumerate() {
-        text += &format!("<|{}|>{}", message.role.as_str(), message.text());
+        write!(text, "<|{}|>{}", message.role.as_str(), message.text()).expect(TO_STRING);
         for call in &message.tool_calls {
-            text += &format!("{}({})", call.function.name, call.function.arguments);
+            let function = &call.function;
+            write!(text, "{}({})", function.name, function.arguments).expect(TO_STRING);
         }
         if n < last || !chat.continue_final_message {
             text += END_TEXT;

@@ -5,8 +5,8 @@
 //! in the bag next time, and the conversation comes out whole, its steps under the same ids.
 
 mod build;
-mod chain;
-mod collect;
+pub(super) mod chain;
+pub(super) mod collect;
 mod inherit;
 mod judge;
 mod tools;
@@ -19,7 +19,7 @@ use understudy_trajectory::{Conversation, Fidelity, Outcome, Step};
 
 use self::{build::build, chain::Groups, collect::collect, inherit::inherit, judge::judge};
 use super::{
-    Feedback, Item,
+    Feedback, Item, LogRecord, SpanRecord,
     map::{Body, Draft},
     messages::Reader,
 };
@@ -57,16 +57,7 @@ pub struct Counts {
 pub fn assemble(items: &[Item]) -> Assembled {
     let mut assembled = Assembled::default();
     let collected = collect(items, &mut assembled.counts);
-    let mut reader = Reader::default();
-    let mut drafts: Vec<Draft> = collected
-        .spans
-        .into_iter()
-        .map(|(span, logs)| super::map::map(span, &logs, &mut reader))
-        .collect();
-    drafts.sort_by(|a, b| order(a).cmp(&order(b)));
-    for draft in &mut drafts {
-        recall(draft, &collected.served);
-    }
+    let (mut drafts, reader) = prepare(collected.spans, &collected.served);
     inherit(&mut drafts, |draft| &mut draft.session);
     inherit(&mut drafts, |draft| &mut draft.subject);
     assembled.counts.spans = drafts.len();
@@ -81,6 +72,22 @@ pub fn assemble(items: &[Item]) -> Assembled {
     assembled.conversations.sort_by(|a, b| a.id.cmp(&b.id));
     judge(collected.feedback, &mut assembled);
     assembled
+}
+
+/// Each span as it is understood on its own, in the order of starts.
+pub(super) fn prepare(
+    spans: Vec<(SpanRecord, Vec<LogRecord>)>,
+    served: &BTreeMap<String, Step>,
+) -> (Vec<Draft>, Reader) {
+    let mut reader = Reader::default();
+    let read =
+        |(span, logs): (SpanRecord, Vec<LogRecord>)| super::map::map(span, &logs, &mut reader);
+    let mut drafts: Vec<Draft> = spans.into_iter().map(read).collect();
+    drafts.sort_by(|a, b| order(a).cmp(&order(b)));
+    for draft in &mut drafts {
+        recall(draft, served);
+    }
+    (drafts, reader)
 }
 
 /// Gives a call the words that our own server recorded, where its client told none.

@@ -74,7 +74,7 @@ fn step(
         usage: Usage {
             prompt_tokens: tokens(call.usage.input),
             completion_tokens: tokens(call.usage.output),
-            cached_tokens: 0,
+            cached_tokens: tokens(call.usage.cache_read),
         },
         timing: Timing {
             queued_ms: 0.0,

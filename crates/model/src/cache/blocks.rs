@@ -8,12 +8,15 @@ use crate::{
 };
 
 /// Tokens of one block: one vector of scores.
-pub(crate) const BLOCK: usize = 16;
+pub const BLOCK: usize = 16;
+
+/// A block and everyone who holds it.
+pub(super) type Shared = Arc<Block>;
 
 /// Keys and values of one sequence. Blocks that are full are never written again and may be shared.
 #[derive(Debug, Clone)]
 pub(crate) struct Blocks {
-    list: Vec<Arc<Block>>,
+    list: Vec<Shared>,
     layers: usize,
     kv_heads: usize,
     dim: usize,
@@ -23,7 +26,7 @@ pub(crate) struct Blocks {
 /// the same component of all of them, then values `[BLOCK, dim]`. Tokens not yet written hold
 /// whatever was there before.
 #[derive(Debug)]
-struct Block(Vec<f32>);
+pub(super) struct Block(Vec<f32>);
 
 impl Clone for Block {
     fn clone(&self) -> Self {
@@ -47,6 +50,14 @@ impl Blocks {
 
     pub(crate) fn bytes(&self) -> usize {
         self.list.len() * self.layers * self.layer_len() * size_of::<f32>()
+    }
+
+    pub(super) fn shared(&self, count: usize) -> &[Shared] {
+        &self.list[..count]
+    }
+
+    pub(super) fn begin_with(&mut self, blocks: impl Iterator<Item = Shared>) {
+        self.list = blocks.collect();
     }
 
     pub(crate) fn truncate(&mut self, len: usize) {
@@ -92,6 +103,7 @@ impl Blocks {
     }
 
     /// Keys and values of the first `tokens`, one row `[kv_heads · dim, kv_heads · dim]` each.
+    #[cfg(test)]
     pub(crate) fn gather(&self, layer: usize, tokens: usize) -> Vec<f32> {
         let (dim, kv_dim) = (self.dim, self.kv_heads * self.dim);
         let mut rows = scratch(tokens * 2 * kv_dim);

@@ -4,11 +4,11 @@
 //! from the kept log-sums instead of keeping them.
 
 mod block;
-mod decode;
+mod cached;
 
 use rayon::prelude::*;
 
-pub(crate) use decode::Row;
+pub(crate) use cached::Newest;
 
 use crate::ops::HeadShape;
 
@@ -27,29 +27,21 @@ pub(crate) struct Sequence<'a> {
 }
 
 /// Attention of every sequence, written to rows of `out` `[rows, q_dim]` in order, and log Σ exp of
-/// the scores to `lse` `[rows, heads]`. A sequence given as `None` leaves its row to
-/// [`attention_of_rows`].
+/// the scores to `lse` `[rows, heads]`.
 pub(crate) fn attention(
-    sequences: &[Option<Sequence<'_>>],
+    sequences: &[Sequence<'_>],
     shape: HeadShape,
     out: &mut [f32],
     lse: &mut [f32],
 ) {
     let tasks: Vec<(&Sequence<'_>, usize)> = sequences
         .iter()
-        .flatten()
         .flat_map(|sequence| (0..shape.heads).map(move |head| (sequence, head)))
         .collect();
     let results: Vec<block::Forward> =
         tasks.par_iter().map(|(sequence, head)| block::forward(sequence, shape, *head)).collect();
-    let mut results = results.chunks_exact(shape.heads);
     let mut row = 0;
-    for sequence in sequences {
-        let Some(sequence) = sequence else {
-            row += 1;
-            continue;
-        };
-        let Some(heads) = results.next() else { return };
+    for (sequence, heads) in sequences.iter().zip(results.chunks_exact(shape.heads)) {
         let out = &mut out[row * shape.q_dim()..(row + sequence.rows) * shape.q_dim()];
         let lse = &mut lse[row * shape.heads..(row + sequence.rows) * shape.heads];
         for (head, result) in heads.iter().enumerate() {
@@ -60,26 +52,36 @@ pub(crate) fn attention(
     }
 }
 
-/// Attention of single rows over their cached blocks, written to the same places; `rows` are (row of
-/// the batch, what it reads), ascending.
-pub(crate) fn attention_of_rows(
-    rows: &[(usize, Row<'_>)],
+/// The same for sequences whose keys and values lie in blocks. What a row gets does not depend on
+/// how many rows came with it.
+pub(crate) fn attention_over_blocks(
+    sequences: &[Newest<'_>],
     shape: HeadShape,
     out: &mut [f32],
     lse: &mut [f32],
 ) {
     let (group, q) = (shape.heads / shape.kv_heads, shape.q_dim());
-    let outs = out.chunks_exact_mut(q).zip(lse.chunks_exact_mut(shape.heads)).enumerate();
-    let mut wanted = rows.iter().peekable();
-    let mut tasks = Vec::with_capacity(rows.len() * shape.kv_heads);
-    for (at, (out, lse)) in outs {
-        let Some((_, row)) = wanted.next_if(|(row, _)| *row == at) else { continue };
-        let parts = out.chunks_exact_mut(group * shape.dim).zip(lse.chunks_exact_mut(group));
-        tasks.extend(parts.enumerate().map(|(head, (out, lse))| (row, head, out, lse)));
+    let mut tasks = Vec::new();
+    let mut before = 0;
+    for sequence in sequences {
+        for first in (0..sequence.rows).step_by(cached::ROWS) {
+            let rows = first..(first + cached::ROWS).min(sequence.rows);
+            let heads = (0..shape.kv_heads).map(|head| (sequence, before, rows.clone(), head));
+            tasks.extend(heads);
+        }
+        before += sequence.rows;
     }
-    tasks.par_iter_mut().for_each(|(row, head, out, lse)| {
-        decode::forward(row, shape, *head, out, lse);
-    });
+    let results: Vec<cached::Forward> = tasks
+        .par_iter()
+        .map(|(sequence, _, rows, head)| cached::forward(sequence, rows.clone(), shape, *head))
+        .collect();
+    for ((_, before, rows, head), result) in tasks.into_iter().zip(results) {
+        let (first, end) = (before + rows.start, before + rows.end);
+        let (wide, narrow) = (group * shape.dim, head * group);
+        scatter(&result.out, wide, &mut out[first * q..end * q], q, head * wide);
+        let lse = &mut lse[first * shape.heads..end * shape.heads];
+        scatter(&result.lse, group, lse, shape.heads, narrow);
+    }
 }
 
 /// What the backward pass of [`attention`] reads, for one sequence.

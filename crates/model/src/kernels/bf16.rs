@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use super::{
     columns::{Columns, for_bands_of_columns},
     gemm::Into,
-    narrow::{self, Rows},
+    steady::{self, Rows},
 };
 use tile::{Line, ROWS, WIDTH};
 
@@ -150,7 +150,7 @@ impl Addition<'_> {
             let u = Rows { values: self.u.from(row), ..self.u };
             let values = &self.w.values[first - self.column..];
             let w = Rows { values, width: end - first, stride: self.w.stride };
-            narrow::add_times((u, rows), w, c, (first - columns.start, stride));
+            steady::multiply((u, rows), w, (c, first - columns.start, stride), Into::Add);
         }
     }
 }

@@ -7,8 +7,6 @@ use std::{marker::PhantomData, ops::Range};
 use gemm::Parallelism;
 use rayon::prelude::*;
 
-use super::panels;
-
 /// A matrix inside a slice: element (i, j) is `data[i * row_stride + j * col_stride]`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct View<'a> {
@@ -115,28 +113,9 @@ pub(crate) fn gemm<'a>(
     }
 }
 
-/// c = a · w, or c += a · w, for w `[a.cols, c.cols]` in panels, on all threads.
-pub(crate) fn gemm_panels<'a>(c: ViewMut<'a>, a: View<'a>, w: &'a [f32], into: Into) {
-    assert_eq!((c.rows, c.cols * a.cols), (a.rows, w.len()), "product of unfit shapes");
-    let job = Job::new(c, a, 1.0, into);
-    let (rows, cols, inner) = (job.c.rows, job.c.cols, job.a.cols);
-    let panels = cols.div_ceil(panels::WIDTH);
-    let bands = rows.div_ceil(BAND_ROWS);
-    (0..bands * panels).into_par_iter().for_each(|task| {
-        let (first_row, first) = (task / panels * BAND_ROWS, task % panels * panels::WIDTH);
-        let width = panels::WIDTH.min(cols - first);
-        let panel = View::whole(&w[first * inner..(first + width) * inner], inner, width);
-        let mine = first_row..(first_row + BAND_ROWS).min(rows);
-        job.run(mine, first..first + width, panel, Parallelism::None);
-    });
-}
-
 /// Up to this many rows it is faster to give each thread its own columns than to let gemm share
 /// every block of them.
 const SPLIT_UP_TO: usize = 48;
-
-/// Rows multiplied by one panel at a time: their inputs stay in cache from panel to panel.
-const BAND_ROWS: usize = 256;
 
 /// A destination and a left operand whose bounds are checked.
 struct Job<'a> {
@@ -263,21 +242,6 @@ mod tests {
             naive(&mut expected, stride, a, b, 0.5, into);
             gemm(ViewMut::new(&mut c, m, n, stride), a, b, 0.5, into, threads);
             assert_near(&c, &expected, 1e-4);
-        }
-    }
-
-    #[test]
-    fn panels_agree_with_the_definition() {
-        for (m, k, n) in [(1, 1, 1), (3, 70, 130), (2, 64, 64), (300, 20, 65), (5, 0, 4)] {
-            for into in [Into::Replace, Into::Add] {
-                let (a, b, mut c) = (noise(m * k, 1), noise(k * n, 2), noise(m * n, 3));
-                let mut expected = c.clone();
-                let (a, plain) = (View::whole(&a, m, k), View::whole(&b, k, n));
-                naive(&mut expected, n, a, plain, 1.0, into);
-                let packed = panels::pack(&b, k.max(1), n);
-                gemm_panels(ViewMut::whole(&mut c, m, n), a, &packed, into);
-                assert_near(&c, &expected, 1e-4);
-            }
         }
     }
 

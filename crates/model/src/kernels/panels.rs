@@ -3,14 +3,10 @@
 //! A product walks one panel from start to end, so weights stream from memory in order and need no
 //! repacking, neither for one row nor for thousands.
 
-use multiversion::multiversion;
 use rayon::prelude::*;
 
 /// Columns of one panel: four vectors of sixteen. The last panel may be narrower.
 pub(crate) const WIDTH: usize = 64;
-
-/// Panels one task reads for a single row, so that handing out tasks costs less than they do.
-const PER_TASK: usize = 2;
 
 /// Lays a row-major `[inputs, outputs]` matrix out in panels.
 pub(crate) fn pack(plain: &[f32], inputs: usize, outputs: usize) -> Vec<f32> {
@@ -45,44 +41,10 @@ pub(crate) fn transpose(packed: &[f32], inputs: usize, outputs: usize) -> Vec<f3
     turned
 }
 
-/// out (+)= x · w for one row x of length `inputs` and packed w.
-pub(crate) fn times_row(x: &[f32], w: &[f32], out: &mut [f32], add: bool) {
-    let inputs = x.len();
-    out.par_chunks_mut(PER_TASK * WIDTH).zip(w.par_chunks(PER_TASK * WIDTH * inputs)).for_each(
-        |(out, w)| {
-            for (out, panel) in out.chunks_mut(WIDTH).zip(w.chunks(WIDTH * inputs)) {
-                row_times_panel(x, panel, out, add);
-            }
-        },
-    );
-}
-
-#[multiversion(targets = "simd")]
-fn row_times_panel(x: &[f32], panel: &[f32], out: &mut [f32], add: bool) {
-    let mut sums = [0.0; WIDTH];
-    let width = out.len();
-    if width == WIDTH {
-        for (x, row) in x.iter().zip(panel.as_chunks::<WIDTH>().0) {
-            for (sum, w) in sums.iter_mut().zip(row) {
-                *sum += x * w;
-            }
-        }
-    } else {
-        for (x, row) in x.iter().zip(panel.chunks_exact(width)) {
-            for (sum, w) in sums.iter_mut().zip(row) {
-                *sum += x * w;
-            }
-        }
-    }
-    for (out, sum) in out.iter_mut().zip(&sums) {
-        *out = if add { *out + sum } else { *sum };
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::reference::{assert_near, noise};
+    use crate::kernels::reference::noise;
 
     const SHAPES: [(usize, usize); 5] = [(1, 1), (3, 64), (70, 65), (128, 192), (65, 200)];
 
@@ -97,22 +59,6 @@ mod tests {
             assert_eq!(transpose(&packed, inputs, outputs), pack(&turned, outputs, inputs));
             let back = transpose(&transpose(&packed, inputs, outputs), outputs, inputs);
             assert_eq!(back, packed);
-        }
-    }
-
-    #[test]
-    fn a_row_times_panels_agrees_with_the_definition() {
-        for (inputs, outputs) in SHAPES {
-            let (x, plain) = (noise(inputs, 1), noise(inputs * outputs, 2));
-            let sum = |column| (0..inputs).map(|k| x[k] * plain[k * outputs + column]).sum();
-            let expected: Vec<f32> = (0..outputs).map(sum).collect();
-            let packed = pack(&plain, inputs, outputs);
-            let mut out = noise(outputs, 3);
-            let added: Vec<f32> = out.iter().zip(&expected).map(|(a, b)| a + b).collect();
-            times_row(&x, &packed, &mut out, true);
-            assert_near(&out, &added, 1e-5);
-            times_row(&x, &packed, &mut out, false);
-            assert_near(&out, &expected, 1e-5);
         }
     }
 }

@@ -55,23 +55,6 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     sum(lanes) + tail
 }
 
-/// Σ a · b of long vectors: four independent chains of partial sums hide an addition's latency.
-#[inline(always)]
-pub(super) fn long_dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut lanes = [[0.0_f32; LANES]; 4];
-    let (a_blocks, b_blocks) = (a.chunks_exact(4 * LANES), b.chunks_exact(4 * LANES));
-    let tail = dot(a_blocks.remainder(), b_blocks.remainder());
-    for (a, b) in a_blocks.zip(b_blocks) {
-        let pairs = a.chunks_exact(LANES).zip(b.chunks_exact(LANES));
-        for (lanes, (a, b)) in lanes.iter_mut().zip(pairs) {
-            for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
-                *lane += a * b;
-            }
-        }
-    }
-    lanes.into_iter().map(sum).sum::<f32>() + tail
-}
-
 /// The largest value; comparisons with NaN are false, so NaN must show up elsewhere.
 #[inline(always)]
 pub(super) fn max(values: &[f32]) -> f32 {
@@ -129,7 +112,6 @@ mod tests {
             let a: Vec<f32> = (0..len).map(|i| i as f32).collect();
             let expected: f32 = a.iter().map(|a| a * a).sum();
             assert_eq!(dot(&a, &a), expected);
-            assert_eq!(long_dot(&a, &a), expected);
             assert_eq!(max(&a), if len == 0 { f32::NEG_INFINITY } else { (len - 1) as f32 });
         }
     }

@@ -159,6 +159,11 @@ impl LoraLayout {
         &self.slots
     }
 
+    /// The slots of every group of every layer, some of them none.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = &[Slot]> {
+        self.starts.windows(2).map(|ends| &self.slots[ends[0]..ends[1]])
+    }
+
     pub(crate) fn group(&self, layer: usize, group: Group) -> &[Slot] {
         let index = layer * Group::ALL.len() + group as usize;
         match (self.starts.get(index), self.starts.get(index + 1)) {

@@ -19,12 +19,12 @@ use crate::{
     error::{Result, refuse},
     host::{Host, change, give, scratch, tensor},
     kernels::{
-        attention::{self, Given, Row, Sequence},
+        attention::{self, Given, Newest, Sequence},
         bf16,
-        gemm::{Into, Threads, View, ViewMut, gemm, gemm_panels},
+        gemm::{Into, Threads, View, ViewMut, gemm},
         int8, norm, panels,
         rope::{self, Turn},
-        swiglu, thin,
+        steady, swiglu,
     },
     linear::{Head, HeadLayout, Layout, Linear},
 };
@@ -51,7 +51,7 @@ pub(super) fn apply_transposed(dy: &Tensor, w: &Linear) -> Result<Tensor> {
     } else {
         // Turning the weights is a hundredth of the product, and lets it read them in order.
         let turned = panels::transpose(&in_panels(w)?, w.inputs, w.outputs);
-        times_panels(&dy, &turned, rows, &mut out, Into::Replace);
+        steady::times_panels(&mut out, &dy, &turned, rows, Into::Replace);
     }
     tensor(out, (rows, w.inputs))
 }
@@ -61,7 +61,7 @@ fn product(x: &[f32], w: &Linear, rows: usize, out: &mut [f32], into: Into) -> R
     match (&w.weights, w.forward()) {
         (_, Some(packed)) => bf16::product(out, x, &packed, rows, into),
         (Layout::Blocks(packed), None) => int8::product(out, x, packed, rows, into),
-        (_, None) => times_panels(x, &in_panels(w)?, rows, out, into),
+        (_, None) => steady::times_panels(out, x, &in_panels(w)?, rows, into),
     }
     Ok(())
 }
@@ -83,15 +83,6 @@ fn in_panels(w: &Linear) -> Result<Cow<'_, [f32]>> {
     }
 }
 
-/// out (+)= x · w for w in panels.
-fn times_panels(x: &[f32], w: &[f32], rows: usize, out: &mut [f32], into: Into) {
-    if rows == 1 {
-        return panels::times_row(x, w, out, into == Into::Add);
-    }
-    let (inner, cols) = (x.len() / rows, out.len() / rows);
-    gemm_panels(ViewMut::whole(out, rows, cols), View::whole(x, rows, inner), w, into);
-}
-
 pub(super) fn copy(x: &Tensor) -> Result<Tensor> {
     let mut out = scratch(x.elem_count());
     out.copy_from_slice(&Host::of(x)?);
@@ -99,26 +90,16 @@ pub(super) fn copy(x: &Tensor) -> Result<Tensor> {
 }
 
 pub(super) fn logits(hidden: &Tensor, head: &Head, out: &mut Vec<f32>) -> Result<()> {
-    let (rows, inner, vocab) = (hidden.dim(0)?, head.hidden, head.vocab);
-    out.resize(rows * vocab, 0.0);
+    let rows = hidden.dim(0)?;
+    out.resize(rows * head.vocab, 0.0);
     let x = Host::of(hidden)?;
-    let w = match &head.weights {
+    match &head.weights {
         HeadLayout::Pairs(pairs) => {
             bf16::product(out, &x, pairs.forward(), rows, Into::Replace);
-            return Ok(());
         }
-        HeadLayout::Blocks(packed) => {
-            int8::product(out, &x, packed, rows, Into::Replace);
-            return Ok(());
-        }
-        HeadLayout::Rows(w) => Host::of(w)?,
-    };
-    if rows <= thin::MOST_ROWS {
-        thin::times_transposed(&x, &w, rows, out);
-        return Ok(());
+        HeadLayout::Blocks(packed) => int8::product(out, &x, packed, rows, Into::Replace),
+        HeadLayout::Rows(w) => steady::times_transposed(&x, &Host::of(w)?, rows, out),
     }
-    let (x, w) = (View::whole(&x, rows, inner), View::whole(&w, vocab, inner).t());
-    gemm(ViewMut::whole(out, rows, vocab), x, w, 1.0, Into::Replace, Threads::All);
     Ok(())
 }
 
@@ -132,7 +113,7 @@ pub(super) fn logits_backward(d_logits: &[f32], head: &Head) -> Result<Tensor> {
         }
         HeadLayout::Blocks(packed) => {
             let turned = panels::pack(&transposed(&packed.plain(), width), vocab, width);
-            times_panels(d_logits, &turned, rows, &mut out, Into::Replace);
+            steady::times_panels(&mut out, d_logits, &turned, rows, Into::Replace);
         }
         HeadLayout::Rows(w) => {
             let w = Host::of(w)?;
@@ -216,51 +197,35 @@ pub(super) fn attention(
 ) -> Result<Attended> {
     let (rows, width) = qkv.dims2()?;
     let values = Host::of(qkv)?;
-    let (pasts, singles) = match cached {
-        None => (trunks(&values, width, spans, shape), Vec::new()),
-        Some(cached) => (gathered(spans, cached)?, newest(&values, width, spans, cached)?),
-    };
-    let is_single = |span: &Span| cached.is_some() && span.len == 1;
-    let sequences: Vec<Option<Sequence<'_>>> = within(&values, width, (spans, &pasts), shape)
-        .into_iter()
-        .zip(spans)
-        .map(|(sequence, span)| (!is_single(span)).then_some(sequence))
-        .collect();
     let mut out = scratch(rows * shape.q_dim());
     let mut lse = vec![0.0; rows * shape.heads];
-    attention::attention(&sequences, shape, &mut out, &mut lse);
-    attention::attention_of_rows(&singles, shape, &mut out, &mut lse);
-    pasts.into_iter().for_each(give);
+    if let Some(cached) = cached {
+        let newest = newest(&values, width, spans, cached)?;
+        attention::attention_over_blocks(&newest, shape, &mut out, &mut lse);
+    } else {
+        let trunks = trunks(&values, width, spans, shape);
+        let sequences = within(&values, width, (spans, &trunks), shape);
+        attention::attention(&sequences, shape, &mut out, &mut lse);
+        trunks.into_iter().for_each(give);
+    }
     let lse = tensor(lse, (rows, shape.heads))?;
     Ok(Attended { out: tensor(out, (rows, shape.q_dim()))?, lse: Some(lse) })
 }
 
-/// Keys and values, as rows, of every span of several rows that continues a cached sequence; nothing
-/// for the others, which find what they need in their own rows.
-fn gathered(spans: &[Span], (caches, layer): Cached<'_, '_>) -> Result<Vec<Vec<f32>>> {
-    let gather = |(span, cache): (&Span, &&mut KvCache)| -> Result<Vec<f32>> {
-        if span.past == 0 || span.len == 1 {
-            return Ok(Vec::new());
-        }
-        Ok(cache.blocks()?.gather(layer, span.past + span.len))
-    };
-    spans.iter().zip(caches).map(gather).collect()
-}
-
-/// The rows that stand alone, with the blocks they read.
+/// Every span's rows with the blocks they read.
 fn newest<'a>(
     qkv: &'a [f32],
     width: usize,
     spans: &[Span],
     (caches, layer): (&'a [&mut KvCache], usize),
-) -> Result<Vec<(usize, Row<'a>)>> {
-    let mut rows = Vec::new();
-    for (span, cache) in spans.iter().zip(caches).filter(|(span, _)| span.len == 1) {
-        let query = &qkv[span.start * width..(span.start + 1) * width];
+) -> Result<Vec<Newest<'a>>> {
+    let newest = |(span, cache): (&Span, &'a &mut KvCache)| {
+        let queries = &qkv[span.start * width..(span.start + span.len) * width];
         let blocks = cache.blocks()?.layer(layer).collect();
-        rows.push((span.start, Row { query, blocks, context: span.past + 1 }));
-    }
-    Ok(rows)
+        let context = span.past + span.len;
+        Ok(Newest { queries, query_stride: width, rows: span.len, blocks, context })
+    };
+    spans.iter().zip(caches).map(newest).collect()
 }
 
 /// Keys and values `[past + rows, 2 · kv_dim]` of every span that branches from another; nothing

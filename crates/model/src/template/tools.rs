@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::python;
 
-/// A definition and a conversation that any template with a place for tools shows.
-pub(super) fn probe() -> (Vec<Value>, Value) {
+/// A definition, and a conversation beside which any template with a place for definitions shows it.
+pub(super) fn definition_probe() -> (Vec<Value>, Value) {
     let messages = vec![
         json!({"role": "system", "content": "Be brief."}),
         json!({"role": "user", "content": "Hello."}),
@@ -16,12 +16,25 @@ pub(super) fn probe() -> (Vec<Value>, Value) {
     (messages, json!([{"type": "function", "function": function}]))
 }
 
-/// The conversation with definitions in its system message and calls in their messages' text.
-pub(super) fn spell_out(messages: Vec<Value>, tools: &[Value]) -> Vec<Value> {
-    let mut messages: Vec<Value> = messages.into_iter().map(with_calls_as_text).collect();
-    if tools.is_empty() {
-        return messages;
-    }
+/// A conversation with a call and without, which any template with a place for calls tells apart.
+pub(super) fn call_probe() -> [Vec<Value>; 2] {
+    let function = json!({"name": "probe", "arguments": {}});
+    let call = json!({"id": "call_probe", "type": "function", "function": function});
+    [json!([call]), json!([])].map(|calls| {
+        vec![
+            json!({"role": "user", "content": "Hello."}),
+            json!({"role": "assistant", "content": "", "tool_calls": calls}),
+        ]
+    })
+}
+
+/// Every message with its calls in its text.
+pub(super) fn spell_out_calls(messages: Vec<Value>) -> Vec<Value> {
+    messages.into_iter().map(with_calls_as_text).collect()
+}
+
+/// The conversation with definitions in its system message.
+pub(super) fn spell_out_definitions(mut messages: Vec<Value>, tools: &[Value]) -> Vec<Value> {
     let section = section(tools);
     match messages.first_mut() {
         Some(first) if first["role"] == "system" => {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::Connection;
 
-use super::{AuditHead, Link, genesis, link_hash};
+use super::{AuditHead, Link, Tampering, genesis, link_hash};
 use crate::RegistryError;
 
 /// Every entry is what it was when it was hashed, none is missing in between, and they follow one
@@ -13,13 +13,19 @@ pub(super) fn chain(links: &[Link]) -> Result<(), RegistryError> {
     let mut previous = genesis();
     for (expected, link) in (0..).zip(links) {
         if link.seq != expected {
-            return tampered(format!("audit entry {expected} is missing"));
+            return tampered(Tampering::Missing { seq: expected });
         }
         if link.prev != previous {
-            return tampered(format!("audit entry {expected} does not follow the one before it"));
+            // An entry that follows some other one was moved; one that follows none was edited.
+            let moved = links.iter().any(|other| other.hash == link.prev);
+            return tampered(if moved {
+                Tampering::Reordered { seq: expected }
+            } else {
+                Tampering::Altered { seq: expected }
+            });
         }
         if link.hash != link_hash(link) {
-            return tampered(format!("audit entry {expected} is not what it was when it was made"));
+            return tampered(Tampering::Altered { seq: expected });
         }
         previous.clone_from(&link.hash);
     }
@@ -35,11 +41,8 @@ pub(super) fn contains(links: &[Link], noted: Option<&AuditHead>) -> Result<(), 
     };
     match at_that_length {
         Some(found) if found == *hash => Ok(()),
-        Some(_) => tampered(format!("the first {entries} audit entries were written anew")),
-        None => tampered(format!(
-            "the audit chain once had {entries} entries and has {} now",
-            links.len()
-        )),
+        Some(_) => tampered(Tampering::Rewritten { entries: *entries }),
+        None => tampered(Tampering::Truncated { had: *entries, has: links.len() as u64 }),
     }
 }
 
@@ -52,7 +55,8 @@ pub(super) fn tables(connection: &Connection, links: &[Link]) -> Result<(), Regi
          UNION ALL SELECT 'release', id, record FROM release
          UNION ALL SELECT * FROM
              (SELECT 'report', task || '@' || number, record FROM report ORDER BY seq)
-         UNION ALL SELECT * FROM (SELECT 'channel', task, record FROM channel_move ORDER BY seq)",
+         UNION ALL SELECT * FROM (SELECT 'channel', task, record FROM channel_move ORDER BY seq)
+         UNION ALL SELECT * FROM (SELECT kind, subject, record FROM fact ORDER BY seq)",
     )?;
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     let mut counts = BTreeMap::new();
@@ -62,15 +66,11 @@ pub(super) fn tables(connection: &Connection, links: &[Link]) -> Result<(), Regi
         let expected = said.remove(&(table.clone(), subject.clone(), *nth));
         *nth += 1;
         if expected != Some(record.as_str()) {
-            return tampered(format!(
-                "the {table} record of {subject} is not what the audit chain says"
-            ));
+            return tampered(Tampering::OtherRecord { table, subject });
         }
     }
     match said.into_keys().next() {
-        Some((table, subject, _)) => {
-            tampered(format!("the {table} record of {subject} is in the audit chain only"))
-        }
+        Some((table, subject, _)) => tampered(Tampering::LostRecord { table, subject }),
         None => Ok(()),
     }
 }
@@ -89,12 +89,8 @@ fn said_by(links: &[Link]) -> Result<Said<'_>, RegistryError> {
             "adapter.revoke" => "revocation",
             "channel.move" => "channel",
             action if action.starts_with("release.") => "release",
-            action => {
-                return tampered(format!(
-                    "audit entry {} has the unknown action {action}",
-                    link.seq
-                ));
-            }
+            // Facts are kept under the action that made them; an unknown one has no record there.
+            action => action,
         };
         let nth = counts.entry((table, &event.subject)).or_default();
         // The record of a release is replaced by each of its changes; all others are added to.
@@ -106,6 +102,6 @@ fn said_by(links: &[Link]) -> Result<Said<'_>, RegistryError> {
     Ok(said)
 }
 
-fn tampered<T>(what: String) -> Result<T, RegistryError> {
-    Err(RegistryError::Tampered { what })
+fn tampered<T>(how: Tampering) -> Result<T, RegistryError> {
+    Err(RegistryError::Tampered(how))
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::Status;
+use crate::{Harm, InUse, Status};
 
 #[test]
 fn versions_count_from_one_and_keep_what_they_are() {
@@ -29,7 +29,7 @@ fn a_version_holds_all_files_and_its_own_manifest() {
     assert_eq!(fs::read_to_string(directory.join("probes/one.json")).unwrap(), "[]");
     let manifest = fs::read_to_string(directory.join(AdapterManifest::FILE)).unwrap();
     assert_eq!(serde_json::from_str::<AdapterManifest>(&manifest).unwrap(), lineage());
-    let parts = [br#"{"r":16}"#.as_slice(), b"weights"];
+    let parts = [br#"{"r":16}"#.as_slice(), &weights_file("weights")];
     assert_eq!(adapter.record.generation, Digest::of_parts(parts));
     // Nothing but the version is left behind.
     assert_eq!(fs::read_dir(directory.parent().unwrap()).unwrap().count(), 1);
@@ -96,12 +96,12 @@ fn nobody_and_no_reason_are_refused() {
 fn reports_are_added_and_the_newest_makes_the_status() {
     let it = Fixture::new();
     let version = it.judged("w", false);
-    assert_eq!(it.registry.get(&version).unwrap().status, Status::GateFailed);
+    assert_eq!(it.registry.get(&version).unwrap().status, Status::Rejected);
     let generation = it.registry.get(&version).unwrap().record.generation.to_hex();
     let passing = report(&generation, true);
     let attach = || it.registry.attach_report(&version, &passing, it.change()).unwrap();
-    assert_eq!(attach().status, Status::GatePassed);
-    assert_eq!(attach().status, Status::GatePassed);
+    assert_eq!(attach().status, Status::Gated);
+    assert_eq!(attach().status, Status::Gated);
     let reports = it.registry.reports(&version).unwrap();
     assert_eq!(reports.len(), 2, "the second attachment of the same report changed nothing");
     assert_eq!(reports[1].report, passing);
@@ -124,7 +124,7 @@ fn a_report_about_other_content_is_no_evidence() {
 fn a_revoked_version_stays_revoked_and_is_never_released() {
     let it = Fixture::new();
     let version = it.judged("w", true);
-    let revoke = || it.registry.revoke(&version, it.change()).unwrap();
+    let revoke = || it.registry.revoke(&version, Harm::Safety, InUse::Refuse, it.change()).unwrap();
     assert_eq!((revoke().status, revoke().status), (Status::Revoked, Status::Revoked));
     let mut start = it.start_of(&version, Target::Teacher);
     start.forced = Some(gate_override());
@@ -139,7 +139,8 @@ fn what_serves_or_is_being_released_is_not_revoked() {
     let two = it.judged("two", true);
     it.start(&two, Target::Adapter(one.clone()));
     for version in [&one, &two] {
-        let error = it.registry.revoke(version, it.change()).unwrap_err();
+        let error =
+            it.registry.revoke(version, Harm::Safety, InUse::Refuse, it.change()).unwrap_err();
         assert!(matches!(error, RegistryError::InUse { .. }), "{error}");
     }
 }

@@ -1,7 +1,7 @@
 use rusqlite::Connection;
 
 use super::*;
-use crate::AuditHead;
+use crate::{AuditHead, Harm, InUse, Tampering, verify_export};
 
 /// A registry with a bit of everything in it.
 fn lived() -> Fixture {
@@ -9,9 +9,9 @@ fn lived() -> Fixture {
     let (one, _) = it.promoted("one", Target::Teacher);
     let two = it.judged("two", true);
     let release = it.start(&two, Target::Adapter(one));
-    it.registry.advance(&release.id, 1, 1, it.change()).unwrap();
+    it.registry.advance(&release.id, 2, 1, it.change()).unwrap();
     it.registry.roll_back(&release.id, it.change()).unwrap();
-    it.registry.revoke(&two, it.change()).unwrap();
+    it.registry.revoke(&two, Harm::Safety, InUse::Refuse, it.change()).unwrap();
     it
 }
 
@@ -35,7 +35,7 @@ fn tamper(it: &Fixture, sql: &str) {
 
 fn what_is_found(it: &Fixture) -> String {
     match it.registry.verify_audit(None) {
-        Err(RegistryError::Tampered { what }) => what,
+        Err(RegistryError::Tampered(how)) => how.to_string(),
         other => panic!("not found: {other:?}"),
     }
 }
@@ -60,9 +60,17 @@ fn edits_of_the_chain_are_found() {
         ("UPDATE audit SET detail = detail || ' ' WHERE seq = 2", "entry 2 is not"),
         ("UPDATE audit SET evidence = '{}' WHERE seq = 1", "entry 1 is not"),
         ("UPDATE audit SET hash = 'f00' WHERE seq = 4", "entry 4 is not"),
+        ("UPDATE audit SET prev_hash = 'f00' WHERE seq = 4", "entry 4 is not"),
+        ("UPDATE audit SET role = 'controller' WHERE seq = 4", "entry 4 is not"),
+        ("UPDATE audit SET forced = '{}' WHERE seq = 4", "entry 4 is not"),
+        (
+            "UPDATE audit SET seq = CASE seq WHEN 3 THEN -4 ELSE -3 END WHERE seq IN (3, 4);
+             UPDATE audit SET seq = -seq WHERE seq < 0",
+            "entry 3 does not follow",
+        ),
         ("DELETE FROM audit WHERE seq = 2", "entry 2 is missing"),
         ("DELETE FROM audit WHERE seq = 0", "entry 0 is missing"),
-        ("UPDATE audit SET seq = seq + 1 WHERE seq = 10", "entry 10 is missing"),
+        ("UPDATE audit SET seq = seq + 1 WHERE seq = 14", "entry 14 is missing"),
     ] {
         let it = lived();
         tamper(&it, sql);
@@ -97,6 +105,11 @@ fn edits_of_the_tables_are_found() {
             "the channel record of support-triage",
         ),
         ("DELETE FROM channel_move", "the channel record of support-triage"),
+        ("DELETE FROM fact WHERE seq = 1", "the adapter.verify record of support-triage@1"),
+        (
+            "UPDATE fact SET record = json_set(record, '$.owner', 'mallory') WHERE seq = 1",
+            "the adapter.verify record of support-triage@1",
+        ),
     ] {
         let it = lived();
         tamper(&it, sql);
@@ -143,6 +156,8 @@ fn the_database_itself_refuses_to_forget() {
         "UPDATE adapter SET record = '{}'",
         "UPDATE report SET record = '{}'",
         "DELETE FROM revocation",
+        "DELETE FROM fact",
+        "UPDATE fact SET record = '{}'",
         "UPDATE channel_move SET record = '{}'",
         "DELETE FROM release",
         "UPDATE release SET record = json_set(record, '$.state', 'ramping') WHERE seq = 2",
@@ -150,4 +165,44 @@ fn the_database_itself_refuses_to_forget() {
         assert!(connection.execute(sql, []).is_err(), "{sql}");
     }
     it.registry.verify_audit(None).unwrap();
+}
+
+#[test]
+fn an_exported_chain_verifies_without_the_registry_and_shows_every_change() {
+    let it = lived();
+    let lines = it.registry.export_audit(0).unwrap();
+    let head = it.registry.audit_head().unwrap();
+    let verified = |lines: &[String]| verify_export(&lines.join("\n"), Some(&head));
+    assert_eq!(verified(&lines).unwrap(), head);
+    assert_eq!(it.registry.export_audit(5).unwrap(), lines[5..]);
+    let found = |lines: &[String]| match verified(lines) {
+        Err(RegistryError::Tampered(how)) => how,
+        other => panic!("not found: {other:?}"),
+    };
+    for at in 0..lines.len() {
+        let seq = at as u64;
+        let mut flipped = lines.clone();
+        flipped[at] = lines[at].replacen("ada", "eve", 1);
+        assert_eq!(found(&flipped), Tampering::Altered { seq });
+        let mut deleted = lines.clone();
+        deleted.remove(at);
+        let last = at + 1 == lines.len();
+        let had = lines.len() as u64;
+        let cut = Tampering::Truncated { had, has: had - 1 };
+        assert_eq!(found(&deleted), if last { cut } else { Tampering::Missing { seq } });
+    }
+    let mut swapped = lines.clone();
+    swapped.swap(2, 3);
+    assert_eq!(found(&swapped), Tampering::Missing { seq: 2 });
+    assert_eq!(found(&lines[..4]), Tampering::Truncated { had: head.entries, has: 4 });
+    // Swapped with their numbers, as somebody would who wants to hide it.
+    let renumbered = |line: &str, from: usize, to: usize| {
+        line.replace(&format!("\"seq\":{from}"), &format!("\"seq\":{to}"))
+    };
+    swapped[2] = renumbered(&swapped[2], 3, 2);
+    swapped[3] = renumbered(&swapped[3], 2, 3);
+    assert_eq!(found(&swapped), Tampering::Reordered { seq: 2 });
+    let mut garbled = lines;
+    garbled[1].truncate(20);
+    assert_eq!(found(&garbled), Tampering::Unreadable { seq: 1, what: "JSON" });
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::ReleaseState;
+use crate::{Harm, InUse, Missing, PauseReason, ReleaseState, Status};
 
 #[test]
 fn a_release_ramps_and_promotes() {
@@ -7,7 +7,7 @@ fn a_release_ramps_and_promotes() {
     let one = it.judged("one", true);
     assert_eq!(it.stable(), None);
     let release = it.start(&one, Target::Teacher);
-    assert_eq!((release.state, release.step, release.revision), (ReleaseState::Ramping, 0, 1));
+    assert_eq!((release.state, release.step, release.revision), (ReleaseState::Ramping, 0, 2));
     let newest = it.registry.reports(&one).unwrap().pop().unwrap();
     assert_eq!(release.report, Some(newest.digest));
     assert_eq!(release.generation, it.registry.get(&one).unwrap().record.generation);
@@ -15,10 +15,10 @@ fn a_release_ramps_and_promotes() {
 
     let judgement = json!({"verdict": "advance"});
     let change = it.change().with_evidence(&judgement);
-    let release = it.registry.advance(&release.id, 1, 2, change).unwrap();
-    assert_eq!((release.step, release.revision), (2, 2));
+    let release = it.registry.advance(&release.id, 2, 2, change).unwrap();
+    assert_eq!((release.step, release.revision), (2, 3));
     assert_eq!(it.registry.open_release(&task()).unwrap(), Some(release.clone()));
-    let release = it.registry.promote(&release.id, 2, it.change()).unwrap();
+    let release = it.registry.promote(&release.id, 3, it.change()).unwrap();
     assert_eq!(release.state, ReleaseState::Promoted);
     assert_eq!(it.stable(), Some(Target::Adapter(one.clone())));
     assert_eq!(it.registry.open_release(&task()).unwrap(), None);
@@ -27,13 +27,15 @@ fn a_release_ramps_and_promotes() {
     assert_eq!((&history[0].from, &history[0].to), (&Target::Teacher, &Target::Adapter(one)));
     assert_eq!(history[0].release, release.id);
     let audit = it.registry.audit(Some(&task())).unwrap();
-    assert_eq!(audit[3].evidence, Some(judgement));
+    assert_eq!(audit[5].evidence, Some(judgement));
     assert_eq!(
         it.actions(),
         [
             "adapter.register",
+            "adapter.verify",
             "adapter.report",
             "release.start",
+            "release.stage",
             "release.advance",
             "channel.move",
             "release.promote"
@@ -46,10 +48,11 @@ fn a_candidate_without_a_passing_report_needs_an_override_that_is_never_forgotte
     let it = Fixture::new();
     let poisoned = it.judged("poisoned", false);
     let untested = it.register("untested").record.version;
-    for version in [&poisoned, &untested] {
+    for (version, status) in [(&poisoned, Status::Rejected), (&untested, Status::Registered)] {
         let start = it.start_of(version, Target::Teacher);
         let error = it.registry.start_release(start, it.change()).unwrap_err();
-        assert!(matches!(error, RegistryError::NoPassingReport { .. }), "{error}");
+        let RegistryError::NotAdmitted { missing, .. } = error else { panic!("{error}") };
+        assert_eq!(missing, [Missing::Report(status)]);
     }
     let mut start = it.start_of(&poisoned, Target::Teacher);
     start.forced = Some(Override { reason: " ".to_owned(), ..gate_override() });
@@ -117,7 +120,7 @@ fn a_rollback_does_not_return_to_what_was_revoked() {
     let it = Fixture::new();
     let (one, _) = it.promoted("one", Target::Base);
     let (_, second) = it.promoted("two", Target::Adapter(one.clone()));
-    it.registry.revoke(&one, it.change()).unwrap();
+    it.registry.revoke(&one, Harm::Safety, InUse::Refuse, it.change()).unwrap();
     let release = it.registry.roll_back(&second.id, it.change()).unwrap();
     assert_eq!(release.returned_to, Some(Target::Base));
     assert_eq!(it.stable(), Some(Target::Base));
@@ -145,7 +148,7 @@ fn a_task_has_one_open_release() {
     let start = it.start_of(&two, Target::Teacher);
     let error = it.registry.start_release(start.clone(), it.change()).unwrap_err();
     assert!(matches!(error, RegistryError::ReleaseOpen { .. }), "{error}");
-    it.registry.pause(&release.id, it.change()).unwrap();
+    it.registry.pause(&release.id, PauseReason::Manual, it.change()).unwrap();
     assert!(it.registry.start_release(start.clone(), it.change()).is_err());
     it.registry.abort(&release.id, it.change()).unwrap();
     assert!(it.registry.start_release(start, it.change()).is_ok());
@@ -163,7 +166,7 @@ fn the_rollback_target_is_what_serves_and_was_loaded() {
     assert!(matches!(error, RegistryError::OtherRollbackTarget { .. }), "{error}");
 
     let release = it.start(&one, Target::Teacher);
-    it.registry.promote(&release.id, 1, it.change()).unwrap();
+    it.registry.promote(&release.id, 2, it.change()).unwrap();
     let error = refused(it.start_of(&one, Target::Adapter(one.clone())));
     assert!(matches!(error, RegistryError::AlreadyServing { .. }), "{error}");
     let two = it.judged("two", true);
@@ -183,12 +186,12 @@ fn a_decision_about_an_older_revision_is_refused_unless_it_makes_things_safer() 
     let it = Fixture::new();
     let one = it.judged("one", true);
     let release = it.start(&one, Target::Teacher);
-    it.registry.advance(&release.id, 1, 1, it.change()).unwrap();
-    let stale = it.registry.promote(&release.id, 1, it.change()).unwrap_err();
-    assert!(matches!(stale, RegistryError::Stale { expected: 1, found: 2, .. }), "{stale}");
-    assert!(it.registry.advance(&release.id, 1, 2, it.change()).is_err());
+    it.registry.advance(&release.id, 2, 1, it.change()).unwrap();
+    let stale = it.registry.promote(&release.id, 2, it.change()).unwrap_err();
+    assert!(matches!(stale, RegistryError::Stale { expected: 2, found: 3, .. }), "{stale}");
+    assert!(it.registry.advance(&release.id, 2, 2, it.change()).is_err());
     assert_eq!(it.stable(), None);
-    it.registry.pause(&release.id, it.change()).unwrap();
+    it.registry.pause(&release.id, PauseReason::Manual, it.change()).unwrap();
     it.registry.roll_back(&release.id, it.change()).unwrap();
 }
 
@@ -197,7 +200,8 @@ fn repeating_a_command_changes_nothing() {
     let it = Fixture::new();
     let one = it.judged("one", true);
     let release = it.start(&one, Target::Teacher);
-    assert_eq!(it.start(&one, Target::Teacher), release);
+    let again = it.start_of(&one, Target::Teacher);
+    assert_eq!(it.registry.start_release(again, it.change()).unwrap(), release);
     let twice = |run: &dyn Fn() -> Result<ReleaseRecord, RegistryError>| {
         let first = run().unwrap();
         let entries = it.actions().len();
@@ -206,12 +210,12 @@ fn repeating_a_command_changes_nothing() {
         assert_eq!(it.actions().len(), entries);
     };
     let id = &release.id;
-    twice(&|| it.registry.advance(id, 1, 1, it.change()));
-    twice(&|| it.registry.pause(id, it.change()));
-    twice(&|| it.registry.resume(id, 3, it.change()));
-    twice(&|| it.registry.promote(id, 4, it.change()));
+    twice(&|| it.registry.advance(id, 2, 1, it.change()));
+    twice(&|| it.registry.pause(id, PauseReason::Manual, it.change()));
+    twice(&|| it.registry.resume(id, 4, it.change()));
+    twice(&|| it.registry.promote(id, 5, it.change()));
     twice(&|| it.registry.roll_back(id, it.change()));
-    let error = it.registry.promote(id, 6, it.change()).unwrap_err();
+    let error = it.registry.promote(id, 7, it.change()).unwrap_err();
     assert!(error.to_string().contains("it is rolled_back"), "{error}");
 }
 
@@ -229,12 +233,12 @@ fn a_promotion_is_one_commit() {
              BEGIN SELECT raise(ABORT, 'interrupted'); END;",
         )
         .unwrap();
-    assert!(it.registry.promote(&release.id, 1, it.change()).is_err());
+    assert!(it.registry.promote(&release.id, 2, it.change()).is_err());
     assert_eq!(it.stable(), None);
     assert_eq!(it.registry.release(&release.id).unwrap(), release);
     assert_eq!(it.registry.verify_audit(None).unwrap(), before);
     intruder.execute_batch("DROP TRIGGER interrupt").unwrap();
-    it.registry.promote(&release.id, 1, it.change()).unwrap();
+    it.registry.promote(&release.id, 2, it.change()).unwrap();
     assert_eq!(it.stable(), Some(Target::Adapter(one)));
 }
 

@@ -1,5 +1,7 @@
 //! `understudy adapter`: registered versions.
 
+mod vouch;
+
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -15,40 +17,26 @@ pub(crate) fn run(command: AdapterCommand, config: &Config, out: Out) -> Result<
     let registry = Registry::open(&config.data.registry(), &config.data.adapters())?;
     match command {
         AdapterCommand::List { task } => {
-            let tasks = match task {
-                Some(task) => vec![task.parse::<TaskName>()?],
-                None => registry.tasks()?,
-            };
-            let mut all = Vec::new();
-            for task in tasks {
-                let stable = registry.stable(&task)?;
-                for adapter in registry.versions(&task)? {
-                    let record = &adapter.record;
-                    let serves = stable.as_ref().and_then(|s| s.adapter()) == Some(&record.version);
-                    out.say(format!(
-                        "{:<22} {:<11} {} {} {}: {}",
-                        record.version.to_string(),
-                        adapter.status.as_str(),
-                        record.generation.short(),
-                        if serves { "stable" } else { "      " },
-                        record.owner,
-                        record.reason
-                    ));
-                    all.push(adapter);
-                }
-            }
-            out.value(&all)?;
+            list(task.as_deref(), &registry, out)?;
         }
         AdapterCommand::Show { version } => {
             let adapter = registry.get(&version.parse()?)?;
-            let reports = registry.reports(&adapter.record.version)?;
-            let value = json!({"adapter": adapter, "reports": reports});
+            let version = &adapter.record.version;
+            let value = json!({
+                "reports": registry.reports(version)?,
+                "approvals": registry.approvals(version)?,
+                "signatures": registry.signatures(version)?,
+                "adapter": adapter,
+            });
             out.either(serde_json::to_string_pretty(&value)?, &value)?;
         }
-        AdapterCommand::Verify { version } => {
-            let directory = registry.verify(&version.parse()?)?;
-            let text = format!("{version} is intact in {}", directory.display());
-            out.either(text, &json!({"version": version, "directory": directory}))?;
+        AdapterCommand::Verify(args) => return vouch::verify(&args, &registry, out),
+        AdapterCommand::Sign(args) => vouch::sign(&args, &registry, out)?,
+        AdapterCommand::Provenance { version, key, out: file } => {
+            vouch::provenance(&version.parse()?, (key.as_deref(), file.as_deref()), &registry)?;
+        }
+        AdapterCommand::Taint { dataset, said } => {
+            vouch::taint(&dataset.parse()?, &said, &registry, out)?;
         }
         AdapterCommand::Merge { adapter, base, out: directory } => {
             let source = match adapter.parse() {
@@ -64,4 +52,30 @@ pub(crate) fn run(command: AdapterCommand, config: &Config, out: Out) -> Result<
         }
     }
     Ok(Exit::Ok)
+}
+
+fn list(task: Option<&str>, registry: &Registry, out: Out) -> Result<()> {
+    let tasks = match task {
+        Some(task) => vec![task.parse::<TaskName>()?],
+        None => registry.tasks()?,
+    };
+    let mut all = Vec::new();
+    for task in tasks {
+        let stable = registry.stable(&task)?;
+        for adapter in registry.versions(&task)? {
+            let record = &adapter.record;
+            let serves = stable.as_ref().and_then(|s| s.adapter()) == Some(&record.version);
+            out.say(format!(
+                "{:<22} {:<11} {} {} {}: {}",
+                record.version.to_string(),
+                adapter.status.as_str(),
+                record.generation.short(),
+                if serves { "stable" } else { "      " },
+                record.owner,
+                record.reason
+            ));
+            all.push(adapter);
+        }
+    }
+    out.value(&all)
 }

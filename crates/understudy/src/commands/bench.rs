@@ -1,4 +1,5 @@
-//! `understudy bench`: figures that anybody can repeat. `swap` and `soak` are in files of their own.
+//! `understudy bench`: figures that anybody can repeat. `serve`, `swap` and `soak` are in files of
+//! their own.
 //!
 //! `understudy bench train`: our training step beside torch + PEFT and TRL, in one run, as ratios.
 //!
@@ -13,6 +14,7 @@ mod peer;
 mod policy;
 mod profile;
 mod report;
+mod serve;
 mod soak;
 mod streams;
 mod swap;
@@ -48,6 +50,7 @@ pub(crate) fn worker(job: &Path) -> Result<Exit> {
 pub(crate) fn run(command: BenchCommand, config: &Config, out: Out) -> Result<Exit> {
     match command {
         BenchCommand::Train(args) => train(&args, config, out),
+        BenchCommand::Serve(args) => serve::run(&args, config, out),
         BenchCommand::Swap(args) => swap::run(&args, config, out),
         BenchCommand::Soak(args) => soak::run(&args, config, out),
     }

@@ -19,7 +19,7 @@ use understudy_registry::Registry;
 use understudy_storage::atomic;
 
 use super::{Exit, model, suite};
-use crate::{cli::EvalArgs, config::Config, output::Out, wiring};
+use crate::{cli::EvalArgs, config::Config, held::HeldIn, output::Out, wiring};
 
 /// Requests in flight, which the engine decodes as one batch.
 const CONCURRENCY: usize = 16;
@@ -113,7 +113,7 @@ fn answers(
         texts.iter().copied().filter(|text| !Path::new(text).is_file()).collect();
     if !asked.is_empty() {
         let name = args.base.clone().unwrap_or_else(|| config.base.clone());
-        let engine = wiring::engine(&model::obtain(config, &name, out)?, &name)?;
+        let engine = wiring::engine(&model::obtain(config, &name, out)?, &name, HeldIn::default())?;
         recorded.extend(ask(&engine, &asked, registry, (suite, gate), out)?);
     }
     let mut take = |text: &str| {

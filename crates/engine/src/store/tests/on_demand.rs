@@ -105,7 +105,9 @@ fn hit_rate(resident: usize) -> f64 {
     let names: Vec<String> = (0..REGISTERED).map(|n| format!("g{n}")).collect();
     let shelf = shelf(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let store = store_over(&shelf, 1 << 20, resident);
-    names.iter().for_each(|name| register(&store, name, name, name));
+    for name in &names {
+        register(&store, name, name, name);
+    }
     let mut random = ChaCha8Rng::seed_from_u64(1);
     for _ in 0..4_000 {
         let uniform: f64 = random.random_range(0.0..1.0);

@@ -100,29 +100,31 @@ fn whatever_is_done_bytes_stay_within_and_only_leases_keep_content() {
     }
 }
 
+/// Resolves aliases until told to stop; what a request leased stays the same however often it looks.
+fn read_again_and_again(store: &Store, seed: u64, done: &AtomicBool) -> BTreeSet<String> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut seen = BTreeSet::new();
+    while !done.load(SeqCst) {
+        let alias = ALIASES[random.random_range(0..ALIASES.len())];
+        let Ok(lease) = store.resolve(alias) else { continue };
+        for _ in 0..random.random_range(0..50) {
+            assert_eq!(lease.digest, format!("g{}", lease.content));
+            thread::yield_now();
+        }
+        seen.insert(format!("{alias} {}", lease.digest));
+    }
+    seen
+}
+
 #[test]
 fn at_once_nobody_sees_unpublished_content_or_more_bytes_than_may_be() {
     let store = store_over(&all_numbers(), BYTES, RESIDENT);
     let done = AtomicBool::new(false);
     let seen = thread::scope(|scope| {
         let readers: Vec<_> = (0..3)
-            .map(|reader| {
+            .map(|seed| {
                 let (store, done) = (&store, &done);
-                scope.spawn(move || {
-                    let mut random = ChaCha8Rng::seed_from_u64(100 + reader);
-                    let mut seen = BTreeSet::new();
-                    while !done.load(SeqCst) {
-                        let alias = ALIASES[random.random_range(0..ALIASES.len())];
-                        let Ok(lease) = store.resolve(alias) else { continue };
-                        // A request reads its content again and again, and it is always the same.
-                        for _ in 0..random.random_range(0..50) {
-                            assert_eq!(lease.digest, format!("g{}", lease.content));
-                            thread::yield_now();
-                        }
-                        seen.insert(format!("{alias} {}", lease.digest));
-                    }
-                    seen
-                })
+                scope.spawn(move || read_again_and_again(store, 100 + seed, done))
             })
             .collect();
         let watcher = scope.spawn(|| {

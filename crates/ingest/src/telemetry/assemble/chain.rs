@@ -151,9 +151,8 @@ impl Index {
         let answered = said.input.iter().rev().filter(|message| message.role == Role::Tool);
         for id in answered.filter_map(|message| message.tool_call_id.as_ref()) {
             let asked = self.tool_calls.get(id).map(Vec::as_slice).unwrap_or_default();
-            let known = |&&earlier: &&usize| {
-                id.len() >= UNIQUE_ID || groups.root(earlier) == groups.root(at)
-            };
+            let known =
+                |&&earlier: &&usize| is_unique(id) || groups.root(earlier) == groups.root(at);
             let asked: Vec<usize> = asked.iter().filter(known).copied().collect();
             if !asked.is_empty() {
                 return choose(&asked, at, groups, counts);
@@ -186,6 +185,11 @@ fn choose(
     None
 }
 
+/// Whether a tool call's id says something across traces.
+pub(crate) fn is_unique(id: &str) -> bool {
+    id.len() >= UNIQUE_ID
+}
+
 /// Two conversations that are named apart are not joined by what they have in common.
 fn may_continue(earlier: &Draft, later: &Draft) -> bool {
     let differ =
@@ -197,7 +201,7 @@ fn may_continue(earlier: &Draft, later: &Draft) -> bool {
 }
 
 /// The digest of the first message, of the first two, and so on.
-fn prefixes(messages: &[Message]) -> Vec<Digest> {
+pub(crate) fn prefixes(messages: &[Message]) -> Vec<Digest> {
     let mut prefixes = Vec::with_capacity(messages.len());
     let mut so_far = Digest::of(b"");
     for message in messages {
@@ -207,7 +211,7 @@ fn prefixes(messages: &[Message]) -> Vec<Digest> {
     prefixes
 }
 
-fn extended(before: &Digest, message: &Message) -> Digest {
+pub(crate) fn extended(before: &Digest, message: &Message) -> Digest {
     let said = canonical_json(&gist(message));
     Digest::of_parts([before.as_bytes().as_slice(), said.as_bytes()])
 }

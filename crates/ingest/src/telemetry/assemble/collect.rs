@@ -11,16 +11,16 @@ use super::Counts;
 use crate::telemetry::{Feedback, Item, LogRecord, SpanRecord, feedback};
 
 #[derive(Debug, Default)]
-pub(super) struct Collected {
-    pub(super) spans: Vec<(SpanRecord, Vec<LogRecord>)>,
-    pub(super) feedback: Vec<Feedback>,
+pub(crate) struct Collected {
+    pub(crate) spans: Vec<(SpanRecord, Vec<LogRecord>)>,
+    pub(crate) feedback: Vec<Feedback>,
     /// What our own server recorded, by response id.
-    pub(super) served: BTreeMap<String, Step>,
+    pub(crate) served: BTreeMap<String, Step>,
 }
 
 type Key = (String, String);
 
-pub(super) fn collect(items: &[Item], counts: &mut Counts) -> Collected {
+pub(crate) fn collect(items: &[Item], counts: &mut Counts) -> Collected {
     // Keyed by what they say, equal deliveries fall together and the rest has one order.
     let mut versions: BTreeMap<Key, BTreeMap<(u64, String), &SpanRecord>> = BTreeMap::new();
     let mut events: BTreeMap<Key, BTreeMap<(u64, String), LogRecord>> = BTreeMap::new();
@@ -141,6 +141,11 @@ fn key_of(log: &LogRecord, text: &str) -> Key {
     }
     let digest = Digest::of(text.as_bytes()).to_hex();
     (digest[..32].to_owned(), digest[32..48].to_owned())
+}
+
+/// The trace of an event outside any span, if it tells of a model at all.
+pub(crate) fn stand_alone(log: &LogRecord) -> Option<String> {
+    tells_of_a_model(log).then(|| key_of(log, &canonical_json(log)).0)
 }
 
 /// The span that never came, as far as its events tell.

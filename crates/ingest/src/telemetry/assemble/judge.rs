@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use understudy_ident::{OutcomeId, StepId, Timestamp};
+use understudy_ident::{StepId, Timestamp};
 use understudy_trajectory::{Conversation, ModelCall, Outcome, Signal, Source, Span, Target};
 
 use super::{Assembled, step_id};
-use crate::telemetry::{Feedback, FeedbackTarget, Verdict};
+use crate::telemetry::{Feedback, FeedbackTarget, Verdict, ties::outcome as outcome_id};
 
 pub(super) fn judge(feedback: Vec<Feedback>, assembled: &mut Assembled) {
     let mut outcomes = Vec::new();
@@ -112,7 +112,7 @@ fn outcome(feedback: &Feedback, target: Target) -> Outcome {
         (None, name) => Some(name.to_owned()),
     };
     Outcome {
-        id: OutcomeId::derived(&format!("feedback {}", feedback.id)),
+        id: outcome_id(&feedback.id),
         target,
         signal,
         source: feedback.source,

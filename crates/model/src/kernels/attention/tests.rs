@@ -65,9 +65,9 @@ fn ragged_sequences_with_and_without_a_past_agree_with_the_definition() {
     let cases = [(150, 0), (1, 0), (90, 20), (9, 8), (7, 0), (70, 69)];
     let inputs: Vec<Vec<f32>> =
         cases.iter().zip(1..).map(|((rows, _), seed)| noise(rows * width(), seed)).collect();
-    let sequences: Vec<Option<Sequence<'_>>> =
-        cases.iter().zip(&inputs).map(|((_, past), qkv)| Some(sequence(qkv, *past))).collect();
-    let rows: usize = sequences.iter().flatten().map(|sequence| sequence.rows).sum();
+    let sequences: Vec<Sequence<'_>> =
+        cases.iter().zip(&inputs).map(|((_, past), qkv)| sequence(qkv, *past)).collect();
+    let rows: usize = sequences.iter().map(|sequence| sequence.rows).sum();
     let (mut out, mut lse) = (vec![9.0; rows * SHAPE.q_dim()], vec![9.0; rows * SHAPE.heads]);
     attention(&sequences, SHAPE, &mut out, &mut lse);
     let mut at = 0;
@@ -79,52 +79,62 @@ fn ragged_sequences_with_and_without_a_past_agree_with_the_definition() {
     assert_eq!(at, out.len());
 }
 
+/// The blocks that fused rows leave behind.
+fn blocks_of(qkv: &[f32], shape: HeadShape) -> Blocks {
+    let mut config = ModelConfig::tiny(Family::Llama);
+    (config.layers, config.kv_heads, config.head_dim) = (1, shape.kv_heads, shape.dim);
+    let width = shape.q_dim() + 2 * shape.kv_dim();
+    let mut blocks = Blocks::new(&config);
+    blocks.reserve(0, qkv.len() / width);
+    for (token, row) in qkv.chunks_exact(width).enumerate() {
+        let (keys, values) = row[shape.q_dim()..].split_at(shape.kv_dim());
+        blocks.write(0, token, keys, values);
+    }
+    blocks
+}
+
 #[test]
-fn single_rows_over_blocks_agree_with_the_definition_and_leave_other_rows_alone() {
-    // Groups of one to five queries, widths with and without a rest, contexts around a block's end.
+fn rows_over_blocks_agree_with_rows_over_rows_and_do_not_see_each_other() {
+    // Groups of one to seven queries, widths with and without a rest, contexts around a block's end.
     for (heads, kv_heads, dim) in [(4, 2, 6), (9, 3, 64), (2, 2, 20), (5, 1, 16), (7, 1, 32)] {
         let shape = HeadShape { heads, kv_heads, dim };
-        let mut config = ModelConfig::tiny(Family::Llama);
-        (config.layers, config.kv_heads, config.head_dim) = (1, kv_heads, dim);
         let width = shape.q_dim() + 2 * shape.kv_dim();
-        let cases: Vec<(Blocks, Vec<f32>)> = [1, 5, 16, 17, 40]
-            .iter()
-            .map(|tokens| {
-                let qkv = noise(tokens * width, *tokens as u64);
-                let mut blocks = Blocks::new(&config);
-                blocks.reserve(0, *tokens);
-                for (token, row) in qkv.chunks_exact(width).enumerate() {
-                    let (keys, values) = row[shape.q_dim()..].split_at(shape.kv_dim());
-                    blocks.write(0, token, keys, values);
-                }
-                (blocks, qkv)
-            })
-            .collect();
-        let mut rows = Vec::new();
-        for (index, (blocks, qkv)) in cases.iter().enumerate() {
-            let query = &qkv[qkv.len() - width..][..shape.q_dim()];
-            let (blocks, context) = (blocks.layer(0).collect(), qkv.len() / width);
-            rows.push((2 * index, Row { query, blocks, context }));
-        }
-        let mut out = vec![9.0; 2 * cases.len() * shape.q_dim()];
-        let mut lse = vec![9.0; 2 * cases.len() * heads];
-        attention_of_rows(&rows, shape, &mut out, &mut lse);
-        for (index, (_, qkv)) in cases.iter().enumerate() {
-            let sequence = Sequence {
-                queries: &qkv[qkv.len() - width..],
+        for tokens in [1, 5, 16, 17, 40] {
+            let qkv = noise(tokens * width, tokens as u64);
+            let whole = Sequence {
+                queries: &qkv,
                 query_stride: width,
-                rows: 1,
+                rows: tokens,
                 keys: &qkv[shape.q_dim()..],
                 values: &qkv[shape.q_dim() + shape.kv_dim()..],
                 key_stride: width,
-                past: qkv.len() / width - 1,
+                past: 0,
             };
-            let (mut expected, mut sums) = (vec![0.0; shape.q_dim()], vec![0.0; heads]);
-            attention(&[Some(sequence)], shape, &mut expected, &mut sums);
-            assert_near(&out[2 * index * shape.q_dim()..][..shape.q_dim()], &expected, 1e-5);
-            assert_near(&lse[2 * index * heads..][..heads], &sums, 1e-5);
-            let between = &out[(2 * index + 1) * shape.q_dim()..][..shape.q_dim()];
-            assert!(between.iter().all(|value| *value == 9.0), "a row of someone else");
+            let (mut expected, mut sums) =
+                (vec![0.0; tokens * shape.q_dim()], vec![0.0; tokens * heads]);
+            attention(&[whole], shape, &mut expected, &mut sums);
+            let blocks = blocks_of(&qkv, shape);
+            let newest = |rows: std::ops::Range<usize>| Newest {
+                queries: &qkv[rows.start * width..rows.end * width],
+                query_stride: width,
+                rows: rows.len(),
+                blocks: blocks.layer(0).collect(),
+                context: rows.end,
+            };
+            let attended = |parts: &[Newest<'_>]| {
+                let (mut out, mut lse) = (vec![9.0; expected.len()], vec![9.0; sums.len()]);
+                attention_over_blocks(parts, shape, &mut out, &mut lse);
+                (out, lse)
+            };
+            let (out, lse) = attended(&[newest(0..tokens)]);
+            assert_near(&out, &expected, 1e-5);
+            assert_near(&lse, &sums, 1e-5);
+            let single: Vec<Newest<'_>> = (0..tokens).map(|row| newest(row..row + 1)).collect();
+            assert_eq!(attended(&single), (out.clone(), lse.clone()), "to the last bit");
+            let cut = tokens / 3;
+            let chunks: Vec<Newest<'_>> =
+                [0..cut, cut..tokens].into_iter().filter(|r| !r.is_empty()).map(newest).collect();
+            assert_eq!(attended(&chunks), (out, lse), "to the last bit");
         }
     }
 }
@@ -135,7 +145,7 @@ fn backward_agrees_with_finite_differences() {
     let sequences = [0, 1, 2].map(|index| sequence(&inputs[index], 0));
     let rows = 5 + 1 + 70;
     let (mut out, mut lse) = (vec![0.0; rows * SHAPE.q_dim()], vec![0.0; rows * SHAPE.heads]);
-    attention(&sequences.map(Some), SHAPE, &mut out, &mut lse);
+    attention(&sequences, SHAPE, &mut out, &mut lse);
     let d_out = noise(out.len(), 4);
     let mut first = 0;
     let given = sequences.map(|sequence| {

@@ -9,8 +9,7 @@ use crate::{
     kernels::{
         bf16::{self, Addition, Packed},
         gemm::{Into, Threads, View, ViewMut, gemm},
-        narrow::{self, Adapted, Map, Rows},
-        thin,
+        steady::{self, Adapted, Map, Rows},
     },
     lora::{Lora, LoraGrads, Slot},
     ops::Adapting,
@@ -23,21 +22,16 @@ pub(in crate::ops) fn adapt(
 ) -> Result<(Tensor, Option<Tensor>)> {
     let (rows, inputs, width) = (x.dim(0)?, x.dim(1)?, y.dim(1)?);
     let x = Host::of(x)?;
-    let whole = match active {
-        [one] if one.rows.len() == rows => Some(one),
+    let mut us = Vec::new();
+    change(&y, |y| us = adapt_pieces(y, (&x, inputs, width), active))?;
+    let u = match active {
+        [one] if one.rows.len() == rows => {
+            Some(tensor(us.concat(), (rows, one.slots.len() * one.lora.rank()))?)
+        }
         _ => None,
     };
-    let mut us = Vec::new();
-    change(&y, |y| match whole {
-        Some(one) if rows > PIECES_UP_TO => us = vec![adapt_rows(y, &x, one, Threads::All)],
-        _ => us = adapt_pieces(y, (&x, inputs, width), active),
-    })?;
-    let u = whole.map(|one| tensor(us.concat(), (rows, one.slots.len() * one.lora.rank())));
-    Ok((y, u.transpose()?))
+    Ok((y, u))
 }
-
-/// Up to this many rows it is faster to give each thread its own rows than to share products.
-const PIECES_UP_TO: usize = 32;
 
 /// Cuts runs into pieces for all threads; returns x Aᵀ of every piece, in order.
 fn adapt_pieces(
@@ -58,37 +52,23 @@ fn adapt_pieces(
             tasks.push((mine, &x[first * inputs..end * inputs], run));
         }
     }
-    tasks.into_par_iter().map(|(y, x, run)| adapt_rows(y, x, run, Threads::One)).collect()
+    tasks.into_par_iter().map(|(y, x, run)| adapt_rows(y, x, run)).collect()
 }
 
-/// y += s · (x Aᵀ) Bᵀ; returns x Aᵀ.
-fn adapt_rows(y: &mut [f32], x: &[f32], run: &Adapting<'_>, threads: Threads) -> Vec<f32> {
+/// y += s · (x Aᵀ) Bᵀ, within one thread; returns x Aᵀ.
+fn adapt_rows(y: &mut [f32], x: &[f32], run: &Adapting<'_>) -> Vec<f32> {
     let rank = run.lora.rank();
     let inputs = run.slots.first().map_or(1, |slot| slot.inputs);
-    let rows = x.len() / inputs;
+    let (rows, stack) = (x.len() / inputs, run.slots.len() * rank);
     let width = y.len() / rows;
-    let stack = run.slots.len() * rank;
-    let a = run.lora.a_stack(run.slots);
+    let a = Rows::whole(run.lora.a_turned(run.slots), stack);
     let mut u = vec![0.0; rows * stack];
-    if rows <= thin::MOST_ROWS_ADAPTED {
-        thin::adapter(x, a, rows, &mut u);
-        for (index, slot) in run.slots.iter().enumerate() {
-            let b = run.lora.b_transposed(slot);
-            for (u, y) in u.chunks_exact(stack).zip(y.chunks_exact_mut(width)) {
-                let y = &mut y[slot.column..slot.column + slot.outputs];
-                thin::combine(&u[index * rank..][..rank], b, y);
-            }
-        }
-        return u;
-    }
-    let place = ViewMut::whole(&mut u, rows, stack);
-    let a = View::whole(a, stack, inputs).t();
-    gemm(place, View::whole(x, rows, inputs), a, 1.0, Into::Replace, threads);
+    let place = (&mut u[..], 0, stack);
+    steady::multiply((Rows::whole(x, inputs), rows), a, place, Into::Replace);
     for (index, slot) in run.slots.iter().enumerate() {
-        let place = ViewMut::new(&mut y[slot.column..], rows, slot.outputs, width);
-        let u = View::new(&u[index * rank..], rows, rank, stack);
-        let b = View::whole(run.lora.b(slot), slot.outputs, rank).t();
-        gemm(place, u, b, run.lora.scale_of(slot), Into::Add, threads);
+        let u = Rows { values: &u[index * rank..], width: rank, stride: stack };
+        let b = Rows::whole(run.lora.b_turned(slot), slot.outputs);
+        steady::multiply((u, rows), b, (y, slot.column, width), Into::Add);
     }
     u
 }
@@ -131,16 +111,14 @@ pub(in crate::ops) fn apply_adapted(
     let ((rows, inputs), rank) = (x.dims2()?, run.lora.rank());
     let (stack, outputs) = (run.slots.len() * rank, w.outputs());
     let x = Host::of(x)?;
-    let a = turned(run.lora.a_stack(run.slots), inputs, 1.0);
+    let a = Rows::whole(run.lora.a_turned(run.slots), stack);
     let mut u = scratch(rows * stack);
-    narrow::times(Rows::whole(&x, inputs), Rows::whole(&a, stack), 1.0, &mut u, (0, stack));
-    let b = |slot: &Slot| turned(run.lora.b(slot), rank, run.lora.scale_of(slot));
-    let bs: Vec<Vec<f32>> = run.slots.iter().map(b).collect();
-    let slots = run.slots.iter().zip(&bs).enumerate();
+    steady::times(Rows::whole(&x, inputs), a, &mut u, (0, stack));
+    let slots = run.slots.iter().enumerate();
     let additions: Vec<Addition<'_>> = slots
-        .map(|(index, (slot, b))| Addition {
+        .map(|(index, slot)| Addition {
             u: Rows { values: &u[index * rank..], width: rank, stride: stack },
-            w: Rows::whole(b, slot.outputs),
+            w: Rows::whole(run.lora.b_turned(slot), slot.outputs),
             column: slot.column,
         })
         .collect();
@@ -154,18 +132,6 @@ pub(in crate::ops) fn apply_adapted(
         tensor(y, (rows, outputs))?
     };
     Ok((y, tensor(u, (rows, stack))?))
-}
-
-/// scale times the transpose of row-major values of this width.
-fn turned(values: &[f32], width: usize, scale: f32) -> Vec<f32> {
-    let height = values.len() / width;
-    let mut turned = vec![0.0; values.len()];
-    for (row, values) in values.chunks_exact(width).enumerate() {
-        for (value, column) in values.iter().zip(turned.chunks_exact_mut(height)) {
-            column[row] = scale * value;
-        }
-    }
-    turned
 }
 
 /// The same gradients as [`lora_grads`], by products that repack nothing, of an adapter with one
@@ -191,7 +157,7 @@ pub(in crate::ops) fn lora_grads_narrow(
         rank,
         scale: lora.scale(),
     };
-    let found = narrow::gradients(&given, rows);
+    let found = steady::gradients(&given, rows);
     for (index, slot) in slots.iter().enumerate() {
         found.add_b(index, grads.b_mut(slot));
     }

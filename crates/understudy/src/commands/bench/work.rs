@@ -17,7 +17,7 @@ const COMPLETIONS: usize = 8;
 const NEW_TOKENS: usize = 48;
 
 /// What there is to say about a desk, in as many words as eight rows need.
-const TEXTS: [&str; BATCH] = [
+pub(super) const TEXTS: [&str; BATCH] = [
     "The parcel was handed to the carrier on Monday evening, but the tracking page has not moved \
      since then. I have asked the depot to look for it, and they answer within two working days. \
      If they cannot find it we send a second one at no cost, by the faster service.",

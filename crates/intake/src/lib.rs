@@ -1,0 +1,106 @@
+//! Telemetry of applications, received durably and made into trajectories as it arrives.
+//!
+//! Guarantees: a body is in the journal before it is acknowledged, as it was sent, and once however
+//! often it is sent; what is made of the bodies depends on neither the order nor the number of their
+//! deliveries, and follows when more of a conversation comes, however late; newer rules of reading
+//! make everything anew from the same bodies; memory is bounded by what was asked for, and a
+//! receiver that is full says so.
+//!
+//! Never: drops an item because its parents are missing, replaces what our own server recorded, or
+//! reads bodies of different tasks together.
+
+mod bodies;
+mod error;
+mod map;
+mod receive;
+mod room;
+mod tell;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use understudy_ingest::telemetry::MAPPER_VERSION;
+use understudy_journal::Journal;
+
+pub use error::IntakeError;
+pub use map::Progress;
+pub use receive::{Received, Request};
+pub use room::Room;
+
+use crate::bodies::Bodies;
+
+/// What an intake may take of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// One body, before and after decompression.
+    pub body_bytes: usize,
+    /// All bodies that are being received at once.
+    pub waiting_bytes: usize,
+}
+
+impl Default for Limits {
+    /// The limit of a body is the one that OTLP recommends.
+    fn default() -> Self {
+        Self { body_bytes: 64 << 20, waiting_bytes: 256 << 20 }
+    }
+}
+
+/// Receives bodies, and reads what it has received. A cheap handle.
+#[derive(Clone)]
+pub struct Intake {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    journal: Journal,
+    limits: Limits,
+    room: Arc<room::Waiting>,
+    /// The version of the rules of reading.
+    mapper: u32,
+    /// Held while reading: two readers would only do the same work twice.
+    bodies: Mutex<Bodies>,
+}
+
+impl Intake {
+    pub fn new(journal: Journal, limits: Limits) -> Self {
+        Self::with_mapper(journal, limits, MAPPER_VERSION)
+    }
+
+    fn with_mapper(journal: Journal, limits: Limits, mapper: u32) -> Self {
+        let room = Arc::new(room::Waiting::new(limits.waiting_bytes));
+        let bodies = Mutex::new(Bodies::new(journal.clone()));
+        Self { shared: Arc::new(Shared { journal, limits, room, mapper, bodies }) }
+    }
+
+    pub fn limits(&self) -> Limits {
+        self.shared.limits
+    }
+
+    /// Makes room for `bytes` of a body that is on its way, until the room is dropped.
+    pub fn room(&self, bytes: usize) -> Result<Room, IntakeError> {
+        room::Waiting::take(&self.shared.room, bytes)
+    }
+
+    /// Checks a body and queues it for the journal.
+    pub fn receive(&self, request: Request<'_>) -> Result<Received, IntakeError> {
+        receive::receive(&self.shared.journal, self.shared.limits, request)
+    }
+
+    /// Reads some of the bodies that were not read yet, and tells the journal what they amount to
+    /// together with all that came before. Call it until there are none.
+    pub fn advance(&self) -> Result<Progress, IntakeError> {
+        let mut bodies = self.shared.bodies.lock().unwrap_or_else(PoisonError::into_inner);
+        map::Pass::new(&self.shared.journal, self.shared.mapper, &mut bodies).run()
+    }
+}
+
+impl fmt::Debug for Intake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Intake").field("mapper", &self.shared.mapper).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,44 @@
+//! What is taken, and what is refused and why.
+
+use super::*;
+
+#[test]
+fn a_broken_span_is_counted_and_the_others_are_kept() {
+    let home = Home::new();
+    let good = call(1, 1, 1, &["q".into(), "a".into()], json!({}));
+    let mut bad = good.clone();
+    bad["traceId"] = json!("00");
+    let received = home.send(&traces(&[good, bad]));
+    assert_eq!((received.decoded.items.len(), received.decoded.rejected.len()), (1, 1));
+    home.read();
+    assert_eq!(home.trajectories().len(), 1);
+}
+
+#[test]
+fn nothing_is_stored_of_nothing_or_of_what_cannot_be_read() {
+    let home = Home::new();
+    assert!(home.send(&("otlp-traces", b"{}".to_vec())).decoded.items.is_empty());
+    let refused = [
+        home.try_send(("otlp-traces", b"[")),
+        home.try_send(("langsmith-multipart", b"--x--")),
+        home.try_send(("surprise", b"{}")),
+    ];
+    for refused in refused {
+        refused.unwrap_err();
+    }
+    assert_eq!(home.journal.counts().unwrap().bodies, 0);
+    assert_eq!(home.read(), Progress::default());
+}
+
+#[test]
+fn a_receiver_that_is_full_says_so_until_there_is_room() {
+    let home = Home::new();
+    let limits = Limits { body_bytes: 100, waiting_bytes: 100 };
+    let intake = Intake::new(home.journal.clone(), limits);
+    let mut room = intake.room(60).unwrap();
+    assert!(matches!(intake.room(41), Err(IntakeError::Full { waiting: 60, limit: 100 })));
+    room.grow(40).unwrap();
+    room.grow(1).unwrap_err();
+    drop(room);
+    intake.room(100).unwrap();
+}

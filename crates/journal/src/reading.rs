@@ -1,0 +1,75 @@
+//! How far the raw bodies have been read, and which of them belong together: derived from them, and
+//! made anew when they are read by other rules.
+
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+
+use crate::JournalError;
+
+/// How far some reader has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// The rules that read, `mapper@1` say: what they make of a body has this origin.
+    pub mapper: String,
+    /// The last body that everything follows from already.
+    pub body: u64,
+}
+
+/// What a reader found out, to be noted in one transaction.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// By other rules than before, what was noted until now is forgotten first.
+    pub mapper: String,
+    /// Units, which are read as a whole, and bodies that hold parts of them.
+    pub told_in: Vec<(String, u64)>,
+    /// What units have in common with others, and the units.
+    pub ties: Vec<(String, String)>,
+    /// How far the reader has come with this; `None` if not further.
+    pub body: Option<u64>,
+}
+
+pub(crate) fn note(tx: &Transaction<'_>, notes: &Notes) -> rusqlite::Result<()> {
+    if at(tx)?.is_none_or(|reading| reading.mapper != notes.mapper) {
+        tx.execute_batch("DELETE FROM told_in; DELETE FROM ties; DELETE FROM reading")?;
+        tx.execute("INSERT INTO reading VALUES (0, ?1, 0)", [&notes.mapper])?;
+    }
+    let mut told_in = tx.prepare_cached("INSERT OR IGNORE INTO told_in VALUES (?1, ?2)")?;
+    for (unit, body) in &notes.told_in {
+        told_in.execute(params![unit, body])?;
+    }
+    let mut ties = tx.prepare_cached("INSERT OR IGNORE INTO ties VALUES (?1, ?2)")?;
+    for (tie, unit) in &notes.ties {
+        ties.execute([tie, unit])?;
+    }
+    if let Some(body) = notes.body {
+        tx.execute("UPDATE reading SET body = ?1", [body])?;
+    }
+    Ok(())
+}
+
+pub(crate) fn at(connection: &Connection) -> rusqlite::Result<Option<Reading>> {
+    let read = |row: &rusqlite::Row<'_>| Ok(Reading { mapper: row.get(0)?, body: row.get(1)? });
+    connection.query_row("SELECT mapper, body FROM reading", [], read).optional()
+}
+
+pub(crate) fn bodies_of(connection: &Connection, unit: &str) -> Result<Vec<u64>, JournalError> {
+    let find = || -> rusqlite::Result<Vec<u64>> {
+        connection
+            .prepare_cached("SELECT body FROM told_in WHERE unit = ?1 ORDER BY body")?
+            .query_map([unit], |row| row.get(0))?
+            .collect()
+    };
+    find().map_err(JournalError::read)
+}
+
+pub(crate) fn tied_to(connection: &Connection, unit: &str) -> Result<Vec<String>, JournalError> {
+    let find = || -> rusqlite::Result<Vec<String>> {
+        connection
+            .prepare_cached(
+                "SELECT DISTINCT other.unit FROM ties AS own JOIN ties AS other USING (tie)
+                 WHERE own.unit = ?1 ORDER BY other.unit",
+            )?
+            .query_map([unit], |row| row.get(0))?
+            .collect()
+    };
+    find().map_err(JournalError::read)
+}

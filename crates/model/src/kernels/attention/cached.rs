@@ -1,0 +1,85 @@
+//! A sequence's newest rows over its cached blocks: a chunk of a prompt, or the one row of a decoding
+//! step, which is limited by how fast blocks are read.
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod plain;
+
+use std::ops::Range;
+
+use crate::{cache::BLOCK, kernels::softmax::softmax, ops::HeadShape};
+
+/// Rows of one task: with a few heads each, they read a block while it is in the nearest cache.
+pub(super) const ROWS: usize = 8;
+
+/// The newest rows of a sequence whose keys and values, theirs included, lie in blocks.
+#[derive(Debug, Clone)]
+pub(crate) struct Newest<'a> {
+    /// Fused rows; queries come first in each.
+    pub(crate) queries: &'a [f32],
+    pub(crate) query_stride: usize,
+    pub(crate) rows: usize,
+    /// One layer's part of every block, `[kv_heads, 2 · BLOCK · dim]`.
+    pub(crate) blocks: Vec<&'a [f32]>,
+    /// Tokens, the last row's own included.
+    pub(crate) context: usize,
+}
+
+/// What a task finds: out `[rows, group, dim]` and log-sums `[rows, group]`.
+#[derive(Debug)]
+pub(super) struct Forward {
+    pub(super) out: Vec<f32>,
+    pub(super) lse: Vec<f32>,
+}
+
+/// Some of the newest rows, for the queries of one key/value head.
+pub(super) fn forward(
+    newest: &Newest<'_>,
+    rows: Range<usize>,
+    shape: HeadShape,
+    kv_head: usize,
+) -> Forward {
+    let (dim, group) = (shape.dim, shape.heads / shape.kv_heads);
+    let own = kv_head * group * dim..(kv_head + 1) * group * dim;
+    let fused = newest.queries[rows.start * newest.query_stride..].chunks(newest.query_stride);
+    let queries: Vec<f32> =
+        fused.take(rows.len()).flat_map(|row| &row[own.clone()]).copied().collect();
+    let before = newest.context - newest.rows;
+    let context = before + rows.end;
+    let head = 2 * BLOCK * dim;
+    let blocks: Vec<&[f32]> = newest.blocks[..context.div_ceil(BLOCK)]
+        .iter()
+        .map(|block| &block[kv_head * head..(kv_head + 1) * head])
+        .collect();
+    let padded = blocks.len() * BLOCK;
+    let mut scores = vec![0.0; rows.len() * group * padded];
+    score(&queries, &blocks, dim, &mut scores);
+    let mut lse = Vec::with_capacity(rows.len() * group);
+    for (index, scores) in scores.chunks_exact_mut(padded).enumerate() {
+        let (seen, later) = scores.split_at_mut(before + rows.start + index / group + 1);
+        lse.push(softmax(seen));
+        // A weight of zero leaves a sum as it is, so that later rows' tokens can be read along.
+        later.fill(0.0);
+    }
+    let mut out = vec![0.0; queries.len()];
+    blend(&scores, &blocks, (dim, context), &mut out);
+    Forward { out, lse }
+}
+
+/// scores[q, token] = q · k / √dim; beyond a row's context they mean nothing.
+fn score(queries: &[f32], blocks: &[&[f32]], dim: usize, scores: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if avx512::score(queries, blocks, dim, scores) {
+        return;
+    }
+    plain::score(queries, blocks, dim, scores);
+}
+
+/// out_q = Σ p[q, token] · v.
+fn blend(weights: &[f32], blocks: &[&[f32]], (dim, context): (usize, usize), out: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if avx512::blend(weights, blocks, (dim, context), out) {
+        return;
+    }
+    plain::blend(weights, blocks, (dim, context), out);
+}

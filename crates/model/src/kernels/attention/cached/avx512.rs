@@ -1,0 +1,188 @@
+//! The same loops with sums held in 512-bit registers. Left to itself the compiler takes the sums of
+//! several heads apart into scalars, which is eight times slower.
+
+#![expect(unsafe_code, reason = "vector loads and stores take pointers")]
+
+use std::arch::x86_64::{
+    __m512, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps,
+    _mm512_storeu_ps,
+};
+
+use crate::cache::BLOCK;
+
+/// Values of one vector; a block has as many tokens.
+const LANES: usize = 16;
+const _: () = assert!(BLOCK == LANES);
+
+/// Queries whose sums are held at once, so that each key and value is loaded once for all of them:
+/// with four vectors of a value row each, they fill 28 of 32 registers.
+const AT_ONCE: usize = 6;
+
+fn is_supported() -> bool {
+    is_x86_feature_detected!("avx512f")
+}
+
+/// False where the processor cannot; nothing is written then.
+pub(super) fn score(queries: &[f32], blocks: &[&[f32]], dim: usize, scores: &mut [f32]) -> bool {
+    if !is_supported() {
+        return false;
+    }
+    let padded = blocks.len() * BLOCK;
+    let groups = queries.chunks(AT_ONCE * dim).zip(scores.chunks_mut(AT_ONCE * padded));
+    for (queries, scores) in groups {
+        // SAFETY: the processor has the instructions.
+        unsafe {
+            match queries.len() / dim {
+                1 => score_group::<1>(queries, blocks, dim, scores),
+                2 => score_group::<2>(queries, blocks, dim, scores),
+                3 => score_group::<3>(queries, blocks, dim, scores),
+                4 => score_group::<4>(queries, blocks, dim, scores),
+                5 => score_group::<5>(queries, blocks, dim, scores),
+                _ => score_group::<AT_ONCE>(queries, blocks, dim, scores),
+            }
+        }
+    }
+    true
+}
+
+#[target_feature(enable = "avx512f")]
+fn score_group<const G: usize>(queries: &[f32], blocks: &[&[f32]], dim: usize, scores: &mut [f32]) {
+    let scale = _mm512_set1_ps(1.0 / (dim as f32).sqrt());
+    let padded = blocks.len() * BLOCK;
+    let queries: [&[f32]; G] = std::array::from_fn(|head| &queries[head * dim..(head + 1) * dim]);
+    for (index, block) in blocks.iter().enumerate() {
+        let mut sums = [_mm512_setzero_ps(); G];
+        let keys = &block.as_chunks::<LANES>().0[..dim];
+        for (component, key) in keys.iter().enumerate() {
+            let key = load(key);
+            for (sum, query) in sums.iter_mut().zip(queries) {
+                *sum = _mm512_fmadd_ps(_mm512_set1_ps(query[component]), key, *sum);
+            }
+        }
+        for (head, sum) in sums.into_iter().enumerate() {
+            let scores = scores[head * padded + index * BLOCK..].first_chunk_mut();
+            store(scores.expect("a block of scores for each block"), _mm512_mul_ps(sum, scale));
+        }
+    }
+}
+
+/// False where the processor cannot, or the width is no multiple of a vector; nothing is written
+/// then.
+pub(super) fn blend(
+    weights: &[f32],
+    blocks: &[&[f32]],
+    (dim, context): (usize, usize),
+    out: &mut [f32],
+) -> bool {
+    if !is_supported() || !dim.is_multiple_of(LANES) {
+        return false;
+    }
+    let padded = blocks.len() * BLOCK;
+    let groups = weights.chunks(AT_ONCE * padded).zip(out.chunks_mut(AT_ONCE * dim));
+    for (weights, out) in groups {
+        // SAFETY: the processor has the instructions.
+        unsafe {
+            match out.len() / dim {
+                1 => blend_group::<1>(weights, blocks, (dim, context), out),
+                2 => blend_group::<2>(weights, blocks, (dim, context), out),
+                3 => blend_group::<3>(weights, blocks, (dim, context), out),
+                4 => blend_group::<4>(weights, blocks, (dim, context), out),
+                5 => blend_group::<5>(weights, blocks, (dim, context), out),
+                _ => blend_group::<AT_ONCE>(weights, blocks, (dim, context), out),
+            }
+        }
+    }
+    true
+}
+
+/// 64 columns at a time, then the rest by 16: a value row is a cache line each.
+#[target_feature(enable = "avx512f")]
+fn blend_group<const G: usize>(
+    weights: &[f32],
+    blocks: &[&[f32]],
+    (dim, context): (usize, usize),
+    out: &mut [f32],
+) {
+    let mut column = 0;
+    while column + 4 * LANES <= dim {
+        blend_columns::<G, 4>(weights, blocks, (dim, context, column), out);
+        column += 4 * LANES;
+    }
+    while column < dim {
+        blend_columns::<G, 1>(weights, blocks, (dim, context, column), out);
+        column += LANES;
+    }
+}
+
+#[target_feature(enable = "avx512f")]
+fn blend_columns<const G: usize, const V: usize>(
+    weights: &[f32],
+    blocks: &[&[f32]],
+    (dim, context, column): (usize, usize, usize),
+    out: &mut [f32],
+) {
+    let padded = blocks.len() * BLOCK;
+    let weights: [&[f32]; G] =
+        std::array::from_fn(|head| &weights[head * padded..(head + 1) * padded]);
+    let mut sums = [[_mm512_setzero_ps(); V]; G];
+    let rows = blocks.iter().flat_map(|block| block[BLOCK * dim..].chunks_exact(dim));
+    for (token, row) in rows.take(context).enumerate() {
+        let row = &row[column..].as_chunks::<LANES>().0[..V];
+        let values: [__m512; V] = std::array::from_fn(|part| load(&row[part]));
+        for (sums, weights) in sums.iter_mut().zip(weights) {
+            let weight = _mm512_set1_ps(weights[token]);
+            for (sum, value) in sums.iter_mut().zip(values) {
+                *sum = _mm512_fmadd_ps(weight, value, *sum);
+            }
+        }
+    }
+    for (head, sums) in sums.into_iter().enumerate() {
+        for (part, sum) in sums.into_iter().enumerate() {
+            let place = out[head * dim + column + part * LANES..].first_chunk_mut();
+            store(place.expect("columns within the head"), sum);
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f")]
+fn load(values: &[f32; LANES]) -> __m512 {
+    // SAFETY: the array is as long as the vector, and no alignment is asked for.
+    unsafe { _mm512_loadu_ps(values.as_ptr()) }
+}
+
+#[target_feature(enable = "avx512f")]
+fn store(place: &mut [f32; LANES], values: __m512) {
+    // SAFETY: the array is as long as the vector, and no alignment is asked for.
+    unsafe { _mm512_storeu_ps(place.as_mut_ptr(), values) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::plain, *};
+    use crate::kernels::reference::{assert_near, noise};
+
+    #[test]
+    fn both_loops_agree_with_the_plain_ones() {
+        if !is_supported() {
+            return;
+        }
+        for (group, dim, context) in
+            [(1_usize, 16_usize, 1_usize), (3, 64, 33), (5, 128, 16), (7, 80, 47)]
+        {
+            let count = context.div_ceil(BLOCK);
+            let values: Vec<Vec<f32>> =
+                (0..count).map(|index| noise(2 * BLOCK * dim, index as u64)).collect();
+            let blocks: Vec<&[f32]> = values.iter().map(Vec::as_slice).collect();
+            let queries = noise(group * dim, 9);
+            let [mut plain, mut fast] = [(); 2].map(|()| vec![0.0; group * count * BLOCK]);
+            plain::score(&queries, &blocks, dim, &mut plain);
+            assert!(score(&queries, &blocks, dim, &mut fast));
+            assert_near(&fast, &plain, 1e-5);
+            let weights = noise(group * count * BLOCK, 10);
+            let [mut plain, mut fast] = [(); 2].map(|()| noise(group * dim, 11));
+            plain::blend(&weights, &blocks, (dim, context), &mut plain);
+            assert!(blend(&weights, &blocks, (dim, context), &mut fast));
+            assert_near(&fast, &plain, 1e-5);
+        }
+    }
+}

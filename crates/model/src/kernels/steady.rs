@@ -1,0 +1,145 @@
+//! f32 products in which a row's result does not depend on how many rows there are.
+//!
+//! Every element is one chain of fused multiply-adds in the order of the inner dimension, whoever
+//! computes it: a token's scores are the same bits alone, beside others, and in any chunk of a
+//! prompt. Nothing is repacked, so that weights are read once, also for a single row.
+
+mod gradient;
+mod tile;
+
+use rayon::prelude::*;
+
+pub(crate) use gradient::{Adapted, Map, gradients};
+use tile::{Left, Right, WIDTH};
+
+use super::{
+    columns::{Columns, for_bands_of_columns},
+    gemm::Into,
+    panels,
+};
+
+/// Rows that one task multiplies.
+const BAND: usize = 96;
+
+/// From this many rows on, threads take bands of rows; with fewer they share the columns, so that
+/// each weight is read from memory by one of them.
+const BANDS_FROM: usize = 64;
+
+/// Panels that one task multiplies by few rows.
+const PANELS_AT_ONCE: usize = 2;
+
+/// Rows of a transposed right side that one task reads.
+const ROWS_AT_ONCE: usize = 252;
+
+/// Rows inside wider rows: `rows` lie `stride` apart, and `width` values of each count.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rows<'a> {
+    pub(crate) values: &'a [f32],
+    pub(crate) width: usize,
+    pub(crate) stride: usize,
+}
+
+impl<'a> Rows<'a> {
+    pub(crate) fn whole(values: &'a [f32], width: usize) -> Self {
+        Self { values, width, stride: width }
+    }
+
+    pub(super) fn from(self, row: usize) -> &'a [f32] {
+        &self.values[row * self.stride..]
+    }
+
+    fn left(self) -> Left<'a> {
+        Left { values: self.values, row: self.stride, step: 1 }
+    }
+}
+
+/// Columns `column..` of every row of `out`, `stride` apart, become x · w, for w `[x.width, cols]`.
+pub(crate) fn times(x: Rows<'_>, w: Rows<'_>, out: &mut [f32], (column, stride): (usize, usize)) {
+    out.par_chunks_mut(BAND * stride).enumerate().for_each(|(band, out)| {
+        let rows = out.len() / stride;
+        let x = Rows { values: x.from(band * BAND), ..x };
+        multiply((x, rows), w, (out, column, stride), Into::Replace);
+    });
+}
+
+/// Columns `column..` of rows of c, `stride` apart, become x · w, or x · w is added to them; within
+/// one thread.
+pub(crate) fn multiply(
+    (x, rows): (Rows<'_>, usize),
+    w: Rows<'_>,
+    (c, column, stride): (&mut [f32], usize, usize),
+    into: Into,
+) {
+    for first in (0..w.width).step_by(WIDTH) {
+        let cols = WIDTH.min(w.width - first);
+        let right = Right { values: &w.values[first..], stride: w.stride };
+        let mut place = Columns::of(c, (rows, stride), (column + first, cols));
+        tile::product(x.left(), (right, x.width), 1.0, &mut place, into);
+    }
+}
+
+/// c (+)= x · w for row-major c and x and for w in panels, on all threads.
+pub(crate) fn times_panels(c: &mut [f32], x: &[f32], w: &[f32], rows: usize, into: Into) {
+    if c.is_empty() {
+        return;
+    }
+    let (inner, outputs) = (x.len() / rows, c.len() / rows);
+    assert_eq!((x.len(), c.len(), w.len()), (rows * inner, rows * outputs, inner * outputs));
+    let panel = |x: &[f32], first: usize, place: &mut Columns<'_>| {
+        let width = place.width;
+        let values = &w[first * inner..(first + width) * inner];
+        let right = Right { values, stride: width };
+        tile::product(Rows::whole(x, inner).left(), (right, inner), 1.0, place, into);
+    };
+    if rows < BANDS_FROM {
+        let band = PANELS_AT_ONCE * panels::WIDTH;
+        for_bands_of_columns(c, (rows, outputs), band, |index, mut columns| {
+            for (at, mut place) in columns.parts(panels::WIDTH).enumerate() {
+                panel(x, index * band + at * panels::WIDTH, &mut place);
+            }
+        });
+        return;
+    }
+    let threads = rayon::current_num_threads();
+    let bands = threads * rows.div_ceil(threads * BAND);
+    let band = rows.div_ceil(bands);
+    let parts = c.par_chunks_mut(band * outputs).enumerate();
+    parts.for_each(|(index, c)| {
+        let rows = c.len() / outputs;
+        for first in (0..outputs).step_by(panels::WIDTH) {
+            let width = panels::WIDTH.min(outputs - first);
+            let mut place = Columns::of(c, (rows, outputs), (first, width));
+            panel(&x[index * band * inner..], first, &mut place);
+        }
+    });
+}
+
+/// out `[rows, w_rows]` = x `[rows, inner]` · wᵀ for w `[w_rows, inner]`, on all threads.
+pub(crate) fn times_transposed(x: &[f32], w: &[f32], rows: usize, out: &mut [f32]) {
+    if out.is_empty() {
+        return;
+    }
+    let (inner, w_rows) = (x.len() / rows, out.len() / rows);
+    assert_eq!((x.len(), out.len(), w.len()), (rows * inner, rows * w_rows, w_rows * inner));
+    let chunks = out.chunks_mut(WIDTH * w_rows).zip(x.chunks(WIDTH * inner));
+    for (out, x) in chunks {
+        let rows = out.len() / w_rows;
+        // The few rows of x are turned, and w stands on the left as it lies.
+        let turned: Vec<f32> =
+            (0..inner).flat_map(|k| x.iter().skip(k).step_by(inner)).copied().collect();
+        for_bands_of_columns(out, (rows, w_rows), ROWS_AT_ONCE, |index, mut columns| {
+            let w = Rows::whole(&w[index * ROWS_AT_ONCE * inner..], inner);
+            let right = Right { values: &turned, stride: rows };
+            let mut part = vec![0.0; columns.width * rows];
+            let mut place = Columns::of(&mut part, (columns.width, rows), (0, rows));
+            tile::product(w.left(), (right, inner), 1.0, &mut place, Into::Replace);
+            for row in 0..rows {
+                let values = part.iter().skip(row).step_by(rows);
+                columns.row(row).iter_mut().zip(values).for_each(|(out, value)| *out = *value);
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,57 @@
+//! The inner loop: a few rows times up to 64 columns, all sums in registers.
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod plain;
+
+use super::super::{columns::Columns, gemm::Into};
+
+/// Columns of the widest tile: four vectors of sixteen.
+pub(super) const WIDTH: usize = 64;
+
+/// Element (i, k) is `values[i * row + k * step]`.
+#[derive(Clone, Copy)]
+pub(super) struct Left<'a> {
+    pub(super) values: &'a [f32],
+    pub(super) row: usize,
+    pub(super) step: usize,
+}
+
+/// Element (k, j) is `values[k * stride + j]`.
+#[derive(Clone, Copy)]
+pub(super) struct Right<'a> {
+    pub(super) values: &'a [f32],
+    pub(super) stride: usize,
+}
+
+/// c = scale · a · b, or c += scale · a · b, for as many rows and columns as c has. Every element is
+/// one chain of fused multiply-adds over `depth`, then scaled, then added.
+pub(super) fn product(
+    a: Left<'_>,
+    (b, depth): (Right<'_>, usize),
+    scale: f32,
+    c: &mut Columns<'_>,
+    into: Into,
+) {
+    if c.rows == 0 || c.width == 0 {
+        return;
+    }
+    assert!(c.width <= WIDTH, "a tile wider than its registers");
+    if let Some(last) = depth.checked_sub(1) {
+        let a_end = (c.rows - 1) * a.row + last * a.step;
+        assert!(a_end < a.values.len(), "the left side leaves its slice");
+        assert!(last * b.stride + c.width <= b.values.len(), "the right side leaves its slice");
+    }
+    #[cfg(target_arch = "x86_64")]
+    if avx512::is_supported() {
+        // As tall as leaves registers for the addresses of the rows.
+        match c.width.div_ceil(16) {
+            1 => avx512::column::<8, 1>(a, (b, depth), scale, c, into),
+            2 => avx512::column::<8, 2>(a, (b, depth), scale, c, into),
+            3 => avx512::column::<8, 3>(a, (b, depth), scale, c, into),
+            _ => avx512::column::<6, 4>(a, (b, depth), scale, c, into),
+        }
+        return;
+    }
+    plain::column(a, (b, depth), scale, c, into);
+}

@@ -1,0 +1,103 @@
+//! The loop with sums in 512-bit registers.
+
+#![expect(unsafe_code, reason = "fused multiply-add is reached through intrinsics over pointers")]
+
+use std::arch::x86_64::{
+    _mm512_add_ps, _mm512_fmadd_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_mul_ps,
+    _mm512_set1_ps, _mm512_setzero_ps,
+};
+
+use super::{
+    super::super::{columns::Columns, gemm::Into},
+    Left, Right,
+};
+
+pub(super) fn is_supported() -> bool {
+    is_x86_feature_detected!("avx512f")
+}
+
+/// All rows, R at a time, what is left over four, two and one at a time. The caller has checked
+/// bounds and instructions.
+pub(super) fn column<const R: usize, const V: usize>(
+    a: Left<'_>,
+    (b, depth): (Right<'_>, usize),
+    scale: f32,
+    c: &mut Columns<'_>,
+    into: Into,
+) {
+    let (rows, cols, stride, add) = (c.rows, c.width, c.stride, into == Into::Add);
+    let mut row = 0;
+    while row < rows {
+        let height = [R, 4, 2].into_iter().find(|height| rows - row >= *height).unwrap_or(1);
+        let left = if depth == 0 { a.values.as_ptr() } else { a.values[row * a.row..].as_ptr() };
+        let place = c.pointer(row);
+        let operands = Operands { a: left, row: a.row, step: a.step, b, cols, depth, scale };
+        // SAFETY: `product` has checked all `rows` rows, of which these are `height`; it has
+        // checked for the instructions as well.
+        unsafe {
+            match height {
+                1 => tile::<1, V>(operands, place, stride, add),
+                2 => tile::<2, V>(operands, place, stride, add),
+                4 => tile::<4, V>(operands, place, stride, add),
+                _ => tile::<R, V>(operands, place, stride, add),
+            }
+        }
+        row += height;
+    }
+}
+
+struct Operands<'a> {
+    a: *const f32,
+    row: usize,
+    step: usize,
+    b: Right<'a>,
+    cols: usize,
+    depth: usize,
+    scale: f32,
+}
+
+/// # Safety
+///
+/// `a` reaches to (R − 1) · row + (depth − 1) · step, `b` holds depth rows of `cols` ≤ 16 · V
+/// columns, and `c` has R rows of as many.
+#[target_feature(enable = "avx512f")]
+unsafe fn tile<const R: usize, const V: usize>(
+    of: Operands<'_>,
+    c: *mut f32,
+    stride: usize,
+    add: bool,
+) {
+    let masks: [u16; V] = std::array::from_fn(|vector| {
+        let here = of.cols.saturating_sub(16 * vector).min(16);
+        ((1_u32 << here) - 1) as u16
+    });
+    let mut sums = [[_mm512_setzero_ps(); V]; R];
+    let (mut a, mut b) = (of.a, of.b.values.as_ptr());
+    for _ in 0..of.depth {
+        let mut w = [_mm512_setzero_ps(); V];
+        for (vector, (w, mask)) in w.iter_mut().zip(masks).enumerate() {
+            // SAFETY: the mask leaves only columns that `b` has.
+            *w = unsafe { _mm512_maskz_loadu_ps(mask, b.wrapping_add(16 * vector)) };
+        }
+        for (row, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: row < R at a step below depth.
+            let x = _mm512_set1_ps(unsafe { *a.add(row * of.row) });
+            for (sum, w) in sums.iter_mut().zip(w) {
+                *sum = _mm512_fmadd_ps(x, w, *sum);
+            }
+        }
+        (a, b) = (a.wrapping_add(of.step), b.wrapping_add(of.b.stride));
+    }
+    let scale = _mm512_set1_ps(of.scale);
+    for (row, sums) in sums.into_iter().enumerate() {
+        for (vector, (sum, mask)) in sums.into_iter().zip(masks).enumerate() {
+            let to = c.wrapping_add(row * stride + 16 * vector);
+            let scaled = _mm512_mul_ps(sum, scale);
+            // SAFETY: the mask leaves only columns that `c` has in its rows below R.
+            unsafe {
+                let old = if add { _mm512_maskz_loadu_ps(mask, to) } else { _mm512_setzero_ps() };
+                _mm512_mask_storeu_ps(to, mask, _mm512_add_ps(old, scaled));
+            }
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Data that may not be used any more: whatever was trained on it is not released.
+
+use rusqlite::Connection;
+use serde::{Deserialize, Serialize};
+use understudy_ident::{AdapterVersion, DatasetVersion, Timestamp};
+
+use crate::{
+    Change, Registry, RegistryError, Role, adapter, adapter::AdapterRecord, audit::Action, fact,
+    people, registry::records,
+};
+
+/// A dataset version that was found tainted, or rows of which were erased.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Withdrawal {
+    pub dataset: DatasetVersion,
+    pub owner: String,
+    pub reason: String,
+    pub at: Timestamp,
+}
+
+impl Registry {
+    /// Declares that nothing trained on a dataset version may reach users, neither itself nor
+    /// through a version that training continued from. Returns the versions this concerns; those
+    /// that serve go on until somebody rolls them back. Withdrawing twice changes nothing.
+    pub fn withdraw_data(
+        &self,
+        dataset: &DatasetVersion,
+        change: Change<'_>,
+    ) -> Result<Vec<AdapterVersion>, RegistryError> {
+        self.once(change, &("withdraw data", dataset), |transaction| {
+            let who = &[Role::Engineer, Role::ReleaseManager, Role::OnCall, Role::Controller];
+            people::allow(transaction, change, who, "withdraw data")?;
+            if withdrawal(transaction, dataset)?.is_none() {
+                let record = Withdrawal {
+                    dataset: dataset.clone(),
+                    owner: change.owner.to_owned(),
+                    reason: change.reason.to_owned(),
+                    at: change.now(),
+                };
+                let subject = dataset.to_string();
+                fact::add(transaction, Action::WithdrawData, None, &subject, &record, change)?;
+            }
+            trained_on_withdrawn(transaction)
+        })
+    }
+}
+
+/// The first withdrawn dataset among those a version and its parents were trained on.
+pub(crate) fn taint(
+    connection: &Connection,
+    record: &AdapterRecord,
+) -> Result<Option<Withdrawal>, RegistryError> {
+    let task = &record.version.task;
+    let mut seen = Vec::new();
+    let mut next = Some(record.clone());
+    while let Some(record) = next {
+        if let Some(found) = withdrawal(connection, &record.lineage.dataset.version)? {
+            return Ok(Some(found));
+        }
+        seen.push(record.generation);
+        // A parent that is not registered cannot be looked up; one seen before is a forged circle.
+        next = match record.lineage.parent.filter(|parent| !seen.contains(parent)) {
+            Some(parent) => adapter::by_generation(connection, task, parent)?,
+            None => None,
+        };
+    }
+    Ok(None)
+}
+
+fn withdrawal(
+    connection: &Connection,
+    dataset: &DatasetVersion,
+) -> Result<Option<Withdrawal>, RegistryError> {
+    Ok(fact::about(connection, Action::WithdrawData, &dataset.to_string())?.pop())
+}
+
+fn trained_on_withdrawn(connection: &Connection) -> Result<Vec<AdapterVersion>, RegistryError> {
+    let sql = "SELECT record FROM adapter ORDER BY task, number";
+    let mut found = Vec::new();
+    for record in records::<AdapterRecord>(connection, sql, [])? {
+        if taint(connection, &record)?.is_some() {
+            found.push(record.version);
+        }
+    }
+    Ok(found)
+}

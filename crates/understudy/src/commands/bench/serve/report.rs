@@ -1,0 +1,125 @@
+//! What was measured, as a table and as JSON.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::{super::load, Bound, Floor, HeldIn, Load, Rates};
+
+#[derive(Debug, Serialize)]
+pub(super) struct Cell {
+    #[serde(flatten)]
+    pub(super) load: Load,
+    pub(super) ours: Rates,
+    pub(super) theirs: Option<Rates>,
+    /// The most that this machine's memory and multipliers allow.
+    pub(super) floor: Rates,
+}
+
+impl Cell {
+    pub(super) fn line(&self, held_in: HeldIn) -> String {
+        let Load { batch, prompt, .. } = self.load;
+        let side = |ours: f64, theirs: Option<f64>, floor: f64| {
+            let theirs = theirs.map_or_else(
+                || "     -      -".to_owned(),
+                |theirs| format!("{theirs:>6.0} {:>5.2}x", ours / theirs),
+            );
+            format!("{ours:>6.0} {theirs} {:>4.0}%", 100.0 * ours / floor)
+        };
+        format!(
+            "{:<5} {batch:>3} x {prompt:<4} {} | {}",
+            held_in.as_str(),
+            side(self.ours.prefill, self.theirs.map(|one| one.prefill), self.floor.prefill),
+            side(self.ours.decode, self.theirs.map(|one| one.decode), self.floor.decode),
+        )
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Section {
+    pub(super) held_in: HeldIn,
+    pub(super) bound: Bound,
+    pub(super) floor: Floor,
+    pub(super) cells: Vec<Cell>,
+}
+
+/// Batch 8 with and without adapters.
+#[derive(Debug, Serialize)]
+pub(super) struct Mixed {
+    pub(super) held_in: HeldIn,
+    pub(super) adapters: usize,
+    pub(super) rank: usize,
+    pub(super) alone: Rates,
+    pub(super) one: Rates,
+    pub(super) eight: Rates,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    bench: &'static str,
+    base: String,
+    peer: Option<String>,
+    rounds: usize,
+    sections: Vec<Section>,
+    mixed: Mixed,
+    load: load::Load,
+}
+
+impl Report {
+    pub(super) fn new(
+        base: String,
+        peer: Option<String>,
+        rounds: usize,
+        sections: Vec<Section>,
+        mixed: Mixed,
+        load: load::Load,
+    ) -> Self {
+        Self { bench: "serve", base, peer, rounds, sections, mixed, load }
+    }
+
+    pub(super) fn text(&self) -> String {
+        let peer = self.peer.as_deref().unwrap_or("no --llama was given");
+        let mut text = format!(
+            "{}, tokens per second, best of {}; beside: {peer}\n                prefill: ours \
+             theirs ratio of floor | decode: the same\n",
+            self.base, self.rounds
+        );
+        for section in &self.sections {
+            for cell in &section.cells {
+                let _ = writeln!(text, "{}", cell.line(section.held_in));
+            }
+        }
+        for Section { held_in, bound, floor, .. } in &self.sections {
+            let _ = writeln!(
+                text,
+                "{:<5} |Δ log p| against f32: mean {:.4}, p99 {:.3}, max {:.3}, bias {:+.4} over {} \
+                 tokens; floor: {:.0} MB a step at {:.0} GB/s, {:.0} GFLOP/s",
+                held_in.as_str(),
+                bound.mean,
+                bound.p99,
+                bound.max,
+                bound.bias,
+                bound.tokens,
+                floor.mb_per_step,
+                floor.gb_per_second,
+                floor.gflop_per_second
+            );
+        }
+        let Mixed { alone, one, eight, adapters, rank, held_in } = &self.mixed;
+        let _ = writeln!(
+            text,
+            "{} decode at batch 8: base {:.0}, one adapter {:.0} ({:.2}x), {adapters} adapters of \
+             rank {rank} {:.0} ({:.2}x)",
+            held_in.as_str(),
+            alone.decode,
+            one.decode,
+            one.decode / alone.decode,
+            eight.decode,
+            eight.decode / alone.decode
+        );
+        if let Some(others) = self.load.others {
+            let _ = write!(text, "others took {:.0} % of the processors", 100.0 * others);
+        }
+        text
+    }
+}

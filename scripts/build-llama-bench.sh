@@ -1,0 +1,20 @@
+#!/bin/sh
+# Builds llama.cpp's llama-batched-bench and llama-quantize from the source package of
+# llama-cpp-python, for `understudy bench serve --llama DIR`. Needs pip, cmake and a C++ compiler.
+#
+#   scripts/build-llama-bench.sh [FOLDER]    prints the directory to name
+set -eu
+folder=${1:-target/llama}
+mkdir -p "$folder"
+if ! ls "$folder"/llama_cpp_python-*.tar.gz >/dev/null 2>&1; then
+    python3 -m pip download --quiet --no-deps --no-binary :all: --no-build-isolation \
+        --dest "$folder" llama-cpp-python >&2 ||
+        python3 -m pip download --quiet --no-deps --no-binary :all: --dest "$folder" \
+            llama-cpp-python >&2
+fi
+tar -C "$folder" -xzf "$folder"/llama_cpp_python-*.tar.gz
+source=$(ls -d "$folder"/llama_cpp_python-*/vendor/llama.cpp)
+cmake -S "$source" -B "$source/build" -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON \
+    -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_CURL=OFF >&2
+cmake --build "$source/build" --target llama-batched-bench llama-quantize -j "$(nproc)" >&2
+echo "$source/build/bin"
