@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use crate::{Method, Recipe, Scorer, Suite, canonical_json};
+use crate::{Case, Check, Method, Recipe, Risk, Scorer, Suite, SuiteError, canonical_json};
 
 const SMALL: &str = r#"
 schema = 1
@@ -127,4 +127,36 @@ fn a_broken_suite_names_the_line() {
     assert!(Suite::parse(text).unwrap_err().to_string().starts_with("line 2 "));
     let text = "{\"schema\":1,\"suite\":\"t\",\"tier\":\"dev\",\"scorers\":[\"exakt\"]}";
     assert!(Suite::parse(text).unwrap_err().to_string().contains("use exact"));
+}
+
+#[test]
+fn a_case_writes_only_what_it_has() {
+    let case = Case { id: "1".to_owned(), expected: "a".to_owned(), ..Case::default() };
+    // As cases were written when there were no other fields, so that digests stay.
+    assert_eq!(canonical_json(&case), r#"{"expected":"a","id":"1","prompt":[],"tags":[]}"#);
+    let full = Case {
+        tools: vec![json!({"name": "ping"})],
+        checks: vec![Check::new(Scorer::Contains, Some("a".to_owned()))],
+        weight: 2.5,
+        cluster: Some("talk".to_owned()),
+        risk: Risk::HighRisk,
+        provenance: Some("trace 7".to_owned()),
+        added_reason: Some("it failed".to_owned()),
+        ..case.clone()
+    };
+    let again: Case = serde_json::from_str(&canonical_json(&full)).unwrap();
+    assert_eq!(again, full);
+    assert_ne!(full.digest(), case.digest());
+}
+
+#[test]
+fn a_weight_that_is_no_weight_is_refused() {
+    let text = |weight: &str| {
+        let header = r#"{"schema":1,"suite":"s","tier":"dev","scorers":["exact"]}"#;
+        format!("{header}\n{{\"id\":\"1\",\"prompt\":[],\"expected\":\"\",\"weight\":{weight}}}")
+    };
+    assert!(Suite::parse(&text("0.5")).is_ok());
+    for weight in ["0", "-1"] {
+        assert!(matches!(Suite::parse(&text(weight)), Err(SuiteError::Weight { .. })), "{weight}");
+    }
 }

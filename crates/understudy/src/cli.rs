@@ -229,7 +229,7 @@ pub(crate) enum SuiteCommand {
         --truths possible_answer/BFCL_v4_multiple.json\n  \
         understudy suite import samples_gsm8k.jsonl --name gsm8k --format lm-eval --answers old.jsonl"
     )]
-    Import(SuiteImportArgs),
+    Import(Box<SuiteImportArgs>),
     /// All suites
     List,
     /// One suite: scorers, size, digest

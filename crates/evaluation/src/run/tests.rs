@@ -246,3 +246,15 @@ fn a_run_without_cases_or_room_is_refused() {
     let refused = run(&backend, &suite(1), &base(), none, &mut |_| {});
     assert!(matches!(refused, Err(EvaluationError::NoConcurrency { .. })));
 }
+
+#[test]
+fn the_tools_of_a_case_are_offered() {
+    let mut suite = suite(1);
+    let tool = serde_json::json!({"type": "function", "function": {"name": "ping"}});
+    suite.cases[0].tools = vec![tool.clone()];
+    let subjects = [Subject { name: "base".to_owned(), adapter: None }];
+    let options = RunOptions { max_new_tokens: 8, concurrency: 1 };
+    let asked = request(&suite, &subjects, Job { subject: 0, case: 0 }, options);
+    let Prompt::Chat(chat) = asked.prompt else { panic!("a case is a conversation") };
+    assert_eq!((chat.tools, chat.messages), (vec![tool], suite.cases[0].prompt.clone()));
+}

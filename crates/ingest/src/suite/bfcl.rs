@@ -38,7 +38,7 @@ impl Truths {
             None => return Err(format!("`{id}` has no `question`")),
         };
         let functions = row.get("function").and_then(Value::as_array);
-        let tools = functions.into_iter().flatten().map(|f| tool(f)).collect();
+        let tools = functions.into_iter().flatten().map(tool).collect();
         Ok(Case { id, prompt, expected, tools, ..Case::default() })
     }
 }

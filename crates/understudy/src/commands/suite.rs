@@ -59,7 +59,9 @@ fn import(args: &SuiteImportArgs, config: &Config, out: Out) -> Result<()> {
     let findings = findings(config, &suite)?;
     save(&config.data, &suite)?;
     out.say(line(&suite));
-    findings.iter().for_each(|finding| out.say(format!("warning: {finding}")));
+    for finding in &findings {
+        out.say(format!("warning: {finding}"));
+    }
     let mut value = describe(&suite);
     value["findings"] = json!(findings);
     out.value(&value)
@@ -107,7 +109,7 @@ fn findings(config: &Config, suite: &Suite) -> Result<Vec<String>> {
         .first()
         .map(|(id, how)| {
             let count = repeats.len();
-            format!("{count} of the cases repeat an earlier one, the first is `{id}` ({how})")
+            format!("cases that repeat an earlier one: {count}, the first is `{id}` ({how})")
         })
         .into_iter()
         .collect();
