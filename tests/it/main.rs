@@ -4,6 +4,7 @@
 mod bench;
 mod cli;
 mod http;
+mod ingest;
 mod runs;
 mod tidy;
 mod training;
