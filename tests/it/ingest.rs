@@ -33,11 +33,11 @@ impl Served {
             .args(["-c", &script, env!("CARGO_BIN_EXE_understudy")])
             .current_dir(data)
             .env("UNDERSTUDY_DATA_DIR", data)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
         let mut said = Vec::new();
         let url = lines.by_ref().inspect(|line| said.push(line.clone())).find_map(|line| {
             let (_, url) = line.split_once("http://")?;

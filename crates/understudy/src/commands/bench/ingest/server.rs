@@ -27,12 +27,12 @@ impl Served {
         let mut child = Command::new(program)
             .args(["serve", "--mock-engine", "--listen", "127.0.0.1:0"])
             .env("UNDERSTUDY_DATA_DIR", data.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
             .spawn()
             .context("failed to start `understudy serve`")?;
-        let stderr = child.stderr.take().context("the server has no output")?;
-        let mut lines = BufReader::new(stderr).lines().map_while(std::result::Result::ok);
+        let stdout = child.stdout.take().context("the server has no output")?;
+        let mut lines = BufReader::new(stdout).lines().map_while(std::result::Result::ok);
         let url = lines.find_map(|line| {
             let (_, url) = line.split_once("http://")?;
             Some(format!("http://{}", url.trim_end_matches("/v1")))
