@@ -27,7 +27,7 @@ impl Encoding {
 pub(super) struct Batch {
     encoding: Encoding,
     bytes: Vec<u8>,
-    /// Where the trace ids and span ids are.
+    /// Where each span has its trace id, its span id and the number of its ticket.
     ids: Vec<Range<usize>>,
 }
 
@@ -40,10 +40,12 @@ impl Batch {
             Encoding::Json => json_text(spans).into_bytes(),
         };
         let ids = (0..spans).flat_map(|span| {
-            [trace_mark(span).to_vec(), span_mark(span).to_vec()].map(|id| match encoding {
-                Encoding::Protobuf => id,
-                Encoding::Json => hex(&id).into_bytes(),
-            })
+            let [trace, own] = [trace_mark(span).to_vec(), span_mark(span).to_vec()];
+            let ticket = ticket(span).into_bytes();
+            match encoding {
+                Encoding::Protobuf => [trace, own, ticket],
+                Encoding::Json => [hex(&trace).into_bytes(), hex(&own).into_bytes(), ticket],
+            }
         });
         let mut from = 0;
         let place = |id: Vec<u8>| {
@@ -64,24 +66,29 @@ impl Batch {
         &self.bytes
     }
 
-    /// Gives every span ids that no other batch has.
+    /// Gives every span ids and words that no other batch has.
     pub(super) fn number(&mut self, batch: u64) {
         for (n, place) in self.ids.iter().enumerate() {
-            let number = (batch << 16) + (n as u64 / 2) + 1;
+            let number = (batch << 16) + (n as u64 / IDS as u64) + 1;
             let own = &mut self.bytes[place.clone()];
-            match self.encoding {
-                // The last eight bytes; what is before them stays.
-                Encoding::Protobuf => {
-                    let start = own.len() - 8;
-                    own[start..].copy_from_slice(&number.to_be_bytes());
-                }
-                Encoding::Json => {
-                    let start = own.len() - 16;
-                    own[start..].copy_from_slice(hex(&number.to_be_bytes()).as_bytes());
-                }
+            let is_text = self.encoding == Encoding::Json || n % IDS == IDS - 1;
+            // The last eight bytes, or their digits; what is before them stays.
+            if is_text {
+                let start = own.len() - 16;
+                own[start..].copy_from_slice(hex(&number.to_be_bytes()).as_bytes());
+            } else {
+                let start = own.len() - 8;
+                own[start..].copy_from_slice(&number.to_be_bytes());
             }
         }
     }
+}
+
+/// What of a span is numbered.
+const IDS: usize = 3;
+
+fn ticket(span: usize) -> String {
+    format!("ticket {}", hex(&span_mark(span)))
 }
 
 fn trace_mark(span: usize) -> [u8; 16] {
@@ -101,7 +108,8 @@ fn hex(bytes: &[u8]) -> String {
 /// The attributes of one span.
 fn attributes(span: usize) -> Vec<(&'static str, String)> {
     let message = |role: &str, text: String| json!([{"role": role, "parts": [{"type": "text", "content": text}]}]);
-    let question = format!("ticket {span}: where is my order, and what does sending it back cost?");
+    let question =
+        format!("{}: where is my order, and what does sending it back cost?", ticket(span));
     let answer: Vec<String> =
         (0..ANSWER_WORDS).map(|n| format!("word{}", (n * 7 + span) % 97)).collect();
     vec![
