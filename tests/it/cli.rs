@@ -56,6 +56,38 @@ fn importing_twice_adds_nothing() {
 }
 
 #[test]
+fn attempts_at_one_problem_are_told_as_a_group() {
+    let home = home();
+    let trial = |trial: u32, reward: f64| {
+        serde_json::json!({
+            "task_id": 7, "trial": trial, "reward": reward, "info": {}, "traj": [
+                {"role": "system", "content": "policy"},
+                {"role": "user", "content": "cancel my order"},
+                {"role": "assistant", "content": format!("answer {trial}")},
+            ],
+        })
+    };
+    let rows = serde_json::json!([trial(0, 1.0), trial(1, 0.0), trial(2, 0.0)]);
+    std::fs::write(home.path().join("trials.json"), rows.to_string()).unwrap();
+    let arguments = ["import", "trials.json", "--task", "retail", "--format", "tau-bench"];
+    let output = understudy(home.path(), &arguments);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let said = text(&output.stdout) + &text(&output.stderr);
+    assert!(
+        said.contains("problems tried more than once: 1, with 3 attempts; 1 with unequal"),
+        "{said}"
+    );
+    assert!(said.contains("2 pairs"), "{said}");
+    let output = understudy(home.path(), &[&arguments[..], &["--json"]].concat());
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["groups"][0]["attempts"].as_array().unwrap().len(), 3, "{told}");
+    let help = text(&understudy(home.path(), &["import", "--help"]).stdout);
+    for format in ["tau-bench", "atif", "langsmith", "otlp"] {
+        assert!(help.contains(format), "{help}");
+    }
+}
+
+#[test]
 fn a_sample_is_always_the_same_rows() {
     let (one, other) = (home(), home());
     assert_eq!(import(one.path(), &["--sample", "10"])["added"], 20);

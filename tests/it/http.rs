@@ -209,7 +209,7 @@ fn outcomes_are_linked_whether_they_come_after_or_before() {
     server.route(Route::to(Target::Teacher));
     let early = json!({"session_id": "s1", "signal": "accept", "id": "early-1"});
     let (status, answer, _) = server.post("/v1/feedback", &early);
-    assert_eq!((status, &answer["results"][0]["state"]), (202, &json!("stored")));
+    assert_eq!((status, &answer["results"][0]["state"]), (202, &json!("pending")));
     let (_, reply, _) = server.post_as("/v1/chat/completions", &chat("hi"), Some("s1"));
     let edit = json!([{"response_id": reply["id"], "signal": "edit", "text": "better"}]);
     assert_eq!(server.post("/v1/feedback", &edit).0, 202);
@@ -248,7 +248,7 @@ fn bad_input_is_refused_by_name_and_stores_nothing() {
     let one = json!({"response_id": "x", "signal": "accept"});
     let typo = json!({"response_id": "x", "signal": "acept"});
     refused(feedback, json!([one, typo]), 400, Value::Null, "event 1");
-    refused(feedback, json!({"signal": "accept"}), 400, Value::Null, "exactly one");
+    refused(feedback, json!({"signal": "accept"}), 400, Value::Null, "at least one");
     refused(feedback, json!({"response_id": "x", "signal": "edit"}), 400, Value::Null, "`text`");
     assert_eq!(server.journal.counts().unwrap().records, 0);
 }

@@ -5,6 +5,7 @@ mod bench;
 mod cli;
 mod eval;
 mod http;
+mod ingest;
 mod release;
 mod runs;
 mod tidy;

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use understudy_ident::Digest;
 use understudy_manifest::{LoggedAttempt, Origin};
 use understudy_message::Message;
-use understudy_trajectory::{Outcome, RewardPolicy};
+use understudy_trajectory::{Outcome, RewardPolicy, Signal};
 
 use crate::{
     attempt::{Attempt, Sampler},
@@ -42,6 +42,7 @@ pub(crate) fn append(
         return;
     }
     let mut tally = Tally::default();
+    let kept = kept(&selected.candidates);
     let mut members: BTreeMap<Digest, Vec<Member<'_>>> = BTreeMap::new();
     for (nth, candidate) in selected.candidates.iter().enumerate() {
         let Some(attempt) = &candidate.attempt else { continue };
@@ -49,7 +50,8 @@ pub(crate) fn append(
             tally.add("review");
             continue;
         }
-        let reward = reward(candidate, policy);
+        let name = (attempt.prompt, candidate.response_id.as_str());
+        let reward = reward(candidate, kept.get(&name).map_or(&[], Vec::as_slice), policy);
         let member = Member { nth, candidate, attempt, reward };
         members.entry(attempt.prompt).or_default().push(member);
     }
@@ -79,12 +81,32 @@ struct Member<'a> {
     reward: Option<f64>,
 }
 
-/// The reward policy's, but for one outcome: a reply that was used in the end is no worse for
-/// having been compared with another.
-fn reward(candidate: &Candidate, policy: RewardPolicy) -> Option<f64> {
-    let kept = Kept::Named(&candidate.response_id);
-    let says = |outcome: &&Outcome| Kept::after(&outcome.signal) != Some(kept);
-    let outcomes: Vec<Outcome> = candidate.outcomes.iter().filter(says).cloned().collect();
+/// What says of a reply that it was used in place of another to the same prompt, by the prompt and
+/// the reply.
+fn kept(candidates: &[Candidate]) -> BTreeMap<(Digest, &str), Vec<&Outcome>> {
+    let mut kept: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for candidate in candidates.iter().filter(|candidate| !candidate.is_contradictory()) {
+        let Some(attempt) = &candidate.attempt else { continue };
+        let last = candidate.outcomes.iter().rev().find_map(|outcome| match &outcome.signal {
+            Signal::Regenerate { kept } => Some((outcome, kept.as_deref())),
+            _ => None,
+        });
+        let Some((outcome, Some(named))) = last else { continue };
+        if named != candidate.response_id {
+            kept.entry((attempt.prompt, named)).or_default().push(outcome);
+        }
+    }
+    kept
+}
+
+/// The reward policy's, but for two outcomes: a reply that was used in the end is no worse for
+/// having been compared with another, and as good as an accepted one although nobody said so of it.
+fn reward(candidate: &Candidate, kept: &[&Outcome], policy: RewardPolicy) -> Option<f64> {
+    let own = Kept::Named(&candidate.response_id);
+    let says = |outcome: &&Outcome| Kept::after(&outcome.signal) != Some(own);
+    let mut outcomes: Vec<Outcome> = candidate.outcomes.iter().filter(says).cloned().collect();
+    let used = |outcome: &&Outcome| Outcome { signal: Signal::Accept, ..(*outcome).clone() };
+    outcomes.extend(kept.iter().map(used));
     let reward = policy.reward(&candidate.reply.text(), &outcomes)?;
     Some(reward.value).filter(|value| value.is_finite())
 }

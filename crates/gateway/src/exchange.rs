@@ -9,7 +9,7 @@ use understudy_message::Message;
 use understudy_openai::{Ask, ChatRequest, ReplyHead, call_id, fingerprint, read_calls};
 use understudy_trajectory::Step;
 
-use crate::{error::ApiError, routing::Routing, state::Gateway};
+use crate::{error::ApiError, feedback::TokenKey, routing::Routing, state::Gateway};
 
 /// A request with everything decided, before any token exists.
 #[derive(Debug, Clone)]
@@ -27,6 +27,7 @@ pub(crate) struct Exchange {
     prefix: &'static str,
     /// The client's own name for the request.
     request_id: Option<String>,
+    token_key: TokenKey,
 }
 
 impl Exchange {
@@ -95,6 +96,7 @@ impl Exchange {
             at: gateway.clock.now(),
             prefix: "cmpl",
             request_id,
+            token_key: gateway.token_key()?,
         })
     }
 
@@ -141,6 +143,9 @@ impl Exchange {
         };
         put("x-request-id", &self.request_id());
         put("x-understudy-trajectory", self.trajectory.as_str());
+        if self.chat.is_some() {
+            put("x-feedback-token", &self.token_key.token(&self.response_id(), self.at));
+        }
         put("x-understudy-arm", self.routing.assignment.arm.as_str());
         if let Some(adapter) = served.and_then(|served| served.adapter.as_ref()) {
             put("x-understudy-adapter", &format!("{} {}", adapter.alias, adapter.generation));

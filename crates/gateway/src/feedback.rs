@@ -1,140 +1,219 @@
-//! `POST /v1/feedback`: what users did about replies, one event or a list of them.
+//! What users did about replies, one event or a list of them.
+//!
+//! | path | what |
+//! | --- | --- |
+//! | `POST /v1/feedback` | events, from applications |
+//! | `POST /v1/outcomes` | the same in the words of a user interface |
+//! | `POST /v1/feedback/signed` | from browsers: about the reply whose `x-feedback-token` they hold |
+//! | `GET /v1/feedback?response_id=…` | what was said of a target, in these very words |
+//! | `DELETE /v1/feedback/{id}` | takes an event back; it stays in the journal |
+//! | `GET /v1/pending` | events whose target has not arrived |
+//!
+//! An event may precede its target. Of several names the most exact counts: step, response, span,
+//! tool call, trace, trajectory, session. What our own server names is linked at once, and what only
+//! telemetry knows once that has been read.
+
+mod event;
+mod store;
+mod token;
+mod words;
 
 use axum::{
-    Json,
-    extract::State,
-    http::StatusCode,
+    Json, Router,
+    extract::{Path, Query, State},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
+    routing::{delete, get, options, post},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
-use understudy_ident::{OutcomeId, Timestamp};
-use understudy_trajectory::{Outcome, Signal, Source, Target};
+use understudy_ident::Timestamp;
+use understudy_trajectory::{Outcome, Target};
 
+use self::{
+    event::{Event, Said, outcome_id},
+    store::store,
+};
 use crate::{body::Body, error::ApiError, state::Gateway};
 
-/// An outcome as clients write it: exactly one target, one signal.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Event {
-    /// For idempotency; the same id is stored once.
-    id: Option<String>,
-    response_id: Option<String>,
-    step_id: Option<String>,
-    trajectory_id: Option<String>,
-    session_id: Option<String>,
-    /// `accept`, `edit`, `regenerate`, `abandon`, `rating`, `verifier` or `flag`.
-    signal: String,
-    /// The edited text, for `edit`.
-    text: Option<String>,
-    /// For `rating` and `verifier`, between 0 and 1.
-    value: Option<f64>,
-    /// The reply that was kept, for `regenerate`.
-    kept: Option<String>,
-    /// The verifier's name.
-    name: Option<String>,
-    reason: Option<String>,
-    source: Option<Source>,
-    at: Option<Timestamp>,
-    note: Option<String>,
+pub(crate) use token::TokenKey;
+
+/// The most that is listed at once.
+const PAGE: usize = 1000;
+
+/// After this long without its target an event is called expired. It is kept, and linked all the
+/// same should the target come.
+const PENDING_DAYS: i64 = 30;
+
+const TOKEN: &str = "x-feedback-token";
+
+pub(crate) fn routes() -> Router<Gateway> {
+    Router::new()
+        .route("/v1/feedback", post(events).get(said))
+        .route("/v1/feedback/signed", post(signed))
+        .route("/v1/feedback/signed", options(preflight))
+        .route("/v1/feedback/{id}", delete(take_back))
+        .route("/v1/outcomes", post(outcomes))
+        .route("/v1/pending", get(pending))
 }
 
-pub(crate) async fn post(
+async fn events(
     State(gateway): State<Gateway>,
+    headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response, ApiError> {
-    let body: Value = serde_json::from_slice(&body)
+    take(&gateway, &headers, &body, Event::parse).await
+}
+
+async fn outcomes(
+    State(gateway): State<Gateway>,
+    headers: HeaderMap,
+    Body(body): Body,
+) -> Result<Response, ApiError> {
+    take(&gateway, &headers, &body, words::read).await
+}
+
+async fn signed(
+    State(gateway): State<Gateway>,
+    headers: HeaderMap,
+    Body(body): Body,
+) -> Result<Response, ApiError> {
+    let held = text(&headers, TOKEN).map(str::to_owned);
+    let key = gateway.token_key()?;
+    let now = gateway.clock.now();
+    let taken = take(&gateway, &headers, &body, |value| {
+        let mut event = Event::parse(value)?;
+        let token = event.token.take().or_else(|| held.clone());
+        event.sign(|response| {
+            let token = token.as_deref().ok_or("no token was sent")?;
+            key.check(token, response, now)
+        })?;
+        Ok(event)
+    });
+    let mut response = taken.await.map_err(IntoResponse::into_response).unwrap_or_else(|bad| bad);
+    response
+        .headers_mut()
+        .insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    Ok(response)
+}
+
+/// What a browser asks before it sends JSON to another host. The token is the permission.
+async fn preflight() -> impl IntoResponse {
+    const ALLOWED: [(HeaderName, &str); 4] = [
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "POST"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "content-type, idempotency-key, x-feedback-token"),
+        (header::ACCESS_CONTROL_MAX_AGE, "86400"),
+    ];
+    (StatusCode::NO_CONTENT, ALLOWED)
+}
+
+async fn take(
+    gateway: &Gateway,
+    headers: &HeaderMap,
+    body: &[u8],
+    read: impl Fn(Value) -> Result<Event, String>,
+) -> Result<Response, ApiError> {
+    let body: Value = serde_json::from_slice(body)
         .map_err(|why| ApiError::bad_request(format!("the body is not JSON: {why}")))?;
-    let events = match body {
-        Value::Array(events) => events,
-        one => vec![one],
+    let (values, alone) = match body {
+        Value::Array(values) => (values, false),
+        one => (vec![one], true),
     };
+    let key = text(headers, "idempotency-key");
+    let now = gateway.clock.now();
     // All are read before any is stored, so that a typo in the third does not store the first two.
-    let outcomes = events
+    let said = values
         .into_iter()
         .enumerate()
-        .map(|(n, event)| outcome(&gateway, event).map_err(|why| numbered(n, &why)))
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut results = Vec::with_capacity(outcomes.len());
-    for outcome in outcomes {
-        results.push(store(&gateway, outcome).await?);
+        .map(|(n, value)| {
+            let mut event = read(value).map_err(|why| numbered(n, &why))?;
+            if let (None, Some(key)) = (&event.id, key) {
+                event.id = Some(if alone { key.to_owned() } else { format!("{key} {n}") });
+            }
+            event.said(now).map_err(|why| numbered(n, &why))
+        })
+        .collect::<Result<Vec<Said>, _>>()?;
+    let mut results = Vec::with_capacity(said.len());
+    for one in said {
+        let id = one.outcome.id.to_string();
+        match store(gateway, one).await {
+            Ok(state) => results.push(json!({"id": id, "state": state})),
+            // The others of a list are stored whatever becomes of this one.
+            Err(why) if why.0.status == 409 && !alone => {
+                results.push(json!({"id": id, "state": "rejected", "reason": why.0.message}));
+            }
+            Err(why) => return Err(why),
+        }
     }
     Ok((StatusCode::ACCEPTED, Json(json!({"results": results}))).into_response())
 }
 
-async fn store(gateway: &Gateway, outcome: Outcome) -> Result<Value, ApiError> {
-    let id = outcome.id.to_string();
-    let refused =
-        |why: String| ApiError::unavailable(format!("outcome {id} was not stored: {why}"));
-    let ack = gateway.journal.append_outcome(outcome).map_err(|why| refused(why.to_string()))?;
-    let (committed, wait) = oneshot::channel();
-    ack.on_commit(move |result| {
-        // The waiting side goes away only with its connection, when nobody is left to tell.
-        committed.send(result).ok();
-    });
-    let appended = match wait.await {
-        Ok(Ok(appended)) => appended,
-        Ok(Err(why)) if why.is_conflict() => return Err(ApiError::conflict(why.to_string())),
-        Ok(Err(why)) => return Err(refused(why.to_string())),
-        Err(_) => return Err(refused("the journal is closing".to_owned())),
-    };
-    Ok(json!({"id": id, "state": if appended.duplicate { "duplicate" } else { "stored" }}))
+/// The target of a question.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct About {
+    #[serde(rename = "response_id")]
+    response: Option<String>,
+    #[serde(rename = "step_id")]
+    step: Option<String>,
+    #[serde(rename = "trajectory_id")]
+    trajectory: Option<String>,
+    #[serde(rename = "session_id")]
+    session: Option<String>,
 }
 
-fn outcome(gateway: &Gateway, event: Value) -> Result<Outcome, String> {
-    let event: Event = serde_json::from_value(event).map_err(|why| why.to_string())?;
-    let id = match &event.id {
-        None => OutcomeId::generate(),
-        // A client's own id may look like anything; ours is derived from it, always the same one.
-        Some(id) => id.parse().unwrap_or_else(|_| OutcomeId::derived(id)),
+async fn said(
+    State(gateway): State<Gateway>,
+    Query(about): Query<About>,
+) -> Result<Json<Value>, ApiError> {
+    let named = [
+        about.response.map(Target::Response),
+        about.step.map(Target::Step),
+        about.trajectory.map(Target::Trajectory),
+        about.session.map(Target::Session),
+    ];
+    let named: Vec<Target> = named.into_iter().flatten().collect();
+    let [target] = &named[..] else {
+        let why = "name exactly one of response_id, step_id, trajectory_id, session_id";
+        return Err(ApiError::bad_request(why));
     };
-    Ok(Outcome {
-        id,
-        target: target(&event)?,
-        signal: signal(&event)?,
-        source: event.source.unwrap_or(Source::Explicit),
-        at: event.at.unwrap_or_else(|| gateway.clock.now()),
-        note: event.note,
-    })
+    let outcomes = gateway.journal.said_of(target).map_err(unavailable)?;
+    Ok(Json(json!({"feedback": outcomes})))
 }
 
-fn target(event: &Event) -> Result<Target, String> {
-    let named: Vec<Target> = [
-        event.response_id.clone().map(Target::Response),
-        event.step_id.clone().map(Target::Step),
-        event.trajectory_id.clone().map(Target::Trajectory),
-        event.session_id.clone().map(Target::Session),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    match <[Target; 1]>::try_from(named) {
-        Ok([target]) => Ok(target),
-        Err(_) => Err("name exactly one of response_id, step_id, trajectory_id, session_id".into()),
-    }
+async fn pending(State(gateway): State<Gateway>) -> Result<Json<Value>, ApiError> {
+    let waiting = gateway.journal.counts().map_err(unavailable)?.pending_outcomes;
+    let now = gateway.clock.now();
+    let row = |outcome: Outcome| {
+        let expired = is_expired(outcome.at, now);
+        json!({"outcome": outcome, "expired": expired})
+    };
+    let listed: Vec<Value> =
+        gateway.journal.pending(PAGE).map_err(unavailable)?.into_iter().map(row).collect();
+    Ok(Json(json!({"waiting": waiting, "pending": listed})))
 }
 
-fn signal(event: &Event) -> Result<Signal, String> {
-    let share = || match event.value {
-        Some(value) if (0.0..=1.0).contains(&value) => Ok(value),
-        _ => Err(format!("`{}` needs a `value` between 0 and 1", event.signal)),
-    };
-    let text = |field: &str, value: &Option<String>| {
-        value.clone().ok_or_else(|| format!("`{}` needs `{field}`", event.signal))
-    };
-    match event.signal.as_str() {
-        "accept" => Ok(Signal::Accept),
-        "edit" => Ok(Signal::Edit { text: text("text", &event.text)? }),
-        "regenerate" => Ok(Signal::Regenerate { kept: event.kept.clone() }),
-        "abandon" => Ok(Signal::Abandon),
-        "rating" => Ok(Signal::Rating { value: share()? }),
-        "verifier" => Ok(Signal::Verifier { name: text("name", &event.name)?, score: share()? }),
-        "flag" => Ok(Signal::Flag { reason: text("reason", &event.reason)? }),
-        other => Err(format!(
-            "unknown signal `{other}`: use accept, edit, regenerate, abandon, rating, verifier or flag"
-        )),
-    }
+fn is_expired(at: Timestamp, now: Timestamp) -> bool {
+    now.as_second() - at.as_second() > PENDING_DAYS * 24 * 60 * 60
+}
+
+async fn take_back(
+    State(gateway): State<Gateway>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let id = outcome_id(&id);
+    let duplicate = store::retract(&gateway, &id).await?;
+    let state = if duplicate { "duplicate" } else { "taken_back" };
+    Ok(Json(json!({"id": id, "state": state})))
+}
+
+fn unavailable(why: understudy_journal::JournalError) -> ApiError {
+    ApiError::unavailable(why.to_string())
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 fn numbered(n: usize, why: &str) -> ApiError {

@@ -21,7 +21,7 @@ pub fn app(gateway: Gateway) -> Router {
         .merge(openai())
         .merge(vllm())
         .merge(telemetry::routes())
-        .route("/v1/feedback", post(feedback::post))
+        .merge(feedback::routes())
         .route("/api/v1/tasks", get(status::tasks))
         .route("/api/v1/journal", get(status::journal))
         .route("/api/v1/audit", get(status::audit))

@@ -1,6 +1,9 @@
 //! What every handler shares.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
 
 use understudy_ident::{Clock, Timestamp};
 use understudy_inference::{Backend, Student};
@@ -9,7 +12,7 @@ use understudy_journal::Journal;
 use understudy_registry::Registry;
 use understudy_router::RouteTable;
 
-use crate::metrics::Metrics;
+use crate::{error::ApiError, feedback::TokenKey, metrics::Metrics};
 
 /// The parts a gateway is put together from.
 #[derive(Debug)]
@@ -46,6 +49,7 @@ struct Shared {
     metrics: Metrics,
     started: Timestamp,
     intake: Intake,
+    token_key: OnceLock<TokenKey>,
 }
 
 impl Gateway {
@@ -57,7 +61,24 @@ impl Gateway {
     pub fn with_limits(parts: GatewayParts, limits: Limits) -> Self {
         let (metrics, started) = (Metrics::default(), parts.clock.now());
         let intake = Intake::new(parts.journal.clone(), limits);
-        Self { shared: Arc::new(Shared { parts, metrics, started, intake }) }
+        Self {
+            shared: Arc::new(Shared {
+                parts,
+                metrics,
+                started,
+                intake,
+                token_key: OnceLock::new(),
+            }),
+        }
+    }
+
+    /// The key of the tokens that browsers give feedback with.
+    pub(crate) fn token_key(&self) -> Result<TokenKey, ApiError> {
+        if let Some(key) = self.shared.token_key.get() {
+            return Ok(*key);
+        }
+        let secret = self.journal.secret().map_err(|why| ApiError::unavailable(why.to_string()))?;
+        Ok(*self.shared.token_key.get_or_init(|| TokenKey::derived(&secret)))
     }
 
     pub(crate) fn intake(&self) -> &Intake {

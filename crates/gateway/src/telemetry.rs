@@ -36,7 +36,7 @@ use self::{
 use crate::state::Gateway;
 
 /// The task that calls are counted to where `x-understudy-task` names none.
-const TASK: &str = "telemetry";
+pub(crate) const TASK: &str = "telemetry";
 
 /// How long what has arrived may wait to be read.
 const PAUSE: Duration = Duration::from_millis(250);

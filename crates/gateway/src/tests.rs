@@ -4,6 +4,7 @@ mod adapters;
 mod chat;
 mod completions;
 mod control;
+mod feedback;
 mod hostile;
 mod pressure;
 mod telemetry;

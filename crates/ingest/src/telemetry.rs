@@ -98,6 +98,7 @@ pub fn decode(payload: &Payload, body: &[u8]) -> Result<Decoded, TelemetryError>
         Payload::LangsmithFeedback => feedback::langsmith(body),
         Payload::LangfuseScores => feedback::langfuse(body),
         Payload::OpenaiAgents => agents::export(body),
+        Payload::UnderstudyFeedback => feedback::understudy(body),
     }
 }
 

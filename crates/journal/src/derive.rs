@@ -32,7 +32,8 @@ pub(crate) fn enter(tx: &Transaction<'_>, seq: u64, names: &Names) -> rusqlite::
             end(tx, seq, names)?;
             tx.prepare_cached(
                 "INSERT OR IGNORE INTO outcomes
-                 SELECT :seq, :id, :by, :target, :at_us, NOT CASE :by
+                 SELECT :seq, :id, :by, :target, :at_us, NOT EXISTS (SELECT 1 FROM retractions WHERE id = :id)
+                         AND NOT CASE :by
                      WHEN 'response' THEN EXISTS (
                          SELECT 1 FROM steps WHERE response_id = :target AND gone IS NULL)
                      WHEN 'step' THEN EXISTS (
@@ -40,12 +41,21 @@ pub(crate) fn enter(tx: &Transaction<'_>, seq: u64, names: &Names) -> rusqlite::
                      WHEN 'trajectory' THEN EXISTS (
                          SELECT 1 FROM steps WHERE trajectory = :target AND gone IS NULL)
                      ELSE EXISTS (SELECT 1 FROM steps WHERE session = :target AND gone IS NULL)
-                     END, :origin, NULL",
+                     END, :origin,
+                     (SELECT seq FROM retractions WHERE id = :id)",
             )?
             .execute(named_params! {
                 ":seq": seq, ":id": id, ":by": by, ":target": target, ":at_us": at_us,
                 ":origin": origin,
             })?;
+        }
+        Names::Retraction { id } => {
+            tx.prepare_cached("INSERT OR IGNORE INTO retractions VALUES (?1, ?2)")?
+                .execute(params![id, seq])?;
+            tx.prepare_cached(
+                "UPDATE outcomes SET gone = ?2, pending = 0 WHERE id = ?1 AND gone IS NULL",
+            )?
+            .execute(params![id, seq])?;
         }
         Names::Withdrawal { .. } => {
             end(tx, seq, names)?;
@@ -61,6 +71,7 @@ fn end(tx: &Transaction<'_>, seq: u64, names: &Names) -> rusqlite::Result<()> {
         Names::Step { origin, .. } => (origin.is_some(), false),
         Names::Outcome { origin, .. } => (false, origin.is_some()),
         Names::Withdrawal { .. } => (true, true),
+        Names::Retraction { .. } => (false, false),
     };
     let before = "id = ?1 AND seq < ?2 AND gone IS NULL AND origin IS NOT NULL";
     if is_outcome {
@@ -141,7 +152,7 @@ pub(crate) fn catch_up(tx: &Transaction<'_>) -> rusqlite::Result<()> {
 /// Makes the tables anew from the records. Readers see the old ones until the transaction ends.
 pub(crate) fn rebuild(tx: &Transaction<'_>) -> rusqlite::Result<()> {
     tx.execute_batch(
-        "DELETE FROM steps; DELETE FROM outcomes; DELETE FROM withdrawals;
+        "DELETE FROM steps; DELETE FROM outcomes; DELETE FROM withdrawals; DELETE FROM retractions;
          UPDATE progress SET seq = 0",
     )?;
     catch_up(tx)

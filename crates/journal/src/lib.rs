@@ -35,8 +35,8 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use understudy_ident::{Clock, SystemClock, Timestamp};
-use understudy_trajectory::{JudgedStep, Outcome, Step, Trajectory};
+use understudy_ident::{Clock, OutcomeId, SystemClock, Timestamp};
+use understudy_trajectory::{JudgedStep, Outcome, Step, Target, Trajectory};
 
 pub use ack::{Ack, Appended};
 pub use body::{RawBody, StoredBody};
@@ -118,6 +118,27 @@ impl Journal {
     /// The ids of the steps and outcomes that hold at present because of another origin than this.
     pub fn told_otherwise(&self, origin: &str) -> Result<Vec<String>, JournalError> {
         self.reader.told_otherwise(origin)
+    }
+
+    /// Queues that an outcome is taken back by whoever told it, for good: should it come again, or
+    /// only later, it is recorded and does not count.
+    pub fn retract(&self, id: &OutcomeId) -> Result<Ack, JournalError> {
+        self.append(&Record::Retraction(Withdrawal { id: id.to_string() }))
+    }
+
+    /// What was said in these very words of a target, oldest first.
+    pub fn said_of(&self, target: &Target) -> Result<Vec<Outcome>, JournalError> {
+        self.reader.said_of(target)
+    }
+
+    /// At most `limit` outcomes whose target has not arrived, in the order of their arrival.
+    pub fn pending(&self, limit: usize) -> Result<Vec<Outcome>, JournalError> {
+        self.reader.pending(limit)
+    }
+
+    /// Random bytes that were drawn when the journal was made, and are told to nobody.
+    pub fn secret(&self) -> Result<[u8; 32], JournalError> {
+        self.reader.secret()
     }
 
     /// Those of these ids that hold at present because of telemetry, in order.

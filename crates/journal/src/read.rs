@@ -2,16 +2,16 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, ToSql, params};
 use serde::Serialize;
 use understudy_ident::{TaskName, Timestamp};
-use understudy_trajectory::{JudgedStep, Outcome, Step};
+use understudy_trajectory::{JudgedStep, Outcome, Step, Target};
 
 use crate::{
     JournalError,
     link::{HOLDS, entry, judge, step_of},
     pool::Pool,
-    record::Entry,
+    record::{Entry, target_names},
 };
 
 /// Which trajectories to read.
@@ -37,7 +37,7 @@ pub struct Counts {
     pub records: u64,
     pub steps: u64,
     pub outcomes: u64,
-    /// Accounts of telemetry that a later one took the place of, or took back.
+    /// Accounts of telemetry that a later one took the place of, and whatever was taken back.
     pub superseded: u64,
     /// Raw bodies of telemetry, expired ones included.
     pub bodies: u64,
@@ -113,11 +113,48 @@ impl Reader {
         found.map(|seq| step_at(&connection, seq)).transpose()
     }
 
+    pub(crate) fn said_of(&self, target: &Target) -> Result<Vec<Outcome>, JournalError> {
+        let (by, name) = target_names(target);
+        self.outcomes(
+            "SELECT seq, kind, body FROM outcomes JOIN records USING (seq)
+             WHERE target_by = ?1 AND target = ?2 AND gone IS NULL ORDER BY at_us, id",
+            params![by, name],
+        )
+    }
+
+    pub(crate) fn pending(&self, limit: usize) -> Result<Vec<Outcome>, JournalError> {
+        self.outcomes(
+            "SELECT seq, kind, body FROM outcomes JOIN records USING (seq)
+             WHERE pending = 1 ORDER BY seq LIMIT ?1",
+            params![limit as i64],
+        )
+    }
+
+    fn outcomes(&self, sql: &str, by: &[&dyn ToSql]) -> Result<Vec<Outcome>, JournalError> {
+        let connection = self.pool.lease()?;
+        let mut query = connection.prepare_cached(sql).map_err(JournalError::read)?;
+        let mut rows = query.query(by).map_err(JournalError::read)?;
+        let mut outcomes = Vec::new();
+        while let Some(row) = rows.next().map_err(JournalError::read)? {
+            if let (_, Entry::Outcome(outcome)) = entry(row)? {
+                outcomes.push(outcome);
+            }
+        }
+        Ok(outcomes)
+    }
+
+    pub(crate) fn secret(&self) -> Result<[u8; 32], JournalError> {
+        self.pool
+            .lease()?
+            .query_row("SELECT bytes FROM secret", [], |row| row.get(0))
+            .map_err(JournalError::read)
+    }
+
     pub(crate) fn follow(&self, after: u64, limit: usize) -> Result<Vec<Arrival>, JournalError> {
         let connection = self.pool.lease()?;
         let mut query = connection
             .prepare_cached(
-                "SELECT seq, kind, body FROM records WHERE seq > ?1 AND kind != 'withdrawal'
+                "SELECT seq, kind, body FROM records WHERE seq > ?1 AND kind NOT IN ('withdrawal', 'retraction')
                  ORDER BY seq",
             )
             .map_err(JournalError::read)?;
@@ -152,7 +189,7 @@ impl Reader {
                 "SELECT (SELECT coalesce(max(seq), 0) FROM records),
                         (SELECT count(*) FROM steps), (SELECT count(*) FROM outcomes),
                         (SELECT count(*) FROM outcomes WHERE pending = 1),
-                        (SELECT count(*) FROM withdrawals),
+                        (SELECT count(*) FROM withdrawals) + (SELECT count(*) FROM retractions),
                         (SELECT count(*) FROM steps WHERE gone IS NOT NULL),
                         (SELECT count(*) FROM outcomes WHERE gone IS NOT NULL),
                         (SELECT coalesce(max(seq), 0) FROM bodies),

@@ -24,6 +24,7 @@ pub(crate) enum Record {
     Own(Entry),
     Told(Told),
     Withdrawal(Withdrawal),
+    Retraction(Withdrawal),
 }
 
 /// What the raw bodies of one origin amount to at present. Another account of the same id takes its
@@ -35,7 +36,8 @@ pub struct Told {
     pub entry: Entry,
 }
 
-/// The end of an account that its telemetry no longer supports.
+/// The end of what has this id: of an account that its telemetry no longer supports, or for good of
+/// an outcome that whoever told it took back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Withdrawal {
     pub(crate) id: String,
@@ -57,7 +59,7 @@ impl Record {
     pub(crate) fn id(&self) -> &str {
         match self {
             Self::Own(entry) | Self::Told(Told { entry, .. }) => entry.id(),
-            Self::Withdrawal(withdrawal) => &withdrawal.id,
+            Self::Withdrawal(ended) | Self::Retraction(ended) => &ended.id,
         }
     }
 
@@ -72,7 +74,7 @@ impl Record {
             Self::Told(Told { origin, entry: Entry::Outcome(told) }) => {
                 serde_json::to_vec(&TellingOf { origin, told })
             }
-            Self::Withdrawal(withdrawal) => serde_json::to_vec(withdrawal),
+            Self::Withdrawal(ended) | Self::Retraction(ended) => serde_json::to_vec(ended),
         };
         text.and_then(|text| Self::parse(self.kind(), &text).map(|_| text))
             .map_err(|why| why.to_string())
@@ -97,6 +99,7 @@ impl Record {
             "told-outcome" => serde_json::from_slice(text)
                 .map(|telling: Telling<_>| told(telling.origin, Entry::Outcome(telling.told))),
             "withdrawal" => serde_json::from_slice(text).map(Self::Withdrawal),
+            "retraction" => serde_json::from_slice(text).map(Self::Retraction),
             other => Err(serde::de::Error::custom(format_args!("unknown kind `{other}`"))),
         }
     }
@@ -108,6 +111,7 @@ impl Record {
             Self::Told(Told { entry: Entry::Step(_), .. }) => "told-step",
             Self::Told(Told { entry: Entry::Outcome(_), .. }) => "told-outcome",
             Self::Withdrawal(_) => "withdrawal",
+            Self::Retraction(_) => "retraction",
         }
     }
 }
@@ -134,7 +138,7 @@ impl Entry {
     pub(crate) fn decode(seq: u64, kind: &str, body: &[u8]) -> Result<Self, JournalError> {
         match Record::decode(seq, kind, body)? {
             Record::Own(entry) | Record::Told(Told { entry, .. }) => Ok(entry),
-            Record::Withdrawal(_) => {
+            Record::Withdrawal(_) | Record::Retraction(_) => {
                 let why = "it takes back another record and tells nothing itself".to_owned();
                 Err(JournalError::Unreadable { seq, why })
             }
@@ -185,6 +189,9 @@ pub(crate) enum Names {
     Withdrawal {
         id: String,
     },
+    Retraction {
+        id: String,
+    },
 }
 
 impl Names {
@@ -192,7 +199,8 @@ impl Names {
         match record {
             Record::Own(entry) => Self::of_entry(entry, None),
             Record::Told(told) => Self::of_entry(&told.entry, Some(told.origin.clone())),
-            Record::Withdrawal(withdrawal) => Self::Withdrawal { id: withdrawal.id.clone() },
+            Record::Withdrawal(ended) => Self::Withdrawal { id: ended.id.clone() },
+            Record::Retraction(ended) => Self::Retraction { id: ended.id.clone() },
         }
     }
 
@@ -217,7 +225,10 @@ impl Names {
 
     pub(crate) fn id(&self) -> &str {
         match self {
-            Self::Step { id, .. } | Self::Outcome { id, .. } | Self::Withdrawal { id } => id,
+            Self::Step { id, .. }
+            | Self::Outcome { id, .. }
+            | Self::Withdrawal { id }
+            | Self::Retraction { id } => id,
         }
     }
 
@@ -228,6 +239,7 @@ impl Names {
             Self::Step { origin: Some(_), .. } => "told-step",
             Self::Outcome { origin: Some(_), .. } => "told-outcome",
             Self::Withdrawal { .. } => "withdrawal",
+            Self::Retraction { .. } => "retraction",
         }
     }
 }

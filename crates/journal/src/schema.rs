@@ -10,6 +10,8 @@ use understudy_storage::sqlite::Migration;
 /// the record from which on a step or outcome no longer holds, because its telemetry tells another
 /// story; only what has an `origin` can go.
 ///
+/// `secret` is drawn once, for signing what clients are to hand back.
+///
 /// `bodies` is the truth about telemetry. A body may be expired, which leaves its row and digest.
 /// `told_in` and `ties` say which bodies have to be read together, as far as `reading` has come.
 pub(crate) const MIGRATIONS: &[Migration] = &[
@@ -73,7 +75,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     CREATE INDEX outcomes_pending ON outcomes (target, target_by) WHERE pending = 1;
     CREATE INDEX outcomes_by_origin ON outcomes (origin) WHERE origin IS NOT NULL AND gone IS NULL;
     CREATE TABLE withdrawals (seq INTEGER PRIMARY KEY) STRICT;
+    CREATE TABLE retractions (id TEXT PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     UPDATE progress SET seq = 0;
+
+    CREATE TABLE secret (only INTEGER PRIMARY KEY CHECK (only = 0), bytes BLOB NOT NULL) STRICT;
+    INSERT INTO secret VALUES (0, randomblob(32));
 
     CREATE TABLE bodies (
         seq INTEGER PRIMARY KEY, received_at_ms INTEGER NOT NULL,

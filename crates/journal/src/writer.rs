@@ -187,8 +187,12 @@ struct Before {
 fn recorded(tx: &Transaction<'_>, names: &Names) -> rusqlite::Result<Option<Before>> {
     const STEP: &str = "SELECT seq, kind, body FROM steps JOIN records USING (seq)
         WHERE id = ?1 AND gone IS NULL";
+    // What was taken back for good is known all the same.
     const OUTCOME: &str = "SELECT seq, kind, body FROM outcomes JOIN records USING (seq)
-        WHERE id = ?1 AND gone IS NULL";
+        WHERE id = ?1 AND (gone IS NULL OR id IN (SELECT id FROM retractions))
+        ORDER BY seq DESC LIMIT 1";
+    const RETRACTION: &str = "SELECT seq, kind, body FROM retractions JOIN records USING (seq)
+        WHERE id = ?1";
     let find = |sql: &str| {
         let read = |row: &rusqlite::Row<'_>| {
             Ok(Before { seq: row.get(0)?, kind: row.get(1)?, body: row.get(2)? })
@@ -198,6 +202,7 @@ fn recorded(tx: &Transaction<'_>, names: &Names) -> rusqlite::Result<Option<Befo
     match names {
         Names::Step { .. } => find(STEP),
         Names::Outcome { .. } => find(OUTCOME),
+        Names::Retraction { .. } => find(RETRACTION),
         Names::Withdrawal { .. } => {
             find(STEP)?.map_or_else(|| find(OUTCOME), |found| Ok(Some(found)))
         }
@@ -207,6 +212,9 @@ fn recorded(tx: &Transaction<'_>, names: &Names) -> rusqlite::Result<Option<Befo
 /// The answer to an id that is known; `None` if the new account takes the place of the old one.
 fn again(names: &Names, body: &[u8], before: Before) -> Option<Answer> {
     let (was_told, is_told) = (before.kind.starts_with("told-"), names.kind().starts_with("told-"));
+    if matches!(names, Names::Retraction { .. }) {
+        return Some(Ok(Appended { seq: before.seq, duplicate: true }));
+    }
     let conflict = || Some(Err(JournalError::Conflict { id: names.id().to_owned() }));
     if matches!(names, Names::Withdrawal { .. }) {
         return if was_told { None } else { conflict() };

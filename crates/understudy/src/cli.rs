@@ -191,7 +191,7 @@ pub(crate) struct ImportArgs {
     /// The task the trajectories belong to
     #[arg(long)]
     pub(crate) task: String,
-    /// auto, openai, trl, rows or understudy
+    /// auto, openai, trl, rows, understudy, tau-bench, atif, langsmith or otlp
     #[arg(long, default_value = "auto")]
     pub(crate) format: String,
     #[command(flatten)]
@@ -423,6 +423,23 @@ pub(crate) enum BenchCommand {
         understudy bench soak --seconds 28800 --json   (a night)\n\n\
         Exit codes: 0 clean; 1 something was left behind, failed or grew; 2 bad input")]
     Soak(BenchSoakArgs),
+    /// Telemetry that is durable when it is acknowledged: spans a second, delays, memory
+    #[command(after_help = "Example:\n  understudy bench ingest --seconds 20 --json\n\n\
+        Exit codes: 0 measured; 2 bad input")]
+    Ingest(BenchIngestArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchIngestArgs {
+    /// Of sending, in either encoding
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    pub(crate) seconds: u64,
+    /// Connections, each with one request at a time
+    #[arg(long, default_value_t = 16, value_name = "N")]
+    pub(crate) clients: usize,
+    /// Spans of a request
+    #[arg(long, default_value_t = 128, value_name = "N")]
+    pub(crate) batch: usize,
 }
 
 #[derive(Debug, Args)]

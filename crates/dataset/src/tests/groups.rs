@@ -137,6 +137,23 @@ fn a_reply_that_was_kept_after_all_is_not_punished_for_the_comparison() {
 }
 
 #[test]
+fn a_reply_that_was_kept_in_place_of_another_is_as_good_as_accepted() {
+    let kept = Signal::Regenerate { kept: Some("chatcmpl-b".to_owned()) };
+    let first = || with(sampled("s", "a", "p", "first"), kept.clone());
+    let second = later(sampled("s", "b", "p", "second"), 1);
+    let draft = built([first(), second.clone()]);
+    assert_eq!(rewards(&groups(&draft)[0]), [Some(0.0), Some(1.0)]);
+    // One pair of this regenerate and one of the other row's edit.
+    assert_eq!(draft.manifest().rows("pairs.train.jsonl"), 2);
+
+    let flagged = with(second.clone(), Signal::Flag { reason: "rude".to_owned() });
+    assert_eq!(count(&built([first(), flagged]), "group", "no_difference"), 1);
+    let third = later(sampled("s", "c", "p", "third"), 2);
+    let group = groups(&built([first(), second, third])).remove(0);
+    assert_eq!(rewards(&group), [Some(0.0), Some(1.0), None], "of the others nothing is known");
+}
+
+#[test]
 fn log_probabilities_are_all_exact_or_left_out() {
     type Spoil = fn(&mut TokenRecord);
     let spoilt: [Spoil; 4] = [

@@ -98,7 +98,7 @@ fn a_failing_forward_pass_fails_only_the_request_at_fault() {
         .collect();
     let ends: Vec<_> = thread::scope(|scope| {
         scope.spawn(|| {
-            Worker::new(&model, Config::default(), &counters, queue, Box::new(|_| true)).run()
+            Worker::new(&model, Config::default(), &counters, queue, Box::new(|_| true)).run();
         });
         let ends = replies.into_iter().map(Reply::end).collect();
         drop(jobs);

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use understudy_ident::Digest;
 use understudy_manifest::canonical_json;
-use understudy_trajectory::Source;
+use understudy_trajectory::{Signal, Source};
 
 use super::{
     Decoded, Item, LogRecord, SpanRecord, TelemetryError, langsmith::nanoseconds, map::Bag,
@@ -30,6 +30,8 @@ pub struct Feedback {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "by", content = "id", rename_all = "snake_case")]
 pub enum FeedbackTarget {
+    /// A step by the id that our own server or an assembly gave it.
+    Step(String),
     Response(String),
     /// A span, by its own id alone, as LangSmith names runs.
     Run(String),
@@ -37,7 +39,10 @@ pub enum FeedbackTarget {
         trace: String,
         span: String,
     },
+    /// The model call that asked for this tool call.
+    ToolCall(String),
     Trace(String),
+    Trajectory(String),
     Session(String),
 }
 
@@ -48,6 +53,8 @@ pub enum Verdict {
     Score(f64),
     /// What should have been answered.
     Correction(String),
+    /// In our own words already.
+    Signal(Signal),
 }
 
 /// `POST /feedback`: one, or a list.
@@ -80,6 +87,14 @@ fn each(
         }
     }
     Ok(decoded)
+}
+
+/// Our own `POST /v1/feedback`, as far as its targets are to be found among telemetry.
+pub(crate) fn understudy(body: &[u8]) -> Result<Decoded, TelemetryError> {
+    each(body, |value| {
+        let one = serde_json::from_value(value.clone()).map_err(|why| why.to_string())?;
+        Ok(vec![one])
+    })
 }
 
 /// A score and a correction are two statements.

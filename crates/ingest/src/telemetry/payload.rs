@@ -19,11 +19,13 @@ pub enum Payload {
     LangfuseScores,
     /// What the trace exporter of the OpenAI Agents SDK posts.
     OpenaiAgents,
+    /// Our own feedback about what only telemetry knows: a [`super::Feedback`] or an array of them.
+    UnderstudyFeedback,
 }
 
 impl Payload {
     /// The names that [`Self::named`] knows.
-    pub const NAMES: [&'static str; 7] = [
+    pub const NAMES: [&'static str; 8] = [
         "otlp-traces",
         "otlp-logs",
         "langsmith-multipart",
@@ -31,6 +33,7 @@ impl Payload {
         "langsmith-feedback",
         "langfuse-scores",
         "openai-agents",
+        "understudy-feedback",
     ];
 
     /// The payload of this name and content type; `None` if they do not go together.
@@ -43,6 +46,7 @@ impl Payload {
             "langsmith-feedback" => Self::LangsmithFeedback,
             "langfuse-scores" => Self::LangfuseScores,
             "openai-agents" => Self::OpenaiAgents,
+            "understudy-feedback" => Self::UnderstudyFeedback,
             _ => return None,
         })
     }

@@ -73,9 +73,9 @@ fn step(trace: &str, span: &str) -> StepId {
     super::span_step_id(trace, span)
 }
 
-/// The id of the outcome that a statement becomes.
+/// The id of the outcome that a statement becomes: its own where it is one of ours.
 pub(crate) fn outcome(feedback: &str) -> OutcomeId {
-    OutcomeId::derived(&format!("feedback {feedback}"))
+    feedback.parse().unwrap_or_else(|_| OutcomeId::derived(&format!("feedback {feedback}")))
 }
 
 fn trace(id: &str) -> String {
@@ -85,6 +85,9 @@ fn trace(id: &str) -> String {
 fn of_target(target: &FeedbackTarget) -> String {
     match target {
         FeedbackTarget::Response(id) => format!("response {id}"),
+        FeedbackTarget::Step(id) => format!("step {id}"),
+        FeedbackTarget::Trajectory(id) => format!("trajectory {id}"),
+        FeedbackTarget::ToolCall(id) => format!("call {id}"),
         FeedbackTarget::Run(id) => format!("run {id}"),
         FeedbackTarget::Span { trace: id, .. } | FeedbackTarget::Trace(id) => trace(id),
         FeedbackTarget::Session(id) => format!("session {id}"),

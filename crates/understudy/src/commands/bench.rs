@@ -1,5 +1,5 @@
-//! `understudy bench`: figures that anybody can repeat. `serve`, `swap` and `soak` are in files of
-//! their own.
+//! `understudy bench`: figures that anybody can repeat. `serve`, `swap`, `soak` and `ingest` are in
+//! files of their own.
 //!
 //! `understudy bench train`: our training step beside torch + PEFT and TRL, in one run, as ratios.
 //!
@@ -8,6 +8,7 @@
 //! same token ids from one file.
 
 mod floor;
+mod ingest;
 mod job;
 mod load;
 mod peer;
@@ -53,6 +54,7 @@ pub(crate) fn run(command: BenchCommand, config: &Config, out: Out) -> Result<Ex
         BenchCommand::Serve(args) => serve::run(&args, config, out),
         BenchCommand::Swap(args) => swap::run(&args, config, out),
         BenchCommand::Soak(args) => soak::run(&args, config, out),
+        BenchCommand::Ingest(args) => ingest::run(&args, out),
     }
 }
 

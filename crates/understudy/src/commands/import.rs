@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use understudy_ident::{Digest, TaskName};
-use understudy_ingest::{Format, Imported};
+use understudy_ingest::{Format, Group, Imported};
 use understudy_journal::Ack;
 
 use super::{Exit, suite::mapping};
@@ -26,6 +26,7 @@ pub(crate) fn run(args: &ImportArgs, config: &Config, out: Out) -> Result<Exit> 
     let stores = Stores::open(&config.data)?;
     let mut total = Stored::default();
     let mut rejected = Vec::new();
+    let mut groups: Vec<Group> = Vec::new();
     for file in &args.files {
         let text = rows(file, args.rows.sample)?;
         let mapping = mapping(&args.rows);
@@ -36,20 +37,37 @@ pub(crate) fn run(args: &ImportArgs, config: &Config, out: Out) -> Result<Exit> 
         for row in &imported.rejected {
             rejected.push(format!("{}:{}: {}", file.display(), row.line, row.why));
         }
+        groups.extend(imported.groups.iter().cloned());
         store(&stores, imported, file, out, &mut total)?;
     }
     rejected.iter().take(20).for_each(|row| out.say(format!("left out {row}")));
-    let text = format!(
+    let mut text = format!(
         "{} records added to the journal for {task}, {} were there already, {} rows left out",
         total.added,
         total.duplicates,
         rejected.len()
     );
+    if !groups.is_empty() {
+        text.push_str(&describe(&groups));
+    }
     let data = json!({
         "task": task, "added": total.added, "duplicates": total.duplicates, "rejected": rejected,
+        "groups": groups,
     });
     out.either(text, &data)?;
     Ok(if total.added + total.duplicates == 0 { Exit::No } else { Exit::Ok })
+}
+
+/// How much there is to compare in attempts at the same problems.
+fn describe(groups: &[Group]) -> String {
+    let attempts: usize = groups.iter().map(|group| group.attempts.len()).sum();
+    let mixed = groups.iter().filter(|group| group.is_mixed()).count();
+    let pairs: usize = groups.iter().map(Group::pairs).sum();
+    format!(
+        "\nproblems tried more than once: {}, with {attempts} attempts; {mixed} with unequal \
+         rewards, which makes {pairs} pairs of a better and a worse attempt",
+        groups.len()
+    )
 }
 
 /// A file's text, or a sample of its lines: those whose digests sort first, in the file's order.

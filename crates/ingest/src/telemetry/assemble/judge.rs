@@ -27,18 +27,31 @@ struct Known<'a> {
     spans: BTreeMap<&'a StepId, (&'a Conversation, &'a Span)>,
     runs: BTreeMap<&'a str, &'a StepId>,
     traces: BTreeMap<&'a str, &'a Conversation>,
+    /// The calls that asked for tool calls, by the ids of these.
+    asked: BTreeMap<&'a str, Target>,
 }
 
 impl<'a> Known<'a> {
     fn of(conversations: &'a [Conversation]) -> Self {
-        let mut known =
-            Self { spans: BTreeMap::new(), runs: BTreeMap::new(), traces: BTreeMap::new() };
+        let mut known = Self {
+            spans: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            traces: BTreeMap::new(),
+            asked: BTreeMap::new(),
+        };
         for conversation in conversations {
             for trace in &conversation.traces {
                 // Of several conversations in a trace, the one around the others is meant.
                 let is_root = |span: &Span| span.trace_id == *trace && span.parent.is_none();
                 if conversation.spans.iter().any(is_root) {
                     known.traces.insert(trace, conversation);
+                }
+            }
+            for (span, call) in conversation.calls() {
+                let said = call.output.iter().filter_map(|&at| conversation.messages.get(at));
+                for tool_call in said.flat_map(|message| &message.tool_calls) {
+                    let target = || target_of(span, call);
+                    known.asked.entry(tool_call.id.as_str()).or_insert_with(target);
                 }
             }
             for span in &conversation.spans {
@@ -52,6 +65,9 @@ impl<'a> Known<'a> {
     fn target(&self, target: &FeedbackTarget) -> Option<Target> {
         match target {
             // A journal waits for these by itself.
+            FeedbackTarget::Step(id) => Some(Target::Step(id.clone())),
+            FeedbackTarget::Trajectory(id) => Some(Target::Trajectory(id.clone())),
+            FeedbackTarget::ToolCall(id) => self.asked.get(id.as_str()).cloned(),
             FeedbackTarget::Response(id) => Some(Target::Response(id.clone())),
             FeedbackTarget::Session(id) => Some(Target::Session(id.clone())),
             FeedbackTarget::Run(id) => self.step((*self.runs.get(id.as_str())?).clone()),
@@ -97,6 +113,7 @@ fn whole(conversation: &Conversation) -> Target {
 
 fn outcome(feedback: &Feedback, target: Target) -> Outcome {
     let signal = match (&feedback.verdict, feedback.source) {
+        (Verdict::Signal(signal), _) => signal.clone(),
         (Verdict::Correction(text), _) => Signal::Edit { text: text.clone() },
         (Verdict::Score(score), Source::Automated) => {
             Signal::Verifier { name: feedback.name.clone(), score: *score }
