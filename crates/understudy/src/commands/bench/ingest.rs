@@ -25,7 +25,7 @@ use self::{
 use crate::{cli::BenchIngestArgs, commands::Exit, output::Out};
 
 /// How long the server may take to read what it has taken.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_mins(10);
 
 #[derive(Debug, Serialize)]
 struct Report {
