@@ -84,13 +84,18 @@ impl Tile<'_, '_> {
 mod x86 {
     use std::{
         arch::x86_64::{
-            __m512bh, __m512i, _mm512_add_ps, _mm512_dpbf16_ps, _mm512_load_si512,
-            _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_epi32, _mm512_setzero_ps,
+            __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_add_ps, _mm512_dpbf16_ps,
+            _mm512_load_si512, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_epi32,
+            _mm512_setzero_ps,
         },
         mem::transmute,
+        ptr,
     };
 
     use super::{LINES, Tile};
+
+    /// How many lines ahead of those being multiplied weights are called for.
+    const AHEAD: usize = 64;
 
     /// # Safety
     ///
@@ -104,6 +109,12 @@ mod x86 {
         let (a, c) = (a.as_ptr().cast::<[u16; 2]>(), c.pointer(first));
         let stride = stride / 2;
         for (pair, lines) in lines.as_chunks::<LINES>().0.iter().enumerate() {
+            for line in lines {
+                // SAFETY: a prefetch may name any place.
+                unsafe {
+                    _mm_prefetch::<_MM_HINT_T0>(ptr::from_ref(line).wrapping_add(AHEAD).cast())
+                };
+            }
             // SAFETY: a line is sixteen u32, aligned to the vector's size.
             let w =
                 lines.each_ref().map(|line| unsafe { _mm512_load_si512(line.0.as_ptr().cast()) });

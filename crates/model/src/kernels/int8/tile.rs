@@ -125,16 +125,23 @@ impl Panel<'_> {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use std::arch::x86_64::{
-        __m256i, __m512, __m512i, _mm256_loadu_si256, _mm512_add_ps, _mm512_and_si512,
-        _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps,
-        _mm512_load_si512, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_mul_ps,
-        _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_srli_epi16,
+    use std::{
+        arch::x86_64::{
+            __m256i, __m512, __m512i, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm512_add_ps,
+            _mm512_and_si512, _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_dpbusd_epi32,
+            _mm512_fmadd_ps, _mm512_load_si512, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
+            _mm512_mul_ps, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
+            _mm512_srli_epi16,
+        },
+        ptr,
     };
 
     use super::{BLOCK, Columns, GROUPS, Inputs, Line, Panel, WIDTH};
 
     const VECTORS: usize = WIDTH / 16;
+
+    /// How many lines ahead of those being multiplied weights are called for.
+    const AHEAD: usize = 64;
 
     /// # Safety
     ///
@@ -152,6 +159,12 @@ mod x86 {
         let lines = w.lines.chunks_exact(w.bits.lines());
         let scales = w.scales.chunks_exact(w.bits.scales() * WIDTH);
         for (block, (lines, scales)) in lines.zip(scales).enumerate() {
+            for line in lines {
+                // SAFETY: a prefetch may name any place.
+                unsafe {
+                    _mm_prefetch::<_MM_HINT_T0>(ptr::from_ref(line).wrapping_add(AHEAD).cast())
+                };
+            }
             let at: [usize; R] = std::array::from_fn(|row| (first + row) * a.blocks + block);
             let exact = products::<R, FOUR>(a, at, lines);
             let scale = widened(scales);
