@@ -19,29 +19,29 @@ pub(crate) struct Member<'a, 'm> {
 
 /// Advances every member. When a step fails, each member runs alone, so that only those fail that
 /// would have failed without the others.
-pub(crate) fn step(model: &BaseModel, members: &mut [Member<'_, '_>]) {
+pub(crate) fn step(model: &BaseModel, members: &mut [Member<'_, '_>], logits: &mut Vec<f32>) {
     // Rows of one adapter lie together, so that each adapter is applied once.
     members.sort_by(|a, b| a.sequence.generation().cmp(&b.sequence.generation()));
-    let why = match catch_unwind(AssertUnwindSafe(|| scores(model, members))) {
-        Ok(Ok(scores)) => return draw(members, &scores),
+    let why = match catch_unwind(AssertUnwindSafe(|| score(model, members, logits))) {
+        Ok(Ok(asking)) => return draw(members, &asking, logits, model.decoder.config().vocab),
         Ok(Err(error)) => error.to_string(),
         Err(_) => "the model panicked".to_owned(),
     };
     match members {
         [alone] => alone.sequence.fail(InferenceError::Failed(why)),
-        members => members.chunks_mut(1).for_each(|alone| step(model, alone)),
+        members => members.chunks_mut(1).for_each(|alone| step(model, alone, logits)),
     }
 }
 
-/// Scores over the vocabulary, one row after the other, for the members that ask for them and the
-/// place of the token they follow.
-struct Scores {
-    members: Vec<(usize, usize)>,
-    logits: Vec<f32>,
-    vocab: usize,
-}
+/// A member that asks for scores, and the place of the token they follow.
+type Asking = (usize, usize);
 
-fn scores(model: &BaseModel, members: &mut [Member<'_, '_>]) -> Result<Scores> {
+/// Writes scores over the vocabulary, one row after the other, for those who ask.
+fn score(
+    model: &BaseModel,
+    members: &mut [Member<'_, '_>],
+    logits: &mut Vec<f32>,
+) -> Result<Vec<Asking>> {
     let (mut batch, mut asking, mut asked_rows) = (Batch::default(), Vec::new(), Vec::new());
     let leases: Vec<Option<Arc<Generation>>> =
         members.iter().map(|member| member.sequence.lease()).collect();
@@ -58,9 +58,8 @@ fn scores(model: &BaseModel, members: &mut [Member<'_, '_>]) -> Result<Scores> {
     let mut caches: Vec<&mut KvCache> =
         members.iter_mut().filter_map(|member| member.sequence.cache_mut()).collect();
     let hidden = model.decoder.infer(&batch, &mut caches, &runs)?;
-    let vocab = model.decoder.config().vocab;
     if asking.is_empty() {
-        return Ok(Scores { members: asking, logits: Vec::new(), vocab });
+        return Ok(asking);
     }
     let hidden = if asked_rows.len() == batch.rows() {
         hidden
@@ -68,8 +67,8 @@ fn scores(model: &BaseModel, members: &mut [Member<'_, '_>]) -> Result<Scores> {
         let count = asked_rows.len();
         hidden.index_select(&Tensor::from_vec(asked_rows, count, hidden.device())?, 0)?
     };
-    let logits = model.decoder.logits(&hidden)?.flatten_all()?.to_vec1()?;
-    Ok(Scores { members: asking, logits, vocab })
+    model.decoder.logits_into(&hidden, logits)?;
+    Ok(asking)
 }
 
 /// One run for every stretch of rows under the same generation.
@@ -88,9 +87,8 @@ fn adapter_runs<'a>(batch: &Batch, leases: &'a [Option<Arc<Generation>>]) -> Vec
     runs.into_iter().map(|(_, run)| run).collect()
 }
 
-fn draw(members: &mut [Member<'_, '_>], scores: &Scores) {
-    let rows = scores.logits.chunks_exact(scores.vocab);
-    for ((member, place), logits) in scores.members.iter().zip(rows) {
+fn draw(members: &mut [Member<'_, '_>], asking: &[Asking], logits: &[f32], vocab: usize) {
+    for ((member, place), logits) in asking.iter().zip(logits.chunks_exact(vocab)) {
         members[*member].sequence.hear(*place, logits);
     }
 }

@@ -39,6 +39,8 @@ pub(crate) struct Worker<'m> {
     running: VecDeque<Sequence<'m>>,
     prefixes: PrefixCache,
     is_in_memory: InMemory,
+    /// Scores of the last step.
+    logits: Vec<f32>,
     /// How many requests have come.
     arrivals: u64,
 }
@@ -62,6 +64,7 @@ impl<'m> Worker<'m> {
             running,
             prefixes,
             is_in_memory,
+            logits: Vec::new(),
             arrivals: 0,
         }
     }
@@ -223,7 +226,7 @@ impl<'m> Worker<'m> {
             .map(|member| member.sequence.place().arrival)
             .collect();
         let before: usize = members.iter().map(|member| member.sequence.produced()).sum();
-        step::step(self.model, &mut members);
+        step::step(self.model, &mut members, &mut self.logits);
         let after: usize = members.iter().map(|member| member.sequence.produced()).sum();
         self.counters.completion_tokens.fetch_add((after - before) as u64, Relaxed);
         self.counters.steps.fetch_add(1, Relaxed);

@@ -92,6 +92,13 @@ impl Decoder {
         Ok(Tensor::from_vec(logits, (hidden.dim(0)?, head.vocab), &self.device)?)
     }
 
+    /// The same into a buffer, which a caller keeps from step to step: making room for a large
+    /// batch's scores anew takes as long as computing some of them.
+    pub fn logits_into(&self, hidden: &Tensor, logits: &mut Vec<f32>) -> Result<()> {
+        let hidden = hidden.contiguous()?;
+        on_pool(|| self.ops.logits(&hidden, self.weights.head(), logits))
+    }
+
     /// Hidden states of whole sequences after the final norm, `[rows, hidden]`, keeping nothing.
     pub fn hidden(&self, batch: &Batch, lora: Option<&Lora>) -> Result<Tensor> {
         on_pool(|| {

@@ -110,10 +110,7 @@ mod x86 {
         let stride = stride / 2;
         for (pair, lines) in lines.as_chunks::<LINES>().0.iter().enumerate() {
             for line in lines {
-                // SAFETY: a prefetch may name any place.
-                unsafe {
-                    _mm_prefetch::<_MM_HINT_T0>(ptr::from_ref(line).wrapping_add(AHEAD).cast())
-                };
+                _mm_prefetch::<_MM_HINT_T0>(ptr::from_ref(line).wrapping_add(AHEAD).cast());
             }
             // SAFETY: a line is sixteen u32, aligned to the vector's size.
             let w =

@@ -160,10 +160,7 @@ mod x86 {
         let scales = w.scales.chunks_exact(w.bits.scales() * WIDTH);
         for (block, (lines, scales)) in lines.zip(scales).enumerate() {
             for line in lines {
-                // SAFETY: a prefetch may name any place.
-                unsafe {
-                    _mm_prefetch::<_MM_HINT_T0>(ptr::from_ref(line).wrapping_add(AHEAD).cast())
-                };
+                _mm_prefetch::<_MM_HINT_T0>(ptr::from_ref(line).wrapping_add(AHEAD).cast());
             }
             let at: [usize; R] = std::array::from_fn(|row| (first + row) * a.blocks + block);
             let exact = products::<R, FOUR>(a, at, lines);
