@@ -118,7 +118,9 @@ impl<'a> Pass<'a> {
         let mut teller = Teller::new(self.journal, &mapper);
         while let Some((unit, task)) = fresh.pop_first() {
             let units = self.reached_from(unit)?;
-            fresh.retain(|unit, _| !units.contains(unit));
+            for unit in &units {
+                fresh.remove(unit);
+            }
             let items = self.items(&units)?;
             let (items, _) = self.with_served(items)?;
             let assembled = telemetry::assemble(&items);
