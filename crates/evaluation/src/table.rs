@@ -37,7 +37,8 @@ fn rows(report: &EvalReport) -> Vec<Vec<String>> {
     rows
 }
 
-fn row(subject: &SubjectReport, scorers: &[&str]) -> Vec<String> {
+/// One subject's cells, as far as every table has them.
+pub(crate) fn row(subject: &SubjectReport, scorers: &[&str]) -> Vec<String> {
     let mut cells = vec![subject.name.clone()];
     cells.extend(scorers.iter().map(|scorer| {
         subject.scores.get(*scorer).map_or_else(

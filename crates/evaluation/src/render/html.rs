@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     CaseDiff, Reply,
-    table::{milliseconds, reuse_warning, verdict_line},
+    table::{reuse_warning, row, verdict_line},
 };
 
 const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:70rem;\
@@ -61,17 +61,9 @@ fn subjects(report: &EvalReport) -> String {
     header.extend(&scorers);
     header.extend(["ms p50", "ms p95", "tokens out", "errors", "unscored"]);
     let rows = report.subjects.iter().map(|subject| {
-        let mut cells = vec![subject.name.clone()];
-        cells.extend(scorers.iter().map(|scorer| {
-            subject.scores.get(*scorer).map_or_else(
-                || "-".to_owned(),
-                |score| format!("{:.3} [{:.3}, {:.3}]", score.mean, score.low, score.high),
-            )
-        }));
-        cells.push(milliseconds(subject.latency_ms_p50));
-        cells.push(milliseconds(subject.latency_ms_p95));
+        let mut cells = row(subject, &scorers);
         let unscored: u64 = subject.unscored.values().sum();
-        cells.extend([subject.completion_tokens, subject.errors, unscored].map(|n| n.to_string()));
+        cells.push(unscored.to_string());
         cells
     });
     table(&header, rows)

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
-use super::{HeldIn, Load, Rates};
+use super::{super::worker::last_words, HeldIn, Load, Rates};
 
 /// A folder of llama.cpp's programs, and the file all others are made from.
 #[derive(Debug)]
@@ -110,9 +110,4 @@ fn gguf(base: &Path) -> Result<PathBuf> {
     files.find(|path| is_gguf(path)).with_context(|| {
         format!("{} holds no GGUF file for llama.cpp to read; name one with --base", base.display())
     })
-}
-
-fn last_words(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing").to_owned()
 }
