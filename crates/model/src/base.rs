@@ -12,6 +12,7 @@ use understudy_ident::Digest;
 use crate::{
     config::ModelConfig,
     decoder::Decoder,
+    device::Place,
     error::{ModelError, Result, refuse},
     linear::Precision,
     template::{ChatTemplate, Conversation},
@@ -50,9 +51,9 @@ impl BaseModel {
     /// and do not depend on it.
     pub fn load_with(path: &Path, device: &Device, precision: Precision) -> Result<Self> {
         if path.join("config.json").is_file() {
-            Self::load_directory(path, device, precision)
+            Self::load_directory(path, &Place::new(device, precision))
         } else if path.is_file() && path.extension().is_some_and(|ext| ext == "gguf") {
-            Self::load_gguf(path, device, precision)
+            Self::load_gguf(path, &Place::new(device, precision))
         } else {
             Err(ModelError::NotAModel { path: path.to_path_buf() })
         }
@@ -70,6 +71,10 @@ impl BaseModel {
         device: &Device,
         precision: Precision,
     ) -> Result<Self> {
+        Self::random_at(config, seed, Place::new(device, precision))
+    }
+
+    pub(crate) fn random_at(config: ModelConfig, seed: u64, place: Place) -> Result<Self> {
         let config = config.checked()?;
         let tokenizer = Tokenizer::byte_level()?;
         if config.vocab < tokenizer.vocab_size() {
@@ -79,10 +84,10 @@ impl BaseModel {
                 "a vocabulary of {vocab} cannot hold {needed} byte tokens"
             ));
         }
-        let weights = Weights::load(&config, &mut RandomSource::new(seed), precision, device)?;
+        let weights = Weights::load(&config, &mut RandomSource::new(seed), &place)?;
         let base = Digest::of(format!("random {seed} {config:?}").as_bytes()).to_hex();
-        let decoder = Decoder::new(config, weights, device);
-        Ok(Self::assemble(decoder, tokenizer, ChatTemplate::chatml()?, base, precision))
+        let decoder = Decoder::new(config, weights, &place);
+        Ok(Self::assemble(decoder, tokenizer, ChatTemplate::chatml()?, base, place.precision))
     }
 
     /// The ids a conversation becomes, when serving and when training. Markers the template writes
@@ -105,17 +110,17 @@ impl BaseModel {
         template.write(chat, self.tokenizer.markers())
     }
 
-    fn load_gguf(path: &Path, device: &Device, precision: Precision) -> Result<Self> {
+    fn load_gguf(path: &Path, place: &Place) -> Result<Self> {
         let base = file_digest(path)?.to_hex();
         let (mut source, config) = GgufSource::open(path)?;
         let tokenizer = Tokenizer::from_gguf(source.content())?;
         let template = gguf_template(source.content())?;
-        let weights = Weights::load(&config, &mut source, precision, device)?;
-        let decoder = Decoder::new(config, weights, device);
-        Ok(Self::assemble(decoder, tokenizer, template, base, precision))
+        let weights = Weights::load(&config, &mut source, place)?;
+        let decoder = Decoder::new(config, weights, place);
+        Ok(Self::assemble(decoder, tokenizer, template, base, place.precision))
     }
 
-    fn load_directory(directory: &Path, device: &Device, precision: Precision) -> Result<Self> {
+    fn load_directory(directory: &Path, place: &Place) -> Result<Self> {
         let text = read_text(&directory.join("config.json"))?;
         let config = ModelConfig::from_hf(&text)?;
         let mut digests = vec![Digest::of(text.as_bytes())];
@@ -125,9 +130,9 @@ impl BaseModel {
         let base = Digest::of_parts(digests.iter().map(|digest| digest.as_bytes().as_slice()));
         let tokenizer = Tokenizer::from_directory(directory)?;
         let template = directory_template(directory)?;
-        let weights = Weights::load(&config, &mut HfSource::open(directory)?, precision, device)?;
-        let decoder = Decoder::new(config, weights, device);
-        Ok(Self::assemble(decoder, tokenizer, template, base.to_hex(), precision))
+        let weights = Weights::load(&config, &mut HfSource::open(directory)?, place)?;
+        let decoder = Decoder::new(config, weights, place);
+        Ok(Self::assemble(decoder, tokenizer, template, base.to_hex(), place.precision))
     }
 
     fn assemble(
@@ -135,14 +140,13 @@ impl BaseModel {
         tokenizer: Tokenizer,
         template: ChatTemplate,
         base: String,
-        asked: Precision,
+        precision: Precision,
     ) -> Self {
         let digests = BaseDigests {
             base,
             tokenizer: tokenizer.digest().to_owned(),
             template: template.digest().to_owned(),
         };
-        let precision = asked.supported(decoder.device());
         Self { decoder, tokenizer, template, digests, precision }
     }
 }

@@ -20,6 +20,7 @@ use crate::{
     batch::{AdapterRun, Batch},
     cache::KvCache,
     config::ModelConfig,
+    device::Place,
     error::{Result, refuse},
     logprob::{self, LogProbs, Term},
     lora::{Lora, LoraGrads},
@@ -39,17 +40,11 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    pub(crate) fn new(config: ModelConfig, weights: Weights, device: &Device) -> Self {
+    pub(crate) fn new(config: ModelConfig, weights: Weights, place: &Place) -> Self {
         let dim = config.head_dim as f32;
         let frequency = |pair: usize| 1.0 / config.rope_theta.powf((2 * pair) as f32 / dim);
         let inverse_frequencies = (0..config.head_dim / 2).map(frequency).collect();
-        Self {
-            config,
-            weights,
-            device: device.clone(),
-            ops: Ops::for_device(device),
-            inverse_frequencies,
-        }
+        Self { config, weights, device: place.device.clone(), ops: place.ops, inverse_frequencies }
     }
 
     pub fn config(&self) -> &ModelConfig {

@@ -2,7 +2,33 @@
 
 use candle_core::Device;
 
-use crate::error::{Result, refuse};
+use crate::{
+    error::{Result, refuse},
+    linear::Precision,
+    ops::Ops,
+};
+
+/// Where frozen weights are held, in which form, and who multiplies by them.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) device: Device,
+    pub(crate) ops: Ops,
+    /// What is really done, which may differ from what was asked for.
+    pub(crate) precision: Precision,
+}
+
+impl Place {
+    pub(crate) fn new(device: &Device, asked: Precision) -> Self {
+        let (ops, precision) = (Ops::for_device(device), asked.supported(device));
+        Self { device: device.clone(), ops, precision }
+    }
+
+    /// The processor, by the operations that accelerators run.
+    #[cfg(test)]
+    pub(crate) fn portable(precision: Precision) -> Self {
+        Self { device: Device::Cpu, ops: Ops::Portable, precision }
+    }
+}
 
 /// The device a name means: `cpu`, `cuda` or `cuda:N`.
 pub fn device(name: &str) -> Result<Device> {

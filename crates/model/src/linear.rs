@@ -2,9 +2,10 @@
 
 use std::{ops::Deref, sync::OnceLock};
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::{
+    device::Place,
     error::Result,
     host::Host,
     kernels::{bf16::Packed, int8, panels, quantised::Quantised},
@@ -19,8 +20,8 @@ pub enum Precision {
     #[default]
     F32,
     /// Weights and inputs of frozen maps rounded to bf16, products summed in f32: half the memory
-    /// traffic and twice the arithmetic on processors with the AVX-512 bf16 dot product. On others
-    /// it is the same as `F32`.
+    /// traffic and twice the arithmetic on processors with the AVX-512 bf16 dot product. On other
+    /// processors it is the same as `F32`. An accelerator rounds the products too.
     Bf16,
     /// Weights of every layer's maps in eight bits, in blocks of 32 with one scale, as Q8_0 holds
     /// them; widened for each product, which is then computed as in `Bf16` (where that is not
@@ -40,11 +41,16 @@ impl Precision {
     /// What this machine really does when asked for this precision on this device.
     pub fn supported(self, device: &Device) -> Self {
         match self {
-            Self::Bf16 if device.is_cpu() && Packed::is_supported() => Self::Bf16,
+            Self::Bf16 if !device.is_cpu() || Packed::is_supported() => Self::Bf16,
             Self::Q8 if device.is_cpu() => Self::Q8,
             Self::Int8 | Self::Int4 if device.is_cpu() && int8::Packed::is_fast() => self,
             _ => Self::F32,
         }
+    }
+
+    /// The element type of weights that are multiplied as tensors.
+    fn of_tensors(self) -> DType {
+        if self == Self::Bf16 { DType::BF16 } else { DType::F32 }
     }
 }
 
@@ -114,12 +120,12 @@ impl Linear {
     pub(crate) fn new(
         plain: Vec<f32>,
         (inputs, outputs): (usize, usize),
-        (ops, precision): (Ops, Precision),
-        device: &Device,
+        place: &Place,
     ) -> Result<Self> {
-        let weights = match (ops, precision) {
-            (Ops::Portable, _) => {
-                Layout::Plain(Tensor::from_vec(plain, (inputs, outputs), device)?)
+        let weights = match (place.ops, place.precision) {
+            (Ops::Portable, precision) => {
+                let plain = Tensor::from_vec(plain, (inputs, outputs), &place.device)?;
+                Layout::Plain(plain.to_dtype(precision.of_tensors())?)
             }
             (Ops::Fused, Precision::Q8) => {
                 Layout::Quantised(Quantised::new(&plain, inputs, outputs))
@@ -199,17 +205,18 @@ impl Head {
     }
 
     /// Takes the row-major matrix `[vocab, hidden]`.
-    pub(crate) fn new(rows: &Tensor, precision: Precision) -> Result<Self> {
+    pub(crate) fn new(rows: &Tensor, place: &Place) -> Result<Self> {
         let (vocab, hidden) = rows.dims2()?;
-        let packed = match precision {
-            Precision::Bf16 | Precision::Q8 if rows.device().is_cpu() => {
+        let packed = match (place.ops, place.precision) {
+            (Ops::Fused, Precision::Bf16 | Precision::Q8) => {
                 Packed::new(&Host::of(rows)?, vocab, hidden)
             }
             _ => None,
         };
         let weights = match packed {
             Some(packed) => HeadLayout::Pairs(Pairs::new(packed.transposed())),
-            None => HeadLayout::Rows(rows.clone()),
+            None if place.ops == Ops::Fused => HeadLayout::Rows(rows.clone()),
+            None => HeadLayout::Rows(rows.to_dtype(place.precision.of_tensors())?),
         };
         Ok(Self { vocab, hidden, weights })
     }

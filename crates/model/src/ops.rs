@@ -72,7 +72,7 @@ impl Ops {
     /// x · W.
     pub(crate) fn apply(self, x: &Tensor, w: &Linear) -> Result<Tensor> {
         match (self, &w.weights) {
-            (Self::Portable, Layout::Plain(w)) => Ok(x.matmul(w)?),
+            (Self::Portable, Layout::Plain(w)) => portable::times(x, w),
             _ => fused::apply(x, w),
         }
     }
@@ -88,7 +88,7 @@ impl Ops {
     /// y + x · W; the caller gives `y` away.
     pub(crate) fn add_apply(self, y: Tensor, x: &Tensor, w: &Linear) -> Result<Tensor> {
         match (self, &w.weights) {
-            (Self::Portable, Layout::Plain(w)) => Ok((y + x.matmul(w)?)?),
+            (Self::Portable, Layout::Plain(w)) => Ok((y + portable::times(x, w)?)?),
             _ => fused::add_apply(y, x, w),
         }
     }
@@ -96,7 +96,7 @@ impl Ops {
     /// dy · Wᵀ.
     pub(crate) fn apply_transposed(self, dy: &Tensor, w: &Linear) -> Result<Tensor> {
         match (self, &w.weights) {
-            (Self::Portable, Layout::Plain(w)) => Ok(dy.matmul(&w.t()?)?),
+            (Self::Portable, Layout::Plain(w)) => portable::times(dy, &w.t()?),
             _ => fused::apply_transposed(dy, w),
         }
     }

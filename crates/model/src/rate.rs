@@ -5,6 +5,7 @@ use std::time::Instant;
 use candle_core::Device;
 
 use crate::{
+    device::Place,
     error::Result,
     host::tensor,
     linear::{Linear, Precision},
@@ -22,8 +23,11 @@ pub fn product_rates(
     (inputs, outputs): (usize, usize),
 ) -> Result<(f64, f64)> {
     let ramp = |len: usize| (0..len).map(|at| (at % 31) as f32 / 31.0 - 0.5).collect::<Vec<f32>>();
-    let layout = (Ops::Fused, precision.supported(&Device::Cpu));
-    let w = Linear::new(ramp(inputs * outputs), (inputs, outputs), layout, &Device::Cpu)?;
+    let w = Linear::new(
+        ramp(inputs * outputs),
+        (inputs, outputs),
+        &Place::new(&Device::Cpu, precision),
+    )?;
     let (x, dy) = (
         tensor(ramp(rows * inputs), (rows, inputs))?,
         tensor(ramp(rows * outputs), (rows, outputs))?,

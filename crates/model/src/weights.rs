@@ -13,11 +13,11 @@ pub(crate) use random::RandomSource;
 
 use crate::{
     config::ModelConfig,
+    device::Place,
     error::{ModelError, Result},
     kernels::int8::{Bits, QuantisedRows},
     linear::{Head, Linear, Precision},
     lora::Module,
-    ops::Ops,
 };
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
@@ -61,8 +61,8 @@ pub(crate) trait TensorSource {
 }
 
 /// In how many bits products of maps are computed, where they are at all.
-fn bits(precision: Precision, device: &Device) -> Option<Bits> {
-    match precision.supported(device) {
+fn bits(place: &Place) -> Option<Bits> {
+    match place.precision {
         Precision::Int8 => Some(Bits::Eight),
         Precision::Int4 => Some(Bits::Four),
         Precision::F32 | Precision::Bf16 | Precision::Q8 => None,
@@ -77,22 +77,22 @@ impl Weights {
     pub(crate) fn load(
         config: &ModelConfig,
         source: &mut dyn TensorSource,
-        precision: Precision,
-        device: &Device,
+        place: &Place,
     ) -> Result<Self> {
+        let device = &place.device;
         // The embedding first: it is the largest, and now nothing else is held beside it.
         let embedding = matrix(source, EMBEDDING, config, device)?;
         let name = if config.tied_head { EMBEDDING } else { "lm_head.weight" };
-        let head = if bits(precision, device).is_some() {
+        let head = if bits(place).is_some() {
             let shape = (config.vocab, config.hidden);
             Head::of_blocks(&[source.blocks(name, shape, Bits::Eight)?])
         } else if config.tied_head {
-            Head::new(&embedding, precision)?
+            Head::new(&embedding, place)?
         } else {
-            Head::new(&matrix(source, name, config, device)?, precision)?
+            Head::new(&matrix(source, name, config, device)?, place)?
         };
         let layers = (0..config.layers)
-            .map(|layer| LayerWeights::load(config, layer, source, (precision, device)))
+            .map(|layer| LayerWeights::load(config, layer, source, place))
             .collect::<Result<_>>()?;
         let final_norm = vector(source, "model.norm.weight", config.hidden, device)?;
         Ok(Self { embedding, head, layers, final_norm })
@@ -104,12 +104,13 @@ impl LayerWeights {
         config: &ModelConfig,
         layer: usize,
         source: &mut dyn TensorSource,
-        (precision, device): (Precision, &Device),
+        place: &Place,
     ) -> Result<Self> {
+        let device = &place.device;
         let name = |suffix: &str| format!("model.layers.{layer}.{suffix}");
         let mut load = |modules: &[Module]| {
             let parts: Vec<_> = modules.iter().map(|m| (name(&m.path()), m.dims(config))).collect();
-            fused(source, &parts, (precision, device))
+            fused(source, &parts, place)
         };
         let qkv = load(&[Module::Q, Module::K, Module::V])?;
         let o = load(&[Module::O])?;
@@ -173,10 +174,10 @@ fn matrix(
 fn fused(
     source: &mut dyn TensorSource,
     parts: &[(String, (usize, usize))],
-    (precision, device): (Precision, &Device),
+    place: &Place,
 ) -> Result<Linear> {
     let inputs = parts.first().map_or(0, |(_, dims)| dims.0);
-    if let Some(bits) = bits(precision, device) {
+    if let Some(bits) = bits(place) {
         let blocks = |(name, (_, outputs)): &(String, (usize, usize))| {
             source.blocks(&format!("{name}.weight"), (*outputs, inputs), bits)
         };
@@ -191,7 +192,7 @@ fn fused(
         transpose_into(&values, inputs, &mut fused, width, column);
         column += outputs;
     }
-    Linear::new(fused, (inputs, width), (Ops::for_device(device), precision), device)
+    Linear::new(fused, (inputs, width), place)
 }
 
 /// Writes the transpose of `from` `[rows, inputs]` into columns `column..` of `to` `[inputs, width]`.

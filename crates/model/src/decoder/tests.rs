@@ -1,4 +1,5 @@
 mod company;
+mod portable;
 
 use candle_core::{Device, Tensor};
 use rand::{Rng, SeedableRng};

@@ -2,6 +2,7 @@ use candle_core::Device;
 
 use super::*;
 use crate::{
+    device::Place,
     kernels::noise,
     linear::{HeadLayout, Precision},
 };
@@ -13,7 +14,10 @@ fn fixture(rows: usize) -> (Tensor, Head) {
     let head = noise(VOCAB * WIDTH, 1);
     let hidden: Vec<f32> = noise(rows * WIDTH, 2).iter().map(|value| 4.0 * value).collect();
     let tensor = |values, rows| Tensor::from_vec(values, (rows, WIDTH), &Device::Cpu).unwrap();
-    (tensor(hidden, rows), Head::new(&tensor(head, VOCAB), Precision::F32).unwrap())
+    (
+        tensor(hidden, rows),
+        Head::new(&tensor(head, VOCAB), &Place::new(&Device::Cpu, Precision::F32)).unwrap(),
+    )
 }
 
 fn values(head: &Head) -> &Tensor {

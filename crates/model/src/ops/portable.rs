@@ -11,14 +11,19 @@ use crate::{
 };
 
 pub(super) fn logits(hidden: &Tensor, head: &Tensor, out: &mut Vec<f32>) -> Result<()> {
-    *out = hidden.matmul(&head.t()?)?.flatten_all()?.to_vec1()?;
+    *out = times(hidden, &head.t()?)?.flatten_all()?.to_vec1()?;
     Ok(())
+}
+
+/// x · W, computed in the type W is held in.
+pub(super) fn times(x: &Tensor, w: &Tensor) -> Result<Tensor> {
+    Ok(x.to_dtype(w.dtype())?.matmul(w)?.to_dtype(x.dtype())?)
 }
 
 pub(super) fn logits_backward(d_logits: &[f32], head: &Tensor) -> Result<Tensor> {
     let vocab = head.dim(0)?;
     let shape = (d_logits.len() / vocab, vocab);
-    Ok(Tensor::from_slice(d_logits, shape, head.device())?.matmul(head)?)
+    times(&Tensor::from_slice(d_logits, shape, head.device())?, head)
 }
 
 pub(super) fn adapt(

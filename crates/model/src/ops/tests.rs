@@ -5,6 +5,7 @@ use std::slice::from_ref;
 use super::*;
 use crate::{
     Batch, Family, LoraSpec, Targets,
+    device::Place,
     kernels::{bf16::Packed, noise, quantised::Quantised},
     linear::Precision,
 };
@@ -16,6 +17,10 @@ const WIDTH: usize = 128;
 
 fn matrix(rows: usize, cols: usize, seed: u64) -> Tensor {
     Tensor::from_vec(noise(rows * cols, seed), (rows, cols), &Device::Cpu).unwrap()
+}
+
+fn place(ops: Ops, precision: Precision) -> Place {
+    Place { device: Device::Cpu, ops, precision }
 }
 
 fn fresh(tensor: &Tensor) -> Tensor {
@@ -40,7 +45,7 @@ fn rotation(rows: usize) -> Rotation {
 fn linear_maps() {
     let plain = noise(40 * 70, 2);
     let both = [FUSED, PORTABLE].map(|ops| {
-        (ops, Linear::new(plain.clone(), (40, 70), (ops, Precision::F32), &Device::Cpu).unwrap())
+        (ops, Linear::new(plain.clone(), (40, 70), &place(ops, Precision::F32)).unwrap())
     });
     for rows in [1, 2, 3, 9, 300] {
         let (x, y) = (matrix(rows, 40, 1), matrix(rows, 70, 3));
@@ -142,8 +147,8 @@ fn adapters_forward_and_backward() {
         let (dy, slots) = (matrix(rows, WIDTH, 3), lora.slots(1, Group::Qkv));
         let plain = noise(64 * WIDTH, 4);
         let both = [FUSED, PORTABLE].map(|ops| {
-            let layout = (ops, Precision::F32);
-            let w = &Linear::new(plain.clone(), (64, WIDTH), layout, &Device::Cpu).unwrap();
+            let layout = place(ops, Precision::F32);
+            let w = &Linear::new(plain.clone(), (64, WIDTH), &layout).unwrap();
             let mut grads = lora.zero_grads();
             let du = ops.lora_grads((&dy, &x, u, w), &lora, slots, &mut grads).unwrap();
             let dx = ops.apply_transposed_adapted((&dy, &du), w, &lora, slots).unwrap();
@@ -187,7 +192,7 @@ fn several_adapters_in_one_batch() {
 
 #[test]
 fn the_head_forward_and_backward() {
-    let head = Head::new(&matrix(320, 64, 2), Precision::F32).unwrap();
+    let head = Head::new(&matrix(320, 64, 2), &place(FUSED, Precision::F32)).unwrap();
     for rows in [1, 6, 40] {
         let hidden = matrix(rows, 64, 1);
         let both = [FUSED, PORTABLE].map(|ops| {
@@ -211,7 +216,7 @@ fn an_adapter_fused_with_rounded_weights_acts_as_after_them() {
         lora.values_mut().copy_from_slice(&values);
         let plain = noise(64 * WIDTH, 4);
         let [w, exact] = [Precision::Bf16, Precision::F32].map(|precision| {
-            Linear::new(plain.clone(), (64, WIDTH), (FUSED, precision), &Device::Cpu).unwrap()
+            Linear::new(plain.clone(), (64, WIDTH), &place(FUSED, precision)).unwrap()
         });
         let rows = 70;
         let (x, y, dy) = (matrix(rows, 64, 1), matrix(rows, WIDTH, 2), matrix(rows, WIDTH, 3));
@@ -247,7 +252,7 @@ fn quantised_weights_act_as_their_dequantised_values() {
     let plain = noise(70 * 100, 4);
     let held = Quantised::new(&plain, 70, 100).plain();
     let new = |values: &[f32], precision| {
-        Linear::new(values.to_vec(), (70, 100), (FUSED, precision), &Device::Cpu).unwrap()
+        Linear::new(values.to_vec(), (70, 100), &place(FUSED, precision)).unwrap()
     };
     let same = if Packed::is_supported() { Precision::Bf16 } else { Precision::F32 };
     let (quantised, widened) = (new(&plain, Precision::Q8), new(&held, same));
