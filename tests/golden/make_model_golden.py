@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the fixtures that crates/model is tested against, into tests/golden/model/.
 
-For tiny random Llama, Qwen2 and Qwen3 models: the model as a Hugging Face directory (bf16 values,
+For tiny random Llama, Qwen2 and Qwen3 models, and a Llama of odd widths: the model as a Hugging Face directory (bf16 values,
 computed with in f32), an adapter as PEFT saves it, and golden.safetensors with
 
     tokens, lengths       two sequences laid end to end
@@ -70,6 +70,15 @@ FAMILIES = {
         Qwen3Config(**SHAPE, head_dim=24, tie_word_embeddings=False),
         Qwen3ForCausalLM,
         r".*\.(self_attn|mlp)\.(q|k|v|o|gate|up|down)_proj",
+        False,
+    ),
+    # No width is a multiple of 8, and three query heads share one pair of keys and values.
+    "odd": (
+        LlamaConfig(**SHAPE | dict(vocab_size=263, hidden_size=42, intermediate_size=61,
+                                   num_attention_heads=3, num_key_value_heads=1),
+                    rope_theta=10000.0, tie_word_embeddings=False),
+        LlamaForCausalLM,
+        "all-linear",
         False,
     ),
 }

@@ -11,7 +11,8 @@ use understudy_model::{
     Activations, BaseModel, Batch, ChatTemplate, Device, Lora, Tensor, Term, read_peft, write_peft,
 };
 
-const FAMILIES: [&str; 3] = ["llama", "qwen2", "qwen3"];
+/// Of `odd` no width is a multiple of 8.
+const FAMILIES: [&str; 4] = ["llama", "qwen2", "qwen3", "odd"];
 
 struct Golden {
     model: BaseModel,
@@ -23,7 +24,7 @@ struct Golden {
 impl Golden {
     fn load(family: &str) -> Self {
         let directory = fixtures().join(family);
-        let model = BaseModel::load(&directory, &Device::Cpu).unwrap();
+        let model = BaseModel::load(&directory, &here()).unwrap();
         let lora = read_peft(&directory.join("adapter"), model.decoder.config()).unwrap().lora;
         let bytes = fs::read(directory.join("golden.safetensors")).unwrap();
         let mut golden = Self { model, lora, bytes, sequences: Vec::new() };
@@ -78,6 +79,12 @@ impl Golden {
         let loss = -scores.log_probs.iter().sum::<f32>() / terms.len() as f32;
         (loss, grads.values().to_vec())
     }
+}
+
+/// What the tests run on: `UNDERSTUDY_TEST_DEVICE`, or the processor.
+fn here() -> Device {
+    let name = std::env::var("UNDERSTUDY_TEST_DEVICE");
+    understudy_model::device(name.as_deref().unwrap_or("cpu")).unwrap()
 }
 
 fn fixtures() -> PathBuf {

@@ -33,6 +33,10 @@ pub(crate) struct Global {
     /// Print JSON for machines instead of text for people
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    /// What models run on: cpu, or in a build with the feature of that name cuda or cuda:N
+    /// [default: cpu]
+    #[arg(long, global = true, env = "UNDERSTUDY_DEVICE")]
+    pub(crate) device: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

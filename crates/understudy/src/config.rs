@@ -21,6 +21,7 @@ struct File {
     data_dir: Option<PathBuf>,
     models_dir: Option<PathBuf>,
     base: Option<String>,
+    device: Option<String>,
     listen: Option<SocketAddr>,
     /// Tasks to route before anything is registered for them.
     tasks: Vec<understudy_ident::TaskName>,
@@ -44,6 +45,8 @@ pub(crate) struct Config {
     pub(crate) data: DataDir,
     pub(crate) models_dir: PathBuf,
     pub(crate) base: String,
+    /// What models run on, as `understudy_model::device` reads it.
+    pub(crate) device: String,
     pub(crate) listen: SocketAddr,
     pub(crate) tasks: Vec<understudy_ident::TaskName>,
     pub(crate) teacher: Option<TeacherSettings>,
@@ -66,6 +69,7 @@ impl Config {
             data: DataDir::new(root),
             models_dir: models_dir(file.models_dir.map(|dir| home.join(dir)))?,
             base: file.base.unwrap_or_else(|| DEFAULT_BASE.to_owned()),
+            device: global.device.clone().or(file.device).unwrap_or_else(|| "cpu".to_owned()),
             listen: match file.listen {
                 Some(address) => address,
                 None => DEFAULT_LISTEN.parse().expect("the default address is one"),

@@ -55,7 +55,7 @@ pub(crate) fn run(args: &DemoArgs, config: &Config, out: Out) -> Result<Exit> {
     let _lock = DataDirLock::acquire(data.root().to_owned())?;
     suite::save(&data, &world.suite)?;
     let begun = Instant::now();
-    let demo = Demo::open(&stores, &world, base, out)?;
+    let demo = Demo::open(&stores, &world, (base, &config.device), out)?;
     demo.say_opening();
     let first = demo.learn()?;
     if let Ending::Promoted { .. } = &first
@@ -84,10 +84,11 @@ impl<'a> Demo<'a> {
     fn open(
         stores: &'a Stores,
         world: &'a World,
-        base: std::path::PathBuf,
+        (base, device): (std::path::PathBuf, &str),
         out: Out,
     ) -> Result<Self> {
-        let student = wiring::engine(&base, &world.recipe.base, HeldIn::default())?;
+        let held = (HeldIn::default(), device);
+        let student = wiring::engine(&base, &world.recipe.base, held)?;
         let server = Server::start(Serving {
             stores,
             student: Arc::clone(&student),
@@ -104,6 +105,7 @@ impl<'a> Demo<'a> {
         let stages = Stages {
             stores,
             base,
+            device: device.to_owned(),
             out,
             student: engine,
             make_teacher: Box::new(|| Ok(Some(world::teacher()?))),

@@ -40,6 +40,8 @@ pub(crate) type MakeTeacher = Box<dyn Fn() -> Result<Option<Arc<dyn Backend>>>>;
 pub(crate) struct Stages<'a> {
     pub(crate) stores: &'a Stores,
     pub(crate) base: PathBuf,
+    /// What models run on.
+    pub(crate) device: String,
     pub(crate) out: Out,
     /// The engine of a server in this process; without one, an evaluation starts its own.
     pub(crate) student: OnceLock<Arc<dyn Student>>,
@@ -68,6 +70,7 @@ impl Ports for Stages<'_> {
         let name = format!("{stage}-{}", method.as_str());
         let job = Job {
             base: self.base.clone(),
+            device: self.device.clone(),
             recipe: recipe.clone(),
             stage,
             dataset: dataset.dir().to_owned(),
@@ -272,7 +275,7 @@ impl Stages<'_> {
         if let Some(student) = self.student.get() {
             return Ok(student);
         }
-        let engine = wiring::engine(&self.base, &recipe.base, HeldIn::default())?;
+        let engine = wiring::engine(&self.base, &recipe.base, (HeldIn::default(), &self.device))?;
         Ok(self.student.get_or_init(|| engine))
     }
 

@@ -54,8 +54,12 @@ impl Stores {
 }
 
 /// Loads a base model and starts the engine over it.
-pub(crate) fn engine(base: &Path, name: &str, held: HeldIn) -> Result<Arc<dyn Student>> {
-    let model = BaseModel::load_with(base, &device("cpu")?, held.precision())
+pub(crate) fn engine(
+    base: &Path,
+    name: &str,
+    (held, on): (HeldIn, &str),
+) -> Result<Arc<dyn Student>> {
+    let model = BaseModel::load_with(base, &device(on)?, held.precision())
         .with_context(|| format!("failed to load the base model {}", base.display()))?;
     if let Some(remark) = held::remark(held, &model) {
         tracing::warn!("{remark}");

@@ -25,6 +25,8 @@ use crate::{commands::Exit, output::Out, training};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Job {
     pub(crate) base: PathBuf,
+    /// What the model runs on.
+    pub(crate) device: String,
     pub(crate) recipe: Recipe,
     pub(crate) stage: usize,
     /// A frozen dataset version's directory.
@@ -154,7 +156,7 @@ fn work(job: &Job) -> Result<Trained> {
     let begun = Instant::now();
     let dataset = FrozenDataset::open(&job.dataset)?;
     let precision = training::precision(job.recipe.precision);
-    let base = Arc::new(BaseModel::load_with(&job.base, &device("cpu")?, precision)?);
+    let base = Arc::new(BaseModel::load_with(&job.base, &device(&job.device)?, precision)?);
     let last_loss = if job.out.join(AdapterManifest::FILE).is_file() {
         // Trained before the process was killed; only the dev score is missing.
         manifest(&job.out)?.stages.last().map_or(f64::NAN, |stage| stage.last_loss)

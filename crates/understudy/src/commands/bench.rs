@@ -49,6 +49,10 @@ pub(crate) fn worker(job: &Path) -> Result<Exit> {
 }
 
 pub(crate) fn run(command: BenchCommand, config: &Config, out: Out) -> Result<Exit> {
+    let beside_peers = matches!(command, BenchCommand::Train(_) | BenchCommand::Serve(_));
+    if beside_peers && config.device != "cpu" {
+        bail!("peers are measured on the processor; leave --device {} out", config.device);
+    }
     match command {
         BenchCommand::Train(args) => train(&args, config, out),
         BenchCommand::Serve(args) => serve::run(&args, config, out),

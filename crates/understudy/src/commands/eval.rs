@@ -113,7 +113,8 @@ fn answers(
         texts.iter().copied().filter(|text| !Path::new(text).is_file()).collect();
     if !asked.is_empty() {
         let name = args.base.clone().unwrap_or_else(|| config.base.clone());
-        let engine = wiring::engine(&model::obtain(config, &name, out)?, &name, HeldIn::default())?;
+        let held = (HeldIn::default(), config.device.as_str());
+        let engine = wiring::engine(&model::obtain(config, &name, out)?, &name, held)?;
         recorded.extend(ask(&engine, &asked, registry, (suite, gate), out)?);
     }
     let mut take = |text: &str| {

@@ -11,7 +11,7 @@ use crate::{cli::LogitsArgs, config::Config, output::Out};
 pub(crate) fn run(args: &LogitsArgs, config: &Config, out: Out) -> Result<Exit> {
     let name = args.base.clone().unwrap_or_else(|| config.base.clone());
     let path = model::obtain(config, &name, out)?;
-    let base = BaseModel::load(&path, &device("cpu")?)?;
+    let base = BaseModel::load(&path, &device(&config.device)?)?;
     let adapter = args
         .adapter
         .as_deref()

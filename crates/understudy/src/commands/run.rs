@@ -37,7 +37,7 @@ pub(crate) fn run(args: &RunArgs, config: &Config, out: Out) -> Result<Exit> {
                 let dataset = stages.dataset(&recipe)?;
                 out.say(format!("dataset {}", dataset.version()));
                 out.say(super::dataset::describe(dataset.manifest()));
-                return train::dry_run(&recipe, &dataset, &stages.base, out);
+                return train::dry_run(&recipe, &dataset, &stages, out);
             }
             stores.runs.begin(&recipe, &args.owner, &args.reason, None)?
         }

@@ -23,7 +23,11 @@ pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
     let student = if args.mock_engine {
         wiring::mock_engine(args.base.as_deref().unwrap_or("mock"), args.mock_step)?
     } else {
-        wiring::engine(&model::obtain(config, &name, out)?, &name, args.precision)?
+        wiring::engine(
+            &model::obtain(config, &name, out)?,
+            &name,
+            (args.precision, &config.device),
+        )?
     };
     let name = student.base().to_owned();
     let server = Server::start(Serving {

@@ -38,7 +38,7 @@ pub(crate) fn run(args: &TrainArgs, config: &Config, out: Out) -> Result<Exit> {
     };
     out.say(format!("dataset {}", dataset.version()));
     if args.dry_run {
-        return dry_run(&recipe, &dataset, &stages.base, out);
+        return dry_run(&recipe, &dataset, &stages, out);
     }
     let name = format!("{}-{}", recipe.digest().short(), dataset.version().digest.short());
     let root = args.out.clone().unwrap_or_else(|| config.data.run(&name));
@@ -86,6 +86,7 @@ fn job(
     let name = format!("{stage}-{}", recipe.train[stage].method.as_str());
     Ok(Job {
         base: stages.base.clone(),
+        device: stages.device.clone(),
         recipe: recipe.clone(),
         stage,
         dataset: dataset.dir().to_owned(),
@@ -119,6 +120,7 @@ pub(crate) fn stages<'a>(
     Ok(Stages {
         stores,
         base,
+        device: config.device.clone(),
         out,
         student: OnceLock::new(),
         make_teacher: Box::new(move || wiring::teacher(&config)),
@@ -130,11 +132,11 @@ pub(crate) fn stages<'a>(
 pub(crate) fn dry_run(
     recipe: &Recipe,
     dataset: &FrozenDataset,
-    base: &Path,
+    stages: &Stages<'_>,
     out: Out,
 ) -> Result<Exit> {
     let precision = training::precision(recipe.precision);
-    let base = Arc::new(BaseModel::load_with(base, &device("cpu")?, precision)?);
+    let base = Arc::new(BaseModel::load_with(&stages.base, &device(&stages.device)?, precision)?);
     let (sft, pairs) = (dataset.sft(Split::Train)?, dataset.pairs(Split::Train)?);
     let (labels, groups) = (dataset.labels(Split::Train)?, crate::groups::logged(dataset)?);
     let speed = measure(&base)?;

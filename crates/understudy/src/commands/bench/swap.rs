@@ -93,7 +93,7 @@ pub(super) fn run(args: &BenchSwapArgs, config: &Config, out: Out) -> Result<Exi
     ensure!(args.streams > 0 && args.seconds > 0, "--streams and --seconds must be at least 1");
     let name = args.base.as_deref().unwrap_or(&config.base);
     let path = model::obtain(config, name, out)?;
-    let base = BaseModel::load_with(&path, &device("cpu")?, HeldIn::default().precision())
+    let base = BaseModel::load_with(&path, &device(&config.device)?, HeldIn::default().precision())
         .with_context(|| format!("failed to load the base model {}", path.display()))?;
     let folder = tempfile::tempdir().context("failed to make a directory for adapters")?;
     out.say(format!("writing {GENERATIONS} adapters of rank {}", args.rank));
