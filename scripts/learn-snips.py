@@ -83,18 +83,16 @@ def prepare(args, home, seed):
 
 
 def compare(args, home, before, after, reports):
-    """Both subjects' answers to all cases, given once each, and the report of one beside the other."""
+    """One report of two subjects; a subject that has answered all cases before is not asked again."""
     names = [path.name if path else "base" for path in (before, after)]
-    files = []
-    for name, path in zip(names, (before, after)):
-        files.append(home / "answers" / f"{name}.jsonl")
-        if not files[-1].exists():
-            said = home / "answers" / f"of-{name}"
-            understudy(args, home, "eval", path or "base", "--baseline", path or "base", "--suite",
-                       "snips", "--max-new-tokens", "192", "--answers", said)
-            (said / "candidate.jsonl").rename(files[-1])
-    said = understudy(args, home, "eval", files[1], "--baseline", files[0], "--suite", "snips",
-                      "--json")
+    kept = [home / "answers" / f"{name}.jsonl" for name in names]
+    baseline, candidate = (file if file.exists() else path or "base"
+                           for file, path in zip(kept, (before, after)))
+    fresh = home / "answers" / "fresh"
+    said = understudy(args, home, "eval", candidate, "--baseline", baseline, "--suite", "snips",
+                      "--max-new-tokens", "192", "--answers", fresh, "--json")
+    for role, file in zip(("baseline", "candidate"), kept):
+        (fresh / f"{role}.jsonl").replace(file)
     reports[tuple(names)] = json.loads(said)
 
 

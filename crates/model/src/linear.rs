@@ -33,7 +33,8 @@ pub enum Precision {
     /// for bit. Made for serving.
     Int8,
     /// The same with the maps in four bits, in blocks of 32 with a scale and a least value, as Q4_1
-    /// holds them; a Q4_1 file's blocks are taken bit for bit.
+    /// holds them; the codes of a Q4_0, Q4_1 or Q4_K file are taken as they are, and maps for which
+    /// a file spends more bits are held in eight.
     Int4,
 }
 

@@ -49,6 +49,11 @@ pub(crate) trait TensorSource {
     /// The tensor as f32 values; its shape must be `shape`.
     fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>>;
 
+    /// In how many bits products hold what the source has in blocks; none when it has numbers.
+    fn bits(&self, _name: &str) -> Option<Bits> {
+        None
+    }
+
     /// A matrix `[rows, inputs]` in blocks: as the source holds it, or else rounded.
     fn blocks(
         &mut self,
@@ -177,7 +182,11 @@ fn fused(
     place: &Place,
 ) -> Result<Linear> {
     let inputs = parts.first().map_or(0, |(_, dims)| dims.0);
-    if let Some(bits) = bits(place) {
+    if let Some(asked) = bits(place) {
+        // A file that spends more bits on a map has a reason, and maps read together are of a kind.
+        let held = |(name, _): &(String, _)| source.bits(&format!("{name}.weight"));
+        let more = parts.iter().any(|part| held(part) == Some(Bits::Eight));
+        let bits = if more { Bits::Eight } else { asked };
         let blocks = |(name, (_, outputs)): &(String, (usize, usize))| {
             source.blocks(&format!("{name}.weight"), (*outputs, inputs), bits)
         };

@@ -8,7 +8,7 @@ use std::{
 
 use candle_core::{
     Device,
-    quantized::{GgmlDType, QTensor, gguf_file::Content},
+    quantized::{QTensor, gguf_file::Content},
 };
 
 use super::{TensorSource, wrong_shape};
@@ -76,6 +76,11 @@ impl TensorSource for GgufSource {
         Ok(order.flat_map(|row| &values[row * inputs..(row + 1) * inputs]).copied().collect())
     }
 
+    fn bits(&self, name: &str) -> Option<Bits> {
+        let info = self.content.tensor_infos.get(&gguf_name(name)?)?;
+        QuantisedRows::bits_of(info.ggml_dtype)
+    }
+
     fn blocks(
         &mut self,
         name: &str,
@@ -83,13 +88,9 @@ impl TensorSource for GgufSource {
         bits: Bits,
     ) -> Result<QuantisedRows> {
         let quantised = self.quantised(name, &[rows, inputs])?;
-        let as_held = match (quantised.dtype(), bits) {
-            (GgmlDType::Q8_0, Bits::Eight) | (GgmlDType::Q4_1, Bits::Four) => {
-                QuantisedRows::of_gguf(&quantised.data()?, (rows, inputs), bits)
-            }
-            _ => None,
-        };
-        let Some(blocks) = as_held else {
+        let bytes = quantised.data()?;
+        let as_held = QuantisedRows::of_gguf(quantised.dtype(), &bytes, (rows, inputs));
+        let Some(blocks) = as_held.filter(|blocks| blocks.bits() == bits) else {
             return Ok(QuantisedRows::round(&self.tensor(name, &[rows, inputs])?, inputs, bits));
         };
         Ok(match self.reordered_heads(name) {

@@ -1,5 +1,7 @@
 //! Weights as files hold them: rows of blocks, before they are laid out for products.
 
+mod file;
+
 use half::f16;
 use rayon::prelude::*;
 
@@ -28,14 +30,6 @@ impl Bits {
         match self {
             Self::Eight => 1,
             Self::Four => 2,
-        }
-    }
-
-    /// Bytes of a block in a file.
-    fn bytes(self) -> usize {
-        match self {
-            Self::Eight => 2 + BLOCK,
-            Self::Four => 4 + BLOCK / 2,
         }
     }
 }
@@ -81,41 +75,8 @@ impl QuantisedRows {
         }
     }
 
-    /// Takes the bytes of a GGUF tensor as they are; none when there are too few or too many, or
-    /// rows are no whole blocks.
-    pub(crate) fn of_gguf(
-        bytes: &[u8],
-        (rows, inputs): (usize, usize),
-        bits: Bits,
-    ) -> Option<Self> {
-        let blocks = inputs / BLOCK;
-        let fits = inputs.is_multiple_of(BLOCK) && bytes.len() == rows * blocks * bits.bytes();
-        if !fits {
-            return None;
-        }
-        let half = |bytes: &[u8]| u16::from_le_bytes([bytes[0], bytes[1]]);
-        let mut quantised = Self {
-            bits,
-            rows,
-            inputs,
-            codes: Vec::with_capacity(rows * inputs),
-            scales: Vec::with_capacity(rows * blocks),
-            least: Vec::new(),
-        };
-        for block in bytes.chunks_exact(bits.bytes()) {
-            quantised.scales.push(half(block));
-            match bits {
-                Bits::Eight => {
-                    quantised.codes.extend(block[2..].iter().map(|code| code ^ 0x80));
-                }
-                Bits::Four => {
-                    quantised.least.push(half(&block[2..]));
-                    quantised.codes.extend(block[4..].iter().map(|both| both & 15));
-                    quantised.codes.extend(block[4..].iter().map(|both| both >> 4));
-                }
-            }
-        }
-        Some(quantised)
+    pub(crate) fn bits(&self) -> Bits {
+        self.bits
     }
 
     /// The same rows in another order.
