@@ -14,7 +14,7 @@ pub struct Config {
     pub max_waiting: usize,
     /// Tokens their prompts may hold together; more are told to come back.
     pub max_waiting_tokens: usize,
-    /// Rows of one step. Prompts longer than what decoding leaves of it are read in chunks, so
+    /// Most rows of one step. While others decode, prompts are read in smaller chunks than this, so
     /// that a long prompt does not stall everybody else's next token.
     pub step_tokens: usize,
     /// Tokens whose keys and values all running sequences may hold together. Also the longest
@@ -39,7 +39,7 @@ impl Default for Config {
             max_running: 32,
             max_waiting: 256,
             max_waiting_tokens: 131_072,
-            step_tokens: 128,
+            step_tokens: 512,
             kv_tokens: 16_384,
             prefix_tokens: 2_048,
             adapter_bytes: 4 << 30,

@@ -28,7 +28,12 @@ pub(crate) struct Plan {
     pub(crate) evict: usize,
 }
 
-/// Every decoding sequence gets its token; prompts, and tokens that must follow, share the rest of
+/// Prompt tokens of a step in which others decode, if that is more than twice their number. Decoding
+/// a token reads every weight once, for which a processor multiplies some rows of a prompt as well;
+/// beyond that each more of them makes everybody's next token later.
+const BESIDE_DECODING: usize = 32;
+
+/// Every decoding sequence gets its token; prompts, and tokens that must follow, share a part of
 /// the step, first come, first served. When keys and values would not fit, the last ones yield.
 pub(crate) fn plan(running: &[Standing], config: &Config) -> Plan {
     for evict in 0..running.len() {
@@ -54,16 +59,17 @@ pub(crate) fn admits(running: &[Standing], next: Standing, config: &Config) -> b
 
 fn rows(running: &[Standing], step_tokens: usize) -> Vec<usize> {
     let decoding = running.iter().filter(|one| one.pending == 1).count();
-    let mut left = step_tokens.saturating_sub(decoding);
-    let share = |one: &Standing| {
+    let share = if decoding == 0 { step_tokens } else { BESIDE_DECODING.max(2 * decoding) };
+    let mut left = share.min(step_tokens.saturating_sub(decoding));
+    let chunk = |one: &Standing| {
         if one.pending == 1 {
             return 1;
         }
-        let chunk = one.pending.min(left);
-        left -= chunk;
-        chunk
+        let rows = one.pending.min(left);
+        left -= rows;
+        rows
     };
-    running.iter().map(share).collect()
+    running.iter().map(chunk).collect()
 }
 
 #[cfg(test)]
@@ -95,6 +101,17 @@ mod tests {
     fn decoding_comes_first_and_prompts_are_read_in_chunks_oldest_first() {
         let running = [at(0, 7), at(5, 1), at(0, 9), at(8, 1)];
         assert_eq!(plan(&running, &CONFIG), Plan { rows: vec![7, 1, 1, 1], evict: 0 });
+    }
+
+    #[test]
+    fn a_prompt_is_read_in_small_chunks_while_others_decode_and_in_large_ones_alone() {
+        let config = Config { step_tokens: 512, kv_tokens: 10_000, ..CONFIG };
+        let rows = |running: &[Standing]| plan(running, &config).rows;
+        assert_eq!(rows(&[at(0, 300), at(0, 300)]), [300, 212]);
+        assert_eq!(rows(&[at(9, 1), at(0, 300), at(0, 300)]), [1, BESIDE_DECODING, 0]);
+        let mut many = vec![at(9, 1); 30];
+        many.push(at(0, 300));
+        assert_eq!(rows(&many).last(), Some(&60));
     }
 
     #[test]
