@@ -66,7 +66,8 @@ pub(crate) struct Checkpoint {
 pub(crate) fn run_digest(request: &TrainRequest<'_>, start: &Lora, examples: &[Example]) -> Digest {
     let TrainRequest { base, stage, lora, seed, options, prompts, .. } = request;
     let digests = &base.digests;
-    let settings = canonical_json(&(stage, lora, seed, options.micro_batch_tokens));
+    let cut = (options.micro_batch_tokens, options.recompute_above);
+    let settings = canonical_json(&(stage, lora, seed, cut));
     let values: Vec<u8> = start.values().iter().flat_map(|value| value.to_le_bytes()).collect();
     let mut parts: Vec<Vec<u8>> = [&digests.base, &digests.tokenizer, &digests.template]
         .into_iter()

@@ -55,6 +55,8 @@ pub(crate) struct StepGradient<'a> {
     /// What KTO's baseline is measured against.
     pub anchor: Anchor<'a>,
     pub micro_batch_tokens: usize,
+    /// An example of more tokens keeps only what enters a layer, and computes the rest again.
+    pub recompute_above: usize,
     /// Of the LoRA branch; the seed is this step's own.
     pub dropout: (f64, u64),
 }
@@ -96,8 +98,8 @@ impl StepGradient<'_> {
         let decoder = &self.base.decoder;
         let micro = MicroBatch::of(part.examples.iter().copied());
         stats.tokens += part.examples.iter().map(|example| example.tokens() as u64).sum::<u64>();
-        // An example larger than the budget still has to fit: keep less of it and recompute.
-        let oversized = micro.batch.rows() > self.micro_batch_tokens;
+        // An example that is too large still has to fit: keep less of it and recompute.
+        let oversized = micro.batch.rows() > self.recompute_above;
         let keep = if oversized { Activations::LayerInputs } else { Activations::All };
         let (rate, seed) = self.dropout;
         let dropout = Dropout::new(rate as f32, seed.wrapping_add(part.index as u64))?;

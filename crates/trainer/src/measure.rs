@@ -89,6 +89,7 @@ impl<'a> Rehearsal<'a> {
             objective: &self.stage.objective,
             anchor: Anchor { base: self.base, lora: None, temperature: 1.0 },
             micro_batch_tokens: self.micro_batch_tokens,
+            recompute_above: self.micro_batch_tokens,
             dropout: (0.0, 0),
         };
         self.grads.clear();

@@ -67,7 +67,8 @@ pub fn plan(request: &TrainRequest<'_>) -> Result<Plan> {
         steps: timeline.steps(),
         adapter_values: adapter_values as u64,
         flops: examples.iter().map(|example| cost.example_flops(example, epochs)).sum(),
-        memory_bytes: cost.memory(largest.max().unwrap_or_default(), budget),
+        memory_bytes: cost
+            .memory(largest.max().unwrap_or_default(), request.options.recompute_above),
     })
 }
 
@@ -140,12 +141,13 @@ impl Cost<'_> {
         }
     }
 
-    /// Bytes at the peak, when the largest micro-batch has `rows` tokens and `budget` were meant.
+    /// Bytes at the peak, when the largest micro-batch has `rows` tokens; from `recompute_above` on it
+    /// keeps less of them.
     ///
     /// Base weights once; the adapter, its gradient and two moments, and the copies a checkpoint
     /// makes of three of those; what the backward pass reads of every row and layer; a chunk of
     /// logits and its gradient.
-    fn memory(&self, rows: usize, budget: usize) -> u64 {
+    fn memory(&self, rows: usize, recompute_above: usize) -> u64 {
         const CHUNK: usize = 128;
         let c = self.config;
         let copies = if c.tied_head { 1.0 } else { 2.0 };
@@ -153,7 +155,7 @@ impl Cost<'_> {
         let adapter = 10.0 * self.adapter_values as f64;
         let layer = 3 * c.hidden + c.qkv_dim() + c.q_dim() + 2 * c.intermediate;
         let passing = 2 * c.qkv_dim() + 6 * c.intermediate + 4 * c.hidden;
-        let oversized = rows > budget;
+        let oversized = rows > recompute_above;
         let kept = if oversized { c.layers * c.hidden + layer } else { c.layers * layer };
         let logits = 2 * CHUNK * c.vocab;
         4 * (weights + adapter + (rows * (kept + passing) + logits) as f64) as u64

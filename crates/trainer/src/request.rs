@@ -53,8 +53,12 @@ pub struct Prompts {
 /// What has a default that fits a small machine.
 #[derive(Debug, Clone)]
 pub struct TrainOptions<'a> {
-    /// How many tokens run through the model at once. Decides memory and speed, not the result.
+    /// Examples run through the model together up to so many tokens. Decides memory and speed, not
+    /// the result.
     pub micro_batch_tokens: usize,
+    /// A single example of more tokens keeps only what enters a layer, and computes the rest again:
+    /// a third slower, several times smaller.
+    pub recompute_above: usize,
     /// The file the stage's state is kept in. If it is there already, training goes on from it;
     /// once the stage is complete, it yields the same adapter again without training.
     pub checkpoint: Option<&'a Path>,
@@ -68,7 +72,8 @@ pub struct TrainOptions<'a> {
 impl Default for TrainOptions<'_> {
     fn default() -> Self {
         Self {
-            micro_batch_tokens: 1024,
+            micro_batch_tokens: 512,
+            recompute_above: 1024,
             checkpoint: None,
             checkpoint_every: Duration::from_mins(1),
             metrics: None,

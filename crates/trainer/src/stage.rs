@@ -167,6 +167,7 @@ impl<'a> Stage<'a> {
             objective: &self.objective,
             anchor: Anchor::of(self.request),
             micro_batch_tokens: self.request.options.micro_batch_tokens,
+            recompute_above: self.request.options.recompute_above,
             dropout: (self.request.lora.dropout, seed::of_step("dropout", self.request.seed, step)),
         };
         let examples = self.source.members(&round);

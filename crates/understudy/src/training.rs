@@ -34,10 +34,13 @@ const DEV_TASKS: usize = 64;
 /// What a kill may cost at most; writing one takes a fraction of a second.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(15);
 
-/// Tokens that run through the model at once: more are no faster and take more memory. A group is
-/// never torn apart, and one that does not fit is computed twice, so there it is more.
-pub(crate) fn micro_batch_tokens(stage: &TrainStage) -> usize {
-    if matches!(stage.objective, Objective::Grpo(_)) { 1536 } else { 512 }
+/// Tokens that run through the model at once: more are no faster and take more memory.
+pub(crate) const MICRO_BATCH_TOKENS: usize = 512;
+
+/// From how many tokens on an example is computed twice. A group is one example, and never torn
+/// apart.
+pub(crate) fn recompute_above(stage: &TrainStage) -> usize {
+    if matches!(stage.objective, Objective::Grpo(_)) { 1536 } else { MICRO_BATCH_TOKENS }
 }
 
 pub(crate) fn precision(written: manifest::Precision) -> Precision {
@@ -141,7 +144,8 @@ pub(crate) fn train(job: &Job, dataset: &FrozenDataset, base: &Arc<BaseModel>) -
         prompts: prompts.as_ref(),
         seed: recipe.seed,
         options: TrainOptions {
-            micro_batch_tokens: micro_batch_tokens(stage),
+            micro_batch_tokens: MICRO_BATCH_TOKENS,
+            recompute_above: recompute_above(stage),
             checkpoint: Some(&job.checkpoint),
             checkpoint_every: CHECKPOINT_EVERY,
             metrics: Some(&job.metrics),

@@ -61,6 +61,7 @@ impl Step {
             objective: &stage.objective,
             anchor,
             micro_batch_tokens,
+            recompute_above: micro_batch_tokens,
             dropout: (0.0, 0),
         };
         let mut stepped = model.start.clone();

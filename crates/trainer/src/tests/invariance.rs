@@ -92,6 +92,7 @@ impl Case {
             objective: &self.objective,
             anchor: Anchor { base: &self.base, lora: None, temperature: 1.0 },
             micro_batch_tokens: budget,
+            recompute_above: budget,
             dropout: (0.0, 0),
         };
         let examples: Vec<&Example> = members.iter().map(|index| &self.examples[*index]).collect();

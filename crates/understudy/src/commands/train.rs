@@ -150,7 +150,8 @@ pub(crate) fn dry_run(
         let source = Source::of(stage, &base, dataset, recipe.seed)?;
         let prompts = source.as_ref().map(Source::describe).transpose()?;
         let options = TrainOptions {
-            micro_batch_tokens: training::micro_batch_tokens(stage),
+            micro_batch_tokens: training::MICRO_BATCH_TOKENS,
+            recompute_above: training::recompute_above(stage),
             ..TrainOptions::default()
         };
         let imagined = training::imagined_pairs(stage, &sft);

@@ -24,7 +24,11 @@ use super::{
     profile::Profile,
     work::{ROW, Work},
 };
-use crate::{commands::Exit, training::micro_batch_tokens, worker::peak_memory};
+use crate::{
+    commands::Exit,
+    training::{MICRO_BATCH_TOKENS, recompute_above},
+    worker::peak_memory,
+};
 
 /// The parent's side: runs this program on the job and reads its last line.
 pub(super) fn start(job: &Job, folder: &Path) -> Result<Measured> {
@@ -84,7 +88,7 @@ fn sft(job: &Job, work: &Work, base: &BaseModel) -> Result<Measured> {
     measured.tokens = work.sft.iter().map(|row| row.len() as u64).sum();
     // The peak is taken: what follows explains the step and is no part of it.
     let floor = Floor::measure(base.decoder.config(), job.dtype, work.rank)?;
-    let rows = micro_batch_tokens(&stage) / ROW;
+    let rows = MICRO_BATCH_TOKENS / ROW;
     measured.profile = Some(Profile::of(base, work, (rows, update), &floor)?);
     measured.floor = Some(floor);
     Ok(measured)
@@ -113,8 +117,7 @@ fn rehearse(
     base: &BaseModel,
     (stage, drill): (&TrainStage, &Drill),
 ) -> Result<(Measured, f64)> {
-    let budget = micro_batch_tokens(stage);
-    let mut rehearsal = Rehearsal::begin(base, stage, &lora(work), drill, budget)?;
+    let mut rehearsal = Rehearsal::begin(base, stage, &lora(work), drill, MICRO_BATCH_TOKENS)?;
     rehearsal.step()?;
     let (mut seconds, mut cpu, mut updates, mut tokens) = (vec![], vec![], vec![], 0);
     for _ in 0..job.steps {
@@ -137,6 +140,8 @@ fn grpo(job: &Job, work: &Work, base: BaseModel) -> Result<Measured> {
         "method": "grpo", "learning_rate": work.learning_rate, "batch_size": work.grpo.len(),
         "epochs": job.steps + 1, "group_size": work.completions,
         "max_new_tokens": work.new_tokens, "health": {"collapse": "off"},
+        // As the peers do by default: no reference is asked.
+        "kl": {"beta": 0.0},
     }))?;
     let mut sampler = Timed::start(Arc::clone(&base), work)?;
     let lora = lora(work);
@@ -158,7 +163,8 @@ fn grpo(job: &Job, work: &Work, base: BaseModel) -> Result<Measured> {
         prompts: Some(&prompts),
         seed: 17,
         options: TrainOptions {
-            micro_batch_tokens: micro_batch_tokens(&stage),
+            micro_batch_tokens: MICRO_BATCH_TOKENS,
+            recompute_above: recompute_above(&stage),
             ..TrainOptions::default()
         },
     };
