@@ -17,6 +17,11 @@ pub struct Config {
     /// Most rows of one step. While others decode, prompts are read in smaller chunks than this, so
     /// that a long prompt does not stall everybody else's next token.
     pub step_tokens: usize,
+    /// Prompt tokens of a step in which others decode, if that is more than twice their number.
+    /// Decoding a token reads every weight once, for which a processor multiplies some rows of a
+    /// prompt as well; beyond that each more of them makes everybody's next token later, and fewer
+    /// make a new prompt wait longer.
+    pub beside_decoding: usize,
     /// Tokens whose keys and values all running sequences may hold together. Also the longest
     /// sequence, where the model itself could go further.
     pub kv_tokens: usize,
@@ -40,6 +45,7 @@ impl Default for Config {
             max_waiting: 256,
             max_waiting_tokens: 131_072,
             step_tokens: 512,
+            beside_decoding: 32,
             kv_tokens: 16_384,
             prefix_tokens: 2_048,
             adapter_bytes: 4 << 30,
@@ -66,6 +72,9 @@ impl Config {
             // Otherwise decoding alone could fill every step and no prompt would ever be read.
             let why = format!("must be more than max_running, which is {}", self.max_running);
             return refuse("step_tokens", why);
+        }
+        if self.beside_decoding == 0 {
+            return refuse("beside_decoding", "must be at least 1".to_owned());
         }
         if self.kv_tokens < 2 {
             return refuse("kv_tokens", "must be at least 2".to_owned());

@@ -28,17 +28,12 @@ pub(crate) struct Plan {
     pub(crate) evict: usize,
 }
 
-/// Prompt tokens of a step in which others decode, if that is more than twice their number. Decoding
-/// a token reads every weight once, for which a processor multiplies some rows of a prompt as well;
-/// beyond that each more of them makes everybody's next token later.
-const BESIDE_DECODING: usize = 32;
-
 /// Every decoding sequence gets its token; prompts, and tokens that must follow, share a part of
 /// the step, first come, first served. When keys and values would not fit, the last ones yield.
 pub(crate) fn plan(running: &[Standing], config: &Config) -> Plan {
     for evict in 0..running.len() {
         let kept = &running[..running.len() - evict];
-        let rows = rows(kept, config.step_tokens);
+        let rows = rows(kept, config);
         let held: usize = kept.iter().map(|one| one.cached).sum();
         // One sequence alone always fits: none is admitted that could outgrow the whole cache.
         if held + rows.iter().sum::<usize>() <= config.kv_tokens || kept.len() == 1 {
@@ -57,9 +52,10 @@ pub(crate) fn admits(running: &[Standing], next: Standing, config: &Config) -> b
         || (running.len() < config.max_running && held + wanted(&next) < config.kv_tokens)
 }
 
-fn rows(running: &[Standing], step_tokens: usize) -> Vec<usize> {
+fn rows(running: &[Standing], config: &Config) -> Vec<usize> {
+    let Config { step_tokens, beside_decoding, .. } = *config;
     let decoding = running.iter().filter(|one| one.pending == 1).count();
-    let share = if decoding == 0 { step_tokens } else { BESIDE_DECODING.max(2 * decoding) };
+    let share = if decoding == 0 { step_tokens } else { beside_decoding.max(2 * decoding) };
     let mut left = share.min(step_tokens.saturating_sub(decoding));
     let chunk = |one: &Standing| {
         if one.pending == 1 {
@@ -86,6 +82,7 @@ mod tests {
         max_waiting: 8,
         max_waiting_tokens: 100,
         step_tokens: 10,
+        beside_decoding: 32,
         kv_tokens: 40,
         prefix_tokens: 0,
         adapter_bytes: 1,
@@ -108,7 +105,7 @@ mod tests {
         let config = Config { step_tokens: 512, kv_tokens: 10_000, ..CONFIG };
         let rows = |running: &[Standing]| plan(running, &config).rows;
         assert_eq!(rows(&[at(0, 300), at(0, 300)]), [300, 212]);
-        assert_eq!(rows(&[at(9, 1), at(0, 300), at(0, 300)]), [1, BESIDE_DECODING, 0]);
+        assert_eq!(rows(&[at(9, 1), at(0, 300), at(0, 300)]), [1, 32, 0]);
         let mut many = vec![at(9, 1); 30];
         many.push(at(0, 300));
         assert_eq!(rows(&many).last(), Some(&60));

@@ -33,6 +33,7 @@ pub(crate) fn tolerance(attested: Precision, here: Precision) -> f32 {
         Precision::F32 => 2e-3,
         Precision::Bf16 => 0.05,
         Precision::Q8_0 => 0.1,
+        Precision::Q4_1 => 0.15,
     };
     f32::max(of(attested), of(here))
 }

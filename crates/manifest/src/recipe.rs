@@ -76,6 +76,8 @@ pub enum Precision {
     /// Eight bits in blocks of 32: a quarter of the memory of f32, for training where memory is
     /// what is short. Sampling from it is slow.
     Q8_0,
+    /// Four bits in blocks of 32: an eighth of the memory of f32.
+    Q4_1,
 }
 
 /// Where examples come from and what is kept of them.

@@ -26,6 +26,7 @@ fn main() {
         Ok("f32") => measure(Precision::F32),
         Ok("bf16") => measure(Precision::Bf16),
         Ok("q8") => measure(Precision::Q8),
+        Ok("q4") => measure(Precision::Q4),
         Ok("int8") => measure(Precision::Int8),
         Ok("int4") => measure(Precision::Int4),
         _ => {

@@ -90,7 +90,8 @@ impl From<Precision> for understudy_manifest::Precision {
         match precision {
             Precision::F32 => Self::F32,
             Precision::Bf16 => Self::Bf16,
-            Precision::Q8 | Precision::Int8 | Precision::Int4 => Self::Q8_0,
+            Precision::Q8 | Precision::Int8 => Self::Q8_0,
+            Precision::Q4 | Precision::Int4 => Self::Q4_1,
         }
     }
 }

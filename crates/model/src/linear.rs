@@ -8,7 +8,12 @@ use crate::{
     device::Place,
     error::Result,
     host::Host,
-    kernels::{bf16::Packed, int8, panels, quantised::Quantised},
+    kernels::{
+        bf16::Packed,
+        int8::{self, Bits},
+        panels,
+        quantised::Quantised,
+    },
     ops::Ops,
 };
 
@@ -28,6 +33,9 @@ pub enum Precision {
     /// supported, in f32). The maps take a quarter of the memory of `F32`; the head is held as in
     /// `Bf16`. Made for training: decoding a token would widen every map for one row.
     Q8,
+    /// The same in four bits, in blocks of 32 with a scale and a least value, as Q4_1 holds them:
+    /// an eighth of the memory of `F32`.
+    Q4,
     /// Weights of maps and head in eight bits as in `Q8`, and inputs rounded to eight bits as well,
     /// block by block, for the processor's dot product of bytes. A Q8_0 file's blocks are taken bit
     /// for bit. Made for serving.
@@ -43,7 +51,7 @@ impl Precision {
     pub fn supported(self, device: &Device) -> Self {
         match self {
             Self::Bf16 if !device.is_cpu() || Packed::is_supported() => Self::Bf16,
-            Self::Q8 if device.is_cpu() => Self::Q8,
+            Self::Q8 | Self::Q4 if device.is_cpu() => self,
             Self::Int8 | Self::Int4 if device.is_cpu() && int8::Packed::is_fast() => self,
             _ => Self::F32,
         }
@@ -71,7 +79,7 @@ pub(crate) enum Layout {
     Panels(Vec<f32>),
     /// bf16 in panels of pairs.
     Pairs(Pairs),
-    /// Eight bits, widened for each product.
+    /// Eight or four bits, widened for each product.
     Quantised(Quantised),
     /// Eight or four bits, multiplied as they are.
     Blocks(int8::Packed),
@@ -129,7 +137,10 @@ impl Linear {
                 Layout::Plain(plain.to_dtype(precision.of_tensors())?)
             }
             (Ops::Fused, Precision::Q8) => {
-                Layout::Quantised(Quantised::new(&plain, inputs, outputs))
+                Layout::Quantised(Quantised::new(&plain, (inputs, outputs), Bits::Eight))
+            }
+            (Ops::Fused, Precision::Q4) => {
+                Layout::Quantised(Quantised::new(&plain, (inputs, outputs), Bits::Four))
             }
             (Ops::Fused, Precision::F32 | Precision::Int8 | Precision::Int4) => {
                 Layout::Panels(panels::pack(&plain, inputs, outputs))
@@ -143,7 +154,7 @@ impl Linear {
     }
 
     /// Takes matrices `[outputs, inputs]` in blocks, to be laid side by side.
-    pub(crate) fn of_blocks(parts: &[int8::QuantisedRows], bits: int8::Bits) -> Self {
+    pub(crate) fn of_blocks(parts: &[int8::QuantisedRows], bits: Bits) -> Self {
         let packed = int8::Packed::new(parts, bits);
         let (inputs, outputs) = (packed.inputs(), packed.outputs());
         Self { inputs, outputs, weights: Layout::Blocks(packed) }
@@ -200,7 +211,7 @@ pub(crate) enum HeadLayout {
 impl Head {
     /// Takes a matrix `[vocab, hidden]` in blocks.
     pub(crate) fn of_blocks(rows: &[int8::QuantisedRows]) -> Self {
-        let packed = int8::Packed::new(rows, int8::Bits::Eight);
+        let packed = int8::Packed::new(rows, Bits::Eight);
         let (hidden, vocab) = (packed.inputs(), packed.outputs());
         Self { vocab, hidden, weights: HeadLayout::Blocks(packed) }
     }
@@ -209,7 +220,7 @@ impl Head {
     pub(crate) fn new(rows: &Tensor, place: &Place) -> Result<Self> {
         let (vocab, hidden) = rows.dims2()?;
         let packed = match (place.ops, place.precision) {
-            (Ops::Fused, Precision::Bf16 | Precision::Q8) => {
+            (Ops::Fused, Precision::Bf16 | Precision::Q8 | Precision::Q4) => {
                 Packed::new(&Host::of(rows)?, vocab, hidden)
             }
             _ => None,

@@ -3,6 +3,7 @@
 //! All values of an adapter lie in one flat buffer in a fixed order, so that an optimiser, a
 //! gradient all-reduce and a digest are each one pass over one slice.
 
+mod distance;
 mod layout;
 mod module;
 
@@ -12,6 +13,7 @@ use candle_core::{Device, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+pub use distance::Moved;
 pub(crate) use layout::Slot;
 pub use layout::{LoraLayout, Parameter};
 pub(crate) use module::Group;

@@ -70,7 +70,7 @@ fn bits(place: &Place) -> Option<Bits> {
     match place.precision {
         Precision::Int8 => Some(Bits::Eight),
         Precision::Int4 => Some(Bits::Four),
-        Precision::F32 | Precision::Bf16 | Precision::Q8 => None,
+        Precision::F32 | Precision::Bf16 | Precision::Q8 | Precision::Q4 => None,
     }
 }
 

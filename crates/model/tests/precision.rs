@@ -60,7 +60,9 @@ fn gradients_of_rounded_models_point_where_those_in_f32_do() {
     for family in [Family::Llama, Family::Qwen2, Family::Qwen3] {
         let (exact, exact_gradient) = objective(&model(family, Precision::F32));
         // Eight bits move the weights themselves further than rounding to bf16 does.
-        for (precision, most) in [(Precision::Bf16, 5e-2), (Precision::Q8, 1e-1)] {
+        for (precision, most) in
+            [(Precision::Bf16, 5e-2), (Precision::Q8, 1e-1), (Precision::Q4, 5e-1)]
+        {
             let (rounded, gradient) = objective(&model(family, precision));
             let what = format!("{family:?} in {precision:?}");
             assert!((exact - rounded).abs() < 2e-2 * exact.abs(), "{what}: {exact}, {rounded}");
@@ -74,7 +76,7 @@ fn gradients_of_rounded_models_point_where_those_in_f32_do() {
 
 #[test]
 fn a_second_step_over_used_buffers_equals_the_first() {
-    for precision in [Precision::F32, Precision::Bf16, Precision::Q8] {
+    for precision in [Precision::F32, Precision::Bf16, Precision::Q8, Precision::Q4] {
         let model = model(Family::Llama, precision);
         assert_eq!(objective(&model), objective(&model));
     }

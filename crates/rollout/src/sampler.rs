@@ -62,6 +62,8 @@ impl Sampler {
             max_waiting: 1 << 16,
             max_waiting_tokens: usize::MAX,
             step_tokens: 512,
+            // Nobody waits for a single token here.
+            beside_decoding: 512,
             kv_tokens: TOGETHER * sequence,
             // One trunk for every prompt of a round, and what later turns continue.
             prefix_tokens: 2 * TOGETHER * sequence,

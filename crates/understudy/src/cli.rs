@@ -76,7 +76,7 @@ pub(crate) enum Command {
         Exit status: 0 the gate passed, 1 it failed, 2 bad input, 3 too few cases to tell."
     )]
     Eval(EvalArgs),
-    /// Registered adapter versions: list, show, verify, sign, merge
+    /// Registered adapter versions: list, show, diff, import, export, verify, sign, merge
     #[command(subcommand)]
     Adapter(AdapterCommand),
     /// Take a version to production or back, and say who may: start, promote, rollback, freeze, …

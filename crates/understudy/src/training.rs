@@ -40,7 +40,11 @@ pub(crate) const MICRO_BATCH_TOKENS: usize = 512;
 /// From how many tokens on an example is computed twice. A group is one example, and never torn
 /// apart.
 pub(crate) fn recompute_above(stage: &TrainStage) -> usize {
-    if matches!(stage.objective, Objective::Grpo(_)) { 1536 } else { MICRO_BATCH_TOKENS }
+    match stage.objective {
+        _ if stage.gradient_checkpointing => 0,
+        Objective::Grpo(_) => 1536,
+        _ => MICRO_BATCH_TOKENS,
+    }
 }
 
 pub(crate) fn precision(written: manifest::Precision) -> Precision {
@@ -48,6 +52,7 @@ pub(crate) fn precision(written: manifest::Precision) -> Precision {
         manifest::Precision::F32 => Precision::F32,
         manifest::Precision::Bf16 => Precision::Bf16,
         manifest::Precision::Q8_0 => Precision::Q8,
+        manifest::Precision::Q4_1 => Precision::Q4,
     }
 }
 

@@ -32,6 +32,9 @@ pub struct TrainStage {
     pub clip: f64,
     /// Rows longer than this many tokens are left out and counted.
     pub max_tokens: usize,
+    /// Keep only what enters each layer and compute the rest again on the way back: a third slower,
+    /// several times less memory. Rows too long for it otherwise are treated so in any case.
+    pub gradient_checkpointing: bool,
     /// What DPO, KTO and a divergence penalty hold on to.
     pub reference: ReferencePolicy,
     /// The least dev score of the stage before; below it this stage is skipped. From a weak start,
@@ -195,6 +198,7 @@ struct Common {
     loraplus_lr_ratio: Option<f64>,
     clip: Option<f64>,
     max_tokens: Option<usize>,
+    gradient_checkpointing: Option<bool>,
     reference: Option<ReferencePolicy>,
     min_sft_score: Option<f64>,
     health: Option<BTreeMap<HealthCheck, Reaction>>,
@@ -211,6 +215,7 @@ const COMMON: &[&str] = &[
     "loraplus_lr_ratio",
     "clip",
     "max_tokens",
+    "gradient_checkpointing",
     "reference",
     "min_sft_score",
     "health",
@@ -297,6 +302,7 @@ impl TryFrom<Map<String, Value>> for TrainStage {
             loraplus_lr_ratio: common.loraplus_lr_ratio.unwrap_or(1.0),
             clip: common.clip.unwrap_or(if is_grpo { 0.5 } else { 1.0 }),
             max_tokens: common.max_tokens.unwrap_or(1024),
+            gradient_checkpointing: common.gradient_checkpointing.unwrap_or(false),
             reference: common.reference.unwrap_or_default(),
             min_sft_score: common.min_sft_score.unwrap_or(0.0),
             mine: mine.unwrap_or(0),
@@ -441,6 +447,7 @@ impl From<TrainStage> for Map<String, Value> {
             loraplus_lr_ratio: Some(stage.loraplus_lr_ratio),
             clip: Some(stage.clip),
             max_tokens: Some(stage.max_tokens),
+            gradient_checkpointing: Some(stage.gradient_checkpointing),
             reference: Some(stage.reference),
             min_sft_score: Some(stage.min_sft_score),
             health: Some(stage.health),

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     Batch, Family, LoraSpec, Targets,
     device::Place,
-    kernels::{bf16::Packed, noise, quantised::Quantised},
+    kernels::{bf16::Packed, int8::Bits, noise, quantised::Quantised},
     linear::Precision,
 };
 
@@ -250,19 +250,21 @@ fn an_adapter_fused_with_rounded_weights_acts_as_after_them() {
 #[test]
 fn quantised_weights_act_as_their_dequantised_values() {
     let plain = noise(70 * 100, 4);
-    let held = Quantised::new(&plain, 70, 100).plain();
     let new = |values: &[f32], precision| {
         Linear::new(values.to_vec(), (70, 100), &place(FUSED, precision)).unwrap()
     };
     let same = if Packed::is_supported() { Precision::Bf16 } else { Precision::F32 };
-    let (quantised, widened) = (new(&plain, Precision::Q8), new(&held, same));
-    for rows in [1, 9, 80] {
-        let (x, y) = (matrix(rows, 70, 1), matrix(rows, 100, 3));
-        let [a, b] = [&quantised, &widened].map(|w| FUSED.apply(&x, w).unwrap());
-        assert_same("x W", &a, &b);
-        let [a, b] = [&quantised, &widened].map(|w| FUSED.add_apply(fresh(&y), &x, w).unwrap());
-        assert_same("y + x W", &a, &b);
-        let [a, b] = [&quantised, &widened].map(|w| FUSED.apply_transposed(&y, w).unwrap());
-        assert_same("y Wt", &a, &b);
+    for (precision, bits) in [(Precision::Q8, Bits::Eight), (Precision::Q4, Bits::Four)] {
+        let held = Quantised::new(&plain, (70, 100), bits).plain();
+        let (quantised, widened) = (new(&plain, precision), new(&held, same));
+        for rows in [1, 9, 80] {
+            let (x, y) = (matrix(rows, 70, 1), matrix(rows, 100, 3));
+            let [a, b] = [&quantised, &widened].map(|w| FUSED.apply(&x, w).unwrap());
+            assert_same("x W", &a, &b);
+            let [a, b] = [&quantised, &widened].map(|w| FUSED.add_apply(fresh(&y), &x, w).unwrap());
+            assert_same("y + x W", &a, &b);
+            let [a, b] = [&quantised, &widened].map(|w| FUSED.apply_transposed(&y, w).unwrap());
+            assert_same("y Wt", &a, &b);
+        }
     }
 }

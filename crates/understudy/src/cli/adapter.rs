@@ -12,6 +12,28 @@ pub(crate) enum AdapterCommand {
     List { task: Option<String> },
     /// One version: owner, reason, lineage, reports
     Show { version: String },
+    /// What differs between two: lineage, settings, and how far every module moved
+    #[command(after_help = "Example:\n  understudy adapter diff support-triage@1 support-triage@2")]
+    Diff {
+        /// A registered version, or a PEFT directory
+        before: String,
+        after: String,
+    },
+    /// Take a PEFT directory that was made elsewhere into the registry
+    #[command(after_help = "Examples:\n  \
+        understudy adapter import exported --task support-triage --reason 'from staging'\n  \
+        understudy adapter import trl-output --task support-triage --reason 'trained with TRL' \\\n      \
+        --dataset support-triage@9f2c…\n\n\
+        One that Understudy wrote says itself what it was made of. One from elsewhere does not: it \
+        is bound to the base model here, attested by it, and marked as trained elsewhere.")]
+    Import(AdapterImportArgs),
+    /// Copy a registered version's files out, checked: PEFT, vLLM and TRL read them as they are
+    #[command(after_help = "Example:\n  understudy adapter export support-triage@2 exported")]
+    Export {
+        version: String,
+        /// A directory that does not exist yet
+        directory: PathBuf,
+    },
     /// Hash the files again and compare; with a key, verify a signature over them too
     #[command(after_help = "Examples:\n  understudy adapter verify support-triage@2\n  \
         understudy adapter verify support-triage@2 --key key.pub.pem\n  \
@@ -55,6 +77,22 @@ pub(crate) enum AdapterCommand {
         #[arg(long)]
         out: PathBuf,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AdapterImportArgs {
+    /// With adapter_config.json and adapter_model.safetensors
+    pub(crate) directory: PathBuf,
+    #[arg(long)]
+    pub(crate) task: String,
+    /// What it was trained on, if that is a dataset version here; of an adapter from elsewhere
+    #[arg(long, value_name = "NAME@DIGEST")]
+    pub(crate) dataset: Option<String>,
+    /// The base model, by name or path
+    #[arg(long)]
+    pub(crate) base: Option<String>,
+    #[command(flatten)]
+    pub(crate) said: Said,
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,7 @@
 //! `understudy adapter`: registered versions.
 
+mod copy;
+mod diff;
 mod vouch;
 
 use std::path::PathBuf;
@@ -29,6 +31,13 @@ pub(crate) fn run(command: AdapterCommand, config: &Config, out: Out) -> Result<
                 "adapter": adapter,
             });
             out.either(serde_json::to_string_pretty(&value)?, &value)?;
+        }
+        AdapterCommand::Diff { before, after } => {
+            diff::run([&before, &after], &registry, config, out)?
+        }
+        AdapterCommand::Import(args) => copy::import(&args, &registry, config, out)?,
+        AdapterCommand::Export { version, directory } => {
+            copy::export(&version.parse()?, &directory, &registry, out)?;
         }
         AdapterCommand::Verify(args) => return vouch::verify(&args, &registry, out),
         AdapterCommand::Sign(args) => vouch::sign(&args, &registry, out)?,

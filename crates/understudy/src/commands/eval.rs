@@ -172,6 +172,10 @@ fn nearest(
         (None, Ok(adapter)) => registry.get(&adapter)?.record.lineage.dataset.version,
         (None, Err(_)) => return Ok(None),
     };
-    let dataset = FrozenDataset::find(&config.data.datasets(), &version)?;
-    Ok(Some(NearestExample::fit(&dataset.sft(Split::Train)?)))
+    match FrozenDataset::find(&config.data.datasets(), &version) {
+        Ok(dataset) => Ok(Some(NearestExample::fit(&dataset.sft(Split::Train)?))),
+        // An adapter from elsewhere names data that need not be here.
+        Err(_) if args.examples.is_none() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -43,13 +43,14 @@ fn scores(
 
 #[test]
 fn chunks_and_neighbours_change_no_bit_in_any_precision() {
-    use Precision::{Bf16, F32, Int4, Int8, Q8};
+    use Precision::{Bf16, F32, Int4, Int8, Q4, Q8};
     for (precision, family) in [
         (F32, Family::Llama),
         (Bf16, Family::Qwen2),
         (Int8, Family::Llama),
         (Int4, Family::Qwen3),
         (Q8, Family::Llama),
+        (Q4, Family::Llama),
     ] {
         let config = ModelConfig::tiny(family);
         let model = BaseModel::random_with(config, 7, &Device::Cpu, precision).unwrap();

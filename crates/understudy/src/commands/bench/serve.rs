@@ -163,9 +163,11 @@ impl Bench<'_> {
     }
 }
 
-/// As served, but that no prompt is found cached: every round asks the same.
+/// As served, but that no prompt is found cached, since every round asks the same, and that prompts
+/// are read before anybody decodes, as the peer does it.
 fn settings() -> understudy_engine::Config {
-    understudy_engine::Config { prefix_tokens: 0, ..understudy_engine::Config::default() }
+    let served = understudy_engine::Config::default();
+    understudy_engine::Config { prefix_tokens: 0, beside_decoding: served.step_tokens, ..served }
 }
 
 /// One prompt for every stream of the largest load.
