@@ -109,15 +109,23 @@ fn of_text(text: &str, found: &mut BTreeSet<Assertion>) {
     }
 }
 
+/// What runs of one request disagree on.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim<'a> {
+    /// The request, in the user's words.
+    pub goal: &'a str,
+    /// `answer`, or the tool that was written with.
+    pub subject: &'a str,
+    /// The field of the answer or of the arguments.
+    pub predicate: &'a str,
+    /// What the runs say, in canonical form.
+    pub values: &'a [String],
+}
+
 /// A look at the world that changes nothing, to settle what runs disagree on.
 pub trait Verifier {
     /// The value that the `call`-th look supports, in any spelling; `None` when it tells nothing.
-    fn look(
-        &mut self,
-        subject: &str,
-        predicate: &str,
-        call: u32,
-    ) -> Result<Option<String>, MemoryError>;
+    fn look(&mut self, claim: Claim<'_>, call: u32) -> Result<Option<String>, MemoryError>;
 }
 
 /// Settles nothing: for jobs without tools.
@@ -125,7 +133,7 @@ pub trait Verifier {
 pub struct NoVerifier;
 
 impl Verifier for NoVerifier {
-    fn look(&mut self, _: &str, _: &str, _: u32) -> Result<Option<String>, MemoryError> {
+    fn look(&mut self, _: Claim<'_>, _: u32) -> Result<Option<String>, MemoryError> {
         Ok(None)
     }
 }
@@ -230,12 +238,14 @@ fn verified(
     settings: &AgreementSettings,
     verifier: &mut dyn Verifier,
 ) -> Result<Option<String>, MemoryError> {
+    let claimed: BTreeSet<String> = said.iter().map(|(_, values)| joined(values)).collect();
+    let values: Vec<String> = claimed.iter().cloned().collect();
+    let goal = said.first().map_or("", |(run, _)| run.content.goal.as_str());
+    let claim = Claim { goal, subject, predicate, values: &values };
     let mut supported = BTreeSet::new();
     for call in 0..settings.verifier_calls {
-        supported
-            .extend(verifier.look(subject, predicate, call)?.map(|value| canonical_text(&value)));
+        supported.extend(verifier.look(claim, call)?.map(|value| canonical_text(&value)));
     }
-    let claimed: BTreeSet<String> = said.iter().map(|(_, values)| joined(values)).collect();
     // Evidence for a value that no run gave refutes them all, and teaches nothing.
     let mut of_those = supported.iter().filter(|value| claimed.contains(*value));
     let only = of_those.next().filter(|_| supported.len() == 1);

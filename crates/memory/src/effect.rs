@@ -116,6 +116,15 @@ const CELLS: usize = 200;
 impl Effect {
     /// The difference of two Beta posteriors under uniform priors, by summing over a grid.
     pub fn of(counters: &Counters, bound: f64) -> Self {
+        let outcomes = counters.success_with
+            + counters.fail_with
+            + counters.success_control
+            + counters.fail_control;
+        if outcomes == 0.0 {
+            // The difference of two uniform rates: P(D ≤ d) = (1 + d)²/2 below 0.
+            let bound = 1.0 - (2.0 * (1.0 - bound)).sqrt();
+            return Self { mean: 0.0, lower: -bound, upper: bound, outcomes };
+        }
         let with = beta(counters.success_with, counters.fail_with);
         let control = beta(counters.success_control, counters.fail_control);
         let mut difference = vec![0.0; 2 * CELLS - 1];
@@ -134,10 +143,6 @@ impl Effect {
             });
             value(at.unwrap_or(difference.len() - 1))
         };
-        let outcomes = counters.success_with
-            + counters.fail_with
-            + counters.success_control
-            + counters.fail_control;
         Self { mean, lower: quantile(1.0 - bound), upper: quantile(bound), outcomes }
     }
 
@@ -181,6 +186,8 @@ mod tests {
     fn differences_have_the_mean_of_their_posteriors_and_bounds_around_it() {
         let none = effect((0.0, 0.0), (0.0, 0.0));
         assert!(none.mean.abs() < 1e-9 && none.lower < -0.5 && none.upper > 0.5, "{none:?}");
+        let almost = effect((1e-6, 0.0), (0.0, 0.0));
+        assert!((almost.lower - none.lower).abs() < 0.01 && (almost.upper - none.upper).abs() < 0.01);
         let good = effect((18.0, 2.0), (8.0, 12.0));
         // 19/22 − 9/22, the posterior means.
         assert!(

@@ -57,7 +57,7 @@ mod teacher;
 mod transcript;
 mod words;
 
-pub use agreement::{NoVerifier, Verifier};
+pub use agreement::{Claim, NoVerifier, Verifier};
 pub use catalogue::{Access, Argument, Catalogue, Intent, KeyIx, ToolIx, ToolSchema};
 pub use distil::{Distil, Draft};
 pub use effect::{Counters, Effect};

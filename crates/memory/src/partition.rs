@@ -88,6 +88,9 @@ struct Inner<T> {
     state: State<T>,
     operations_read: i64,
     events_read: i64,
+    /// How many lessons had been forgotten when the log was read: when another process forgets
+    /// one, what is in memory here is not to outlive it.
+    forgotten: i64,
 }
 
 const MIGRATIONS: [Migration; 1] = [Migration { version: 1, sql: include_str!("schema.sql") }];
@@ -99,7 +102,8 @@ impl<T: Text> Partition<T> {
         // Freed pages are overwritten at once: what is deleted is gone, not merely unlisted.
         connection.pragma_update(None, "secure_delete", true).attempt_sql("configure", path)?;
         let state = State::default();
-        let inner = Inner { connection, state, operations_read: 0, events_read: 0 };
+        let inner =
+            Inner { connection, state, operations_read: 0, events_read: 0, forgotten: 0 };
         let partition = Self { path: path.to_owned(), key, settings, inner: Mutex::new(inner) };
         drop(partition.read()?);
         Ok(partition)
@@ -325,6 +329,14 @@ impl<T: Text> Partition<T> {
     /// The state, with everything folded in that anybody has written by now.
     fn read(&self) -> Result<MutexGuard<'_, Inner<T>>, MemoryError> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let forgotten = inner
+            .connection
+            .query_row("SELECT count(*) FROM forgotten", [], |row| row.get(0))
+            .attempt_sql("read", &self.path)?;
+        if forgotten != inner.forgotten {
+            inner.state = State::default();
+            (inner.operations_read, inner.events_read, inner.forgotten) = (0, 0, forgotten);
+        }
         let operations = select_operations(&inner.connection, inner.operations_read)
             .attempt_sql("read", &self.path)?;
         for row in operations {

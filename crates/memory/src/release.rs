@@ -345,4 +345,9 @@ impl DeploymentStore {
         self.point(target.as_ref(), by)?;
         Ok(target)
     }
+
+    /// Serves no memory at all, until something is released or rolled back to.
+    pub fn withdraw(&self, by: &By) -> Result<(), MemoryError> {
+        self.point(None, by)
+    }
 }

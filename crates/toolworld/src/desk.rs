@@ -1,7 +1,9 @@
 //! The desk: tools over one customer's order, and what must have happened in the end.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
-use understudy_memory::{Failure, Reader};
+use understudy_memory::{Claim, Failure, MemoryError, Reader, Verifier};
 
 use crate::{Job, Request};
 
@@ -116,5 +118,34 @@ impl Desk {
 impl Reader for Desk {
     fn read(&mut self, tool: &str, arguments: &Value) -> Result<Value, Failure> {
         self.call(tool, arguments)
+    }
+}
+
+/// Somebody who looks up in the books what runs disagree on.
+#[derive(Debug)]
+pub struct DeskVerifier {
+    requests: BTreeMap<String, Request>,
+}
+
+impl DeskVerifier {
+    /// Knows the first requests of a seed.
+    pub fn new(seed: u64, count: u64) -> Self {
+        let requests = (0..count).map(|n| Request::draw(seed, n));
+        Self { requests: requests.map(|request| (request.goal.clone(), request)).collect() }
+    }
+}
+
+impl Verifier for DeskVerifier {
+    fn look(&mut self, claim: Claim<'_>, _: u32) -> Result<Option<String>, MemoryError> {
+        let Some(request) = self.requests.get(claim.goal) else { return Ok(None) };
+        Ok(match (claim.subject, claim.predicate) {
+            ("answer", "order") | (_, "order_id") => Some(request.order.clone()),
+            // Everything that is asked for can be done.
+            ("answer", _) => Some("true".to_owned()),
+            ("refunds.create", "amount") => Some(request.paid.to_string()),
+            ("addresses.update", "address") => Some(request.address.clone()),
+            ("stock.reserve", "count") => Some(request.stock.to_string()),
+            _ => None,
+        })
     }
 }

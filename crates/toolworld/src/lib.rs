@@ -24,7 +24,7 @@ mod serve;
 pub use agent::{Agent, Habits, Played};
 pub use browser::{Browser, Browsing, Way, browser_catalogue, browser_error};
 pub use catalogue::catalogue;
-pub use desk::Desk;
+pub use desk::{Desk, DeskVerifier};
 pub use draw::Draw;
 pub use lesson::{Lesson, lessons};
 pub use request::{Job, Request};

@@ -256,7 +256,12 @@ fn contradict<T: Text>(a: &Item<T>, b: &Item<T>) -> bool {
     let clash = |a: &Item<T>, b: &Item<T>| {
         a.strategy.prefer_tools.iter().any(|tool| b.strategy.avoid_tools.contains(tool))
     };
-    a.situation.error == b.situation.error && (clash(a, b) || clash(b, a))
+    same_case(a, b) && (clash(a, b) || clash(b, a))
+}
+
+/// Whether both are about one failure at one place, or neither is about any.
+fn same_case<T>(a: &Item<T>, b: &Item<T>) -> bool {
+    (a.situation.error, a.situation.target) == (b.situation.error, b.situation.target)
 }
 
 fn alike<T: Text>(a: &Item<T>, b: &Item<T>, embedder: &dyn Embedder) -> Result<bool, MemoryError> {
@@ -271,7 +276,7 @@ fn alike<T: Text>(a: &Item<T>, b: &Item<T>, embedder: &dyn Embedder) -> Result<b
         )
     };
     // Two sentences can be close although they name different tools or arguments.
-    if structure(a) != structure(b) {
+    if !same_case(a, b) || structure(a) != structure(b) {
         return Ok(false);
     }
     let texts = [&a.situation.text, &b.situation.text, &a.strategy.text, &b.strategy.text];

@@ -3,7 +3,7 @@
 use rusqlite::{TransactionBehavior, params};
 
 use super::{By, Inner, Partition};
-use crate::{MemoryError, MemoryId, Text, error::AttemptSql, state::State};
+use crate::{MemoryError, MemoryId, Text, error::AttemptSql};
 
 impl<T: Text> Partition<T> {
     /// Removes a lesson, its revisions and what was counted for it. That it was forgotten stays on
@@ -25,10 +25,8 @@ impl<T: Text> Partition<T> {
             scrub(connection)
         })()
         .attempt_sql("forget an item of", &self.path)?;
-        // Folded anew: what was forgotten must not live on in memory either.
-        inner.state = State::default();
-        (inner.operations_read, inner.events_read) = (0, 0);
         drop(inner);
+        // Folded anew: what was forgotten must not live on in memory either.
         self.read().map(|_| ())
     }
 }
