@@ -187,7 +187,9 @@ mod tests {
         let none = effect((0.0, 0.0), (0.0, 0.0));
         assert!(none.mean.abs() < 1e-9 && none.lower < -0.5 && none.upper > 0.5, "{none:?}");
         let almost = effect((1e-6, 0.0), (0.0, 0.0));
-        assert!((almost.lower - none.lower).abs() < 0.01 && (almost.upper - none.upper).abs() < 0.01);
+        assert!(
+            (almost.lower - none.lower).abs() < 0.01 && (almost.upper - none.upper).abs() < 0.01
+        );
         let good = effect((18.0, 2.0), (8.0, 12.0));
         // 19/22 − 9/22, the posterior means.
         assert!(

@@ -377,3 +377,6 @@ fn verdict(report: &LearnReport) -> String {
         (_, None) => "nothing was learnt: winners and losers did not differ enough".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -102,8 +102,7 @@ impl<T: Text> Partition<T> {
         // Freed pages are overwritten at once: what is deleted is gone, not merely unlisted.
         connection.pragma_update(None, "secure_delete", true).attempt_sql("configure", path)?;
         let state = State::default();
-        let inner =
-            Inner { connection, state, operations_read: 0, events_read: 0, forgotten: 0 };
+        let inner = Inner { connection, state, operations_read: 0, events_read: 0, forgotten: 0 };
         let partition = Self { path: path.to_owned(), key, settings, inner: Mutex::new(inner) };
         drop(partition.read()?);
         Ok(partition)
