@@ -26,6 +26,7 @@
 mod agreement;
 mod catalogue;
 mod contrast;
+mod deployment;
 mod distil;
 mod effect;
 mod episode;
@@ -59,6 +60,7 @@ mod words;
 
 pub use agreement::{Claim, NoVerifier, Verifier};
 pub use catalogue::{Access, Argument, Catalogue, Intent, KeyIx, ToolIx, ToolSchema};
+pub use deployment::Deployment;
 pub use distil::{Distil, Draft};
 pub use effect::{Counters, Effect};
 pub use episode::Episode;
