@@ -9,6 +9,7 @@
 
 mod adapter;
 mod backend;
+mod embed;
 mod error;
 mod event;
 mod fake;
@@ -21,6 +22,7 @@ mod tokens;
 
 pub use adapter::{AdapterInfo, Expected, LoadAdapter, LoadTiming, LoadedAdapter};
 pub use backend::{Backend, Sink, Student, complete};
+pub use embed::{Embedder, HashingEmbedder};
 pub use error::InferenceError;
 pub use event::{
     Completion, Delta, Event, FinishReason, ScoredToken, Served, ServedAdapter, StopReason, Timing,

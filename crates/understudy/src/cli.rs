@@ -2,13 +2,14 @@
 
 mod adapter;
 mod audit;
+mod memory;
 mod release;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub(crate) use self::{adapter::*, audit::*, release::*};
+pub(crate) use self::{adapter::*, audit::*, memory::*, release::*};
 use crate::{commands::bench::Step, held::HeldIn};
 
 /// A small model learns your agent's role from production, and replaces it safely.
@@ -82,6 +83,9 @@ pub(crate) enum Command {
     /// Take a version to production or back, and say who may: start, promote, rollback, freeze, …
     #[command(subcommand)]
     Release(ReleaseCommand),
+    /// Lessons from traces, without training: learn, review, release, explain, forget
+    #[command(subcommand)]
+    Memory(MemoryCommand),
     /// Everything a recipe says as one durable run: dataset, train, evaluate, register, canary
     #[command(after_help = "Examples:\n  understudy run recipes/support-triage.toml --dry-run\n  \
         understudy run recipes/support-triage.toml\n  understudy run show latest")]

@@ -10,6 +10,7 @@ mod eval;
 mod import;
 mod init;
 mod logits;
+mod memory;
 pub(crate) mod model;
 mod release;
 pub(crate) mod run;
@@ -59,6 +60,7 @@ pub(crate) fn run(command: Command, config: &Config) -> Result<Exit> {
         Command::Eval(args) => eval::run(&args, config, out),
         Command::Adapter(command) => adapter::run(command, config, out),
         Command::Release(command) => release::run(command, config, out),
+        Command::Memory(command) => memory::run(command, config, out),
         Command::Run(args) => run::run(&args, config, out),
         Command::Model(command) => model::run(command, config, out),
         Command::Audit(command) => audit::run(command, config, out),

@@ -41,6 +41,11 @@ impl DataDir {
         self.root.join("suites")
     }
 
+    /// Lessons, a folder a tenant.
+    pub(crate) fn memory(&self) -> PathBuf {
+        self.root.join("memory")
+    }
+
     /// A run's working files: checkpoints, metrics, stage adapters, reports.
     pub(crate) fn run(&self, run: &str) -> PathBuf {
         self.root.join("runs").join(run)
