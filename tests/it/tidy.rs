@@ -33,6 +33,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("rollout", "engine environment ident inference manifest message model reward trainer"),
     ("signature", ""),
     ("registry", "ident manifest signature storage"),
+    ("access", "ident storage"),
     ("statistics", ""),
     ("router", "ident manifest statistics trajectory"),
     ("simulation", "manifest router statistics"),
@@ -40,7 +41,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("canary", "ident inference journal manifest registry router trajectory"),
     ("orchestrator", "ident manifest storage"),
     ("openai", "inference message"),
-    ("gateway", "ident inference ingest intake journal message openai registry router trajectory"),
+    ("gateway", "access ident inference ingest intake journal message openai registry router trajectory"),
     ("supportdesk", "ident manifest message"),
 ];
 
@@ -54,7 +55,7 @@ const FENCES: &[(&str, &str)] = &[
     ("tokenizers", "model"),
     ("p256", "signature"),
     ("ed25519-dalek", "signature"),
-    ("rusqlite", "storage journal registry orchestrator"),
+    ("rusqlite", "storage journal registry orchestrator access"),
     ("indicatif", "understudy"),
     ("tokio", "gateway understudy"),
     ("regex", "model redact reward scorer"),
