@@ -49,6 +49,8 @@ const ARROWS: &[(&str, &str)] = &[
 const FENCES: &[(&str, &str)] = &[
     ("candle-core", "model trainer engine understudy"),
     ("axum", "gateway"),
+    ("hyper", "gateway"),
+    ("tokio-rustls", "gateway"),
     ("llguidance", "engine"),
     ("clap", "understudy"),
     ("hf-hub", "hub"),

@@ -63,8 +63,8 @@ impl<K: IdKind> Id<K> {
         &self.text
     }
 
-    /// Whose it is: `out_acme.0192…` is the tenant `acme`'s, and an id without a dot whoever's runs
-    /// the server.
+    /// Whose it is: `out_acme.0192…` is the tenant `acme`'s, and an id without a dot belongs to
+    /// whoever runs the server.
     pub fn tenant(&self) -> Option<&str> {
         TenantName::marking(self.suffix())
     }

@@ -14,8 +14,8 @@ impl TaskName {
     }
 
     /// Whose it is; `None` is whoever runs the server.
-    pub fn tenant(&self) -> Option<&str> {
-        TenantName::owning(&self.0)
+    pub fn tenant(&self) -> Option<TenantName> {
+        TenantName::owning(&self.0).and_then(|tenant| tenant.parse().ok())
     }
 }
 

@@ -23,10 +23,11 @@ impl TenantName {
         (is_valid(tenant) && is_name).then_some(tenant)
     }
 
-    /// Whose an id is, by what comes before the first dot of its suffix.
+    /// Whose an id is, by what comes before the first dot of its suffix. It need not be a tenant's
+    /// name, and is then nobody's.
     pub(crate) fn marking(suffix: &str) -> Option<&str> {
         let (tenant, _) = suffix.split_once('.')?;
-        is_valid(tenant).then_some(tenant)
+        tenant.starts_with(|c: char| c.is_ascii_lowercase()).then_some(tenant)
     }
 
     /// The full name of what a member of `tenant` calls `name`; `None` where that is somebody

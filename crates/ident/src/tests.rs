@@ -70,7 +70,7 @@ fn a_name_tells_whose_it_is() {
     assert_eq!(TenantName::full(None, "acme.triage"), None);
     assert_eq!(TenantName::local("acme.triage@3"), "triage@3");
     let task: TaskName = "acme.triage".parse().unwrap();
-    assert_eq!((task.tenant(), task.as_str()), (Some("acme"), "acme.triage"));
+    assert_eq!((task.tenant(), task.as_str()), (Some(acme), "acme.triage"));
     for wrong in [".triage", "acme.", "Acme.triage", "acme.9", "acme.b.c", "a b.c"] {
         assert!(wrong.parse::<TaskName>().is_err(), "{wrong}");
     }

@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeSet, thread, time::Duration};
 
-use understudy_ident::TaskName;
+use understudy_ident::{Id, IdKind, StepId, TaskName, TenantName, kind};
 use understudy_ingest::telemetry::{Assembled, steps};
 use understudy_journal::{Ack, Entry, Journal, JournalError, Told};
+use understudy_trajectory::{Outcome, Step, Target};
 
 use crate::{IntakeError, map::Progress};
 
@@ -24,6 +25,38 @@ enum What {
     Withdrawn,
 }
 
+/// Whose telemetry it is. What it names gets ids of this tenant, so that no account can take the
+/// place of another tenant's: spans may be called anything.
+struct Owner<'a>(Option<&'a TenantName>);
+
+impl Owner<'_> {
+    fn step(&self, step: Step) -> Step {
+        let (id, trajectory) = (step.id.within(self.0), step.trajectory.within(self.0));
+        Step { id, trajectory, ..step }
+    }
+
+    fn outcome(&self, outcome: Outcome) -> Outcome {
+        let target = match outcome.target {
+            Target::Step(id) => Target::Step(self.text::<kind::Step>(&id)),
+            Target::Trajectory(id) => Target::Trajectory(self.text::<kind::Trajectory>(&id)),
+            other @ (Target::Response(_) | Target::Session(_)) => other,
+        };
+        Outcome { id: outcome.id.within(self.0), target, ..outcome }
+    }
+
+    /// The id of a step or of an outcome, whichever it is.
+    fn account(&self, id: &str) -> String {
+        match id.parse::<StepId>() {
+            Ok(id) => id.within(self.0).to_string(),
+            Err(_) => self.text::<kind::Outcome>(id),
+        }
+    }
+
+    fn text<K: IdKind>(&self, text: &str) -> String {
+        text.parse::<Id<K>>().map_or_else(|_| text.to_owned(), |id| id.within(self.0).to_string())
+    }
+}
+
 impl<'a> Teller<'a> {
     pub(crate) fn new(journal: &'a Journal, origin: &'a str) -> Self {
         Self { journal, origin, waiting: Vec::new(), done: Progress::default() }
@@ -34,17 +67,22 @@ impl<'a> Teller<'a> {
         &mut self,
         assembled: &Assembled,
         task: &TaskName,
-        mut accounts: BTreeSet<String>,
+        accounts: BTreeSet<String>,
     ) -> Result<(), IntakeError> {
+        let tenant = task.tenant();
+        let owner = Owner(tenant.as_ref());
+        let mut accounts: BTreeSet<String> = accounts.iter().map(|id| owner.account(id)).collect();
         for conversation in &assembled.conversations {
             for step in steps(conversation, task).steps {
+                let step = owner.step(step);
                 accounts.remove(step.id.as_str());
                 self.append(Entry::Step(Box::new(step)))?;
             }
         }
         for outcome in &assembled.outcomes {
+            let outcome = owner.outcome(outcome.clone());
             accounts.remove(outcome.id.as_str());
-            self.append(Entry::Outcome(outcome.clone()))?;
+            self.append(Entry::Outcome(outcome))?;
         }
         for id in self.journal.told_among(&accounts)? {
             self.withdraw(&id)?;

@@ -1,0 +1,62 @@
+//! TLS, by rustls.
+
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        self, ServerConfig,
+        crypto::ring,
+        pki_types::{
+            CertificateDer, PrivateKeyDer,
+            pem::{self, PemObject as _},
+        },
+    },
+    server::TlsStream,
+};
+
+/// A certificate and its key. A cheap handle.
+#[derive(Clone)]
+pub struct Tls(TlsAcceptor);
+
+/// Why a certificate cannot be served with.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    #[error("the certificate is not PEM: {0}")]
+    Certificate(pem::Error),
+    #[error("there is no certificate in the file; it begins with -----BEGIN CERTIFICATE-----")]
+    NoCertificate,
+    #[error("the private key is not PEM: {0}; it begins with -----BEGIN PRIVATE KEY-----")]
+    Key(pem::Error),
+    #[error("the certificate and the private key cannot be used: {0}")]
+    Rustls(#[from] rustls::Error),
+}
+
+impl Tls {
+    /// From the PEM of a certificate, followed by those that vouch for it, and of its private key.
+    pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, TlsError> {
+        let chain = CertificateDer::pem_slice_iter(certificates).collect::<Result<Vec<_>, _>>();
+        let chain = chain.map_err(TlsError::Certificate)?;
+        if chain.is_empty() {
+            return Err(TlsError::NoCertificate);
+        }
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(TlsError::Key)?;
+        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self(TlsAcceptor::from(Arc::new(config))))
+    }
+
+    pub(super) async fn accept(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
+        self.0.accept(stream).await
+    }
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tls")
+    }
+}
