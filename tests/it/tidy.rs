@@ -41,7 +41,10 @@ const ARROWS: &[(&str, &str)] = &[
     ("canary", "ident inference journal manifest registry router trajectory"),
     ("orchestrator", "ident manifest storage"),
     ("openai", "inference message"),
-    ("gateway", "access ident inference ingest intake journal message openai registry router trajectory"),
+    (
+        "gateway",
+        "access ident inference ingest intake journal message openai registry router trajectory",
+    ),
     ("supportdesk", "ident manifest message"),
 ];
 

@@ -24,14 +24,12 @@ use understudy_access::{Denied, Exceeded, Permit, Principal};
 use understudy_openai::ErrorReply;
 
 pub(crate) use self::caller::{Caller, Holding};
-pub(crate) use self::door::follow_keys;
 pub use self::door::Door;
-use self::{
-    credential::presented,
-    table::{Needs, Row},
-};
+pub(crate) use self::door::follow_keys;
+use self::{credential::presented, table::Row};
 use crate::{body::BodyLimit, error::ApiError, state::Gateway};
 
+pub(crate) use self::table::Needs;
 #[cfg(test)]
 pub(crate) use self::table::TABLE;
 

@@ -4,7 +4,8 @@ use axum::{extract::State, http::HeaderMap, response::Response};
 use understudy_openai::{ChatRequest, ChatWriter};
 
 use crate::{
-    auth::Caller, body::Body, error::ApiError, exchange::Exchange, prompt, respond::respond, state::Gateway,
+    auth::Caller, body::Body, error::ApiError, exchange::Exchange, prompt, respond::respond,
+    state::Gateway,
 };
 
 pub(crate) async fn completions(
@@ -13,7 +14,8 @@ pub(crate) async fn completions(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response, ApiError> {
-    let (exchange, request) = Exchange::chat(&gateway, ChatRequest::parse(&body)?, (&headers, caller))?;
+    let (exchange, request) =
+        Exchange::chat(&gateway, ChatRequest::parse(&body)?, (&headers, caller))?;
     let ask = &exchange.ask;
     let prompt = prompt::truncated(&gateway, &exchange, request.prompt())?;
     let running = ask.stream.is_some_and(|options| options.continuous);

@@ -8,7 +8,8 @@ use understudy_openai::{
 };
 
 use crate::{
-    auth::Caller, body::Body, error::ApiError, exchange::Exchange, prompt, respond::respond, state::Gateway,
+    auth::Caller, body::Body, error::ApiError, exchange::Exchange, prompt, respond::respond,
+    state::Gateway,
 };
 
 /// More generations than this from one request are a mistake, or an attack.

@@ -9,9 +9,7 @@ use understudy_message::Message;
 use understudy_openai::{Ask, ChatRequest, ReplyHead, call_id, fingerprint, read_calls};
 use understudy_trajectory::Step;
 
-use crate::{
-    auth::Caller, error::ApiError, feedback::TokenKey, routing::Routing, state::Gateway,
-};
+use crate::{auth::Caller, error::ApiError, feedback::TokenKey, routing::Routing, state::Gateway};
 
 /// A request with everything decided, before any token exists.
 #[derive(Debug, Clone)]

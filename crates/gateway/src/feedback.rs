@@ -204,10 +204,7 @@ async fn said(
     Ok(Json(json!({"feedback": outcomes})))
 }
 
-async fn pending(
-    State(gateway): State<Gateway>,
-    caller: Caller,
-) -> Result<Json<Value>, ApiError> {
+async fn pending(State(gateway): State<Gateway>, caller: Caller) -> Result<Json<Value>, ApiError> {
     let tenant = caller.tenant().map(TenantName::as_str);
     let (waiting, listed) = gateway.journal.pending_of(tenant, PAGE).map_err(unavailable)?;
     let now = gateway.clock.now();

@@ -57,7 +57,12 @@ impl Routing {
         }
         if model == gateway.student.base() {
             let assignment = direct(unit, Arm::Base);
-            return Ok(Self { task: task_of(caller, "base"), assignment, teacher: false, adapter: None });
+            return Ok(Self {
+                task: task_of(caller, "base"),
+                assignment,
+                teacher: false,
+                adapter: None,
+            });
         }
         if gateway.student.adapters().iter().any(|adapter| adapter.alias == model) {
             let task = task_of(caller, model.split('@').next().unwrap_or(model));

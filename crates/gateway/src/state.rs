@@ -64,7 +64,11 @@ impl Gateway {
     }
 
     /// A gateway that lets in whom this door does.
-    pub fn guarded(parts: GatewayParts, limits: Limits, door: Door) -> Self {
+    pub fn behind(door: Door, parts: GatewayParts) -> Self {
+        Self::guarded(parts, Limits::default(), door)
+    }
+
+    pub(crate) fn guarded(parts: GatewayParts, limits: Limits, door: Door) -> Self {
         let (metrics, started) = (Metrics::default(), parts.clock.now());
         let intake = Intake::new(parts.journal.clone(), limits);
         Self {

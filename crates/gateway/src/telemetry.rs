@@ -92,19 +92,11 @@ async fn info(State(gateway): State<Gateway>) -> Json<Value> {
     }))
 }
 
-async fn otlp_traces(
-    State(gateway): State<Gateway>,
-    caller: Caller,
-    request: Request,
-) -> Response {
+async fn otlp_traces(State(gateway): State<Gateway>, caller: Caller, request: Request) -> Response {
     take(&gateway, &caller, "otlp-traces", Style::otlp(request.headers()), request).await
 }
 
-async fn otlp_logs(
-    State(gateway): State<Gateway>,
-    caller: Caller,
-    request: Request,
-) -> Response {
+async fn otlp_logs(State(gateway): State<Gateway>, caller: Caller, request: Request) -> Response {
     take(&gateway, &caller, "otlp-logs", Style::otlp(request.headers()), request).await
 }
 

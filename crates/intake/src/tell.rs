@@ -2,10 +2,9 @@
 
 use std::{collections::BTreeSet, thread, time::Duration};
 
-use understudy_ident::{Id, IdKind, StepId, TaskName, TenantName, kind};
+use understudy_ident::{OutcomeId, StepId, TaskName, TenantName};
 use understudy_ingest::telemetry::{Assembled, steps};
 use understudy_journal::{Ack, Entry, Journal, JournalError, Told};
-use understudy_trajectory::{Outcome, Step, Target};
 
 use crate::{IntakeError, map::Progress};
 
@@ -25,35 +24,12 @@ enum What {
     Withdrawn,
 }
 
-/// Whose telemetry it is. What it names gets ids of this tenant, so that no account can take the
-/// place of another tenant's: spans may be called anything.
-struct Owner<'a>(Option<&'a TenantName>);
-
-impl Owner<'_> {
-    fn step(&self, step: Step) -> Step {
-        let (id, trajectory) = (step.id.within(self.0), step.trajectory.within(self.0));
-        Step { id, trajectory, ..step }
-    }
-
-    fn outcome(&self, outcome: Outcome) -> Outcome {
-        let target = match outcome.target {
-            Target::Step(id) => Target::Step(self.text::<kind::Step>(&id)),
-            Target::Trajectory(id) => Target::Trajectory(self.text::<kind::Trajectory>(&id)),
-            other @ (Target::Response(_) | Target::Session(_)) => other,
-        };
-        Outcome { id: outcome.id.within(self.0), target, ..outcome }
-    }
-
-    /// The id of a step or of an outcome, whichever it is.
-    fn account(&self, id: &str) -> String {
-        match id.parse::<StepId>() {
-            Ok(id) => id.within(self.0).to_string(),
-            Err(_) => self.text::<kind::Outcome>(id),
-        }
-    }
-
-    fn text<K: IdKind>(&self, text: &str) -> String {
-        text.parse::<Id<K>>().map_or_else(|_| text.to_owned(), |id| id.within(self.0).to_string())
+/// The id of a step or of an outcome, whichever it is, as its tenant's.
+fn account(id: &str, tenant: Option<&TenantName>) -> String {
+    match (id.parse::<StepId>(), id.parse::<OutcomeId>()) {
+        (Ok(id), _) => id.within(tenant).to_string(),
+        (_, Ok(id)) => id.within(tenant).to_string(),
+        _ => id.to_owned(),
     }
 }
 
@@ -70,17 +46,20 @@ impl<'a> Teller<'a> {
         accounts: BTreeSet<String>,
     ) -> Result<(), IntakeError> {
         let tenant = task.tenant();
-        let owner = Owner(tenant.as_ref());
-        let mut accounts: BTreeSet<String> = accounts.iter().map(|id| owner.account(id)).collect();
+        let tenant = tenant.as_ref();
+        // Under ids of its tenant's, because spans may be called anything, and an account must not
+        // take the place of somebody else's.
+        let mut accounts: BTreeSet<String> =
+            accounts.iter().map(|id| account(id, tenant)).collect();
         for conversation in &assembled.conversations {
             for step in steps(conversation, task).steps {
-                let step = owner.step(step);
+                let step = step.within(tenant);
                 accounts.remove(step.id.as_str());
                 self.append(Entry::Step(Box::new(step)))?;
             }
         }
         for outcome in &assembled.outcomes {
-            let outcome = owner.outcome(outcome.clone());
+            let outcome = outcome.clone().within(tenant);
             accounts.remove(outcome.id.as_str());
             self.append(Entry::Outcome(outcome))?;
         }

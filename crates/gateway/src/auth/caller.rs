@@ -49,10 +49,6 @@ impl Caller {
         self.tenant.as_ref()
     }
 
-    pub(crate) fn has_key(&self) -> bool {
-        self.key.is_some()
-    }
-
     /// The full name of what the caller calls this; `None` where it is somebody else's.
     pub(crate) fn full(&self, name: &str) -> Option<String> {
         TenantName::full(self.tenant(), name)
@@ -116,9 +112,9 @@ impl Caller {
 
     /// Whether a key for single tasks is for the one that the caller calls this.
     pub(crate) fn may_see(&self, local: &str) -> bool {
-        self.key.as_ref().is_none_or(|key| {
-            key.who.scopes.may_ask(local) || key.who.scopes.allows(&Scope::Read)
-        })
+        self.key
+            .as_ref()
+            .is_none_or(|key| key.who.scopes.may_ask(local) || key.who.scopes.allows(&Scope::Read))
     }
 
     /// The full name of the model that a request asks for. The base is everybody's.
@@ -194,8 +190,7 @@ impl Caller {
         let Some(key) = &self.key else { return };
         let limits = key.who.limits;
         let (requests, tokens) = key.allowances.left(&key.who.key, key.started.elapsed());
-        let numbers =
-            [(limits.requests_per_minute, requests), (limits.tokens_per_minute, tokens)];
+        let numbers = [(limits.requests_per_minute, requests), (limits.tokens_per_minute, tokens)];
         for ((limit_name, left_name), (limit, left)) in LEFT.into_iter().zip(numbers) {
             if let (Some(limit), Some(left)) = (limit, left) {
                 headers.insert(limit_name, HeaderValue::from(limit));

@@ -74,15 +74,33 @@ mod tests {
     fn names_of_this_machine_are_told_from_others() {
         let hosts = ["gate.example".to_owned()];
         for ours in [
-            "localhost", "LOCALHOST:8700", "127.0.0.1", "127.0.0.1:8700", "127.1.2.3:1", "[::1]",
-            "[::1]:8700", "a.localhost:80", "localhost.", "gate.example", "Gate.Example:443",
+            "localhost",
+            "LOCALHOST:8700",
+            "127.0.0.1",
+            "127.0.0.1:8700",
+            "127.1.2.3:1",
+            "[::1]",
+            "[::1]:8700",
+            "a.localhost:80",
+            "localhost.",
+            "gate.example",
+            "Gate.Example:443",
             "[::ffff:127.0.0.1]:80",
         ] {
             assert!(is_ours(ours, &hosts), "{ours}");
         }
         for other in [
-            "", "evil.example", "evil.example:8700", "127.0.0.1.evil.example", "localhost.evil",
-            "notlocalhost", "10.0.0.1", "[::2]:8700", "0.0.0.0", "x.gate.example", "127.0.0.1:x",
+            "",
+            "evil.example",
+            "evil.example:8700",
+            "127.0.0.1.evil.example",
+            "localhost.evil",
+            "notlocalhost",
+            "10.0.0.1",
+            "[::2]:8700",
+            "0.0.0.0",
+            "x.gate.example",
+            "127.0.0.1:x",
             "user@127.0.0.1",
         ] {
             assert!(!is_ours(other, &hosts), "{other}");

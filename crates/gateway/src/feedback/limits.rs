@@ -25,7 +25,8 @@ pub(super) fn check(gateway: &Gateway, caller: &Caller, said: &[Said]) -> Result
     }
     for (subject, outcomes) in subjects {
         if let Err(wait) = gateway.door().subject(caller.tenant(), &subject, outcomes) {
-            let why = "too much was said about what one user did; nothing of this request was stored";
+            let why =
+                "too much was said about what one user did; nothing of this request was stored";
             let reply = ErrorReply::new(429, why).because("subject_rate_limit_exceeded");
             let retry_after = Some(wait.as_secs() + 1);
             return Err(ApiError(ErrorReply { retry_after, ..reply }));

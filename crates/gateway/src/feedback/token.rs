@@ -51,7 +51,10 @@ impl TokenKey {
         let (end, rest) = token.split_once('.').ok_or(WRONG)?;
         let hash = match &tenant {
             None => rest,
-            Some(tenant) => rest.strip_suffix(tenant.as_str()).and_then(|rest| rest.strip_suffix('.')).ok_or(WRONG)?,
+            Some(tenant) => rest
+                .strip_suffix(tenant.as_str())
+                .and_then(|rest| rest.strip_suffix('.'))
+                .ok_or(WRONG)?,
         };
         let end = i64::from_str_radix(end, 16).map_err(|_| WRONG)?;
         let hash = blake3::Hash::from_hex(hash).map_err(|_| WRONG)?;

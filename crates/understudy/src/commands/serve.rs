@@ -1,7 +1,10 @@
 //! `understudy serve`: gateway, engine and canary controller on one port.
 
-use anyhow::Result;
-use understudy_gateway::AdapterUpdates;
+use std::{net::SocketAddr, path::Path, sync::Arc};
+
+use anyhow::{Context, Result, bail};
+use understudy_access::may_listen;
+use understudy_gateway::{AdapterUpdates, Tls};
 use understudy_storage::DataDirLock;
 
 use super::{Exit, model};
@@ -9,11 +12,14 @@ use crate::{
     cli::ServeArgs,
     config::Config,
     output::Out,
-    wiring::{self, Server, Serving, Stores},
+    wiring::{self, Access, Server, Serving, Stores},
 };
 
 pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
     let name = args.base.clone().unwrap_or_else(|| config.base.clone());
+    let listen = args.listen.unwrap_or(config.listen);
+    let access = access(args, config, listen)?;
+    let needs_key = access.keys.as_ref().is_some_and(|keys| keys.is_locked());
     let stores = Stores::open(&config.data)?;
     // Two controllers would each carry out the same verdict.
     let _lock = DataDirLock::acquire(config.data.root().to_owned())?;
@@ -31,17 +37,51 @@ pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
         student,
         teacher,
         tasks: tasks.clone(),
-        listen: args.listen.unwrap_or(config.listen),
+        listen,
         adapter_updates: adapter_updates(args, config),
         on_note: Box::new(move |note| out.say(format!("{}: {}", note.task, note.text))),
+        access,
     })?;
     out.say(format!(
-        "serving {name} at {}/v1\n  state in {}\n  tasks nothing was released for are answered by {first}",
+        "serving {name} at {}/v1\n  state in {}\n  tasks nothing was released for are answered by {first}\n  {}",
         server.url(),
-        config.data.root().display()
+        config.data.root().display(),
+        if needs_key {
+            "whoever asks needs an API key: understudy key list"
+        } else {
+            "this machine is answered without an API key; understudy key create makes one"
+        }
     ));
     server.wait()?;
     Ok(Exit::Ok)
+}
+
+/// Before a model is loaded, which takes a while, it is known that it may be served.
+fn access(args: &ServeArgs, config: &Config, listen: SocketAddr) -> Result<Access> {
+    let keys = Arc::new(super::key::open(config)?);
+    may_listen(listen, &keys)?;
+    let tls = match (&args.tls_cert, &args.tls_key, &config.tls) {
+        (None, None, None) => None,
+        (None, None, Some(tls)) => Some(tls_from(&tls.cert, &tls.key)?),
+        (Some(cert), Some(key), _) => Some(tls_from(cert, key)?),
+        (Some(_), None, _) => bail!("--tls-cert needs --tls-key, the certificate's private key"),
+        (None, Some(_), _) => bail!("--tls-key needs --tls-cert, the key's certificate"),
+    };
+    if tls.is_none() && !listen.ip().is_loopback() {
+        tracing::warn!(
+            "keys and content travel to {listen} unencrypted: give --tls-cert and --tls-key, or \
+             let a proxy in front speak TLS"
+        );
+    }
+    Ok(Access { keys: Some(keys), hosts: config.hosts.clone(), tls })
+}
+
+fn tls_from(cert: &Path, key: &Path) -> Result<Tls> {
+    let read = |path: &Path| {
+        std::fs::read(path).with_context(|| format!("failed to read {}", path.display()))
+    };
+    let tls = Tls::from_pem(&read(cert)?, &read(key)?);
+    tls.with_context(|| format!("failed to use {} with {}", cert.display(), key.display()))
 }
 
 /// What an operator must say twice to open wider: that updates are allowed, and from where.
