@@ -1,19 +1,24 @@
 //! A body has to come along.
 
-use std::{error::Error as _, time::Duration};
+use std::{
+    error::Error as _,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use axum::{
     BoxError,
-    body::{Body, HttpBody as _},
+    body::{Body, BodyDataStream, Bytes, HttpBody as _},
 };
 use tokio::time::Instant;
-use tokio_stream::StreamExt as _;
+use tokio_stream::{Stream, StreamExt as _, adapters::Timeout};
 
 /// Bytes a second that a body has to bring on the whole, after the patience for one part.
 const SLOWEST: u64 = 1024;
 
 #[derive(Debug, thiserror::Error)]
-#[error("the body came too slowly")]
+#[error("it came too slowly")]
 struct TooSlow;
 
 /// The same body, which fails where nothing comes for so long, or too little on the whole.
@@ -21,18 +26,46 @@ pub(super) fn limited(body: Body, patience: Duration) -> Body {
     if body.is_end_stream() {
         return body;
     }
-    let begun = Instant::now();
-    let mut bytes: u64 = 0;
-    let parts = body.into_data_stream().timeout(patience).map(move |part| {
-        let part = part.map_err(|_| BoxError::from(TooSlow))?;
+    let parts = Box::pin(body.into_data_stream().timeout(patience));
+    Body::from_stream(Limited { parts, patience, begun: Instant::now(), bytes: 0, over: false })
+}
+
+struct Limited {
+    parts: Pin<Box<Timeout<BodyDataStream>>>,
+    patience: Duration,
+    begun: Instant,
+    bytes: u64,
+    /// Who reads on after a failure would wait for ever.
+    over: bool,
+}
+
+impl Limited {
+    fn checked(&mut self, part: Result<Bytes, axum::Error>) -> Result<Bytes, BoxError> {
         let part = part.map_err(axum::Error::into_inner)?;
-        bytes += part.len() as u64;
-        if begun.elapsed() > patience + Duration::from_secs(bytes / SLOWEST) {
-            return Err(BoxError::from(TooSlow));
+        self.bytes += part.len() as u64;
+        if self.begun.elapsed() > self.patience + Duration::from_secs(self.bytes / SLOWEST) {
+            return Err(TooSlow.into());
         }
         Ok(part)
-    });
-    Body::from_stream(parts)
+    }
+}
+
+impl Stream for Limited {
+    type Item = Result<Bytes, BoxError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        let part = match self.parts.as_mut().poll_next(context) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Ready(Some(Err(_))) => Err(TooSlow.into()),
+            Poll::Ready(Some(Ok(part))) => self.checked(part),
+        };
+        self.over = part.is_err();
+        Poll::Ready(Some(part))
+    }
 }
 
 /// Whether a body broke off because of its sender's slowness.

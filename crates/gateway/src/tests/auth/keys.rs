@@ -23,6 +23,8 @@ fn every_route_has_its_row_in_the_table() {
         let Some((_, rest)) = part.split_once("): \"") else { continue };
         paths.insert(rest.split('"').next().unwrap().to_owned());
     }
+    // The fallback, which answers that there is nothing.
+    paths.retain(|path| path != "/" && !path.contains("__private__axum_fallback"));
     assert!(paths.len() > 30, "the routes are shown otherwise now: {shown:.300}");
     let rows: BTreeSet<String> = TABLE.iter().map(|row| row.path.to_owned()).collect();
     assert_eq!(

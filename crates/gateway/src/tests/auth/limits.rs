@@ -54,7 +54,7 @@ fn tokens_are_paid_for_whole_streamed_or_hung_up_on() {
     let server =
         guarded_on(HERE.parse().unwrap(), Settings { config: slow, ..Settings::default() });
     let key = server.limited(limits);
-    let body = with(chat(&"x".repeat(400)), json!({"max_tokens": 4000, "ignore_eos": true}));
+    let body = with(chat(&"x".repeat(400)), json!({"max_tokens": 2000, "ignore_eos": true}));
     drop(begin(&server, &key.expose(), &with(body, json!({"stream": true}))));
     let begun = std::time::Instant::now();
     while server.post_as(&key, CHAT, &chat("hi")).status != 429 {
@@ -80,6 +80,12 @@ fn as_many_at_once_as_the_key_may_have() {
     while server.post_as(&key, CHAT, &with(chat("hi"), json!({"max_tokens": 1}))).status != 200 {
         assert!(begun.elapsed().as_secs() < 10, "a place was never given back");
         std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+impl Guarded {
+    fn told_outcomes(&self) -> usize {
+        self.journal.counts().unwrap().outcomes as usize
     }
 }
 
@@ -120,12 +126,12 @@ fn nobody_floods_a_release_with_verdicts() {
     user("s2");
     assert_eq!(said(&key, "s1", 40).status, 202);
     let before = server.journal.counts().unwrap().outcomes;
-    let flood = said(&key, "s2", 21);
+    let flood = said(&key, "s2", 45);
     assert_eq!(reason(&flood), (429, json!("subject_rate_limit_exceeded")));
     assert_eq!(server.journal.counts().unwrap().outcomes, before, "none of it was stored");
     // Nor does another key help.
     let second = server.limited(limits);
-    assert_eq!(said(&second, "s2", 21).status, 429);
+    assert_eq!(said(&second, "s2", 45).status, 429);
     // And a key has a limit of its own.
     assert_eq!(said(&second, "elsewhere", 50).status, 202);
     assert_eq!(reason(&said(&second, "nowhere", 50)), (429, json!("rate_limit_exceeded")));
@@ -143,8 +149,10 @@ fn a_token_is_not_a_megaphone() {
         let headers = [("x-feedback-token", token.as_str())];
         server.post_with("/v1/feedback/signed", &event, &headers).status
     };
-    assert!((0..60).all(|_| say() == 202));
-    assert_eq!(say(), 429);
+    // More than a minute's worth takes no minute.
+    let taken = (0..200).take_while(|_| say() == 202).count();
+    assert!((60..150).contains(&taken), "{taken}");
+    assert_eq!(server.told_outcomes(), taken);
 }
 
 #[test]

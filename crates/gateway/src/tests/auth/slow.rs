@@ -92,7 +92,7 @@ fn a_body_that_drips_is_not_waited_for() {
 #[test]
 fn a_head_without_end_is_refused() {
     let server = guarded_on(HERE.parse().unwrap(), Settings::default());
-    let long = "x".repeat(100 << 10);
+    let long = "x".repeat(300 << 10);
     let said = raw(
         server.address,
         &format!("GET /health HTTP/1.1\r\nhost: localhost\r\nx: {long}\r\n\r\n"),
