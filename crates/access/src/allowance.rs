@@ -9,6 +9,8 @@ use std::{
 
 use crate::{Bucket, KeyId, Limits, Principal};
 
+const MINUTE: Duration = Duration::from_mins(1);
+
 /// What there was too much of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
@@ -55,12 +57,12 @@ struct Meter {
 
 impl Meter {
     fn new(limits: Limits, now: Duration) -> Self {
-        let bucket = |limit: Option<u32>| limit.map(|limit| Bucket::new(limit, now));
+        let bucket = |limit: Option<u32>| limit.map(|limit| Bucket::new(limit, MINUTE, now));
         let feedback = limits.feedback_per_minute.unwrap_or(Limits::FEEDBACK_PER_MINUTE);
         Self {
             requests: bucket(limits.requests_per_minute),
             tokens: bucket(limits.tokens_per_minute),
-            feedback: Bucket::new(feedback, now),
+            feedback: Bucket::new(feedback, MINUTE, now),
             running: 0,
         }
     }

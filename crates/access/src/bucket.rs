@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-/// Lets through `per_minute` a minute, and as many at once after a minute of rest.
+/// Lets through `most` in a span of time, and as many at once after such a rest.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bucket {
-    per_minute: f64,
+    most: f64,
+    per_second: f64,
     /// Below nothing once more was spent than there was.
     level: f64,
     at: Duration,
@@ -13,16 +14,16 @@ pub struct Bucket {
 
 impl Bucket {
     /// A full one.
-    pub fn new(per_minute: u32, now: Duration) -> Self {
-        let per_minute = f64::from(per_minute);
-        Self { per_minute, level: per_minute, at: now }
+    pub fn new(most: u32, span: Duration, now: Duration) -> Self {
+        let most = f64::from(most);
+        Self { most, per_second: most / span.as_secs_f64(), level: most, at: now }
     }
 
-    /// Takes `amount`, or says how long to wait until it is there. Of more than a minute's worth it
-    /// takes all that a full bucket has.
+    /// Takes `amount`, or says how long to wait until it is there. Of more than fits it waits for a
+    /// full bucket, and leaves a debt.
     pub fn take(&mut self, amount: u32, now: Duration) -> Result<(), Duration> {
         self.fill(now);
-        let wanted = f64::from(amount).min(self.per_minute);
+        let wanted = f64::from(amount).min(self.most);
         if self.level >= wanted {
             self.level -= f64::from(amount);
             return Ok(());
@@ -50,17 +51,17 @@ impl Bucket {
 
     fn is_full(&mut self, now: Duration) -> bool {
         self.fill(now);
-        self.level >= self.per_minute
+        self.level >= self.most
     }
 
     fn until(&self, wanted: f64) -> Duration {
-        Duration::from_secs_f64((wanted - self.level) * 60.0 / self.per_minute)
+        Duration::from_secs_f64((wanted - self.level) / self.per_second)
     }
 
     /// A clock that went back gives nothing and takes nothing.
     fn fill(&mut self, now: Duration) {
         let passed = now.saturating_sub(self.at).as_secs_f64();
-        self.level = (self.level + passed * self.per_minute / 60.0).min(self.per_minute);
+        self.level = (self.level + passed * self.per_second).min(self.most);
         self.at = self.at.max(now);
     }
 }
@@ -72,29 +73,31 @@ pub struct Buckets<K> {
     named: BTreeMap<K, (u64, Bucket)>,
     /// Names that were ever new.
     count: u64,
-    per_minute: u32,
-    most: usize,
+    most: u32,
+    span: Duration,
+    names: usize,
 }
 
 impl<K: Ord + Clone> Buckets<K> {
-    pub fn new(per_minute: u32, most: usize) -> Self {
-        Self { named: BTreeMap::new(), count: 0, per_minute, most }
+    /// `most` in a span for each of at most so many `names`.
+    pub fn new(most: u32, span: Duration, names: usize) -> Self {
+        Self { named: BTreeMap::new(), count: 0, most, span, names }
     }
 
     pub fn take(&mut self, name: K, amount: u32, now: Duration) -> Result<(), Duration> {
         if !self.named.contains_key(&name) {
             self.count += 1;
-            if self.named.len() >= self.most {
+            if self.named.len() >= self.names {
                 self.forget(now);
             }
         }
-        let fresh = (self.count, Bucket::new(self.per_minute, now));
+        let fresh = (self.count, Bucket::new(self.most, self.span, now));
         self.named.entry(name).or_insert(fresh).1.take(amount, now)
     }
 
     fn forget(&mut self, now: Duration) {
         self.named.retain(|_, (_, bucket)| !bucket.is_full(now));
-        if self.named.len() < self.most {
+        if self.named.len() < self.names {
             return;
         }
         let fullest = self.named.iter().max_by(|(_, (a_age, a)), (_, (b_age, b))| {

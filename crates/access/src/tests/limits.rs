@@ -28,7 +28,7 @@ const fn secs(seconds: u64) -> Duration {
 
 #[test]
 fn a_bucket_lets_through_what_it_says() {
-    let mut bucket = Bucket::new(60, secs(0));
+    let mut bucket = Bucket::new(60, secs(60), secs(0));
     assert!((0..60).all(|_| bucket.take(1, secs(0)).is_ok()));
     assert_eq!(bucket.take(1, secs(0)), Err(secs(1)));
     assert_eq!(bucket.take(1, secs(1)), Ok(()));
@@ -38,7 +38,7 @@ fn a_bucket_lets_through_what_it_says() {
     assert_eq!(bucket.peek(secs(1)), Err(secs(61)));
     assert_eq!(bucket.peek(secs(62)), Ok(()));
     // More than ever fits is let through once, and paid for.
-    let mut bucket = Bucket::new(60, secs(0));
+    let mut bucket = Bucket::new(60, secs(60), secs(0));
     assert_eq!(bucket.take(600, secs(0)), Ok(()));
     assert_eq!(bucket.take(1, secs(500)), Err(secs(41)));
 }
@@ -77,7 +77,7 @@ fn without_a_number_only_outcomes_are_limited() {
 
 #[test]
 fn strangers_take_no_more_memory_than_they_may() {
-    let mut buckets = Buckets::new(1, 8);
+    let mut buckets = Buckets::new(1, secs(60), 8);
     for name in 0..1000 {
         assert!(buckets.take(name, 1, secs(0)).is_ok());
     }
@@ -124,7 +124,7 @@ proptest! {
         asks in prop::collection::vec((0u64..5000, 1u32..20), 1..200),
     ) {
         let (mut now, mut passed) = (Duration::ZERO, 0.0);
-        let mut bucket = Bucket::new(per_minute, now);
+        let mut bucket = Bucket::new(per_minute, secs(60), now);
         for (ms, amount) in asks {
             now += Duration::from_millis(ms);
             let amount = amount.min(per_minute);

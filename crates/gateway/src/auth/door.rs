@@ -17,9 +17,9 @@ const REFRESH: Duration = Duration::from_millis(250);
 /// Every so many refreshes it is written down when keys were last used.
 const NOTE_EVERY: u32 = 240;
 
-/// Outcomes a minute that one of an application's users may tell: each of them steers a release by
-/// as much as a person can.
+/// Outcomes an hour that one of an application's users may tell: a release is to be steered by many.
 const PER_SUBJECT: u32 = 60;
+const HOUR: Duration = Duration::from_hours(1);
 
 /// Subjects that are remembered.
 const SUBJECTS: usize = 65_536;
@@ -57,7 +57,7 @@ impl Door {
             started: Instant::now(),
             allowances: Allowances::default(),
             lockout: Mutex::default(),
-            subjects: Mutex::new(Buckets::new(PER_SUBJECT, SUBJECTS)),
+            subjects: Mutex::new(Buckets::new(PER_SUBJECT, HOUR, SUBJECTS)),
         }
     }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use understudy_openai::ErrorReply;
-use understudy_trajectory::{Outcome, Target};
+use understudy_trajectory::{Outcome, Source, Target};
 
 use super::{event::Said, unavailable};
 use crate::{auth::Caller, error::ApiError, state::Gateway};
@@ -20,7 +20,8 @@ pub(super) fn check(gateway: &Gateway, caller: &Caller, said: &[Said]) -> Result
         ApiError(ErrorReply { retry_after, ..reply })
     })?;
     let mut subjects: BTreeMap<String, u32> = BTreeMap::new();
-    for one in said {
+    // What programs say is limited by their key alone: they say something about every step.
+    for one in said.iter().filter(|one| one.outcome.source != Source::Automated) {
         *subjects.entry(subject(gateway, &one.outcome)?).or_default() += 1;
     }
     for (subject, outcomes) in subjects {
