@@ -127,7 +127,9 @@ fn what_makes_no_key_says_why() {
     }
     assert_eq!(json(home.path(), &["key", "list"]), serde_json::json!([]));
     let output = understudy(home.path(), &["key", "revoke", "ffffffffffff", "--reason", "none"]);
-    assert!(output.status.code() == Some(2) && text(&output.stderr).contains("understudy key list"));
+    assert!(
+        output.status.code() == Some(2) && text(&output.stderr).contains("understudy key list")
+    );
     // As soon as roles are given, who has none makes no keys.
     let grant = ["release", "grant", "grace", "release-manager", "--owner", "grace"];
     json(home.path(), &[&grant[..], &["--reason", "a test"]].concat());

@@ -47,7 +47,8 @@ pub(crate) async fn admit(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let (row, is_preflight) = row_of(&request);
+    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let row = table::row_of(request.method(), path);
     let entry = match enter(gateway.door(), &request, row) {
         Ok(entry) => entry,
         Err(refusal) => {
@@ -55,9 +56,6 @@ pub(crate) async fn admit(
             return refusal.into_response();
         }
     };
-    if is_preflight {
-        return next.run(request).await;
-    }
     let Entry { caller, permit } = entry;
     request.extensions_mut().insert(BodyLimit(row.body_bytes));
     request.extensions_mut().insert(caller.clone());
@@ -80,12 +78,6 @@ pub(crate) async fn admit(
 struct Entry {
     caller: Caller,
     permit: Option<Permit>,
-}
-
-fn row_of(request: &Request) -> (&'static Row, bool) {
-    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    let row = table::row_of(request.method(), path);
-    (row, row.needs == Needs::Token && request.method() == axum::http::Method::OPTIONS)
 }
 
 fn enter(door: &Door, request: &Request, row: &Row) -> Result<Entry, Refusal> {

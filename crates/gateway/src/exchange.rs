@@ -66,7 +66,6 @@ impl Exchange {
         let header =
             |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         caller.may_ask(&ask, gateway.student.base())?;
-        ask.admission.cache_salt = caller.salt(ask.admission.cache_salt.take());
         let session = ask.session.clone().or(header("x-session-id"));
         let trajectory = match header("x-understudy-trajectory").or(header("x-trajectory-id")) {
             Some(id) => {
@@ -84,6 +83,10 @@ impl Exchange {
         ask.admission.timeout = deadline(header("x-request-timeout-ms").as_deref())?;
         let unit = session.clone().or(ask.user.clone()).unwrap_or_else(|| trajectory.to_string());
         let routing = Routing::decide(gateway, &caller, &ask, unit)?;
+        // A teacher has no cache of ours, and refuses salts rather than ignore them.
+        if !routing.teacher {
+            ask.admission.cache_salt = caller.salt(ask.admission.cache_salt.take());
+        }
         if routing.teacher && ask.show.token_ids {
             let why = "`return_token_ids` cannot be honoured: this task is answered by a teacher, \
                        whose tokens are not ours";

@@ -26,18 +26,24 @@ impl Routing {
         ask: &Ask,
         unit: String,
     ) -> Result<Self, ApiError> {
-        let asked = ask.model.as_deref().unwrap_or_else(|| gateway.student.base());
-        let model = &*caller.model(gateway, asked)?;
+        let base = gateway.student.base();
+        let asked = ask.model.as_deref().unwrap_or(base);
+        // What the caller calls the base is the base, unless the caller has a task of that name.
+        let model = caller.full(asked);
+        let task: Option<TaskName> = model.as_deref().and_then(|model| model.parse().ok());
+        if model.is_none() && asked != base {
+            return Err(unknown(gateway, caller, asked));
+        }
         // Asked for by name: served, recorded, and never part of a comparison.
         let direct = |unit, arm| Assignment { arm, analysed: false, unit, u: 0, release: None };
         if let Some(adapter) = &ask.adapter {
             let adapter = caller.adapter(gateway, adapter)?;
             let (AdapterChoice::Alias(name) | AdapterChoice::Generation(name)) = &adapter;
-            let task = model.parse().unwrap_or_else(|_| task_of(caller, name));
+            let task = task.unwrap_or_else(|| task_of(caller, name));
             let assignment = direct(unit, Arm::Stable);
             return Ok(Self { task, assignment, teacher: false, adapter: Some(adapter) });
         }
-        if let Ok(task) = model.parse::<TaskName>()
+        if let Some(task) = task
             && let Some(entry) = gateway.routes.get(&task)
         {
             let chosen = entry.route.assign(&unit);
@@ -55,7 +61,7 @@ impl Routing {
             };
             return Ok(Self { task, assignment, teacher, adapter });
         }
-        if model == gateway.student.base() {
+        if asked == base {
             let assignment = direct(unit, Arm::Base);
             return Ok(Self {
                 task: task_of(caller, "base"),
@@ -64,9 +70,10 @@ impl Routing {
                 adapter: None,
             });
         }
-        if gateway.student.adapters().iter().any(|adapter| adapter.alias == model) {
-            let task = task_of(caller, model.split('@').next().unwrap_or(model));
-            let adapter = Some(AdapterChoice::Alias(model.to_owned()));
+        let adapters = gateway.student.adapters();
+        if let Some(alias) = model.filter(|model| adapters.iter().any(|a| a.alias == *model)) {
+            let task = task_of(caller, alias.split('@').next().unwrap_or(&alias));
+            let adapter = Some(AdapterChoice::Alias(alias));
             let assignment = direct(unit, Arm::Stable);
             return Ok(Self { task, assignment, teacher: false, adapter });
         }

@@ -85,6 +85,8 @@ struct Settings {
     journal: Config,
     door: Door,
     teacher: Option<Arc<dyn Backend>>,
+    /// Instead of the mock engine.
+    student: Option<Arc<dyn Student>>,
     tls: Option<Tls>,
     timeouts: Timeouts,
 }
@@ -98,6 +100,7 @@ impl Default for Settings {
             journal: Config::default(),
             door: Door::open(),
             teacher: None,
+            student: None,
             tls: None,
             timeouts: Timeouts::default(),
         }
@@ -105,7 +108,7 @@ impl Default for Settings {
 }
 
 fn start_as(settings: Settings) -> Server {
-    let Settings { config, updates, limits, journal, door, teacher, tls, timeouts } = settings;
+    let Settings { config, updates, limits, journal, door, teacher, tls, timeouts, .. } = settings;
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
     let journal = Journal::open(&path("journal.db"), journal).unwrap();
@@ -113,7 +116,7 @@ fn start_as(settings: Settings) -> Server {
     let routes = Arc::new(RouteTable::default());
     let student = Arc::new(MockEngine::start(config).unwrap());
     let parts = GatewayParts {
-        student: Arc::clone(&student) as Arc<dyn Student>,
+        student: settings.student.unwrap_or_else(|| Arc::clone(&student) as Arc<dyn Student>),
         teacher,
         routes: Arc::clone(&routes),
         journal: journal.clone(),

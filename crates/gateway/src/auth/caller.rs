@@ -1,6 +1,6 @@
 //! Whoever asks, and what is theirs.
 
-use std::{borrow::Cow, convert::Infallible, sync::Arc, time::Instant};
+use std::{convert::Infallible, sync::Arc, time::Instant};
 
 use axum::{
     extract::FromRequestParts,
@@ -115,19 +115,6 @@ impl Caller {
         self.key
             .as_ref()
             .is_none_or(|key| key.who.scopes.may_ask(local) || key.who.scopes.allows(&Scope::Read))
-    }
-
-    /// The full name of the model that a request asks for. The base is everybody's.
-    pub(crate) fn model<'n>(
-        &self,
-        gateway: &Gateway,
-        asked: &'n str,
-    ) -> Result<Cow<'n, str>, ApiError> {
-        if asked == gateway.student.base() {
-            return Ok(Cow::Borrowed(asked));
-        }
-        let full = self.full(asked).ok_or_else(|| routing::unknown(gateway, self, asked))?;
-        Ok(Cow::Owned(full))
     }
 
     /// The adapter that a request names. A digest is no permission: whatever leads to it has to be

@@ -1,6 +1,11 @@
 //! `understudy serve`: gateway, engine and canary controller on one port.
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use understudy_access::may_listen;
@@ -14,6 +19,9 @@ use crate::{
     output::Out,
     wiring::{self, Access, Server, Serving, Stores},
 };
+
+/// How soon a renewed certificate is served with.
+const CERTIFICATE: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
     let name = args.base.clone().unwrap_or_else(|| config.base.clone());
@@ -76,12 +84,41 @@ fn access(args: &ServeArgs, config: &Config, listen: SocketAddr) -> Result<Acces
     Ok(Access { keys: Some(keys), hosts: config.hosts.clone(), tls })
 }
 
+/// The certificate in these files, and in what takes their place while the server runs.
 fn tls_from(cert: &Path, key: &Path) -> Result<Tls> {
-    let read = |path: &Path| {
-        std::fs::read(path).with_context(|| format!("failed to read {}", path.display()))
+    let read = || -> Result<(Vec<u8>, Vec<u8>)> {
+        let read = |path: &Path| {
+            std::fs::read(path).with_context(|| format!("failed to read {}", path.display()))
+        };
+        Ok((read(cert)?, read(key)?))
     };
-    let tls = Tls::from_pem(&read(cert)?, &read(key)?);
-    tls.with_context(|| format!("failed to use {} with {}", cert.display(), key.display()))
+    let (cert_pem, key_pem) = read()?;
+    let failed = || format!("failed to use {} with {}", cert.display(), key.display());
+    let tls = Tls::from_pem(&cert_pem, &key_pem).with_context(failed)?;
+    let (renewed, paths) = (tls.clone(), [cert.to_owned(), key.to_owned()]);
+    std::thread::Builder::new()
+        .name("certificate".to_owned())
+        .spawn(move || renew_for_ever(&renewed, &paths, (cert_pem, key_pem)))
+        .context("failed to start the certificate's thread")?;
+    Ok(tls)
+}
+
+fn renew_for_ever(tls: &Tls, [cert, key]: &[PathBuf; 2], mut last: (Vec<u8>, Vec<u8>)) {
+    loop {
+        std::thread::sleep(CERTIFICATE);
+        let (Ok(cert_pem), Ok(key_pem)) = (std::fs::read(cert), std::fs::read(key)) else {
+            tracing::warn!("{} or {} cannot be read any more", cert.display(), key.display());
+            continue;
+        };
+        // Half of a renewal does not fit together, and is tried again when the other half is there.
+        if last != (cert_pem.clone(), key_pem.clone()) {
+            match tls.renew(&cert_pem, &key_pem) {
+                Ok(()) => tracing::warn!("the certificate {} was renewed", cert.display()),
+                Err(why) => tracing::error!("{} is not served: {why}", cert.display()),
+            }
+            last = (cert_pem, key_pem);
+        }
+    }
 }
 
 /// What an operator must say twice to open wider: that updates are allowed, and from where.

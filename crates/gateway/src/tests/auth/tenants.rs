@@ -8,7 +8,8 @@ use std::{
 use serde_json::{Value, json};
 use understudy_access::{Key, Scope};
 use understudy_inference::{
-    Backend, GenerateRequest, InferenceError, MockConfig, MockEngine, Sink,
+    AdapterInfo, Backend, GenerateRequest, InferenceError, LoadAdapter, LoadedAdapter, MockConfig,
+    MockEngine, Prompt, Sink, Stats, Student,
 };
 use understudy_journal::Query;
 use understudy_router::{Route, Target};
@@ -243,7 +244,7 @@ fn a_token_speaks_for_its_own_tenant() {
     assert_eq!(server.post("/v1/feedback/signed", &events).status, 400);
 }
 
-/// Notes for whom cached keys and values would be.
+/// A student that notes for whom cached keys and values would be.
 #[derive(Debug)]
 struct Spy {
     engine: MockEngine,
@@ -261,14 +262,95 @@ impl Backend for Spy {
     }
 }
 
+impl Student for Spy {
+    fn publish_adapter(&self, load: LoadAdapter) -> Result<LoadedAdapter, InferenceError> {
+        self.engine.publish_adapter(load)
+    }
+
+    fn unload_adapter(&self, alias: &str) -> Result<(), InferenceError> {
+        self.engine.unload_adapter(alias)
+    }
+
+    fn rollback_adapter(&self, a: &str, to: Option<&str>) -> Result<AdapterInfo, InferenceError> {
+        self.engine.rollback_adapter(a, to)
+    }
+
+    fn adapters(&self) -> Vec<AdapterInfo> {
+        self.engine.adapters()
+    }
+
+    fn tokenize(&self, prompt: &Prompt) -> Result<Vec<u32>, InferenceError> {
+        self.engine.tokenize(prompt)
+    }
+
+    fn detokenize(&self, ids: &[u32]) -> Result<String, InferenceError> {
+        self.engine.detokenize(ids)
+    }
+
+    fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
+        self.engine.token_bytes(id)
+    }
+
+    fn context(&self) -> usize {
+        self.engine.context()
+    }
+
+    fn stats(&self) -> Stats {
+        self.engine.stats()
+    }
+
+    fn check(&self) -> Result<(), InferenceError> {
+        self.engine.check()
+    }
+
+    fn pause(&self) {
+        self.engine.pause();
+    }
+
+    fn resume(&self) {
+        self.engine.resume();
+    }
+
+    fn is_paused(&self) -> bool {
+        self.engine.is_paused()
+    }
+}
+
+/// A teacher as ours is: it refuses what it cannot honour.
+#[derive(Debug)]
+struct Strict(MockEngine);
+
+impl Backend for Strict {
+    fn base(&self) -> &str {
+        self.0.base()
+    }
+
+    fn submit(&self, request: GenerateRequest, sink: Sink) -> Result<(), InferenceError> {
+        match &request.admission.cache_salt {
+            Some(_) => Err(InferenceError::Unsupported("salts at a teacher")),
+            None => self.0.submit(request, sink),
+        }
+    }
+}
+
+#[test]
+fn a_teacher_answers_tenants_too() {
+    let engine = MockEngine::start(MockConfig::default()).unwrap();
+    let teacher = Some(Arc::new(Strict(engine)) as Arc<dyn Backend>);
+    let server = guarded_on(HERE.parse().unwrap(), Settings { teacher, ..Settings::default() });
+    server.routes.publish("acme.triage".parse().unwrap(), Route::to(Target::Teacher), None);
+    server.say(&server.key_of("acme"), json!({}));
+    assert_eq!(server.told("acme.triage").len(), 1);
+}
+
 #[test]
 fn nobody_learns_from_the_cache_what_another_asked() {
     let engine = MockEngine::start(MockConfig::default()).unwrap();
     let spy = Arc::new(Spy { engine, salts: Mutex::default() });
-    let teacher = Some(Arc::clone(&spy) as Arc<dyn Backend>);
-    let server = guarded_on(HERE.parse().unwrap(), Settings { teacher, ..Settings::default() });
+    let student = Some(Arc::clone(&spy) as Arc<dyn Student>);
+    let server = guarded_on(HERE.parse().unwrap(), Settings { student, ..Settings::default() });
     for task in ["triage", "acme.triage", "bolt.triage"] {
-        server.routes.publish(task.parse().unwrap(), Route::to(Target::Teacher), None);
+        server.routes.publish(task.parse().unwrap(), Route::to(Target::Base), None);
     }
     let [acme, bolt] = ["acme", "bolt"].map(|tenant| server.key_of(tenant));
     let ours = server.key(&[Scope::Infer]);
@@ -365,4 +447,39 @@ fn telemetry_that_names_another_s_reply_learns_nothing_of_it() {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(server.told("bolt.telemetry"), []);
+}
+
+#[test]
+fn whatever_a_tenant_asks_is_the_tenant_s() {
+    let (server, [acme, _, ours]) = town();
+    // The operator has a task that is called like the base.
+    server.routes.publish("mock".parse().unwrap(), Route::to(Target::Base), None);
+    let path = server.adapter_files("of-acme", "weights of acme");
+    for name in ["sql@1", "mock", "style"] {
+        let load = json!({"lora_name": name, "lora_path": path, "load_inplace": true});
+        let reply = server.post_as(&acme, "/v1/load_lora_adapter", &load);
+        assert!([200, 400].contains(&reply.status), "{name}: {}", reply.text);
+    }
+    let adapters = [None, Some("sql@1"), Some("style"), Some("acme.style")];
+    let mut asked = 0;
+    for model in ["mock", "triage", "acme.triage", "sql@1", "acme.sql@1", "style", "secret-plan"] {
+        for adapter in adapters {
+            let mut body = with(chat("hi"), json!({"model": model}));
+            if let Some(adapter) = adapter {
+                body["adapter"] = json!(adapter);
+            }
+            let reply = server.post_as(&acme, CHAT, &body);
+            assert_eq!(reply.status, 200, "{model} {adapter:?}: {}", reply.text);
+            asked += 1;
+        }
+    }
+    let steps = server.steps();
+    assert_eq!(steps.len(), asked);
+    for step in steps {
+        let tenant = step.task.tenant().map(|tenant| tenant.to_string());
+        assert_eq!(tenant.as_deref(), Some("acme"), "{}", step.task);
+    }
+    // The operator's own is still there.
+    assert_eq!(server.post_as(&ours, CHAT, &chat("hi")).status, 200);
+    assert_eq!(server.told("mock").len(), 1);
 }

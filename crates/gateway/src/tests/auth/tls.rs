@@ -42,6 +42,28 @@ fn chats_over_tls_with_a_key() {
 }
 
 #[test]
+fn a_renewed_certificate_is_served_with_and_a_broken_one_is_not() {
+    let (cert, key) = certificate();
+    let tls = Tls::from_pem(cert.as_bytes(), key.as_bytes()).unwrap();
+    let settings = Settings { tls: Some(tls.clone()), ..Settings::default() };
+    let server = guarded_on(HERE.parse().unwrap(), settings);
+    let url = format!("https://localhost:{}/health", server.address.port());
+    let trusts = |cert: &str| {
+        let cert = ureq::tls::Certificate::from_pem(cert.as_bytes()).unwrap();
+        let roots = ureq::tls::RootCerts::from(vec![cert]);
+        let tls = ureq::tls::TlsConfig::builder().root_certs(roots).build();
+        let agent: ureq::Agent = ureq::Agent::config_builder().tls_config(tls).build().into();
+        agent.get(&url).call().is_ok()
+    };
+    let (renewed, new_key) = certificate();
+    assert!(trusts(&cert) && !trusts(&renewed));
+    assert!(tls.renew(renewed.as_bytes(), key.as_bytes()).is_err());
+    assert!(trusts(&cert));
+    tls.renew(renewed.as_bytes(), new_key.as_bytes()).unwrap();
+    assert!(trusts(&renewed) && !trusts(&cert));
+}
+
+#[test]
 fn a_handshake_that_never_ends_is_ended() {
     let (cert, key) = certificate();
     let tls = Some(Tls::from_pem(cert.as_bytes(), key.as_bytes()).unwrap());
