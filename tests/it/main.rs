@@ -6,6 +6,7 @@ mod cli;
 mod eval;
 mod http;
 mod ingest;
+mod keys;
 mod release;
 mod runs;
 mod tidy;

@@ -33,6 +33,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("rollout", "engine environment ident inference manifest message model reward trainer"),
     ("signature", ""),
     ("registry", "ident manifest signature storage"),
+    ("access", "ident storage"),
     ("statistics", ""),
     ("router", "ident manifest statistics trajectory"),
     ("simulation", "manifest router statistics"),
@@ -42,7 +43,10 @@ const ARROWS: &[(&str, &str)] = &[
     ("canary", "ident inference journal manifest registry router trajectory"),
     ("orchestrator", "ident manifest storage"),
     ("openai", "inference message"),
-    ("gateway", "ident inference ingest intake journal message openai registry router trajectory"),
+    (
+        "gateway",
+        "access ident inference ingest intake journal message openai registry router trajectory",
+    ),
     ("supportdesk", "ident manifest message"),
 ];
 
@@ -50,13 +54,15 @@ const ARROWS: &[(&str, &str)] = &[
 const FENCES: &[(&str, &str)] = &[
     ("candle-core", "model trainer engine understudy"),
     ("axum", "gateway"),
+    ("hyper", "gateway"),
+    ("tokio-rustls", "gateway"),
     ("llguidance", "engine"),
     ("clap", "understudy"),
     ("hf-hub", "hub"),
     ("tokenizers", "model"),
     ("p256", "signature"),
     ("ed25519-dalek", "signature"),
-    ("rusqlite", "storage journal registry orchestrator memory"),
+    ("rusqlite", "storage journal registry orchestrator memory access"),
     ("indicatif", "understudy"),
     ("tokio", "gateway understudy"),
     ("regex", "model redact reward scorer"),

@@ -4,15 +4,18 @@ use axum::{extract::State, http::HeaderMap, response::Response};
 use understudy_openai::{ChatRequest, ChatWriter};
 
 use crate::{
-    body::Body, error::ApiError, exchange::Exchange, prompt, respond::respond, state::Gateway,
+    auth::Caller, body::Body, error::ApiError, exchange::Exchange, prompt, respond::respond,
+    state::Gateway,
 };
 
 pub(crate) async fn completions(
     State(gateway): State<Gateway>,
+    caller: Caller,
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response, ApiError> {
-    let (exchange, request) = Exchange::chat(&gateway, ChatRequest::parse(&body)?, &headers)?;
+    let (exchange, request) =
+        Exchange::chat(&gateway, ChatRequest::parse(&body)?, (&headers, caller))?;
     let ask = &exchange.ask;
     let prompt = prompt::truncated(&gateway, &exchange, request.prompt())?;
     let running = ask.stream.is_some_and(|options| options.continuous);

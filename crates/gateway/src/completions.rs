@@ -8,7 +8,8 @@ use understudy_openai::{
 };
 
 use crate::{
-    body::Body, error::ApiError, exchange::Exchange, prompt, respond::respond, state::Gateway,
+    auth::Caller, body::Body, error::ApiError, exchange::Exchange, prompt, respond::respond,
+    state::Gateway,
 };
 
 /// More generations than this from one request are a mistake, or an attack.
@@ -16,6 +17,7 @@ const MOST_GENERATIONS: usize = 256;
 
 pub(crate) async fn text(
     State(gateway): State<Gateway>,
+    caller: Caller,
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response, ApiError> {
@@ -24,7 +26,7 @@ pub(crate) async fn text(
         let why = format!("`prompt` times `n` must be at most {MOST_GENERATIONS} completions");
         return Err(ApiError::bad_field("prompt", why));
     }
-    let exchange = Exchange::plain(&gateway, &request.ask, &headers)?;
+    let exchange = Exchange::plain(&gateway, &request.ask, (&headers, caller))?;
     our_own(&exchange)?;
     let (shown, requests) = prompt::of_completions(&gateway, &exchange, &request)
         .map_err(|why| why.of_prompt("prompt"))?;
@@ -38,11 +40,12 @@ pub(crate) async fn text(
 
 pub(crate) async fn tokens(
     State(gateway): State<Gateway>,
+    caller: Caller,
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response, ApiError> {
     let request = GenerateBody::parse(&body)?;
-    let exchange = Exchange::plain(&gateway, &request.ask, &headers)?;
+    let exchange = Exchange::plain(&gateway, &request.ask, (&headers, caller))?;
     our_own(&exchange)?;
     let prompt = prompt::truncated(&gateway, &exchange, request.prompt.clone())
         .map_err(|why| why.of_prompt("token_ids"))?;

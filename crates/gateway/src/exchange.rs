@@ -9,7 +9,7 @@ use understudy_message::Message;
 use understudy_openai::{Ask, ChatRequest, ReplyHead, call_id, fingerprint, read_calls};
 use understudy_trajectory::Step;
 
-use crate::{error::ApiError, feedback::TokenKey, routing::Routing, state::Gateway};
+use crate::{auth::Caller, error::ApiError, feedback::TokenKey, routing::Routing, state::Gateway};
 
 /// A request with everything decided, before any token exists.
 #[derive(Debug, Clone)]
@@ -28,6 +28,8 @@ pub(crate) struct Exchange {
     /// The client's own name for the request.
     request_id: Option<String>,
     token_key: TokenKey,
+    /// Whose it is, and who pays for its tokens.
+    caller: Caller,
 }
 
 impl Exchange {
@@ -35,10 +37,10 @@ impl Exchange {
     pub(crate) fn chat(
         gateway: &Gateway,
         request: ChatRequest,
-        headers: &HeaderMap,
+        (headers, caller): (&HeaderMap, Caller),
     ) -> Result<(Self, Arc<ChatRequest>), ApiError> {
         let choices = request.ask.n as usize;
-        let opened = Self::open(gateway, request.ask.clone(), headers, choices)?;
+        let opened = Self::open(gateway, request.ask.clone(), (headers, caller), choices)?;
         let request = if opened.routing.teacher { request.for_remote() } else { request };
         let ask = Ask { admission: opened.ask.admission.clone(), ..request.ask.clone() };
         let (ask, chat) = (Arc::new(ask), Arc::new(request));
@@ -50,36 +52,41 @@ impl Exchange {
     pub(crate) fn plain(
         gateway: &Gateway,
         ask: &Ask,
-        headers: &HeaderMap,
+        from: (&HeaderMap, Caller),
     ) -> Result<Self, ApiError> {
-        Self::open(gateway, ask.clone(), headers, 1)
+        Self::open(gateway, ask.clone(), from, 1)
     }
 
     fn open(
         gateway: &Gateway,
         mut ask: Ask,
-        headers: &HeaderMap,
+        (headers, caller): (&HeaderMap, Caller),
         choices: usize,
     ) -> Result<Self, ApiError> {
         let header =
             |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        caller.may_ask(&ask, gateway.student.base())?;
         let session = ask.session.clone().or(header("x-session-id"));
         let trajectory = match header("x-understudy-trajectory").or(header("x-trajectory-id")) {
             Some(id) => {
                 let wrong = |why| ApiError::bad_field("x-understudy-trajectory", format!("{why}"));
-                id.parse().map_err(wrong)?
+                caller.id(&id.parse().map_err(wrong)?)
             }
             None => match &session {
                 Some(session) => {
                     let model = ask.model.as_deref().unwrap_or_default();
-                    TrajectoryId::derived(&format!("{model} {session}"))
+                    caller.id(&TrajectoryId::derived(&format!("{model} {session}")))
                 }
-                None => TrajectoryId::generate(),
+                None => caller.id(&TrajectoryId::generate()),
             },
         };
         ask.admission.timeout = deadline(header("x-request-timeout-ms").as_deref())?;
         let unit = session.clone().or(ask.user.clone()).unwrap_or_else(|| trajectory.to_string());
-        let routing = Routing::decide(gateway, &ask, unit)?;
+        let routing = Routing::decide(gateway, &caller, &ask, unit)?;
+        // A teacher has no cache of ours, and refuses salts rather than ignore them.
+        if !routing.teacher {
+            ask.admission.cache_salt = caller.salt(ask.admission.cache_salt.take());
+        }
         if routing.teacher && ask.show.token_ids {
             let why = "`return_token_ids` cannot be honoured: this task is answered by a teacher, \
                        whose tokens are not ours";
@@ -90,13 +97,14 @@ impl Exchange {
             ask: Arc::new(ask),
             routing,
             chat: None,
-            steps: (0..choices).map(|_| StepId::generate()).collect(),
+            steps: (0..choices).map(|_| caller.id(&StepId::generate())).collect(),
             trajectory,
             session,
             at: gateway.clock.now(),
             prefix: "cmpl",
             request_id,
             token_key: gateway.token_key()?,
+            caller,
         })
     }
 
@@ -144,7 +152,8 @@ impl Exchange {
         put("x-request-id", &self.request_id());
         put("x-understudy-trajectory", self.trajectory.as_str());
         if self.chat.is_some() {
-            put("x-feedback-token", &self.token_key.token(&self.response_id(), self.at));
+            let token = self.token_key.token(self.caller.tenant(), &self.response_id(), self.at);
+            put("x-feedback-token", &token);
         }
         put("x-understudy-arm", self.routing.assignment.arm.as_str());
         if let Some(adapter) = served.and_then(|served| served.adapter.as_ref()) {
@@ -155,6 +164,7 @@ impl Exchange {
 
     /// The step of a finished generation, if it is one to keep.
     pub(crate) fn finished(&self, choice: usize, completion: &Completion) -> Option<Step> {
+        self.caller.spend(completion.usage, choice);
         let chat = self.chat.as_ref()?;
         let (text, mut calls) =
             read_calls(chat.reading, &completion.text, &self.response_id(), choice);
@@ -184,6 +194,7 @@ impl Exchange {
         served: Option<Served>,
         why: String,
     ) -> Option<Step> {
+        self.caller.spend_about(sent);
         let chat = self.chat.as_ref()?;
         let nobody = Served { base: "none".to_owned(), adapter: None };
         let served = served.unwrap_or(nobody);

@@ -11,6 +11,7 @@
 //! the registry's, and what a body may say `understudy-openai`'s.
 
 mod adapters;
+mod auth;
 mod body;
 mod chat;
 mod completions;
@@ -30,7 +31,8 @@ mod status;
 mod telemetry;
 mod tokens;
 
-pub use server::{app, serve};
+pub use auth::Door;
+pub use server::{Timeouts, Tls, TlsError, app, serve, serve_with};
 pub use state::{AdapterUpdates, Gateway, GatewayParts};
 
 #[cfg(test)]

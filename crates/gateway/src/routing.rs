@@ -6,7 +6,7 @@ use understudy_openai::{Ask, ErrorReply};
 use understudy_router::Target;
 use understudy_trajectory::{Arm, Assignment};
 
-use crate::{error::ApiError, state::Gateway};
+use crate::{auth::Caller, error::ApiError, state::Gateway};
 
 /// A request's way, decided once from one reading of the route.
 #[derive(Debug, Clone)]
@@ -20,17 +20,30 @@ pub(crate) struct Routing {
 
 impl Routing {
     /// `unit` is what stays on one arm: a session, a user or a trajectory.
-    pub(crate) fn decide(gateway: &Gateway, ask: &Ask, unit: String) -> Result<Self, ApiError> {
-        let model = ask.model.as_deref().unwrap_or_else(|| gateway.student.base());
+    pub(crate) fn decide(
+        gateway: &Gateway,
+        caller: &Caller,
+        ask: &Ask,
+        unit: String,
+    ) -> Result<Self, ApiError> {
+        let base = gateway.student.base();
+        let asked = ask.model.as_deref().unwrap_or(base);
+        // What the caller calls the base is the base, unless the caller has a task of that name.
+        let model = caller.full(asked);
+        let task: Option<TaskName> = model.as_deref().and_then(|model| model.parse().ok());
+        if model.is_none() && asked != base {
+            return Err(unknown(gateway, caller, asked));
+        }
         // Asked for by name: served, recorded, and never part of a comparison.
         let direct = |unit, arm| Assignment { arm, analysed: false, unit, u: 0, release: None };
-        if let Some(adapter) = ask.adapter.clone() {
+        if let Some(adapter) = &ask.adapter {
+            let adapter = caller.adapter(gateway, adapter)?;
             let (AdapterChoice::Alias(name) | AdapterChoice::Generation(name)) = &adapter;
-            let task = model.parse().unwrap_or_else(|_| task_of(name));
+            let task = task.unwrap_or_else(|| task_of(caller, name));
             let assignment = direct(unit, Arm::Stable);
             return Ok(Self { task, assignment, teacher: false, adapter: Some(adapter) });
         }
-        if let Ok(task) = model.parse::<TaskName>()
+        if let Some(task) = task
             && let Some(entry) = gateway.routes.get(&task)
         {
             let chosen = entry.route.assign(&unit);
@@ -48,23 +61,31 @@ impl Routing {
             };
             return Ok(Self { task, assignment, teacher, adapter });
         }
-        if model == gateway.student.base() {
+        if asked == base {
             let assignment = direct(unit, Arm::Base);
-            return Ok(Self { task: task_of("base"), assignment, teacher: false, adapter: None });
+            return Ok(Self {
+                task: task_of(caller, "base"),
+                assignment,
+                teacher: false,
+                adapter: None,
+            });
         }
-        if gateway.student.adapters().iter().any(|adapter| adapter.alias == model) {
-            let task = task_of(model.split('@').next().unwrap_or(model));
-            let adapter = Some(AdapterChoice::Alias(model.to_owned()));
+        let adapters = gateway.student.adapters();
+        if let Some(alias) = model.filter(|model| adapters.iter().any(|a| a.alias == *model)) {
+            let task = task_of(caller, alias.split('@').next().unwrap_or(&alias));
+            let adapter = Some(AdapterChoice::Alias(alias));
             let assignment = direct(unit, Arm::Stable);
             return Ok(Self { task, assignment, teacher: false, adapter });
         }
-        Err(unknown(gateway, model))
+        Err(unknown(gateway, caller, asked))
     }
 }
 
 /// The same text vLLM says, and what there is instead.
-pub(crate) fn unknown(gateway: &Gateway, model: &str) -> ApiError {
-    let known: Vec<String> = gateway.routes.snapshot().keys().map(ToString::to_string).collect();
+pub(crate) fn unknown(gateway: &Gateway, caller: &Caller, model: &str) -> ApiError {
+    let routes = gateway.routes.snapshot();
+    let known = routes.keys().map(TaskName::as_str).filter(|name| caller.owns(name));
+    let known: Vec<&str> = known.map(|name| caller.local(name)).collect();
     let message = format!(
         "The model `{model}` does not exist. No task, adapter or base model has this name \
          (tasks: {}; base: {}); GET /v1/models lists all of them",
@@ -75,7 +96,8 @@ pub(crate) fn unknown(gateway: &Gateway, model: &str) -> ApiError {
 }
 
 /// Adapters from elsewhere have all kinds of names; what they answer is still recorded by task.
-fn task_of(alias: &str) -> TaskName {
+fn task_of(caller: &Caller, alias: &str) -> TaskName {
+    let alias = caller.local(alias);
     let allowed = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
     let name: String = alias.chars().map(allowed).collect();
     let whole = if name.starts_with(|c: char| c.is_ascii_lowercase()) {
@@ -84,5 +106,5 @@ fn task_of(alias: &str) -> TaskName {
         format!("adapter-{name}")
     };
     let text: String = whole.chars().take(64).collect();
-    text.parse().expect("lowercase letters, digits and dashes after a letter are a task name")
+    caller.task(&text).expect("lowercase letters, digits and dashes after a letter are a task name")
 }

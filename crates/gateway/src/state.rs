@@ -12,7 +12,7 @@ use understudy_journal::Journal;
 use understudy_registry::Registry;
 use understudy_router::RouteTable;
 
-use crate::{error::ApiError, feedback::TokenKey, metrics::Metrics};
+use crate::{auth::Door, error::ApiError, feedback::TokenKey, metrics::Metrics};
 
 /// The parts a gateway is put together from.
 #[derive(Debug)]
@@ -50,6 +50,7 @@ struct Shared {
     started: Timestamp,
     intake: Intake,
     token_key: OnceLock<TokenKey>,
+    door: Arc<Door>,
 }
 
 impl Gateway {
@@ -59,6 +60,15 @@ impl Gateway {
 
     /// A gateway that takes as much telemetry at once as it is told to.
     pub fn with_limits(parts: GatewayParts, limits: Limits) -> Self {
+        Self::guarded(parts, limits, Door::open())
+    }
+
+    /// A gateway that lets in whom this door does.
+    pub fn behind(door: Door, parts: GatewayParts) -> Self {
+        Self::guarded(parts, Limits::default(), door)
+    }
+
+    pub(crate) fn guarded(parts: GatewayParts, limits: Limits, door: Door) -> Self {
         let (metrics, started) = (Metrics::default(), parts.clock.now());
         let intake = Intake::new(parts.journal.clone(), limits);
         Self {
@@ -68,6 +78,7 @@ impl Gateway {
                 started,
                 intake,
                 token_key: OnceLock::new(),
+                door: Arc::new(door),
             }),
         }
     }
@@ -79,6 +90,14 @@ impl Gateway {
         }
         let secret = self.journal.secret().map_err(|why| ApiError::unavailable(why.to_string()))?;
         Ok(*self.shared.token_key.get_or_init(|| TokenKey::derived(&secret)))
+    }
+
+    pub(crate) fn door(&self) -> &Door {
+        &self.shared.door
+    }
+
+    pub(crate) fn shared_door(&self) -> &Arc<Door> {
+        &self.shared.door
     }
 
     pub(crate) fn intake(&self) -> &Intake {

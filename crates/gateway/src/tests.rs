@@ -1,6 +1,7 @@
 //! Every endpoint over a real socket, with the mock engine behind it.
 
 mod adapters;
+mod auth;
 mod chat;
 mod completions;
 mod control;
@@ -14,17 +15,18 @@ use std::{net::SocketAddr, sync::Arc};
 
 use serde_json::{Value, json};
 use understudy_ident::SystemClock;
-use understudy_inference::{MockConfig, MockEngine, Student};
+use understudy_inference::{Backend, MockConfig, MockEngine, Student};
 use understudy_intake::Limits;
 use understudy_journal::{Config, Journal, Query};
 use understudy_registry::Registry;
 use understudy_router::{Route, RouteTable, Target};
 use understudy_trajectory::Step;
 
-use crate::{AdapterUpdates, Gateway, GatewayParts};
+use crate::{AdapterUpdates, Door, Gateway, GatewayParts, Timeouts, Tls};
 
 struct Server {
     address: SocketAddr,
+    gateway: Gateway,
     journal: Journal,
     routes: Arc<RouteTable>,
     student: Arc<MockEngine>,
@@ -66,16 +68,47 @@ fn start_with(config: MockConfig, updates: bool) -> Server {
 }
 
 fn start_limited(config: MockConfig, updates: bool, limits: Limits) -> Server {
-    start_on(config, updates, limits, Config::default())
+    start_as(Settings { config, updates, limits, ..Settings::default() })
 }
 
 /// A server whose journal may take this many bytes of the disk.
 fn start_small(bytes: u64) -> Server {
     let journal = Config { max_bytes: Some(bytes), ..Config::default() };
-    start_on(MockConfig::default(), true, Limits::default(), journal)
+    start_as(Settings { journal, ..Settings::default() })
 }
 
-fn start_on(config: MockConfig, updates: bool, limits: Limits, journal: Config) -> Server {
+/// How a server is to be.
+struct Settings {
+    config: MockConfig,
+    updates: bool,
+    limits: Limits,
+    journal: Config,
+    door: Door,
+    teacher: Option<Arc<dyn Backend>>,
+    /// Instead of the mock engine.
+    student: Option<Arc<dyn Student>>,
+    tls: Option<Tls>,
+    timeouts: Timeouts,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            config: MockConfig::default(),
+            updates: true,
+            limits: Limits::default(),
+            journal: Config::default(),
+            door: Door::open(),
+            teacher: None,
+            student: None,
+            tls: None,
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
+fn start_as(settings: Settings) -> Server {
+    let Settings { config, updates, limits, journal, door, teacher, tls, timeouts, .. } = settings;
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
     let journal = Journal::open(&path("journal.db"), journal).unwrap();
@@ -83,8 +116,8 @@ fn start_on(config: MockConfig, updates: bool, limits: Limits, journal: Config) 
     let routes = Arc::new(RouteTable::default());
     let student = Arc::new(MockEngine::start(config).unwrap());
     let parts = GatewayParts {
-        student: Arc::clone(&student) as Arc<dyn Student>,
-        teacher: None,
+        student: settings.student.unwrap_or_else(|| Arc::clone(&student) as Arc<dyn Student>),
+        teacher,
         routes: Arc::clone(&routes),
         journal: journal.clone(),
         registry: Arc::new(registry),
@@ -95,14 +128,16 @@ fn start_on(config: MockConfig, updates: bool, limits: Limits, journal: Config) 
             AdapterUpdates::Forbidden
         },
     };
-    let gateway = Gateway::with_limits(parts, limits);
+    let gateway = Gateway::guarded(parts, limits, door);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();
-    runtime.spawn(crate::serve(listener, gateway, std::future::pending()));
+    let serving =
+        crate::serve_with(listener, gateway.clone(), tls, timeouts, std::future::pending());
+    runtime.spawn(serving);
     let config = ureq::Agent::config_builder().http_status_as_error(false).build();
     let agent = config.into();
-    Server { address, journal, routes, student, agent, directory, _runtime: runtime }
+    Server { address, gateway, journal, routes, student, agent, directory, _runtime: runtime }
 }
 
 impl Server {

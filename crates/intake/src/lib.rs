@@ -7,7 +7,7 @@
 //! receiver that is full says so.
 //!
 //! Never: drops an item because its parents are missing, replaces what our own server recorded, or
-//! reads bodies of different tasks together.
+//! reads bodies of different tasks together, or lets a tenant's touch another's.
 
 mod bodies;
 mod error;

@@ -10,7 +10,7 @@
 //! What telemetry tells is only as good as what has arrived of it, so a later account of the same id
 //! takes the place of an earlier one; asked as of an earlier record, the earlier one still holds.
 //!
-//! Never: rewrites or drops a record, or lets telemetry replace what we saw ourselves. Which step an
+//! Never: links an outcome to a step of another tenant, rewrites or drops a record, or lets telemetry replace what we saw ourselves. Which step an
 //! outcome is about is worked out when it is read.
 
 mod ack;
@@ -134,6 +134,16 @@ impl Journal {
     /// At most `limit` outcomes whose target has not arrived, in the order of their arrival.
     pub fn pending(&self, limit: usize) -> Result<Vec<Outcome>, JournalError> {
         self.reader.pending(limit)
+    }
+
+    /// How many outcomes of a tenant wait for their target, or of whoever runs the server, and at
+    /// most `limit` of them in the order of their arrival.
+    pub fn pending_of(
+        &self,
+        tenant: Option<&str>,
+        limit: usize,
+    ) -> Result<(u64, Vec<Outcome>), JournalError> {
+        self.reader.pending_of(tenant, limit)
     }
 
     /// Random bytes that were drawn when the journal was made, and are told to nobody.

@@ -20,7 +20,8 @@ pub(crate) const HOLDS: &str = "seq <= ?2 AND (gone IS NULL OR gone > ?2)";
 /// The record of the step that `outcome` is about; `None` while it is pending.
 ///
 /// A trajectory or session stands for its last step at the time of the outcome, or for its first
-/// when it had not begun. Equal times are told apart by id.
+/// when it had not begun. Equal times are told apart by id. Steps of another tenant than the
+/// outcome's are not meant, whatever they are called.
 pub(crate) fn step_of(
     connection: &Connection,
     outcome: &Outcome,
@@ -33,10 +34,14 @@ pub(crate) fn step_of(
         Target::Trajectory(_) => "trajectory",
         Target::Session(_) => "session",
     };
+    let theirs = tasks_of(outcome.id.tenant());
     let find = |then: &str, at_us: i64| {
-        let sql = format!("SELECT seq FROM steps WHERE {column} = ?1 AND {HOLDS} AND {then}");
+        let sql = format!(
+            "SELECT seq FROM steps WHERE {column} = ?1 AND {HOLDS} AND (task GLOB ?4) = ?5 AND {then}"
+        );
         let mut query = connection.prepare_cached(&sql)?;
-        query.query_row(params![target, until, at_us], |row| row.get(0)).optional()
+        let found = params![target, until, at_us, theirs.like, theirs.is_like];
+        query.query_row(found, |row| row.get(0)).optional()
     };
     let first_after = |at_us| find("at_us > ?3 ORDER BY at_us, id LIMIT 1", at_us);
     let last_until = |at_us| find("at_us <= ?3 ORDER BY at_us DESC, id DESC LIMIT 1", at_us);
@@ -49,6 +54,28 @@ pub(crate) fn step_of(
         },
     };
     found.map_err(JournalError::read)
+}
+
+/// What the names of one tenant's things look like, or do not.
+pub(crate) struct Theirs {
+    pub(crate) like: String,
+    pub(crate) is_like: bool,
+}
+
+/// The tasks of a tenant, or of whoever runs the server.
+pub(crate) fn tasks_of(tenant: Option<&str>) -> Theirs {
+    match tenant {
+        Some(tenant) => Theirs { like: format!("{tenant}.*"), is_like: true },
+        None => Theirs { like: "*.*".to_owned(), is_like: false },
+    }
+}
+
+/// The ids of a tenant's outcomes, likewise.
+pub(crate) fn outcomes_of(tenant: Option<&str>) -> Theirs {
+    match tenant {
+        Some(tenant) => Theirs { like: format!("out_{tenant}.*"), is_like: true },
+        None => Theirs { like: "out_[a-z]*.*".to_owned(), is_like: false },
+    }
 }
 
 /// Joins steps, given with their record numbers, with everything said about them; order is kept.

@@ -9,7 +9,7 @@ use understudy_trajectory::{JudgedStep, Outcome, Step, Target};
 
 use crate::{
     JournalError,
-    link::{HOLDS, entry, judge, step_of},
+    link::{HOLDS, Theirs, entry, judge, outcomes_of, step_of},
     pool::Pool,
     record::{Entry, target_names},
 };
@@ -128,6 +128,26 @@ impl Reader {
              WHERE pending = 1 ORDER BY seq LIMIT ?1",
             params![limit as i64],
         )
+    }
+
+    /// How many outcomes of a tenant wait, and the first of them.
+    pub(crate) fn pending_of(
+        &self,
+        tenant: Option<&str>,
+        limit: usize,
+    ) -> Result<(u64, Vec<Outcome>), JournalError> {
+        let Theirs { like, is_like } = outcomes_of(tenant);
+        let waiting = self.pool.lease()?.query_row(
+            "SELECT count(*) FROM outcomes WHERE pending = 1 AND (id GLOB ?1) = ?2",
+            params![like, is_like],
+            |row| row.get(0),
+        );
+        let first = self.outcomes(
+            "SELECT seq, kind, body FROM outcomes JOIN records USING (seq)
+             WHERE pending = 1 AND (id GLOB ?1) = ?2 ORDER BY seq LIMIT ?3",
+            params![like, is_like, limit as i64],
+        )?;
+        Ok((waiting.map_err(JournalError::read)?, first))
     }
 
     fn outcomes(&self, sql: &str, by: &[&dyn ToSql]) -> Result<Vec<Outcome>, JournalError> {

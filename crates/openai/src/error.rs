@@ -92,7 +92,7 @@ impl ErrorReply {
             422 => "UnprocessableEntityError",
             429 => "RateLimitError",
             503 => "ServiceUnavailableError",
-            504 => "TimeoutError",
+            408 | 504 => "TimeoutError",
             _ => "InternalServerError",
         }
     }

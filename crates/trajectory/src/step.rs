@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use understudy_ident::{StepId, TaskName, Timestamp, TrajectoryId};
+use understudy_ident::{StepId, TaskName, TenantName, Timestamp, TrajectoryId};
 use understudy_inference::{FinishReason, Served, Timing, TokenRecord, Usage};
 use understudy_message::Message;
 
@@ -37,6 +37,15 @@ pub struct Step {
     /// The request failed with this message; the reply holds what had been sent until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+impl Step {
+    /// The step under ids of this tenant's, so that it cannot be taken for another tenant's.
+    #[must_use]
+    pub fn within(self, tenant: Option<&TenantName>) -> Self {
+        let (id, trajectory) = (self.id.within(tenant), self.trajectory.within(tenant));
+        Self { id, trajectory, ..self }
+    }
 }
 
 /// How the router chose, so that any analysis can be redone from the record.

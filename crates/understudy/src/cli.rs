@@ -2,6 +2,7 @@
 
 mod adapter;
 mod audit;
+mod key;
 mod memory;
 mod release;
 
@@ -9,7 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub(crate) use self::{adapter::*, audit::*, memory::*, release::*};
+pub(crate) use self::{adapter::*, audit::*, key::*, memory::*, release::*};
 use crate::{commands::bench::Step, held::HeldIn};
 
 /// A small model learns your agent's role from production, and replaces it safely.
@@ -96,6 +97,9 @@ pub(crate) enum Command {
     /// The audit chain: show, export and sign it, or verify that nobody changed it
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// API keys: create, list, revoke
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// What is here, what is missing, and what to do about it
     #[command(after_help = "Example:\n  understudy doctor")]
     Doctor,
@@ -175,6 +179,12 @@ pub(crate) struct ServeArgs {
     /// In what the base is held and multiplied; adapters stay in f32
     #[arg(long, value_enum, default_value_t, env = "UNDERSTUDY_PRECISION")]
     pub(crate) precision: HeldIn,
+    /// A certificate in PEM, followed by those that vouch for it: serve HTTPS
+    #[arg(long, env = "UNDERSTUDY_TLS_CERT", value_name = "PEM")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Its private key in PEM
+    #[arg(long, env = "UNDERSTUDY_TLS_KEY", value_name = "PEM")]
+    pub(crate) tls_key: Option<PathBuf>,
     /// Let clients load and unload adapters, and pause and resume generation
     #[arg(long)]
     pub(crate) allow_adapter_updates: bool,

@@ -9,6 +9,7 @@ mod environment;
 mod eval;
 mod import;
 mod init;
+pub(crate) mod key;
 mod logits;
 mod memory;
 pub(crate) mod model;
@@ -64,6 +65,7 @@ pub(crate) fn run(command: Command, config: &Config) -> Result<Exit> {
         Command::Run(args) => run::run(&args, config, out),
         Command::Model(command) => model::run(command, config, out),
         Command::Audit(command) => audit::run(command, config, out),
+        Command::Key(command) => key::run(command, config, out),
         Command::Doctor => doctor::run(config, out),
         Command::Logits(args) => logits::run(&args, config, out),
         Command::Environment(command) => environment::run(command, out),

@@ -7,10 +7,12 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
+use understudy_access::Pepper;
 
 use crate::{cli::Global, paths::DataDir};
 
 const FILE: &str = "understudy.toml";
+const PEPPER: &str = "UNDERSTUDY_PEPPER";
 const DEFAULT_LISTEN: &str = "127.0.0.1:8700";
 pub(crate) const DEFAULT_BASE: &str = "smollm2-135m-instruct";
 
@@ -26,6 +28,8 @@ struct File {
     /// Tasks to route before anything is registered for them.
     tasks: Vec<understudy_ident::TaskName>,
     teacher: Option<TeacherSettings>,
+    access: AccessSettings,
+    tls: Option<TlsSettings>,
 }
 
 /// The frontier model behind the tap and behind tasks nothing has been released for yet.
@@ -39,6 +43,24 @@ pub(crate) struct TeacherSettings {
     pub(crate) api_key_env: Option<String>,
 }
 
+/// How callers are told apart.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct AccessSettings {
+    /// Names beside `localhost` that requests without a key may be made for.
+    hosts: Vec<String>,
+    /// Where the pepper of the keys' hashes lies, if not in the data directory.
+    pepper: Option<PathBuf>,
+}
+
+/// What HTTPS is served with.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TlsSettings {
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
 /// What the program runs with.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
@@ -50,6 +72,11 @@ pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) tasks: Vec<understudy_ident::TaskName>,
     pub(crate) teacher: Option<TeacherSettings>,
+    pub(crate) hosts: Vec<String>,
+    /// From the environment, so that it is in no file.
+    pub(crate) pepper: Option<Pepper>,
+    pepper_file: Option<PathBuf>,
+    pub(crate) tls: Option<TlsSettings>,
     pub(crate) json: bool,
 }
 
@@ -76,9 +103,25 @@ impl Config {
             },
             tasks: file.tasks,
             teacher: file.teacher,
+            hosts: file.access.hosts,
+            pepper: pepper()?,
+            pepper_file: file.access.pepper.map(|path| home.join(path)),
+            tls: file
+                .tls
+                .map(|tls| TlsSettings { cert: home.join(tls.cert), key: home.join(tls.key) }),
             json: global.json,
         })
     }
+
+    /// Where the pepper is, unless the environment has it.
+    pub(crate) fn pepper_file(&self) -> PathBuf {
+        self.pepper_file.clone().unwrap_or_else(|| self.data.pepper())
+    }
+}
+
+fn pepper() -> Result<Option<Pepper>> {
+    let text = std::env::var(PEPPER).ok().filter(|text| !text.is_empty());
+    Ok(text.map(|text| Pepper::parse(&text, Path::new(PEPPER))).transpose()?)
 }
 
 /// Base models are shared by every data directory of a user.

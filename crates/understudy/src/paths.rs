@@ -25,6 +25,15 @@ impl DataDir {
         self.root.join("registry.db")
     }
 
+    pub(crate) fn access(&self) -> PathBuf {
+        self.root.join("access.db")
+    }
+
+    /// Unless it is kept elsewhere.
+    pub(crate) fn pepper(&self) -> PathBuf {
+        self.root.join("access.pepper")
+    }
+
     pub(crate) fn runs_log(&self) -> PathBuf {
         self.root.join("runs.db")
     }

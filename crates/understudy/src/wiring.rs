@@ -3,9 +3,10 @@
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use anyhow::{Context, Result, anyhow};
+use understudy_access::Keyring;
 use understudy_canary::{Controller, Parts};
 use understudy_engine::Engine;
-use understudy_gateway::{AdapterUpdates, Gateway, GatewayParts};
+use understudy_gateway::{AdapterUpdates, Door, Gateway, GatewayParts, Timeouts, Tls, serve_with};
 use understudy_ident::{Clock, SystemClock, TaskName};
 use understudy_inference::{Backend, MockConfig, MockEngine, Student};
 use understudy_journal::Journal;
@@ -95,6 +96,7 @@ pub(crate) fn teacher(config: &Config) -> Result<Option<Arc<dyn Backend>>> {
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    is_https: bool,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     task: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
     runtime: tokio::runtime::Runtime,
@@ -110,12 +112,24 @@ pub(crate) struct Serving<'a> {
     pub(crate) listen: SocketAddr,
     pub(crate) adapter_updates: AdapterUpdates,
     pub(crate) on_note: OnNote,
+    pub(crate) access: Access,
+}
+
+/// Who is let in; by default this machine's user, and nobody else.
+#[derive(Debug, Default)]
+pub(crate) struct Access {
+    pub(crate) keys: Option<Arc<Keyring>>,
+    pub(crate) hosts: Vec<String>,
+    pub(crate) tls: Option<Tls>,
 }
 
 impl Server {
     /// Binds, publishes the routes the registry asks for, and answers from then on.
     pub(crate) fn start(serving: Serving<'_>) -> Result<Self> {
-        let Serving { stores, student, teacher, tasks, listen, adapter_updates, on_note } = serving;
+        let Serving { stores, student, teacher, tasks, listen, adapter_updates, .. } = serving;
+        let (on_note, Access { keys, hosts, tls }) = (serving.on_note, serving.access);
+        let door = keys.map_or_else(Door::open, |keys| Door::keyed(keys, listen, hosts));
+        let is_https = tls.is_some();
         let routes = Arc::new(RouteTable::default());
         let controller = Controller::new(Parts {
             registry: Arc::clone(&stores.registry),
@@ -127,7 +141,7 @@ impl Server {
             first: if teacher.is_some() { Target::Teacher } else { Target::Base },
         });
         let watcher = Watcher::start(controller, on_note)?;
-        let gateway = Gateway::new(GatewayParts {
+        let parts = GatewayParts {
             student,
             teacher,
             routes,
@@ -135,7 +149,8 @@ impl Server {
             registry: Arc::clone(&stores.registry),
             clock: Arc::clone(&stores.clock),
             adapter_updates,
-        });
+        };
+        let gateway = Gateway::behind(door, parts);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -146,15 +161,17 @@ impl Server {
             .with_context(|| format!("failed to listen on {listen}"))?;
         let address = listener.local_addr().context("failed to read the bound address")?;
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let task = runtime.spawn(understudy_gateway::serve(listener, gateway, async {
+        let stopped = async {
             // A dropped sender means the same as a sent stop.
             stopped.await.ok();
-        }));
-        Ok(Self { address, stop: Some(stop), task: Some(task), runtime, _watcher: watcher })
+        };
+        let task = runtime.spawn(serve_with(listener, gateway, tls, Timeouts::default(), stopped));
+        let (stop, task) = (Some(stop), Some(task));
+        Ok(Self { address, is_https, stop, task, runtime, _watcher: watcher })
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http{}://{}", if self.is_https { "s" } else { "" }, self.address)
     }
 
     /// Serves until Ctrl-C, then finishes what is in flight.

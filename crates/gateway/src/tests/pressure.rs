@@ -21,7 +21,7 @@ fn send(server: &Server, body: &Value) -> TcpStream {
     let mut socket = TcpStream::connect(server.address).unwrap();
     let body = body.to_string();
     let head = format!(
-        "POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        "POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
     socket.write_all(head.as_bytes()).unwrap();

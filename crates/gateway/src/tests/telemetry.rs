@@ -176,7 +176,7 @@ fn no_room_is_said_with_a_time_to_come_back_and_a_limit_holds_after_unpacking() 
     assert_eq!(server.bytes("/v1/traces", JSON, "gzip", &gzip(&large)).status, 413);
 
     // One that is on its way and does not come takes the room, if it is the first to ask for it.
-    let head = "POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+    let head = "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
                 content-length: 100000\r\n\r\n{";
     let deadline = Instant::now() + Duration::from_secs(10);
     let body = vec![b' '; 90_000];
