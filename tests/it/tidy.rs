@@ -37,10 +37,15 @@ const ARROWS: &[(&str, &str)] = &[
     ("router", "ident manifest statistics trajectory"),
     ("simulation", "manifest router statistics"),
     ("teacher", "ident inference message"),
+    ("conduct", "inference manifest message scorer trajectory"),
     ("canary", "ident inference journal manifest registry router trajectory"),
     ("orchestrator", "ident manifest storage"),
     ("openai", "inference message"),
-    ("gateway", "ident inference ingest intake journal message openai registry router trajectory"),
+    (
+        "gateway",
+        "conduct ident inference ingest intake journal manifest message openai registry router \
+         trajectory",
+    ),
     ("supportdesk", "ident manifest message"),
 ];
 
@@ -58,7 +63,7 @@ const FENCES: &[(&str, &str)] = &[
     ("indicatif", "understudy"),
     ("tokio", "gateway understudy"),
     ("regex", "model redact reward scorer"),
-    ("jsonschema", "reward scorer"),
+    ("jsonschema", "conduct reward scorer"),
     ("rustix", "engine reward"),
     ("prost", "ingest"),
     ("flate2", "ingest"),

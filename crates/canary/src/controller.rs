@@ -6,10 +6,13 @@ use serde_json::{Value, json};
 use understudy_ident::{AdapterVersion, Clock, TaskName};
 use understudy_inference::Student;
 use understudy_journal::Journal;
+use understudy_manifest::Fallback;
 use understudy_registry::{
     Change, PauseReason, Registry, RegistryError, ReleaseRecord, ReleaseState, Target as Serving,
 };
-use understudy_router::{Canary, Judgement, Route, RouteTable, Target, TaskRoute, Verdict};
+use understudy_router::{
+    Canary, Judgement, Route, RouteTable, Support, Target, TaskRoute, Verdict,
+};
 
 use crate::{
     CanaryError, Rules,
@@ -143,11 +146,20 @@ impl Controller {
                 return Ok(Some(refused));
             }
         };
-        let tap = match self.latest_rules(task)? {
-            Some(rules) if stable != Serving::Teacher => rules.tap(task),
-            _ => None,
+        let candidate = canary.as_ref().map(|canary| canary.target.clone());
+        let (tap, support) = match self.latest_rules(task)? {
+            Some(rules) if stable != Serving::Teacher => {
+                (rules.tap(task), rules.support(task, candidate))
+            }
+            // The teacher needs none beside it, and steps in as what it is: the stable arm.
+            Some(rules) if candidate.is_some() => {
+                let support = rules.support(task, candidate);
+                let fallback = vec![Fallback::Stable];
+                (None, Support { observe: None, escalate: None, fallback, ..support })
+            }
+            _ => (None, Support::default()),
         };
-        let route = Route { stable: self.target(&stable)?, canary, tap };
+        let route = Route { stable: self.target(&stable)?, canary, tap, support };
         let release = ramping.map(|release| release.id.to_string());
         let wanted = TaskRoute { route, release };
         if parts.routes.get(task).is_some_and(|current| *current == wanted) {

@@ -13,7 +13,7 @@ use understudy_registry::{
     StartRelease, Target,
 };
 use understudy_router::{Route, RouteTable};
-use understudy_trajectory::{Arm, Assignment, Outcome, RewardPolicy, Signal, Source, Step};
+use understudy_trajectory::{Arm, Assignment, Course, Outcome, RewardPolicy, Signal, Source, Step};
 
 use crate::{CanaryError, Controller, Parts, Rules, fresh_salt};
 
@@ -172,6 +172,7 @@ fn step(name: &str, arm: Arm, release: &str) -> Step {
             unit: name.to_owned(),
             u: 0,
             release: Some(release.to_owned()),
+            course: Course::default(),
         }),
         served: Served { base: "tiny".to_owned(), adapter: None },
         usage: Usage::default(),

@@ -11,6 +11,7 @@
 //! the registry's, and what a body may say `understudy-openai`'s.
 
 mod adapters;
+mod beside;
 mod body;
 mod chat;
 mod completions;

@@ -7,6 +7,8 @@ mod control;
 mod feedback;
 mod hostile;
 mod pressure;
+mod shadow;
+mod taps;
 mod telemetry;
 mod tools;
 
@@ -14,7 +16,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use serde_json::{Value, json};
 use understudy_ident::SystemClock;
-use understudy_inference::{MockConfig, MockEngine, Student};
+use understudy_inference::{Backend, MockConfig, MockEngine, Student};
 use understudy_intake::Limits;
 use understudy_journal::{Config, Journal, Query};
 use understudy_registry::Registry;
@@ -48,6 +50,13 @@ impl Reply {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
+    /// The JSON of the events of a stream that broke off: it must not look whole.
+    fn broken_events(&self) -> Vec<Value> {
+        assert!(!self.text.contains("[DONE]"), "{}", self.text);
+        let events = self.text.split("\n\n").filter_map(|event| event.strip_prefix("data: "));
+        events.map(|event| serde_json::from_str(event).unwrap()).collect()
+    }
+
     /// The JSON of a stream's events; it must end in `[DONE]`.
     fn events(&self) -> Vec<Value> {
         let mut events: Vec<&str> =
@@ -75,7 +84,22 @@ fn start_small(bytes: u64) -> Server {
     start_on(MockConfig::default(), true, Limits::default(), journal)
 }
 
+/// A server beside which a teacher stands.
+fn start_taught(config: MockConfig, teacher: Arc<dyn Backend>) -> Server {
+    start_with_teacher(config, true, Limits::default(), Config::default(), Some(teacher))
+}
+
 fn start_on(config: MockConfig, updates: bool, limits: Limits, journal: Config) -> Server {
+    start_with_teacher(config, updates, limits, journal, None)
+}
+
+fn start_with_teacher(
+    config: MockConfig,
+    updates: bool,
+    limits: Limits,
+    journal: Config,
+    teacher: Option<Arc<dyn Backend>>,
+) -> Server {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
     let journal = Journal::open(&path("journal.db"), journal).unwrap();
@@ -84,7 +108,7 @@ fn start_on(config: MockConfig, updates: bool, limits: Limits, journal: Config) 
     let student = Arc::new(MockEngine::start(config).unwrap());
     let parts = GatewayParts {
         student: Arc::clone(&student) as Arc<dyn Student>,
-        teacher: None,
+        teacher,
         routes: Arc::clone(&routes),
         journal: journal.clone(),
         registry: Arc::new(registry),
@@ -145,6 +169,32 @@ impl Server {
 
     fn route(&self, task: &str, target: Target) {
         self.routes.publish(task.parse().unwrap(), Route::to(target), None);
+    }
+
+    fn publish(&self, task: &str, route: Route) {
+        route.validate().unwrap();
+        self.routes.publish(task.parse().unwrap(), route, Some("rel_test".to_owned()));
+    }
+
+    /// The value of the first sample that begins like this, 0 without one.
+    fn metric(&self, name: &str, labels: &str) -> f64 {
+        let page = self.get("/metrics").text;
+        let of_name = page.lines().filter(|line| line.starts_with(name));
+        let mut found = of_name.filter(|line| line.contains(labels));
+        found.next().map_or(0.0, |line| line.rsplit_once(' ').unwrap().1.parse().unwrap())
+    }
+
+    /// All steps once there are so many.
+    fn steps_of(&self, count: usize) -> Vec<Step> {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        loop {
+            let steps = self.steps();
+            if steps.len() >= count {
+                return steps;
+            }
+            assert!(std::time::Instant::now() < deadline, "{} of {count} steps", steps.len());
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
     }
 
     fn steps(&self) -> Vec<Step> {

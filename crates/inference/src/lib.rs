@@ -30,5 +30,5 @@ pub use fake::FakeBackend;
 pub use mock::{MockConfig, MockEngine};
 pub use request::{AdapterChoice, Admission, Chat, GenerateRequest, LogProbsOf, Prompt, Returns};
 pub use sampling::{Constraint, Sampling};
-pub use stats::Stats;
+pub use stats::{Gauge, Stats};
 pub use tokens::TokenRecord;

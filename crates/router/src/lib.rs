@@ -18,6 +18,7 @@ mod evidence;
 mod finding;
 mod policy;
 mod routes;
+mod support;
 mod table;
 mod verdict;
 
@@ -26,6 +27,7 @@ pub use evidence::{ArmSummary, Evidence, Observation};
 pub use finding::{Finding, Signal, Test, UnitCounts};
 pub use policy::{Control, Margin, Policy, Steps};
 pub use routes::{Assignment, Canary, Route, Tap, Target};
+pub use support::{Observed, Shadowed, Support};
 pub use table::{RouteTable, TaskRoute};
 pub use verdict::{Judgement, Verdict, judge, verdict};
 

@@ -24,6 +24,9 @@ pub enum TeacherError {
 
 impl From<TeacherError> for InferenceError {
     fn from(error: TeacherError) -> Self {
-        Self::Failed(error.to_string())
+        match error {
+            TeacherError::BudgetExhausted { .. } => Self::OverBudget(error.to_string()),
+            other => Self::Failed(other.to_string()),
+        }
     }
 }

@@ -4,6 +4,8 @@ use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
+use super::tap::{Escalate, Fallback, Observe, Shadow};
+
 /// How a candidate meets users.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -42,6 +44,24 @@ pub struct Release {
     /// not compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost_cap: Option<f64>,
+    /// The teacher beside the student.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observe: Option<Observe>,
+    /// The teacher instead of the student, where a cue says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub escalate: Option<Escalate>,
+    /// The candidate beside the stable arm.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadow>,
+    /// Who steps in for an arm that fails.
+    #[serde(skip_serializing_if = "is_everybody")]
+    pub fallback: Vec<Fallback>,
+}
+
+const EVERYBODY: [Fallback; 2] = [Fallback::Stable, Fallback::Teacher];
+
+fn is_everybody(fallback: &[Fallback]) -> bool {
+    *fallback == EVERYBODY
 }
 
 impl Default for Release {
@@ -60,6 +80,10 @@ impl Default for Release {
             missing: MissingReward::Exclude,
             on_small_harm: SmallHarm::RollBack,
             cost_cap: None,
+            observe: None,
+            escalate: None,
+            shadow: None,
+            fallback: EVERYBODY.to_vec(),
         }
     }
 }
