@@ -36,7 +36,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("statistics", ""),
     ("router", "ident manifest statistics trajectory"),
     ("simulation", "manifest router statistics"),
-    ("teacher", "ident inference message"),
+    ("teacher", "ident inference message storage"),
     ("conduct", "inference manifest message scorer trajectory"),
     ("upstream", "inference message"),
     ("canary", "ident inference journal manifest registry router trajectory"),

@@ -20,13 +20,7 @@ use tokio::time::{Instant as At, timeout_at};
 use understudy_inference::{Delta, InferenceError};
 
 use crate::{
-    Endpoint, Replay,
-    client::Client,
-    live::Reply,
-    pick::Blame,
-    sse::Events,
-    watch::Stopwatch,
-    wire,
+    Endpoint, Replay, client::Client, live::Reply, pick::Blame, sse::Events, watch::Stopwatch, wire,
 };
 
 const LONGEST_ERROR_BODY: usize = 64 << 10;
@@ -120,9 +114,13 @@ impl Talk<'_> {
             until: prepared.until,
         };
         while !live.reply.has_begun() && !live.over {
-            live.read(self, until).await.map_err(|error| {
-                Failure::new(Class::Uncertain, Blame::Replica, error)
-            })?;
+            live.read(self, until)
+                .await
+                .map_err(|error| Failure::new(Class::Uncertain, Blame::Replica, error))?;
+        }
+        if !live.reply.has_begun() {
+            let what = "ended its answer without a finish reason, and without a word before it";
+            return Err(Failure::new(Class::Uncertain, Blame::Replica, self.broken(what)));
         }
         let answers = live.reply.model.as_deref();
         match (&prepared.model, answers) {
@@ -197,7 +195,8 @@ impl Talk<'_> {
             }
             404 => {
                 let model = &self.endpoint.model;
-                let what = format!("knows no model `{model}` or no such address ({status}): {said}");
+                let what =
+                    format!("knows no model `{model}` or no such address ({status}): {said}");
                 let class = if lost { Class::NotTaken } else { Class::Final };
                 (class, Blame::Nobody, self.broken(&what))
             }
@@ -262,7 +261,8 @@ impl Live {
             self.over = true;
             return Ok(());
         };
-        let frame = frame.map_err(|error| talk.broken(&format!("broke off ({})", chain(&error))))?;
+        let frame =
+            frame.map_err(|error| talk.broken(&format!("broke off ({})", chain(&error))))?;
         let Some(bytes) = frame.data_ref() else { return Ok(()) };
         self.events.push(bytes);
         while let Some(data) = self.events.next().map_err(|what| talk.broken(what))? {

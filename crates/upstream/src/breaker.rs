@@ -57,9 +57,15 @@ pub struct Breaker {
 enum State {
     Closed,
     /// `doubled` is how often a probe has failed.
-    Open { until_ms: u64, doubled: u32 },
+    Open {
+        until_ms: u64,
+        doubled: u32,
+    },
     /// A probe is under way since `since_ms`.
-    Probing { since_ms: u64, doubled: u32 },
+    Probing {
+        since_ms: u64,
+        doubled: u32,
+    },
 }
 
 /// A probe nobody heard of for so long was lost.

@@ -3,6 +3,7 @@
 
 use std::{
     fmt,
+    hash::{BuildHasher, Hasher, RandomState},
     ops::ControlFlow,
     sync::{
         Arc,
@@ -36,8 +37,10 @@ use crate::{
 /// The first wait before a replica is asked again, doubled each time and cut by lot.
 const BACKOFF: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
-/// One request in so many may be sent to a second replica as well.
+/// One request in so many may be sent to a second replica as well, beside the first few: a breaker
+/// must see some fail before it opens.
 const HEDGES: u64 = 10;
+const FIRST_HEDGES: u64 = 10;
 /// How long requests under way are waited for when their upstream is dropped.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -95,9 +98,8 @@ impl Upstream {
             .build()
             .map_err(|source| UpstreamError::Threads { what: first.clone(), source })?;
         let (closing, closed) = watch::channel(false);
-        let replica = |url: &String| {
-            Replica::new(url.trim_end_matches('/').to_owned(), endpoint.breaker)
-        };
+        let replica =
+            |url: &String| Replica::new(url.trim_end_matches('/').to_owned(), endpoint.breaker);
         let shared = Shared {
             client: Client::new(&uris[0], endpoint.timeouts.connect, endpoint.concurrency),
             replicas: endpoint.urls.iter().map(replica).collect(),
@@ -312,7 +314,8 @@ impl Shared {
         let hedged = self.counts.hedged.load(Ordering::Relaxed);
         let requests = self.counts.requests.load(Ordering::Relaxed);
         // A probe is expected to fail, so somebody else is always kept ready for it.
-        let affordable = first == Admission::Probe || hedged * HEDGES <= requests + HEDGES;
+        let affordable =
+            first == Admission::Probe || hedged * HEDGES <= requests + FIRST_HEDGES * HEDGES;
         affordable.then_some((after, index))
     }
 
@@ -385,7 +388,7 @@ impl Shared {
 
     async fn back_off(&self, attempt: u32, last: Option<&Failure>, until: Instant) {
         let most = BACKOFF.saturating_mul(1 << attempt.min(10)).min(LONGEST_BACKOFF);
-        let jittered = most.mul_f64(rand::random::<f64>());
+        let jittered = most.mul_f64(lot());
         let asked = last.and_then(|failure| failure.retry_after);
         let wait = asked.unwrap_or(jittered).max(jittered);
         sleep(wait.min(until.saturating_duration_since(Instant::now()))).await;
@@ -450,12 +453,8 @@ impl Shared {
             count("upstream_failed_total", &self.counts.failed),
         ];
         let labels = |replica: &Replica| vec![("replica", replica.url.clone())];
-        let gauge = |name, replica, value| Gauge {
-            name,
-            labels: labels(replica),
-            value,
-            rises: false,
-        };
+        let gauge =
+            |name, replica, value| Gauge { name, labels: labels(replica), value, rises: false };
         gauges.extend(self.replicas.iter().map(|replica| {
             gauge("replica_out", replica, f64::from(u8::from(replica.is_out(None))))
         }));
@@ -464,6 +463,12 @@ impl Shared {
         }));
         gauges
     }
+}
+
+/// A number from 0 to 1 that nobody can foresee: the standard library seeds its hashers by chance.
+fn lot() -> f64 {
+    let drawn = RandomState::new().build_hasher().finish();
+    (drawn >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 /// A request at a replica, as long as it lives.

@@ -3,8 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use understudy_inference::{
-    Chat, Constraint, FinishReason, GenerateRequest, Prompt, Sampling, ScoredToken, TopToken,
-    Usage,
+    Chat, Constraint, FinishReason, GenerateRequest, Prompt, Sampling, ScoredToken, TopToken, Usage,
 };
 
 use crate::{Dialect, TokenLimitField};
@@ -83,8 +82,8 @@ fn common(json: &mut Map<String, Value>, sampling: &Sampling, limit: TokenLimitF
             json.insert(name.to_owned(), value);
         }
     };
-    put("temperature", true, json!(sampling.temperature));
-    put("top_p", sampling.top_p != neutral.top_p, json!(sampling.top_p));
+    put("temperature", true, number(sampling.temperature));
+    put("top_p", sampling.top_p != neutral.top_p, number(sampling.top_p));
     put("top_k", sampling.top_k != 0, json!(sampling.top_k));
     put("seed", sampling.seed.is_some(), json!(sampling.seed));
     let name = match limit {
@@ -93,9 +92,9 @@ fn common(json: &mut Map<String, Value>, sampling: &Sampling, limit: TokenLimitF
     };
     put(name, true, json!(sampling.max_tokens));
     put("stop", !sampling.stop.is_empty(), json!(sampling.stop));
-    put("presence_penalty", sampling.presence_penalty != 0.0, json!(sampling.presence_penalty));
-    put("frequency_penalty", sampling.frequency_penalty != 0.0, json!(sampling.frequency_penalty));
-    put("logit_bias", !sampling.logit_bias.is_empty(), json!(sampling.logit_bias));
+    put("presence_penalty", sampling.presence_penalty != 0.0, number(sampling.presence_penalty));
+    put("frequency_penalty", sampling.frequency_penalty != 0.0, number(sampling.frequency_penalty));
+    put("logit_bias", !sampling.logit_bias.is_empty(), biases(sampling));
     let format = sampling.constraint.as_ref().and_then(response_format);
     put("response_format", format.is_some(), json!(format));
 }
@@ -109,13 +108,17 @@ fn ours(json: &mut Map<String, Value>, request: &GenerateRequest) {
             json.insert(name.to_owned(), value);
         }
     };
-    put("min_p", sampling.min_p != 0.0, json!(sampling.min_p));
+    put("min_p", sampling.min_p != 0.0, number(sampling.min_p));
     put(
         "repetition_penalty",
         sampling.repetition_penalty != 1.0,
-        json!(sampling.repetition_penalty),
+        number(sampling.repetition_penalty),
     );
-    put("allowed_token_ids", sampling.allowed_token_ids.is_some(), json!(sampling.allowed_token_ids));
+    put(
+        "allowed_token_ids",
+        sampling.allowed_token_ids.is_some(),
+        json!(sampling.allowed_token_ids),
+    );
     put("bad_words", !sampling.bad_words.is_empty(), json!(sampling.bad_words));
     put("min_tokens", sampling.min_tokens > 0, json!(sampling.min_tokens));
     put("stop_token_ids", !sampling.stop_token_ids.is_empty(), json!(sampling.stop_token_ids));
@@ -135,6 +138,16 @@ fn ours(json: &mut Map<String, Value>, request: &GenerateRequest) {
     let top = request.returns.top.unwrap_or(0);
     put("logprobs", true, if is_chat { json!(true) } else { json!(top) });
     put("top_logprobs", is_chat && top > 0, json!(top));
+}
+
+/// As it was written: widened to 64 bits, 0.9 would be sent as 0.8999999761581421.
+fn number(value: f32) -> Value {
+    serde_json::from_str(&format!("{value:?}")).unwrap_or(Value::Null)
+}
+
+fn biases(sampling: &Sampling) -> Value {
+    let biases = sampling.logit_bias.iter().map(|(id, bias)| (id.to_string(), number(*bias)));
+    Value::Object(biases.collect())
 }
 
 fn response_format(constraint: &Constraint) -> Option<Value> {
@@ -225,7 +238,10 @@ impl Choice {
             bytes: spelled(alternative.token, alternative.bytes),
             log_prob: alternative.logprob,
         };
-        let token = |(id, (token, bytes, log_prob, tops)): (u32, (String, Option<Vec<u8>>, f32, Vec<LogProb>))| {
+        let token = |(id, (token, bytes, log_prob, tops)): (
+            u32,
+            (String, Option<Vec<u8>>, f32, Vec<LogProb>),
+        )| {
             let top = tops.into_iter().map(top).collect();
             ScoredToken { id, bytes: spelled(token, bytes), log_prob, rank: None, top }
         };
