@@ -21,6 +21,9 @@ pub struct Rules {
     pub reward: String,
     pub latency_slo_ms: f64,
     pub tap: Exposure,
+    /// A reply of more tokens counts against the length guard.
+    #[serde(default)]
+    pub long_reply_tokens: Option<u32>,
     #[serde(default)]
     pub observe: Option<Observe>,
     #[serde(default)]
@@ -56,6 +59,7 @@ impl Rules {
             reward: reward.id().to_owned(),
             latency_slo_ms: release.latency_slo_ms,
             tap: Exposure::new(release.tap)?,
+            long_reply_tokens: release.long_reply_tokens,
             observe: release.observe.clone(),
             escalate: release.escalate.clone(),
             shadow: release

@@ -23,7 +23,7 @@ mod table;
 mod verdict;
 
 pub use assign::{Exposure, Salt, Side};
-pub use evidence::{ArmSummary, Evidence, Observation};
+pub use evidence::{ArmSummary, Behaviour, Evidence, Observation};
 pub use finding::{Finding, Signal, Test, UnitCounts};
 pub use policy::{Control, Margin, Policy, Steps};
 pub use routes::{Assignment, Canary, Route, Tap, Target};

@@ -176,6 +176,9 @@ impl Check<'_> {
             let what = "names cost, which needs `cost_cap`, the most tokens that count of one unit";
             return self.fail("release", 0, "rollback_on", what);
         }
+        if release.long_reply_tokens == Some(0) {
+            return self.fail("release", 0, "long_reply_tokens", "must be at least 1");
+        }
         self.beside(release)?;
         if release.missing == MissingReward::WorstCase && release.maturation_s == 0 {
             let what = "needs `maturation_s`: without a time limit no reward is ever missing";

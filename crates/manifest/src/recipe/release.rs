@@ -44,6 +44,9 @@ pub struct Release {
     /// not compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost_cap: Option<f64>,
+    /// A reply of more tokens counts against the length guard.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub long_reply_tokens: Option<u32>,
     /// The teacher beside the student.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observe: Option<Observe>,
@@ -80,6 +83,7 @@ impl Default for Release {
             missing: MissingReward::Exclude,
             on_small_harm: SmallHarm::RollBack,
             cost_cap: None,
+            long_reply_tokens: None,
             observe: None,
             escalate: None,
             shadow: None,
@@ -118,11 +122,39 @@ pub enum Guard {
     Latency,
     Safety,
     Cost,
+    /// Calls of tools that do not exist or do not take the arguments, and formats not kept.
+    Tools,
+    /// Replies that ask back.
+    Questions,
+    /// Replies that decline.
+    Refusals,
+    /// Replies that are cut off, or longer than the recipe's `long_reply_tokens`.
+    Length,
+    /// Replies that another had to give. They count as errors as well.
+    Fallback,
+    /// Replies that the teacher was asked to give instead.
+    Escalation,
 }
 
 impl Guard {
-    pub const ALL: [Self; 5] =
-        [Self::Reward, Self::Errors, Self::Latency, Self::Safety, Self::Cost];
+    pub const ALL: [Self; 11] = [
+        Self::Reward,
+        Self::Errors,
+        Self::Latency,
+        Self::Safety,
+        Self::Cost,
+        Self::Tools,
+        Self::Questions,
+        Self::Refusals,
+        Self::Length,
+        Self::Fallback,
+        Self::Escalation,
+    ];
+
+    /// Whether it is about what replies do; such guards are silent while nobody does it.
+    pub fn is_behaviour(self) -> bool {
+        self > Self::Cost
+    }
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -131,6 +163,12 @@ impl Guard {
             Self::Latency => "latency",
             Self::Safety => "safety",
             Self::Cost => "cost",
+            Self::Tools => "tools",
+            Self::Questions => "questions",
+            Self::Refusals => "refusals",
+            Self::Length => "length",
+            Self::Fallback => "fallback",
+            Self::Escalation => "escalation",
         }
     }
 }
