@@ -4,6 +4,7 @@ mod adapters;
 mod chat;
 mod completions;
 mod control;
+mod faults;
 mod feedback;
 mod hostile;
 mod pressure;

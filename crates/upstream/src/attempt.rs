@@ -68,8 +68,11 @@ impl Failure {
 pub(crate) struct Prepared {
     pub(crate) path: &'static str,
     pub(crate) bytes: Bytes,
-    /// What `model` in the answer must be, where weights are ours to choose.
-    pub(crate) model: Option<String>,
+    /// What `model` in the answer must be, where weights are ours to choose: the name that was
+    /// asked for, which our own servers write with the content's digest.
+    pub(crate) models: Vec<String>,
+    /// Where the server was told no limit, ours.
+    pub(crate) most_tokens: Option<usize>,
     pub(crate) until: Instant,
 }
 
@@ -82,6 +85,7 @@ pub(crate) struct Live {
     /// What came until now.
     pub(crate) pending: Vec<Delta>,
     over: bool,
+    pub(crate) most_tokens: Option<usize>,
     until: Instant,
 }
 
@@ -111,6 +115,7 @@ impl Talk<'_> {
             reply: Reply::new(watch),
             pending: Vec::new(),
             over: false,
+            most_tokens: prepared.most_tokens,
             until: prepared.until,
         };
         while !live.reply.has_begun() && !live.over {
@@ -122,9 +127,8 @@ impl Talk<'_> {
             let what = "ended its answer without a finish reason, and without a word before it";
             return Err(Failure::new(Class::Uncertain, Blame::Replica, self.broken(what)));
         }
-        let answers = live.reply.model.as_deref();
-        match (&prepared.model, answers) {
-            (Some(asked), Some(found)) if asked != found => {
+        match (prepared.models.first(), &live.reply.model) {
+            (Some(asked), Some(found)) if !prepared.models.contains(found) => {
                 let what = format!("answers as `{found}`, not as `{asked}`: other weights");
                 let mut failure = Failure::new(Class::NotTaken, Blame::Adapter, self.broken(&what));
                 failure.lost_adapter = true;

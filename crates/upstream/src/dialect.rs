@@ -27,6 +27,15 @@ pub enum TokenLimitField {
     MaxCompletionTokens,
 }
 
+impl TokenLimitField {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::MaxTokens => "max_tokens",
+            Self::MaxCompletionTokens => "max_completion_tokens",
+        }
+    }
+}
+
 /// Variables of a template that OpenAI has fields for.
 const FORWARDED: [&str; 3] = ["tool_choice", "parallel_tool_calls", "reasoning_effort"];
 

@@ -13,7 +13,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
         mpsc,
     },
     time::{Duration, Instant},
@@ -55,7 +55,6 @@ pub struct Fleet {
 struct State {
     shelf: Shelf,
     paused: AtomicBool,
-    context: AtomicUsize,
 }
 
 /// An adapter as replicas are told of it.
@@ -95,7 +94,7 @@ impl Fleet {
         let models =
             looked.map_err(|why| UpstreamError::Unreachable { what, why: why.to_string() })?;
         let context = models.context.unwrap_or(DEFAULT_CONTEXT);
-        fleet.state.context.store(context, Ordering::Relaxed);
+        fleet.upstream.shared.context.store(context, Ordering::Relaxed);
         let (shared, state) = (Arc::downgrade(&fleet.upstream.shared), Arc::clone(&fleet.state));
         if let Some(handle) = fleet.upstream.handle() {
             handle.spawn(async move {
@@ -314,7 +313,7 @@ impl Student for Fleet {
     }
 
     fn context(&self) -> usize {
-        self.state.context.load(Ordering::Relaxed)
+        self.upstream.shared.context.load(Ordering::Relaxed)
     }
 
     fn stats(&self) -> Stats {

@@ -47,6 +47,18 @@ impl Reply {
             || self.finish.is_some()
     }
 
+    /// Ends the answer at so many tokens; whether it is there.
+    pub(crate) fn stop_at(&mut self, most: usize) -> bool {
+        let reached = self.tokens.len() >= most && self.finish.is_none();
+        if reached {
+            self.finish = Some(FinishReason::Length);
+            let (prompt, said) = (self.prompt_ids.len(), self.tokens.len());
+            self.usage.prompt_tokens = prompt as u32;
+            self.usage.completion_tokens = said as u32;
+        }
+        reached
+    }
+
     /// What a chunk adds to be passed on, if it does.
     pub(crate) fn take(&mut self, chunk: wire::Chunk) -> Option<Delta> {
         if let Some(counts) = chunk.usage {

@@ -26,7 +26,7 @@ use understudy_inference::{
 };
 
 use crate::{
-    Admission, Endpoint, UpstreamError,
+    Admission, Dialect, Endpoint, UpstreamError,
     attempt::{Failure, Live, Prepared, Talk},
     client::Client,
     pick::{Blame, Replica, Rising, affinity, order},
@@ -58,6 +58,8 @@ pub(crate) struct Shared {
     pub(crate) replicas: Vec<Replica>,
     pub(crate) clock: Rising,
     room: Semaphore,
+    /// Tokens of prompt and completion together, as far as the servers said; 0 where they did not.
+    pub(crate) context: AtomicUsize,
     /// Accepted and not ended.
     pub(crate) accepted: AtomicUsize,
     pub(crate) counts: Counts,
@@ -105,6 +107,7 @@ impl Upstream {
             replicas: endpoint.urls.iter().map(replica).collect(),
             clock: Rising::start(),
             room: Semaphore::new(endpoint.concurrency.max(1)),
+            context: AtomicUsize::new(0),
             accepted: AtomicUsize::new(0),
             counts: Counts::default(),
             closing: closed,
@@ -229,12 +232,27 @@ impl Shared {
         if patience.is_zero() {
             return Err(InferenceError::TimedOut(watch.total_ms() as u64));
         }
-        let body = wire::body(request, &weights.name, *dialect, *limit_field);
-        let bytes = serde_json::to_vec(&body.json)
-            .map_err(|why| InferenceError::Failed(format!("the request is no JSON: {why}")))?;
-        let model = weights.served.adapter.as_ref().map(|_| weights.name.clone());
+        let mut body = wire::body(request, &weights.name, *dialect, *limit_field);
+        let no_json = |why| InferenceError::Failed(format!("the request is no JSON: {why}"));
+        let mut bytes = serde_json::to_vec(&body.json).map_err(no_json)?;
+        let context = self.context.load(Ordering::Relaxed);
+        // Every token stands for at least one byte, so bytes bound tokens.
+        let fits = bytes.len() + request.sampling.max_tokens as usize <= context;
+        let capped = *dialect == Dialect::Vllm && !request.admission.must_fit && !fits;
+        if capped {
+            // A server refuses a limit that does not fit; without one it goes as far as there is
+            // room, and we stop it.
+            body.unlimited(*limit_field);
+            bytes = serde_json::to_vec(&body.json).map_err(no_json)?;
+        }
+        let adapter = weights.served.adapter.as_ref();
+        let models = adapter.map_or_else(Vec::new, |adapter| {
+            let digest = adapter.generation.get(..12).unwrap_or(&adapter.generation);
+            vec![weights.name.clone(), format!("{}#{digest}", weights.name)]
+        });
         let until = Instant::now() + patience;
-        Ok(Prepared { path: body.path, bytes: Bytes::from(bytes), model, until })
+        let most_tokens = capped.then_some(request.sampling.max_tokens as usize);
+        Ok(Prepared { path: body.path, bytes: Bytes::from(bytes), models, most_tokens, until })
     }
 
     /// Asks one replica after another, as far as that is safe, until one begins to answer.
@@ -409,6 +427,9 @@ impl Shared {
         while let Some(delta) = live.next(&talk).await? {
             if sink(Event::Delta(delta)).is_break() {
                 return Ok(ControlFlow::Break(()));
+            }
+            if live.most_tokens.is_some_and(|most| live.reply.stop_at(most)) {
+                break;
             }
         }
         let served = weights.served.clone();

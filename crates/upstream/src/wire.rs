@@ -14,6 +14,15 @@ pub(crate) struct Body {
     pub(crate) json: Value,
 }
 
+impl Body {
+    /// Without a limit on tokens.
+    pub(crate) fn unlimited(&mut self, limit: TokenLimitField) {
+        if let Value::Object(json) = &mut self.json {
+            json.shift_remove(limit.as_str());
+        }
+    }
+}
+
 /// `request` asks for nothing that is not sent; the dialect has seen to that. `model` is what the
 /// endpoint calls the weights that are to answer.
 pub(crate) fn body(
@@ -86,11 +95,7 @@ fn common(json: &mut Map<String, Value>, sampling: &Sampling, limit: TokenLimitF
     put("top_p", sampling.top_p != neutral.top_p, number(sampling.top_p));
     put("top_k", sampling.top_k != 0, json!(sampling.top_k));
     put("seed", sampling.seed.is_some(), json!(sampling.seed));
-    let name = match limit {
-        TokenLimitField::MaxTokens => "max_tokens",
-        TokenLimitField::MaxCompletionTokens => "max_completion_tokens",
-    };
-    put(name, true, json!(sampling.max_tokens));
+    put(limit.as_str(), true, json!(sampling.max_tokens));
     put("stop", !sampling.stop.is_empty(), json!(sampling.stop));
     put("presence_penalty", sampling.presence_penalty != 0.0, number(sampling.presence_penalty));
     put("frequency_penalty", sampling.frequency_penalty != 0.0, number(sampling.frequency_penalty));

@@ -366,13 +366,13 @@ fn a_canary_that_behaves_worse_goes_back_though_its_rewards_are_the_same() {
 
 #[test]
 fn behaviour_is_proven_equal_before_a_promotion_rests_on_it() {
-    let acting = Policy { rollback_on: [Guard::Tools].into(), ..Policy::default() };
+    let acting = Policy { rollback_on: [Guard::Tools].into(), ..policy() };
     let good = |units| behaving(Guard::Tools, 2, 2, units);
-    assert!(matches!(judge(&acting, &good(3_000), 3).verdict, Verdict::Promote { .. }));
+    assert!(matches!(verdict(&acting, &good(3_000)), Verdict::Promote { .. }));
     // Over its absolute limit, though no worse than a baseline that is as bad.
     let bad = behaving(Guard::Tools, 20, 20, 60);
-    assert!(!matches!(judge(&acting, &bad, 3).verdict, Verdict::Promote { .. }));
-    let told = judge(&acting, &behaving(Guard::Tools, 40, 2, 600), 3).to_string();
+    assert!(!matches!(verdict(&acting, &bad), Verdict::Promote { .. }));
+    let told = judge(&acting, &behaving(Guard::Tools, 40, 2, 600), 0).to_string();
     assert!(told.contains("invalid calls or formats"), "{told}");
 }
 
