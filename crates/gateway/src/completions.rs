@@ -8,7 +8,8 @@ use understudy_openai::{
 };
 
 use crate::{
-    auth::Caller, body::Body, error::ApiError, exchange::Exchange, prompt, respond::respond,
+    auth::Caller, body::Body, error::ApiError, exchange::Exchange, prompt, relay::Opening,
+    respond::respond,
     state::Gateway,
 };
 
@@ -30,11 +31,10 @@ pub(crate) async fn text(
     our_own(&exchange)?;
     let (shown, requests) = prompt::of_completions(&gateway, &exchange, &request)
         .map_err(|why| why.of_prompt("prompt"))?;
-    let described = exchange.clone();
-    let make = Box::new(move |served: &_| {
-        Box::new(CompletionWriter::new(described.head(served), &request, shown)) as Box<_>
+    let make = Box::new(move |opening: &Opening| {
+        Box::new(CompletionWriter::new(opening.head(), &request, shown)) as Box<_>
     });
-    let reply = respond(&gateway, &exchange, requests, make).await;
+    let reply = respond(&gateway, exchange, requests, make).await;
     reply.map_err(|why| why.of_prompt("prompt"))
 }
 
@@ -49,18 +49,17 @@ pub(crate) async fn tokens(
     our_own(&exchange)?;
     let prompt = prompt::truncated(&gateway, &exchange, request.prompt.clone())
         .map_err(|why| why.of_prompt("token_ids"))?;
-    let requests = exchange.ask.requests(&prompt, exchange.routing.adapter.clone());
-    let described = exchange.clone();
-    let make = Box::new(move |served: &_| {
-        let head = ReplyHead { id: described.request_id(), ..described.head(served) };
+    let requests = exchange.ask.requests(&prompt, exchange.routing.way.adapter.clone());
+    let make = Box::new(move |opening: &Opening| {
+        let head = ReplyHead { id: opening.exchange.request_id(), ..opening.head() };
         Box::new(GenerateWriter::new(head, &request)) as Box<_>
     });
-    let reply = respond(&gateway, &exchange, requests, make).await;
+    let reply = respond(&gateway, exchange, requests, make).await;
     reply.map_err(|why| why.of_prompt("token_ids"))
 }
 
 fn our_own(exchange: &Exchange) -> Result<(), ApiError> {
-    if !exchange.routing.teacher {
+    if !exchange.routing.way.teacher {
         return Ok(());
     }
     let why = "this task is answered by a teacher, to whom prompts that are no conversation mean \

@@ -12,6 +12,7 @@
 
 mod adapters;
 mod auth;
+mod beside;
 mod body;
 mod chat;
 mod completions;

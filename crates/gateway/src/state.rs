@@ -12,7 +12,7 @@ use understudy_journal::Journal;
 use understudy_registry::Registry;
 use understudy_router::RouteTable;
 
-use crate::{auth::Door, error::ApiError, feedback::TokenKey, metrics::Metrics};
+use crate::{auth::Door, beside::Room, error::ApiError, feedback::TokenKey, metrics::Metrics};
 
 /// The parts a gateway is put together from.
 #[derive(Debug)]
@@ -47,6 +47,7 @@ pub struct Gateway {
 struct Shared {
     parts: GatewayParts,
     metrics: Metrics,
+    room: Room,
     started: Timestamp,
     intake: Intake,
     token_key: OnceLock<TokenKey>,
@@ -75,6 +76,7 @@ impl Gateway {
             shared: Arc::new(Shared {
                 parts,
                 metrics,
+                room: Room::default(),
                 started,
                 intake,
                 token_key: OnceLock::new(),
@@ -106,6 +108,10 @@ impl Gateway {
 
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.shared.metrics
+    }
+
+    pub(crate) fn room(&self) -> &Room {
+        &self.shared.room
     }
 
     pub(crate) fn started(&self) -> Timestamp {

@@ -5,9 +5,12 @@ mod auth;
 mod chat;
 mod completions;
 mod control;
+mod faults;
 mod feedback;
 mod hostile;
 mod pressure;
+mod shadow;
+mod taps;
 mod telemetry;
 mod tools;
 
@@ -50,6 +53,13 @@ impl Reply {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
+    /// The JSON of the events of a stream that broke off: it must not look whole.
+    fn broken_events(&self) -> Vec<Value> {
+        assert!(!self.text.contains("[DONE]"), "{}", self.text);
+        let events = self.text.split("\n\n").filter_map(|event| event.strip_prefix("data: "));
+        events.map(|event| serde_json::from_str(event).unwrap()).collect()
+    }
+
     /// The JSON of a stream's events; it must end in `[DONE]`.
     fn events(&self) -> Vec<Value> {
         let mut events: Vec<&str> =
@@ -75,6 +85,11 @@ fn start_limited(config: MockConfig, updates: bool, limits: Limits) -> Server {
 fn start_small(bytes: u64) -> Server {
     let journal = Config { max_bytes: Some(bytes), ..Config::default() };
     start_as(Settings { journal, ..Settings::default() })
+}
+
+/// A server beside which a teacher stands.
+fn start_taught(config: MockConfig, teacher: Arc<dyn Backend>) -> Server {
+    start_as(Settings { config, teacher: Some(teacher), ..Settings::default() })
 }
 
 /// How a server is to be.
@@ -180,6 +195,32 @@ impl Server {
 
     fn route(&self, task: &str, target: Target) {
         self.routes.publish(task.parse().unwrap(), Route::to(target), None);
+    }
+
+    fn publish(&self, task: &str, route: Route) {
+        route.validate().unwrap();
+        self.routes.publish(task.parse().unwrap(), route, Some("rel_test".to_owned()));
+    }
+
+    /// The value of the first sample that begins like this, 0 without one.
+    fn metric(&self, name: &str, labels: &str) -> f64 {
+        let page = self.get("/metrics").text;
+        let of_name = page.lines().filter(|line| line.starts_with(name));
+        let mut found = of_name.filter(|line| line.contains(labels));
+        found.next().map_or(0.0, |line| line.rsplit_once(' ').unwrap().1.parse().unwrap())
+    }
+
+    /// All steps once there are so many.
+    fn steps_of(&self, count: usize) -> Vec<Step> {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        loop {
+            let steps = self.steps();
+            if steps.len() >= count {
+                return steps;
+            }
+            assert!(std::time::Instant::now() < deadline, "{} of {count} steps", steps.len());
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
     }
 
     fn steps(&self) -> Vec<Step> {

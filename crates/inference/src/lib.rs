@@ -32,5 +32,6 @@ pub use fake::FakeBackend;
 pub use mock::{MockConfig, MockEngine};
 pub use request::{AdapterChoice, Admission, Chat, GenerateRequest, LogProbsOf, Prompt, Returns};
 pub use sampling::{Constraint, Sampling};
-pub use stats::Stats;
+pub use shelf::{Lease, Shelf};
+pub use stats::{Gauge, Stats};
 pub use tokens::TokenRecord;

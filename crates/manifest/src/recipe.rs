@@ -5,6 +5,7 @@ mod grpo;
 mod locate;
 mod release;
 mod stage;
+mod tap;
 
 use std::collections::BTreeMap;
 
@@ -19,6 +20,7 @@ pub use release::{Guard, MissingReward, Release, SmallHarm};
 pub use stage::{
     HealthCheck, Method, Objective, Reaction, ReferencePolicy, Schedule, TrainStage, Turns,
 };
+pub use tap::{Cue, Escalate, Exhausted, Fallback, Observe, Shadow};
 
 /// Everything a run needs to know, with every default filled in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

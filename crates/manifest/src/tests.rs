@@ -160,3 +160,30 @@ fn a_weight_that_is_no_weight_is_refused() {
         assert!(matches!(Suite::parse(&text(weight)), Err(SuiteError::Weight { .. })), "{weight}");
     }
 }
+
+#[test]
+fn who_stands_beside_the_arms_is_checked_by_line() {
+    let head = "schema = 1\ntask = \"t\"\nbase = \"b\"\n[[train]]\nmethod = \"sft\"\n\
+                [gate]\nsuite = \"t\"\n[release]\n";
+    let parse = |tail: &str| Recipe::parse("r.toml", &format!("{head}{tail}"));
+    let good = "fallback = [\"teacher\"]\n[release.observe]\nshare = 0.01\non_cue = 0.2\n\
+                [release.escalate]\non = [\"refusal\", \"low_confidence\"]\nmin_log_prob = -4.0\n\
+                [release.shadow]\nshare = 0.5\n";
+    let release = parse(good).unwrap().release.unwrap();
+    assert_eq!(release.observe.unwrap().share(true), 0.2);
+    assert_eq!(release.fallback, [crate::Fallback::Teacher]);
+    assert!(release.escalate.unwrap().hold_streams);
+    for (tail, line, key) in [
+        ("[release.observe]\nshare = 1.5\n", 10, "share"),
+        ("[release.observe]\nshare = 0.5\non_cue = 0.1\n", 11, "on_cue"),
+        ("[release.shadow]\nshare = -1.0\n", 10, "share"),
+        ("[release.escalate]\non = []\n", 10, "on"),
+        ("[release.escalate]\non = [\"low_confidence\"]\n", 10, "on"),
+        ("[release.escalate]\non = [\"refusal\"]\nmin_log_prob = -1.0\n", 10, "on"),
+        ("[release.escalate]\non = [\"low_confidence\"]\nmin_log_prob = 1.0\n", 11, "min_log_prob"),
+        ("[release.escalate]\non = [\"refusals\"]\n", 10, "refusals"),
+    ] {
+        let error = parse(tail).unwrap_err();
+        assert_eq!((error.line, error.key.as_deref()), (line, Some(key)), "{tail}: {error}");
+    }
+}

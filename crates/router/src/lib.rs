@@ -18,14 +18,16 @@ mod evidence;
 mod finding;
 mod policy;
 mod routes;
+mod support;
 mod table;
 mod verdict;
 
 pub use assign::{Exposure, Salt, Side};
-pub use evidence::{ArmSummary, Evidence, Observation};
+pub use evidence::{ArmSummary, Behaviour, Evidence, Observation};
 pub use finding::{Finding, Signal, Test, UnitCounts};
 pub use policy::{Control, Margin, Policy, Steps};
 pub use routes::{Assignment, Canary, Route, Tap, Target};
+pub use support::{Observed, Shadowed, Support};
 pub use table::{RouteTable, TaskRoute};
 pub use verdict::{Judgement, Verdict, judge, verdict};
 

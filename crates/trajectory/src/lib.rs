@@ -9,6 +9,7 @@
 //! Never: knows how anything is stored or used.
 
 mod conversation;
+mod course;
 mod outcome;
 mod reward;
 mod span;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use understudy_ident::TrajectoryId;
 
 pub use conversation::{Conversation, Phase};
+pub use course::{Confidence, Course, Marks, TapMode, Tapped};
 pub use outcome::{Outcome, Signal, Source, Target};
 pub use reward::{Component, Reward, RewardPolicy, edit_ratio};
 pub use span::{

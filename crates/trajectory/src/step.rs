@@ -7,6 +7,8 @@ use understudy_ident::{StepId, TaskName, TenantName, Timestamp, TrajectoryId};
 use understudy_inference::{FinishReason, Served, Timing, TokenRecord, Usage};
 use understudy_message::Message;
 
+use crate::Course;
+
 /// What the gateway hands to the journal for every exchange.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Step {
@@ -62,6 +64,9 @@ pub struct Assignment {
     /// The release in progress, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,
+    /// What happened on the way to the reply; most take no turn at all.
+    #[serde(default, skip_serializing_if = "Course::is_plain")]
+    pub course: Course,
 }
 
 /// What a request can be routed to.

@@ -445,6 +445,11 @@ pub(crate) enum BenchCommand {
     #[command(after_help = "Example:\n  understudy bench ingest --seconds 20 --json\n\n\
         Exit codes: 0 measured; 2 bad input")]
     Ingest(BenchIngestArgs),
+    /// What the gateway costs: requests through it beside nginx, LiteLLM and no gateway at all
+    #[command(after_help = "Examples:\n  understudy bench gateway\n  \
+        understudy bench gateway --litellm .venv/bin/litellm --nginx /usr/sbin/nginx --json\n\n\
+        A pretended model answers at once; ours captures every exchange durably meanwhile.")]
+    Gateway(BenchGatewayArgs),
 }
 
 #[derive(Debug, Args)]
@@ -458,6 +463,28 @@ pub(crate) struct BenchIngestArgs {
     /// Spans of a request
     #[arg(long, default_value_t = 128, value_name = "N")]
     pub(crate) batch: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchGatewayArgs {
+    /// How long each load of each subject lasts
+    #[arg(long, default_value_t = 10, value_name = "S")]
+    pub(crate) seconds: u64,
+    /// Connections at once
+    #[arg(long, default_value_t = 32, value_name = "N")]
+    pub(crate) connections: usize,
+    /// Requests a second at which latency is measured
+    #[arg(long, default_value_t = 100.0, value_name = "N")]
+    pub(crate) rate: f64,
+    /// Ask for streams
+    #[arg(long)]
+    pub(crate) stream: bool,
+    /// nginx' program [default: the one on PATH, if there is one]
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) nginx: Option<PathBuf>,
+    /// LiteLLM's program, `litellm` in a virtual environment; without it LiteLLM is not measured
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) litellm: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -3,11 +3,13 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use understudy_access::Pepper;
+use understudy_upstream::{Endpoint, Replay, Timeouts, TokenLimitField};
 
 use crate::{cli::Global, paths::DataDir};
 
@@ -30,6 +32,7 @@ struct File {
     teacher: Option<TeacherSettings>,
     access: AccessSettings,
     tls: Option<TlsSettings>,
+    fleet: Option<FleetSettings>,
 }
 
 /// The frontier model behind the tap and behind tasks nothing has been released for yet.
@@ -38,9 +41,75 @@ struct File {
 pub(crate) struct TeacherSettings {
     /// An OpenAI-compatible endpoint, up to and including `/v1`.
     pub(crate) url: String,
+    /// Further addresses of the same model.
+    #[serde(default)]
+    pub(crate) more_urls: Vec<String>,
     pub(crate) model: String,
     /// The environment variable that holds the key, so that the key is in no file.
     pub(crate) api_key_env: Option<String>,
+    /// What it may cost in a UTC day; needs the two prices.
+    pub(crate) usd_per_day: Option<f64>,
+    pub(crate) input_usd_per_million: Option<f64>,
+    pub(crate) output_usd_per_million: Option<f64>,
+    #[serde(default)]
+    pub(crate) limit_field: TokenLimitField,
+    #[serde(flatten)]
+    pub(crate) patience: Patience,
+}
+
+/// Servers that hold our base and its adapters, in place of the engine in this process.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FleetSettings {
+    /// Each up to and including `/v1`.
+    pub(crate) urls: Vec<String>,
+    /// What the servers call the base model.
+    pub(crate) model: String,
+    pub(crate) api_key_env: Option<String>,
+    #[serde(flatten)]
+    pub(crate) patience: Patience,
+}
+
+/// How long to wait for what, and whether to ask again. Times are in milliseconds.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Patience {
+    pub(crate) connect_ms: Option<u64>,
+    pub(crate) first_token_ms: Option<u64>,
+    pub(crate) between_tokens_ms: Option<u64>,
+    pub(crate) total_ms: Option<u64>,
+    pub(crate) attempts: Option<u32>,
+    pub(crate) replay: Option<Replay>,
+    /// 0 is never.
+    pub(crate) hedge_after_ms: Option<u64>,
+    pub(crate) concurrency: Option<usize>,
+    pub(crate) waiting: Option<usize>,
+}
+
+impl Patience {
+    pub(crate) fn of(self, endpoint: Endpoint) -> Endpoint {
+        let ms = |given: Option<u64>, default| given.map_or(default, Duration::from_millis);
+        let timeouts = Timeouts {
+            connect: ms(self.connect_ms, endpoint.timeouts.connect),
+            first_token: ms(self.first_token_ms, endpoint.timeouts.first_token),
+            between_tokens: ms(self.between_tokens_ms, endpoint.timeouts.between_tokens),
+            total: ms(self.total_ms, endpoint.timeouts.total),
+        };
+        let hedge_after = match self.hedge_after_ms {
+            None => endpoint.hedge_after,
+            Some(0) => None,
+            Some(after) => Some(Duration::from_millis(after)),
+        };
+        Endpoint {
+            timeouts,
+            hedge_after,
+            attempts: self.attempts.unwrap_or(endpoint.attempts),
+            replay: self.replay.unwrap_or(endpoint.replay),
+            concurrency: self.concurrency.unwrap_or(endpoint.concurrency),
+            waiting: self.waiting.unwrap_or(endpoint.waiting),
+            ..endpoint
+        }
+    }
 }
 
 /// How callers are told apart.
@@ -77,6 +146,7 @@ pub(crate) struct Config {
     pub(crate) pepper: Option<Pepper>,
     pepper_file: Option<PathBuf>,
     pub(crate) tls: Option<TlsSettings>,
+    pub(crate) fleet: Option<FleetSettings>,
     pub(crate) json: bool,
 }
 
@@ -109,6 +179,7 @@ impl Config {
             tls: file
                 .tls
                 .map(|tls| TlsSettings { cert: home.join(tls.cert), key: home.join(tls.key) }),
+            fleet: file.fleet,
             json: global.json,
         })
     }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use understudy_access::Keyring;
 use understudy_canary::{Controller, Parts};
 use understudy_engine::Engine;
@@ -15,10 +15,11 @@ use understudy_orchestrator::RunStore;
 use understudy_registry::{Registry, Target};
 use understudy_router::RouteTable;
 use understudy_storage::atomic;
-use understudy_teacher::{ApiKey, Endpoint, OpenAiTeacher};
+use understudy_teacher::{Ledger, Metered, MicroUsd, Price};
+use understudy_upstream::{ApiKey, Endpoint, Fleet, Upstream};
 
 use crate::{
-    config::{Config, TeacherSettings},
+    config::Config,
     held::{self, HeldIn},
     paths::DataDir,
     watch::{OnNote, Watcher},
@@ -75,21 +76,52 @@ pub(crate) fn mock_engine(name: &str, step_ms: u64) -> Result<Arc<dyn Student>> 
     Ok(Arc::new(MockEngine::start(config)?))
 }
 
-/// The configured teacher, if any.
+/// The configured teacher, if any, within what it may cost.
 pub(crate) fn teacher(config: &Config) -> Result<Option<Arc<dyn Backend>>> {
-    let Some(TeacherSettings { url, model, api_key_env }) = &config.teacher else {
-        return Ok(None);
-    };
-    let key = match api_key_env {
-        None => None,
-        Some(variable) => {
-            let text = std::env::var(variable)
-                .with_context(|| format!("the teacher's key should be in {variable}"))?;
-            Some(ApiKey::parse(&text)?)
+    let Some(settings) = &config.teacher else { return Ok(None) };
+    let key = api_key(settings.api_key_env.as_deref())?;
+    let mut endpoint = Endpoint::new(settings.url.as_str(), settings.model.as_str(), key);
+    endpoint.urls.extend(settings.more_urls.iter().cloned());
+    endpoint.limit_field = settings.limit_field;
+    let teacher: Arc<dyn Backend> = Arc::new(Upstream::new(settings.patience.of(endpoint))?);
+    let prices = (settings.input_usd_per_million, settings.output_usd_per_million);
+    let (per_day, price) = match (settings.usd_per_day, prices) {
+        (None, (None, None)) => return Ok(Some(teacher)),
+        (Some(per_day), (Some(input), Some(output))) => {
+            let price =
+                Price { input_per_million: dollars(input)?, output_per_million: dollars(output)? };
+            (dollars(per_day)?, price)
         }
+        _ => bail!(
+            "[teacher] needs all of usd_per_day, input_usd_per_million and output_usd_per_million, \
+             or none of them: a budget means nothing without prices"
+        ),
     };
-    let teacher = OpenAiTeacher::new(Endpoint::new(url.as_str(), model.as_str(), key))?;
-    Ok(Some(Arc::new(teacher)))
+    atomic::create_dir(config.data.root())?;
+    let clock = Arc::new(SystemClock);
+    let path = config.data.root().join("teacher-spend.json");
+    let (ledger, budget) = Ledger::open(&path, per_day, clock.now())?;
+    Ok(Some(Arc::new(Metered::new(teacher, price, budget, clock).kept_in(ledger))))
+}
+
+/// The configured fleet, if any.
+pub(crate) fn fleet(config: &Config) -> Result<Option<Arc<dyn Student>>> {
+    let Some(settings) = &config.fleet else { return Ok(None) };
+    let key = api_key(settings.api_key_env.as_deref())?;
+    let endpoint = Endpoint::fleet(settings.urls.clone(), settings.model.as_str(), key);
+    Ok(Some(Arc::new(Fleet::start(settings.patience.of(endpoint))?)))
+}
+
+fn api_key(variable: Option<&str>) -> Result<Option<ApiKey>> {
+    let Some(variable) = variable else { return Ok(None) };
+    let text = std::env::var(variable)
+        .with_context(|| format!("an API key should be in the variable {variable}"))?;
+    Ok(Some(ApiKey::parse(&text)?))
+}
+
+fn dollars(usd: f64) -> Result<MicroUsd> {
+    ensure!((0.0..=1e9).contains(&usd), "{usd} is no amount of dollars: say 0 or more");
+    Ok(MicroUsd::new((usd * 1e6).round() as u64))
 }
 
 /// A server that runs until it is dropped.

@@ -1,4 +1,5 @@
-//! `understudy bench`: figures that anybody can repeat. `serve`, `swap`, `soak` and `ingest` are in
+//! `understudy bench`: figures that anybody can repeat. `serve`, `swap`, `soak`, `ingest` and
+//! `gateway` are in
 //! files of their own.
 //!
 //! `understudy bench train`: our training step beside torch + PEFT and TRL, in one run, as ratios.
@@ -8,6 +9,7 @@
 //! same token ids from one file.
 
 mod floor;
+mod gateway;
 mod ingest;
 mod job;
 mod load;
@@ -59,6 +61,7 @@ pub(crate) fn run(command: BenchCommand, config: &Config, out: Out) -> Result<Ex
         BenchCommand::Swap(args) => swap::run(&args, config, out),
         BenchCommand::Soak(args) => soak::run(&args, config, out),
         BenchCommand::Ingest(args) => ingest::run(&args, out),
+        BenchCommand::Gateway(args) => gateway::run(&args, out),
     }
 }
 

@@ -36,6 +36,8 @@ pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
     let tasks = tasks(config)?;
     let student = if args.mock_engine {
         wiring::mock_engine(args.base.as_deref().unwrap_or("mock"), args.mock_step)?
+    } else if let Some(fleet) = wiring::fleet(config)? {
+        fleet
     } else {
         wiring::engine(
             &model::obtain(config, &name, out)?,

@@ -1,8 +1,8 @@
-//! The secret a teacher is asked with.
+//! The secret an endpoint is asked with.
 
 use std::fmt;
 
-use crate::TeacherError;
+use crate::UpstreamError;
 
 /// An API key that cannot be printed by accident.
 #[derive(Clone)]
@@ -10,11 +10,11 @@ pub struct ApiKey(String);
 
 impl ApiKey {
     /// Surrounding white space, as files and shells leave it, is not part of a key.
-    pub fn parse(text: &str) -> Result<Self, TeacherError> {
+    pub fn parse(text: &str) -> Result<Self, UpstreamError> {
         let key = text.trim();
         let printable = key.bytes().all(|byte| byte.is_ascii_graphic());
         if key.is_empty() || !printable {
-            return Err(TeacherError::ApiKey);
+            return Err(UpstreamError::ApiKey);
         }
         Ok(Self(key.to_owned()))
     }
