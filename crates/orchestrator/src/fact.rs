@@ -1,16 +1,28 @@
 //! What has happened in a run: the only state there is.
 
 use serde::{Deserialize, Serialize};
-use understudy_ident::{AdapterVersion, DatasetVersion, Digest, ReleaseId};
+use understudy_ident::{AdapterVersion, DatasetVersion, Digest, ReleaseId, RunId, Timestamp};
+use understudy_manifest::ApprovalStep;
 
 /// One finished step. Facts are only ever added.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "fact", rename_all = "snake_case")]
 pub enum Fact {
+    /// The loop began this run by itself; the first fact of such a run.
+    TurnBegan(Turn),
     DatasetFrozen {
         version: DatasetVersion,
         sft_rows: u64,
         pair_rows: u64,
+    },
+    /// The data were too few, or taught nothing.
+    NoDataset {
+        why: String,
+    },
+    /// The same recipe over the same data was tried in this run, and did not make it.
+    KnownBad {
+        run: RunId,
+        why: String,
     },
     StageTrained(Trained),
     /// A stage had nothing to train on: no pairs, say.
@@ -38,6 +50,37 @@ pub enum Fact {
         end: ReleaseEnd,
         why: String,
     },
+    /// A person let a step happen.
+    Approved {
+        step: ApprovalStep,
+        owner: String,
+        reason: String,
+    },
+    /// A person ended the run.
+    Declined {
+        owner: String,
+        reason: String,
+    },
+    /// A step of an unattended run went wrong, and is tried again.
+    StepFailed {
+        step: String,
+        why: String,
+    },
+}
+
+/// What the loop knew when it began a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Turn {
+    /// Counted from 1, per task.
+    pub number: u64,
+    /// The last journal record that the dataset may read, so that building it again after a crash
+    /// gives the same one.
+    pub until: u64,
+    pub at: Timestamp,
+    /// As half a sentence.
+    pub because: String,
+    /// Who served.
+    pub serving: Option<String>,
 }
 
 /// What a training stage left behind.
@@ -61,4 +104,12 @@ pub enum ReleaseEnd {
     Promoted,
     RolledBack,
     Inconclusive,
+}
+
+/// The turn a run is, when the loop began it.
+pub fn turn_of(facts: &[Fact]) -> Option<&Turn> {
+    match facts.first() {
+        Some(Fact::TurnBegan(turn)) => Some(turn),
+        _ => None,
+    }
 }
