@@ -39,6 +39,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("teacher", "ident inference message"),
     ("canary", "ident inference journal manifest registry router trajectory"),
     ("orchestrator", "ident manifest storage"),
+    ("lookout", "ident journal manifest message orchestrator registry statistics trajectory"),
     ("openai", "inference message"),
     ("gateway", "ident inference ingest intake journal message openai registry router trajectory"),
     ("supportdesk", "ident manifest message"),

@@ -19,8 +19,8 @@ pub enum Fact {
     NoDataset {
         why: String,
     },
-    /// The same recipe over the same data was tried in this run, and did not make it.
-    KnownBad {
+    /// The same recipe over the same data was tried in this run, and this is what came of it.
+    AlreadyTried {
         run: RunId,
         why: String,
     },

@@ -7,7 +7,7 @@
 //! By itself the loop is the same run, begun by [`decide`]: a pure function of the settings, of what
 //! a [`Lookout`] sees and of the turns so far. A [`Supervisor`] asks it, takes one step at a time,
 //! waits where a person wants to be asked, and writes down what it does as sentences. A candidate
-//! that did not make it is remembered with its data, which are not trained on again.
+//! is remembered with its data and what came of them, and the same data are not trained on twice.
 //!
 //! Never: imports a stage, or reads the wall clock to decide. What a step does lies behind
 //! [`Ports`], which the binary implements.

@@ -68,8 +68,8 @@ pub enum Finish {
     NothingToTrain {
         why: String,
     },
-    /// The same recipe over the same data did not make it before.
-    KnownBad {
+    /// The same recipe over the same data has had its verdict before.
+    AlreadyTried {
         run: RunId,
         why: String,
     },
@@ -94,7 +94,7 @@ impl Finish {
             Self::Refused { .. } | Self::RolledBack { .. } | Self::GaveUp { .. } => Some(false),
             Self::Undecided { .. }
             | Self::NothingToTrain { .. }
-            | Self::KnownBad { .. }
+            | Self::AlreadyTried { .. }
             | Self::Declined { .. } => None,
         }
     }
@@ -104,12 +104,15 @@ impl Finish {
         !matches!(self, Self::GaveUp { .. })
     }
 
-    /// What is held against the candidate, to be remembered with its data.
-    pub fn verdict_against(&self) -> Option<&str> {
-        match self {
-            Self::Refused { why, .. } | Self::RolledBack { why, .. } => Some(why),
-            _ => None,
-        }
+    /// Whether it is known what the data were good for, so that they need not be tried again.
+    pub fn is_verdict(&self) -> bool {
+        matches!(
+            self,
+            Self::Promoted { .. }
+                | Self::Registered { .. }
+                | Self::Refused { .. }
+                | Self::RolledBack { .. }
+        )
     }
 }
 
@@ -122,8 +125,8 @@ impl fmt::Display for Finish {
             Self::RolledBack { version, why } => write!(f, "{version} was rolled back: {why}"),
             Self::Undecided { version, why } => write!(f, "{version} is undecided: {why}"),
             Self::NothingToTrain { why } => write!(f, "nothing to train: {why}"),
-            Self::KnownBad { run, why } => {
-                write!(f, "the same data were tried in {run} and did not make it: {why}")
+            Self::AlreadyTried { run, why } => {
+                write!(f, "the same data were tried in {run}: {why}")
             }
             Self::Declined { why } => write!(f, "it was declined by {why}"),
             Self::GaveUp { why } => write!(f, "it was given up: {why}"),
@@ -279,8 +282,8 @@ impl Seen {
             match fact {
                 Fact::TurnBegan(_) | Fact::Approved { .. } => {}
                 Fact::NoDataset { why } => seen.cut_short = Some(Finish::NothingToTrain { why }),
-                Fact::KnownBad { run, why } => {
-                    seen.cut_short = Some(Finish::KnownBad { run, why });
+                Fact::AlreadyTried { run, why } => {
+                    seen.cut_short = Some(Finish::AlreadyTried { run, why });
                 }
                 Fact::Declined { owner, reason } => {
                     let why = format!("{owner}: {reason}");

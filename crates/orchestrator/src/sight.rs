@@ -43,3 +43,9 @@ pub trait Lookout {
     /// `since` is the record up to which the last turn has learnt.
     fn look(&mut self, since: u64) -> Result<Sight, PortError>;
 }
+
+impl<L: Lookout + ?Sized> Lookout for &mut L {
+    fn look(&mut self, since: u64) -> Result<Sight, PortError> {
+        (**self).look(since)
+    }
+}

@@ -165,8 +165,8 @@ impl RunStore {
         Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
-    /// A run of the same recipe over the same data that did not make it, and why.
-    pub fn known_bad(
+    /// A run of the same recipe over the same data that came to a verdict, and which.
+    pub fn tried_before(
         &self,
         dataset: &Digest,
         recipe: &Recipe,
@@ -181,9 +181,9 @@ impl RunStore {
                 matches!(fact, Fact::DatasetFrozen { version, .. } if version.digest == *dataset)
             });
             if let (true, Next::Finished(finish)) = (same, next(&run.recipe, &facts))
-                && let Some(why) = finish.verdict_against()
+                && finish.is_verdict()
             {
-                return Ok(Some((run.id, why.to_owned())));
+                return Ok(Some((run.id, finish.to_string())));
             }
         }
         Ok(None)

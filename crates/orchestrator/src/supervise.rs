@@ -162,11 +162,12 @@ impl<'a> Supervisor<'a> {
         self.end(run, now).map(|ended| ended.unwrap_or_else(|| Tick::Advanced(Box::new(fact))))
     }
 
-    /// A dataset that led to nothing before is not trained on again.
+    /// A dataset whose worth is known is not trained on again: refused once, it would be refused
+    /// again, and promoted once, it would come to the same weights.
     fn remembered(&self, run: &Run, fact: Fact) -> Result<Fact, OrchestratorError> {
         let Fact::DatasetFrozen { version, .. } = &fact else { return Ok(fact) };
-        let known = self.store.known_bad(&version.digest, &run.recipe)?;
-        Ok(known.map_or(fact, |(run, why)| Fact::KnownBad { run, why }))
+        let known = self.store.tried_before(&version.digest, &run.recipe)?;
+        Ok(known.map_or(fact, |(run, why)| Fact::AlreadyTried { run, why }))
     }
 
     fn failed(
@@ -308,8 +309,8 @@ fn sentence(fact: &Fact) -> String {
             version.digest.short()
         ),
         Fact::NoDataset { why } => format!("there is no dataset to train on: {why}"),
-        Fact::KnownBad { run, why } => {
-            format!("the dataset is the one of {run}, whose candidate did not make it: {why}")
+        Fact::AlreadyTried { run, why } => {
+            format!("the dataset is the one of {run}: {why}")
         }
         Fact::StageTrained(trained) => format!(
             "{} has trained for {:.0} s and scores {:.3} on {} dev cases",

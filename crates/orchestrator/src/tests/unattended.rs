@@ -147,12 +147,16 @@ fn the_same_data_are_not_trained_on_again_after_they_led_to_nothing() {
     world.outcomes(10);
     // New outcomes came, and none of them made it into the dataset.
     *world.stages.rows.borrow_mut() = 10_u64.to_le_bytes().to_vec();
-    let Tick::Ended(Finish::KnownBad { why, .. }) = world.turn() else { panic!("trained again") };
+    let Tick::Ended(Finish::AlreadyTried { why, .. }) = world.turn() else {
+        panic!("trained again")
+    };
     assert!(why.contains("better by 0.6"), "the reason is remembered: {why}");
     assert_eq!(world.calls("train"), trained);
     // Another recipe over the same data is another candidate.
     let other = Recipe { seed: 99, ..recipe() };
-    assert!(world.store().known_bad(&Digest::of(&10_u64.to_le_bytes()), &other).unwrap().is_none());
+    assert!(
+        world.store().tried_before(&Digest::of(&10_u64.to_le_bytes()), &other).unwrap().is_none()
+    );
 }
 
 #[test]
