@@ -60,7 +60,7 @@ const FENCES: &[(&str, &str)] = &[
     ("tokio", "gateway understudy"),
     ("regex", "model redact reward scorer"),
     ("jsonschema", "reward scorer"),
-    ("rustix", "engine reward"),
+    ("rustix", "engine reward understudy"),
     ("prost", "ingest"),
     ("flate2", "ingest"),
 ];

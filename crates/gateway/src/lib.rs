@@ -18,6 +18,7 @@ mod control;
 mod error;
 mod exchange;
 mod feedback;
+mod loops;
 mod metrics;
 mod models;
 mod prompt;
@@ -29,9 +30,12 @@ mod state;
 mod status;
 mod telemetry;
 mod tokens;
+mod watch;
 
+pub use loops::Board;
 pub use server::{app, serve};
 pub use state::{AdapterUpdates, Gateway, GatewayParts};
+pub use watch::{journal_name, wire};
 
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,7 @@ use understudy_journal::Journal;
 use understudy_registry::Registry;
 use understudy_router::RouteTable;
 
-use crate::{error::ApiError, feedback::TokenKey, metrics::Metrics};
+use crate::{error::ApiError, feedback::TokenKey, loops::Board, metrics::Metrics, watch::Hub};
 
 /// The parts a gateway is put together from.
 #[derive(Debug)]
@@ -50,6 +50,8 @@ struct Shared {
     started: Timestamp,
     intake: Intake,
     token_key: OnceLock<TokenKey>,
+    board: Arc<Board>,
+    hub: Hub,
 }
 
 impl Gateway {
@@ -61,6 +63,7 @@ impl Gateway {
     pub fn with_limits(parts: GatewayParts, limits: Limits) -> Self {
         let (metrics, started) = (Metrics::default(), parts.clock.now());
         let intake = Intake::new(parts.journal.clone(), limits);
+        let hub = Hub::over(&parts.routes);
         Self {
             shared: Arc::new(Shared {
                 parts,
@@ -68,6 +71,8 @@ impl Gateway {
                 started,
                 intake,
                 token_key: OnceLock::new(),
+                board: Arc::default(),
+                hub,
             }),
         }
     }
@@ -79,6 +84,15 @@ impl Gateway {
         }
         let secret = self.journal.secret().map_err(|why| ApiError::unavailable(why.to_string()))?;
         Ok(*self.shared.token_key.get_or_init(|| TokenKey::derived(&secret)))
+    }
+
+    /// Where the server's own threads post how they fare.
+    pub fn board(&self) -> Arc<Board> {
+        Arc::clone(&self.shared.board)
+    }
+
+    pub(crate) fn hub(&self) -> &Hub {
+        &self.shared.hub
     }
 
     pub(crate) fn intake(&self) -> &Intake {

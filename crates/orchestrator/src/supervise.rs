@@ -42,7 +42,7 @@ pub enum Tick {
     },
     Advanced(Box<Fact>),
     /// Live evidence has not decided yet.
-    Waits,
+    Waits { step: Next },
     Failed {
         step: &'static str,
         why: String,
@@ -148,7 +148,7 @@ impl<'a> Supervisor<'a> {
         observer.begins(&step);
         let fact = match take(&step, run, turn_of(&facts), self.ports) {
             Ok(Some(fact)) => self.remembered(run, fact)?,
-            Ok(None) => return Ok(Tick::Waits),
+            Ok(None) => return Ok(Tick::Waits { step }),
             Err(OrchestratorError::Step { step, source }) => {
                 return self.failed(run, &facts, step, source.to_string(), now);
             }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -30,6 +31,16 @@ pub struct Numbered {
 #[derive(Debug, Default)]
 pub struct RouteTable {
     current: RwLock<Numbered>,
+    listeners: RwLock<Vec<Listener>>,
+}
+
+/// Told the number of every change, by whoever made it; returns at once.
+struct Listener(Box<dyn Fn(u64) + Send + Sync>);
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Listener")
+    }
 }
 
 impl RouteTable {
@@ -53,6 +64,8 @@ impl RouteTable {
         next.insert(task, Arc::new(TaskRoute { route, release }));
         let sequence = current.sequence + 1;
         *current = Numbered { sequence, table: Arc::new(next) };
+        drop(current);
+        self.tell(sequence);
     }
 
     /// Publishes all routes at once; tasks that are not among them are routed no more.
@@ -61,6 +74,19 @@ impl RouteTable {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let sequence = current.sequence + 1;
         *current = Numbered { sequence, table: Arc::new(table) };
+        drop(current);
+        self.tell(sequence);
+    }
+
+    /// From now on, `listener` hears the number of every change, after readers can see it.
+    pub fn listen(&self, listener: impl Fn(u64) + Send + Sync + 'static) {
+        let mut listeners = self.listeners.write().unwrap_or_else(PoisonError::into_inner);
+        listeners.push(Listener(Box::new(listener)));
+    }
+
+    fn tell(&self, sequence: u64) {
+        let listeners = self.listeners.read().unwrap_or_else(PoisonError::into_inner);
+        listeners.iter().for_each(|Listener(listener)| listener(sequence));
     }
 }
 
@@ -72,6 +98,9 @@ mod tests {
     #[test]
     fn every_change_has_its_number_and_a_reader_keeps_what_it_read() {
         let routes = RouteTable::default();
+        let heard = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let ear = Arc::clone(&heard);
+        routes.listen(move |sequence| ear.lock().unwrap().push(sequence));
         let task = |name: &str| name.parse::<TaskName>().unwrap();
         routes.publish(task("a"), Route::to(Target::Base), None);
         routes.publish(task("b"), Route::to(Target::Base), Some("r".to_owned()));
@@ -84,6 +113,7 @@ mod tests {
         assert_eq!((after.sequence, after.table.len()), (3, 1));
         assert_eq!(*routes.get(&task("b")).unwrap(), only);
         assert!(routes.get(&task("a")).is_none());
+        assert_eq!(*heard.lock().unwrap(), [1, 2, 3]);
         assert_eq!(before.table.len(), 2, "a table that was read does not change");
     }
 }

@@ -3,12 +3,13 @@
 mod adapter;
 mod audit;
 mod release;
+mod unattended;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub(crate) use self::{adapter::*, audit::*, release::*};
+pub(crate) use self::{adapter::*, audit::*, release::*, unattended::*};
 use crate::{commands::bench::Step, held::HeldIn};
 
 /// A small model learns your agent's role from production, and replaces it safely.
@@ -45,7 +46,9 @@ pub(crate) enum Command {
     Init(InitArgs),
     /// Gateway, engine and canary controller on one port
     #[command(after_help = "Example:\n  understudy serve --listen 127.0.0.1:8700\n  \
-        curl -s http://127.0.0.1:8700/v1/models")]
+        curl -s http://127.0.0.1:8700/v1/models\n  \
+        understudy serve --loop recipes/support-triage.toml\n  \
+        understudy serve --role replica --control http://10.0.0.1:8700")]
     Serve(ServeArgs),
     /// Bring trajectories and outcomes in from files
     #[command(
@@ -82,6 +85,9 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  understudy run recipes/support-triage.toml --dry-run\n  \
         understudy run recipes/support-triage.toml\n  understudy run show latest")]
     Run(RunArgs),
+    /// What `serve --loop` does by itself: status, log, pause, resume, approve, decline
+    #[command(subcommand)]
+    Loop(LoopCommand),
     /// Base models: pull, list, verify
     #[command(subcommand)]
     Model(ModelCommand),
@@ -181,6 +187,28 @@ pub(crate) struct ServeArgs {
     /// How long the mock engine takes for a token, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 0, requires = "mock_engine")]
     pub(crate) mock_step: u64,
+    /// A recipe to run by itself, whenever its [loop] table says so; repeatable [default: `loops`
+    /// of understudy.toml]
+    #[arg(long = "loop", value_name = "RECIPE", conflicts_with = "role")]
+    pub(crate) loops: Vec<PathBuf>,
+    /// A replica routes as another server says, and by its champions alone while it hears nothing
+    #[arg(long, value_enum, requires = "control")]
+    pub(crate) role: Option<Role>,
+    /// The server that a replica follows
+    #[arg(long, value_name = "URL", requires = "role")]
+    pub(crate) control: Option<String>,
+    /// The environment variable that holds the key for that server
+    #[arg(long, value_name = "VARIABLE", requires = "control")]
+    pub(crate) control_key_env: Option<String>,
+    /// What that server lists this one as [default: the address it listens at]
+    #[arg(long, value_name = "NAME", requires = "control")]
+    pub(crate) node: Option<String>,
+}
+
+/// What a server is among several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Role {
+    Replica,
 }
 
 #[derive(Debug, Args)]

@@ -15,7 +15,8 @@ mod release;
 pub(crate) mod run;
 mod serve;
 pub(crate) mod suite;
-mod train;
+pub(crate) mod train;
+mod unattended;
 
 use std::process::ExitCode;
 
@@ -60,6 +61,7 @@ pub(crate) fn run(command: Command, config: &Config) -> Result<Exit> {
         Command::Adapter(command) => adapter::run(command, config, out),
         Command::Release(command) => release::run(command, config, out),
         Command::Run(args) => run::run(&args, config, out),
+        Command::Loop(command) => unattended::run(command, config, out),
         Command::Model(command) => model::run(command, config, out),
         Command::Audit(command) => audit::run(command, config, out),
         Command::Doctor => doctor::run(config, out),

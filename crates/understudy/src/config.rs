@@ -24,6 +24,8 @@ struct File {
     listen: Option<SocketAddr>,
     /// Tasks to route before anything is registered for them.
     tasks: Vec<understudy_ident::TaskName>,
+    /// Recipes that `serve` runs by itself, each with a `[loop]` table.
+    loops: Vec<PathBuf>,
     teacher: Option<TeacherSettings>,
 }
 
@@ -46,6 +48,7 @@ pub(crate) struct Config {
     pub(crate) base: String,
     pub(crate) listen: SocketAddr,
     pub(crate) tasks: Vec<understudy_ident::TaskName>,
+    pub(crate) loops: Vec<PathBuf>,
     pub(crate) teacher: Option<TeacherSettings>,
     pub(crate) json: bool,
 }
@@ -71,6 +74,7 @@ impl Config {
                 None => DEFAULT_LISTEN.parse().expect("the default address is one"),
             },
             tasks: file.tasks,
+            loops: file.loops.into_iter().map(|path| home.join(path)).collect(),
             teacher: file.teacher,
             json: global.json,
         })

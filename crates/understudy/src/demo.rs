@@ -96,6 +96,7 @@ impl<'a> Demo<'a> {
             listen: ([127, 0, 0, 1], 0).into(),
             adapter_updates: understudy_gateway::AdapterUpdates::Forbidden,
             on_note: Box::new(move |note| out.say(format!("  ▸ {}", note.text))),
+            control: None,
         })?;
         let max_tokens = world.recipe.gate.as_ref().map_or(80, |gate| gate.max_new_tokens);
         let application = Application::new(server.url(), world.recipe.task.as_str(), max_tokens);
@@ -107,6 +108,7 @@ impl<'a> Demo<'a> {
             out,
             student: engine,
             make_teacher: Box::new(|| Ok(Some(world::teacher()?))),
+            unattended: None,
         };
         let (tally, seconds) = (Arc::default(), Mutex::default());
         Ok(Self { stores, world, stages, application, tally, seconds, out, _server: server })
@@ -201,7 +203,7 @@ impl<'a> Demo<'a> {
     }
 
     fn drive(&self, run: &Run) -> Result<Ending> {
-        let narrator = Narrator { out: self.out };
+        let narrator = Narrator::new(self.out);
         let mut stage = Stage { demo: self, narrator, crowd: None, begun: Instant::now() };
         Ok(drive(&self.stores.runs, run, &self.stages, &mut stage)?)
     }
@@ -260,10 +262,20 @@ impl Observer for Stage<'_, '_> {
             Fact::StageSkipped { .. }
             | Fact::Selected { .. }
             | Fact::Registered { .. }
-            | Fact::ReleaseStarted { .. } => "bookkeeping",
+            | Fact::ReleaseStarted { .. }
+            | Fact::NoDataset { .. }
+            | Fact::AlreadyTried { .. }
+            | Fact::TurnBegan(_)
+            | Fact::Approved { .. }
+            | Fact::Declined { .. }
+            | Fact::StepFailed { .. } => "bookkeeping",
         };
         self.demo.took(what, self.begun.elapsed());
         self.narrator.happened(fact);
+    }
+
+    fn waits(&mut self) {
+        self.narrator.waits();
     }
 }
 

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 use anyhow::{Context, Result, anyhow};
 use understudy_canary::{Controller, Parts};
 use understudy_engine::Engine;
-use understudy_gateway::{AdapterUpdates, Gateway, GatewayParts};
+use understudy_gateway::{AdapterUpdates, Board, Gateway, GatewayParts};
 use understudy_ident::{Clock, SystemClock, TaskName};
 use understudy_inference::{Backend, MockConfig, MockEngine, Student};
 use understudy_journal::Journal;
@@ -18,6 +18,7 @@ use understudy_teacher::{ApiKey, Endpoint, OpenAiTeacher};
 
 use crate::{
     config::{Config, TeacherSettings},
+    follow::{Control, Follower, Following},
     held::{self, HeldIn},
     paths::DataDir,
     watch::{OnNote, Watcher},
@@ -94,7 +95,17 @@ pub(crate) struct Server {
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     task: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
     runtime: tokio::runtime::Runtime,
-    _watcher: Watcher,
+    board: Arc<Board>,
+    _router: Router,
+}
+
+/// Who decides the routes.
+#[derive(Debug)]
+enum Router {
+    /// Our own canary controller.
+    Watcher { _watcher: Watcher },
+    /// Another server.
+    Follower { _follower: Follower },
 }
 
 /// What a server is started with.
@@ -106,32 +117,15 @@ pub(crate) struct Serving<'a> {
     pub(crate) listen: SocketAddr,
     pub(crate) adapter_updates: AdapterUpdates,
     pub(crate) on_note: OnNote,
+    /// The server to follow; without one, this one decides for itself.
+    pub(crate) control: Option<Control>,
 }
 
 impl Server {
     /// Binds, publishes the routes the registry asks for, and answers from then on.
     pub(crate) fn start(serving: Serving<'_>) -> Result<Self> {
-        let Serving { stores, student, teacher, tasks, listen, adapter_updates, on_note } = serving;
+        let Serving { stores, student, teacher, tasks, listen, adapter_updates, .. } = serving;
         let routes = Arc::new(RouteTable::default());
-        let controller = Controller::new(Parts {
-            registry: Arc::clone(&stores.registry),
-            journal: stores.journal.clone(),
-            routes: Arc::clone(&routes),
-            student: Arc::clone(&student),
-            clock: Arc::clone(&stores.clock),
-            tasks,
-            first: if teacher.is_some() { Target::Teacher } else { Target::Base },
-        });
-        let watcher = Watcher::start(controller, on_note)?;
-        let gateway = Gateway::new(GatewayParts {
-            student,
-            teacher,
-            routes,
-            journal: stores.journal.clone(),
-            registry: Arc::clone(&stores.registry),
-            clock: Arc::clone(&stores.clock),
-            adapter_updates,
-        });
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -141,12 +135,51 @@ impl Server {
             .block_on(tokio::net::TcpListener::bind(listen))
             .with_context(|| format!("failed to listen on {listen}"))?;
         let address = listener.local_addr().context("failed to read the bound address")?;
+        let router = if let Some(control) = serving.control {
+            let following = Following {
+                control,
+                address,
+                routes: Arc::clone(&routes),
+                student: Arc::clone(&student),
+                journal: stores.journal.clone(),
+                data: stores.data.clone(),
+                on_note: serving.on_note,
+            };
+            Router::Follower { _follower: Follower::start(following)? }
+        } else {
+            let controller = Controller::new(Parts {
+                registry: Arc::clone(&stores.registry),
+                journal: stores.journal.clone(),
+                routes: Arc::clone(&routes),
+                student: Arc::clone(&student),
+                clock: Arc::clone(&stores.clock),
+                tasks,
+                first: if teacher.is_some() { Target::Teacher } else { Target::Base },
+            });
+            let registry = Arc::clone(&stores.registry);
+            Router::Watcher { _watcher: Watcher::start(controller, registry, serving.on_note)? }
+        };
+        let gateway = Gateway::new(GatewayParts {
+            student,
+            teacher,
+            routes,
+            journal: stores.journal.clone(),
+            registry: Arc::clone(&stores.registry),
+            clock: Arc::clone(&stores.clock),
+            adapter_updates,
+        });
+        let board = gateway.board();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let task = runtime.spawn(understudy_gateway::serve(listener, gateway, async {
             // A dropped sender means the same as a sent stop.
             stopped.await.ok();
         }));
-        Ok(Self { address, stop: Some(stop), task: Some(task), runtime, _watcher: watcher })
+        Ok(Self { address, stop: Some(stop), task: Some(task), runtime, board, _router: router })
+    }
+
+    /// Where the loops of this server say how they fare.
+    pub(crate) fn board(&self) -> Arc<Board> {
+        Arc::clone(&self.board)
     }
 
     pub(crate) fn url(&self) -> String {

@@ -63,7 +63,7 @@ impl World {
     fn turn(&self) -> Tick {
         for _ in 0..40 {
             match self.tick() {
-                Tick::Advanced(_) | Tick::Waits | Tick::Decided(Decision::Train { .. }) => {}
+                Tick::Advanced(_) | Tick::Waits { .. } | Tick::Decided(Decision::Train { .. }) => {}
                 Tick::Failed { .. } => self.clock.advance_ms(120_000),
                 end => return end,
             }
