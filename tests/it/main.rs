@@ -10,3 +10,4 @@ mod release;
 mod runs;
 mod tidy;
 mod training;
+mod unattended;

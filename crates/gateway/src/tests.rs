@@ -9,6 +9,7 @@ mod hostile;
 mod pressure;
 mod telemetry;
 mod tools;
+mod watch;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -30,6 +31,7 @@ struct Server {
     student: Arc<MockEngine>,
     agent: ureq::Agent,
     directory: tempfile::TempDir,
+    board: Arc<crate::Board>,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -96,13 +98,14 @@ fn start_on(config: MockConfig, updates: bool, limits: Limits, journal: Config) 
         },
     };
     let gateway = Gateway::with_limits(parts, limits);
+    let board = gateway.board();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();
     runtime.spawn(crate::serve(listener, gateway, std::future::pending()));
     let config = ureq::Agent::config_builder().http_status_as_error(false).build();
     let agent = config.into();
-    Server { address, journal, routes, student, agent, directory, _runtime: runtime }
+    Server { address, journal, routes, student, agent, directory, board, _runtime: runtime }
 }
 
 impl Server {

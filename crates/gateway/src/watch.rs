@@ -106,9 +106,8 @@ async fn follow(
     hub.heard_from(&request);
     let mut changed = hub.changed.clone();
     let wait = Duration::from_millis(request.wait_ms).min(MOST_WAIT);
-    let is_new = |current: &Numbered| {
-        request.epoch != hub.epoch || current.sequence != request.since
-    };
+    let is_new =
+        |current: &Numbered| request.epoch != hub.epoch || current.sequence != request.since;
     let deadline = tokio::time::Instant::now() + wait;
     let current = loop {
         changed.borrow_and_update();

@@ -42,7 +42,9 @@ pub enum Tick {
     },
     Advanced(Box<Fact>),
     /// Live evidence has not decided yet.
-    Waits { step: Next },
+    Waits {
+        step: Next,
+    },
     Failed {
         step: &'static str,
         why: String,

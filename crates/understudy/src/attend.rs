@@ -11,8 +11,7 @@ use understudy_inference::Student;
 use understudy_lookout::{Parts, Watcher};
 use understudy_manifest::{Recipe, Unattended};
 use understudy_orchestrator::{
-    Decision, Fact, Observer, Past, Sight, Status, StepHold, Supervisor, Tick,
-    plan::Next,
+    Decision, Fact, Observer, Past, Sight, Status, StepHold, Supervisor, Tick, plan::Next,
 };
 use understudy_storage::atomic;
 use understudy_trajectory::RewardPolicy;
@@ -213,13 +212,7 @@ impl Poster<'_> {
         self.post(Status::between(task, decision, past, sight, &notes))
     }
 
-    fn within(
-        &self,
-        step: &Next,
-        hold: Option<StepHold>,
-        past: &Past,
-        sight: Sight,
-    ) -> Result<()> {
+    fn within(&self, step: &Next, hold: Option<StepHold>, past: &Past, sight: Sight) -> Result<()> {
         let Some(run) = &past.open else { return Ok(()) };
         let task = &self.recipe.task;
         let notes = self.stores.runs.notes(task)?;

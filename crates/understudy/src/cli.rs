@@ -455,6 +455,20 @@ pub(crate) enum BenchCommand {
     #[command(after_help = "Example:\n  understudy bench ingest --seconds 20 --json\n\n\
         Exit codes: 0 measured; 2 bad input")]
     Ingest(BenchIngestArgs),
+    /// How long a rolled-back version still answers anybody, over many servers
+    #[command(after_help = "Example:\n  understudy bench rollback --replicas 16 --json\n\n\
+        Exit codes: 0 within a second everywhere; 1 later, or a request failed; 2 bad input")]
+    Rollback(BenchRollbackArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchRollbackArgs {
+    /// Servers, each in a process of its own
+    #[arg(long, default_value_t = 16, value_name = "N")]
+    pub(crate) replicas: usize,
+    /// Rollbacks
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    pub(crate) rounds: usize,
 }
 
 #[derive(Debug, Args)]

@@ -237,10 +237,10 @@ impl Shared {
             if self.holds(&adapter.version, &adapter.generation) {
                 continue;
             }
-            let loaded = self
-                .source
-                .fetch(adapter, &self.data.followed(&adapter.generation))
-                .and_then(|directory| Ok(self.student.load_adapter(&adapter.version, &directory)?));
+            let loaded =
+                self.source.fetch(adapter, &self.data.followed(&adapter.generation)).and_then(
+                    |directory| Ok(self.student.load_adapter(&adapter.version, &directory)?),
+                );
             let loaded = loaded.and_then(|info| {
                 if info.generation != adapter.generation {
                     bail!("it loads as {}, not as {}", info.generation, adapter.generation);

@@ -1,5 +1,5 @@
-//! `understudy bench`: figures that anybody can repeat. `serve`, `swap`, `soak` and `ingest` are in
-//! files of their own.
+//! `understudy bench`: figures that anybody can repeat. `serve`, `swap`, `soak`, `ingest` and
+//! `rollback` are in files of their own.
 //!
 //! `understudy bench train`: our training step beside torch + PEFT and TRL, in one run, as ratios.
 //!
@@ -15,6 +15,7 @@ mod peer;
 mod policy;
 mod profile;
 mod report;
+mod rollback;
 mod serve;
 mod soak;
 mod streams;
@@ -55,6 +56,7 @@ pub(crate) fn run(command: BenchCommand, config: &Config, out: Out) -> Result<Ex
         BenchCommand::Swap(args) => swap::run(&args, config, out),
         BenchCommand::Soak(args) => soak::run(&args, config, out),
         BenchCommand::Ingest(args) => ingest::run(&args, out),
+        BenchCommand::Rollback(args) => rollback::run(&args, out),
     }
 }
 

@@ -32,9 +32,10 @@ pub(crate) fn run(command: LoopCommand, config: &Config, out: Out) -> Result<Exi
 fn status(task: Option<&str>, config: &Config, out: Out) -> Result<Exit> {
     let wanted = task.map(str::parse::<TaskName>).transpose()?;
     let store = store(config)?;
-    let tasks = store.loops()?.into_iter().filter(|task| {
-        wanted.as_ref().is_none_or(|wanted| wanted == task)
-    });
+    let tasks = store
+        .loops()?
+        .into_iter()
+        .filter(|task| wanted.as_ref().is_none_or(|wanted| wanted == task));
     let mut posted = Vec::new();
     for task in tasks {
         let path = config.data.loop_status(&task);
@@ -87,7 +88,9 @@ fn approve(said: &LoopSaid, config: &Config, out: Out) -> Result<Exit> {
         bail!("{} is at {step}, which nobody has to approve", run.id);
     };
     let given = |step: ApprovalStep| {
-        facts.iter().any(|fact| matches!(fact, Fact::Approved { step: given, .. } if *given == step))
+        facts
+            .iter()
+            .any(|fact| matches!(fact, Fact::Approved { step: given, .. } if *given == step))
     };
     if given(approval) {
         out.say(format!("{step} of {} is approved already", run.id));

@@ -93,7 +93,8 @@ impl Source {
         let files = directory.join("files");
         atomic::create_dir(&files)?;
         for name in &adapter.files {
-            let is_plain = !name.is_empty() && !name.contains(['/', '\\']) && !name.starts_with("..");
+            let is_plain =
+                !name.is_empty() && !name.contains(['/', '\\']) && !name.starts_with("..");
             if !is_plain {
                 bail!("{} names a file {name:?}, which cannot be one", self.url);
             }
