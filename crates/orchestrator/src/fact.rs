@@ -68,6 +68,44 @@ pub enum Fact {
     },
 }
 
+impl Fact {
+    /// As a sentence of the loop's log.
+    pub(crate) fn sentence(&self) -> String {
+        match self {
+            Self::TurnBegan(turn) => {
+                format!("turn {} begins, because {}", turn.number, turn.because)
+            }
+            Self::DatasetFrozen { version, sft_rows, pair_rows } => format!(
+                "{sft_rows} examples and {pair_rows} pairs are frozen as {}@{}",
+                version.name,
+                version.digest.short()
+            ),
+            Self::NoDataset { why } => format!("there is no dataset to train on: {why}"),
+            Self::AlreadyTried { run, why } => {
+                format!("the dataset is the one of {run}: {why}")
+            }
+            Self::StageTrained(trained) => format!(
+                "{} has trained for {:.0} s and scores {:.3} on {} dev cases",
+                trained.method, trained.seconds, trained.dev_score, trained.dev_cases
+            ),
+            Self::StageSkipped { stage, why } => format!("stage {} is left out: {why}", stage + 1),
+            Self::Selected { why, .. } => format!("the best stage is chosen: {why}"),
+            Self::Registered { version, generation } => {
+                format!("the candidate is {version}, generation {}", generation.short())
+            }
+            Self::Evaluated { passed: true, summary } => {
+                format!("the gate lets it pass: {summary}")
+            }
+            Self::Evaluated { passed: false, summary } => format!("the gate refuses it: {summary}"),
+            Self::ReleaseStarted { release } => format!("release {release} has started"),
+            Self::ReleaseEnded { why, .. } => format!("the release has ended: {why}"),
+            Self::Approved { step, owner, reason } => format!("{owner} lets it {step}: {reason}"),
+            Self::Declined { owner, reason } => format!("{owner} declines: {reason}"),
+            Self::StepFailed { step, why } => format!("{step} failed: {why}"),
+        }
+    }
+}
+
 /// What the loop knew when it began a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Turn {

@@ -26,6 +26,9 @@ pub struct Past {
     pub paused: Option<Paused>,
     /// The turn that is under way.
     pub open: Option<Run>,
+    /// A turn that is over by its facts, and whose end has not been written down: a person ended it,
+    /// or a crash came in between.
+    pub unended: Option<Run>,
     /// The last turn that began, under way or not.
     pub last: Option<TurnStory>,
 }
@@ -101,6 +104,9 @@ impl Past {
             story.ended = Some(ended);
             story.ending = Some(finish.to_string());
             story.promoted = matches!(finish, Finish::Promoted { .. });
+            if run.ending.is_none() {
+                self.unended = Some(run);
+            }
         } else {
             self.open = Some(run);
         }

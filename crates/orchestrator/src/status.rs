@@ -60,7 +60,7 @@ impl Status {
             Decision::Stop { .. } => (StatusState::Stopped, Vec::new()),
         };
         let sentence = format!("the loop {decision}");
-        Self { state, holds, sentence, ..Self::plain(task, past, sight, notes) }
+        Self { state, sentence, holds, ..Self::plain(task, past, sight, notes) }
     }
 
     /// Within a turn.

@@ -14,7 +14,7 @@ use understudy_storage::sqlite::{self, Migration};
 use crate::{
     Fact, OrchestratorError,
     fact::turn_of,
-    note::Note,
+    note::{Note, NoteKind},
     plan::{Finish, Next, next},
 };
 
@@ -218,7 +218,9 @@ impl RunStore {
         if turn_of(&facts).is_none() || matches!(next(&run.recipe, &facts), Next::Finished(_)) {
             return Err(OrchestratorError::NothingToApprove { run: run.id.to_string() });
         }
-        self.add(&run.id, answer)
+        self.add(&run.id, answer)?;
+        let note = Note::new(NoteKind::Did, self.clock.now(), answer.sentence()).of_run(&run.id);
+        self.note(&run.recipe.task, &note)
     }
 
     /// The loop's log of a task, oldest first.

@@ -91,6 +91,11 @@ impl<'a> Supervisor<'a> {
     pub fn tick(&mut self, observer: &mut dyn Observer) -> Result<Tick, OrchestratorError> {
         let past = Past::read(self.store, &self.recipe.task)?;
         let now = self.store.now();
+        if let Some(run) = &past.unended
+            && let Some(ended) = self.end(run, now)?
+        {
+            return Ok(ended);
+        }
         if let Some(run) = past.open.clone() {
             return self.go_on(&run, &past, now, observer);
         }
@@ -160,7 +165,7 @@ impl<'a> Supervisor<'a> {
         self.said = None;
         self.store.add(&run.id, &fact)?;
         observer.happened(&fact);
-        self.write(Note::new(NoteKind::Did, now, sentence(&fact)).of_run(&run.id))?;
+        self.write(Note::new(NoteKind::Did, now, fact.sentence()).of_run(&run.id))?;
         self.end(run, now).map(|ended| ended.unwrap_or_else(|| Tick::Advanced(Box::new(fact))))
     }
 
@@ -186,7 +191,7 @@ impl<'a> Supervisor<'a> {
         self.retry = Timestamp::from_millisecond(now.as_millisecond() + pause).ok();
         let failed = Fact::StepFailed { step: step.to_owned(), why: why.clone() };
         self.store.add(&run.id, &failed)?;
-        self.write(Note::new(NoteKind::Failed, now, sentence(&failed)).of_run(&run.id))?;
+        self.write(Note::new(NoteKind::Failed, now, failed.sentence()).of_run(&run.id))?;
         Ok(self.end(run, now)?.unwrap_or(Tick::Failed { step, why }))
     }
 
@@ -298,37 +303,5 @@ impl fmt::Display for StepHold {
 impl fmt::Debug for Supervisor<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Supervisor({})", self.recipe.task)
-    }
-}
-
-/// A fact as a sentence of the log.
-fn sentence(fact: &Fact) -> String {
-    match fact {
-        Fact::TurnBegan(turn) => format!("turn {} begins, because {}", turn.number, turn.because),
-        Fact::DatasetFrozen { version, sft_rows, pair_rows } => format!(
-            "{sft_rows} examples and {pair_rows} pairs are frozen as {}@{}",
-            version.name,
-            version.digest.short()
-        ),
-        Fact::NoDataset { why } => format!("there is no dataset to train on: {why}"),
-        Fact::AlreadyTried { run, why } => {
-            format!("the dataset is the one of {run}: {why}")
-        }
-        Fact::StageTrained(trained) => format!(
-            "{} has trained for {:.0} s and scores {:.3} on {} dev cases",
-            trained.method, trained.seconds, trained.dev_score, trained.dev_cases
-        ),
-        Fact::StageSkipped { stage, why } => format!("stage {} is left out: {why}", stage + 1),
-        Fact::Selected { why, .. } => format!("the best stage is chosen: {why}"),
-        Fact::Registered { version, generation } => {
-            format!("the candidate is {version}, generation {}", generation.short())
-        }
-        Fact::Evaluated { passed: true, summary } => format!("the gate lets it pass: {summary}"),
-        Fact::Evaluated { passed: false, summary } => format!("the gate refuses it: {summary}"),
-        Fact::ReleaseStarted { release } => format!("release {release} has started"),
-        Fact::ReleaseEnded { why, .. } => format!("the release has ended: {why}"),
-        Fact::Approved { step, owner, reason } => format!("{owner} lets it {step}: {reason}"),
-        Fact::Declined { owner, reason } => format!("{owner} declines: {reason}"),
-        Fact::StepFailed { step, why } => format!("{step} failed: {why}"),
     }
 }

@@ -161,7 +161,8 @@ pub(crate) fn main(job: &Path) -> Result<Exit> {
     Ok(exit)
 }
 
-/// Ends this process when its parent does: only the parent holds the other end of standard input.
+/// Ends this process when its parent does, at once and wherever it is: only the parent holds the other end of standard input.
+#[expect(clippy::exit, reason = "nobody is left to be returned to")]
 fn end_with_parent() -> Result<()> {
     let wait = || {
         let mut rest = Vec::new();

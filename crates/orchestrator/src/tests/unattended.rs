@@ -190,8 +190,12 @@ fn a_person_lets_a_step_happen_or_ends_the_turn() {
     assert_eq!((world.calls("train"), world.calls("release")), (2, 0));
     let no = Fact::Declined { owner: "ada".into(), reason: "not on a Friday".into() };
     world.store().answer(&run, &no).unwrap();
+    let Tick::Ended(Finish::Declined { .. }) = world.turn() else { panic!("not over") };
+    let ending = world.store().get(run.id.as_str()).unwrap().ending.unwrap();
+    assert_eq!(ending, "it was declined by ada: not on a Friday");
+    assert!(world.log().iter().any(|line| line.contains("ada lets it train: fine")));
     world.clock.advance_ms(60_000);
-    let Tick::Decided(Decision::Wait { .. }) = world.turn() else { panic!("not over") };
+    let Tick::Decided(Decision::Wait { .. }) = world.turn() else { panic!("it goes on") };
     let past = world.past();
     assert!(past.last_ending.unwrap().contains("ada: not on a Friday"));
     assert_eq!((past.failures_in_a_row, past.learnt_to), (0, 10));

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use understudy_canary::{Rules, fresh_salt};
 use understudy_ident::{AdapterVersion, Digest, SystemClock, TaskName, Timestamp};
+use understudy_journal::{Config, Journal, Query};
 use understudy_manifest::{AdapterManifest, Release};
 use understudy_registry::{Change, Override, RollbackTarget, StartRelease, Target};
 use understudy_trajectory::RewardPolicy;
@@ -117,6 +118,23 @@ impl Fleet {
             }
             thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// When a replica last decided that the bad version answers, as their journals have it.
+    pub(super) fn last_routed_to_bad(&self) -> Result<Option<Timestamp>> {
+        let mut last = None;
+        for nth in 0..self.replicas.len() {
+            let data = DataDir::new(self.directory.path().join(format!("replica-{nth}")));
+            let journal = Journal::open(&data.journal(), Config::default())?;
+            for trajectory in journal.scan(&Query::default())? {
+                let steps = trajectory?.steps.into_iter().map(|judged| judged.step);
+                let bad = steps.filter(|step| {
+                    step.served.adapter.as_ref().is_some_and(|adapter| adapter.alias == BAD)
+                });
+                last = last.max(bad.map(|step| step.at).max());
+            }
+        }
+        Ok(last)
     }
 
     pub(super) fn rolled_back_at(&self) -> Result<Timestamp> {
