@@ -19,7 +19,7 @@ use understudy_manifest::Unattended;
 use understudy_orchestrator::{Earned, Lookout, PortError, Sight};
 use understudy_registry::{Registry, Target};
 use understudy_statistics::BettingGrid;
-use understudy_trajectory::{Arm, JudgedStep, RewardPolicy, Signal, Source, Step};
+use understudy_trajectory::{Arm, JudgedStep, Outcome, RewardPolicy, Signal, Source, Step};
 
 use crate::{trend::Trend, words::Vocabulary};
 
@@ -58,8 +58,9 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
 }
 
+/// Rewards, and where their mean certainly lies.
 #[derive(Debug)]
-struct Tally {
+pub struct Tally {
     n: u64,
     sum: f64,
     bounds: BettingGrid,
@@ -129,9 +130,7 @@ impl Watcher {
     }
 
     fn spoken_of(&mut self, seq: u64, judged: &JudgedStep) {
-        let is_verified = judged.outcomes.iter().any(|outcome| {
-            outcome.source != Source::Implicit && !matches!(outcome.signal, Signal::Flag { .. })
-        });
+        let is_verified = judged.outcomes.iter().any(verifies);
         let before = self.spoken.insert(judged.step.id.clone(), is_verified);
         if is_verified && before != Some(true) {
             self.verified.push(seq);
@@ -216,18 +215,32 @@ impl Watch {
     }
 }
 
+impl Default for Tally {
+    fn default() -> Self {
+        Self { n: 0, sum: 0.0, bounds: BettingGrid::new(SHOWN_ALPHA, BREAKS) }
+    }
+}
+
 impl Tally {
-    fn push(&mut self, reward: f64) {
+    /// Takes a reward from 0 to 1.
+    pub fn push(&mut self, reward: f64) {
         self.n += 1;
         self.sum += reward;
         self.bounds.push(reward);
     }
 
-    fn earned(&self, who: &str) -> Earned {
+    pub fn earned(&self, who: &str) -> Earned {
         let interval = self.bounds.interval();
         let mean = self.sum / self.n.max(1) as f64;
         Earned { who: who.to_owned(), n: self.n, mean, low: interval.lower, high: interval.upper }
     }
+}
+
+/// Whether something can be learnt from a reply by this outcome alone. One that was asked for again
+/// says nothing until another one is used, which then is verified itself.
+fn verifies(outcome: &Outcome) -> bool {
+    let teaches = !matches!(outcome.signal, Signal::Flag { .. } | Signal::Regenerate { .. });
+    outcome.source != Source::Implicit && teaches
 }
 
 /// The version that answered as what serves everybody.
@@ -237,8 +250,8 @@ fn champion(step: &Step) -> Option<&str> {
     adapter.map(|adapter| adapter.alias.as_str())
 }
 
-/// Who answered, where we chose who does.
-fn who(step: &Step) -> Option<String> {
+/// Who answered, where we chose who does: `teacher`, `base` or `task@N`.
+pub fn who(step: &Step) -> Option<String> {
     let assignment = step.assignment.as_ref()?;
     Some(match &step.served.adapter {
         Some(adapter) => adapter.alias.clone(),
@@ -265,8 +278,7 @@ fn watch<'a>(
 
 fn tally<'a>(earned: &'a mut Vec<(String, Tally)>, who: &str) -> &'a mut Tally {
     let at = earned.iter().position(|(name, _)| name == who).unwrap_or_else(|| {
-        let bounds = BettingGrid::new(SHOWN_ALPHA, BREAKS);
-        earned.push((who.to_owned(), Tally { n: 0, sum: 0.0, bounds }));
+        earned.push((who.to_owned(), Tally::default()));
         earned.len() - 1
     });
     &mut earned[at].1

@@ -5,7 +5,7 @@ mod world;
 
 use understudy_ident::{OutcomeId, SystemClock};
 use understudy_journal::Config;
-use understudy_trajectory::{Outcome, Target as About};
+use understudy_trajectory::Target as About;
 
 use super::*;
 use crate::tests::world::{step, task};
@@ -60,6 +60,7 @@ fn a_step_is_verified_once_by_whoever_says_so_openly_and_in_any_order() {
     // Behaviour alone verifies nothing, and a report of harm is nothing to learn from.
     desk.outcome("one", "a", Signal::Abandon, Source::Implicit);
     desk.outcome("one", "b", Signal::Flag { reason: "rude".into() }, Source::Explicit);
+    desk.outcome("one", "f", Signal::Regenerate { kept: None }, Source::Explicit);
     assert_eq!(watcher.look(0).unwrap().verified_all, 0);
     desk.outcome("one", "c", Signal::Accept, Source::Explicit);
     desk.outcome("one", "d", Signal::Rating { value: 0.5 }, Source::Explicit);

@@ -103,7 +103,7 @@ impl<'a> Supervisor<'a> {
         let decision = decide(&self.settings, self.recipe.data.min_verified, &sight, &past, now);
         self.say_once(&decision.key(), NoteKind::Decided, &format!("the loop {decision}"), None)?;
         if let Decision::Train { because } = &decision {
-            self.begin(&past, &sight, &because.to_string(), now)?;
+            self.begin(&past, &sight, &because.to_string())?;
         }
         Ok(Tick::Decided(decision))
     }
@@ -118,8 +118,8 @@ impl<'a> Supervisor<'a> {
         past: &Past,
         sight: &Sight,
         because: &str,
-        at: Timestamp,
     ) -> Result<(), OrchestratorError> {
+        let at = self.store.now();
         let number = past.turns + 1;
         let run = self.store.begin_turn(&self.recipe, number, because)?;
         if !self.store.facts(&run.id)?.is_empty() {
@@ -157,10 +157,13 @@ impl<'a> Supervisor<'a> {
             Ok(Some(fact)) => self.remembered(run, fact)?,
             Ok(None) => return Ok(Tick::Waits { step }),
             Err(OrchestratorError::Step { step, source }) => {
-                return self.failed(run, &facts, step, source.to_string(), now);
+                let why = source.to_string();
+                return self.failed(run, &facts, step, why, self.store.now());
             }
             Err(other) => return Err(other),
         };
+        // The step may have taken hours.
+        let now = self.store.now();
         self.retry = None;
         self.said = None;
         self.store.add(&run.id, &fact)?;

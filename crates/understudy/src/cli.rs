@@ -39,7 +39,8 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// The whole loop on a simulated support desk: capture, learn, prove, release, roll back
-    #[command(after_help = "Example:\n  understudy demo\n  understudy demo --short --json")]
+    #[command(after_help = "Example:\n  understudy demo\n  understudy demo --short --json\n  \
+        understudy demo --generations 3")]
     Demo(DemoArgs),
     /// Write understudy.toml and a recipe for a new task
     #[command(after_help = "Example:\n  understudy init support-triage")]
@@ -151,6 +152,10 @@ pub(crate) struct DemoArgs {
     pub(crate) fresh: bool,
     #[arg(long, default_value_t = 17)]
     pub(crate) seed: u64,
+    /// The loop by itself, over users whose needs drift, until so many generations were promoted
+    #[arg(long, value_name = "N", conflicts_with = "short",
+          value_parser = clap::value_parser!(u8).range(1..=5))]
+    pub(crate) generations: Option<u8>,
 }
 
 #[derive(Debug, Args)]

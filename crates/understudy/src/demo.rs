@@ -1,6 +1,7 @@
 //! The whole loop on a simulated support desk, over the real parts: the HTTP server, the engine,
 //! the trainer, the registry. Only the world is simulated: its messages, users and expert.
 
+mod generations;
 mod story;
 mod users;
 mod world;
@@ -48,6 +49,9 @@ pub(crate) fn run(args: &DemoArgs, config: &Config, out: Out) -> Result<Exit> {
     if args.fresh && data.root().exists() {
         fs::remove_dir_all(data.root())
             .with_context(|| format!("failed to clear {}", data.root().display()))?;
+    }
+    if let Some(count) = args.generations {
+        return generations::run(count, args.seed, &Config { data, ..config.clone() }, out);
     }
     let world = World::new(args.seed, Size::of(args.short))?;
     let base = model::obtain(config, &world.recipe.base, out)?;
