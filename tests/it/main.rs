@@ -11,3 +11,4 @@ mod release;
 mod runs;
 mod tidy;
 mod training;
+mod unattended;

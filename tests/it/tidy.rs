@@ -44,6 +44,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("upstream", "inference message"),
     ("canary", "ident inference journal manifest registry router trajectory"),
     ("orchestrator", "ident manifest storage"),
+    ("lookout", "ident journal manifest message orchestrator registry statistics trajectory"),
     ("openai", "inference message"),
     (
         "gateway",
@@ -71,7 +72,7 @@ const FENCES: &[(&str, &str)] = &[
     ("hyper", "gateway upstream"),
     ("regex", "model redact reward scorer"),
     ("jsonschema", "conduct reward scorer"),
-    ("rustix", "engine reward"),
+    ("rustix", "engine reward understudy"),
     ("prost", "ingest"),
     ("flate2", "ingest"),
 ];

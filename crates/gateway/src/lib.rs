@@ -20,6 +20,7 @@ mod control;
 mod error;
 mod exchange;
 mod feedback;
+mod loops;
 mod metrics;
 mod models;
 mod prompt;
@@ -31,10 +32,13 @@ mod state;
 mod status;
 mod telemetry;
 mod tokens;
+mod watch;
 
 pub use auth::Door;
+pub use loops::Board;
 pub use server::{Timeouts, Tls, TlsError, app, serve, serve_with};
 pub use state::{AdapterUpdates, Gateway, GatewayParts};
+pub use watch::{journal_name, wire};
 
 #[cfg(test)]
 mod tests;

@@ -26,9 +26,9 @@ use crate::{
     body::Body,
     chat, completions, control,
     error::ApiError,
-    feedback, metrics, models,
+    feedback, loops, metrics, models,
     state::Gateway,
-    status, telemetry, tokens,
+    status, telemetry, tokens, watch,
 };
 
 /// Everything the gateway answers.
@@ -38,6 +38,8 @@ pub fn app(gateway: Gateway) -> Router {
         .merge(vllm())
         .merge(telemetry::routes())
         .merge(feedback::routes())
+        .merge(loops::routes())
+        .merge(watch::routes())
         .route("/api/v1/tasks", get(status::tasks))
         .route("/api/v1/journal", get(status::journal))
         .route("/api/v1/audit", get(status::audit))

@@ -12,7 +12,10 @@ use understudy_journal::Journal;
 use understudy_registry::Registry;
 use understudy_router::RouteTable;
 
-use crate::{auth::Door, beside::Room, error::ApiError, feedback::TokenKey, metrics::Metrics};
+use crate::{
+    auth::Door, beside::Room, error::ApiError, feedback::TokenKey, loops::Board, metrics::Metrics,
+    watch::Hub,
+};
 
 /// The parts a gateway is put together from.
 #[derive(Debug)]
@@ -52,6 +55,8 @@ struct Shared {
     intake: Intake,
     token_key: OnceLock<TokenKey>,
     door: Arc<Door>,
+    board: Arc<Board>,
+    hub: Hub,
 }
 
 impl Gateway {
@@ -72,6 +77,7 @@ impl Gateway {
     pub(crate) fn guarded(parts: GatewayParts, limits: Limits, door: Door) -> Self {
         let (metrics, started) = (Metrics::default(), parts.clock.now());
         let intake = Intake::new(parts.journal.clone(), limits);
+        let hub = Hub::over(&parts.routes);
         Self {
             shared: Arc::new(Shared {
                 parts,
@@ -81,6 +87,8 @@ impl Gateway {
                 intake,
                 token_key: OnceLock::new(),
                 door: Arc::new(door),
+                board: Arc::default(),
+                hub,
             }),
         }
     }
@@ -100,6 +108,15 @@ impl Gateway {
 
     pub(crate) fn shared_door(&self) -> &Arc<Door> {
         &self.shared.door
+    }
+
+    /// Where the server's own threads post how they fare.
+    pub fn board(&self) -> Arc<Board> {
+        Arc::clone(&self.shared.board)
+    }
+
+    pub(crate) fn hub(&self) -> &Hub {
+        &self.shared.hub
     }
 
     pub(crate) fn intake(&self) -> &Intake {

@@ -13,6 +13,7 @@ mod shadow;
 mod taps;
 mod telemetry;
 mod tools;
+mod watch;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -35,6 +36,7 @@ struct Server {
     student: Arc<MockEngine>,
     agent: ureq::Agent,
     directory: tempfile::TempDir,
+    board: Arc<crate::Board>,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -144,6 +146,7 @@ fn start_as(settings: Settings) -> Server {
         },
     };
     let gateway = Gateway::guarded(parts, limits, door);
+    let board = gateway.board();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();
@@ -152,7 +155,7 @@ fn start_as(settings: Settings) -> Server {
     runtime.spawn(serving);
     let config = ureq::Agent::config_builder().http_status_as_error(false).build();
     let agent = config.into();
-    Server { address, gateway, journal, routes, student, agent, directory, _runtime: runtime }
+    Server { address, gateway, journal, routes, student, agent, directory, board, _runtime: runtime }
 }
 
 impl Server {

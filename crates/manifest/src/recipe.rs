@@ -6,6 +6,7 @@ mod locate;
 mod release;
 mod stage;
 mod tap;
+mod unattended;
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,7 @@ pub use stage::{
     HealthCheck, Method, Objective, Reaction, ReferencePolicy, Schedule, TrainStage, Turns,
 };
 pub use tap::{Cue, Escalate, Exhausted, Fallback, Observe, Shadow};
+pub use unattended::{ApprovalStep, Pause, QuietHours, Unattended, UtcOffset};
 
 /// Everything a run needs to know, with every default filled in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,6 +48,9 @@ pub struct Recipe {
     pub gate: Option<Gate>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<Release>,
+    /// When runs begin without anyone asking; without it, never.
+    #[serde(default, rename = "loop", skip_serializing_if = "Option::is_none")]
+    pub unattended: Option<Unattended>,
 }
 
 impl Recipe {
@@ -59,9 +64,10 @@ impl Recipe {
         Ok(recipe)
     }
 
-    /// The digest of the resolved recipe: comments and spelling of defaults do not matter.
+    /// The digest of the resolved recipe: comments and spelling of defaults do not matter, and
+    /// neither does when a run begins, which is no part of what it does.
     pub fn digest(&self) -> Digest {
-        digest_json(self)
+        digest_json(&Self { unattended: None, ..self.clone() })
     }
 }
 

@@ -50,6 +50,32 @@ fn comments_and_explicit_defaults_do_not_change_the_digest() {
 }
 
 #[test]
+fn when_a_run_begins_is_no_part_of_its_digest_and_is_checked_like_the_rest() {
+    let with = |table: &str| format!("{SMALL}\n[loop]\n{table}");
+    let one = Recipe::parse("a", SMALL).unwrap();
+    let other = Recipe::parse("b", &with("min_new = 40\nmin_interval = \"90s\"")).unwrap();
+    assert_eq!(one.digest(), other.digest());
+    let settings = other.unattended.unwrap();
+    assert_eq!((settings.min_new, settings.min_interval.as_ms()), (40, 90_000));
+    let stored = serde_json::to_string(&settings).unwrap();
+    assert_eq!(serde_json::from_str::<crate::Unattended>(&stored).unwrap(), settings);
+    for (table, key) in [
+        ("min_new = 0", "min_new"),
+        ("min_news = 1", "min_news"),
+        ("min_new = 8\nmin_new_when_falling = 9", "min_new_when_falling"),
+        ("min_interval = \"soon\"", "is not a time"),
+        ("quiet_hours = [\"00:00-12:00\", \"12:00-00:00\"]", "quiet_hours"),
+        ("approve = [\"relase\"]", "relase"),
+        ("alpha = 0.5", "alpha"),
+        ("nice = 20", "nice"),
+    ] {
+        let error = error_of(&with(table));
+        assert!(error.to_string().contains(key), "{table}: {error}");
+        assert!(error.line >= 22, "{table}: {error}");
+    }
+}
+
+#[test]
 fn an_unknown_key_names_file_line_key_and_the_nearest_valid_one() {
     let error = error_of(&SMALL.replace("rank = 8", "ranks = 8"));
     assert_eq!(error.line, 7);

@@ -5,12 +5,13 @@ mod audit;
 mod key;
 mod memory;
 mod release;
+mod unattended;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub(crate) use self::{adapter::*, audit::*, key::*, memory::*, release::*};
+pub(crate) use self::{adapter::*, audit::*, key::*, memory::*, release::*, unattended::*};
 use crate::{commands::bench::Step, held::HeldIn};
 
 /// A small model learns your agent's role from production, and replaces it safely.
@@ -44,14 +45,17 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// The whole loop on a simulated support desk: capture, learn, prove, release, roll back
-    #[command(after_help = "Example:\n  understudy demo\n  understudy demo --short --json")]
+    #[command(after_help = "Example:\n  understudy demo\n  understudy demo --short --json\n  \
+        understudy demo --generations 3")]
     Demo(DemoArgs),
     /// Write understudy.toml and a recipe for a new task
     #[command(after_help = "Example:\n  understudy init support-triage")]
     Init(InitArgs),
     /// Gateway, engine and canary controller on one port
     #[command(after_help = "Example:\n  understudy serve --listen 127.0.0.1:8700\n  \
-        curl -s http://127.0.0.1:8700/v1/models")]
+        curl -s http://127.0.0.1:8700/v1/models\n  \
+        understudy serve --loop recipes/support-triage.toml\n  \
+        understudy serve --role replica --control http://10.0.0.1:8700")]
     Serve(ServeArgs),
     /// Bring trajectories and outcomes in from files
     #[command(
@@ -91,6 +95,9 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  understudy run recipes/support-triage.toml --dry-run\n  \
         understudy run recipes/support-triage.toml\n  understudy run show latest")]
     Run(RunArgs),
+    /// What `serve --loop` does by itself: status, log, pause, resume, approve, decline
+    #[command(subcommand)]
+    Loop(LoopCommand),
     /// Base models: pull, list, verify
     #[command(subcommand)]
     Model(ModelCommand),
@@ -157,6 +164,10 @@ pub(crate) struct DemoArgs {
     pub(crate) fresh: bool,
     #[arg(long, default_value_t = 17)]
     pub(crate) seed: u64,
+    /// The loop by itself, over users whose needs drift, until so many generations were promoted
+    #[arg(long, value_name = "N", conflicts_with = "short",
+          value_parser = clap::value_parser!(u8).range(1..=5))]
+    pub(crate) generations: Option<u8>,
 }
 
 #[derive(Debug, Args)]
@@ -199,6 +210,28 @@ pub(crate) struct ServeArgs {
     /// How long the mock engine takes for a token, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 0, requires = "mock_engine")]
     pub(crate) mock_step: u64,
+    /// A recipe to run by itself, whenever its [loop] table says so; repeatable [default: `loops`
+    /// of understudy.toml]
+    #[arg(long = "loop", value_name = "RECIPE", conflicts_with = "role")]
+    pub(crate) loops: Vec<PathBuf>,
+    /// A replica routes as another server says, and by its champions alone while it hears nothing
+    #[arg(long, value_enum, requires = "control")]
+    pub(crate) role: Option<Role>,
+    /// The server that a replica follows
+    #[arg(long, value_name = "URL", requires = "role")]
+    pub(crate) control: Option<String>,
+    /// The environment variable that holds the key for that server
+    #[arg(long, value_name = "VARIABLE", requires = "control")]
+    pub(crate) control_key_env: Option<String>,
+    /// What that server lists this one as [default: the address it listens at]
+    #[arg(long, value_name = "NAME", requires = "control")]
+    pub(crate) node: Option<String>,
+}
+
+/// What a server is among several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Role {
+    Replica,
 }
 
 #[derive(Debug, Args)]
@@ -450,6 +483,20 @@ pub(crate) enum BenchCommand {
         understudy bench gateway --litellm .venv/bin/litellm --nginx /usr/sbin/nginx --json\n\n\
         A pretended model answers at once; ours captures every exchange durably meanwhile.")]
     Gateway(BenchGatewayArgs),
+    /// How long a rolled-back version still answers anybody, over many servers
+    #[command(after_help = "Example:\n  understudy bench rollback --replicas 16 --json\n\n\
+        Exit codes: 0 within a second everywhere; 1 later, or a request failed; 2 bad input")]
+    Rollback(BenchRollbackArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchRollbackArgs {
+    /// Servers, each in a process of its own
+    #[arg(long, default_value_t = 16, value_name = "N")]
+    pub(crate) replicas: usize,
+    /// Rollbacks
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    pub(crate) rounds: usize,
 }
 
 #[derive(Debug, Args)]

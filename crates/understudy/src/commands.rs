@@ -17,7 +17,8 @@ mod release;
 pub(crate) mod run;
 mod serve;
 pub(crate) mod suite;
-mod train;
+pub(crate) mod train;
+mod unattended;
 
 use std::process::ExitCode;
 
@@ -63,6 +64,7 @@ pub(crate) fn run(command: Command, config: &Config) -> Result<Exit> {
         Command::Release(command) => release::run(command, config, out),
         Command::Memory(command) => memory::run(command, config, out),
         Command::Run(args) => run::run(&args, config, out),
+        Command::Loop(command) => unattended::run(command, config, out),
         Command::Model(command) => model::run(command, config, out),
         Command::Audit(command) => audit::run(command, config, out),
         Command::Key(command) => key::run(command, config, out),

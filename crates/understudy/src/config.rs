@@ -29,6 +29,8 @@ struct File {
     listen: Option<SocketAddr>,
     /// Tasks to route before anything is registered for them.
     tasks: Vec<understudy_ident::TaskName>,
+    /// Recipes that `serve` runs by itself, each with a `[loop]` table.
+    loops: Vec<PathBuf>,
     teacher: Option<TeacherSettings>,
     access: AccessSettings,
     tls: Option<TlsSettings>,
@@ -140,6 +142,7 @@ pub(crate) struct Config {
     pub(crate) device: String,
     pub(crate) listen: SocketAddr,
     pub(crate) tasks: Vec<understudy_ident::TaskName>,
+    pub(crate) loops: Vec<PathBuf>,
     pub(crate) teacher: Option<TeacherSettings>,
     pub(crate) hosts: Vec<String>,
     /// From the environment, so that it is in no file.
@@ -172,6 +175,7 @@ impl Config {
                 None => DEFAULT_LISTEN.parse().expect("the default address is one"),
             },
             tasks: file.tasks,
+            loops: file.loops.into_iter().map(|path| home.join(path)).collect(),
             teacher: file.teacher,
             hosts: file.access.hosts,
             pepper: pepper()?,

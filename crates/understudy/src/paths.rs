@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use understudy_ident::TaskName;
+
 /// A data directory and the one place for each thing in it.
 #[derive(Debug, Clone)]
 pub(crate) struct DataDir {
@@ -53,6 +55,29 @@ impl DataDir {
     /// Lessons, a folder a tenant.
     pub(crate) fn memory(&self) -> PathBuf {
         self.root.join("memory")
+    }
+
+    /// Where each loop's status lies, for whoever asks without a server.
+    pub(crate) fn loops(&self) -> PathBuf {
+        self.root.join("loops")
+    }
+
+    pub(crate) fn loop_status(&self, task: &TaskName) -> PathBuf {
+        self.loops().join(format!("{task}.json"))
+    }
+
+    /// Of a replica: the last table it was told, adapters that came from the server it follows, and
+    /// how far its journal was sent there.
+    pub(crate) fn last_table(&self) -> PathBuf {
+        self.root.join("replica").join("table.json")
+    }
+
+    pub(crate) fn followed(&self, generation: &str) -> PathBuf {
+        self.root.join("replica").join("adapters").join(generation)
+    }
+
+    pub(crate) fn forwarded(&self) -> PathBuf {
+        self.root.join("replica").join("forwarded.json")
     }
 
     /// A run's working files: checkpoints, metrics, stage adapters, reports.

@@ -6,7 +6,9 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use understudy_access::Keyring;
 use understudy_canary::{Controller, Parts};
 use understudy_engine::Engine;
-use understudy_gateway::{AdapterUpdates, Door, Gateway, GatewayParts, Timeouts, Tls, serve_with};
+use understudy_gateway::{
+    AdapterUpdates, Board, Door, Gateway, GatewayParts, Timeouts, Tls, serve_with,
+};
 use understudy_ident::{Clock, SystemClock, TaskName};
 use understudy_inference::{Backend, MockConfig, MockEngine, Student};
 use understudy_journal::Journal;
@@ -20,6 +22,7 @@ use understudy_upstream::{ApiKey, Endpoint, Fleet, Upstream};
 
 use crate::{
     config::Config,
+    follow::{Control, Follower, Following},
     held::{self, HeldIn},
     paths::DataDir,
     watch::{OnNote, Watcher},
@@ -132,7 +135,17 @@ pub(crate) struct Server {
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     task: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
     runtime: tokio::runtime::Runtime,
-    _watcher: Watcher,
+    board: Arc<Board>,
+    _router: Router,
+}
+
+/// Who decides the routes.
+#[derive(Debug)]
+enum Router {
+    /// Our own canary controller.
+    Watcher { _watcher: Watcher },
+    /// Another server.
+    Follower { _follower: Follower },
 }
 
 /// What a server is started with.
@@ -144,6 +157,8 @@ pub(crate) struct Serving<'a> {
     pub(crate) listen: SocketAddr,
     pub(crate) adapter_updates: AdapterUpdates,
     pub(crate) on_note: OnNote,
+    /// The server to follow; without one, this one decides for itself.
+    pub(crate) control: Option<Control>,
     pub(crate) access: Access,
 }
 
@@ -159,20 +174,43 @@ impl Server {
     /// Binds, publishes the routes the registry asks for, and answers from then on.
     pub(crate) fn start(serving: Serving<'_>) -> Result<Self> {
         let Serving { stores, student, teacher, tasks, listen, adapter_updates, .. } = serving;
-        let (on_note, Access { keys, hosts, tls }) = (serving.on_note, serving.access);
+        let Access { keys, hosts, tls } = serving.access;
         let door = keys.map_or_else(Door::open, |keys| Door::keyed(keys, listen, hosts));
         let is_https = tls.is_some();
         let routes = Arc::new(RouteTable::default());
-        let controller = Controller::new(Parts {
-            registry: Arc::clone(&stores.registry),
-            journal: stores.journal.clone(),
-            routes: Arc::clone(&routes),
-            student: Arc::clone(&student),
-            clock: Arc::clone(&stores.clock),
-            tasks,
-            first: if teacher.is_some() { Target::Teacher } else { Target::Base },
-        });
-        let watcher = Watcher::start(controller, on_note)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .context("failed to start the server's threads")?;
+        let listener = runtime
+            .block_on(tokio::net::TcpListener::bind(listen))
+            .with_context(|| format!("failed to listen on {listen}"))?;
+        let address = listener.local_addr().context("failed to read the bound address")?;
+        let router = if let Some(control) = serving.control {
+            let following = Following {
+                control,
+                address,
+                routes: Arc::clone(&routes),
+                student: Arc::clone(&student),
+                journal: stores.journal.clone(),
+                data: stores.data.clone(),
+                on_note: serving.on_note,
+            };
+            Router::Follower { _follower: Follower::start(following)? }
+        } else {
+            let controller = Controller::new(Parts {
+                registry: Arc::clone(&stores.registry),
+                journal: stores.journal.clone(),
+                routes: Arc::clone(&routes),
+                student: Arc::clone(&student),
+                clock: Arc::clone(&stores.clock),
+                tasks,
+                first: if teacher.is_some() { Target::Teacher } else { Target::Base },
+            });
+            let registry = Arc::clone(&stores.registry);
+            Router::Watcher { _watcher: Watcher::start(controller, registry, serving.on_note)? }
+        };
         let parts = GatewayParts {
             student,
             teacher,
@@ -183,15 +221,7 @@ impl Server {
             adapter_updates,
         };
         let gateway = Gateway::behind(door, parts);
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .context("failed to start the server's threads")?;
-        let listener = runtime
-            .block_on(tokio::net::TcpListener::bind(listen))
-            .with_context(|| format!("failed to listen on {listen}"))?;
-        let address = listener.local_addr().context("failed to read the bound address")?;
+        let board = gateway.board();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let stopped = async {
             // A dropped sender means the same as a sent stop.
@@ -199,7 +229,12 @@ impl Server {
         };
         let task = runtime.spawn(serve_with(listener, gateway, tls, Timeouts::default(), stopped));
         let (stop, task) = (Some(stop), Some(task));
-        Ok(Self { address, is_https, stop, task, runtime, _watcher: watcher })
+        Ok(Self { address, is_https, stop, task, runtime, board, _router: router })
+    }
+
+    /// Where the loops of this server say how they fare.
+    pub(crate) fn board(&self) -> Arc<Board> {
+        Arc::clone(&self.board)
     }
 
     pub(crate) fn url(&self) -> String {

@@ -62,7 +62,8 @@ pub(super) fn validate(file: &str, text: &str, recipe: &Recipe) -> Result<(), Re
     check.data(recipe)?;
     check.lora(recipe)?;
     check.train(recipe)?;
-    check.release(recipe)
+    check.release(recipe)?;
+    check.unattended(recipe)
 }
 
 struct Check<'a> {
@@ -218,6 +219,15 @@ impl Check<'_> {
             }
             _ => Ok(()),
         }
+    }
+
+    fn unattended(&self, recipe: &Recipe) -> Result<(), RecipeError> {
+        let Some(unattended) = &recipe.unattended else { return Ok(()) };
+        if recipe.data.source != DataSource::Journal {
+            let what = "waits for new outcomes, so it needs source = \"journal\" in [data]";
+            return self.fail("loop", 0, "min_new", what);
+        }
+        unattended.check().or_else(|(key, what)| self.fail("loop", 0, key, &what))
     }
 
     fn within(

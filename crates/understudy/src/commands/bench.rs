@@ -1,6 +1,5 @@
 //! `understudy bench`: figures that anybody can repeat. `serve`, `swap`, `soak`, `ingest` and
-//! `gateway` are in
-//! files of their own.
+//! `gateway` and `rollback` are in files of their own.
 //!
 //! `understudy bench train`: our training step beside torch + PEFT and TRL, in one run, as ratios.
 //!
@@ -17,6 +16,7 @@ mod peer;
 mod policy;
 mod profile;
 mod report;
+mod rollback;
 mod serve;
 mod soak;
 mod streams;
@@ -62,6 +62,7 @@ pub(crate) fn run(command: BenchCommand, config: &Config, out: Out) -> Result<Ex
         BenchCommand::Soak(args) => soak::run(&args, config, out),
         BenchCommand::Ingest(args) => ingest::run(&args, out),
         BenchCommand::Gateway(args) => gateway::run(&args, out),
+        BenchCommand::Rollback(args) => rollback::run(&args, out),
     }
 }
 

@@ -10,13 +10,18 @@ use std::{
 use anyhow::{Context, Result, bail};
 use understudy_access::may_listen;
 use understudy_gateway::{AdapterUpdates, Tls};
+use understudy_inference::Student;
+use understudy_manifest::Recipe;
 use understudy_storage::DataDirLock;
 
 use super::{Exit, model};
 use crate::{
-    cli::ServeArgs,
+    attend::{self, Attending},
+    cli::{Role, ServeArgs},
     config::Config,
+    follow::Control,
     output::Out,
+    ports::MakeTeacher,
     wiring::{self, Access, Server, Serving, Stores},
 };
 
@@ -29,8 +34,15 @@ pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
     let access = access(args, config, listen)?;
     let needs_key = access.keys.as_ref().is_some_and(|keys| keys.is_locked());
     let stores = Stores::open(&config.data)?;
-    // Two controllers would each carry out the same verdict.
-    let _lock = DataDirLock::acquire(config.data.root().to_owned())?;
+    let control = control(args)?;
+    // Two controllers would each carry out the same verdict; a replica has none, and may share the
+    // directory of the server it follows.
+    let _lock = match control {
+        None => Some(DataDirLock::acquire(config.data.root().to_owned())?),
+        Some(_) => None,
+    };
+    let paths = if args.loops.is_empty() { &config.loops } else { &args.loops };
+    let paths = if control.is_none() { &paths[..] } else { &[] };
     let teacher = wiring::teacher(config)?;
     let first = if teacher.is_some() { "the teacher" } else { "the base model" };
     let tasks = tasks(config)?;
@@ -46,18 +58,26 @@ pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
         )?
     };
     let name = student.base().to_owned();
+    let recipes = attend::recipes(paths, config, &name)?;
+    let is_replica = control.is_some();
     let server = Server::start(Serving {
         stores: &stores,
-        student,
+        student: Arc::clone(&student),
         teacher,
-        tasks: tasks.clone(),
+        tasks: [tasks, recipes.iter().map(|recipe| recipe.task.clone()).collect()].concat(),
         listen,
         adapter_updates: adapter_updates(args, config),
         on_note: Box::new(move |note| out.say(format!("{}: {}", note.task, note.text))),
         access,
+        control,
     })?;
+    let routed = if is_replica {
+        "tasks are routed as the server it follows says".to_owned()
+    } else {
+        format!("tasks nothing was released for are answered by {first}")
+    };
     out.say(format!(
-        "serving {name} at {}/v1\n  state in {}\n  tasks nothing was released for are answered by {first}\n  {}",
+        "serving {name} at {}/v1\n  state in {}\n  {routed}\n  {}",
         server.url(),
         config.data.root().display(),
         if needs_key {
@@ -66,6 +86,9 @@ pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
             "this machine is answered without an API key; understudy key create makes one"
         }
     ));
+    if !recipes.is_empty() {
+        start_loops(recipes, student, &server, config, out)?;
+    }
     server.wait()?;
     Ok(Exit::Ok)
 }
@@ -125,6 +148,41 @@ fn renew_for_ever(tls: &Tls, [cert, key]: &[PathBuf; 2], mut last: (Vec<u8>, Vec
             last = (cert_pem, key_pem);
         }
     }
+}
+
+fn start_loops(
+    recipes: Vec<Recipe>,
+    student: Arc<dyn Student>,
+    server: &Server,
+    config: &Config,
+    out: Out,
+) -> Result<()> {
+    for recipe in &recipes {
+        out.say(format!(
+            "the loop of {} runs by itself; `understudy loop status` says what it waits for",
+            recipe.task
+        ));
+    }
+    let base = model::obtain(config, student.base(), out)?;
+    let settings = config.clone();
+    let make_teacher = Arc::new(move || {
+        let settings = settings.clone();
+        Box::new(move || wiring::teacher(&settings)) as MakeTeacher
+    });
+    let board = server.board();
+    Attending { config: config.clone(), recipes, student, board, out, base, make_teacher }.start()
+}
+
+fn control(args: &ServeArgs) -> Result<Option<Control>> {
+    let (Some(Role::Replica), Some(url)) = (args.role, &args.control) else { return Ok(None) };
+    let key = match &args.control_key_env {
+        None => None,
+        Some(variable) => Some(std::env::var(variable).with_context(|| {
+            format!("the key for {url} should be in the environment variable {variable}")
+        })?),
+    };
+    let url = url.trim_end_matches('/').to_owned();
+    Ok(Some(Control { url, node: args.node.clone(), key }))
 }
 
 /// What an operator must say twice to open wider: that updates are allowed, and from where.
