@@ -22,6 +22,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("journal", "ident inference message storage trajectory"),
     ("intake", "ident ingest journal trajectory"),
     ("dataset", "ident inference manifest message redact storage trajectory"),
+    ("export", "dataset manifest storage"),
     ("model", "ident inference manifest message"),
     ("objective", "manifest"),
     ("trainer", "ident manifest message model objective storage"),
@@ -62,6 +63,7 @@ const FENCES: &[(&str, &str)] = &[
     ("rustix", "engine reward"),
     ("prost", "ingest"),
     ("flate2", "ingest"),
+    ("parquet", "export"),
 ];
 
 #[test]

@@ -17,6 +17,8 @@ use crate::{
 
 pub(crate) const MANIFEST: &str = "manifest.json";
 const CARD: &str = "README.md";
+/// Of the files of rows.
+pub(crate) const EXTENSION: &str = "jsonl";
 
 /// Everything that will be frozen, in memory.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,7 +91,7 @@ impl Draft {
             write(&staged.join(&entry.path), content)?;
         }
         write(&staged.join(MANIFEST), &format!("{}\n", canonical_json(&self.manifest)))?;
-        write(&staged.join(CARD), &card::render(&self.manifest))?;
+        write(&staged.join(CARD), &card::render(&self.manifest, EXTENSION))?;
         match atomic::publish_dir(&staged, &place) {
             // Somebody else built the same version at the same time.
             Ok(()) | Err(StorageError::AlreadyPublished { .. }) => FrozenDataset::open(&place),
@@ -105,7 +107,7 @@ pub(crate) fn directory(root: &Path, version: &DatasetVersion) -> PathBuf {
 
 /// `sft.train.jsonl`, `pairs.dev.jsonl`, …
 pub(crate) fn file_name(kind: RowKind, split: Split) -> String {
-    format!("{}.{}.jsonl", kind.as_str(), split.as_str())
+    format!("{}.{}.{EXTENSION}", kind.as_str(), split.as_str())
 }
 
 fn write(path: &Path, content: &str) -> Result<(), DatasetError> {

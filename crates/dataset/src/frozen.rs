@@ -2,17 +2,18 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
 };
 
 use serde::de::DeserializeOwned;
-use understudy_ident::{DatasetVersion, Digest, TaskName};
+use understudy_ident::{DatasetVersion, Digest, Hasher, TaskName};
 use understudy_manifest::{
-    DatasetManifest, GroupExample, LabelExample, PairExample, SftExample, Split,
+    DatasetManifest, FileEntry, GroupExample, LabelExample, PairExample, SftExample, Split,
 };
 
 use crate::{
-    DatasetDiff, DatasetError,
+    DatasetDiff, DatasetError, card,
     draft::{MANIFEST, directory, file_name},
     error::Attempt,
     row::RowKind,
@@ -50,9 +51,7 @@ impl FrozenDataset {
         }
         let version = DatasetVersion { name: manifest.task.clone(), digest: found };
         let frozen = Self { dir: dir.to_owned(), version, manifest };
-        for file in &frozen.manifest.files {
-            frozen.bytes(&file.path)?;
-        }
+        frozen.manifest.files.iter().try_for_each(|file| frozen.check(file))?;
         Ok(frozen)
     }
 
@@ -101,6 +100,33 @@ impl FrozenDataset {
         DatasetDiff::between(self, other)
     }
 
+    /// Hands on the lines of a file one by one, and makes sure in the end that they are what was
+    /// frozen: for versions that do not fit into memory.
+    pub fn each_line<E: From<DatasetError>>(
+        &self,
+        name: &str,
+        mut each: impl FnMut(&str) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (path, entry) = (self.dir.join(name), self.entry(name)?);
+        let mut reader = BufReader::new(fs::File::open(&path).attempt("read", &path)?);
+        let (mut hasher, mut line) = (Hasher::default(), String::new());
+        while reader.read_line(&mut line).attempt("read", &path)? > 0 {
+            hasher.update(line.as_bytes());
+            each(line.trim_end_matches('\n'))?;
+            line.clear();
+        }
+        let (expected, found) = (entry.digest, hasher.finish());
+        if found != expected {
+            return Err(DatasetError::Changed { path, expected, found }.into());
+        }
+        Ok(())
+    }
+
+    /// The card of this version's rows in files that end in `extension` and lie in one directory.
+    pub fn card(&self, extension: &str) -> String {
+        card::render(&self.manifest, extension)
+    }
+
     pub(crate) fn rows<T: DeserializeOwned>(
         &self,
         kind: RowKind,
@@ -130,18 +156,32 @@ impl FrozenDataset {
     }
 
     fn bytes(&self, name: &str) -> Result<Vec<u8>, DatasetError> {
-        let path = self.dir.join(name);
-        let entry = self.manifest.files.iter().find(|file| file.path == name);
-        let entry = entry.ok_or_else(|| DatasetError::NotADataset {
-            path: self.dir.clone(),
-            why: format!("its manifest names no file `{name}`"),
-        })?;
+        let (path, entry) = (self.dir.join(name), self.entry(name)?);
         let bytes = fs::read(&path).attempt("read", &path)?;
         let found = Digest::of(&bytes);
         if found != entry.digest {
             return Err(DatasetError::Changed { path, expected: entry.digest, found });
         }
         Ok(bytes)
+    }
+
+    fn entry(&self, name: &str) -> Result<&FileEntry, DatasetError> {
+        let entry = self.manifest.files.iter().find(|file| file.path == name);
+        entry.ok_or_else(|| DatasetError::NotADataset {
+            path: self.dir.clone(),
+            why: format!("its manifest names no file `{name}`"),
+        })
+    }
+
+    /// Whether a file still is what was frozen, without holding it in memory.
+    fn check(&self, entry: &FileEntry) -> Result<(), DatasetError> {
+        let path = self.dir.join(&entry.path);
+        let file = fs::File::open(&path).attempt("read", &path)?;
+        let found = Digest::of_reader(file).attempt("read", &path)?;
+        if found != entry.digest {
+            return Err(DatasetError::Changed { path, expected: entry.digest, found });
+        }
+        Ok(())
     }
 }
 

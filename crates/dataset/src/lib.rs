@@ -40,6 +40,7 @@ pub use draft::Draft;
 pub use error::DatasetError;
 pub use fingerprint::SuiteFingerprints;
 pub use frozen::{FrozenDataset, list};
+pub use row::RowKind;
 
 #[cfg(test)]
 mod tests;

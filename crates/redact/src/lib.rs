@@ -11,8 +11,10 @@
 mod detect;
 mod json;
 mod mask;
+mod measured;
 
 pub use mask::{Masker, without_numbers};
+pub use measured::{MEASURED_ON, Measured};
 
 /// What is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +31,19 @@ impl Policy {
         match self {
             Self::Standard => "standard@1",
             Self::Off => "off",
+        }
+    }
+
+    /// The policy with this id; `None` for an older version, whose detectors are gone.
+    pub fn named(id: &str) -> Option<Self> {
+        [Self::Standard, Self::Off].into_iter().find(|policy| policy.id() == id)
+    }
+
+    /// What its detectors find of what is there, [`MEASURED_ON`].
+    pub fn measured(self) -> &'static [Measured] {
+        match self {
+            Self::Standard => &measured::STANDARD,
+            Self::Off => &[],
         }
     }
 }

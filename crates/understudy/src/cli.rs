@@ -2,13 +2,14 @@
 
 mod adapter;
 mod audit;
+mod dataset;
 mod release;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub(crate) use self::{adapter::*, audit::*, release::*};
+pub(crate) use self::{adapter::*, audit::*, dataset::*, release::*};
 use crate::{commands::bench::Step, held::HeldIn};
 
 /// A small model learns your agent's role from production, and replaces it safely.
@@ -57,7 +58,7 @@ pub(crate) enum Command {
     /// Held-out suites: import, list, show
     #[command(subcommand)]
     Suite(SuiteCommand),
-    /// Frozen dataset versions: build, list, show, diff
+    /// Frozen dataset versions: build, list, show, diff, export, explain, erase
     #[command(subcommand)]
     Dataset(DatasetCommand),
     /// Train a recipe's stages into an adapter directory, without registering or releasing it
@@ -264,19 +265,6 @@ pub(crate) struct SuiteImportArgs {
     pub(crate) answers: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) rows: RowArgs,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum DatasetCommand {
-    /// Freeze a version from what a recipe names
-    #[command(after_help = "Example:\n  understudy dataset build recipes/support-triage.toml")]
-    Build { recipe: PathBuf },
-    /// All versions
-    List,
-    /// One version: sources, counts per stage, files
-    Show { version: String },
-    /// What two versions have and lack of each other
-    Diff { before: String, after: String },
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 mod config;
 mod demo;
+mod exports;
 mod groups;
 mod held;
 mod output;

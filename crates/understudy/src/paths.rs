@@ -33,6 +33,11 @@ impl DataDir {
         self.root.join("datasets")
     }
 
+    /// Where dataset versions were exported to: a subject that is erased is erased there as well.
+    pub(crate) fn exports(&self) -> PathBuf {
+        self.root.join("exports.jsonl")
+    }
+
     pub(crate) fn adapters(&self) -> PathBuf {
         self.root.join("adapters")
     }

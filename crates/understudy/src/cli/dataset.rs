@@ -1,0 +1,49 @@
+//! `understudy dataset`, as definitions.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DatasetCommand {
+    /// Freeze a version from what a recipe names
+    #[command(after_help = "Example:\n  understudy dataset build recipes/support-triage.toml")]
+    Build { recipe: PathBuf },
+    /// All versions
+    #[command(after_help = "Example:\n  understudy dataset list --json")]
+    List,
+    /// One version: sources, counts per stage, files
+    #[command(after_help = "Example:\n  understudy dataset show support-triage@4f0c…")]
+    Show { version: String },
+    /// What two versions have and lack of each other
+    #[command(after_help = "Example:\n  understudy dataset diff triage@4f0c… triage@91ab…\n\n\
+        Exit codes: 0 the same; 1 they differ; 2 bad input")]
+    Diff { before: String, after: String },
+    /// Write a version as TRL's JSONL or as Parquet, beside a card for the Hugging Face viewer
+    #[command(
+        after_help = "Examples:\n  understudy dataset export triage@4f0c… out --format parquet\n  \
+        python -c 'from datasets import load_dataset; print(load_dataset(\"out\", \"sft\"))'"
+    )]
+    Export(ExportArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// NAME@DIGEST
+    pub(crate) version: String,
+    /// A directory that does not exist yet
+    pub(crate) dest: PathBuf,
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: ExportFormat,
+    /// Arguments of tool calls as text, for Hugging Face datasets before 4.7, and not as the JSON
+    /// they are
+    #[arg(long)]
+    pub(crate) tools_as_string: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub(crate) enum ExportFormat {
+    #[default]
+    Trl,
+    Parquet,
+}
