@@ -89,8 +89,8 @@ pub fn export(
         left_out: BTreeMap::new(),
     };
     for kind in RowKind::ALL {
-        let kind = Kind { dataset, kind, format, arguments };
-        kind.write(&staged, &mut exported)?;
+        let rows = Rows { dataset, kind, format, arguments };
+        rows.write(&staged, &mut exported)?;
     }
     write(&staged.join("README.md"), &dataset.card(format.extension()))?;
     write(&staged.join("manifest.json"), &format!("{}\n", canonical_json(dataset.manifest())))?;
@@ -108,14 +108,14 @@ impl Format {
 }
 
 /// The rows of one kind on their way out.
-struct Kind<'a> {
+struct Rows<'a> {
     dataset: &'a FrozenDataset,
     kind: RowKind,
     format: Format,
     arguments: Arguments,
 }
 
-impl Kind<'_> {
+impl Rows<'_> {
     fn write(&self, staged: &Path, exported: &mut Exported) -> Result<(), ExportError> {
         let shape = if self.format == Format::Parquet { Some(self.shape()?) } else { None };
         for split in [Split::Train, Split::Dev] {

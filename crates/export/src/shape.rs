@@ -93,41 +93,36 @@ impl Shape {
 
     /// The schema in Parquet's own notation, of this as a message called `row`.
     pub(crate) fn schema(&self) -> String {
-        let mut text = String::from("message row {");
-        if let Self::Record(members) = self {
-            members.iter().for_each(|member| member.shape.declare(member.name, member, &mut text));
-        }
-        text.push('}');
-        text
-    }
-
-    fn declare(&self, name: &str, member: &Member, text: &mut String) {
-        let presence = if member.is_optional() { "optional" } else { "required" };
-        self.declare_as(presence, name, text);
-    }
-
-    fn declare_as(&self, presence: &str, name: &str, text: &mut String) {
-        let mut leaf = |kind: &str, note: &str| {
-            text.push_str(&format!("{presence} {kind} {name}{note};"));
-        };
         match self {
-            Self::Text => leaf("binary", " (STRING)"),
-            Self::Json => leaf("binary", " (JSON)"),
-            Self::Integer => leaf("int64", ""),
-            Self::Number => leaf("double", ""),
-            Self::Truth => leaf("boolean", ""),
+            Self::Record(members) => format!("message row {{{}}}", declarations(members)),
+            other => format!("message row {{{}}}", other.declaration("required", "value")),
+        }
+    }
+
+    fn declaration(&self, presence: &str, name: &str) -> String {
+        match self {
+            Self::Text => format!("{presence} binary {name} (STRING);"),
+            Self::Json => format!("{presence} binary {name} (JSON);"),
+            Self::Integer => format!("{presence} int64 {name};"),
+            Self::Number => format!("{presence} double {name};"),
+            Self::Truth => format!("{presence} boolean {name};"),
             Self::List(each) => {
-                text.push_str(&format!("{presence} group {name} (LIST) {{repeated group list {{"));
-                each.declare_as("required", "element", text);
-                text.push_str("}}");
+                let each = each.declaration("required", "element");
+                format!("{presence} group {name} (LIST) {{repeated group list {{{each}}}}}")
             }
             Self::Record(members) => {
-                text.push_str(&format!("{presence} group {name} {{"));
-                members.iter().for_each(|part| part.shape.declare(part.name, part, text));
-                text.push('}');
+                format!("{presence} group {name} {{{}}}", declarations(members))
             }
         }
     }
+}
+
+fn declarations(members: &[Member]) -> String {
+    let declaration = |member: &Member| {
+        let presence = if member.is_optional() { "optional" } else { "required" };
+        member.shape.declaration(presence, member.name)
+    };
+    members.iter().map(declaration).collect()
 }
 
 fn message(arguments: Arguments) -> Shape {

@@ -5,7 +5,10 @@
 use parquet::data_type::ByteArray;
 use serde_json::Value;
 
-use crate::{ExportError, shape::Shape};
+use crate::{
+    ExportError,
+    shape::{Member, Shape},
+};
 
 /// One leaf of the schema, in the order of the schema.
 #[derive(Debug)]
@@ -70,66 +73,64 @@ fn lay_out(shape: &Shape, path: &str, columns: &mut Vec<Column>) {
 
 /// Appends one row.
 pub(crate) fn shred(shape: &Shape, row: &Value, into: &mut [Column]) -> Result<(), ExportError> {
-    let mut rest = into;
-    visit(shape, Some(row), Levels::default(), &mut rest)
+    visit(shape, Some(row), Levels::default(), into).map(drop)
 }
 
-/// Appends a value to the columns of its leaves, or that it is missing, and takes these columns off.
+/// Appends a value, or that it is missing, to the columns of its leaves, which are the first ones
+/// given. Returns how many these are.
 fn visit(
     shape: &Shape,
     value: Option<&Value>,
     at: Levels,
-    columns: &mut &mut [Column],
-) -> Result<(), ExportError> {
+    columns: &mut [Column],
+) -> Result<usize, ExportError> {
     match (shape, value) {
         (Shape::List(each), Some(Value::Array(items))) if !items.is_empty() => {
-            let width = leaves(each);
-            let (own, rest) = std::mem::take(columns).split_at_mut(width);
+            let depth = at.depth + 1;
+            let mut leaves = 0;
             for (nth, item) in items.iter().enumerate() {
-                let depth = at.depth + 1;
                 let repetition = if nth == 0 { at.repetition } else { depth };
                 let at = Levels { repetition, depth, definition: at.definition + 1 };
-                visit(each, Some(item), at, &mut &mut *own)?;
+                leaves = visit(each, Some(item), at, columns)?;
             }
-            *columns = rest;
-            Ok(())
+            Ok(leaves)
         }
         (Shape::List(each), Some(Value::Array(_)) | None) => visit(each, None, at, columns),
         (Shape::List(_), Some(found)) => Err(wrong(&columns[0], found)),
-        (Shape::Record(members), value) => {
-            if let Some(found) = value.filter(|value| !value.is_object()) {
+        (Shape::Record(members), record) => {
+            if let Some(found) = record.filter(|record| !record.is_object()) {
                 return Err(wrong(&columns[0], found));
             }
+            let mut leaves = 0;
             for member in members {
-                let part = value.and_then(|value| value.get(member.name));
-                let part = part.filter(|part| !(member.is_optional() && part.is_null()));
-                if let (Some(record), None, false) = (value, part, member.is_optional()) {
-                    return Err(wrong(&columns[0], record));
-                }
-                let is_there = member.is_optional() && part.is_some();
-                let definition = at.definition + i16::from(is_there);
-                visit(&member.shape, part, Levels { definition, ..at }, columns)?;
+                leaves += visit_member(member, record, at, &mut columns[leaves..])?;
             }
-            Ok(())
+            Ok(leaves)
         }
         (_, value) => {
-            let (column, rest) = std::mem::take(columns)
-                .split_first_mut()
-                .expect("a shape has as many columns as leaves");
-            *columns = rest;
+            let column = &mut columns[0];
             column.definitions.push(at.definition);
             column.repetitions.push(at.repetition);
-            value.map_or(Ok(()), |value| column.push(value))
+            value.map_or(Ok(()), |value| column.push(value))?;
+            Ok(1)
         }
     }
 }
 
-fn leaves(shape: &Shape) -> usize {
-    match shape {
-        Shape::List(each) => leaves(each),
-        Shape::Record(members) => members.iter().map(|member| leaves(&member.shape)).sum(),
-        _ => 1,
+fn visit_member(
+    member: &Member,
+    record: Option<&Value>,
+    at: Levels,
+    columns: &mut [Column],
+) -> Result<usize, ExportError> {
+    let part = record.and_then(|record| record.get(member.name));
+    let part = part.filter(|part| !(member.is_optional() && part.is_null()));
+    if let (Some(record), None, false) = (record, part, member.is_optional()) {
+        return Err(wrong(&columns[0], record));
     }
+    let is_there = member.is_optional() && part.is_some();
+    let definition = at.definition + i16::from(is_there);
+    visit(&member.shape, part, Levels { definition, ..at }, columns)
 }
 
 impl Column {
