@@ -33,6 +33,9 @@ pub enum DatasetError {
     )]
     Leak { suite: Digest, rows: usize },
 
+    #[error("a step or row of {bytes} bytes is too large to build from; leave it out of the data")]
+    TooLarge { bytes: usize },
+
     #[error("failed to {attempt} {}", path.display())]
     Io { attempt: &'static str, path: PathBuf, source: std::io::Error },
 

@@ -85,7 +85,7 @@ impl Row {
             Lesson::Sft { completion } => canonical_json(completion),
             Lesson::Pair { chosen, rejected } => canonical_json(&[chosen, rejected]),
             Lesson::Label { completion, label, .. } => canonical_json(&(completion, label)),
-            Lesson::Group(group) => canonical_json(&(&*group.prompt_ids, &group.attempts)),
+            Lesson::Group(group) => canonical_json(&(&group.prompt_ids, &group.attempts)),
         };
         let parts = [self.kind().as_str(), &prompt, &lesson];
         Digest::of_parts(parts.map(str::as_bytes))
@@ -114,8 +114,8 @@ impl Row {
                 origin,
             }),
             Lesson::Group(group) => {
-                let prompt_ids = group.prompt_ids.to_vec();
-                canonical_json(&GroupExample { prompt_ids, attempts: group.attempts, origin })
+                let Group { prompt_ids, attempts, .. } = *group;
+                canonical_json(&GroupExample { prompt_ids, attempts, origin })
             }
         }
     }

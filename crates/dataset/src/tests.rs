@@ -9,6 +9,7 @@ use understudy_trajectory::{JudgedStep, Outcome, Signal, Source, Step, Target, T
 use crate::{DatasetError, Draft, FrozenDataset, Request, SuiteFingerprints, build};
 
 mod determinism;
+mod digests;
 mod frozen;
 mod groups;
 mod leaks;

@@ -245,7 +245,7 @@ fn personal_data_is_masked_everywhere_and_counted() {
     let off = Data { redact: Redact::Off, ..all_train() };
     let open = try_build(&off, &[], [judged]).unwrap();
     assert_eq!(open.manifest().redaction, "off");
-    assert!(open.file("sft.train.jsonl").unwrap().contains("a@x.example"));
+    assert!(open.file("sft.train.jsonl").unwrap().unwrap().contains("a@x.example"));
 }
 
 #[test]
