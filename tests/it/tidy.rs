@@ -64,6 +64,7 @@ const FENCES: &[(&str, &str)] = &[
     ("prost", "ingest"),
     ("flate2", "ingest"),
     ("parquet", "export"),
+    ("chacha20poly1305", "journal"),
 ];
 
 #[test]

@@ -19,12 +19,29 @@ pub(crate) enum DatasetCommand {
     #[command(after_help = "Example:\n  understudy dataset diff triage@4f0c… triage@91ab…\n\n\
         Exit codes: 0 the same; 1 they differ; 2 bad input")]
     Diff { before: String, after: String },
+    /// Why a step is in a version or not: its rows, and with a recipe every stage's verdict on it
+    #[command(after_help = "Examples:\n  understudy dataset explain chatcmpl-7f3a…\n  \
+        understudy dataset explain step_01J9… --recipe recipes/support-triage.toml\n\n\
+        Exit codes: 0 it is in; 1 it is not; 2 bad input")]
+    Explain(ExplainArgs),
     /// Write a version as TRL's JSONL or as Parquet, beside a card for the Hugging Face viewer
     #[command(
         after_help = "Examples:\n  understudy dataset export triage@4f0c… out --format parquet\n  \
         python -c 'from datasets import load_dataset; print(load_dataset(\"out\", \"sft\"))'"
     )]
     Export(ExportArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// A step, a response, an outcome, or a trajectory or session of one step
+    pub(crate) record: String,
+    /// Run the stages of this recipe and tell what each does to it
+    #[arg(long, value_name = "RECIPE")]
+    pub(crate) recipe: Option<PathBuf>,
+    /// Look only in this version [default: all of the step's task]
+    #[arg(long, value_name = "NAME@DIGEST")]
+    pub(crate) version: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,7 @@
 //! `understudy dataset`: frozen versions.
 
+mod explain;
+
 use anyhow::Result;
 use understudy_dataset::{FrozenDataset, list};
 use understudy_export::{Arguments, Format};
@@ -56,6 +58,7 @@ pub(crate) fn run(command: DatasetCommand, config: &Config, out: Out) -> Result<
             out.value(&diff)?;
             return Ok(if diff.is_empty() { Exit::Ok } else { Exit::No });
         }
+        DatasetCommand::Explain(args) => return explain::run(&args, config, out),
         DatasetCommand::Export(args) => export(&find(&args.version)?, &args, config, out)?,
     }
     Ok(Exit::Ok)
