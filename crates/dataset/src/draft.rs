@@ -57,19 +57,26 @@ impl Draft {
                 let own =
                     rows.iter().zip(splits).filter(|(row, s)| row.kind == kind && **s == split);
                 let places: Vec<Place> = own.map(|(row, _)| row.place).collect();
-                let mut hasher = Hasher::default();
-                for place in &places {
-                    hasher.update(&spill.read(*place)?);
-                    hasher.update(b"\n");
-                }
-                manifest.files.push(FileEntry {
-                    path: file_name(kind, split),
-                    rows: places.len() as u64,
-                    bytes: places.iter().map(|place| place.bytes() + 1).sum(),
-                    digest: hasher.finish(),
-                });
+                manifest.files.push(entry(file_name(kind, split), &places, &spill)?);
                 lines.push(places);
             }
+        }
+        Ok(Self { manifest, spill, lines })
+    }
+
+    /// A draft of finished lines in these files.
+    pub(crate) fn of_lines<'a>(
+        mut manifest: DatasetManifest,
+        files: impl Iterator<Item = &'a str>,
+        rows: &[(RowKind, Split, Place)],
+        spill: Arc<Spill>,
+    ) -> Result<Self, DatasetError> {
+        let mut lines = Vec::new();
+        for file in files {
+            let own = rows.iter().filter(|(kind, split, _)| file_name(*kind, *split) == file);
+            let places: Vec<Place> = own.map(|(_, _, place)| *place).collect();
+            manifest.files.push(entry(file.to_owned(), &places, &spill)?);
+            lines.push(places);
         }
         Ok(Self { manifest, spill, lines })
     }
@@ -134,6 +141,20 @@ impl Draft {
         }
         Ok(())
     }
+}
+
+fn entry(path: String, places: &[Place], spill: &Spill) -> Result<FileEntry, DatasetError> {
+    let mut hasher = Hasher::default();
+    for place in places {
+        hasher.update(&spill.read(*place)?);
+        hasher.update(b"\n");
+    }
+    Ok(FileEntry {
+        path,
+        rows: places.len() as u64,
+        bytes: places.iter().map(|place| place.bytes() + 1).sum(),
+        digest: hasher.finish(),
+    })
 }
 
 /// Where a version lies.

@@ -42,6 +42,12 @@ pub enum DatasetError {
     #[error(transparent)]
     Storage(#[from] understudy_storage::StorageError),
 
+    #[error(
+        "dataset {version} was erased with somebody whose rows it held{}",
+        .successor.as_ref().map_or_else(String::new, |other| format!("; use {other}, which has all others"))
+    )]
+    Erased { version: DatasetVersion, successor: Option<Box<DatasetVersion>> },
+
     #[error("{} is not a dataset: {why}", path.display())]
     NotADataset { path: PathBuf, why: String },
 

@@ -15,6 +15,7 @@ use understudy_manifest::{
 use crate::{
     DatasetDiff, DatasetError, card,
     draft::{MANIFEST, directory, file_name},
+    erase::{self, TOMBSTONE},
     error::Attempt,
     row::RowKind,
 };
@@ -31,6 +32,10 @@ impl FrozenDataset {
     /// Opens `<root>/<task>/<digest>`: the manifest must have the digest the directory is named by,
     /// and every file the digest the manifest gives.
     pub fn open(dir: &Path) -> Result<Self, DatasetError> {
+        if let Some(erased) = erase::read(dir)? {
+            let (version, successor) = (erased.version, erased.successor);
+            return Err(DatasetError::Erased { version, successor: successor.map(Box::new) });
+        }
         let path = dir.join(MANIFEST);
         let not_a_dataset = |why: String| DatasetError::NotADataset { path: dir.to_owned(), why };
         let text = fs::read_to_string(&path).attempt("read", &path)?;
@@ -185,8 +190,16 @@ impl FrozenDataset {
     }
 }
 
-/// All versions below `root`, by name and digest. What is not named like one is passed over.
+/// All versions below `root`, by name and digest. What is not named like one is passed over, and so
+/// is what was erased.
 pub fn list(root: &Path) -> Result<Vec<DatasetVersion>, DatasetError> {
+    let mut versions = every(root)?;
+    versions.retain(|version| !directory(root, version).join(TOMBSTONE).exists());
+    Ok(versions)
+}
+
+/// The same with erased ones.
+pub(crate) fn every(root: &Path) -> Result<Vec<DatasetVersion>, DatasetError> {
     let mut versions = Vec::new();
     for task in names(root)? {
         let Ok(name) = task.parse::<TaskName>() else { continue };

@@ -11,7 +11,7 @@
 //! what was sampled. What is built from lies in a temporary file; in memory is half a kilobyte of
 //! every step, however much was said in it.
 //!
-//! Never: changes a frozen version, sees a suite's cases (only their [`SuiteFingerprints`]),
+//! Never: changes a frozen version (an erasure puts another one in its place), sees a suite's cases (only their [`SuiteFingerprints`]),
 //! writes the token ids of a text that redaction would mask, or reads a clock.
 
 mod attempt;
@@ -23,6 +23,7 @@ mod decontaminate;
 mod dedupe;
 mod diff;
 mod draft;
+mod erase;
 mod error;
 mod fingerprint;
 mod frozen;
@@ -42,6 +43,7 @@ pub use build::{Builder, Request, build};
 pub use contamination::Contamination;
 pub use diff::{DatasetDiff, FileDiff, SettingDiff};
 pub use draft::Draft;
+pub use erase::{ErasedVersion, erase};
 pub use error::DatasetError;
 pub use fingerprint::SuiteFingerprints;
 pub use frozen::{FrozenDataset, list};

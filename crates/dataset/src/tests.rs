@@ -10,6 +10,7 @@ use crate::{DatasetError, Draft, FrozenDataset, Request, SuiteFingerprints, buil
 
 mod determinism;
 mod digests;
+mod erase;
 mod explain;
 mod frozen;
 mod groups;

@@ -32,6 +32,7 @@ mod tokens;
 
 pub use server::{app, serve};
 pub use state::{AdapterUpdates, Gateway, GatewayParts};
+pub use telemetry::serve_grpc;
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ mod chat;
 mod completions;
 mod control;
 mod feedback;
+mod grpc;
 mod hostile;
 mod pressure;
 mod telemetry;
@@ -30,7 +31,8 @@ struct Server {
     student: Arc<MockEngine>,
     agent: ureq::Agent,
     directory: tempfile::TempDir,
-    _runtime: tokio::runtime::Runtime,
+    gateway: Gateway,
+    runtime: tokio::runtime::Runtime,
 }
 
 struct Reply {
@@ -99,13 +101,18 @@ fn start_on(config: MockConfig, updates: bool, limits: Limits, journal: Config) 
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();
+    let kept = gateway.clone();
     runtime.spawn(crate::serve(listener, gateway, std::future::pending()));
     let config = ureq::Agent::config_builder().http_status_as_error(false).build();
     let agent = config.into();
-    Server { address, journal, routes, student, agent, directory, _runtime: runtime }
+    Server { address, journal, routes, student, agent, directory, gateway: kept, runtime }
 }
 
 impl Server {
+    fn runtime(&self) -> &tokio::runtime::Runtime {
+        &self.runtime
+    }
+
     fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
@@ -166,7 +173,7 @@ impl Server {
     }
 }
 
-fn read(mut response: ureq::http::Response<ureq::Body>) -> Reply {
+fn read(mut response: http::Response<ureq::Body>) -> Reply {
     let headers = response
         .headers()
         .iter()

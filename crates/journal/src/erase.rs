@@ -36,6 +36,8 @@ pub struct Erasure {
 pub struct Holdings {
     /// Ids of its steps, superseded accounts included.
     pub steps: BTreeSet<String>,
+    /// Ids of the responses in them.
+    pub responses: BTreeSet<String>,
     pub outcomes: u64,
 }
 
@@ -43,6 +45,7 @@ pub struct Holdings {
 struct Found {
     /// Number, id and whose key seals it.
     steps: Vec<(u64, String)>,
+    responses: BTreeSet<String>,
     outcomes: Vec<(u64, String, Holder)>,
 }
 
@@ -51,6 +54,7 @@ pub(crate) fn holdings(connection: &Connection, subject: &str) -> Result<Holding
     let found = find(connection, &holder)?;
     Ok(Holdings {
         steps: found.steps.into_iter().map(|(_, id)| id).collect(),
+        responses: found.responses,
         outcomes: found.outcomes.len() as u64,
     })
 }
@@ -154,19 +158,20 @@ fn find(connection: &Connection, holder: &Holder) -> Result<Found, JournalError>
     }
     let own: BTreeSet<u64> = steps.iter().map(|(seq, _)| *seq).collect();
     let mut outcomes = Vec::new();
-    for (by, name) in names {
-        let said = about(connection, by, &name)?;
+    for (by, name) in &names {
+        let said = about(connection, by, name)?;
         let mut is_own = false;
         for (seq, _) in &said {
             is_own = is_own || is_about(connection, *seq, &own)?;
         }
         // They are sealed with one key, so they go together.
         if is_own {
-            let holder = Holder::target(connection, by, &name).map_err(read)?;
+            let holder = Holder::target(connection, by, name).map_err(read)?;
             outcomes.extend(said.into_iter().map(|(seq, id)| (seq, id, holder.clone())));
         }
     }
-    Ok(Found { steps, outcomes })
+    let responses = names.into_iter().filter(|(by, _)| *by == "response").map(|(_, name)| name);
+    Ok(Found { steps, responses: responses.collect(), outcomes })
 }
 
 /// The outcomes that name this target, withdrawn ones included.

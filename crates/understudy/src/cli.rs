@@ -162,6 +162,9 @@ pub(crate) struct ServeArgs {
     /// Address and port
     #[arg(long, env = "UNDERSTUDY_LISTEN", value_name = "ADDRESS")]
     pub(crate) listen: Option<std::net::SocketAddr>,
+    /// Where OTLP over gRPC is taken: an address, or `off` [default: 127.0.0.1:4317 if it is free]
+    #[arg(long, env = "UNDERSTUDY_GRPC", value_name = "ADDRESS")]
+    pub(crate) grpc: Option<crate::wiring::Grpc>,
     /// The base model, by name or path
     #[arg(long, env = "UNDERSTUDY_BASE")]
     pub(crate) base: Option<String>,

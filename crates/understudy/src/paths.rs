@@ -38,6 +38,11 @@ impl DataDir {
         self.root.join("exports.jsonl")
     }
 
+    /// Receipts.
+    pub(crate) fn erasures(&self) -> PathBuf {
+        self.root.join("erasures")
+    }
+
     pub(crate) fn adapters(&self) -> PathBuf {
         self.root.join("adapters")
     }

@@ -1,6 +1,11 @@
 //! How the parts are put together: stores, engine, teacher, and the server around them.
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
+    str::FromStr,
+    sync::Arc,
+};
 
 use anyhow::{Context, Result, anyhow};
 use understudy_canary::{Controller, Parts};
@@ -91,10 +96,55 @@ pub(crate) fn teacher(config: &Config) -> Result<Option<Arc<dyn Backend>>> {
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    pub(crate) grpc_address: Option<SocketAddr>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     task: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
     runtime: tokio::runtime::Runtime,
     _watcher: Watcher,
+}
+
+/// Where OTLP over gRPC is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Grpc {
+    Off,
+    At(SocketAddr),
+    /// At the port that exporters try by themselves, unless another collector has it.
+    IfFree,
+}
+
+impl FromStr for Grpc {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        let address = text.parse().map_err(|_| {
+            format!("`{text}` is neither an address such as 127.0.0.1:4317 nor `off`")
+        })?;
+        Ok(Self::At(address))
+    }
+}
+
+impl Grpc {
+    const USUAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4317);
+
+    async fn bind(self) -> Result<Option<tokio::net::TcpListener>> {
+        match self {
+            Self::Off => Ok(None),
+            Self::At(address) => tokio::net::TcpListener::bind(address)
+                .await
+                .map(Some)
+                .with_context(|| format!("failed to listen on {address} for OTLP over gRPC")),
+            Self::IfFree => match tokio::net::TcpListener::bind(Self::USUAL).await {
+                Ok(listener) => Ok(Some(listener)),
+                Err(why) => {
+                    tracing::warn!("OTLP over gRPC is not taken at {}: {why}", Self::USUAL);
+                    Ok(None)
+                }
+            },
+        }
+    }
 }
 
 /// What a server is started with.
@@ -104,6 +154,7 @@ pub(crate) struct Serving<'a> {
     pub(crate) teacher: Option<Arc<dyn Backend>>,
     pub(crate) tasks: Vec<TaskName>,
     pub(crate) listen: SocketAddr,
+    pub(crate) grpc: Grpc,
     pub(crate) adapter_updates: AdapterUpdates,
     pub(crate) on_note: OnNote,
 }
@@ -111,7 +162,8 @@ pub(crate) struct Serving<'a> {
 impl Server {
     /// Binds, publishes the routes the registry asks for, and answers from then on.
     pub(crate) fn start(serving: Serving<'_>) -> Result<Self> {
-        let Serving { stores, student, teacher, tasks, listen, adapter_updates, on_note } = serving;
+        let Serving { stores, student, teacher, tasks, listen, grpc, adapter_updates, on_note } =
+            serving;
         let routes = Arc::new(RouteTable::default());
         let controller = Controller::new(Parts {
             registry: Arc::clone(&stores.registry),
@@ -141,12 +193,26 @@ impl Server {
             .block_on(tokio::net::TcpListener::bind(listen))
             .with_context(|| format!("failed to listen on {listen}"))?;
         let address = listener.local_addr().context("failed to read the bound address")?;
+        let grpc = runtime.block_on(grpc.bind())?;
+        let grpc_address = grpc.as_ref().and_then(|listener| listener.local_addr().ok());
+        if let Some(listener) = grpc {
+            // It ends with the runtime: what it has not acknowledged is sent again.
+            let taking = gateway.clone();
+            runtime.spawn(understudy_gateway::serve_grpc(listener, taking, std::future::pending()));
+        }
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let task = runtime.spawn(understudy_gateway::serve(listener, gateway, async {
             // A dropped sender means the same as a sent stop.
             stopped.await.ok();
         }));
-        Ok(Self { address, stop: Some(stop), task: Some(task), runtime, _watcher: watcher })
+        Ok(Self {
+            address,
+            grpc_address,
+            stop: Some(stop),
+            task: Some(task),
+            runtime,
+            _watcher: watcher,
+        })
     }
 
     pub(crate) fn url(&self) -> String {

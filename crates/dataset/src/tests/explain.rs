@@ -5,8 +5,7 @@ use super::*;
 fn explain(name: &str, data: &Data, steps: Vec<JudgedStep>) -> Vec<(&'static str, String)> {
     let (task, held_out) = (task(), [suite(&["a held out question"])]);
     let now = at(86_400_000);
-    let request =
-        Request { task: &task, data, seed: 17, sources: &[], suites: &held_out, now };
+    let request = Request { task: &task, data, seed: 17, sources: &[], suites: &held_out, now };
     let mut builder = Builder::new(request, &std::env::temp_dir()).unwrap().following(name);
     for trajectory in trajectories(steps) {
         builder.add(trajectory).unwrap();
@@ -43,7 +42,10 @@ fn every_stage_that_leaves_a_step_out_says_so() {
     let said = |stage, what: &str| (stage, what.to_owned());
     assert_eq!(last("chatcmpl-foreign", &data), said("select", "left out: other_task"));
     assert_eq!(last("chatcmpl-cut", &data), said("filter", "left out: cut_off"));
-    assert_eq!(last("chatcmpl-silent", &data), said("join", "nothing was said; left out: no_outcome"));
+    assert_eq!(
+        last("chatcmpl-silent", &data),
+        said("join", "nothing was said; left out: no_outcome")
+    );
     assert_eq!(last("chatcmpl-damned", &data), said("join", "accept, flag; left out: review"));
     assert_eq!(
         last("chatcmpl-again", &data),
@@ -63,7 +65,10 @@ fn a_step_that_is_in_is_followed_to_its_lines() {
     let verdicts = explain(id.as_str(), &all_train(), steps());
     let stages: Vec<&str> = verdicts.iter().map(|(stage, _)| *stage).collect();
     let of_two_rows = ["dedupe", "decontaminate", "limit", "split"].map(|stage| [stage; 2]);
-    assert_eq!(stages, [&["select", "filter", "join", "build"][..], of_two_rows.as_flattened()].concat());
+    assert_eq!(
+        stages,
+        [&["select", "filter", "join", "build"][..], of_two_rows.as_flattened()].concat()
+    );
     assert_eq!(verdicts[3].1, "sft, labels");
     assert_eq!(verdicts[10].1, "line 1 of sft.train.jsonl");
     let draft = try_build(&all_train(), &[suite(&["a held out question"])], steps()).unwrap();

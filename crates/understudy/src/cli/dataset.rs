@@ -19,6 +19,14 @@ pub(crate) enum DatasetCommand {
     #[command(after_help = "Example:\n  understudy dataset diff triage@4f0c… triage@91ab…\n\n\
         Exit codes: 0 the same; 1 they differ; 2 bad input")]
     Diff { before: String, after: String },
+    /// Forget a person: what they said, every row made of it, and the copies; adapters that learnt
+    /// from it are marked
+    #[command(
+        after_help = "Examples:\n  understudy dataset erase --subject user-4711 --dry-run\n  \
+        understudy dataset erase --subject user-4711 --reason 'request of 2026-11-20'\n\n\
+        Exit codes: 0 erased; 1 there is nothing of this subject; 2 bad input"
+    )]
+    Erase(EraseArgs),
     /// Why a step is in a version or not: its rows, and with a recipe every stage's verdict on it
     #[command(after_help = "Examples:\n  understudy dataset explain chatcmpl-7f3a…\n  \
         understudy dataset explain step_01J9… --recipe recipes/support-triage.toml\n\n\
@@ -30,6 +38,22 @@ pub(crate) enum DatasetCommand {
         python -c 'from datasets import load_dataset; print(load_dataset(\"out\", \"sft\"))'"
     )]
     Export(ExportArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EraseArgs {
+    /// As `user` or `user.id` named them
+    #[arg(long)]
+    pub(crate) subject: String,
+    /// Only count
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Who answers for it
+    #[arg(long, env = "USER", default_value = "operator")]
+    pub(crate) owner: String,
+    /// Goes into the audit chain; do not name the person here
+    #[arg(long, default_value = "erased on request")]
+    pub(crate) reason: String,
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,6 @@
 //! `understudy dataset`: frozen versions.
 
+mod erase;
 mod explain;
 
 use anyhow::Result;
@@ -58,6 +59,7 @@ pub(crate) fn run(command: DatasetCommand, config: &Config, out: Out) -> Result<
             out.value(&diff)?;
             return Ok(if diff.is_empty() { Exit::Ok } else { Exit::No });
         }
+        DatasetCommand::Erase(args) => return erase::run(&args, config, out),
         DatasetCommand::Explain(args) => return explain::run(&args, config, out),
         DatasetCommand::Export(args) => export(&find(&args.version)?, &args, config, out)?,
     }

@@ -9,7 +9,7 @@ use crate::{
     cli::ServeArgs,
     config::Config,
     output::Out,
-    wiring::{self, Server, Serving, Stores},
+    wiring::{self, Grpc, Server, Serving, Stores},
 };
 
 pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
@@ -32,6 +32,7 @@ pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
         teacher,
         tasks: tasks.clone(),
         listen: args.listen.unwrap_or(config.listen),
+        grpc: args.grpc.unwrap_or(Grpc::IfFree),
         adapter_updates: adapter_updates(args, config),
         on_note: Box::new(move |note| out.say(format!("{}: {}", note.task, note.text))),
     })?;
@@ -40,6 +41,9 @@ pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
         server.url(),
         config.data.root().display()
     ));
+    if let Some(address) = server.grpc_address {
+        out.say(format!("  OTLP over gRPC at {address}"));
+    }
     server.wait()?;
     Ok(Exit::Ok)
 }

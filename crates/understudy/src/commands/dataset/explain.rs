@@ -50,7 +50,10 @@ pub(crate) fn run(args: &ExplainArgs, config: &Config, out: Out) -> Result<Exit>
     };
     let mut rows = Vec::new();
     for version in versions {
-        rows.extend(rows_of(&FrozenDataset::find(&config.data.datasets(), &version)?, step.id.as_str())?);
+        rows.extend(rows_of(
+            &FrozenDataset::find(&config.data.datasets(), &version)?,
+            step.id.as_str(),
+        )?);
     }
     let verdicts = match &args.recipe {
         None => None,
@@ -62,7 +65,8 @@ pub(crate) fn run(args: &ExplainArgs, config: &Config, out: Out) -> Result<Exit>
     };
     let said = judged.outcomes.iter().map(|outcome| outcome.signal.name()).collect();
     let (response, trajectory) = (step.response_id.clone(), step.trajectory.to_string());
-    let explained = Explained { step: step.id.to_string(), response, trajectory, said, rows, verdicts };
+    let explained =
+        Explained { step: step.id.to_string(), response, trajectory, said, rows, verdicts };
     out.either(describe(&explained), &explained)?;
     let is_in = !explained.rows.is_empty()
         || explained.verdicts.iter().flatten().any(|verdict| verdict.stage == "split");
@@ -90,7 +94,10 @@ fn find(stores: &Stores, record: &str) -> Result<JudgedStep> {
     let Some(judged) = found.pop() else {
         let pending = stores.journal.pending(usize::MAX >> 1)?;
         if let Some(outcome) = pending.iter().find(|outcome| outcome.id.as_str() == record) {
-            bail!("outcome {record} still waits for its target {:?}, so no row is made of it", outcome.target);
+            bail!(
+                "outcome {record} still waits for its target {:?}, so no row is made of it",
+                outcome.target
+            );
         }
         bail!(
             "the journal has no `{record}`; name a step, a response, a trajectory, a session or an \
@@ -133,18 +140,21 @@ fn rows_of(dataset: &FrozenDataset, step: &str) -> Result<Vec<Found>> {
 fn describe(explained: &Explained) -> String {
     let Explained { step, response, trajectory, said, rows, verdicts } = explained;
     let said = if said.is_empty() { "nothing".to_owned() } else { said.join(", ") };
-    let mut lines = vec![format!("{step}, response {response}, of {trajectory}; said of it: {said}")];
+    let mut lines =
+        vec![format!("{step}, response {response}, of {trajectory}; said of it: {said}")];
     for Found { version, file, line, because } in rows {
-        lines.push(format!("  in {version}: line {line} of {file}, because of {}", because.join(", ")));
+        lines.push(format!(
+            "  in {version}: line {line} of {file}, because of {}",
+            because.join(", ")
+        ));
     }
     if rows.is_empty() {
         lines.push("  in no frozen version that was looked at".to_owned());
     }
     match verdicts {
         None => lines.push("  with --recipe, every stage tells what it does to it".to_owned()),
-        Some(verdicts) => lines.extend(
-            verdicts.iter().map(|Verdict { stage, what }| format!("  {stage:<14} {what}")),
-        ),
+        Some(verdicts) => lines
+            .extend(verdicts.iter().map(|Verdict { stage, what }| format!("  {stage:<14} {what}"))),
     }
     lines.join("\n")
 }
