@@ -17,7 +17,7 @@ use std::{
 use serde_json::{Value, json};
 use understudy_journal::{Config, Journal};
 
-const ROUNDS: u64 = 6;
+const ROUNDS: u64 = 20;
 const CLIENTS: usize = 4;
 
 struct Served {

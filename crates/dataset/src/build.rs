@@ -1,22 +1,27 @@
 //! The stages in order.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
 use understudy_ident::{TaskName, Timestamp};
 use understudy_manifest::{Data, DataSource, DatasetManifest, Redact, Split};
 use understudy_redact::Policy;
-use understudy_trajectory::{RewardPolicy, Trajectory};
+use understudy_trajectory::{Calibration, RewardPolicy, Trajectory};
 
 use crate::{
     DatasetError, Draft, SuiteFingerprints, Verdict,
     decontaminate::{assert_clean, decontaminate},
     dedupe::dedupe,
     groups,
+    key::Key,
     ledger::{Ledger, Tally},
     mask::{Masking, mask},
     row::RowKind,
     rules::{self, Rules},
-    selection::{Selected, Selection},
+    selection::{Fact, Selected, Selection},
     spill::Spill,
     split::split,
     trail::Trail,
@@ -127,11 +132,16 @@ impl<'a> Builder<'a> {
 
         trail.follow("dedupe", &mut rows, |rows| dedupe(rows, &mut ledger));
         trail.follow("decontaminate", &mut rows, |rows| decontaminate(rows, &mut ledger));
+        if let Some(most) = data.max_per_subject {
+            let facts = &selected.facts;
+            trail.follow("cap", &mut rows, |rows| cap(rows, facts, most, &mut ledger));
+        }
         trail.follow("limit", &mut rows, |rows| limit(rows, data.limit, &mut ledger));
         let splits = split(&rows, &selected.facts, data.holdout, &mut ledger);
         let manifest = DatasetManifest {
             stages: ledger.into_stages(),
             redacted,
+            calibration: calibration(&selected),
             ..blank_manifest(request, reward, policy)
         };
         Ok(Stages { request, manifest, rows, splits, spill, trail })
@@ -236,6 +246,7 @@ fn blank_manifest(request: Request<'_>, reward: RewardPolicy, policy: Policy) ->
         decontaminated_against: against,
         stages: Vec::new(),
         redacted: [].into(),
+        calibration: None,
         files: Vec::new(),
     }
 }
@@ -246,6 +257,30 @@ fn not_before(data: &Data, now: Timestamp) -> Result<Option<Timestamp>, DatasetE
     let age = data.since_ms().ok_or_else(wrong)?;
     let earliest = now.as_millisecond().saturating_sub(age);
     Timestamp::from_millisecond(earliest).map(Some).map_err(|_| wrong())
+}
+
+/// What behaviour told about what people said, where enough of both was there.
+fn calibration(selected: &Selected) -> Option<serde_json::Value> {
+    let overlaps = selected.facts.iter().filter_map(|fact| fact.overlap.clone()).collect();
+    serde_json::to_value(Calibration::fit(overlaps)?).ok()
+}
+
+/// Keeps the rows of the newest steps of every subject.
+fn cap(rows: &mut Vec<Written>, facts: &[Fact], most: u64, ledger: &mut Ledger) {
+    let before = rows.len();
+    let mut of_subject: BTreeMap<Key, BTreeSet<usize>> = BTreeMap::new();
+    for row in rows.iter() {
+        if let Some(subject) = facts[row.candidate].subject {
+            of_subject.entry(subject).or_default().insert(row.candidate);
+        }
+    }
+    // Candidates are ordered by age.
+    let over = of_subject.values().flat_map(|own| own.iter().rev().skip(most as usize));
+    let over: BTreeSet<usize> = over.copied().collect();
+    rows.retain(|row| !over.contains(&row.candidate));
+    let mut tally = Tally::default();
+    tally.add_many("over_the_cap_of_a_subject", (before - rows.len()) as u64);
+    ledger.close("cap", before, rows.len(), tally);
 }
 
 /// Keeps every row of the newest `limit` steps.

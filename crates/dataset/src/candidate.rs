@@ -26,6 +26,8 @@ pub(crate) struct Candidate {
     /// is no example, but as a sample it may still be an attempt.
     #[serde(skip)]
     pub(crate) flaw: Option<&'static str>,
+    /// How many outcomes another one of the same name has taken the place of.
+    pub(crate) superseded: usize,
 }
 
 /// Which reply was used after a regenerate.
@@ -62,6 +64,7 @@ impl Candidate {
             outcomes,
             attempt,
             flaw,
+            superseded: 0,
         };
         candidate.settle_outcomes();
         candidate
@@ -77,6 +80,7 @@ impl Candidate {
     fn settle_outcomes(&mut self) {
         self.outcomes.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
         self.outcomes.dedup_by(|a, b| a.id == b.id);
+        self.supersede();
         let reply = self.reply.text();
         for outcome in &mut self.outcomes {
             // Clients report an edit when a text field was saved, changed or not.
@@ -84,6 +88,29 @@ impl Candidate {
                 outcome.signal = Signal::Accept;
             }
         }
+    }
+
+    /// Of several ratings from one kind of source, and of several verdicts of one verifier, the last
+    /// one counts: a step has one subject, and a program is right when it was run again.
+    fn supersede(&mut self) {
+        let name = |outcome: &Outcome| match &outcome.signal {
+            Signal::Rating { .. } => Some((outcome.source, None)),
+            Signal::Verifier { name, .. } => Some((outcome.source, Some(name.clone()))),
+            _ => None,
+        };
+        let before = self.outcomes.len();
+        let mut seen = Vec::new();
+        self.outcomes.reverse();
+        self.outcomes.retain(|outcome| {
+            let Some(name) = name(outcome) else { return true };
+            let is_last = !seen.contains(&name);
+            if is_last {
+                seen.push(name);
+            }
+            is_last
+        });
+        self.outcomes.reverse();
+        self.superseded += before - self.outcomes.len();
     }
 
     pub(crate) fn was_accepted(&self) -> bool {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use understudy_manifest::{DatasetManifest, Split};
 use understudy_redact::{MEASURED_ON, Measured, Policy};
+use understudy_trajectory::{Calibration, SignalWeight};
 
 use crate::{
     draft::{EXTENSION, file_name},
@@ -59,7 +60,8 @@ fn write_card(card: &mut String, manifest: &DatasetManifest, extension: &str) ->
         let reasons = reasons.collect::<Vec<_>>().join(", ");
         writeln!(card, "| {} | {} | {} | {reasons} |", stage.stage, stage.rows_in, stage.rows_out)?;
     }
-    write_recall(card, manifest)
+    write_recall(card, manifest)?;
+    write_calibration(card, manifest)
 }
 
 fn redaction_note(manifest: &DatasetManifest) -> &'static str {
@@ -84,6 +86,26 @@ fn write_recall(card: &mut String, manifest: &DatasetManifest) -> std::fmt::Resu
         let kind = kind.as_str();
         let masked = manifest.redacted.get(kind).copied().unwrap_or(0);
         writeln!(card, "| {kind} | {labelled} | {recall:.3} | {precision:.3} | {masked} |")?;
+    }
+    Ok(())
+}
+
+/// How far behaviour can be believed: whoever trains on labels that nobody said should know.
+fn write_calibration(card: &mut String, manifest: &DatasetManifest) -> std::fmt::Result {
+    let read =
+        |value: &serde_json::Value| serde_json::from_value::<Calibration>(value.clone()).ok();
+    let Some(found) = manifest.calibration.as_ref().and_then(read) else { return Ok(()) };
+    writeln!(
+        card,
+        "\nBehaviour against what people said, on {} replies where both are known ({} wanted): \
+         AUC {:.3}, Brier {:.3}, expected calibration error {:.3}, each for one half by what was \
+         fitted on the other.\n",
+        found.overlaps, found.wanted, found.auc, found.brier, found.ece
+    )?;
+    writeln!(card, "| signal | seen | log-likelihood ratio | 95 % interval | weight |")?;
+    writeln!(card, "| --- | ---: | ---: | --- | ---: |")?;
+    for (name, SignalWeight { seen, llr, low, high, weight }) in &found.signals {
+        writeln!(card, "| {name} | {seen} | {llr:.2} | {low:.2} to {high:.2} | {weight:.2} |")?;
     }
     Ok(())
 }

@@ -34,6 +34,7 @@ pub(crate) fn judged(selected: &Selected, ledger: &mut Ledger) -> Vec<usize> {
             None => judged.push(nth),
             Some(why) => tally.add(why),
         }
+        tally.add_many("outcomes_superseded", fact.superseded as u64);
     }
     ledger.close("join", selected.whole().count(), judged.len(), tally);
     judged

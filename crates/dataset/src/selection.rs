@@ -10,7 +10,7 @@ use std::{
 
 use understudy_ident::{Digest, StepId, TaskName, Timestamp};
 use understudy_manifest::canonical_json;
-use understudy_trajectory::JudgedStep;
+use understudy_trajectory::{JudgedStep, Overlap};
 
 use crate::{
     DatasetError,
@@ -39,6 +39,10 @@ pub(crate) struct Fact {
     pub(crate) was_flagged: bool,
     pub(crate) was_accepted: bool,
     pub(crate) was_regenerated: bool,
+    /// What was said before and taken back by saying it anew.
+    pub(crate) superseded: usize,
+    /// Where people spoke and behaviour was seen.
+    pub(crate) overlap: Option<Overlap>,
     /// The response that its user kept in its place, where they named it.
     pub(crate) kept: Option<Key>,
 }
@@ -57,6 +61,8 @@ impl Fact {
             is_judged: !candidate.outcomes.is_empty(),
             is_contradictory: candidate.is_contradictory(),
             was_flagged: candidate.was_flagged(),
+            superseded: candidate.superseded,
+            overlap: Overlap::of(candidate.id.as_str(), &candidate.outcomes),
             was_accepted: candidate.was_accepted(),
             was_regenerated: candidate.regenerated().is_some(),
             kept: match candidate.regenerated() {

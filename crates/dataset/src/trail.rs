@@ -110,6 +110,7 @@ impl Trail {
                 _ if stays => "stays".to_owned(),
                 ("decontaminate", Some(how)) => format!("left out: repeats a held-out case, {how}"),
                 ("dedupe", _) => "left out: an older row teaches the same".to_owned(),
+                ("cap", _) => "left out: its subject has enough newer ones".to_owned(),
                 ("limit", _) => "left out: there are enough newer ones".to_owned(),
                 _ => "left out".to_owned(),
             };

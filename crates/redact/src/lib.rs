@@ -29,7 +29,7 @@ impl Policy {
     /// Goes into manifests: a detector that finds more or less makes a new version.
     pub fn id(self) -> &'static str {
         match self {
-            Self::Standard => "standard@1",
+            Self::Standard => "standard@2",
             Self::Off => "off",
         }
     }
@@ -57,11 +57,26 @@ pub enum Kind {
     Email,
     /// A payment card number.
     Card,
+    /// A number of the United States' social security.
+    Ssn,
+    /// The address of a machine.
+    Ip,
+    /// The address of a page.
+    Url,
     Phone,
 }
 
 impl Kind {
-    pub const ALL: [Self; 5] = [Self::Secret, Self::Iban, Self::Email, Self::Card, Self::Phone];
+    pub const ALL: [Self; 8] = [
+        Self::Secret,
+        Self::Iban,
+        Self::Email,
+        Self::Card,
+        Self::Ssn,
+        Self::Ip,
+        Self::Url,
+        Self::Phone,
+    ];
 
     /// The word used in counts and, in capitals, in pseudonyms.
     pub fn as_str(self) -> &'static str {
@@ -70,6 +85,9 @@ impl Kind {
             Self::Iban => "iban",
             Self::Email => "email",
             Self::Card => "card",
+            Self::Ssn => "ssn",
+            Self::Ip => "ip",
+            Self::Url => "url",
             Self::Phone => "phone",
         }
     }

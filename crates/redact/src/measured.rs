@@ -17,11 +17,14 @@ pub struct Measured {
 }
 
 /// The test `presidio_benchmark` holds them against the data where it is present.
-pub(crate) const STANDARD: [Measured; 4] = [
+pub(crate) const STANDARD: [Measured; 7] = [
     of(Kind::Iban, 21, 1.0, 1.0),
     of(Kind::Email, 49, 1.0, 1.0),
-    of(Kind::Card, 136, 1.0, 1.0),
-    of(Kind::Phone, 92, 1.0, 1.0),
+    of(Kind::Card, 136, 0.993, 1.0),
+    of(Kind::Ssn, 16, 1.0, 1.0),
+    of(Kind::Ip, 14, 1.0, 1.0),
+    of(Kind::Url, 37, 1.0, 1.0),
+    of(Kind::Phone, 92, 1.0, 0.989),
 ];
 
 const fn of(kind: Kind, labelled: usize, recall: f64, precision: f64) -> Measured {

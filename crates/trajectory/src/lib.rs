@@ -8,6 +8,7 @@
 //!
 //! Never: knows how anything is stored or used.
 
+mod calibration;
 mod conversation;
 mod outcome;
 mod reward;
@@ -17,6 +18,7 @@ mod step;
 use serde::{Deserialize, Serialize};
 use understudy_ident::TrajectoryId;
 
+pub use calibration::{Calibration, Overlap, Platt, SignalWeight};
 pub use conversation::{Conversation, Phase};
 pub use outcome::{Outcome, Signal, Source, Target};
 pub use reward::{Component, Reward, RewardPolicy, edit_ratio};

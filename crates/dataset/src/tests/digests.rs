@@ -1,4 +1,5 @@
-//! Versions keep their digests: what a builder of another make wrote is written again.
+//! Versions keep their digests: what a builder of another make wrote is written again. Whoever
+//! changes a rule on purpose writes the new ones down here.
 
 use understudy_ident::Digest;
 
@@ -43,5 +44,5 @@ fn builds_give_the_files_they_have_always_given() {
             digest(&data, &held_out[..seed as usize % 3], mixed(seed))
         })
         .collect();
-    assert_eq!(found, ["fcb0cf3b710e", "39f1d2720c74", "edc5bd7244a0", "ce152975b1c4"]);
+    assert_eq!(found, ["a6520449db91", "bb080c24bf3c", "16214c16068f", "ce152975b1c4"]);
 }

@@ -50,6 +50,9 @@ fn a_version_without_the_subject_takes_the_place_of_the_one_with_it() {
         two_people().into_iter().filter(|one| !hers().contains(one.step.id.as_str())).collect();
     let other = try_build(&all_train(), &[], without).unwrap().freeze(root.path()).unwrap();
     assert!(everything_in(root.path()).contains("zebrafish"));
+    let his = |row: &understudy_manifest::SftExample| !hers().contains(&row.origin.steps[0]);
+    let before = [Split::Train, Split::Dev]
+        .map(|split| frozen.sft(split).unwrap().iter().filter(|row| his(row)).count());
 
     let erased = erase(root.path(), &hers(), "e1").unwrap();
     let [one] = &erased[..] else { panic!("{erased:?}") };
@@ -68,10 +71,9 @@ fn a_version_without_the_subject_takes_the_place_of_the_one_with_it() {
     let stage = successor.manifest().stages.last().unwrap();
     assert_eq!((stage.stage.as_str(), stage.rows_in - stage.rows_out), ("erase", 20));
     assert!(successor.manifest().sources.iter().any(|s| s.contains(&frozen.version().to_string())));
-    for split in [Split::Train, Split::Dev] {
-        let of_others = |version: &FrozenDataset| version.sft(split).map(|rows| rows.len());
-        assert!(of_others(&successor).unwrap() > 0);
-    }
+    // What is left stays in the split it was in.
+    let left = [Split::Train, Split::Dev].map(|split| successor.sft(split).unwrap());
+    assert_eq!(left.map(|rows| rows.len()), before);
 }
 
 #[test]

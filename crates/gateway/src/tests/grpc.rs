@@ -138,7 +138,7 @@ fn what_cannot_be_read_is_refused_for_good() {
 
 #[test]
 fn what_is_too_large_is_exhausted_and_what_finds_no_room_may_come_again() {
-    let limits = Limits { body_bytes: 2000, waiting_bytes: 4000 };
+    let limits = Limits { body_bytes: 2000, waiting_bytes: 1 << 20 };
     let server = start_limited(MockConfig::default(), false, limits);
     let large = frame(&protobuf(&export(1, &"x".repeat(3000))), false);
     assert_eq!(call(&server, TRACES, &[], large).status(), (8, None));
