@@ -3,6 +3,7 @@
 
 mod bench;
 mod cli;
+mod datasets;
 mod eval;
 mod http;
 mod ingest;

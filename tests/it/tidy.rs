@@ -22,6 +22,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("journal", "ident inference message storage trajectory"),
     ("intake", "ident ingest journal trajectory"),
     ("dataset", "ident inference manifest message redact storage trajectory"),
+    ("export", "dataset manifest storage"),
     ("model", "ident inference manifest message"),
     ("objective", "manifest"),
     ("trainer", "ident manifest message model objective storage"),
@@ -75,6 +76,8 @@ const FENCES: &[(&str, &str)] = &[
     ("rustix", "engine reward understudy"),
     ("prost", "ingest"),
     ("flate2", "ingest"),
+    ("parquet", "export"),
+    ("chacha20poly1305", "journal"),
 ];
 
 #[test]

@@ -38,6 +38,7 @@ pub use auth::Door;
 pub use loops::Board;
 pub use server::{Timeouts, Tls, TlsError, app, serve, serve_with};
 pub use state::{AdapterUpdates, Gateway, GatewayParts};
+pub use telemetry::serve_grpc;
 pub use watch::{journal_name, wire};
 
 #[cfg(test)]

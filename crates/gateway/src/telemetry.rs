@@ -5,12 +5,14 @@
 //! | `POST /v1/traces`, `/v1/logs`, and `/api/public/otel/v1/traces` as Langfuse's SDK has it | OTLP over HTTP, protobuf and JSON |
 //! | `GET /info`, `POST /runs/multipart`, `/runs/batch`, `/feedback` | LangSmith's client |
 //! | `POST /api/public/scores` | Langfuse's scores |
+//! | `POST /opentelemetry.proto.collector.trace.v1.TraceService/Export`, `…logs.v1.LogsService/Export` | OTLP over gRPC |
 //! | `POST /v1/traces/ingest` | the exporter of the OpenAI Agents SDK |
 //!
 //! Bodies come plain, gzip or zstd. Every success means durable. 429 is said where there is no room
 //! now, 503 where the disk takes no more, both with `retry-after`.
 
 mod answer;
+mod grpc;
 mod read;
 
 use std::time::Duration;
@@ -29,6 +31,7 @@ use understudy_ingest::telemetry::{Compression, Encoding};
 use understudy_intake::{Intake, IntakeError, Received};
 use understudy_journal::{Appended, JournalError};
 
+pub use self::grpc::serve_grpc;
 use self::{
     answer::{Refusal, Style},
     read::read,
@@ -55,6 +58,7 @@ pub(crate) fn routes() -> Router<Gateway> {
         .route("/feedback", post(langsmith_feedback))
         .route("/api/public/scores", post(langfuse_scores))
         .route("/v1/traces/ingest", post(openai_agents))
+        .merge(grpc::routes())
 }
 
 /// Makes trajectories of what was received, as long as the server runs.

@@ -7,6 +7,7 @@ mod completions;
 mod control;
 mod faults;
 mod feedback;
+mod grpc;
 mod hostile;
 mod pressure;
 mod shadow;
@@ -37,7 +38,7 @@ struct Server {
     agent: ureq::Agent,
     directory: tempfile::TempDir,
     board: Arc<crate::Board>,
-    _runtime: tokio::runtime::Runtime,
+    runtime: tokio::runtime::Runtime,
 }
 
 struct Reply {
@@ -155,10 +156,14 @@ fn start_as(settings: Settings) -> Server {
     runtime.spawn(serving);
     let config = ureq::Agent::config_builder().http_status_as_error(false).build();
     let agent = config.into();
-    Server { address, gateway, journal, routes, student, agent, directory, board, _runtime: runtime }
+    Server { address, gateway, journal, routes, student, agent, directory, board, runtime }
 }
 
 impl Server {
+    fn runtime(&self) -> &tokio::runtime::Runtime {
+        &self.runtime
+    }
+
     fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
@@ -245,7 +250,7 @@ impl Server {
     }
 }
 
-fn read(mut response: ureq::http::Response<ureq::Body>) -> Reply {
+fn read(mut response: http::Response<ureq::Body>) -> Reply {
     let headers = response
         .headers()
         .iter()

@@ -14,7 +14,7 @@ mod text;
 mod version;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
-pub use digest::Digest;
+pub use digest::{Digest, Hasher};
 pub use id::{Id, IdKind, OutcomeId, ReleaseId, RunId, StepId, TrajectoryId, kind};
 pub use name::TaskName;
 pub use tenant::TenantName;

@@ -10,15 +10,17 @@ use understudy_ident::{OutcomeId, TaskName, TenantName};
 use crate::{
     link::{outcomes_of, tasks_of},
     record::{Names, Record},
+    seal::{Holder, Stored},
 };
 
 /// Enters record `seq` into the tables; entering it again changes nothing.
 pub(crate) fn enter(tx: &Transaction<'_>, seq: u64, names: &Names) -> rusqlite::Result<()> {
     match names {
-        Names::Step { id, response_id, trajectory, session, task, at_us, origin } => {
+        Names::Step { id, response_id, trajectory, session, subject, task, at_us, origin } => {
             end(tx, seq, names)?;
+            let holder = subject.as_deref().map(|name| Holder::subject(tx, name)).transpose()?;
             tx.prepare_cached(
-                "INSERT OR IGNORE INTO steps VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL)",
+                "INSERT OR IGNORE INTO steps VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL, ?9)",
             )?
             .execute(params![
                 seq,
@@ -28,7 +30,8 @@ pub(crate) fn enter(tx: &Transaction<'_>, seq: u64, names: &Names) -> rusqlite::
                 session,
                 task,
                 at_us,
-                origin
+                origin,
+                holder.as_ref().map(Holder::as_str)
             ])?;
             settle_pending(tx, names)?;
         }
@@ -165,15 +168,16 @@ fn tenant_of(task: &str) -> Option<TenantName> {
 /// Enters every record the tables do not have yet.
 pub(crate) fn catch_up(tx: &Transaction<'_>) -> rusqlite::Result<()> {
     let mut missing = tx.prepare_cached(
-        "SELECT seq, kind, body FROM records WHERE seq > (SELECT seq FROM progress) ORDER BY seq",
+        "SELECT seq, kind, body, key, secret FROM readable WHERE seq > (SELECT seq FROM progress) ORDER BY seq",
     )?;
     let mut rows = missing.query([])?;
     let mut last = None;
     while let Some(row) = rows.next()? {
-        let seq: u64 = row.get(0)?;
-        let (kind, body) = (row.get_ref(1)?.as_str()?, row.get_ref(2)?.as_blob()?);
+        let stored = Stored::of(row)?;
+        let seq = stored.seq;
         // What this version cannot read must not hide what follows; it shows up in the counts.
-        if let Ok(record) = Record::decode(seq, kind, body) {
+        let record = stored.body().and_then(|body| Record::decode(seq, stored.kind, &body));
+        if let Ok(record) = record {
             enter(tx, seq, &Names::of(&record))?;
         }
         last = Some(seq);

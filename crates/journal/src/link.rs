@@ -12,6 +12,7 @@ use understudy_trajectory::{JudgedStep, Outcome, Step, Target};
 use crate::{
     JournalError,
     record::{Entry, target_names},
+    seal::Stored,
 };
 
 /// Whether a row held at record `?2`.
@@ -118,7 +119,7 @@ fn outcomes_naming(
     names.dedup();
     let mut query = connection
         .prepare_cached(
-            "SELECT seq, kind, body FROM outcomes JOIN records USING (seq)
+            "SELECT seq, kind, body, key, secret FROM outcomes JOIN readable USING (seq)
              WHERE target_by = ?1 AND target = ?3 AND seq <= ?2 AND (gone IS NULL OR gone > ?2)",
         )
         .map_err(JournalError::read)?;
@@ -134,12 +135,23 @@ fn outcomes_naming(
     Ok(outcomes)
 }
 
-/// A row of `seq, kind, body`.
+/// A row of the view `readable`.
 pub(crate) fn entry(row: &rusqlite::Row<'_>) -> Result<(u64, Entry), JournalError> {
-    let raw = || -> rusqlite::Result<_> {
-        let (kind, body) = (row.get_ref(1)?.as_str()?, row.get_ref(2)?.as_blob()?);
-        Ok((row.get(0)?, kind, body))
-    };
-    let (seq, kind, body): (u64, &str, &[u8]) = raw().map_err(JournalError::read)?;
-    Ok((seq, Entry::decode(seq, kind, body)?))
+    let stored = Stored::of(row).map_err(JournalError::read)?;
+    Ok((stored.seq, Entry::read(&stored)?))
+}
+
+/// The outcome that is record `seq`.
+pub(crate) fn outcome_of(connection: &Connection, seq: u64) -> Result<Outcome, JournalError> {
+    let mut query = connection
+        .prepare_cached("SELECT seq, kind, body, key, secret FROM readable WHERE seq = ?1")
+        .map_err(JournalError::read)?;
+    let mut rows = query.query([seq]).map_err(JournalError::read)?;
+    match rows.next().map_err(JournalError::read)?.map(entry).transpose()? {
+        Some((_, Entry::Outcome(outcome))) => Ok(outcome),
+        Some((_, Entry::Step(_))) | None => {
+            let why = "the table of outcomes names it, but it is none: rebuild the journal";
+            Err(JournalError::Unreadable { seq, why: why.to_owned() })
+        }
+    }
 }

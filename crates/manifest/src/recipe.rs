@@ -106,6 +106,9 @@ pub struct Data {
     /// Take at most this many examples, the newest ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
+    /// Take at most this many steps of one subject, the newest ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_per_subject: Option<u64>,
 }
 
 impl Default for Data {
@@ -119,6 +122,7 @@ impl Default for Data {
             holdout: 0.2,
             min_verified: 1,
             limit: None,
+            max_per_subject: None,
         }
     }
 }

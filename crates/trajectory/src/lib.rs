@@ -8,6 +8,7 @@
 //!
 //! Never: knows how anything is stored or used.
 
+mod calibration;
 mod conversation;
 mod course;
 mod outcome;
@@ -18,6 +19,7 @@ mod step;
 use serde::{Deserialize, Serialize};
 use understudy_ident::TrajectoryId;
 
+pub use calibration::{Calibration, Overlap, Platt, SignalWeight};
 pub use conversation::{Conversation, Phase};
 pub use course::{Confidence, Course, Marks, TapMode, Tapped};
 pub use outcome::{Outcome, Signal, Source, Target};

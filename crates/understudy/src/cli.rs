@@ -2,6 +2,7 @@
 
 mod adapter;
 mod audit;
+mod dataset;
 mod key;
 mod memory;
 mod release;
@@ -11,7 +12,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub(crate) use self::{adapter::*, audit::*, key::*, memory::*, release::*, unattended::*};
+pub(crate) use self::{
+    adapter::*, audit::*, dataset::*, key::*, memory::*, release::*, unattended::*,
+};
 use crate::{commands::bench::Step, held::HeldIn};
 
 /// A small model learns your agent's role from production, and replaces it safely.
@@ -67,7 +70,7 @@ pub(crate) enum Command {
     /// Held-out suites: import, list, show
     #[command(subcommand)]
     Suite(SuiteCommand),
-    /// Frozen dataset versions: build, list, show, diff
+    /// Frozen dataset versions: build, list, show, diff, export, explain, erase
     #[command(subcommand)]
     Dataset(DatasetCommand),
     /// Train a recipe's stages into an adapter directory, without registering or releasing it
@@ -184,6 +187,9 @@ pub(crate) struct ServeArgs {
     /// Address and port
     #[arg(long, env = "UNDERSTUDY_LISTEN", value_name = "ADDRESS")]
     pub(crate) listen: Option<std::net::SocketAddr>,
+    /// Where OTLP over gRPC is taken: an address, or `off` [default: 127.0.0.1:4317 if it is free]
+    #[arg(long, env = "UNDERSTUDY_GRPC", value_name = "ADDRESS")]
+    pub(crate) grpc: Option<crate::wiring::Grpc>,
     /// The base model, by name or path
     #[arg(long, env = "UNDERSTUDY_BASE")]
     pub(crate) base: Option<String>,
@@ -315,19 +321,6 @@ pub(crate) struct SuiteImportArgs {
     pub(crate) answers: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) rows: RowArgs,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum DatasetCommand {
-    /// Freeze a version from what a recipe names
-    #[command(after_help = "Example:\n  understudy dataset build recipes/support-triage.toml")]
-    Build { recipe: PathBuf },
-    /// All versions
-    List,
-    /// One version: sources, counts per stage, files
-    Show { version: String },
-    /// What two versions have and lack of each other
-    Diff { before: String, after: String },
 }
 
 #[derive(Debug, Args)]

@@ -36,7 +36,7 @@ use crate::{
     output::Out,
     paths::DataDir,
     ports::Stages,
-    wiring::{self, Server, Serving, Stores},
+    wiring::{self, Grpc, Server, Serving, Stores},
 };
 
 /// Users who are at the desk at the same time.
@@ -99,6 +99,7 @@ impl<'a> Demo<'a> {
             teacher: Some(world::teacher()?),
             tasks: vec![world.recipe.task.clone()],
             listen: ([127, 0, 0, 1], 0).into(),
+            grpc: Grpc::Off,
             adapter_updates: understudy_gateway::AdapterUpdates::Forbidden,
             on_note: Box::new(move |note| out.say(format!("  ▸ {}", note.text))),
             access: wiring::Access::default(),

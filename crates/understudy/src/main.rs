@@ -6,6 +6,7 @@ mod cli;
 mod commands;
 mod config;
 mod demo;
+mod exports;
 mod follow;
 mod groups;
 mod held;

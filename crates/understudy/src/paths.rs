@@ -44,6 +44,16 @@ impl DataDir {
         self.root.join("datasets")
     }
 
+    /// Where dataset versions were exported to: a subject that is erased is erased there as well.
+    pub(crate) fn exports(&self) -> PathBuf {
+        self.root.join("exports.jsonl")
+    }
+
+    /// Receipts.
+    pub(crate) fn erasures(&self) -> PathBuf {
+        self.root.join("erasures")
+    }
+
     pub(crate) fn adapters(&self) -> PathBuf {
         self.root.join("adapters")
     }

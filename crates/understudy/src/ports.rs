@@ -7,7 +7,9 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 use understudy_canary::{Rules, fresh_salt};
-use understudy_dataset::{DatasetError, FrozenDataset, Request, SuiteFingerprints, build};
+use understudy_dataset::{
+    Builder, DatasetError, FrozenDataset, Request, SuiteFingerprints, Verdict,
+};
 use understudy_evaluation::{NearestExample, Plan, RunOptions, Subject, SubjectRun, table};
 use understudy_ident::{AdapterVersion, DatasetVersion, ReleaseId};
 use understudy_inference::{Backend, Student};
@@ -211,16 +213,27 @@ impl Stages<'_> {
         if let DataSource::Version(version) = &recipe.data.source {
             return Ok(FrozenDataset::find(&root, version)?);
         }
+        self.read(recipe, (turn, None), |builder| Ok(builder.finish()?.freeze(&root)?))
+    }
+
+    /// What every stage of a build by this recipe does to one step.
+    pub(crate) fn explain(&self, recipe: &Recipe, step: &str) -> Result<Vec<Verdict>> {
+        self.read(recipe, (None, Some(step)), |builder| Ok(builder.explain()?))
+    }
+
+    /// Feeds a build with what the journal holds.
+    fn read<T>(
+        &self,
+        recipe: &Recipe,
+        (turn, follow): (Option<&Turn>, Option<&str>),
+        end: impl FnOnce(Builder<'_>) -> Result<T>,
+    ) -> Result<T> {
         let suites: Vec<SuiteFingerprints> =
             suite::all(&self.stores.data)?.iter().map(SuiteFingerprints::of).collect();
-        let until = match turn {
-            Some(turn) => turn.until,
-            None => self.stores.journal.watermark()?,
-        };
-        let sources = [format!("journal up to record {until}")];
-        let query =
-            Query { task: Some(recipe.task.clone()), until_seq: Some(until), ..Query::default() };
-        let trajectories = self.stores.journal.trajectories(&query)?;
+        let until_seq = turn.map(|turn| turn.until);
+        let query = Query { task: Some(recipe.task.clone()), until_seq, ..Query::default() };
+        let scan = self.stores.journal.scan(&query)?;
+        let sources = [format!("journal up to record {}", scan.until_seq())];
         let request = Request {
             task: &recipe.task,
             data: &recipe.data,
@@ -229,7 +242,17 @@ impl Stages<'_> {
             suites: &suites,
             now: turn.map_or_else(|| self.stores.clock.now(), |turn| turn.at),
         };
-        Ok(build(request, trajectories)?.freeze(&root)?)
+        // Beside the versions, because a system's own directory for temporary files may be memory.
+        let root = self.stores.data.datasets();
+        atomic::create_dir(&root)?;
+        let mut builder = Builder::new(request, &root)?;
+        if let Some(name) = follow {
+            builder = builder.following(name);
+        }
+        for trajectory in scan {
+            builder.add(trajectory?)?;
+        }
+        end(builder)
     }
 
     /// Opens a release after making sure that what it would return to still loads.

@@ -1,6 +1,11 @@
 //! How the parts are put together: stores, engine, teacher, and the server around them.
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
+    str::FromStr,
+    sync::Arc,
+};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use understudy_access::Keyring;
@@ -132,6 +137,7 @@ fn dollars(usd: f64) -> Result<MicroUsd> {
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     is_https: bool,
+    pub(crate) grpc_address: Option<SocketAddr>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     task: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
     runtime: tokio::runtime::Runtime,
@@ -148,6 +154,50 @@ enum Router {
     Follower { _follower: Follower },
 }
 
+/// Where OTLP over gRPC is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Grpc {
+    Off,
+    At(SocketAddr),
+    /// At the port that exporters try by themselves, unless another collector has it.
+    IfFree,
+}
+
+impl FromStr for Grpc {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        let address = text.parse().map_err(|_| {
+            format!("`{text}` is neither an address such as 127.0.0.1:4317 nor `off`")
+        })?;
+        Ok(Self::At(address))
+    }
+}
+
+impl Grpc {
+    const USUAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4317);
+
+    async fn bind(self) -> Result<Option<tokio::net::TcpListener>> {
+        match self {
+            Self::Off => Ok(None),
+            Self::At(address) => tokio::net::TcpListener::bind(address)
+                .await
+                .map(Some)
+                .with_context(|| format!("failed to listen on {address} for OTLP over gRPC")),
+            Self::IfFree => match tokio::net::TcpListener::bind(Self::USUAL).await {
+                Ok(listener) => Ok(Some(listener)),
+                Err(why) => {
+                    tracing::warn!("OTLP over gRPC is not taken at {}: {why}", Self::USUAL);
+                    Ok(None)
+                }
+            },
+        }
+    }
+}
+
 /// What a server is started with.
 pub(crate) struct Serving<'a> {
     pub(crate) stores: &'a Stores,
@@ -155,6 +205,7 @@ pub(crate) struct Serving<'a> {
     pub(crate) teacher: Option<Arc<dyn Backend>>,
     pub(crate) tasks: Vec<TaskName>,
     pub(crate) listen: SocketAddr,
+    pub(crate) grpc: Grpc,
     pub(crate) adapter_updates: AdapterUpdates,
     pub(crate) on_note: OnNote,
     /// The server to follow; without one, this one decides for itself.
@@ -173,7 +224,7 @@ pub(crate) struct Access {
 impl Server {
     /// Binds, publishes the routes the registry asks for, and answers from then on.
     pub(crate) fn start(serving: Serving<'_>) -> Result<Self> {
-        let Serving { stores, student, teacher, tasks, listen, adapter_updates, .. } = serving;
+        let Serving { stores, student, teacher, tasks, listen, grpc, adapter_updates, .. } = serving;
         let Access { keys, hosts, tls } = serving.access;
         let door = keys.map_or_else(Door::open, |keys| Door::keyed(keys, listen, hosts));
         let is_https = tls.is_some();
@@ -222,6 +273,13 @@ impl Server {
         };
         let gateway = Gateway::behind(door, parts);
         let board = gateway.board();
+        let grpc = runtime.block_on(grpc.bind())?;
+        let grpc_address = grpc.as_ref().and_then(|listener| listener.local_addr().ok());
+        if let Some(listener) = grpc {
+            // It ends with the runtime: what it has not acknowledged is sent again.
+            let taking = gateway.clone();
+            runtime.spawn(understudy_gateway::serve_grpc(listener, taking, std::future::pending()));
+        }
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let stopped = async {
             // A dropped sender means the same as a sent stop.
@@ -229,7 +287,7 @@ impl Server {
         };
         let task = runtime.spawn(serve_with(listener, gateway, tls, Timeouts::default(), stopped));
         let (stop, task) = (Some(stop), Some(task));
-        Ok(Self { address, is_https, stop, task, runtime, board, _router: router })
+        Ok(Self { address, grpc_address, is_https, stop, task, runtime, board, _router: router })
     }
 
     /// Where the loops of this server say how they fare.

@@ -31,6 +31,7 @@ pub(crate) struct Row {
 const CHAT: usize = 4 << 20;
 const CONTROL: usize = 64 << 10;
 const NO_BODY: usize = 4 << 10;
+const ARRIVALS: usize = 64 << 20;
 
 const fn row(method: &'static str, path: &'static str, needs: Needs, body_bytes: usize) -> Row {
     Row { method, path, needs, body_bytes }
@@ -72,6 +73,8 @@ pub(crate) const TABLE: &[Row] = &[
     row("POST", "/feedback", TELEMETRY, CHAT),
     row("POST", "/api/public/scores", TELEMETRY, CHAT),
     row("POST", "/v1/traces/ingest", TELEMETRY, CHAT),
+    row("POST", "/opentelemetry.proto.collector.trace.v1.TraceService/Export", TELEMETRY, CHAT),
+    row("POST", "/opentelemetry.proto.collector.logs.v1.LogsService/Export", TELEMETRY, CHAT),
     row("POST", "/v1/load_lora_adapter", ADAPTERS, CONTROL),
     row("POST", "/v1/unload_lora_adapter", ADAPTERS, CONTROL),
     row("POST", "/v1/rollback_lora_adapter", ADAPTERS, CONTROL),
@@ -85,6 +88,13 @@ pub(crate) const TABLE: &[Row] = &[
     row("GET", "/metrics", Needs::Whole(Scope::Metrics), NO_BODY),
     row("GET", "/api/v1/journal", Needs::Whole(Scope::Read), NO_BODY),
     row("GET", "/api/v1/audit", Needs::Whole(Scope::AuditRead), NO_BODY),
+    row("GET", "/api/v1/loop", Needs::Whole(Scope::Read), NO_BODY),
+    row("GET", "/api/v1/loop/{task}", Needs::Whole(Scope::Read), NO_BODY),
+    // Whoever follows this server holds its adapters, and brings the journals of its replicas.
+    row("GET", "/api/v1/watch", Needs::Whole(Scope::Admin), NO_BODY),
+    row("GET", "/api/v1/watch/nodes", Needs::Whole(Scope::Read), NO_BODY),
+    row("GET", "/api/v1/watch/adapters/{version}/{file}", Needs::Whole(Scope::Admin), NO_BODY),
+    row("POST", "/api/v1/watch/arrivals", Needs::Whole(Scope::Admin), ARRIVALS),
 ];
 
 /// A path that nothing answers, or a method that a path does not take: not for strangers to probe.

@@ -83,6 +83,9 @@ impl Check<'_> {
         if data.limit == Some(0) {
             return self.fail("data", 0, "limit", "must be at least 1");
         }
+        if data.max_per_subject == Some(0) {
+            return self.fail("data", 0, "max_per_subject", "must be at least 1");
+        }
         if data.since.is_some() && data.source != DataSource::Journal {
             return self.fail("data", 0, "since", "only applies to source = \"journal\"");
         }

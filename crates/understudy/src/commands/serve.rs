@@ -22,7 +22,7 @@ use crate::{
     follow::Control,
     output::Out,
     ports::MakeTeacher,
-    wiring::{self, Access, Server, Serving, Stores},
+    wiring::{self, Access, Grpc, Server, Serving, Stores},
 };
 
 /// How soon a renewed certificate is served with.
@@ -66,6 +66,7 @@ pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
         teacher,
         tasks: [tasks, recipes.iter().map(|recipe| recipe.task.clone()).collect()].concat(),
         listen,
+        grpc: args.grpc.unwrap_or(Grpc::IfFree),
         adapter_updates: adapter_updates(args, config),
         on_note: Box::new(move |note| out.say(format!("{}: {}", note.task, note.text))),
         access,
@@ -86,6 +87,9 @@ pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
             "this machine is answered without an API key; understudy key create makes one"
         }
     ));
+    if let Some(address) = server.grpc_address {
+        out.say(format!("  OTLP over gRPC at {address}"));
+    }
     if !recipes.is_empty() {
         start_loops(recipes, student, &server, config, out)?;
     }
@@ -97,6 +101,9 @@ pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
 fn access(args: &ServeArgs, config: &Config, listen: SocketAddr) -> Result<Access> {
     let keys = Arc::new(super::key::open(config)?);
     may_listen(listen, &keys)?;
+    if let Some(Grpc::At(address)) = args.grpc {
+        may_listen(address, &keys)?;
+    }
     let tls = match (&args.tls_cert, &args.tls_key, &config.tls) {
         (None, None, None) => None,
         (None, None, Some(tls)) => Some(tls_from(&tls.cert, &tls.key)?),
