@@ -174,6 +174,7 @@ fn arms_are_sticky_and_the_tap_goes_to_the_teacher() {
             salt: Salt::new([1; 16]),
         }),
         tap: Some(Tap { share: Exposure::new(0.2).unwrap(), salt: Salt::new([2; 16]) }),
+        ..Route::to(target("triage@1"))
     });
     for _ in 0..2 {
         for n in 0..40 {

@@ -17,7 +17,7 @@ use std::{
 use serde_json::{Value, json};
 use understudy_journal::{Config, Journal};
 
-const ROUNDS: u64 = 6;
+const ROUNDS: u64 = 20;
 const CLIENTS: usize = 4;
 
 struct Served {
@@ -197,4 +197,43 @@ fn a_disk_that_takes_no_more_refuses_clearly_and_loses_nothing() {
     let found = stored(data.path());
     assert!(acknowledged.iter().all(|n| found.get(&format!("{n:032x}")) == Some(&1)));
     served.kill();
+}
+
+/// What an exporter meets where it was told nothing but a port: a server of HTTP/2.
+#[test]
+fn otlp_over_grpc_is_taken_at_the_address_that_is_told() {
+    use std::io::{Read, Write};
+
+    let data = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_understudy"))
+        .args(["serve", "--mock-engine", "--listen", "127.0.0.1:0", "--grpc", "127.0.0.1:0"])
+        .env("UNDERSTUDY_DATA_DIR", data.path())
+        .current_dir(data.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let address = lines
+        .find_map(|line| Some(line.split_once("OTLP over gRPC at ")?.1.to_owned()))
+        .expect("it says where");
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    // The preface and empty settings of a client.
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+    let mut frame = [0; 9];
+    stream.read_exact(&mut frame).unwrap();
+    assert_eq!(frame[3], 4, "the server tells its settings first");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // An address that is taken is an error, and not a surprise later.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let refused = Command::new(env!("CARGO_BIN_EXE_understudy"))
+        .args(["serve", "--mock-engine", "--listen", "127.0.0.1:0", "--grpc", &address])
+        .env("UNDERSTUDY_DATA_DIR", data.path())
+        .current_dir(data.path())
+        .output()
+        .unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("OTLP over gRPC"));
 }

@@ -3,10 +3,13 @@
 
 mod bench;
 mod cli;
+mod datasets;
 mod eval;
 mod http;
 mod ingest;
+mod keys;
 mod release;
 mod runs;
 mod tidy;
 mod training;
+mod unattended;

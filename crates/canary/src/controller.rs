@@ -4,12 +4,15 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Value, json};
 use understudy_ident::{AdapterVersion, Clock, TaskName};
-use understudy_inference::Student;
+use understudy_inference::{AdapterChoice, Student};
 use understudy_journal::Journal;
+use understudy_manifest::Fallback;
 use understudy_registry::{
     Change, PauseReason, Registry, RegistryError, ReleaseRecord, ReleaseState, Target as Serving,
 };
-use understudy_router::{Canary, Judgement, Route, RouteTable, Target, TaskRoute, Verdict};
+use understudy_router::{
+    Canary, Judgement, Route, RouteTable, Support, Target, TaskRoute, Verdict,
+};
 
 use crate::{
     CanaryError, Rules,
@@ -86,6 +89,11 @@ impl Controller {
             self.watches.remove(task);
             return Ok(notes);
         };
+        if let Some(note) = self.breach(task, &release)? {
+            notes.push(note);
+            notes.extend(self.follow_registry(task)?);
+            return Ok(notes);
+        }
         let judgement = match self.look(task, &release) {
             Ok(judgement) => judgement,
             Err(error) => {
@@ -143,11 +151,20 @@ impl Controller {
                 return Ok(Some(refused));
             }
         };
-        let tap = match self.latest_rules(task)? {
-            Some(rules) if stable != Serving::Teacher => rules.tap(task),
-            _ => None,
+        let candidate = canary.as_ref().map(|canary| canary.target.clone());
+        let (tap, support) = match self.latest_rules(task)? {
+            Some(rules) if stable != Serving::Teacher => {
+                (rules.tap(task), rules.support(task, candidate))
+            }
+            // The teacher needs none beside it, and steps in as what it is: the stable arm.
+            Some(rules) if candidate.is_some() => {
+                let support = rules.support(task, candidate);
+                let fallback = vec![Fallback::Stable];
+                (None, Support { observe: None, escalate: None, fallback, ..support })
+            }
+            _ => (None, Support::default()),
         };
-        let route = Route { stable: self.target(&stable)?, canary, tap };
+        let route = Route { stable: self.target(&stable)?, canary, tap, support };
         let release = ramping.map(|release| release.id.to_string());
         let wanted = TaskRoute { route, release };
         if parts.routes.get(task).is_some_and(|current| *current == wanted) {
@@ -231,6 +248,36 @@ impl Controller {
         let Some(watch) = self.watches.get_mut(task) else { return Ok(None) };
         let news = watch.read(&self.parts.journal)?;
         Ok((news || !known).then(|| watch.judge(release.step)))
+    }
+
+    /// A candidate that at least half of the replicas leave alone for failing goes back at once: no
+    /// evidence is needed of what does not answer.
+    fn breach(
+        &mut self,
+        task: &TaskName,
+        release: &ReleaseRecord,
+    ) -> Result<Option<Note>, CanaryError> {
+        let candidate = AdapterChoice::Alias(release.candidate.to_string());
+        let Some((out, all)) = self.parts.student.out_of_order(&candidate) else {
+            return Ok(None);
+        };
+        // Where the base fails as well, it is the replicas that are ill and not the candidate.
+        let stable_too = match self.parts.registry.stable(task)? {
+            Some(Serving::Adapter(version)) => {
+                let stable = AdapterChoice::Alias(version.to_string());
+                self.parts.student.out_of_order(&stable).is_some_and(|(stable, _)| stable >= out)
+            }
+            _ => self.parts.student.check().is_err(),
+        };
+        if out == 0 || out * 2 < all || stable_too {
+            return Ok(None);
+        }
+        let text = format!(
+            "{out} of {all} replicas leave {} alone for failing; the release is rolled back",
+            release.candidate
+        );
+        self.parts.registry.roll_back(&release.id, self.says(&text))?;
+        Ok(Some(Note { task: task.clone(), text }))
     }
 
     /// The evidence could not be read: an error as long as that may pass, then a pause.

@@ -1,12 +1,19 @@
 //! What happened to a unit, as evidence: a pure reading of steps and outcomes.
 
-use understudy_router::{Observation, Side};
-use understudy_trajectory::{Arm, Outcome, RewardPolicy, Signal, Step};
+use understudy_manifest::Guard;
+use understudy_router::{Behaviour, Observation, Side};
+use understudy_trajectory::{Arm, Course, Outcome, RewardPolicy, Signal, Step};
+
+use crate::Rules;
 
 /// Which slice of `release`'s comparison a step belongs to; `None` for everything else.
 pub(crate) fn side(step: &Step, release: &str) -> Option<Side> {
     let assignment = step.assignment.as_ref()?;
-    if !assignment.analysed || assignment.release.as_deref() != Some(release) {
+    // What nobody was shown is nobody's experience.
+    if assignment.course.beside.is_some()
+        || !assignment.analysed
+        || assignment.release.as_deref() != Some(release)
+    {
         return None;
     }
     match assignment.arm {
@@ -17,11 +24,17 @@ pub(crate) fn side(step: &Step, release: &str) -> Option<Side> {
 }
 
 /// The reply itself: did it fail, was it slow, how many tokens did it take.
-pub(crate) fn of_reply(step: &Step, side: Side, latency_slo_ms: f64) -> Observation {
+///
+/// A reply that another gave counts as an error of the arm it was assigned to: however good it is,
+/// it is not the arm's.
+pub(crate) fn of_reply(step: &Step, side: Side, rules: &Rules) -> Observation {
+    let course = course(step);
+    let fell_back = course.is_some_and(|course| course.fallback.is_some());
     Observation {
         at_ms: Some(step.at.as_millisecond()),
-        error: step.error.is_some(),
-        latency_exceeded: step.timing.total_ms > latency_slo_ms,
+        error: step.error.is_some() || fell_back,
+        latency_exceeded: step.timing.total_ms > rules.latency_slo_ms,
+        behaviour: behaviour(step, rules),
         cost: f64::from(step.usage.completion_tokens),
         ..Observation::served(unit(step), side)
     }
@@ -42,6 +55,26 @@ pub(crate) fn of_outcome(
         unsafe_output: matches!(outcome.signal, Signal::Flag { .. }),
         ..Observation::served(unit(step), side)
     }
+}
+
+fn course(step: &Step) -> Option<&Course> {
+    step.assignment.as_ref().map(|assignment| &assignment.course)
+}
+
+/// What the assigned arm's own reply did, whoever answered in the end.
+fn behaviour(step: &Step, rules: &Rules) -> Behaviour {
+    let Some(course) = course(step) else { return Behaviour::default() };
+    let marks = course.marks;
+    let tokens = step.usage.completion_tokens;
+    let is_own = course.fallback.is_none() && course.escalation.as_deref() != Some("answered");
+    let long = is_own && rules.long_reply_tokens.is_some_and(|limit| tokens > limit);
+    Behaviour::default()
+        .with(Guard::Tools, marks.invalid_tools || marks.invalid_format)
+        .with(Guard::Questions, marks.question)
+        .with(Guard::Refusals, marks.refusal)
+        .with(Guard::Length, marks.cut_off || long)
+        .with(Guard::Fallback, course.fallback.is_some())
+        .with(Guard::Escalation, course.escalation.is_some())
 }
 
 /// The unit of analysis is the unit of randomisation.

@@ -3,9 +3,11 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use understudy_ident::{Digest, ReleaseId, TaskName};
-use understudy_manifest::Release;
+use understudy_manifest::{Escalate, Fallback, Observe, Release};
 use understudy_registry::ReleaseRecord;
-use understudy_router::{Exposure, Policy, RouterError, Salt, Steps, Tap};
+use understudy_router::{
+    Exposure, Observed, Policy, RouterError, Salt, Shadowed, Steps, Support, Tap, Target,
+};
 use understudy_trajectory::RewardPolicy;
 
 use crate::CanaryError;
@@ -19,6 +21,17 @@ pub struct Rules {
     pub reward: String,
     pub latency_slo_ms: f64,
     pub tap: Exposure,
+    /// A reply of more tokens counts against the length guard.
+    #[serde(default)]
+    pub long_reply_tokens: Option<u32>,
+    #[serde(default)]
+    pub observe: Option<Observe>,
+    #[serde(default)]
+    pub escalate: Option<Escalate>,
+    #[serde(default)]
+    pub shadow: Option<Exposure>,
+    #[serde(default)]
+    pub fallback: Vec<Fallback>,
 }
 
 impl Rules {
@@ -46,6 +59,15 @@ impl Rules {
             reward: reward.id().to_owned(),
             latency_slo_ms: release.latency_slo_ms,
             tap: Exposure::new(release.tap)?,
+            long_reply_tokens: release.long_reply_tokens,
+            observe: release.observe.clone(),
+            escalate: release.escalate.clone(),
+            shadow: release
+                .shadow
+                .as_ref()
+                .map(|shadow| Exposure::new(shadow.share))
+                .transpose()?,
+            fallback: release.fallback.clone(),
         })
     }
 
@@ -71,6 +93,21 @@ impl Rules {
     pub(crate) fn tap(&self, task: &TaskName) -> Option<Tap> {
         let salt = salt_of(&format!("tap {task}"));
         (self.tap > Exposure::NONE).then_some(Tap { share: self.tap, salt })
+    }
+
+    /// Who stands beside the arms; `candidate` is who may be watched, while a release is under way.
+    pub(crate) fn support(&self, task: &TaskName, candidate: Option<Target>) -> Support {
+        let observe = self
+            .observe
+            .clone()
+            .map(|rules| Observed { rules, salt: salt_of(&format!("observe {task}")) });
+        let shadow = candidate.zip(self.shadow).map(|(target, share)| Shadowed {
+            target,
+            share,
+            salt: salt_of(&format!("shadow {task}")),
+        });
+        let (escalate, fallback) = (self.escalate.clone(), self.fallback.clone());
+        Support { observe, escalate, shadow, fallback }
     }
 }
 

@@ -1,4 +1,7 @@
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use serde_json::json;
 use understudy_ident::{
@@ -13,7 +16,7 @@ use understudy_registry::{
     StartRelease, Target,
 };
 use understudy_router::{Route, RouteTable};
-use understudy_trajectory::{Arm, Assignment, Outcome, RewardPolicy, Signal, Source, Step};
+use understudy_trajectory::{Arm, Assignment, Course, Outcome, RewardPolicy, Signal, Source, Step};
 
 use crate::{CanaryError, Controller, Parts, Rules, fresh_salt};
 
@@ -172,6 +175,7 @@ fn step(name: &str, arm: Arm, release: &str) -> Step {
             unit: name.to_owned(),
             u: 0,
             release: Some(release.to_owned()),
+            course: Course::default(),
         }),
         served: Served { base: "tiny".to_owned(), adapter: None },
         usage: Usage::default(),
@@ -386,4 +390,93 @@ fn where_people_decide_the_controller_asks_and_takes_the_canary_off_the_route() 
     stage.registry.promote(&release.id, release.revision, change).unwrap();
     controller.tick().unwrap();
     assert!(matches!(stage.route().stable, understudy_router::Target::Adapter { .. }));
+}
+
+#[test]
+fn a_candidate_that_half_of_the_replicas_leave_alone_goes_back_at_once() {
+    let out = Arc::new(AtomicUsize::new(0));
+    let fake = FakeBackend::new("tiny", |_, _| Ok("an answer".to_owned()));
+    let student: Arc<dyn Student> = Arc::new(fake.on_replicas(Arc::clone(&out), 4));
+    let stage = Stage { student, ..stage() };
+    let mut controller = stage.controller();
+    controller.tick().unwrap();
+    out.store(1, Ordering::Relaxed);
+    controller.tick().unwrap();
+    assert!(stage.state().is_moving(), "one replica of four may be ill by itself");
+    out.store(2, Ordering::Relaxed);
+    let notes = controller.tick().unwrap();
+    assert_eq!(stage.state(), ReleaseState::RolledBack);
+    assert!(notes.iter().any(|note| note.text.contains("2 of 4 replicas")), "{notes:?}");
+    assert!(stage.route().canary.is_none(), "in the same tick");
+}
+
+#[test]
+fn replies_that_another_gave_count_as_errors_of_the_canary() {
+    let stage = stage();
+    let mut controller = stage.controller();
+    controller.tick().unwrap();
+    let mut sessions = 0;
+    while stage.state().is_moving() && sessions < 40 {
+        for (arm, fallback) in [(Arm::Canary, Some("failed".to_owned())), (Arm::Stable, None)] {
+            let name = format!("{} {sessions}", arm.as_str());
+            let mut step = step(&name, arm, stage.release.id.as_str());
+            step.assignment.as_mut().unwrap().course = Course { fallback, ..Course::default() };
+            let liked = Outcome {
+                id: OutcomeId::derived(&name),
+                target: understudy_trajectory::Target::Response(step.response_id.clone()),
+                signal: Signal::Accept,
+                source: Source::Explicit,
+                at: SystemClock.now(),
+                note: None,
+            };
+            stage.journal.append_step(step).unwrap().wait().unwrap();
+            stage.journal.append_outcome(liked).unwrap().wait().unwrap();
+        }
+        controller.tick().unwrap();
+        sessions += 1;
+    }
+    assert_eq!(stage.state(), ReleaseState::RolledBack, "though users liked every reply");
+    assert!(sessions <= 5, "it took {sessions}");
+    let audit = stage.registry.audit(Some(&task())).unwrap();
+    let back = audit.iter().find(|entry| entry.action.contains("roll")).unwrap();
+    assert!(back.reason.contains("errors"), "{}", back.reason);
+}
+
+#[test]
+fn what_was_said_beside_is_no_evidence() {
+    let stage = stage();
+    let mut controller = stage.controller();
+    controller.tick().unwrap();
+    for n in 0..20 {
+        let mut step = step(&format!("c {n}"), Arm::Canary, stage.release.id.as_str());
+        step.error = Some("down".to_owned());
+        let beside = Some(StepId::derived("told"));
+        step.assignment.as_mut().unwrap().course = Course { beside, ..Course::default() };
+        stage.journal.append_step(step).unwrap().wait().unwrap();
+    }
+    controller.tick().unwrap();
+    assert!(stage.state().is_moving());
+}
+
+#[test]
+fn a_recipe_says_who_stands_beside_the_arms() {
+    let shadow = understudy_manifest::Shadow { share: 0.5 };
+    let observe = understudy_manifest::Observe { share: 0.1, on_cue: Some(0.3) };
+    let release = Release {
+        shadow: Some(shadow),
+        observe: Some(observe.clone()),
+        escalate: Some(understudy_manifest::Escalate::default()),
+        long_reply_tokens: Some(80),
+        ..Release::default()
+    };
+    let rules = Rules::of(&release, RewardPolicy::DefaultV1).unwrap();
+    let again: Rules = serde_json::from_value(rules.to_value()).unwrap();
+    assert_eq!(again, rules);
+    let candidate = understudy_router::Target::Base;
+    let support = rules.support(&task(), Some(candidate.clone()));
+    assert_eq!(support.observe.as_ref().unwrap().rules, observe);
+    let shadow = support.shadow.unwrap();
+    assert_eq!((shadow.target, shadow.share.get()), (candidate, 0.5));
+    assert_ne!(shadow.salt, support.observe.unwrap().salt);
+    assert!(rules.support(&task(), None).shadow.is_none(), "without a candidate nobody is watched");
 }

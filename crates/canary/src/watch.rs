@@ -109,7 +109,7 @@ impl Watch {
 
     fn fold_step(&mut self, journal: &Journal, step: Step) -> Result<bool, CanaryError> {
         let Some(side) = observe::side(&step, self.release.as_str()) else { return Ok(false) };
-        self.evidence.observe(&observe::of_reply(&step, side, self.rules.latency_slo_ms))?;
+        self.evidence.observe(&observe::of_reply(&step, side, &self.rules))?;
         self.seen.insert(step.id.clone(), (side, step));
         for outcome in std::mem::take(&mut self.early) {
             self.fold_outcome(journal, outcome)?;

@@ -1,23 +1,31 @@
 //! The stages in order.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
 use understudy_ident::{TaskName, Timestamp};
-use understudy_manifest::{Data, DataSource, DatasetManifest, Redact};
+use understudy_manifest::{Data, DataSource, DatasetManifest, Redact, Split};
 use understudy_redact::Policy;
-use understudy_trajectory::{RewardPolicy, Trajectory};
+use understudy_trajectory::{Calibration, RewardPolicy, Trajectory};
 
 use crate::{
-    DatasetError, Draft, SuiteFingerprints,
-    candidate::Selection,
+    DatasetError, Draft, SuiteFingerprints, Verdict,
     decontaminate::{assert_clean, decontaminate},
     dedupe::dedupe,
     groups,
+    key::Key,
     ledger::{Ledger, Tally},
-    mask::redact,
-    row::{Row, RowKind},
-    rules,
+    mask::{Masking, mask},
+    row::RowKind,
+    rules::{self, Rules},
+    selection::{Fact, Selected, Selection},
+    spill::Spill,
     split::split,
+    trail::Trail,
+    written::{Writer, Written},
 };
 
 /// What to build a dataset of, and how.
@@ -39,79 +47,207 @@ pub fn build(
     request: Request<'_>,
     trajectories: impl IntoIterator<Item = Trajectory>,
 ) -> Result<Draft, DatasetError> {
-    let mut builder = Builder::new(request)?;
+    let mut builder = Builder::new(request, &std::env::temp_dir())?;
     for trajectory in trajectories {
-        builder.add(trajectory);
+        builder.add(trajectory)?;
     }
     builder.finish()
 }
 
-/// A build that is fed one trajectory at a time, for sources that can fail in between.
+/// A build that is fed one trajectory at a time, for sources that can fail in between or do not fit
+/// into memory. It keeps what was said in a temporary file, and in memory about half a kilobyte of
+/// every step that is used.
 #[derive(Debug)]
 pub struct Builder<'a> {
     request: Request<'a>,
     reward: RewardPolicy,
+    spill: Arc<Spill>,
     selection: Selection,
+    trail: Trail,
 }
 
 impl<'a> Builder<'a> {
-    /// Refuses settings that cannot be followed before anything is read.
-    pub fn new(request: Request<'a>) -> Result<Self, DatasetError> {
+    /// Refuses settings that cannot be followed before anything is read. The temporary file is made
+    /// in `scratch`, which needs room for twice what is built from.
+    pub fn new(request: Request<'a>, scratch: &Path) -> Result<Self, DatasetError> {
         let data = request.data;
         if let DataSource::Version(version) = &data.source {
             return Err(DatasetError::AlreadyFrozen(version.clone()));
         }
         let reward = RewardPolicy::named(&data.reward)
             .ok_or_else(|| DatasetError::UnknownPolicy(data.reward.clone()))?;
-        let selection = Selection::new(request.task, not_before(data, request.now)?);
-        Ok(Self { request, reward, selection })
+        let spill = Arc::new(Spill::create(scratch)?);
+        let not_before = not_before(data, request.now)?;
+        let selection = Selection::new(request.task, not_before, Arc::clone(&spill));
+        Ok(Self { request, reward, spill, selection, trail: Trail::default() })
     }
 
-    pub fn add(&mut self, trajectory: Trajectory) {
-        for judged in trajectory.steps {
-            self.selection.add(judged);
+    /// Follows one step, by its id or its response's, for [`explain`](Self::explain).
+    #[must_use]
+    pub fn following(mut self, name: &str) -> Self {
+        self.trail = Trail::of(name);
+        self
+    }
+
+    pub fn add(&mut self, trajectory: Trajectory) -> Result<(), DatasetError> {
+        trajectory
+            .steps
+            .into_iter()
+            .try_for_each(|judged| self.selection.add(judged, &mut self.trail))
+    }
+
+    /// What every stage did to the step that was followed, in order; nothing of one that never came.
+    pub fn explain(self) -> Result<Vec<Verdict>, DatasetError> {
+        let mut stages = self.run()?;
+        stages.trail.placed(&stages.rows, &stages.splits);
+        if let Err(why) = stages.check() {
+            stages.trail.note("freeze", format!("there is no version: {why}"));
         }
+        Ok(stages.trail.verdicts())
     }
 
     pub fn finish(self) -> Result<Draft, DatasetError> {
-        let Self { request, reward, selection } = self;
-        let Request { task, data, .. } = request;
+        let stages = self.run()?;
+        stages.check()?;
+        let (manifest, spill) = (stages.manifest.clone(), Arc::clone(&stages.spill));
+        Draft::new(manifest, &stages.rows, &stages.splits, spill)
+    }
+
+    /// Every stage up to the split.
+    fn run(self) -> Result<Stages<'a>, DatasetError> {
+        let Self { request, reward, spill, selection, mut trail } = self;
+        let data = request.data;
         let policy = match data.redact {
             Redact::Standard => Policy::Standard,
             Redact::Off => Policy::Off,
         };
         let mut ledger = Ledger::default();
-        let selected = selection.finish(&mut ledger);
-        let candidates = &selected.candidates;
-        let mut rows = rules::rows(candidates, reward, data.min_reward, &mut ledger);
-        groups::append(&mut rows, &selected, reward, &mut ledger);
-        let redacted = redact(&mut rows, policy, &mut ledger);
-        dedupe(&mut rows, &mut ledger);
-        decontaminate(&mut rows, request.suites, &mut ledger);
-        limit(&mut rows, data.limit, &mut ledger);
-        enough(&rows, task, data.min_verified)?;
-        teaches(&rows, task)?;
-        let splits = split(&rows, candidates, data.holdout, request.seed, &mut ledger);
-        assert_clean(&rows, request.suites)?;
+        let selected = selection.finish(&mut ledger, &mut trail);
+        let writer =
+            Writer { spill: Arc::clone(&spill), suites: request.suites, seed: request.seed };
+        let mut rewriting = Rewriting { writer, masking: Masking::new(policy), reward };
+        let mut rows = rewriting.judged(&selected, data.min_reward, &mut ledger, &mut trail)?;
+        let before = rewriting.groups(&selected, &mut rows, &mut ledger)?;
+        let redacted = rewriting.masking.close(before, rows.len(), &mut ledger);
 
-        let mut against: Vec<_> = request.suites.iter().map(SuiteFingerprints::suite).collect();
-        against.sort_unstable();
-        against.dedup();
-        let mut sources = request.sources.to_vec();
-        sources.sort();
+        trail.follow("dedupe", &mut rows, |rows| dedupe(rows, &mut ledger));
+        trail.follow("decontaminate", &mut rows, |rows| decontaminate(rows, &mut ledger));
+        if let Some(most) = data.max_per_subject {
+            let facts = &selected.facts;
+            trail.follow("cap", &mut rows, |rows| cap(rows, facts, most, &mut ledger));
+        }
+        trail.follow("limit", &mut rows, |rows| limit(rows, data.limit, &mut ledger));
+        let splits = split(&rows, &selected.facts, data.holdout, &mut ledger);
         let manifest = DatasetManifest {
-            schema: DatasetManifest::SCHEMA,
-            task: task.clone(),
-            sources,
-            reward_policy: reward.id().to_owned(),
-            redaction: policy.id().to_owned(),
-            holdout: data.holdout,
-            decontaminated_against: against,
             stages: ledger.into_stages(),
             redacted,
-            files: Vec::new(),
+            calibration: calibration(&selected),
+            ..blank_manifest(request, reward, policy)
         };
-        Ok(Draft::new(manifest, &rows, &splits))
+        Ok(Stages { request, manifest, rows, splits, spill, trail })
+    }
+}
+
+/// Everything that is decided.
+struct Stages<'a> {
+    request: Request<'a>,
+    manifest: DatasetManifest,
+    rows: Vec<Written>,
+    splits: Vec<Split>,
+    spill: Arc<Spill>,
+    trail: Trail,
+}
+
+impl Stages<'_> {
+    /// Whether it may be frozen.
+    fn check(&self) -> Result<(), DatasetError> {
+        let Request { task, data, suites, .. } = self.request;
+        enough(&self.rows, task, data.min_verified)?;
+        teaches(&self.rows, task)?;
+        assert_clean(&self.rows, suites)
+    }
+}
+
+/// Candidates into finished rows, trajectory by trajectory: a pseudonym holds within one.
+struct Rewriting<'a> {
+    writer: Writer<'a>,
+    masking: Masking,
+    reward: RewardPolicy,
+}
+
+impl Rewriting<'_> {
+    fn judged(
+        &mut self,
+        selected: &Selected,
+        min_reward: f64,
+        ledger: &mut Ledger,
+        trail: &mut Trail,
+    ) -> Result<Vec<Written>, DatasetError> {
+        let judged = rules::judged(selected, ledger);
+        trail.joined(selected)?;
+        let mut rules = Rules::new(selected, self.reward, min_reward);
+        let mut rows = Vec::new();
+        for trajectory in rules::by_trajectory(selected, &judged) {
+            let mut masker = self.masking.trajectory();
+            for nth in trajectory {
+                let mut made = rules.apply(nth, &selected.candidate(nth)?)?;
+                trail.built(nth, &made.reasons);
+                mask(&mut made.rows, &mut masker);
+                rows.extend(self.writer.write(&made.rows)?);
+            }
+            self.masking.count(&masker);
+        }
+        // The rows of one step stand together already, in their own order.
+        rows.sort_by_key(|row| row.candidate);
+        ledger.close("build", judged.len(), rows.len(), rules.into_tally());
+        Ok(rows)
+    }
+
+    /// Adds the groups behind the other rows, and returns how many rows there would be if none had
+    /// to be left out for what it reveals.
+    fn groups(
+        &mut self,
+        selected: &Selected,
+        rows: &mut Vec<Written>,
+        ledger: &mut Ledger,
+    ) -> Result<usize, DatasetError> {
+        if selected.shared.is_empty() {
+            return Ok(rows.len());
+        }
+        let (before, mut made, mut groups) = (rows.len(), 0, Vec::new());
+        let tally = groups::make(selected, self.reward, |row| {
+            made += 1;
+            if self.masking.admits(&row) {
+                groups.extend(self.writer.write(&[row])?);
+            }
+            Ok(())
+        })?;
+        groups.sort_by_key(|row| row.candidate);
+        rows.append(&mut groups);
+        ledger.close("group", before, before + made, tally);
+        Ok(before + made)
+    }
+}
+
+/// All of a manifest that is known before the first stage.
+fn blank_manifest(request: Request<'_>, reward: RewardPolicy, policy: Policy) -> DatasetManifest {
+    let mut against: Vec<_> = request.suites.iter().map(SuiteFingerprints::suite).collect();
+    against.sort_unstable();
+    against.dedup();
+    let mut sources = request.sources.to_vec();
+    sources.sort();
+    DatasetManifest {
+        schema: DatasetManifest::SCHEMA,
+        task: request.task.clone(),
+        sources,
+        reward_policy: reward.id().to_owned(),
+        redaction: policy.id().to_owned(),
+        holdout: request.data.holdout,
+        decontaminated_against: against,
+        stages: Vec::new(),
+        redacted: [].into(),
+        calibration: None,
+        files: Vec::new(),
     }
 }
 
@@ -123,8 +259,32 @@ fn not_before(data: &Data, now: Timestamp) -> Result<Option<Timestamp>, DatasetE
     Timestamp::from_millisecond(earliest).map(Some).map_err(|_| wrong())
 }
 
+/// What behaviour told about what people said, where enough of both was there.
+fn calibration(selected: &Selected) -> Option<serde_json::Value> {
+    let overlaps = selected.facts.iter().filter_map(|fact| fact.overlap.clone()).collect();
+    serde_json::to_value(Calibration::fit(overlaps)?).ok()
+}
+
+/// Keeps the rows of the newest steps of every subject.
+fn cap(rows: &mut Vec<Written>, facts: &[Fact], most: u64, ledger: &mut Ledger) {
+    let before = rows.len();
+    let mut of_subject: BTreeMap<Key, BTreeSet<usize>> = BTreeMap::new();
+    for row in rows.iter() {
+        if let Some(subject) = facts[row.candidate].subject {
+            of_subject.entry(subject).or_default().insert(row.candidate);
+        }
+    }
+    // Candidates are ordered by age.
+    let over = of_subject.values().flat_map(|own| own.iter().rev().skip(most as usize));
+    let over: BTreeSet<usize> = over.copied().collect();
+    rows.retain(|row| !over.contains(&row.candidate));
+    let mut tally = Tally::default();
+    tally.add_many("over_the_cap_of_a_subject", (before - rows.len()) as u64);
+    ledger.close("cap", before, rows.len(), tally);
+}
+
 /// Keeps every row of the newest `limit` steps.
-fn limit(rows: &mut Vec<Row>, limit: Option<u64>, ledger: &mut Ledger) {
+fn limit(rows: &mut Vec<Written>, limit: Option<u64>, ledger: &mut Ledger) {
     let before = rows.len();
     let mut tally = Tally::default();
     if let Some(limit) = limit {
@@ -139,8 +299,8 @@ fn limit(rows: &mut Vec<Row>, limit: Option<u64>, ledger: &mut Ledger) {
 
 /// An example is verified by the outcome that made it a row to imitate or to prefer, or told it from
 /// the rest of its group.
-fn enough(rows: &[Row], task: &TaskName, needed: u64) -> Result<(), DatasetError> {
-    let taught = rows.iter().filter(|row| row.kind() != RowKind::Labels);
+fn enough(rows: &[Written], task: &TaskName, needed: u64) -> Result<(), DatasetError> {
+    let taught = rows.iter().filter(|row| row.kind != RowKind::Labels);
     let found = taught.map(|row| row.candidate).collect::<BTreeSet<_>>().len() as u64;
     if found < needed {
         let (task, missing) = (task.clone(), needed - found);
@@ -149,8 +309,8 @@ fn enough(rows: &[Row], task: &TaskName, needed: u64) -> Result<(), DatasetError
     Ok(())
 }
 
-fn teaches(rows: &[Row], task: &TaskName) -> Result<(), DatasetError> {
-    if rows.iter().any(|row| row.kind() != RowKind::Labels) {
+fn teaches(rows: &[Written], task: &TaskName) -> Result<(), DatasetError> {
+    if rows.iter().any(|row| row.kind != RowKind::Labels) {
         return Ok(());
     }
     Err(DatasetError::Nothing { task: task.clone(), labels: rows.len() })

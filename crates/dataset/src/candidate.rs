@@ -1,38 +1,33 @@
 //! Steps that may teach something: selected by task and age, then filtered by what they are.
 
-use std::{
-    collections::{BTreeMap, btree_map::Entry},
-    sync::Arc,
-};
-
-use understudy_ident::{Digest, StepId, TaskName, Timestamp, TrajectoryId};
+use serde::{Deserialize, Serialize};
+use understudy_ident::{StepId, TrajectoryId};
 use understudy_inference::FinishReason;
 use understudy_message::Message;
-use understudy_trajectory::{JudgedStep, Outcome, Signal, Step};
+use understudy_trajectory::{Outcome, Signal, Step};
 
-use crate::{
-    attempt::{Attempt, Attempts},
-    ledger::{Ledger, Tally},
-};
+use crate::attempt::Attempt;
 
 /// What rows are made of: a step without its timings, and with its tokens only where they may
 /// become an attempt of a group.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Candidate {
     pub(crate) id: StepId,
     pub(crate) trajectory: TrajectoryId,
     pub(crate) session: Option<String>,
     pub(crate) subject: Option<String>,
     pub(crate) response_id: String,
-    /// Shared by all rows of the step: in long sessions prompts are most of the bytes.
-    pub(crate) prompt: Arc<[Message]>,
+    pub(crate) prompt: Vec<Message>,
     pub(crate) reply: Message,
     /// Oldest first.
     pub(crate) outcomes: Vec<Outcome>,
-    pub(crate) attempt: Option<Box<Attempt>>,
+    pub(crate) attempt: Option<Attempt>,
     /// Why its text teaches nothing, whatever was said about it. A reply that was cut off or blank
     /// is no example, but as a sample it may still be an attempt.
-    flaw: Option<&'static str>,
+    #[serde(skip)]
+    pub(crate) flaw: Option<&'static str>,
+    /// How many outcomes another one of the same name has taken the place of.
+    pub(crate) superseded: usize,
 }
 
 /// Which reply was used after a regenerate.
@@ -56,14 +51,36 @@ impl<'a> Kept<'a> {
 }
 
 impl Candidate {
-    pub(crate) fn is_whole(&self) -> bool {
-        self.flaw.is_none()
+    pub(crate) fn new(step: Step, outcomes: Vec<Outcome>, attempt: Option<Attempt>) -> Self {
+        let flaw = flaw(&step);
+        let mut candidate = Self {
+            id: step.id,
+            trajectory: step.trajectory,
+            session: step.session,
+            subject: step.subject,
+            response_id: step.response_id,
+            prompt: step.prompt,
+            reply: step.reply,
+            outcomes,
+            attempt,
+            flaw,
+            superseded: 0,
+        };
+        candidate.settle_outcomes();
+        candidate
+    }
+
+    /// Adds what another delivery of the step said about it.
+    pub(crate) fn hear(&mut self, outcomes: Vec<Outcome>) {
+        self.outcomes.extend(outcomes);
+        self.settle_outcomes();
     }
 
     /// Puts the outcomes in order, each once.
     fn settle_outcomes(&mut self) {
         self.outcomes.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
         self.outcomes.dedup_by(|a, b| a.id == b.id);
+        self.supersede();
         let reply = self.reply.text();
         for outcome in &mut self.outcomes {
             // Clients report an edit when a text field was saved, changed or not.
@@ -71,6 +88,29 @@ impl Candidate {
                 outcome.signal = Signal::Accept;
             }
         }
+    }
+
+    /// Of several ratings from one kind of source, and of several verdicts of one verifier, the last
+    /// one counts: a step has one subject, and a program is right when it was run again.
+    fn supersede(&mut self) {
+        let name = |outcome: &Outcome| match &outcome.signal {
+            Signal::Rating { .. } => Some((outcome.source, None)),
+            Signal::Verifier { name, .. } => Some((outcome.source, Some(name.clone()))),
+            _ => None,
+        };
+        let before = self.outcomes.len();
+        let mut seen = Vec::new();
+        self.outcomes.reverse();
+        self.outcomes.retain(|outcome| {
+            let Some(name) = name(outcome) else { return true };
+            let is_last = !seen.contains(&name);
+            if is_last {
+                seen.push(name);
+            }
+            is_last
+        });
+        self.outcomes.reverse();
+        self.superseded += before - self.outcomes.len();
     }
 
     pub(crate) fn was_accepted(&self) -> bool {
@@ -103,95 +143,6 @@ impl Candidate {
         let praised = says(|signal| matches!(signal, Signal::Rating { value } if *value >= 0.75));
         let damned = says(|signal| matches!(signal, Signal::Rating { value } if *value <= 0.25));
         (self.was_flagged() && (used || praised)) || (damned && (accepted || praised))
-    }
-}
-
-/// Collects steps, each once, whatever the order and grouping they come in.
-#[derive(Debug)]
-pub(crate) struct Selection {
-    task: TaskName,
-    not_before: Option<Timestamp>,
-    seen: usize,
-    tally: Tally,
-    /// By age, ties broken by id.
-    chosen: BTreeMap<(Timestamp, StepId), Candidate>,
-    attempts: Attempts,
-}
-
-/// What the rows of a version are made of.
-#[derive(Debug)]
-pub(crate) struct Selected {
-    /// Oldest first, their outcomes in order and each once. They are whole, or an attempt at a
-    /// prompt that others share, or both.
-    pub(crate) candidates: Vec<Candidate>,
-    /// The ids of the prompts that at least two steps answered, by digest.
-    pub(crate) shared: BTreeMap<Digest, Arc<[u32]>>,
-}
-
-impl Selection {
-    pub(crate) fn new(task: &TaskName, not_before: Option<Timestamp>) -> Self {
-        let (seen, tally, chosen) = (0, Tally::default(), BTreeMap::new());
-        let attempts = Attempts::default();
-        Self { task: task.clone(), not_before, seen, tally, chosen, attempts }
-    }
-
-    pub(crate) fn add(&mut self, judged: JudgedStep) {
-        let JudgedStep { mut step, outcomes } = judged;
-        self.seen += 1;
-        if step.task != self.task {
-            return self.tally.add("other_task");
-        }
-        if self.not_before.is_some_and(|not_before| step.at < not_before) {
-            return self.tally.add("too_old");
-        }
-        match self.chosen.entry((step.at, step.id.clone())) {
-            Entry::Vacant(place) => {
-                let attempt = self.attempts.take(&mut step);
-                place.insert(candidate(step, outcomes, attempt));
-            }
-            Entry::Occupied(mut known) => {
-                known.get_mut().outcomes.extend(outcomes);
-                self.tally.add("repeated");
-            }
-        }
-    }
-
-    pub(crate) fn finish(self, ledger: &mut Ledger) -> Selected {
-        let selected = self.chosen.len();
-        ledger.close("select", self.seen, selected, self.tally);
-        let shared = self.attempts.shared();
-        let mut tally = Tally::default();
-        let mut candidates = Vec::with_capacity(selected);
-        let mut whole = 0;
-        for mut candidate in self.chosen.into_values() {
-            candidate.attempt.take_if(|attempt| !shared.contains_key(&attempt.prompt));
-            match candidate.flaw {
-                None => whole += 1,
-                Some(flaw) => tally.add(flaw),
-            }
-            if candidate.is_whole() || candidate.attempt.is_some() {
-                candidate.settle_outcomes();
-                candidates.push(candidate);
-            }
-        }
-        ledger.close("filter", selected, whole, tally);
-        Selected { candidates, shared }
-    }
-}
-
-fn candidate(step: Step, outcomes: Vec<Outcome>, attempt: Option<Box<Attempt>>) -> Candidate {
-    let flaw = flaw(&step);
-    Candidate {
-        id: step.id,
-        trajectory: step.trajectory,
-        session: step.session,
-        subject: step.subject,
-        response_id: step.response_id,
-        prompt: step.prompt.into(),
-        reply: step.reply,
-        outcomes,
-        attempt,
-        flaw,
     }
 }
 

@@ -4,18 +4,24 @@
 use std::fmt::Write as _;
 
 use understudy_manifest::{DatasetManifest, Split};
+use understudy_redact::{MEASURED_ON, Measured, Policy};
+use understudy_trajectory::{Calibration, SignalWeight};
 
-use crate::{draft::file_name, row::RowKind};
+use crate::{
+    draft::{EXTENSION, file_name},
+    row::RowKind,
+};
 
-pub(crate) fn render(manifest: &DatasetManifest) -> String {
+/// `extension` is what the files of rows end in: an export's differ from the version's own.
+pub(crate) fn render(manifest: &DatasetManifest, extension: &str) -> String {
     let mut card = String::new();
     // Writing to a string cannot fail.
-    let _ = write_card(&mut card, manifest);
+    let _ = write_card(&mut card, manifest, extension);
     card
 }
 
-fn write_card(card: &mut String, manifest: &DatasetManifest) -> std::fmt::Result {
-    write_viewer_config(card, manifest)?;
+fn write_card(card: &mut String, manifest: &DatasetManifest, extension: &str) -> std::fmt::Result {
+    write_viewer_config(card, manifest, extension)?;
     writeln!(card, "# {}\n", manifest.task)?;
     writeln!(
         card,
@@ -54,7 +60,8 @@ fn write_card(card: &mut String, manifest: &DatasetManifest) -> std::fmt::Result
         let reasons = reasons.collect::<Vec<_>>().join(", ");
         writeln!(card, "| {} | {} | {} | {reasons} |", stage.stage, stage.rows_in, stage.rows_out)?;
     }
-    Ok(())
+    write_recall(card, manifest)?;
+    write_calibration(card, manifest)
 }
 
 fn redaction_note(manifest: &DatasetManifest) -> &'static str {
@@ -65,7 +72,50 @@ fn redaction_note(manifest: &DatasetManifest) -> &'static str {
     }
 }
 
-fn write_viewer_config(card: &mut String, manifest: &DatasetManifest) -> std::fmt::Result {
+/// How much of each kind the policy found where it was measured, next to how often it masked it
+/// here: what was missed can only be guessed from the two together.
+fn write_recall(card: &mut String, manifest: &DatasetManifest) -> std::fmt::Result {
+    let measured = Policy::named(&manifest.redaction).map_or(&[][..], Policy::measured);
+    if measured.is_empty() {
+        return Ok(());
+    }
+    writeln!(card, "\nRedaction as measured on {MEASURED_ON}:\n")?;
+    writeln!(card, "| kind | labelled | recall | precision | masked here |")?;
+    writeln!(card, "| --- | ---: | ---: | ---: | ---: |")?;
+    for Measured { kind, labelled, recall, precision } in measured {
+        let kind = kind.as_str();
+        let masked = manifest.redacted.get(kind).copied().unwrap_or(0);
+        writeln!(card, "| {kind} | {labelled} | {recall:.3} | {precision:.3} | {masked} |")?;
+    }
+    Ok(())
+}
+
+/// How far behaviour can be believed: whoever trains on labels that nobody said should know.
+fn write_calibration(card: &mut String, manifest: &DatasetManifest) -> std::fmt::Result {
+    let read =
+        |value: &serde_json::Value| serde_json::from_value::<Calibration>(value.clone()).ok();
+    let Some(found) = manifest.calibration.as_ref().and_then(read) else { return Ok(()) };
+    writeln!(
+        card,
+        "\nBehaviour against what people said, on {} replies where both are known ({} wanted): \
+         AUC {:.3}, Brier {:.3}, expected calibration error {:.3}, each for one half by what was \
+         fitted on the other.\n",
+        found.overlaps, found.wanted, found.auc, found.brier, found.ece
+    )?;
+    writeln!(card, "| signal | seen | log-likelihood ratio | 95 % interval | weight |")?;
+    writeln!(card, "| --- | ---: | ---: | --- | ---: |")?;
+    for (name, SignalWeight { seen, llr, low, high, weight }) in &found.signals {
+        writeln!(card, "| {name} | {seen} | {llr:.2} | {low:.2} to {high:.2} | {weight:.2} |")?;
+    }
+    Ok(())
+}
+
+fn write_viewer_config(
+    card: &mut String,
+    manifest: &DatasetManifest,
+    extension: &str,
+) -> std::fmt::Result {
+    let own_extension = format!(".{EXTENSION}");
     writeln!(card, "---\nconfigs:")?;
     for kind in RowKind::ALL {
         let files = [(Split::Train, "train"), (Split::Dev, "validation")];
@@ -79,7 +129,8 @@ fn write_viewer_config(card: &mut String, manifest: &DatasetManifest) -> std::fm
         }
         writeln!(card, "- config_name: {}\n  data_files:", kind.as_str())?;
         for (path, name) in files {
-            writeln!(card, "  - split: {name}\n    path: {path}")?;
+            let path = path.strip_suffix(&own_extension).unwrap_or(&path);
+            writeln!(card, "  - split: {name}\n    path: {path}.{extension}")?;
         }
     }
     writeln!(card, "---\n")

@@ -4,19 +4,19 @@ use std::collections::BTreeSet;
 
 use crate::{
     ledger::{Ledger, Tally},
-    row::Row,
+    written::Written,
 };
 
 /// Keeps the oldest of each: a row that stays is what keeps a session in its split from one
 /// version to the next.
-pub(crate) fn dedupe(rows: &mut Vec<Row>, ledger: &mut Ledger) {
+pub(crate) fn dedupe(rows: &mut Vec<Written>, ledger: &mut Ledger) {
     let before = rows.len();
     let mut seen = BTreeSet::new();
     let mut tally = Tally::default();
     rows.retain(|row| {
-        let is_new = seen.insert(row.content_digest());
+        let is_new = seen.insert(row.content);
         if !is_new {
-            tally.add(row.kind().as_str());
+            tally.add(row.kind.as_str());
         }
         is_new
     });

@@ -88,7 +88,9 @@ fn settings_diff(before: &FrozenDataset, after: &FrozenDataset) -> Vec<SettingDi
     let settings = |version: &FrozenDataset| {
         let manifest = serde_json::to_value(version.manifest()).unwrap_or_default();
         let mut map = manifest.as_object().cloned().unwrap_or_default();
-        map.retain(|name, _| !["files", "stages", "redacted"].contains(&name.as_str()));
+        map.retain(|name, _| {
+            !["files", "stages", "redacted", "calibration"].contains(&name.as_str())
+        });
         map
     };
     let (before, after) = (settings(before), settings(after));

@@ -1,58 +1,84 @@
-//! A dataset that is decided but not yet on disk, and the step that freezes it.
+//! A dataset that is decided but not yet a directory, and the step that freezes it.
 
 use std::{
     fs,
+    io::{BufWriter, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use understudy_ident::{DatasetVersion, Digest};
+use understudy_ident::{DatasetVersion, Hasher};
 use understudy_manifest::{DatasetManifest, FileEntry, Split, canonical_json};
 use understudy_storage::{StorageError, atomic};
 
 use crate::{
     DatasetError, FrozenDataset, card,
     error::Attempt,
-    row::{Row, RowKind},
+    row::RowKind,
+    spill::{Place, Spill},
+    written::Written,
 };
 
 pub(crate) const MANIFEST: &str = "manifest.json";
 const CARD: &str = "README.md";
+/// Of the files of rows.
+pub(crate) const EXTENSION: &str = "jsonl";
 
-/// Everything that will be frozen, in memory.
-#[derive(Debug, Clone, PartialEq)]
+/// Everything that will be frozen, the rows of it in a temporary file.
+#[derive(Debug, Clone)]
 pub struct Draft {
     manifest: DatasetManifest,
-    /// In the order of the manifest's entries.
-    contents: Vec<String>,
+    spill: Arc<Spill>,
+    /// The lines of each file, in the order of the manifest's entries.
+    lines: Vec<Vec<Place>>,
+}
+
+/// Drafts are equal when they freeze to the same version.
+impl PartialEq for Draft {
+    fn eq(&self, other: &Self) -> bool {
+        self.manifest == other.manifest
+    }
 }
 
 impl Draft {
-    pub(crate) fn new(mut manifest: DatasetManifest, rows: &[Row], splits: &[Split]) -> Self {
-        let mut contents = Vec::new();
+    pub(crate) fn new(
+        mut manifest: DatasetManifest,
+        rows: &[Written],
+        splits: &[Split],
+        spill: Arc<Spill>,
+    ) -> Result<Self, DatasetError> {
+        let mut lines = Vec::new();
         for kind in RowKind::ALL {
             // Versions without groups are older than groups are, and stay what they were.
-            if kind == RowKind::Groups && !rows.iter().any(|row| row.kind() == kind) {
+            if kind == RowKind::Groups && !rows.iter().any(|row| row.kind == kind) {
                 continue;
             }
             for split in [Split::Train, Split::Dev] {
-                let lines =
-                    rows.iter().zip(splits).filter(|(row, s)| row.kind() == kind && **s == split);
-                let (mut content, mut count) = (String::new(), 0);
-                for (row, _) in lines {
-                    content.push_str(&row.to_line());
-                    content.push('\n');
-                    count += 1;
-                }
-                manifest.files.push(FileEntry {
-                    path: file_name(kind, split),
-                    rows: count,
-                    bytes: content.len() as u64,
-                    digest: Digest::of(content.as_bytes()),
-                });
-                contents.push(content);
+                let own =
+                    rows.iter().zip(splits).filter(|(row, s)| row.kind == kind && **s == split);
+                let places: Vec<Place> = own.map(|(row, _)| row.place).collect();
+                manifest.files.push(entry(file_name(kind, split), &places, &spill)?);
+                lines.push(places);
             }
         }
-        Self { manifest, contents }
+        Ok(Self { manifest, spill, lines })
+    }
+
+    /// A draft of finished lines in these files.
+    pub(crate) fn of_lines<'a>(
+        mut manifest: DatasetManifest,
+        files: impl Iterator<Item = &'a str>,
+        rows: &[(RowKind, Split, Place)],
+        spill: Arc<Spill>,
+    ) -> Result<Self, DatasetError> {
+        let mut lines = Vec::new();
+        for file in files {
+            let own = rows.iter().filter(|(kind, split, _)| file_name(*kind, *split) == file);
+            let places: Vec<Place> = own.map(|(_, _, place)| *place).collect();
+            manifest.files.push(entry(file.to_owned(), &places, &spill)?);
+            lines.push(places);
+        }
+        Ok(Self { manifest, spill, lines })
     }
 
     pub fn manifest(&self) -> &DatasetManifest {
@@ -64,9 +90,13 @@ impl Draft {
     }
 
     /// The text of one file, as it will be.
-    pub fn file(&self, path: &str) -> Option<&str> {
-        let nth = self.manifest.files.iter().position(|file| file.path == path)?;
-        self.contents.get(nth).map(String::as_str)
+    pub fn file(&self, path: &str) -> Result<Option<String>, DatasetError> {
+        let Some(nth) = self.manifest.files.iter().position(|file| file.path == path) else {
+            return Ok(None);
+        };
+        let mut text = Vec::new();
+        self.write_lines(nth, &mut text).attempt("read back", Path::new(path))?;
+        Ok(Some(String::from_utf8_lossy(&text).into_owned()))
     }
 
     /// Writes the version to `<root>/<task>/<digest>`, whole or not at all. One that is there
@@ -85,17 +115,46 @@ impl Draft {
         // One level down, because a temporary directory is private and the version need not be.
         let staged = staging.path().join("version");
         fs::create_dir(&staged).attempt("create directory", &staged)?;
-        for (entry, content) in self.manifest.files.iter().zip(&self.contents) {
-            write(&staged.join(&entry.path), content)?;
+        for (nth, entry) in self.manifest.files.iter().enumerate() {
+            let path = staged.join(&entry.path);
+            let write = || -> std::io::Result<()> {
+                let mut file = BufWriter::new(fs::File::create_new(&path)?);
+                self.write_lines(nth, &mut file)?;
+                file.flush()
+            };
+            write().attempt("write", &path)?;
         }
         write(&staged.join(MANIFEST), &format!("{}\n", canonical_json(&self.manifest)))?;
-        write(&staged.join(CARD), &card::render(&self.manifest))?;
+        write(&staged.join(CARD), &card::render(&self.manifest, EXTENSION))?;
         match atomic::publish_dir(&staged, &place) {
             // Somebody else built the same version at the same time.
             Ok(()) | Err(StorageError::AlreadyPublished { .. }) => FrozenDataset::open(&place),
             Err(error) => Err(error.into()),
         }
     }
+
+    fn write_lines(&self, nth: usize, to: &mut impl Write) -> std::io::Result<()> {
+        for place in &self.lines[nth] {
+            let line = self.spill.read(*place).map_err(std::io::Error::other)?;
+            to.write_all(&line)?;
+            to.write_all(b"\n")?;
+        }
+        Ok(())
+    }
+}
+
+fn entry(path: String, places: &[Place], spill: &Spill) -> Result<FileEntry, DatasetError> {
+    let mut hasher = Hasher::default();
+    for place in places {
+        hasher.update(&spill.read(*place)?);
+        hasher.update(b"\n");
+    }
+    Ok(FileEntry {
+        path,
+        rows: places.len() as u64,
+        bytes: places.iter().map(|place| place.bytes() + 1).sum(),
+        digest: hasher.finish(),
+    })
 }
 
 /// Where a version lies.
@@ -105,7 +164,7 @@ pub(crate) fn directory(root: &Path, version: &DatasetVersion) -> PathBuf {
 
 /// `sft.train.jsonl`, `pairs.dev.jsonl`, …
 pub(crate) fn file_name(kind: RowKind, split: Split) -> String {
-    format!("{}.{}.jsonl", kind.as_str(), split.as_str())
+    format!("{}.{}.{EXTENSION}", kind.as_str(), split.as_str())
 }
 
 fn write(path: &Path, content: &str) -> Result<(), DatasetError> {

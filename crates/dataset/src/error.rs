@@ -33,11 +33,20 @@ pub enum DatasetError {
     )]
     Leak { suite: Digest, rows: usize },
 
+    #[error("a step or row of {bytes} bytes is too large to build from; leave it out of the data")]
+    TooLarge { bytes: usize },
+
     #[error("failed to {attempt} {}", path.display())]
     Io { attempt: &'static str, path: PathBuf, source: std::io::Error },
 
     #[error(transparent)]
     Storage(#[from] understudy_storage::StorageError),
+
+    #[error(
+        "dataset {version} was erased with somebody whose rows it held{}",
+        .successor.as_ref().map_or_else(String::new, |other| format!("; use {other}, which has all others"))
+    )]
+    Erased { version: DatasetVersion, successor: Option<Box<DatasetVersion>> },
 
     #[error("{} is not a dataset: {why}", path.display())]
     NotADataset { path: PathBuf, why: String },

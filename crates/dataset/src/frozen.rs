@@ -2,18 +2,20 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
 };
 
 use serde::de::DeserializeOwned;
-use understudy_ident::{DatasetVersion, Digest, TaskName};
+use understudy_ident::{DatasetVersion, Digest, Hasher, TaskName};
 use understudy_manifest::{
-    DatasetManifest, GroupExample, LabelExample, PairExample, SftExample, Split,
+    DatasetManifest, FileEntry, GroupExample, LabelExample, PairExample, SftExample, Split,
 };
 
 use crate::{
-    DatasetDiff, DatasetError,
+    DatasetDiff, DatasetError, card,
     draft::{MANIFEST, directory, file_name},
+    erase::{self, TOMBSTONE},
     error::Attempt,
     row::RowKind,
 };
@@ -30,6 +32,10 @@ impl FrozenDataset {
     /// Opens `<root>/<task>/<digest>`: the manifest must have the digest the directory is named by,
     /// and every file the digest the manifest gives.
     pub fn open(dir: &Path) -> Result<Self, DatasetError> {
+        if let Some(erased) = erase::read(dir)? {
+            let (version, successor) = (erased.version, erased.successor);
+            return Err(DatasetError::Erased { version, successor: successor.map(Box::new) });
+        }
         let path = dir.join(MANIFEST);
         let not_a_dataset = |why: String| DatasetError::NotADataset { path: dir.to_owned(), why };
         let text = fs::read_to_string(&path).attempt("read", &path)?;
@@ -50,9 +56,7 @@ impl FrozenDataset {
         }
         let version = DatasetVersion { name: manifest.task.clone(), digest: found };
         let frozen = Self { dir: dir.to_owned(), version, manifest };
-        for file in &frozen.manifest.files {
-            frozen.bytes(&file.path)?;
-        }
+        frozen.manifest.files.iter().try_for_each(|file| frozen.check(file))?;
         Ok(frozen)
     }
 
@@ -101,6 +105,33 @@ impl FrozenDataset {
         DatasetDiff::between(self, other)
     }
 
+    /// Hands on the lines of a file one by one, and makes sure in the end that they are what was
+    /// frozen: for versions that do not fit into memory.
+    pub fn each_line<E: From<DatasetError>>(
+        &self,
+        name: &str,
+        mut each: impl FnMut(&str) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (path, entry) = (self.dir.join(name), self.entry(name)?);
+        let mut reader = BufReader::new(fs::File::open(&path).attempt("read", &path)?);
+        let (mut hasher, mut line) = (Hasher::default(), String::new());
+        while reader.read_line(&mut line).attempt("read", &path)? > 0 {
+            hasher.update(line.as_bytes());
+            each(line.trim_end_matches('\n'))?;
+            line.clear();
+        }
+        let (expected, found) = (entry.digest, hasher.finish());
+        if found != expected {
+            return Err(DatasetError::Changed { path, expected, found }.into());
+        }
+        Ok(())
+    }
+
+    /// The card of this version's rows in files that end in `extension` and lie in one directory.
+    pub fn card(&self, extension: &str) -> String {
+        card::render(&self.manifest, extension)
+    }
+
     pub(crate) fn rows<T: DeserializeOwned>(
         &self,
         kind: RowKind,
@@ -130,12 +161,7 @@ impl FrozenDataset {
     }
 
     fn bytes(&self, name: &str) -> Result<Vec<u8>, DatasetError> {
-        let path = self.dir.join(name);
-        let entry = self.manifest.files.iter().find(|file| file.path == name);
-        let entry = entry.ok_or_else(|| DatasetError::NotADataset {
-            path: self.dir.clone(),
-            why: format!("its manifest names no file `{name}`"),
-        })?;
+        let (path, entry) = (self.dir.join(name), self.entry(name)?);
         let bytes = fs::read(&path).attempt("read", &path)?;
         let found = Digest::of(&bytes);
         if found != entry.digest {
@@ -143,10 +169,37 @@ impl FrozenDataset {
         }
         Ok(bytes)
     }
+
+    fn entry(&self, name: &str) -> Result<&FileEntry, DatasetError> {
+        let entry = self.manifest.files.iter().find(|file| file.path == name);
+        entry.ok_or_else(|| DatasetError::NotADataset {
+            path: self.dir.clone(),
+            why: format!("its manifest names no file `{name}`"),
+        })
+    }
+
+    /// Whether a file still is what was frozen, without holding it in memory.
+    fn check(&self, entry: &FileEntry) -> Result<(), DatasetError> {
+        let path = self.dir.join(&entry.path);
+        let file = fs::File::open(&path).attempt("read", &path)?;
+        let found = Digest::of_reader(file).attempt("read", &path)?;
+        if found != entry.digest {
+            return Err(DatasetError::Changed { path, expected: entry.digest, found });
+        }
+        Ok(())
+    }
 }
 
-/// All versions below `root`, by name and digest. What is not named like one is passed over.
+/// All versions below `root`, by name and digest. What is not named like one is passed over, and so
+/// is what was erased.
 pub fn list(root: &Path) -> Result<Vec<DatasetVersion>, DatasetError> {
+    let mut versions = every(root)?;
+    versions.retain(|version| !directory(root, version).join(TOMBSTONE).exists());
+    Ok(versions)
+}
+
+/// The same with erased ones.
+pub(crate) fn every(root: &Path) -> Result<Vec<DatasetVersion>, DatasetError> {
     let mut versions = Vec::new();
     for task in names(root)? {
         let Ok(name) = task.parse::<TaskName>() else { continue };

@@ -12,17 +12,20 @@ use understudy_message::Message;
 use understudy_trajectory::{Outcome, RewardPolicy, Signal};
 
 use crate::{
+    DatasetError,
     attempt::{Attempt, Sampler},
-    candidate::{Candidate, Kept, Selected},
-    ledger::{Ledger, Tally},
+    candidate::{Candidate, Kept},
+    key::Key,
+    ledger::Tally,
     row::{Lesson, Row},
     rules::names,
+    selection::Selected,
 };
 
 /// A group on its way to a file.
 #[derive(Debug, Clone)]
 pub(crate) struct Group {
-    pub(crate) prompt_ids: Arc<[u32]>,
+    pub(crate) prompt_ids: Vec<u32>,
     pub(crate) attempts: Vec<LoggedAttempt>,
     /// The replies as text: ids cannot be masked, so nothing in them may need it.
     pub(crate) replies: Vec<Message>,
@@ -30,82 +33,95 @@ pub(crate) struct Group {
     pub(crate) other_prompts: Vec<Arc<[Message]>>,
 }
 
-/// Appends the groups of all candidates, by the age of what was said last. Without a shared prompt
+/// Makes the groups of all candidates, by the age of what was said last. Without a shared prompt
 /// there is no stage, so a version that cannot have groups is what it was before there were any.
-pub(crate) fn append(
-    rows: &mut Vec<Row>,
+///
+/// `take` is given each group as it is made: together they may be most of a version.
+pub(crate) fn make(
     selected: &Selected,
     policy: RewardPolicy,
-    ledger: &mut Ledger,
-) {
-    if selected.shared.is_empty() {
-        return;
-    }
+    mut take: impl FnMut(Row) -> Result<(), DatasetError>,
+) -> Result<Tally, DatasetError> {
     let mut tally = Tally::default();
-    let kept = kept(&selected.candidates);
-    let mut members: BTreeMap<Digest, Vec<Member<'_>>> = BTreeMap::new();
-    for (nth, candidate) in selected.candidates.iter().enumerate() {
-        let Some(attempt) = &candidate.attempt else { continue };
-        if candidate.is_contradictory() {
+    let kept = kept(selected)?;
+    let mut members: BTreeMap<Digest, Vec<usize>> = BTreeMap::new();
+    for (nth, fact) in selected.facts.iter().enumerate() {
+        let Some(prompt) = fact.attempt else { continue };
+        if fact.is_contradictory {
             tally.add("review");
-            continue;
+        } else {
+            members.entry(prompt).or_default().push(nth);
         }
-        let name = (attempt.prompt, candidate.response_id.as_str());
-        let reward = reward(candidate, kept.get(&name).map_or(&[], Vec::as_slice), policy);
-        let member = Member { nth, candidate, attempt, reward };
-        members.entry(attempt.prompt).or_default().push(member);
     }
-    let before = rows.len();
-    for (prompt, prompt_ids) in &selected.shared {
-        let members = like(members.remove(prompt).unwrap_or_default(), &mut tally);
-        if let Some(refused) = refusal(&members) {
+    for (prompt, ids) in &selected.shared {
+        let mut group = Vec::new();
+        for nth in members.remove(prompt).unwrap_or_default() {
+            group.extend(member(selected, nth, &kept, policy)?);
+        }
+        let group = like(group, &mut tally);
+        if let Some(refused) = refusal(&group) {
             tally.add(refused);
             continue;
         }
-        tally.add_many("attempts", members.len() as u64);
-        let unknown = members.iter().filter(|member| member.attempt.log_probs.is_empty());
+        tally.add_many("attempts", group.len() as u64);
+        let unknown = group.iter().filter(|member| member.attempt.log_probs.is_empty());
         tally.add_many("attempts_without_logprobs", unknown.count() as u64);
-        rows.extend(row(prompt_ids, &members));
+        let prompt_ids: Vec<u32> = selected.spill().read_value(*ids)?;
+        if let Some(row) = row(prompt_ids, &group) {
+            tally.add("groups");
+            take(row)?;
+        }
     }
-    rows[before..].sort_by_key(|row| row.candidate);
-    tally.add_many("groups", (rows.len() - before) as u64);
-    ledger.close("group", before, rows.len(), tally);
+    Ok(tally)
 }
 
 /// A step as an attempt of its group, in which members are oldest first.
-struct Member<'a> {
+struct Member {
     nth: usize,
-    candidate: &'a Candidate,
-    attempt: &'a Attempt,
+    candidate: Candidate,
+    attempt: Attempt,
     /// `None` is no opinion.
     reward: Option<f64>,
 }
 
 /// What says of a reply that it was used in place of another to the same prompt, by the prompt and
 /// the reply.
-fn kept(candidates: &[Candidate]) -> BTreeMap<(Digest, &str), Vec<&Outcome>> {
-    let mut kept: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for candidate in candidates.iter().filter(|candidate| !candidate.is_contradictory()) {
-        let Some(attempt) = &candidate.attempt else { continue };
-        let last = candidate.outcomes.iter().rev().find_map(|outcome| match &outcome.signal {
-            Signal::Regenerate { kept } => Some((outcome, kept.as_deref())),
-            _ => None,
-        });
-        let Some((outcome, Some(named))) = last else { continue };
-        if named != candidate.response_id {
-            kept.entry((attempt.prompt, named)).or_default().push(outcome);
+type UsedInstead = BTreeMap<(Digest, Key), Vec<Outcome>>;
+
+fn member(
+    selected: &Selected,
+    nth: usize,
+    kept: &UsedInstead,
+    policy: RewardPolicy,
+) -> Result<Option<Member>, DatasetError> {
+    let mut candidate = selected.candidate(nth)?;
+    let Some(attempt) = candidate.attempt.take() else { return Ok(None) };
+    let name = (attempt.prompt, selected.facts[nth].response);
+    let reward = reward(&candidate, kept.get(&name).map_or(&[], Vec::as_slice), policy);
+    Ok(Some(Member { nth, candidate, attempt, reward }))
+}
+
+fn kept(selected: &Selected) -> Result<UsedInstead, DatasetError> {
+    let mut kept = UsedInstead::new();
+    for (nth, fact) in selected.facts.iter().enumerate() {
+        let (Some(prompt), Some(named)) = (fact.attempt, fact.kept) else { continue };
+        if fact.is_contradictory || named == fact.response {
+            continue;
         }
+        let said = selected.candidate(nth)?.outcomes.into_iter().rev();
+        let last = said.into_iter().find(|said| matches!(said.signal, Signal::Regenerate { .. }));
+        kept.entry((prompt, named)).or_default().extend(last);
     }
-    kept
+    Ok(kept)
 }
 
 /// The reward policy's, but for two outcomes: a reply that was used in the end is no worse for
 /// having been compared with another, and as good as an accepted one although nobody said so of it.
-fn reward(candidate: &Candidate, kept: &[&Outcome], policy: RewardPolicy) -> Option<f64> {
+fn reward(candidate: &Candidate, kept: &[Outcome], policy: RewardPolicy) -> Option<f64> {
     let own = Kept::Named(&candidate.response_id);
     let says = |outcome: &&Outcome| Kept::after(&outcome.signal) != Some(own);
     let mut outcomes: Vec<Outcome> = candidate.outcomes.iter().filter(says).cloned().collect();
-    let used = |outcome: &&Outcome| Outcome { signal: Signal::Accept, ..(*outcome).clone() };
+    let used = |outcome: &Outcome| Outcome { signal: Signal::Accept, ..outcome.clone() };
     outcomes.extend(kept.iter().map(used));
     let reward = policy.reward(&candidate.reply.text(), &outcomes)?;
     Some(reward.value).filter(|value| value.is_finite())
@@ -113,7 +129,7 @@ fn reward(candidate: &Candidate, kept: &[&Outcome], policy: RewardPolicy) -> Opt
 
 /// The members whose ids and probabilities can be compared: of those with most rewards, and among
 /// equals with the newest reply.
-fn like<'a>(mut members: Vec<Member<'a>>, tally: &mut Tally) -> Vec<Member<'a>> {
+fn like(mut members: Vec<Member>, tally: &mut Tally) -> Vec<Member> {
     let mut samplers: BTreeMap<&Sampler, (usize, usize)> = BTreeMap::new();
     for member in &members {
         let (rewards, newest) = samplers.entry(&member.attempt.sampler).or_default();
@@ -123,7 +139,7 @@ fn like<'a>(mut members: Vec<Member<'a>>, tally: &mut Tally) -> Vec<Member<'a>> 
     let most = samplers.into_iter().max_by_key(|(_, rank)| *rank);
     let Some(sampler) = most.map(|(sampler, _)| sampler.clone()) else { return members };
     members.retain(|member| {
-        let own = &*member.attempt.sampler;
+        let own = &member.attempt.sampler;
         if own.model != sampler.model {
             tally.add("other_model");
         } else if *own != sampler {
@@ -135,7 +151,7 @@ fn like<'a>(mut members: Vec<Member<'a>>, tally: &mut Tally) -> Vec<Member<'a>> 
 }
 
 /// Why there is nothing to compare.
-fn refusal(members: &[Member<'_>]) -> Option<&'static str> {
+fn refusal(members: &[Member]) -> Option<&'static str> {
     let rewards: Vec<f64> = members.iter().filter_map(|member| member.reward).collect();
     if members.len() < 2 {
         Some("too_few_attempts")
@@ -150,24 +166,25 @@ fn refusal(members: &[Member<'_>]) -> Option<&'static str> {
 }
 
 /// A group is as new as the newest reply that was judged, because that made it what it is.
-fn row(prompt_ids: &Arc<[u32]>, members: &[Member<'_>]) -> Option<Row> {
+fn row(prompt_ids: Vec<u32>, members: &[Member]) -> Option<Row> {
     let oldest = members.first()?;
     let newest = members.iter().rfind(|member| member.reward.is_some())?;
-    let prompt = newest.candidate.prompt.clone();
+    let prompt: Arc<[Message]> = newest.candidate.prompt.clone().into();
     let mut other_prompts: Vec<Arc<[Message]>> = Vec::new();
     for Member { candidate, .. } in members {
-        if candidate.prompt != prompt && !other_prompts.contains(&candidate.prompt) {
-            other_prompts.push(candidate.prompt.clone());
+        let is_known = |prompt: &[Message]| *prompt == *candidate.prompt;
+        if !is_known(&prompt) && !other_prompts.iter().any(|prompt| is_known(prompt)) {
+            other_prompts.push(candidate.prompt.clone().into());
         }
     }
-    let logged = |member: &Member<'_>| LoggedAttempt {
+    let logged = |member: &Member| LoggedAttempt {
         completion_ids: member.attempt.completion_ids.clone(),
         sampling_logprobs: member.attempt.log_probs.clone(),
         truncated: member.attempt.truncated,
         reward: member.reward,
     };
     let group = Group {
-        prompt_ids: prompt_ids.clone(),
+        prompt_ids,
         attempts: members.iter().map(logged).collect(),
         replies: members.iter().map(|member| member.candidate.reply.clone()).collect(),
         other_prompts,

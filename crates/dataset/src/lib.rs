@@ -8,10 +8,10 @@
 //! facts it was made from, and every stage says what it dropped and why.
 //!
 //! Replies of our own engine to the exact same prompt ids become groups as well, for learning from
-//! what was sampled. Until the last step came, every completion is remembered at 8 bytes a token,
-//! and prompt ids only where two steps share them.
+//! what was sampled. What is built from lies in a temporary file; in memory is half a kilobyte of
+//! every step, however much was said in it.
 //!
-//! Never: changes a frozen version, sees a suite's cases (only their [`SuiteFingerprints`]),
+//! Never: changes a frozen version (an erasure puts another one in its place), sees a suite's cases (only their [`SuiteFingerprints`]),
 //! writes the token ids of a text that redaction would mask, or reads a clock.
 
 mod attempt;
@@ -23,23 +23,32 @@ mod decontaminate;
 mod dedupe;
 mod diff;
 mod draft;
+mod erase;
 mod error;
 mod fingerprint;
 mod frozen;
 mod groups;
+mod key;
 mod ledger;
 mod mask;
 mod row;
 mod rules;
+mod selection;
+mod spill;
 mod split;
+mod trail;
+mod written;
 
 pub use build::{Builder, Request, build};
 pub use contamination::Contamination;
 pub use diff::{DatasetDiff, FileDiff, SettingDiff};
 pub use draft::Draft;
+pub use erase::{ErasedVersion, erase};
 pub use error::DatasetError;
 pub use fingerprint::SuiteFingerprints;
 pub use frozen::{FrozenDataset, list};
+pub use row::RowKind;
+pub use trail::Verdict;
 
 #[cfg(test)]
 mod tests;

@@ -9,36 +9,65 @@ use understudy_redact::{Masker, Policy, Redactor};
 
 use crate::{
     ledger::{Ledger, Tally},
-    row::{Lesson, Row, RowKind},
+    row::{Lesson, Row},
 };
 
-/// Masks every row in place and returns how often each kind was replaced; drops the groups that
-/// would have to be masked.
-pub(crate) fn redact(
-    rows: &mut Vec<Row>,
-    policy: Policy,
-    ledger: &mut Ledger,
-) -> BTreeMap<String, u64> {
-    let redactor = Redactor::new(policy);
-    let (before, mut tally) = (rows.len(), Tally::default());
-    rows.retain(|row| {
-        let revealing = revealing(row, redactor);
+/// How often each kind was replaced so far, and how many groups would have had to be.
+#[derive(Debug)]
+pub(crate) struct Masking {
+    redactor: Redactor,
+    counts: BTreeMap<String, u64>,
+    tally: Tally,
+}
+
+impl Masking {
+    pub(crate) fn new(policy: Policy) -> Self {
+        Self { redactor: Redactor::new(policy), counts: BTreeMap::new(), tally: Tally::default() }
+    }
+
+    /// Starts a trajectory. Its rows must come in the order of their candidates.
+    pub(crate) fn trajectory(&self) -> Masker {
+        self.redactor.masker()
+    }
+
+    /// Ends it.
+    pub(crate) fn count(&mut self, masker: &Masker) {
+        for (kind, count) in masker.counts() {
+            *self.counts.entry(kind.as_str().to_owned()).or_default() += count;
+        }
+    }
+
+    /// Whether a group can stay, which goes as a whole where any of it would have to be masked.
+    pub(crate) fn admits(&mut self, row: &Row) -> bool {
+        let revealing = revealing(row, self.redactor);
         if let Some(what) = revealing {
-            tally.add(what);
+            self.tally.add(what);
         }
         revealing.is_none()
-    });
-    let mut maskers: BTreeMap<String, Masker> = BTreeMap::new();
-    // The rows of one step stand together and share its prompt.
-    let mut shared: Option<(usize, Arc<[Message]>)> = None;
-    for row in rows.iter_mut().filter(|row| row.kind() != RowKind::Groups) {
-        let masker =
-            maskers.entry(row.origin.trajectory.clone()).or_insert_with(|| redactor.masker());
-        row.prompt = match &shared {
-            Some((candidate, prompt)) if *candidate == row.candidate => prompt.clone(),
-            _ => row.prompt.iter().map(|message| masked(message, masker)).collect(),
-        };
-        shared = Some((row.candidate, row.prompt.clone()));
+    }
+
+    /// Closes the stage and returns how often each kind was replaced.
+    pub(crate) fn close(
+        mut self,
+        before: usize,
+        after: usize,
+        ledger: &mut Ledger,
+    ) -> BTreeMap<String, u64> {
+        for (kind, count) in &self.counts {
+            self.tally.add_many(kind, *count);
+        }
+        ledger.close("redact", before, after, self.tally);
+        self.counts
+    }
+}
+
+/// Masks the rows of one step in place, the prompt they share once.
+pub(crate) fn mask(rows: &mut [Row], masker: &mut Masker) {
+    let Some(first) = rows.first() else { return };
+    let prompt: Arc<[Message]> =
+        first.prompt.iter().map(|message| masked(message, masker)).collect();
+    for row in rows {
+        row.prompt = Arc::clone(&prompt);
         match &mut row.lesson {
             Lesson::Sft { completion } | Lesson::Label { completion, .. } => {
                 *completion = masked(completion, masker);
@@ -50,16 +79,6 @@ pub(crate) fn redact(
             Lesson::Group(_) => {}
         }
     }
-
-    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-    for (kind, count) in maskers.values().flat_map(Masker::counts) {
-        *counts.entry(kind.as_str().to_owned()).or_default() += count;
-    }
-    for (kind, count) in &counts {
-        tally.add_many(kind, *count);
-    }
-    ledger.close("redact", before, rows.len(), tally);
-    counts
 }
 
 /// What of a group would have to be masked, if anything.

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use understudy_ident::Digest;
 use understudy_manifest::{
-    GroupExample, LabelExample, Origin, PairExample, SftExample, canonical_json,
+    GroupExample, LabelExample, Origin, PairExample, SftExample, Split, canonical_json,
 };
 use understudy_message::Message;
 
-use crate::groups::Group;
+use crate::{draft::file_name, groups::Group};
 
 /// One example and where it came from.
 #[derive(Debug, Clone)]
@@ -34,7 +34,7 @@ pub(crate) enum Lesson {
 
 /// Which file a row goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum RowKind {
+pub enum RowKind {
     Sft,
     Pairs,
     Labels,
@@ -42,15 +42,20 @@ pub(crate) enum RowKind {
 }
 
 impl RowKind {
-    pub(crate) const ALL: [Self; 4] = [Self::Sft, Self::Pairs, Self::Labels, Self::Groups];
+    pub const ALL: [Self; 4] = [Self::Sft, Self::Pairs, Self::Labels, Self::Groups];
 
-    pub(crate) fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Sft => "sft",
             Self::Pairs => "pairs",
             Self::Labels => "labels",
             Self::Groups => "groups",
         }
+    }
+
+    /// The file of a version that holds these rows.
+    pub fn file_name(self, split: Split) -> String {
+        file_name(self, split)
     }
 }
 
@@ -80,7 +85,7 @@ impl Row {
             Lesson::Sft { completion } => canonical_json(completion),
             Lesson::Pair { chosen, rejected } => canonical_json(&[chosen, rejected]),
             Lesson::Label { completion, label, .. } => canonical_json(&(completion, label)),
-            Lesson::Group(group) => canonical_json(&(&*group.prompt_ids, &group.attempts)),
+            Lesson::Group(group) => canonical_json(&(&group.prompt_ids, &group.attempts)),
         };
         let parts = [self.kind().as_str(), &prompt, &lesson];
         Digest::of_parts(parts.map(str::as_bytes))
@@ -109,8 +114,8 @@ impl Row {
                 origin,
             }),
             Lesson::Group(group) => {
-                let prompt_ids = group.prompt_ids.to_vec();
-                canonical_json(&GroupExample { prompt_ids, attempts: group.attempts, origin })
+                let Group { prompt_ids, attempts, .. } = *group;
+                canonical_json(&GroupExample { prompt_ids, attempts, origin })
             }
         }
     }

@@ -7,148 +7,197 @@
 //! | regenerated, and another reply kept | prefer the kept reply |
 //! | accepted, abandoned, rated, verified or flagged only | label the reply |
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use understudy_ident::TrajectoryId;
 use understudy_manifest::Origin;
 use understudy_message::Message;
 use understudy_trajectory::{Outcome, RewardPolicy, Signal, Source};
 
 use crate::{
+    DatasetError,
     candidate::{Candidate, Kept},
+    key::Key,
     ledger::{Ledger, Tally},
     row::{Lesson, Row},
+    selection::{Fact, Selected, response_key},
 };
 
-/// Makes the rows of all candidates, in their order.
-pub(crate) fn rows(
-    candidates: &[Candidate],
-    policy: RewardPolicy,
-    min_reward: f64,
-    ledger: &mut Ledger,
-) -> Vec<Row> {
+/// The candidates that rows are made of, oldest first.
+pub(crate) fn judged(selected: &Selected, ledger: &mut Ledger) -> Vec<usize> {
     let mut tally = Tally::default();
     let mut judged = Vec::new();
-    for (nth, candidate) in whole(candidates) {
-        if candidate.outcomes.is_empty() {
-            tally.add("no_outcome");
-        } else if candidate.is_contradictory() {
-            tally.add("review");
-        } else {
-            judged.push(nth);
+    for (nth, fact) in selected.whole() {
+        match refusal(fact) {
+            None => judged.push(nth),
+            Some(why) => tally.add(why),
         }
+        tally.add_many("outcomes_superseded", fact.superseded as u64);
     }
-    ledger.close("join", whole(candidates).count(), judged.len(), tally);
-
-    let mut rules = Rules::new(candidates, policy, min_reward);
-    for &nth in &judged {
-        rules.apply(nth);
-    }
-    ledger.close("build", judged.len(), rules.rows.len(), rules.tally);
-    rules.rows
+    ledger.close("join", selected.whole().count(), judged.len(), tally);
+    judged
 }
 
-/// The others are only attempts of groups.
-fn whole(candidates: &[Candidate]) -> impl Iterator<Item = (usize, &Candidate)> {
-    candidates.iter().enumerate().filter(|(_, candidate)| candidate.is_whole())
+/// Why no row is made of a step.
+pub(crate) fn refusal(fact: &Fact) -> Option<&'static str> {
+    if !fact.is_judged {
+        Some("no_outcome")
+    } else if fact.is_contradictory {
+        Some("review")
+    } else {
+        None
+    }
 }
 
-struct Rules<'a> {
-    candidates: &'a [Candidate],
+/// The same by trajectory, the trajectory that began first coming first.
+pub(crate) fn by_trajectory(selected: &Selected, judged: &[usize]) -> Vec<Vec<usize>> {
+    let mut places: BTreeMap<Key, usize> = BTreeMap::new();
+    let mut trajectories: Vec<Vec<usize>> = Vec::new();
+    for &nth in judged {
+        let place = *places.entry(selected.facts[nth].trajectory).or_insert(trajectories.len());
+        if place == trajectories.len() {
+            trajectories.push(Vec::new());
+        }
+        trajectories[place].push(nth);
+    }
+    trajectories
+}
+
+/// Makes the rows of one candidate after the other.
+pub(crate) struct Rules<'a> {
+    selected: &'a Selected,
     policy: RewardPolicy,
     min_reward: f64,
-    by_response: BTreeMap<&'a str, Vec<usize>>,
-    by_trajectory: BTreeMap<&'a TrajectoryId, Vec<usize>>,
-    rows: Vec<Row>,
+    /// Whole candidates by response, where somebody kept that response.
+    by_response: BTreeMap<Key, Vec<usize>>,
+    /// Whole candidates by trajectory, where something was regenerated in it.
+    by_trajectory: BTreeMap<Key, Vec<usize>>,
     tally: Tally,
 }
 
+/// The rows of one candidate, and what was said of those it did not become.
+#[derive(Debug, Default)]
+pub(crate) struct Made {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) reasons: Vec<&'static str>,
+}
+
 impl<'a> Rules<'a> {
-    fn new(candidates: &'a [Candidate], policy: RewardPolicy, min_reward: f64) -> Self {
+    pub(crate) fn new(selected: &'a Selected, policy: RewardPolicy, min_reward: f64) -> Self {
+        let regenerated = || selected.whole().filter(|(_, fact)| fact.was_regenerated);
+        let kept: BTreeSet<Key> = regenerated().filter_map(|(_, fact)| fact.kept).collect();
+        let within: BTreeSet<Key> = regenerated().map(|(_, fact)| fact.trajectory).collect();
         let mut by_response: BTreeMap<_, Vec<_>> = BTreeMap::new();
         let mut by_trajectory: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for (nth, candidate) in whole(candidates) {
-            by_response.entry(candidate.response_id.as_str()).or_default().push(nth);
-            by_trajectory.entry(&candidate.trajectory).or_default().push(nth);
+        for (nth, fact) in selected.whole() {
+            if kept.contains(&fact.response) {
+                by_response.entry(fact.response).or_default().push(nth);
+            }
+            if within.contains(&fact.trajectory) {
+                by_trajectory.entry(fact.trajectory).or_default().push(nth);
+            }
         }
-        let (rows, tally) = (Vec::new(), Tally::default());
-        Self { candidates, policy, min_reward, by_response, by_trajectory, rows, tally }
+        let tally = Tally::default();
+        Self { selected, policy, min_reward, by_response, by_trajectory, tally }
     }
 
-    fn apply(&mut self, nth: usize) {
-        let candidate = &self.candidates[nth];
-        let before = self.rows.len();
+    pub(crate) fn into_tally(self) -> Tally {
+        self.tally
+    }
+
+    pub(crate) fn apply(
+        &mut self,
+        nth: usize,
+        candidate: &Candidate,
+    ) -> Result<Made, DatasetError> {
+        let mut made = Made::default();
         match (candidate.edit(), candidate.regenerated()) {
-            (Some(text), _) => self.edited(nth, text),
-            (None, Some(kept)) => self.regenerated(nth, kept),
-            (None, None) => self.judged(nth),
+            (Some(text), _) => Self::edited(nth, candidate, text, &mut made),
+            (None, Some(kept)) => self.regenerated(nth, candidate, kept, &mut made)?,
+            (None, None) => self.judged(nth, candidate, &mut made),
         }
-        if self.rows.len() == before {
-            self.tally.add("no_row");
+        if made.rows.is_empty() {
+            made.reasons.push("no_row");
         }
+        made.reasons.extend(made.rows.iter().map(|row| row.kind().as_str()));
+        made.reasons.iter().for_each(|reason| self.tally.add(reason));
+        Ok(made)
     }
 
-    fn edited(&mut self, nth: usize, text: &str) {
+    fn edited(nth: usize, candidate: &Candidate, text: &str, made: &mut Made) {
         if text.trim().is_empty() {
-            return self.tally.add("edit_empty");
+            return made.reasons.push("edit_empty");
         }
-        let candidate = &self.candidates[nth];
         let because = || vec!["edit".to_owned()];
         let chosen = Message::assistant(text);
-        self.push(nth, None, Lesson::Sft { completion: chosen.clone() }, because());
+        made.push(nth, candidate, Lesson::Sft { completion: chosen.clone() }, because());
         let rejected = candidate.reply.clone();
-        self.push(nth, None, Lesson::Pair { chosen, rejected }, because());
+        made.push(nth, candidate, Lesson::Pair { chosen, rejected }, because());
     }
 
-    fn regenerated(&mut self, nth: usize, said: Kept<'_>) {
-        let candidate = &self.candidates[nth];
+    fn regenerated(
+        &self,
+        nth: usize,
+        candidate: &Candidate,
+        said: Kept<'_>,
+        made: &mut Made,
+    ) -> Result<(), DatasetError> {
         if said == Kept::Named(&candidate.response_id) {
-            return self.tally.add("kept_the_first");
+            made.reasons.push("kept_the_first");
+            return Ok(());
         }
-        let Some(kept) = self.kept(nth, said) else { return self.tally.add("not_kept") };
-        let (chosen, rejected) = (self.candidates[kept].reply.clone(), candidate.reply.clone());
+        let Some(kept) = self.kept(nth, said) else {
+            made.reasons.push("not_kept");
+            return Ok(());
+        };
+        let other = self.selected.candidate(kept)?;
+        let (chosen, rejected) = (other.reply, candidate.reply.clone());
         if chosen == rejected {
-            return self.tally.add("kept_the_same");
+            made.reasons.push("kept_the_same");
+            return Ok(());
         }
-        self.push(
-            nth,
-            Some(kept),
-            Lesson::Pair { chosen, rejected },
-            vec!["regenerate".to_owned()],
-        );
+        let because = vec!["regenerate".to_owned()];
+        made.push(nth, candidate, Lesson::Pair { chosen, rejected }, because);
+        if let Some(row) = made.rows.last_mut() {
+            row.origin.steps.push(other.id.to_string());
+            row.others.push(kept);
+        }
+        Ok(())
     }
 
     /// The reply used in place of this one: the one named, else the next of the trajectory that
     /// answers the same prompt and was accepted.
     fn kept(&self, nth: usize, said: Kept<'_>) -> Option<usize> {
-        let candidate = &self.candidates[nth];
+        let facts = &self.selected.facts;
         let is_alternative = |other: usize| {
-            let alternative = &self.candidates[other];
+            let alternative = &facts[other];
             other != nth
-                && alternative.prompt == candidate.prompt
-                && !alternative.is_contradictory()
-                && !alternative.was_flagged()
+                && alternative.prompt == facts[nth].prompt
+                && !alternative.is_contradictory
+                && !alternative.was_flagged
         };
         if let Kept::Named(named) = said {
-            let found = self.by_response.get(named)?;
+            let found = self.by_response.get(&response_key(named))?;
             return found.iter().copied().find(|&other| is_alternative(other));
         }
-        let later = self.by_trajectory.get(&candidate.trajectory)?.iter().copied();
+        let later = self.by_trajectory.get(&facts[nth].trajectory)?.iter().copied();
         later
             .filter(|&other| other > nth && is_alternative(other))
-            .find(|&other| self.candidates[other].was_accepted())
+            .find(|&other| facts[other].was_accepted)
     }
 
-    fn judged(&mut self, nth: usize) {
-        let candidate = &self.candidates[nth];
+    fn judged(&self, nth: usize, candidate: &Candidate, made: &mut Made) {
         let Some(reward) = self.policy.reward(&candidate.reply.text(), &candidate.outcomes) else {
             return;
         };
         let because = || names(&candidate.outcomes);
         if reward.value >= self.min_reward {
-            self.push(nth, None, Lesson::Sft { completion: candidate.reply.clone() }, because());
+            let completion = candidate.reply.clone();
+            made.push(nth, candidate, Lesson::Sft { completion }, because());
         } else {
-            self.tally.add("below_min_reward");
+            made.reasons.push("below_min_reward");
         }
         let label = Lesson::Label {
             completion: candidate.reply.clone(),
@@ -157,28 +206,30 @@ impl<'a> Rules<'a> {
             weight: weight(&candidate.outcomes),
         };
         if reward.value != 0.5 && reward.value.is_finite() {
-            self.push(nth, None, label, because());
+            made.push(nth, candidate, label, because());
         } else {
-            self.tally.add("undecided");
+            made.reasons.push("undecided");
         }
     }
+}
 
-    fn push(&mut self, nth: usize, other: Option<usize>, lesson: Lesson, because: Vec<String>) {
-        let candidate = &self.candidates[nth];
-        let others = other.iter().map(|&other| self.candidates[other].id.to_string());
-        let row = Row {
-            prompt: candidate.prompt.clone(),
+impl Made {
+    fn push(&mut self, nth: usize, candidate: &Candidate, lesson: Lesson, because: Vec<String>) {
+        let prompt: Arc<[Message]> = match self.rows.last() {
+            Some(row) => Arc::clone(&row.prompt),
+            None => candidate.prompt.clone().into(),
+        };
+        self.rows.push(Row {
+            prompt,
             lesson,
             origin: Origin {
                 trajectory: candidate.trajectory.to_string(),
-                steps: [candidate.id.to_string()].into_iter().chain(others).collect(),
+                steps: vec![candidate.id.to_string()],
                 because,
             },
             candidate: nth,
-            others: other.into_iter().collect(),
-        };
-        self.tally.add(row.kind().as_str());
-        self.rows.push(row);
+            others: Vec::new(),
+        });
     }
 }
 

@@ -2,15 +2,14 @@
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
-use understudy_ident::Digest;
-use understudy_manifest::{Split, canonical_json};
-use understudy_message::Message;
-use understudy_redact::without_numbers;
+use understudy_manifest::Split;
 
 use crate::{
-    candidate::Candidate,
+    key::Key,
     ledger::{Ledger, Tally},
-    row::{Row, RowKind},
+    row::RowKind,
+    selection::Fact,
+    written::Written,
 };
 
 /// Where each row goes. Rows that share a trajectory, session, subject or prompt are one component,
@@ -20,27 +19,19 @@ use crate::{
 /// on what else there is, and a newer version holds out what an older one did. A greeting that
 /// opens every session ties all of them together; the count `largest_component` tells.
 pub(crate) fn split(
-    rows: &[Row],
-    candidates: &[Candidate],
+    rows: &[Written],
+    facts: &[Fact],
     holdout: f64,
-    seed: u64,
     ledger: &mut Ledger,
 ) -> Vec<Split> {
-    let roots = components(rows, candidates);
-    let draw = |root: usize| {
-        let unit = rows[root].origin.trajectory.as_bytes();
-        let digest = Digest::of_parts([b"understudy split".as_slice(), &seed.to_le_bytes(), unit]);
-        let [a, b, c, d, e, f, g, h, ..] = *digest.as_bytes();
-        // Of 2^64, like every other draw of the project.
-        u64::from_le_bytes([a, b, c, d, e, f, g, h]) as f64 / 2f64.powi(64)
-    };
+    let roots = components(rows, facts);
     let mut splits: Vec<Split> = roots
         .iter()
-        .map(|&root| if draw(root) < holdout { Split::Dev } else { Split::Train })
+        .map(|&root| if rows[root].draw < holdout { Split::Dev } else { Split::Train })
         .collect();
 
     let of = |kinds: &[RowKind]| {
-        let those = rows.iter().zip(&roots).filter(|(row, _)| kinds.contains(&row.kind()));
+        let those = rows.iter().zip(&roots).filter(|(row, _)| kinds.contains(&row.kind));
         sizes(those.map(|(_, &root)| root))
     };
     let mut teachers = of(&[RowKind::Sft, RowKind::Pairs]);
@@ -81,11 +72,11 @@ fn sizes(roots: impl Iterator<Item = usize>) -> BTreeMap<usize, usize> {
 }
 
 /// For each row the first row of its component.
-fn components(rows: &[Row], candidates: &[Candidate]) -> Vec<usize> {
+fn components(rows: &[Written], facts: &[Fact]) -> Vec<usize> {
     let mut parents: Vec<usize> = (0..rows.len()).collect();
-    let mut first_with: BTreeMap<Digest, usize> = BTreeMap::new();
+    let mut first_with: BTreeMap<Key, usize> = BTreeMap::new();
     for (nth, row) in rows.iter().enumerate() {
-        for tie in ties(row, candidates) {
+        for tie in ties(row, facts) {
             let other = *first_with.entry(tie).or_insert(nth);
             join(&mut parents, other, nth);
         }
@@ -94,17 +85,13 @@ fn components(rows: &[Row], candidates: &[Candidate]) -> Vec<usize> {
 }
 
 /// Everything that must not be on both sides.
-fn ties(row: &Row, candidates: &[Candidate]) -> Vec<Digest> {
-    let tie = |kind: &str, name: &str| Digest::of_parts([kind, name].map(str::as_bytes));
-    let prompt = |prompt: &[Message]| tie("prompt", &without_numbers(&canonical_json(prompt)));
-    let mut ties: Vec<Digest> = row.prompts().map(prompt).collect();
-    for &nth in [row.candidate].iter().chain(&row.others) {
-        let candidate = &candidates[nth];
-        ties.push(tie("trajectory", candidate.trajectory.as_str()));
-        ties.extend(candidate.session.iter().map(|session| tie("session", session)));
-        ties.extend(candidate.subject.iter().map(|subject| tie("subject", subject)));
-    }
-    ties
+fn ties<'a>(row: &'a Written, facts: &'a [Fact]) -> impl Iterator<Item = Key> + 'a {
+    let steps = [row.candidate].into_iter().chain(row.others.iter().copied());
+    let of_steps = steps.flat_map(|nth| {
+        let Fact { trajectory, session, subject, .. } = &facts[nth];
+        [Some(*trajectory), *session, *subject].into_iter().flatten()
+    });
+    row.prompts.iter().copied().chain(of_steps)
 }
 
 /// The smaller root wins, so that a component is named by its oldest row.

@@ -9,6 +9,9 @@ use understudy_trajectory::{JudgedStep, Outcome, Signal, Source, Step, Target, T
 use crate::{DatasetError, Draft, FrozenDataset, Request, SuiteFingerprints, build};
 
 mod determinism;
+mod digests;
+mod erase;
+mod explain;
 mod frozen;
 mod groups;
 mod leaks;

@@ -232,6 +232,8 @@ fn concerns_every_request(error: &InferenceError) -> bool {
         | InferenceError::Busy(_)
         | InferenceError::BusyTokens(_)
         | InferenceError::Paused
+        | InferenceError::OverBudget(_)
+        | InferenceError::NoTeacher
         | InferenceError::ShuttingDown => true,
         InferenceError::ContextOverflow { .. }
         | InferenceError::Failed(_)

@@ -10,13 +10,14 @@ use axum::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use understudy_inference::{Expected, InferenceError, LoadAdapter, LoadedAdapter};
+use understudy_inference::{AdapterInfo, Expected, InferenceError, LoadAdapter, LoadedAdapter};
 use understudy_openai::{
     ErrorReply, LoadBody, RollbackBody, UnloadBody, adapter_status, loaded_adapter,
 };
 use understudy_router::Target;
 
 use crate::{
+    auth::Caller,
     body::Body,
     error::ApiError,
     state::{AdapterUpdates, Gateway},
@@ -40,34 +41,40 @@ impl Format {
 /// `POST /v1/load_lora_adapter`: answers in plain text, as vLLM does, unless JSON is asked for.
 pub(crate) async fn load(
     State(gateway): State<Gateway>,
+    caller: Caller,
     format: Result<Query<Format>, QueryRejection>,
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response, ApiError> {
     let roots = allowed(&gateway)?;
     let Query(format) = format?;
-    let load = LoadBody::parse(&body)?;
+    let mut load = LoadBody::parse(&body)?;
     let name = load.name.clone();
+    load.name = full(&caller, &name)?;
     if name == gateway.student.base() {
         let why = "an adapter can't take the base model's name";
         return Err(ApiError::bad_field("lora_name", why));
     }
-    let published = publish(&gateway, load, roots.to_vec()).await;
+    let published = publish(&gateway, &caller, load, roots.to_vec()).await;
     gateway.metrics().swapped(published.as_ref().ok());
     let loaded = published?;
     if format.is_json(&headers) {
-        return Ok(Json(loaded_adapter(&loaded)).into_response());
+        let alias = caller.local(&loaded.adapter.alias).to_owned();
+        let adapter = AdapterInfo { alias, ..loaded.adapter };
+        return Ok(Json(loaded_adapter(&LoadedAdapter { adapter, ..loaded })).into_response());
     }
     Ok(format!("Success: LoRA adapter '{name}' added successfully.").into_response())
 }
 
 async fn publish(
     gateway: &Gateway,
+    caller: &Caller,
     load: LoadBody,
     roots: Vec<std::path::PathBuf>,
 ) -> Result<LoadedAdapter, ApiError> {
     let student = std::sync::Arc::clone(&gateway.student);
-    let (name, must_be_free) = (load.name.clone(), load.expected == Expected::Nothing);
+    let name = caller.local(&load.name).to_owned();
+    let must_be_free = load.expected == Expected::Nothing;
     // Reading and checking files would hold up the other requests of this thread.
     let published = tokio::task::spawn_blocking(move || {
         let directory = confine::directory(&load.name, &load.path, &roots)?;
@@ -100,6 +107,7 @@ async fn publish(
 /// `POST /v1/unload_lora_adapter`. Requests in flight finish on what they started with.
 pub(crate) async fn unload(
     State(gateway): State<Gateway>,
+    caller: Caller,
     format: Result<Query<Format>, QueryRejection>,
     headers: HeaderMap,
     Body(body): Body,
@@ -107,11 +115,12 @@ pub(crate) async fn unload(
     allowed(&gateway)?;
     let Query(format) = format?;
     let UnloadBody { name } = UnloadBody::parse(&body)?;
-    if is_routed(&gateway, &name) {
+    let alias = full(&caller, &name)?;
+    if is_routed(&gateway, &alias) {
         let message = format!("`{name}` is serving a route; roll it back first");
         return Err(ApiError::conflict(message));
     }
-    gateway.student.unload_adapter(&name).map_err(named)?;
+    gateway.student.unload_adapter(&alias).map_err(named)?;
     if format.is_json(&headers) {
         let answer = json!({"object": "lora_adapter", "alias": name, "unloaded": true});
         return Ok(Json(answer).into_response());
@@ -122,24 +131,44 @@ pub(crate) async fn unload(
 /// `POST /v1/rollback_lora_adapter`: points an alias back at a generation still in memory.
 pub(crate) async fn rollback(
     State(gateway): State<Gateway>,
+    caller: Caller,
     Body(body): Body,
 ) -> Result<Json<Value>, ApiError> {
     allowed(&gateway)?;
     let RollbackBody { name, to } = RollbackBody::parse(&body)?;
-    let adapter = gateway.student.rollback_adapter(&name, to.as_deref()).map_err(named)?;
+    let alias = full(&caller, &name)?;
+    let adapter = gateway.student.rollback_adapter(&alias, to.as_deref()).map_err(named)?;
     gateway.metrics().rolled_back();
-    Ok(Json(adapter_status(&adapter)))
+    Ok(Json(shown(&caller, adapter)))
 }
 
 /// `GET /v1/lora_adapters`: every alias with its generations, leases and bytes.
-pub(crate) async fn status(State(gateway): State<Gateway>) -> Json<Value> {
-    let adapters: Vec<Value> = gateway.student.adapters().iter().map(adapter_status).collect();
-    let stats = gateway.student.stats();
-    Json(json!({
-        "object": "list",
-        "data": adapters,
-        "resident": {"adapters": stats.resident_adapters, "bytes": stats.resident_bytes},
-    }))
+pub(crate) async fn status(State(gateway): State<Gateway>, caller: Caller) -> Json<Value> {
+    let mut adapters = gateway.student.adapters();
+    adapters.retain(|adapter| caller.owns(&adapter.alias));
+    let mut list = json!({"object": "list"});
+    list["data"] = adapters.into_iter().map(|adapter| shown(&caller, adapter)).collect();
+    // How full the machine is says something about all tenants.
+    if caller.tenant().is_none() {
+        let stats = gateway.student.stats();
+        list["resident"] =
+            json!({"adapters": stats.resident_adapters, "bytes": stats.resident_bytes});
+    }
+    Json(list)
+}
+
+fn shown(caller: &Caller, mut adapter: AdapterInfo) -> Value {
+    adapter.alias = caller.local(&adapter.alias).to_owned();
+    adapter_status(&adapter)
+}
+
+fn full(caller: &Caller, name: &str) -> Result<String, ApiError> {
+    caller.full(name).ok_or_else(|| {
+        let why = format!(
+            "`{name}` cannot be your adapter's name: what comes before a dot is whose it is"
+        );
+        ApiError::bad_field("lora_name", why)
+    })
 }
 
 /// The directories adapters may come from, where they may come at all.

@@ -4,30 +4,38 @@ use axum::{extract::State, http::HeaderMap, response::Response};
 use understudy_openai::{ChatRequest, ChatWriter};
 
 use crate::{
-    body::Body, error::ApiError, exchange::Exchange, prompt, respond::respond, state::Gateway,
+    auth::Caller, body::Body, error::ApiError, exchange::Exchange, prompt, relay::Opening,
+    respond::respond,
+    state::Gateway,
 };
 
 pub(crate) async fn completions(
     State(gateway): State<Gateway>,
+    caller: Caller,
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response, ApiError> {
-    let (exchange, request) = Exchange::chat(&gateway, ChatRequest::parse(&body)?, &headers)?;
+    let exchange = Exchange::chat(&gateway, ChatRequest::parse(&body)?, (&headers, caller))?;
     let ask = &exchange.ask;
-    let prompt = prompt::truncated(&gateway, &exchange, request.prompt())?;
     let running = ask.stream.is_some_and(|options| options.continuous);
     let wants_prompt = ask.show.token_ids || ask.show.prompt_text || running;
-    let shown = if wants_prompt && !exchange.routing.teacher {
-        Some(prompt::shown(&gateway, &prompt)?)
-    } else {
-        None
-    };
-    let requests = ask.requests(&prompt, exchange.routing.adapter.clone());
-    let described = exchange.clone();
-    let make = Box::new(move |served: &_| {
+    let mut requests = exchange.requests();
+    let mut shown = None;
+    if !exchange.routing.way.teacher && (wants_prompt || ask.truncate.is_some()) {
+        let whole = requests.first().map(|request| request.prompt.clone());
+        let whole = whole.ok_or_else(|| ApiError::internal("a chat without a choice"))?;
+        let prompt = prompt::truncated(&gateway, &exchange, whole)?;
+        if wants_prompt {
+            shown = Some(prompt::shown(&gateway, &prompt)?);
+        }
+        if ask.truncate.is_some() {
+            requests = ask.requests(&prompt, exchange.routing.way.adapter.clone());
+        }
+    }
+    let make = Box::new(move |opening: &Opening| {
         let (ids, text) = shown.map(|shown| (shown.ids, shown.text)).unzip();
-        let writer = ChatWriter::new(described.head(served), &request, ids, text);
-        Box::new(writer) as Box<_>
+        let request = opening.exchange.chat_request().expect("a chat stays one");
+        Box::new(ChatWriter::new(opening.head(), &request, ids, text)) as Box<_>
     });
-    respond(&gateway, &exchange, requests, make).await
+    respond(&gateway, exchange, requests, make).await
 }

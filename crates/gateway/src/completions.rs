@@ -8,7 +8,9 @@ use understudy_openai::{
 };
 
 use crate::{
-    body::Body, error::ApiError, exchange::Exchange, prompt, respond::respond, state::Gateway,
+    auth::Caller, body::Body, error::ApiError, exchange::Exchange, prompt, relay::Opening,
+    respond::respond,
+    state::Gateway,
 };
 
 /// More generations than this from one request are a mistake, or an attack.
@@ -16,6 +18,7 @@ const MOST_GENERATIONS: usize = 256;
 
 pub(crate) async fn text(
     State(gateway): State<Gateway>,
+    caller: Caller,
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response, ApiError> {
@@ -24,40 +27,39 @@ pub(crate) async fn text(
         let why = format!("`prompt` times `n` must be at most {MOST_GENERATIONS} completions");
         return Err(ApiError::bad_field("prompt", why));
     }
-    let exchange = Exchange::plain(&gateway, &request.ask, &headers)?;
+    let exchange = Exchange::plain(&gateway, &request.ask, (&headers, caller))?;
     our_own(&exchange)?;
     let (shown, requests) = prompt::of_completions(&gateway, &exchange, &request)
         .map_err(|why| why.of_prompt("prompt"))?;
-    let described = exchange.clone();
-    let make = Box::new(move |served: &_| {
-        Box::new(CompletionWriter::new(described.head(served), &request, shown)) as Box<_>
+    let make = Box::new(move |opening: &Opening| {
+        Box::new(CompletionWriter::new(opening.head(), &request, shown)) as Box<_>
     });
-    let reply = respond(&gateway, &exchange, requests, make).await;
+    let reply = respond(&gateway, exchange, requests, make).await;
     reply.map_err(|why| why.of_prompt("prompt"))
 }
 
 pub(crate) async fn tokens(
     State(gateway): State<Gateway>,
+    caller: Caller,
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response, ApiError> {
     let request = GenerateBody::parse(&body)?;
-    let exchange = Exchange::plain(&gateway, &request.ask, &headers)?;
+    let exchange = Exchange::plain(&gateway, &request.ask, (&headers, caller))?;
     our_own(&exchange)?;
     let prompt = prompt::truncated(&gateway, &exchange, request.prompt.clone())
         .map_err(|why| why.of_prompt("token_ids"))?;
-    let requests = exchange.ask.requests(&prompt, exchange.routing.adapter.clone());
-    let described = exchange.clone();
-    let make = Box::new(move |served: &_| {
-        let head = ReplyHead { id: described.request_id(), ..described.head(served) };
+    let requests = exchange.ask.requests(&prompt, exchange.routing.way.adapter.clone());
+    let make = Box::new(move |opening: &Opening| {
+        let head = ReplyHead { id: opening.exchange.request_id(), ..opening.head() };
         Box::new(GenerateWriter::new(head, &request)) as Box<_>
     });
-    let reply = respond(&gateway, &exchange, requests, make).await;
+    let reply = respond(&gateway, exchange, requests, make).await;
     reply.map_err(|why| why.of_prompt("token_ids"))
 }
 
 fn our_own(exchange: &Exchange) -> Result<(), ApiError> {
-    if !exchange.routing.teacher {
+    if !exchange.routing.way.teacher {
         return Ok(());
     }
     let why = "this task is answered by a teacher, to whom prompts that are no conversation mean \

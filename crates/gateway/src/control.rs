@@ -8,7 +8,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{adapters, body::Body, error::ApiError, state::Gateway};
+use crate::{adapters, auth::Caller, body::Body, error::ApiError, state::Gateway};
 
 /// vLLM's parameters of `/pause`.
 #[derive(Debug, Default, Deserialize)]
@@ -82,12 +82,13 @@ pub(crate) async fn is_paused(State(gateway): State<Gateway>) -> Json<Value> {
 }
 
 /// `GET /weight_info`: which weights answer under which name.
-pub(crate) async fn weight_info(State(gateway): State<Gateway>) -> Json<Value> {
+pub(crate) async fn weight_info(State(gateway): State<Gateway>, caller: Caller) -> Json<Value> {
     let versions: serde_json::Map<String, Value> = gateway
         .student
         .adapters()
         .into_iter()
-        .map(|adapter| (adapter.alias, json!(adapter.generation)))
+        .filter(|adapter| caller.owns(&adapter.alias))
+        .map(|adapter| (caller.local(&adapter.alias).to_owned(), json!(adapter.generation)))
         .collect();
     Json(json!({"base": gateway.student.base(), "weight_versions": versions}))
 }

@@ -66,7 +66,14 @@ impl std::fmt::Display for ApiError {
 
 impl From<InferenceError> for ApiError {
     fn from(error: InferenceError) -> Self {
-        Self(error.into())
+        Self(match error {
+            // The names of those that are loaded may be another tenant's.
+            InferenceError::UnknownAdapter { alias, .. } => {
+                let loaded = "GET /v1/lora_adapters lists yours".to_owned();
+                InferenceError::UnknownAdapter { alias, loaded }.into()
+            }
+            other => other.into(),
+        })
     }
 }
 

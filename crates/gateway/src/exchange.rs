@@ -1,23 +1,36 @@
 //! One exchange: who asked, which arm answers, and the steps it becomes.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::http::{HeaderMap, HeaderValue};
+use understudy_conduct::Asked;
 use understudy_ident::{StepId, Timestamp, TrajectoryId};
-use understudy_inference::{Completion, FinishReason, Served, Timing, Usage};
+use understudy_inference::{
+    Admission, Completion, FinishReason, GenerateRequest, Served, Timing, Usage,
+};
 use understudy_message::Message;
-use understudy_openai::{Ask, ChatRequest, ReplyHead, call_id, fingerprint, read_calls};
-use understudy_trajectory::Step;
+use understudy_openai::{
+    Ask, ChatRequest, ReplyHead, ToolReading, call_id, fingerprint, read_calls,
+};
+use understudy_trajectory::{Arm, Assignment, Course, Step};
 
-use crate::{error::ApiError, feedback::TokenKey, routing::Routing, state::Gateway};
+use crate::{auth::Caller, error::ApiError, feedback::TokenKey, routing::Routing, state::Gateway};
 
 /// A request with everything decided, before any token exists.
 #[derive(Debug, Clone)]
 pub(crate) struct Exchange {
     pub(crate) ask: Arc<Ask>,
     pub(crate) routing: Routing,
-    /// What is journalled; exchanges without messages are not.
+    /// What is journalled, as it was asked; exchanges without messages are not.
     chat: Option<Arc<ChatRequest>>,
+    /// When the request was read, and when its client stops waiting.
+    pub(crate) opened: Instant,
+    pub(crate) until: Option<Instant>,
+    /// The reply's id; it names the arm because ids survive in telemetry.
+    reply_id: String,
     /// One per choice.
     steps: Vec<StepId>,
     trajectory: TrajectoryId,
@@ -28,6 +41,10 @@ pub(crate) struct Exchange {
     /// The client's own name for the request.
     request_id: Option<String>,
     token_key: TokenKey,
+    /// For whom our engine's cached keys and values are.
+    salt: Option<String>,
+    /// Whose it is, and who pays for its tokens.
+    caller: Caller,
 }
 
 impl Exchange {
@@ -35,88 +52,157 @@ impl Exchange {
     pub(crate) fn chat(
         gateway: &Gateway,
         request: ChatRequest,
-        headers: &HeaderMap,
-    ) -> Result<(Self, Arc<ChatRequest>), ApiError> {
+        (headers, caller): (&HeaderMap, Caller),
+    ) -> Result<Self, ApiError> {
         let choices = request.ask.n as usize;
-        let opened = Self::open(gateway, request.ask.clone(), headers, choices)?;
-        let request = if opened.routing.teacher { request.for_remote() } else { request };
+        let opened = Self::open(gateway, request.ask.clone(), (headers, caller), choices)?;
         let ask = Ask { admission: opened.ask.admission.clone(), ..request.ask.clone() };
-        let (ask, chat) = (Arc::new(ask), Arc::new(request));
-        let exchange = Self { ask, chat: Some(Arc::clone(&chat)), prefix: "chatcmpl", ..opened };
-        Ok((exchange, chat))
+        let chat = Arc::new(request);
+        Ok(Self { ask: Arc::new(ask), chat: Some(chat), prefix: "chatcmpl", ..opened }.named())
     }
 
     /// A generation without messages.
     pub(crate) fn plain(
         gateway: &Gateway,
         ask: &Ask,
-        headers: &HeaderMap,
+        from: (&HeaderMap, Caller),
     ) -> Result<Self, ApiError> {
-        Self::open(gateway, ask.clone(), headers, 1)
+        let opened = Self::open(gateway, ask.clone(), from, 1)?;
+        let routing = Routing { others: Vec::new(), ..opened.routing };
+        Ok(Self { routing, ..opened }.named())
     }
 
     fn open(
         gateway: &Gateway,
         mut ask: Ask,
-        headers: &HeaderMap,
+        (headers, caller): (&HeaderMap, Caller),
         choices: usize,
     ) -> Result<Self, ApiError> {
         let header =
             |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        caller.may_ask(&ask, gateway.student.base())?;
         let session = ask.session.clone().or(header("x-session-id"));
         let trajectory = match header("x-understudy-trajectory").or(header("x-trajectory-id")) {
             Some(id) => {
                 let wrong = |why| ApiError::bad_field("x-understudy-trajectory", format!("{why}"));
-                id.parse().map_err(wrong)?
+                caller.id(&id.parse().map_err(wrong)?)
             }
             None => match &session {
                 Some(session) => {
                     let model = ask.model.as_deref().unwrap_or_default();
-                    TrajectoryId::derived(&format!("{model} {session}"))
+                    caller.id(&TrajectoryId::derived(&format!("{model} {session}")))
                 }
-                None => TrajectoryId::generate(),
+                None => caller.id(&TrajectoryId::generate()),
             },
         };
         ask.admission.timeout = deadline(header("x-request-timeout-ms").as_deref())?;
         let unit = session.clone().or(ask.user.clone()).unwrap_or_else(|| trajectory.to_string());
-        let routing = Routing::decide(gateway, &ask, unit)?;
-        if routing.teacher && ask.show.token_ids {
-            let why = "`return_token_ids` cannot be honoured: this task is answered by a teacher, \
-                       whose tokens are not ours";
-            return Err(ApiError::bad_field("return_token_ids", why));
+        let mut routing = Routing::decide(gateway, (&caller, headers), &ask, unit)?;
+        if routing.way.teacher && (ask.show.token_ids || ask.truncate.is_some()) {
+            routing = ours(routing, &ask)?;
+        }
+        // A teacher has no cache of ours, and refuses salts rather than ignore them.
+        let salt = caller.salt(ask.admission.cache_salt.clone());
+        if !routing.way.teacher {
+            ask.admission.cache_salt = salt.clone();
         }
         let request_id = ask.request_id.clone().or(header("x-request-id"));
+        let opened = Instant::now();
         Ok(Self {
+            opened,
+            until: ask.admission.timeout.and_then(|timeout| opened.checked_add(timeout)),
+            reply_id: String::new(),
             ask: Arc::new(ask),
             routing,
             chat: None,
-            steps: (0..choices).map(|_| StepId::generate()).collect(),
+            steps: (0..choices).map(|_| caller.id(&StepId::generate())).collect(),
             trajectory,
             session,
             at: gateway.clock.now(),
             prefix: "cmpl",
             request_id,
             token_key: gateway.token_key()?,
+            salt,
+            caller,
         })
     }
 
-    /// The reply's id; it names the arm because ids survive in telemetry.
-    pub(crate) fn response_id(&self) -> String {
+    /// The same under the id of its present arm: before anybody has been told one.
+    pub(crate) fn named(self) -> Self {
         let suffix = self.steps[0].as_str().trim_start_matches("step_");
-        format!("{}-{}-{suffix}", self.prefix, self.routing.assignment.arm.as_str())
+        let arm = self.routing.assignment.arm.as_str();
+        Self { reply_id: format!("{}-{arm}-{suffix}", self.prefix), ..self }
+    }
+
+    pub(crate) fn response_id(&self) -> &str {
+        &self.reply_id
+    }
+
+    /// The conversation as the model that now answers is to be asked: one that is not ours has its
+    /// own way to call tools.
+    pub(crate) fn chat_request(&self) -> Option<Arc<ChatRequest>> {
+        let chat = self.chat.as_ref()?;
+        if self.routing.way.teacher {
+            return Some(Arc::new(ChatRequest::clone(chat).for_remote()));
+        }
+        Some(Arc::clone(chat))
+    }
+
+    /// The generations of a chat, for whoever now answers.
+    pub(crate) fn requests(&self) -> Vec<GenerateRequest> {
+        let Some(chat) = self.chat_request() else { return Vec::new() };
+        let mut ask = Ask { admission: self.ask.admission.clone(), ..chat.ask.clone() };
+        if let Some(until) = self.until {
+            ask.admission.timeout = Some(until.saturating_duration_since(Instant::now()));
+        }
+        if !self.routing.way.teacher {
+            ask.admission.cache_salt = self.salt.clone();
+        }
+        ask.requests(&chat.prompt(), self.routing.way.adapter.clone())
+    }
+
+    /// The same for somebody who was not asked first: of wishes that only our own engine knows,
+    /// those that do not change the text are left out.
+    pub(crate) fn requests_of_another(&self) -> Vec<GenerateRequest> {
+        let mut requests = self.requests();
+        if self.routing.way.teacher {
+            for request in &mut requests {
+                let Admission { timeout, must_fit, .. } = request.admission;
+                request.admission = Admission { timeout, must_fit, ..Admission::default() };
+            }
+        }
+        requests
+    }
+
+    /// Whether the conversation can be asked again: cut prompts are only known to those who cut.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        self.chat.is_some() && self.ask.truncate.is_none()
+    }
+
+    pub(crate) fn step_id(&self, choice: usize) -> &StepId {
+        &self.steps[choice]
+    }
+
+    /// What the reply may do.
+    pub(crate) fn asked(&self) -> Option<Asked<'_>> {
+        let chat = self.chat.as_ref()?;
+        // With tools, a constraint is our own grammar for calling them.
+        let format = self.ask.sampling.constraint.as_ref();
+        let format = format.filter(|_| chat.reading == ToolReading::Off);
+        Some(Asked { tools: &chat.chat.tools, format })
     }
 
     /// What clients quote in outcomes: the reply's id, with the number of a further choice.
     fn choice_id(&self, choice: usize) -> String {
         match choice {
-            0 => self.response_id(),
+            0 => self.response_id().to_owned(),
             further => format!("{}.{further}", self.response_id()),
         }
     }
 
     /// The client's name for the request, or the reply's id.
     pub(crate) fn request_id(&self) -> String {
-        self.request_id.clone().unwrap_or_else(|| self.response_id())
+        self.request_id.clone().unwrap_or_else(|| self.reply_id.clone())
     }
 
     pub(crate) fn head(&self, served: &Served) -> ReplyHead {
@@ -125,7 +211,7 @@ impl Exchange {
             None => served.base.clone(),
         };
         ReplyHead {
-            id: self.response_id(),
+            id: self.reply_id.clone(),
             created: self.at.as_second(),
             fingerprint: fingerprint(served),
             model,
@@ -144,9 +230,17 @@ impl Exchange {
         put("x-request-id", &self.request_id());
         put("x-understudy-trajectory", self.trajectory.as_str());
         if self.chat.is_some() {
-            put("x-feedback-token", &self.token_key.token(&self.response_id(), self.at));
+            let token = self.token_key.token(self.caller.tenant(), self.response_id(), self.at);
+            put("x-feedback-token", &token);
         }
         put("x-understudy-arm", self.routing.assignment.arm.as_str());
+        let course = &self.routing.assignment.course;
+        if let Some(why) = &course.fallback {
+            put("x-understudy-fallback", why);
+        }
+        if let Some(what) = &course.escalation {
+            put("x-understudy-escalation", what);
+        }
         if let Some(adapter) = served.and_then(|served| served.adapter.as_ref()) {
             put("x-understudy-adapter", &format!("{} {}", adapter.alias, adapter.generation));
         }
@@ -155,18 +249,11 @@ impl Exchange {
 
     /// The step of a finished generation, if it is one to keep.
     pub(crate) fn finished(&self, choice: usize, completion: &Completion) -> Option<Step> {
+        self.caller.spend(completion.usage, choice);
         let chat = self.chat.as_ref()?;
-        let (text, mut calls) =
-            read_calls(chat.reading, &completion.text, &self.response_id(), choice);
-        for call in &completion.tool_calls {
-            let mut call = call.clone();
-            if call.id.is_empty() {
-                call.id = call_id(&self.response_id(), choice, calls.len());
-            }
-            calls.push(call);
-        }
-        let called = !calls.is_empty() && completion.finish_reason == FinishReason::Stop;
-        let reply = Message { tool_calls: calls, ..Message::assistant(text) };
+        let reply = self.reply(choice, completion)?;
+        let called = !reply.tool_calls.is_empty();
+        let called = called && completion.finish_reason == FinishReason::Stop;
         Some(Step {
             finish_reason: if called { FinishReason::ToolCalls } else { completion.finish_reason },
             usage: completion.usage,
@@ -174,6 +261,46 @@ impl Exchange {
             tokens: completion.tokens.clone(),
             ..self.step(chat, choice, reply, completion.served.clone())
         })
+    }
+
+    /// A finished text as what was said and called.
+    pub(crate) fn reply(&self, choice: usize, completion: &Completion) -> Option<Message> {
+        let chat = self.chat.as_ref()?;
+        let reading = if self.routing.way.teacher { ToolReading::Off } else { chat.reading };
+        let id = self.response_id();
+        let (text, mut calls) = read_calls(reading, &completion.text, id, choice);
+        for call in &completion.tool_calls {
+            let mut call = call.clone();
+            if call.id.is_empty() {
+                call.id = call_id(id, choice, calls.len());
+            }
+            calls.push(call);
+        }
+        Some(Message { tool_calls: calls, ..Message::assistant(text) })
+    }
+
+    /// A reply that nobody is shown, made beside the step of `choice`: a step of a trajectory of its
+    /// own, so that no outcome and no conversation takes it for what was said.
+    pub(crate) fn beside(&self, choice: usize, arm: Arm, course: Course) -> Self {
+        let told = &self.steps[choice];
+        let id = self.caller.id(&StepId::generate());
+        let assignment = Assignment {
+            arm,
+            analysed: false,
+            course: Course { beside: Some(told.clone()), ..course },
+            ..self.routing.assignment.clone()
+        };
+        let routing = Routing { assignment, others: Vec::new(), ..self.routing.clone() };
+        Self {
+            routing,
+            trajectory: self.caller.id(&TrajectoryId::derived(&format!("beside {told} {id}"))),
+            // Nobody is charged for what nobody asked for.
+            caller: Caller::of_tenant(self.caller.tenant().cloned()),
+            session: None,
+            steps: vec![id],
+            ..self.clone()
+        }
+        .named()
     }
 
     /// The step of a generation that failed, or that the client walked away from.
@@ -184,6 +311,7 @@ impl Exchange {
         served: Option<Served>,
         why: String,
     ) -> Option<Step> {
+        self.caller.spend_about(sent);
         let chat = self.chat.as_ref()?;
         let nobody = Served { base: "none".to_owned(), adapter: None };
         let served = served.unwrap_or(nobody);
@@ -210,6 +338,23 @@ impl Exchange {
             error: None,
         }
     }
+}
+
+/// A task's own student instead of the teacher that the tap drew, for what only it can do.
+fn ours(routing: Routing, ask: &Ask) -> Result<Routing, ApiError> {
+    let Routing { others, assignment, .. } = &routing;
+    let student = others.iter().find(|other| !other.way.teacher);
+    if let Some(student) = student.filter(|_| assignment.course.tap.is_some()) {
+        let assignment = student.instead.clone().unwrap_or_else(|| assignment.clone());
+        return Ok(Routing { way: student.way.clone(), assignment, ..routing });
+    }
+    if ask.show.token_ids {
+        let why = "`return_token_ids` cannot be honoured: this task is answered by a teacher, \
+                   whose tokens are not ours";
+        return Err(ApiError::bad_field("return_token_ids", why));
+    }
+    let why = "`truncate_prompt_tokens` cannot be honoured: this task is answered by a teacher";
+    Err(ApiError::bad_field("truncate_prompt_tokens", why))
 }
 
 fn deadline(header: Option<&str>) -> Result<Option<Duration>, ApiError> {

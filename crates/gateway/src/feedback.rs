@@ -14,6 +14,7 @@
 //! telemetry knows once that has been read.
 
 mod event;
+mod limits;
 mod store;
 mod token;
 mod words;
@@ -27,14 +28,14 @@ use axum::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use understudy_ident::Timestamp;
+use understudy_ident::{TenantName, Timestamp, kind};
 use understudy_trajectory::{Outcome, Target};
 
 use self::{
     event::{Event, Said, outcome_id},
     store::store,
 };
-use crate::{body::Body, error::ApiError, state::Gateway};
+use crate::{auth::Caller, body::Body, error::ApiError, state::Gateway};
 
 pub(crate) use token::TokenKey;
 
@@ -59,18 +60,20 @@ pub(crate) fn routes() -> Router<Gateway> {
 
 async fn events(
     State(gateway): State<Gateway>,
+    caller: Caller,
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response, ApiError> {
-    take(&gateway, &headers, &body, Event::parse).await
+    take(&gateway, &caller, &headers, &body, Event::parse).await
 }
 
 async fn outcomes(
     State(gateway): State<Gateway>,
+    caller: Caller,
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response, ApiError> {
-    take(&gateway, &headers, &body, words::read).await
+    take(&gateway, &caller, &headers, &body, words::read).await
 }
 
 async fn signed(
@@ -81,11 +84,17 @@ async fn signed(
     let held = text(&headers, TOKEN).map(str::to_owned);
     let key = gateway.token_key()?;
     let now = gateway.clock.now();
-    let taken = take(&gateway, &headers, &body, |value| {
+    // One request is about replies of one tenant, which each of its tokens has to confirm.
+    let tenant = tokens(held.as_deref(), &body).next().and_then(|token| TokenKey::tenant(&token));
+    let caller = Caller::of_tenant(tenant.clone());
+    let taken = take(&gateway, &caller, &headers, &body, |value| {
         let mut event = Event::parse(value)?;
         let token = event.token.take().or_else(|| held.clone());
         event.sign(|response| {
             let token = token.as_deref().ok_or("no token was sent")?;
+            if TokenKey::tenant(token) != tenant {
+                return Err("the tokens are of several tenants; send one event at a time");
+            }
             key.check(token, response, now)
         })?;
         Ok(event)
@@ -95,6 +104,14 @@ async fn signed(
         .headers_mut()
         .insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     Ok(response)
+}
+
+/// The tokens of a request, those in its events first, as far as they can be read.
+fn tokens(held: Option<&str>, body: &[u8]) -> impl Iterator<Item = String> {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let events = if let Value::Array(events) = body { events } else { vec![body] };
+    let inner = events.into_iter().filter_map(|event| event["token"].as_str().map(str::to_owned));
+    inner.collect::<Vec<_>>().into_iter().chain(held.map(str::to_owned))
 }
 
 /// What a browser asks before it sends JSON to another host. The token is the permission.
@@ -110,6 +127,7 @@ async fn preflight() -> impl IntoResponse {
 
 async fn take(
     gateway: &Gateway,
+    caller: &Caller,
     headers: &HeaderMap,
     body: &[u8],
     read: impl Fn(Value) -> Result<Event, String>,
@@ -131,13 +149,15 @@ async fn take(
             if let (None, Some(key)) = (&event.id, key) {
                 event.id = Some(if alone { key.to_owned() } else { format!("{key} {n}") });
             }
-            event.said(now).map_err(|why| numbered(n, &why))
+            let said = event.said(caller, now);
+            said.map_err(|why| numbered(n, &why))
         })
         .collect::<Result<Vec<Said>, _>>()?;
+    limits::check(gateway, caller, &said)?;
     let mut results = Vec::with_capacity(said.len());
     for one in said {
         let id = one.outcome.id.to_string();
-        match store(gateway, one).await {
+        match store(gateway, caller, one).await {
             Ok(state) => results.push(json!({"id": id, "state": state})),
             // The others of a list are stored whatever becomes of this one.
             Err(why) if why.0.status == 409 && !alone => {
@@ -165,12 +185,13 @@ struct About {
 
 async fn said(
     State(gateway): State<Gateway>,
+    caller: Caller,
     Query(about): Query<About>,
 ) -> Result<Json<Value>, ApiError> {
     let named = [
         about.response.map(Target::Response),
-        about.step.map(Target::Step),
-        about.trajectory.map(Target::Trajectory),
+        about.step.map(|id| Target::Step(caller.id_text::<kind::Step>(&id))),
+        about.trajectory.map(|id| Target::Trajectory(caller.id_text::<kind::Trajectory>(&id))),
         about.session.map(Target::Session),
     ];
     let named: Vec<Target> = named.into_iter().flatten().collect();
@@ -178,19 +199,20 @@ async fn said(
         let why = "name exactly one of response_id, step_id, trajectory_id, session_id";
         return Err(ApiError::bad_request(why));
     };
-    let outcomes = gateway.journal.said_of(target).map_err(unavailable)?;
+    let mut outcomes = gateway.journal.said_of(target).map_err(unavailable)?;
+    outcomes.retain(|outcome| caller.owns_id(&outcome.id));
     Ok(Json(json!({"feedback": outcomes})))
 }
 
-async fn pending(State(gateway): State<Gateway>) -> Result<Json<Value>, ApiError> {
-    let waiting = gateway.journal.counts().map_err(unavailable)?.pending_outcomes;
+async fn pending(State(gateway): State<Gateway>, caller: Caller) -> Result<Json<Value>, ApiError> {
+    let tenant = caller.tenant().map(TenantName::as_str);
+    let (waiting, listed) = gateway.journal.pending_of(tenant, PAGE).map_err(unavailable)?;
     let now = gateway.clock.now();
     let row = |outcome: Outcome| {
         let expired = is_expired(outcome.at, now);
         json!({"outcome": outcome, "expired": expired})
     };
-    let listed: Vec<Value> =
-        gateway.journal.pending(PAGE).map_err(unavailable)?.into_iter().map(row).collect();
+    let listed: Vec<Value> = listed.into_iter().map(row).collect();
     Ok(Json(json!({"waiting": waiting, "pending": listed})))
 }
 
@@ -200,9 +222,10 @@ fn is_expired(at: Timestamp, now: Timestamp) -> bool {
 
 async fn take_back(
     State(gateway): State<Gateway>,
+    caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let id = outcome_id(&id);
+    let id = caller.id(&outcome_id(&id));
     let duplicate = store::retract(&gateway, &id).await?;
     let state = if duplicate { "duplicate" } else { "taken_back" };
     Ok(Json(json!({"id": id, "state": state})))

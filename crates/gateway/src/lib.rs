@@ -11,6 +11,8 @@
 //! the registry's, and what a body may say `understudy-openai`'s.
 
 mod adapters;
+mod auth;
+mod beside;
 mod body;
 mod chat;
 mod completions;
@@ -18,6 +20,7 @@ mod control;
 mod error;
 mod exchange;
 mod feedback;
+mod loops;
 mod metrics;
 mod models;
 mod prompt;
@@ -29,9 +32,14 @@ mod state;
 mod status;
 mod telemetry;
 mod tokens;
+mod watch;
 
-pub use server::{app, serve};
+pub use auth::Door;
+pub use loops::Board;
+pub use server::{Timeouts, Tls, TlsError, app, serve, serve_with};
 pub use state::{AdapterUpdates, Gateway, GatewayParts};
+pub use telemetry::serve_grpc;
+pub use watch::{journal_name, wire};
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! `GET /metrics`: vLLM's names and buckets, so that its dashboards work, and per-adapter ones
 //! beside them.
 
+mod arms;
 mod exposition;
 mod histogram;
 
@@ -19,8 +20,13 @@ use understudy_inference::{
     Completion, Delta, GenerateRequest, InferenceError, LoadedAdapter, Served,
 };
 
-use self::histogram::{CHOICES, FIRST_TOKEN, Histogram, LATENCY, STEP, TOKENS};
-use crate::{error::ApiError, routing::Routing, state::Gateway};
+use understudy_trajectory::TapMode;
+
+use self::{
+    arms::{Arms, Labels},
+    histogram::{CHOICES, FIRST_TOKEN, Histogram, LATENCY, OVERHEAD, STEP, TOKENS},
+};
+use crate::{error::ApiError, exchange::Exchange, routing::Routing, state::Gateway};
 
 /// Adapters beyond this many are counted together: names come from outside.
 const MOST_ADAPTERS: usize = 64;
@@ -55,6 +61,9 @@ struct Seen {
     /// By task and arm.
     routed: BTreeMap<(String, &'static str), u64>,
     adapters: BTreeMap<String, PerAdapter>,
+    arms: Arms,
+    /// Seconds of a request that nobody generated in.
+    overhead: Histogram,
     /// Loads and rollbacks, by result.
     swaps: BTreeMap<&'static str, u64>,
     /// Seconds, by phase.
@@ -98,6 +107,8 @@ impl Default for Seen {
             refused: BTreeMap::new(),
             routed: BTreeMap::new(),
             adapters: BTreeMap::new(),
+            arms: Arms::default(),
+            overhead: Histogram::new(OVERHEAD),
             swaps: BTreeMap::new(),
             loads: BTreeMap::new(),
         }
@@ -191,6 +202,8 @@ impl Metrics {
             Err(None) => "abort",
         };
         *seen.ended.entry(reason).or_default() += 1;
+        let marks = routing.assignment.course.marks;
+        seen.arms.arm(Labels::of(routing, served)).ended(watch, marks, last);
         if let Some(adapter) = served.and_then(|served| served.adapter.as_ref()) {
             seen.adapter(&adapter.alias).observe(watch);
         }
@@ -207,6 +220,49 @@ impl Metrics {
     pub(crate) fn refused(&self, error: &ApiError) {
         let reason = error.0.reason.unwrap_or("invalid");
         *self.lock().refused.entry(reason).or_default() += 1;
+    }
+
+    /// Between reading a request and asking for its reply, and between having the reply and being
+    /// done with it.
+    pub(crate) fn overhead(&self, exchange: &Exchange, begun: Instant, finished: Instant) {
+        let before = begun.saturating_duration_since(exchange.opened);
+        let seconds = (before + finished.elapsed()).as_secs_f64();
+        self.lock().overhead.observe(seconds);
+    }
+
+    /// Another answered for the assigned arm.
+    pub(crate) fn fell_back(&self, routing: &Routing, why: &'static str) {
+        let key = (routing.task.to_string(), routing.assignment.arm.as_str(), why);
+        *self.lock().arms.fallbacks.entry(key).or_default() += 1;
+    }
+
+    /// A cue spoke against the student's reply; `what` came of it.
+    pub(crate) fn escalated(&self, routing: &Routing, what: &'static str) {
+        let key = (routing.task.to_string(), routing.assignment.arm.as_str(), what);
+        *self.lock().arms.escalations.entry(key).or_default() += 1;
+    }
+
+    /// The teacher was to answer and did not.
+    pub(crate) fn tap_skipped(&self, routing: &Routing, mode: TapMode, why: &'static str) {
+        let key = (routing.task.to_string(), mode.as_str(), why);
+        *self.lock().arms.skipped.entry(key).or_default() += 1;
+    }
+
+    /// A reply beside another is on record.
+    pub(crate) fn beside_kept(&self, routing: &Routing) {
+        let key = (routing.task.to_string(), arms::kind(routing));
+        *self.lock().arms.beside.entry(key).or_default() += 1;
+    }
+
+    /// A reply beside another was not asked for, not finished or not recorded.
+    pub(crate) fn beside_dropped(&self, routing: &Routing, why: &'static str) {
+        let key = (routing.task.to_string(), arms::kind(routing), why);
+        *self.lock().arms.dropped.entry(key).or_default() += 1;
+    }
+
+    /// An exchange could not be recorded, and its client was told so.
+    pub(crate) fn uncaptured(&self, arm: &'static str) {
+        *self.lock().arms.uncaptured.entry(arm).or_default() += 1;
     }
 
     /// An adapter was loaded, or could not be.
@@ -283,5 +339,9 @@ pub(crate) async fn page(State(gateway): State<Gateway>) -> Response {
         gateway.student.base(),
         gateway.student.is_paused(),
     );
+    let mut text = text;
+    let teacher = gateway.teacher.as_ref().map(|teacher| teacher.gauges());
+    exposition::gauges_of(&mut text, "student", &gateway.student.gauges());
+    exposition::gauges_of(&mut text, "teacher", &teacher.unwrap_or_default());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }

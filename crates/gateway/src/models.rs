@@ -7,33 +7,39 @@ use axum::{
 use serde_json::{Map, Value, json};
 use understudy_openai::{ModelCard, model_list};
 
-use crate::{error::ApiError, routing, state::Gateway};
+use crate::{auth::Caller, error::ApiError, routing, state::Gateway};
 
-pub(crate) async fn list(State(gateway): State<Gateway>) -> Json<Value> {
-    Json(model_list(&cards(&gateway)))
+pub(crate) async fn list(State(gateway): State<Gateway>, caller: Caller) -> Json<Value> {
+    Json(model_list(&cards(&gateway, &caller)))
 }
 
 /// Names may hold slashes, so the rest of the path is one.
 pub(crate) async fn one(
     State(gateway): State<Gateway>,
+    caller: Caller,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let Path(id) = id?;
-    let found = cards(&gateway).into_iter().find(|card| card.id == id);
-    found.map(|card| Json(card.to_json())).ok_or_else(|| routing::unknown(&gateway, &id))
+    let found = cards(&gateway, &caller).into_iter().find(|card| card.id == id);
+    found.map(|card| Json(card.to_json())).ok_or_else(|| routing::unknown(&gateway, &caller, &id))
 }
 
 /// Whether a name stands for anything; nobody has to give one.
-pub(crate) fn check(gateway: &Gateway, model: Option<&str>) -> Result<(), ApiError> {
+pub(crate) fn check(
+    gateway: &Gateway,
+    caller: &Caller,
+    model: Option<&str>,
+) -> Result<(), ApiError> {
     match model {
-        Some(name) if !cards(gateway).iter().any(|card| card.id == name) => {
-            Err(routing::unknown(gateway, name))
+        Some(name) if !cards(gateway, caller).iter().any(|card| card.id == name) => {
+            Err(routing::unknown(gateway, caller, name))
         }
         _ => Ok(()),
     }
 }
 
-fn cards(gateway: &Gateway) -> Vec<ModelCard> {
+/// What there is for this caller, by the names that the caller has for it.
+fn cards(gateway: &Gateway, caller: &Caller) -> Vec<ModelCard> {
     let base = gateway.student.base().to_owned();
     let card = |id: &str, parent: Option<&str>, more: Map<String, Value>| ModelCard {
         id: id.to_owned(),
@@ -45,18 +51,25 @@ fn cards(gateway: &Gateway) -> Vec<ModelCard> {
     };
     let mut cards = vec![card(&base, None, Map::new())];
     for adapter in gateway.student.adapters() {
+        if !caller.owns(&adapter.alias) {
+            continue;
+        }
         let more = [
             ("adapter_generation", json!(adapter.generation)),
             ("rank", json!(adapter.rank)),
             ("bytes", json!(adapter.bytes)),
         ];
         let more = more.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        cards.push(card(&adapter.alias, Some(&base), more));
+        cards.push(card(caller.local(&adapter.alias), Some(&base), more));
     }
     for (task, entry) in gateway.routes.snapshot().iter() {
+        if !caller.owns(task.as_str()) {
+            continue;
+        }
         let more = [("route", json!(entry.route)), ("release", json!(entry.release))];
         let more = more.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        cards.push(card(task.as_str(), Some(&base), more));
+        cards.push(card(caller.local(task.as_str()), Some(&base), more));
     }
+    cards.retain(|card| caller.may_see(&card.id));
     cards
 }

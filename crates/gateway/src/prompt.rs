@@ -12,10 +12,6 @@ pub(crate) fn truncated(
     prompt: Prompt,
 ) -> Result<Prompt, ApiError> {
     let Some(most) = exchange.ask.truncate else { return Ok(prompt) };
-    if exchange.routing.teacher {
-        let why = "`truncate_prompt_tokens` cannot be honoured: this task is answered by a teacher";
-        return Err(ApiError::bad_field("truncate_prompt_tokens", why));
-    }
     let room = gateway.student.context().saturating_sub(exchange.ask.sampling.max_tokens as usize);
     let most = usize::try_from(most).unwrap_or(room.max(1));
     let ids = gateway.student.tokenize(&prompt)?;
@@ -40,7 +36,7 @@ pub(crate) fn of_completions(
     exchange: &Exchange,
     request: &CompletionRequest,
 ) -> Result<(Vec<ShownPrompt>, Vec<GenerateRequest>), ApiError> {
-    let adapter: Option<AdapterChoice> = exchange.routing.adapter.clone();
+    let adapter: Option<AdapterChoice> = exchange.routing.way.adapter.clone();
     let (mut prompts, mut requests) = (Vec::new(), Vec::new());
     for prompt in &request.prompts {
         let prompt = truncated(gateway, exchange, prompt.clone())?;

@@ -1,18 +1,31 @@
 //! Between a backend's thread and an async reply: forwards events, records the exchange, and tells
-//! the client it is over only once the record is durable.
+//! the client it is over only once the record is durable. Who else answers when the first one fails,
+//! or should not have the last word, is in `turns.rs`.
 
-use std::{ops::ControlFlow, sync::Arc};
+mod said;
+mod turns;
 
+use std::{ops::ControlFlow, sync::Arc, time::Instant};
+
+use axum::http::HeaderMap;
 use tokio::sync::{mpsc, oneshot};
 use understudy_inference::{
     Backend, Completion, Delta, Event, GenerateRequest, InferenceError, Served, Sink,
 };
+use understudy_openai::ReplyHead;
 use understudy_trajectory::Step;
 
+pub(crate) use self::turns::{Draft, reason};
+use self::{
+    said::{Hold, Said},
+    turns::{Turn, Turns},
+};
 use crate::{
+    beside,
     error::ApiError,
     exchange::Exchange,
     metrics::{Siblings, Watch},
+    routing::Way,
     state::Gateway,
 };
 
@@ -24,62 +37,95 @@ const WAITING_PARTS: usize = 8;
 /// `Done` means journalled.
 #[derive(Debug)]
 pub(crate) enum Part {
-    Started(Served),
+    Started(Box<Opening>),
     Delta(usize, Delta),
     Done(usize, Box<Completion>),
     Failed(ApiError),
 }
 
-/// Starts one generation per choice. Dropping the receiver cancels them; what was said until then
-/// is recorded.
+/// Who answers, after whatever turns it took to find somebody.
+#[derive(Debug, Clone)]
+pub(crate) struct Opening {
+    pub(crate) exchange: Exchange,
+    pub(crate) served: Served,
+}
+
+impl Opening {
+    pub(crate) fn head(&self) -> ReplyHead {
+        self.exchange.head(&self.served)
+    }
+
+    pub(crate) fn headers(&self) -> HeaderMap {
+        self.exchange.headers(Some(&self.served))
+    }
+}
+
+pub(crate) type Events = mpsc::UnboundedReceiver<Event>;
+/// What a generation ended in; an error of `None` is a client that went away.
+pub(crate) type Ending = Result<Box<Completion>, Option<InferenceError>>;
+
+/// Starts one generation per choice, with whoever takes them: the exchange comes back as it was
+/// routed in the end. Dropping the receiver cancels them; what was said until then is recorded.
 pub(crate) fn start(
     gateway: &Gateway,
-    exchange: &Exchange,
+    exchange: Exchange,
     requests: Vec<GenerateRequest>,
-) -> Result<mpsc::Receiver<Part>, ApiError> {
+) -> Result<(Exchange, mpsc::Receiver<Part>), ApiError> {
     let (parts_in, parts) = mpsc::channel(WAITING_PARTS);
-    let mut choices = Vec::with_capacity(requests.len());
-    let mut submitted = Vec::with_capacity(requests.len());
     let of_each = exchange.ask.n;
     let prompts = requests.len().div_ceil(of_each as usize);
     let siblings: Vec<_> = (0..prompts).map(|_| Arc::new(Siblings::new(of_each))).collect();
-    for (choice, request) in requests.into_iter().enumerate() {
+    let watches: Vec<Watch> = requests
+        .iter()
+        .enumerate()
+        .map(|(choice, request)| {
+            Watch::start(request, Arc::clone(&siblings[choice / of_each as usize]))
+        })
+        .collect();
+    let (exchange, choices) = turns::open(gateway, exchange, requests)
+        .inspect_err(|error| gateway.metrics().refused(error))?;
+    gateway.metrics().accepted(of_each);
+    let lone = choices.len() == 1;
+    for (choice, (events, watch)) in choices.into_iter().zip(watches).enumerate() {
+        let line = Line {
+            gateway: gateway.clone(),
+            turns: Turns::of(&exchange, lone),
+            exchange: exchange.clone(),
+            choice,
+            begun: Instant::now(),
+        };
+        tokio::spawn(line.relay(events, parts_in.clone(), watch));
+    }
+    Ok((exchange, parts))
+}
+
+/// Asks a way for several generations; either all are under way or none is.
+pub(crate) fn submit(
+    gateway: &Gateway,
+    way: &Way,
+    requests: Vec<GenerateRequest>,
+) -> Result<Vec<Events>, InferenceError> {
+    let mut choices = Vec::with_capacity(requests.len());
+    let mut submitted = Vec::with_capacity(requests.len());
+    for request in requests {
         // Unbounded, because a backend's thread must never wait for a slow reader. It stays short,
         // because the relay always takes from it, whether or not the reader does.
         let (events_in, events) = mpsc::unbounded_channel();
-        let watch = Watch::start(&request, Arc::clone(&siblings[choice / of_each as usize]));
         let sink: Sink = Box::new(move |event| match events_in.send(event) {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),
         });
         submitted.push((request, sink));
-        choices.push((events, watch));
+        choices.push(events);
     }
-    submit(gateway, exchange, submitted).inspect_err(|error| gateway.metrics().refused(error))?;
-    gateway.metrics().accepted(exchange.ask.n);
-    for (choice, (events, watch)) in choices.into_iter().enumerate() {
-        let line = Line { gateway: gateway.clone(), exchange: exchange.clone(), choice };
-        tokio::spawn(line.relay(events, parts_in.clone(), watch));
+    if !way.teacher {
+        gateway.student.submit_all(submitted)?;
+        return Ok(choices);
     }
-    Ok(parts)
-}
-
-fn submit(
-    gateway: &Gateway,
-    exchange: &Exchange,
-    requests: Vec<(GenerateRequest, Sink)>,
-) -> Result<(), ApiError> {
-    if !exchange.routing.teacher {
-        return Ok(gateway.student.submit_all(requests)?);
-    }
-    let teacher: Arc<dyn Backend> = gateway.teacher.clone().ok_or_else(|| {
-        ApiError::unavailable(
-            "this task is routed to the teacher, but no teacher is configured; set [teacher] in \
-             understudy.toml",
-        )
-    })?;
+    let teacher: Arc<dyn Backend> = gateway.teacher.clone().ok_or(InferenceError::NoTeacher)?;
     // If one is refused, the receivers of those before it go away, which cancels them.
-    requests.into_iter().try_for_each(|(request, sink)| Ok(teacher.submit(request, sink)?))
+    submitted.into_iter().try_for_each(|(request, sink)| teacher.submit(request, sink))?;
+    Ok(choices)
 }
 
 /// One choice on its way.
@@ -87,82 +133,87 @@ struct Line {
     gateway: Gateway,
     exchange: Exchange,
     choice: usize,
-}
-
-/// What has been said and what the reader has not taken yet.
-#[derive(Default)]
-struct Said {
-    text: String,
-    served: Option<Served>,
-    announce: bool,
-    pending: Delta,
-}
-
-impl Said {
-    fn add(&mut self, delta: Delta) {
-        self.text.push_str(&delta.text);
-        self.pending.text.push_str(&delta.text);
-        self.pending.tokens.extend(delta.tokens);
-    }
-
-    fn next(&mut self, choice: usize) -> Option<Part> {
-        if self.announce {
-            self.announce = false;
-            return self.served.clone().map(Part::Started);
-        }
-        let pending = std::mem::take(&mut self.pending);
-        (pending != Delta::default()).then_some(Part::Delta(choice, pending))
-    }
-
-    fn is_waiting(&self) -> bool {
-        self.announce || self.pending != Delta::default()
-    }
+    turns: Turns,
+    begun: Instant,
 }
 
 impl Line {
-    async fn relay(
-        self,
-        mut events: mpsc::UnboundedReceiver<Event>,
-        parts: mpsc::Sender<Part>,
-        mut watch: Watch,
-    ) {
-        let mut said = Said::default();
+    async fn relay(mut self, mut events: Events, parts: mpsc::Sender<Part>, mut watch: Watch) {
+        let mut said = Said::new(self.turns.hold());
         let last = loop {
+            let last = self.listen(&mut events, &parts, &mut said, &mut watch).await;
+            // Whoever is still making tokens for this can stop.
+            events.close();
+            match self.turn(last, &said).await {
+                Turn::Over(last) => break last,
+                Turn::Another(next) => {
+                    events = next;
+                    said = Said::new(self.turns.hold());
+                }
+            }
+        };
+        if let Ok(completion) = &last {
+            said.settle(completion);
+        }
+        self.gateway.metrics().ended(&watch, &self.exchange.routing, said.served(), &last);
+        self.finish(last, said, &parts).await;
+    }
+
+    /// Until this generation is over, or nobody wants it any more.
+    async fn listen(
+        &self,
+        events: &mut Events,
+        parts: &mpsc::Sender<Part>,
+        said: &mut Said,
+        watch: &mut Watch,
+    ) -> Ending {
+        loop {
             let event = tokio::select! {
                 event = events.recv() => event,
                 permit = parts.reserve(), if said.is_waiting() => {
                     // A closed channel is noticed by `closed` at the next turn.
-                    if let (Ok(permit), Some(part)) = (permit, said.next(self.choice)) {
+                    if let (Ok(permit), Some(part)) = (permit, said.next(&self.exchange, self.choice)) {
                         permit.send(part);
                     }
                     continue;
                 }
-                () = parts.closed() => break Err(None),
+                () = parts.closed() => return Err(None),
             };
             match event {
                 Some(Event::Started(served)) => {
                     watch.begun();
-                    said.served = Some(served);
-                    said.announce = true;
+                    said.start(served);
                 }
                 Some(Event::Delta(delta)) => {
                     watch.delta(&delta);
                     said.add(delta);
                 }
-                Some(Event::Finished(completion)) => break Ok(completion),
-                Some(Event::Failed(error)) => break Err(Some(error)),
-                None => break Err(Some(InferenceError::ShuttingDown)),
+                Some(Event::Finished(completion)) => return Ok(completion),
+                Some(Event::Failed(error)) => return Err(Some(error)),
+                None => return Err(Some(InferenceError::ShuttingDown)),
             }
-        };
-        // Whoever is still making tokens for this can stop.
-        drop(events);
-        self.gateway.metrics().ended(&watch, &self.exchange.routing, said.served.as_ref(), &last);
+        }
+    }
+
+    /// Records what came of it and tells the client, in this order.
+    async fn finish(self, last: Ending, mut said: Said, parts: &mpsc::Sender<Part>) {
+        let finished = Instant::now();
         let (step, part) = self.ending(last, &said);
+        let recorded =
+            step.as_ref().filter(|step| step.error.is_none()).map(|step| step.id.clone());
         let part = match step {
             None => part,
             Some(step) => record(&self.gateway, step).await.map_or_else(Part::Failed, |()| part),
         };
-        while let Some(waiting) = said.next(self.choice) {
+        if recorded.is_some() && matches!(part, Part::Done(..)) {
+            beside::after(&self.gateway, &self.exchange, self.choice);
+            if let Some(draft) = &self.turns.draft {
+                beside::keep_draft(&self.gateway, &self.exchange, draft);
+            }
+        }
+        self.gateway.metrics().overhead(&self.exchange, self.begun, finished);
+        said.release();
+        while let Some(waiting) = said.next(&self.exchange, self.choice) {
             // Nobody listens any more: there is nothing left to do but end.
             if parts.send(waiting).await.is_err() {
                 return;
@@ -171,31 +222,37 @@ impl Line {
         parts.send(part).await.ok();
     }
 
-    fn ending(
-        &self,
-        last: Result<Box<Completion>, Option<InferenceError>>,
-        said: &Said,
-    ) -> (Option<Step>, Part) {
-        let broken = |why| self.exchange.broken(self.choice, &said.text, said.served.clone(), why);
+    fn ending(&self, last: Ending, said: &Said) -> (Option<Step>, Part) {
+        let broken =
+            |why| self.exchange.broken(self.choice, said.text(), said.served().cloned(), why);
         match last {
-            Ok(completion) => (
-                self.exchange.finished(self.choice, &completion),
-                Part::Done(self.choice, completion),
-            ),
-            Err(Some(error)) => (broken(error.to_string()), Part::Failed(error.into())),
+            Ok(completion) => {
+                let step = self.exchange.finished(self.choice, &completion);
+                let step = step.map(|step| self.turns.timed(step));
+                (step, Part::Done(self.choice, completion))
+            }
+            Err(Some(error)) => (broken(error.to_string()), Part::Failed(self.refusal(error))),
             Err(None) => {
                 let why = "the client went away";
                 (broken(why.to_owned()), Part::Failed(ApiError::internal(why)))
             }
         }
     }
+
+    /// What a client is told, with the name under which the failure is on record.
+    fn refusal(&self, error: InferenceError) -> ApiError {
+        let ApiError(reply) = error.into();
+        ApiError(reply.of_request(self.exchange.request_id()))
+    }
 }
 
 /// Journals the step and waits until it is durable.
 async fn record(gateway: &Gateway, step: Step) -> Result<(), ApiError> {
     let id = step.id.clone();
+    let arm = step.assignment.as_ref().map_or("none", |assignment| assignment.arm.as_str());
     let failed = |why: String| {
         tracing::error!(step = %id, %why, "an exchange could not be journalled");
+        gateway.metrics().uncaptured(arm);
         ApiError::unavailable(format!("the exchange could not be recorded: {why}"))
     };
     let ack = gateway.journal.append_step(step).map_err(|why| failed(why.to_string()))?;

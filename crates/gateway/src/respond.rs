@@ -11,13 +11,13 @@ use axum::{
 use serde_json::Value;
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
-use understudy_inference::{Delta, GenerateRequest, Served};
+use understudy_inference::{Delta, GenerateRequest};
 use understudy_openai::{Answer, ReplyWriter};
 
 use crate::{
     error::ApiError,
     exchange::Exchange,
-    relay::{self, Part},
+    relay::{self, Opening, Part},
     state::Gateway,
 };
 
@@ -26,27 +26,28 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 const DONE: &str = "data: [DONE]\n\n";
 
 /// Makes the writer of a reply once it is known who answers.
-pub(crate) type MakeWriter = Box<dyn FnOnce(&Served) -> Box<dyn ReplyWriter> + Send>;
+pub(crate) type MakeWriter = Box<dyn FnOnce(&Opening) -> Box<dyn ReplyWriter> + Send>;
 
 pub(crate) async fn respond(
     gateway: &Gateway,
-    exchange: &Exchange,
+    exchange: Exchange,
     requests: Vec<GenerateRequest>,
     make: MakeWriter,
 ) -> Result<Response, ApiError> {
     let choices = requests.len();
-    let mut parts = relay::start(gateway, exchange, requests)?;
+    let (exchange, mut parts) = relay::start(gateway, exchange, requests)?;
     if exchange.ask.stream.is_none() {
-        return whole(exchange, parts, choices, make).await;
+        return whole(parts, choices, make).await;
     }
     // Waiting for the first part lets an early failure be a status code instead of a broken
     // stream; waiting for ever would lose the connection.
     let mut script = Script { make: Some(make), writer: None, left: choices };
-    let (first, served) = match timeout(KEEP_ALIVE, parts.recv()).await {
-        Err(_) => (": keep-alive\n\n".to_owned(), None),
+    let (first, headers) = match timeout(KEEP_ALIVE, parts.recv()).await {
+        Err(_) => (": keep-alive\n\n".to_owned(), exchange.headers(None)),
         Ok(Some(Part::Failed(error))) => return Err(error),
-        Ok(Some(Part::Started(served))) => {
-            (script.lines(Part::Started(served.clone())).0, Some(served))
+        Ok(Some(Part::Started(opening))) => {
+            let headers = opening.headers();
+            (script.lines(Part::Started(opening)).0, headers)
         }
         Ok(Some(Part::Delta(..) | Part::Done(..)) | None) => return Err(no_start()),
     };
@@ -55,7 +56,7 @@ pub(crate) async fn respond(
     let body = tokio_stream::once(first).chain(ReceiverStream::new(text));
     let body =
         Body::from_stream(body.map(|text| Ok::<_, std::convert::Infallible>(Bytes::from(text))));
-    let mut headers = exchange.headers(served.as_ref());
+    let mut headers = headers;
     headers.extend(event_stream());
     Ok((headers, body).into_response())
 }
@@ -68,16 +69,16 @@ fn event_stream() -> HeaderMap {
 }
 
 async fn whole(
-    exchange: &Exchange,
     mut parts: mpsc::Receiver<Part>,
     choices: usize,
     make: MakeWriter,
 ) -> Result<Response, ApiError> {
     let mut scored = vec![Vec::new(); choices];
     let mut answers: Vec<Option<Answer>> = vec![None; choices];
+    let mut opening = None;
     while let Some(part) = parts.recv().await {
         match part {
-            Part::Started(_) => {}
+            Part::Started(started) => opening = Some(started),
             Part::Failed(error) => return Err(error),
             Part::Delta(choice, Delta { tokens, .. }) => scored[choice].extend(tokens),
             Part::Done(choice, completion) => {
@@ -88,9 +89,9 @@ async fn whole(
     }
     let answers: Option<Vec<Answer>> = answers.into_iter().collect();
     let answers = answers.filter(|answers| !answers.is_empty()).ok_or_else(no_end)?;
-    let served = answers[0].completion.served.clone();
-    let body = make(&served).whole(&answers);
-    Ok((exchange.headers(Some(&served)), Json(body)).into_response())
+    let opening = opening.ok_or_else(no_start)?;
+    let body = make(&opening).whole(&answers);
+    Ok((opening.headers(), Json(body)).into_response())
 }
 
 fn no_start() -> ApiError {
@@ -131,9 +132,9 @@ impl Script {
 
     /// What a part adds, and whether it was the last.
     fn lines(&mut self, part: Part) -> (String, bool) {
-        if let Part::Started(served) = &part {
+        if let Part::Started(started) = &part {
             let Some(make) = self.make.take() else { return (String::new(), false) };
-            let opening = self.writer.insert(make(served)).open();
+            let opening = self.writer.insert(make(started)).open();
             return (text_of(&opening), false);
         }
         let Some(writer) = &mut self.writer else {
@@ -159,8 +160,9 @@ impl Script {
     }
 }
 
+/// Not followed by `[DONE]`: what ends like this is not a whole reply, and must not look like one.
 fn failure(error: &ApiError) -> String {
-    format!("data: {}\n\n{DONE}", error.to_json())
+    format!("data: {}\n\n", error.to_json())
 }
 
 fn text_of(chunks: &[Value]) -> String {

@@ -1,18 +1,34 @@
 //! The routes, and a server that stops when it is told.
 
-use std::future::Future;
+mod connection;
+mod slow;
+mod tls;
+
+use std::{future::Future, sync::Arc};
 
 use axum::{
     Router,
     http::Uri,
+    middleware,
     routing::{get, post},
 };
 use tokio::net::TcpListener;
 use understudy_openai::ErrorReply;
 
+pub(crate) use self::slow::is_slow;
+pub use self::{
+    connection::Timeouts,
+    tls::{Tls, TlsError},
+};
 use crate::{
-    adapters, body::Body, chat, completions, control, error::ApiError, feedback, metrics, models,
-    state::Gateway, status, telemetry, tokens,
+    adapters,
+    auth::{self, follow_keys},
+    body::Body,
+    chat, completions, control,
+    error::ApiError,
+    feedback, loops, metrics, models,
+    state::Gateway,
+    status, telemetry, tokens, watch,
 };
 
 /// Everything the gateway answers.
@@ -22,11 +38,14 @@ pub fn app(gateway: Gateway) -> Router {
         .merge(vllm())
         .merge(telemetry::routes())
         .merge(feedback::routes())
+        .merge(loops::routes())
+        .merge(watch::routes())
         .route("/api/v1/tasks", get(status::tasks))
         .route("/api/v1/journal", get(status::journal))
         .route("/api/v1/audit", get(status::audit))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(gateway.clone(), auth::admit))
         .with_state(gateway)
 }
 
@@ -74,9 +93,22 @@ pub async fn serve(
     gateway: Gateway,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
+    serve_with(listener, gateway, None, Timeouts::default(), stop).await
+}
+
+/// The same over TLS where there is any, with this much patience.
+pub async fn serve_with(
+    listener: TcpListener,
+    gateway: Gateway,
+    tls: Option<Tls>,
+    timeouts: Timeouts,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
     let reading = tokio::spawn(telemetry::read_for_ever(gateway.intake().clone()));
-    let served = axum::serve(listener, app(gateway)).with_graceful_shutdown(stop).await;
+    let following = tokio::spawn(follow_keys(Arc::clone(gateway.shared_door())));
+    connection::accept(listener, app(gateway), tls, timeouts, stop).await;
     // What has not been read is durable, and the next server reads it.
     reading.abort();
-    served
+    following.abort();
+    Ok(())
 }

@@ -12,7 +12,10 @@ use understudy_journal::Journal;
 use understudy_registry::Registry;
 use understudy_router::RouteTable;
 
-use crate::{error::ApiError, feedback::TokenKey, metrics::Metrics};
+use crate::{
+    auth::Door, beside::Room, error::ApiError, feedback::TokenKey, loops::Board, metrics::Metrics,
+    watch::Hub,
+};
 
 /// The parts a gateway is put together from.
 #[derive(Debug)]
@@ -47,9 +50,13 @@ pub struct Gateway {
 struct Shared {
     parts: GatewayParts,
     metrics: Metrics,
+    room: Room,
     started: Timestamp,
     intake: Intake,
     token_key: OnceLock<TokenKey>,
+    door: Arc<Door>,
+    board: Arc<Board>,
+    hub: Hub,
 }
 
 impl Gateway {
@@ -59,15 +66,29 @@ impl Gateway {
 
     /// A gateway that takes as much telemetry at once as it is told to.
     pub fn with_limits(parts: GatewayParts, limits: Limits) -> Self {
+        Self::guarded(parts, limits, Door::open())
+    }
+
+    /// A gateway that lets in whom this door does.
+    pub fn behind(door: Door, parts: GatewayParts) -> Self {
+        Self::guarded(parts, Limits::default(), door)
+    }
+
+    pub(crate) fn guarded(parts: GatewayParts, limits: Limits, door: Door) -> Self {
         let (metrics, started) = (Metrics::default(), parts.clock.now());
         let intake = Intake::new(parts.journal.clone(), limits);
+        let hub = Hub::over(&parts.routes);
         Self {
             shared: Arc::new(Shared {
                 parts,
                 metrics,
+                room: Room::default(),
                 started,
                 intake,
                 token_key: OnceLock::new(),
+                door: Arc::new(door),
+                board: Arc::default(),
+                hub,
             }),
         }
     }
@@ -81,12 +102,33 @@ impl Gateway {
         Ok(*self.shared.token_key.get_or_init(|| TokenKey::derived(&secret)))
     }
 
+    pub(crate) fn door(&self) -> &Door {
+        &self.shared.door
+    }
+
+    pub(crate) fn shared_door(&self) -> &Arc<Door> {
+        &self.shared.door
+    }
+
+    /// Where the server's own threads post how they fare.
+    pub fn board(&self) -> Arc<Board> {
+        Arc::clone(&self.shared.board)
+    }
+
+    pub(crate) fn hub(&self) -> &Hub {
+        &self.shared.hub
+    }
+
     pub(crate) fn intake(&self) -> &Intake {
         &self.shared.intake
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.shared.metrics
+    }
+
+    pub(crate) fn room(&self) -> &Room {
+        &self.shared.room
     }
 
     pub(crate) fn started(&self) -> Timestamp {

@@ -3,15 +3,16 @@
 use axum::{Json, extract::State};
 use serde_json::{Value, json};
 
-use crate::{error::ApiError, state::Gateway};
+use crate::{auth::Caller, error::ApiError, state::Gateway};
 
-/// `GET /api/v1/tasks`: every routed task with its route and open release.
-pub(crate) async fn tasks(State(gateway): State<Gateway>) -> Json<Value> {
+/// `GET /api/v1/tasks`: every routed task of the caller's with its route and open release.
+pub(crate) async fn tasks(State(gateway): State<Gateway>, caller: Caller) -> Json<Value> {
     let tasks: Vec<Value> = gateway
         .routes
         .snapshot()
         .iter()
-        .map(|(task, entry)| json!({"task": task, "route": entry.route, "release": entry.release}))
+        .filter(|(task, _)| caller.owns(task.as_str()))
+        .map(|(task, entry)| json!({"task": caller.local(task.as_str()), "route": entry.route, "release": entry.release}))
         .collect();
     Json(json!({"tasks": tasks}))
 }

@@ -5,12 +5,14 @@
 //! | `POST /v1/traces`, `/v1/logs`, and `/api/public/otel/v1/traces` as Langfuse's SDK has it | OTLP over HTTP, protobuf and JSON |
 //! | `GET /info`, `POST /runs/multipart`, `/runs/batch`, `/feedback` | LangSmith's client |
 //! | `POST /api/public/scores` | Langfuse's scores |
+//! | `POST /opentelemetry.proto.collector.trace.v1.TraceService/Export`, `…logs.v1.LogsService/Export` | OTLP over gRPC |
 //! | `POST /v1/traces/ingest` | the exporter of the OpenAI Agents SDK |
 //!
 //! Bodies come plain, gzip or zstd. Every success means durable. 429 is said where there is no room
 //! now, 503 where the disk takes no more, both with `retry-after`.
 
 mod answer;
+mod grpc;
 mod read;
 
 use std::time::Duration;
@@ -29,11 +31,12 @@ use understudy_ingest::telemetry::{Compression, Encoding};
 use understudy_intake::{Intake, IntakeError, Received};
 use understudy_journal::{Appended, JournalError};
 
+pub use self::grpc::serve_grpc;
 use self::{
     answer::{Refusal, Style},
     read::read,
 };
-use crate::state::Gateway;
+use crate::{auth::Caller, state::Gateway};
 
 /// The task that calls are counted to where `x-understudy-task` names none.
 pub(crate) const TASK: &str = "telemetry";
@@ -55,6 +58,7 @@ pub(crate) fn routes() -> Router<Gateway> {
         .route("/feedback", post(langsmith_feedback))
         .route("/api/public/scores", post(langfuse_scores))
         .route("/v1/traces/ingest", post(openai_agents))
+        .merge(grpc::routes())
 }
 
 /// Makes trajectories of what was received, as long as the server runs.
@@ -92,41 +96,62 @@ async fn info(State(gateway): State<Gateway>) -> Json<Value> {
     }))
 }
 
-async fn otlp_traces(State(gateway): State<Gateway>, request: Request) -> Response {
-    take(&gateway, "otlp-traces", Style::otlp(request.headers()), request).await
+async fn otlp_traces(State(gateway): State<Gateway>, caller: Caller, request: Request) -> Response {
+    take(&gateway, &caller, "otlp-traces", Style::otlp(request.headers()), request).await
 }
 
-async fn otlp_logs(State(gateway): State<Gateway>, request: Request) -> Response {
-    take(&gateway, "otlp-logs", Style::otlp(request.headers()), request).await
+async fn otlp_logs(State(gateway): State<Gateway>, caller: Caller, request: Request) -> Response {
+    take(&gateway, &caller, "otlp-logs", Style::otlp(request.headers()), request).await
 }
 
-async fn langsmith_multipart(State(gateway): State<Gateway>, request: Request) -> Response {
-    take(&gateway, "langsmith-multipart", Style::Accepted, request).await
+async fn langsmith_multipart(
+    State(gateway): State<Gateway>,
+    caller: Caller,
+    request: Request,
+) -> Response {
+    take(&gateway, &caller, "langsmith-multipart", Style::Accepted, request).await
 }
 
-async fn langsmith_batch(State(gateway): State<Gateway>, request: Request) -> Response {
-    take(&gateway, "langsmith-runs", Style::Accepted, request).await
+async fn langsmith_batch(
+    State(gateway): State<Gateway>,
+    caller: Caller,
+    request: Request,
+) -> Response {
+    take(&gateway, &caller, "langsmith-runs", Style::Accepted, request).await
 }
 
-async fn langsmith_feedback(State(gateway): State<Gateway>, request: Request) -> Response {
-    take(&gateway, "langsmith-feedback", Style::Echo, request).await
+async fn langsmith_feedback(
+    State(gateway): State<Gateway>,
+    caller: Caller,
+    request: Request,
+) -> Response {
+    take(&gateway, &caller, "langsmith-feedback", Style::Echo, request).await
 }
 
-async fn langfuse_scores(State(gateway): State<Gateway>, request: Request) -> Response {
-    take(&gateway, "langfuse-scores", Style::Echo, request).await
+async fn langfuse_scores(
+    State(gateway): State<Gateway>,
+    caller: Caller,
+    request: Request,
+) -> Response {
+    take(&gateway, &caller, "langfuse-scores", Style::Echo, request).await
 }
 
-async fn openai_agents(State(gateway): State<Gateway>, request: Request) -> Response {
-    take(&gateway, "openai-agents", Style::Empty, request).await
+async fn openai_agents(
+    State(gateway): State<Gateway>,
+    caller: Caller,
+    request: Request,
+) -> Response {
+    take(&gateway, &caller, "openai-agents", Style::Empty, request).await
 }
 
 async fn take(
     gateway: &Gateway,
+    caller: &Caller,
     payload: &'static str,
     style: Style,
     request: Request,
 ) -> Response {
-    match receive(gateway, payload, request).await {
+    match receive(gateway, caller, payload, request).await {
         Ok(received) => style.answer(&received),
         Err(refusal) => style.refuse(&refusal),
     }
@@ -135,11 +160,12 @@ async fn take(
 /// Reads a request and answers once its body is durable.
 async fn receive(
     gateway: &Gateway,
+    caller: &Caller,
     payload: &'static str,
     request: Request,
 ) -> Result<Received, Refusal> {
     let headers = request.headers().clone();
-    let (task, compression) = (task(&headers)?, compression(&headers)?);
+    let (task, compression) = (task(caller, &headers)?, compression(&headers)?);
     let content_type = text(&headers, header::CONTENT_TYPE.as_str()).unwrap_or_default().to_owned();
     let intake = gateway.intake().clone();
     let (body, mut room) = read(&intake, &headers, request.into_body()).await?;
@@ -174,9 +200,15 @@ pub(crate) async fn durable(ack: understudy_journal::Ack) -> Result<Appended, Jo
     wait.await.unwrap_or(Err(JournalError::Closed))
 }
 
-fn task(headers: &HeaderMap) -> Result<TaskName, Refusal> {
+fn task(caller: &Caller, headers: &HeaderMap) -> Result<TaskName, Refusal> {
     let name = text(headers, "x-understudy-task").unwrap_or(TASK);
-    name.parse().map_err(|why| Refusal::invalid(format!("`x-understudy-task`: {why}")))
+    caller.task(name).ok_or_else(|| {
+        let why = format!(
+            "`x-understudy-task`: {name:?} is not a task of yours: use 1 to 64 of a-z, 0-9 and `-`, \
+             starting with a letter"
+        );
+        Refusal::invalid(why)
+    })
 }
 
 fn compression(headers: &HeaderMap) -> Result<Compression, Refusal> {

@@ -1,36 +1,44 @@
 //! Every endpoint over a real socket, with the mock engine behind it.
 
 mod adapters;
+mod auth;
 mod chat;
 mod completions;
 mod control;
+mod faults;
 mod feedback;
+mod grpc;
 mod hostile;
 mod pressure;
+mod shadow;
+mod taps;
 mod telemetry;
 mod tools;
+mod watch;
 
 use std::{net::SocketAddr, sync::Arc};
 
 use serde_json::{Value, json};
 use understudy_ident::SystemClock;
-use understudy_inference::{MockConfig, MockEngine, Student};
+use understudy_inference::{Backend, MockConfig, MockEngine, Student};
 use understudy_intake::Limits;
 use understudy_journal::{Config, Journal, Query};
 use understudy_registry::Registry;
 use understudy_router::{Route, RouteTable, Target};
 use understudy_trajectory::Step;
 
-use crate::{AdapterUpdates, Gateway, GatewayParts};
+use crate::{AdapterUpdates, Door, Gateway, GatewayParts, Timeouts, Tls};
 
 struct Server {
     address: SocketAddr,
+    gateway: Gateway,
     journal: Journal,
     routes: Arc<RouteTable>,
     student: Arc<MockEngine>,
     agent: ureq::Agent,
     directory: tempfile::TempDir,
-    _runtime: tokio::runtime::Runtime,
+    board: Arc<crate::Board>,
+    runtime: tokio::runtime::Runtime,
 }
 
 struct Reply {
@@ -46,6 +54,13 @@ impl Reply {
 
     fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The JSON of the events of a stream that broke off: it must not look whole.
+    fn broken_events(&self) -> Vec<Value> {
+        assert!(!self.text.contains("[DONE]"), "{}", self.text);
+        let events = self.text.split("\n\n").filter_map(|event| event.strip_prefix("data: "));
+        events.map(|event| serde_json::from_str(event).unwrap()).collect()
     }
 
     /// The JSON of a stream's events; it must end in `[DONE]`.
@@ -66,16 +81,52 @@ fn start_with(config: MockConfig, updates: bool) -> Server {
 }
 
 fn start_limited(config: MockConfig, updates: bool, limits: Limits) -> Server {
-    start_on(config, updates, limits, Config::default())
+    start_as(Settings { config, updates, limits, ..Settings::default() })
 }
 
 /// A server whose journal may take this many bytes of the disk.
 fn start_small(bytes: u64) -> Server {
     let journal = Config { max_bytes: Some(bytes), ..Config::default() };
-    start_on(MockConfig::default(), true, Limits::default(), journal)
+    start_as(Settings { journal, ..Settings::default() })
 }
 
-fn start_on(config: MockConfig, updates: bool, limits: Limits, journal: Config) -> Server {
+/// A server beside which a teacher stands.
+fn start_taught(config: MockConfig, teacher: Arc<dyn Backend>) -> Server {
+    start_as(Settings { config, teacher: Some(teacher), ..Settings::default() })
+}
+
+/// How a server is to be.
+struct Settings {
+    config: MockConfig,
+    updates: bool,
+    limits: Limits,
+    journal: Config,
+    door: Door,
+    teacher: Option<Arc<dyn Backend>>,
+    /// Instead of the mock engine.
+    student: Option<Arc<dyn Student>>,
+    tls: Option<Tls>,
+    timeouts: Timeouts,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            config: MockConfig::default(),
+            updates: true,
+            limits: Limits::default(),
+            journal: Config::default(),
+            door: Door::open(),
+            teacher: None,
+            student: None,
+            tls: None,
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
+fn start_as(settings: Settings) -> Server {
+    let Settings { config, updates, limits, journal, door, teacher, tls, timeouts, .. } = settings;
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
     let journal = Journal::open(&path("journal.db"), journal).unwrap();
@@ -83,8 +134,8 @@ fn start_on(config: MockConfig, updates: bool, limits: Limits, journal: Config) 
     let routes = Arc::new(RouteTable::default());
     let student = Arc::new(MockEngine::start(config).unwrap());
     let parts = GatewayParts {
-        student: Arc::clone(&student) as Arc<dyn Student>,
-        teacher: None,
+        student: settings.student.unwrap_or_else(|| Arc::clone(&student) as Arc<dyn Student>),
+        teacher,
         routes: Arc::clone(&routes),
         journal: journal.clone(),
         registry: Arc::new(registry),
@@ -95,17 +146,24 @@ fn start_on(config: MockConfig, updates: bool, limits: Limits, journal: Config) 
             AdapterUpdates::Forbidden
         },
     };
-    let gateway = Gateway::with_limits(parts, limits);
+    let gateway = Gateway::guarded(parts, limits, door);
+    let board = gateway.board();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();
-    runtime.spawn(crate::serve(listener, gateway, std::future::pending()));
+    let serving =
+        crate::serve_with(listener, gateway.clone(), tls, timeouts, std::future::pending());
+    runtime.spawn(serving);
     let config = ureq::Agent::config_builder().http_status_as_error(false).build();
     let agent = config.into();
-    Server { address, journal, routes, student, agent, directory, _runtime: runtime }
+    Server { address, gateway, journal, routes, student, agent, directory, board, runtime }
 }
 
 impl Server {
+    fn runtime(&self) -> &tokio::runtime::Runtime {
+        &self.runtime
+    }
+
     fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
@@ -147,6 +205,32 @@ impl Server {
         self.routes.publish(task.parse().unwrap(), Route::to(target), None);
     }
 
+    fn publish(&self, task: &str, route: Route) {
+        route.validate().unwrap();
+        self.routes.publish(task.parse().unwrap(), route, Some("rel_test".to_owned()));
+    }
+
+    /// The value of the first sample that begins like this, 0 without one.
+    fn metric(&self, name: &str, labels: &str) -> f64 {
+        let page = self.get("/metrics").text;
+        let of_name = page.lines().filter(|line| line.starts_with(name));
+        let mut found = of_name.filter(|line| line.contains(labels));
+        found.next().map_or(0.0, |line| line.rsplit_once(' ').unwrap().1.parse().unwrap())
+    }
+
+    /// All steps once there are so many.
+    fn steps_of(&self, count: usize) -> Vec<Step> {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        loop {
+            let steps = self.steps();
+            if steps.len() >= count {
+                return steps;
+            }
+            assert!(std::time::Instant::now() < deadline, "{} of {count} steps", steps.len());
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+
     fn steps(&self) -> Vec<Step> {
         let trajectories = self.journal.trajectories(&Query::default()).unwrap();
         let steps = trajectories.into_iter().flat_map(|trajectory| trajectory.steps);
@@ -166,7 +250,7 @@ impl Server {
     }
 }
 
-fn read(mut response: ureq::http::Response<ureq::Body>) -> Reply {
+fn read(mut response: http::Response<ureq::Body>) -> Reply {
     let headers = response
         .headers()
         .iter()

@@ -5,14 +5,15 @@ use axum::{Json, extract::State};
 use serde_json::Value;
 use understudy_openai::{DetokenizeBody, TokenizeBody, detokenized, tokenized};
 
-use crate::{body::Body, error::ApiError, models, state::Gateway};
+use crate::{auth::Caller, body::Body, error::ApiError, models, state::Gateway};
 
 pub(crate) async fn tokenize(
     State(gateway): State<Gateway>,
+    caller: Caller,
     Body(body): Body,
 ) -> Result<Json<Value>, ApiError> {
     let body = TokenizeBody::parse(&body)?;
-    models::check(&gateway, body.model.as_deref())?;
+    models::check(&gateway, &caller, body.model.as_deref())?;
     let student = &gateway.student;
     let ids = student.tokenize(&body.prompt)?;
     let texts = body.texts.then(|| {
@@ -24,10 +25,11 @@ pub(crate) async fn tokenize(
 
 pub(crate) async fn detokenize(
     State(gateway): State<Gateway>,
+    caller: Caller,
     Body(body): Body,
 ) -> Result<Json<Value>, ApiError> {
     let body = DetokenizeBody::parse(&body)?;
-    models::check(&gateway, body.model.as_deref())?;
+    models::check(&gateway, &caller, body.model.as_deref())?;
     // Some tokenizers skip what they do not know, and half a text is a wrong answer.
     let unknown = body.tokens.iter().find(|id| gateway.student.token_bytes(**id).is_none());
     if let Some(id) = unknown {

@@ -44,6 +44,20 @@ impl Digest {
     }
 }
 
+/// A digest of bytes that come piece by piece: the same as [`Digest::of`] of all of them together.
+#[derive(Debug, Clone, Default)]
+pub struct Hasher(blake3::Hasher);
+
+impl Hasher {
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub fn finish(&self) -> Digest {
+        Digest(*self.0.finalize().as_bytes())
+    }
+}
+
 impl FromStr for Digest {
     type Err = IdentError;
 

@@ -4,7 +4,7 @@ use std::{fmt, hash, marker::PhantomData, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use crate::IdentError;
+use crate::{IdentError, TenantName};
 
 /// What an id is an id of. Append-only: a prefix is on disk for ever.
 pub trait IdKind {
@@ -61,6 +61,32 @@ impl<K: IdKind> Id<K> {
 
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// Whose it is: `out_acme.0192…` is the tenant `acme`'s, and an id without a dot belongs to
+    /// whoever runs the server.
+    pub fn tenant(&self) -> Option<&str> {
+        TenantName::marking(self.suffix())
+    }
+
+    /// The id that this one is within a tenant, so that no two tenants can name the same thing
+    /// whatever they choose. What is the tenant's already stays what it is.
+    #[must_use]
+    pub fn within(&self, tenant: Option<&TenantName>) -> Self {
+        let wanted = tenant.map(TenantName::as_str);
+        if self.tenant() == wanted {
+            return self.clone();
+        }
+        let Some(tenant) = wanted else { return Self::derived(&self.text) };
+        match format!("{}_{tenant}.{}", K::PREFIX, self.suffix()).parse() {
+            Ok(id) => id,
+            // Too long for both, so a digest stands for what it was.
+            Err(_) => Self::of(&format!("{tenant}.{}", Self::derived(&self.text).suffix())),
+        }
+    }
+
+    fn suffix(&self) -> &str {
+        &self.text[K::PREFIX.len() + 1..]
     }
 
     fn of(suffix: &str) -> Self {

@@ -9,13 +9,15 @@ mod clock;
 mod digest;
 mod id;
 mod name;
+mod tenant;
 mod text;
 mod version;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
-pub use digest::Digest;
+pub use digest::{Digest, Hasher};
 pub use id::{Id, IdKind, OutcomeId, ReleaseId, RunId, StepId, TrajectoryId, kind};
 pub use name::TaskName;
+pub use tenant::TenantName;
 pub use version::{AdapterVersion, DatasetVersion};
 
 /// Why a piece of text is not the identifier it was meant to be.
@@ -25,8 +27,14 @@ pub enum IdentError {
         "{text:?} is not a {what} id: expected `{prefix}_` followed by 1 to 120 of a-z, A-Z, 0-9, `-`, `_`, `.`"
     )]
     Id { what: &'static str, prefix: &'static str, text: String },
-    #[error("{text:?} is not a task name: use 1 to 64 of a-z, 0-9 and `-`, starting with a letter")]
+    #[error(
+        "{text:?} is not a task name: use 1 to 64 of a-z, 0-9 and `-`, starting with a letter, with `tenant.` before it where it is a tenant's"
+    )]
     TaskName { text: String },
+    #[error(
+        "{text:?} is not a tenant's name: use 1 to 32 of a-z, 0-9 and `-`, starting with a letter"
+    )]
+    TenantName { text: String },
     #[error("{text:?} is not a digest: expected 64 hexadecimal characters")]
     Digest { text: String },
     #[error("{text:?} is not an adapter version: expected `task@N` with N counted from 1")]

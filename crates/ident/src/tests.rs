@@ -1,4 +1,6 @@
-use crate::{AdapterVersion, Clock, Digest, ManualClock, RunId, StepId, TaskName, TrajectoryId};
+use crate::{
+    AdapterVersion, Clock, Digest, ManualClock, RunId, StepId, TaskName, TenantName, TrajectoryId,
+};
 
 #[test]
 fn ids_of_different_kinds_do_not_parse_as_each_other() {
@@ -51,4 +53,47 @@ fn a_manual_clock_moves_only_when_told() {
     assert_eq!(before, clock.now());
     clock.advance_ms(1500);
     assert_eq!(clock.now().as_millisecond() - before.as_millisecond(), 1500);
+}
+
+#[test]
+fn a_name_tells_whose_it_is() {
+    let acme: TenantName = "acme".parse().unwrap();
+    let full = |name: &str| TenantName::full(Some(&acme), name);
+    assert_eq!(full("triage").as_deref(), Some("acme.triage"));
+    assert_eq!(full("acme.triage").as_deref(), Some("acme.triage"));
+    assert_eq!(full("triage@3").as_deref(), Some("acme.triage@3"));
+    assert_eq!(full("bolt.triage"), None);
+    // Its full name would look like nobody's.
+    assert_eq!(full("8bit"), None);
+    assert_eq!(TenantName::full(None, "triage").as_deref(), Some("triage"));
+    assert_eq!(TenantName::full(None, "llama-3.1").as_deref(), Some("llama-3.1"));
+    assert_eq!(TenantName::full(None, "acme.triage"), None);
+    assert_eq!(TenantName::local("acme.triage@3"), "triage@3");
+    let task: TaskName = "acme.triage".parse().unwrap();
+    assert_eq!((task.tenant(), task.as_str()), (Some(acme), "acme.triage"));
+    for wrong in [".triage", "acme.", "Acme.triage", "acme.9", "acme.b.c", "a b.c"] {
+        assert!(wrong.parse::<TaskName>().is_err(), "{wrong}");
+    }
+    for wrong in ["", "9", "a.b", "A", &"a".repeat(33)] {
+        assert!(wrong.parse::<TenantName>().is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn ids_of_two_tenants_never_meet() {
+    let [acme, bolt] = ["acme", "bolt"].map(|name| name.parse::<TenantName>().unwrap());
+    let long = format!("step_{}", "x".repeat(120));
+    for text in ["step_1", "step_acme.1", "step_bolt.1", "step_a.b.c", "step_..", &long] {
+        let id: StepId = text.parse().unwrap();
+        let of = |tenant| id.within(tenant);
+        assert_eq!(of(Some(&acme)).tenant(), Some("acme"), "{text}");
+        assert_eq!(of(Some(&bolt)).tenant(), Some("bolt"), "{text}");
+        assert_eq!(of(None).tenant(), None, "{text}");
+        // Once is enough, and what it gives is an id.
+        for id in [of(Some(&acme)), of(Some(&bolt)), of(None)] {
+            let owner = [&acme, &bolt].into_iter().find(|name| id.tenant() == Some(name.as_str()));
+            assert_eq!(id.within(owner), id);
+            assert_eq!(id.as_str().parse::<StepId>(), Ok(id.clone()));
+        }
+    }
 }

@@ -3,8 +3,8 @@
 use std::{fmt, ops::ControlFlow, path::Path, sync::mpsc};
 
 use crate::{
-    AdapterInfo, Completion, Event, GenerateRequest, InferenceError, LoadAdapter, LoadedAdapter,
-    Prompt, Stats,
+    AdapterChoice, AdapterInfo, Completion, Event, Gauge, GenerateRequest, InferenceError,
+    LoadAdapter, LoadedAdapter, Prompt, Stats,
 };
 
 /// Where a generation's events go. It is called from the backend's own thread, so it must not
@@ -29,6 +29,11 @@ pub trait Backend: Send + Sync + fmt::Debug {
             Some((request, sink)) if requests.is_empty() => self.submit(request, sink),
             Some(_) => Err(InferenceError::Unsupported("several completions of one prompt")),
         }
+    }
+
+    /// What it counts of itself, samples of one name together.
+    fn gauges(&self) -> Vec<Gauge> {
+        Vec::new()
     }
 }
 
@@ -73,6 +78,12 @@ pub trait Student: Backend {
     fn resume(&self);
 
     fn is_paused(&self) -> bool;
+
+    /// How many replicas are left alone for failing with this adapter, and of how many; `None`
+    /// where there are none.
+    fn out_of_order(&self, _adapter: &AdapterChoice) -> Option<(usize, usize)> {
+        None
+    }
 
     /// Publishes the PEFT directory under `alias`, whatever was there before.
     fn load_adapter(&self, alias: &str, directory: &Path) -> Result<AdapterInfo, InferenceError> {

@@ -31,6 +31,14 @@ pub enum InferenceError {
     BusyTokens(usize),
     #[error("generation is paused; retry after it is resumed")]
     Paused,
+    /// Whoever pays for it will not pay for this; the text says whose budget it is.
+    #[error("{0}")]
+    OverBudget(String),
+    #[error(
+        "this task is routed to the teacher, but no teacher is configured; set [teacher] in \
+         understudy.toml"
+    )]
+    NoTeacher,
     #[error("the backend is shutting down")]
     ShuttingDown,
     /// The upstream or the device failed: not the caller's fault.

@@ -1,6 +1,13 @@
 //! A deterministic backend for tests: it answers from a function, in word-sized deltas.
 
-use std::{fmt, ops::ControlFlow};
+use std::{
+    fmt,
+    ops::ControlFlow,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use understudy_message::Message;
 
@@ -17,6 +24,8 @@ pub struct FakeBackend {
     base: String,
     answer: Answer,
     shelf: Shelf,
+    /// Pretended replicas that are out, and how many there are.
+    out: Option<(Arc<AtomicUsize>, usize)>,
 }
 
 impl FakeBackend {
@@ -24,7 +33,14 @@ impl FakeBackend {
         base: impl Into<String>,
         answer: impl Fn(&str, Option<&str>) -> Result<String, InferenceError> + Send + Sync + 'static,
     ) -> Self {
-        Self { base: base.into(), answer: Box::new(answer), shelf: Shelf::default() }
+        Self { base: base.into(), answer: Box::new(answer), shelf: Shelf::default(), out: None }
+    }
+
+    /// The same as if it lived on `all` replicas, of which `out` are left alone for failing with
+    /// whatever adapter.
+    #[must_use]
+    pub fn on_replicas(self, out: Arc<AtomicUsize>, all: usize) -> Self {
+        Self { out: Some((out, all)), ..self }
     }
 
     fn served(&self, choice: Option<&AdapterChoice>) -> Result<Served, InferenceError> {
@@ -76,6 +92,10 @@ impl Backend for FakeBackend {
 }
 
 impl Student for FakeBackend {
+    fn out_of_order(&self, _: &AdapterChoice) -> Option<(usize, usize)> {
+        self.out.as_ref().map(|(out, all)| (out.load(Ordering::Relaxed), *all))
+    }
+
     fn publish_adapter(&self, load: LoadAdapter) -> Result<LoadedAdapter, InferenceError> {
         self.shelf.publish(load)
     }

@@ -9,6 +9,7 @@
 
 mod adapter;
 mod backend;
+mod embed;
 mod error;
 mod event;
 mod fake;
@@ -21,6 +22,7 @@ mod tokens;
 
 pub use adapter::{AdapterInfo, Expected, LoadAdapter, LoadTiming, LoadedAdapter};
 pub use backend::{Backend, Sink, Student, complete};
+pub use embed::{Embedder, HashingEmbedder};
 pub use error::InferenceError;
 pub use event::{
     Completion, Delta, Event, FinishReason, ScoredToken, Served, ServedAdapter, StopReason, Timing,
@@ -30,5 +32,6 @@ pub use fake::FakeBackend;
 pub use mock::{MockConfig, MockEngine};
 pub use request::{AdapterChoice, Admission, Chat, GenerateRequest, LogProbsOf, Prompt, Returns};
 pub use sampling::{Constraint, Sampling};
-pub use stats::Stats;
+pub use shelf::{Lease, Shelf};
+pub use stats::{Gauge, Stats};
 pub use tokens::TokenRecord;

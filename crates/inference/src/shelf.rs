@@ -1,4 +1,5 @@
-//! Adapters without tensors: which alias means which content, for backends that only pretend.
+//! Adapters without tensors: which alias means which content, for backends that only pretend, or
+//! whose weights are elsewhere.
 
 use std::{
     collections::BTreeMap,
@@ -21,17 +22,17 @@ const KEEP_PREVIOUS: usize = 1;
 /// Aliases and their generations. Whoever holds a [`Lease`] holds its content, whatever the alias
 /// means by then.
 #[derive(Debug, Default)]
-pub(crate) struct Shelf {
+pub struct Shelf {
     slots: Mutex<BTreeMap<String, Slot>>,
 }
 
 /// One content in use.
 #[derive(Debug, Clone)]
-pub(crate) struct Lease {
-    pub(crate) served: ServedAdapter,
+pub struct Lease {
+    pub served: ServedAdapter,
     _content: Arc<Content>,
     /// Whether it had to be read first.
-    pub(crate) missed: bool,
+    pub missed: bool,
 }
 
 #[derive(Debug)]
@@ -52,7 +53,7 @@ struct Content {
 }
 
 impl Shelf {
-    pub(crate) fn publish(&self, load: LoadAdapter) -> Result<LoadedAdapter, InferenceError> {
+    pub fn publish(&self, load: LoadAdapter) -> Result<LoadedAdapter, InferenceError> {
         let started = Instant::now();
         let content = Arc::new(read(&load.alias, &load.directory)?);
         if load.generation.as_ref().is_some_and(|wanted| *wanted != content.digest) {
@@ -91,7 +92,7 @@ impl Shelf {
         Ok(LoadedAdapter { adapter, replaced, timing: LoadTiming { read, verify: 0.0, publish } })
     }
 
-    pub(crate) fn unload(&self, alias: &str) -> Result<(), InferenceError> {
+    pub fn unload(&self, alias: &str) -> Result<(), InferenceError> {
         let mut slots = self.lock();
         match slots.remove(alias) {
             Some(_) => Ok(()),
@@ -99,11 +100,7 @@ impl Shelf {
         }
     }
 
-    pub(crate) fn rollback(
-        &self,
-        alias: &str,
-        to: Option<&str>,
-    ) -> Result<AdapterInfo, InferenceError> {
+    pub fn rollback(&self, alias: &str, to: Option<&str>) -> Result<AdapterInfo, InferenceError> {
         let mut slots = self.lock();
         let Some(slot) = slots.get_mut(alias) else { return Err(unknown(&slots, alias)) };
         let found = slot.previous.iter().position(|old| to.is_none_or(|to| old.digest == to));
@@ -118,12 +115,12 @@ impl Shelf {
         Ok(slot.describe(alias))
     }
 
-    pub(crate) fn list(&self) -> Vec<AdapterInfo> {
+    pub fn list(&self) -> Vec<AdapterInfo> {
         self.lock().iter().map(|(alias, slot)| slot.describe(alias)).collect()
     }
 
     /// Holds what an alias means now, or a generation by its digest.
-    pub(crate) fn lease(&self, choice: &AdapterChoice) -> Result<Lease, InferenceError> {
+    pub fn lease(&self, choice: &AdapterChoice) -> Result<Lease, InferenceError> {
         let mut slots = self.lock();
         let lease = |alias: &str, content: &Arc<Content>, missed| Lease {
             served: ServedAdapter { alias: alias.to_owned(), generation: content.digest.clone() },

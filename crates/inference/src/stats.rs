@@ -37,3 +37,13 @@ pub struct Stats {
     pub adapter_misses: u64,
     pub adapter_hits: u64,
 }
+
+/// Something a backend counts of itself: what it spent, which of its replicas are out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gauge {
+    pub name: &'static str,
+    pub labels: Vec<(&'static str, String)>,
+    pub value: f64,
+    /// It only ever rises.
+    pub rises: bool,
+}

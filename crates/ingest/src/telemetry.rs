@@ -27,7 +27,7 @@ mod ties;
 
 use serde_json::Value;
 
-pub use answer::refusal;
+pub use answer::{refusal, status_details};
 pub(crate) use assemble::step_id as span_step_id;
 pub use assemble::{Assembled, Counts, assemble};
 pub use body::{Compression, decompress};

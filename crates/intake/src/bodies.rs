@@ -64,7 +64,7 @@ impl Body {
     }
 
     /// It could be read when it was received. If these rules cannot any more, others may.
-    fn decode(raw: RawBody) -> Self {
+    pub(crate) fn decode(raw: RawBody) -> Self {
         let bytes = raw.body.len();
         let payload = Payload::named(&raw.payload, &raw.content_type);
         let decoded = payload.and_then(|payload| telemetry::decode(&payload, &raw.body).ok());

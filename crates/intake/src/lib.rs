@@ -7,9 +7,10 @@
 //! receiver that is full says so.
 //!
 //! Never: drops an item because its parents are missing, replaces what our own server recorded, or
-//! reads bodies of different tasks together.
+//! reads bodies of different tasks together, or lets a tenant's touch another's.
 
 mod bodies;
+mod erase;
 mod error;
 mod map;
 mod receive;
@@ -22,7 +23,7 @@ use std::{
 };
 
 use understudy_ingest::telemetry::MAPPER_VERSION;
-use understudy_journal::Journal;
+use understudy_journal::{Holdings, Journal};
 
 pub use error::IntakeError;
 pub use map::Progress;
@@ -86,6 +87,13 @@ impl Intake {
     /// Checks a body and queues it for the journal.
     pub fn receive(&self, request: Request<'_>) -> Result<Received, IntakeError> {
         receive::receive(&self.shared.journal, self.shared.limits, request)
+    }
+
+    /// The bodies that hold anything of a subject: its name, a step of it or the response in one, or
+    /// another part of the same trace. Others may share a body, and lose it with the subject; what
+    /// was made of it for them stays.
+    pub fn bodies_of(&self, subject: &str, holdings: &Holdings) -> Result<Vec<u64>, IntakeError> {
+        erase::bodies_of(&self.shared.journal, subject, holdings)
     }
 
     /// Reads some of the bodies that were not read yet, and tells the journal what they amount to

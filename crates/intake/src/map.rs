@@ -102,7 +102,7 @@ impl<'a> Pass<'a> {
         let mut notes = self.notes();
         for (unit, task) in fresh {
             let items = self.items(&BTreeSet::from([unit.clone()]))?;
-            let (_, ties) = self.with_served(items)?;
+            let (_, ties) = self.with_served(items, task)?;
             notes.ties.extend(ties.iter().map(|tie| (name(task, tie), unit.clone())));
         }
         Ok(self.journal.note(notes)?)
@@ -122,7 +122,7 @@ impl<'a> Pass<'a> {
                 fresh.remove(unit);
             }
             let items = self.items(&units)?;
-            let (items, _) = self.with_served(items)?;
+            let (items, _) = self.with_served(items, &task)?;
             let assembled = telemetry::assemble(&items);
             teller.tell(&assembled, &task, telemetry::accounts(&items))?;
         }
@@ -161,11 +161,15 @@ impl<'a> Pass<'a> {
     fn with_served(
         &self,
         mut items: Vec<Item>,
+        task: &TaskName,
     ) -> Result<(Vec<Item>, BTreeSet<String>), IntakeError> {
         let ties = telemetry::ties(&items);
         let before = items.len();
         for response in telemetry::responses(&ties) {
-            items.extend(self.journal.served(response)?.map(|step| Item::Served(Box::new(step))));
+            let served = self.journal.served(response)?;
+            // Whoever learned the id of another tenant's reply learns no more by naming it.
+            let own = served.filter(|step| step.task.tenant() == task.tenant());
+            items.extend(own.map(|step| Item::Served(Box::new(step))));
         }
         if items.len() == before {
             return Ok((items, ties));

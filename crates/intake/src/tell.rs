@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, thread, time::Duration};
 
-use understudy_ident::TaskName;
+use understudy_ident::{OutcomeId, StepId, TaskName, TenantName};
 use understudy_ingest::telemetry::{Assembled, steps};
 use understudy_journal::{Ack, Entry, Journal, JournalError, Told};
 
@@ -24,6 +24,15 @@ enum What {
     Withdrawn,
 }
 
+/// The id of a step or of an outcome, whichever it is, as its tenant's.
+fn account(id: &str, tenant: Option<&TenantName>) -> String {
+    match (id.parse::<StepId>(), id.parse::<OutcomeId>()) {
+        (Ok(id), _) => id.within(tenant).to_string(),
+        (_, Ok(id)) => id.within(tenant).to_string(),
+        _ => id.to_owned(),
+    }
+}
+
 impl<'a> Teller<'a> {
     pub(crate) fn new(journal: &'a Journal, origin: &'a str) -> Self {
         Self { journal, origin, waiting: Vec::new(), done: Progress::default() }
@@ -34,17 +43,25 @@ impl<'a> Teller<'a> {
         &mut self,
         assembled: &Assembled,
         task: &TaskName,
-        mut accounts: BTreeSet<String>,
+        accounts: BTreeSet<String>,
     ) -> Result<(), IntakeError> {
+        let tenant = task.tenant();
+        let tenant = tenant.as_ref();
+        // Under ids of its tenant's, because spans may be called anything, and an account must not
+        // take the place of somebody else's.
+        let mut accounts: BTreeSet<String> =
+            accounts.iter().map(|id| account(id, tenant)).collect();
         for conversation in &assembled.conversations {
             for step in steps(conversation, task).steps {
+                let step = step.within(tenant);
                 accounts.remove(step.id.as_str());
                 self.append(Entry::Step(Box::new(step)))?;
             }
         }
         for outcome in &assembled.outcomes {
+            let outcome = outcome.clone().within(tenant);
             accounts.remove(outcome.id.as_str());
-            self.append(Entry::Outcome(outcome.clone()))?;
+            self.append(Entry::Outcome(outcome))?;
         }
         for id in self.journal.told_among(&accounts)? {
             self.withdraw(&id)?;

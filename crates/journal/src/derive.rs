@@ -5,16 +5,22 @@
 //! transaction would. The stored offset is for everything else: a schema that changed, a rebuild.
 
 use rusqlite::{Transaction, named_params, params};
+use understudy_ident::{OutcomeId, TaskName, TenantName};
 
-use crate::record::{Names, Record};
+use crate::{
+    link::{outcomes_of, tasks_of},
+    record::{Names, Record},
+    seal::{Holder, Stored},
+};
 
 /// Enters record `seq` into the tables; entering it again changes nothing.
 pub(crate) fn enter(tx: &Transaction<'_>, seq: u64, names: &Names) -> rusqlite::Result<()> {
     match names {
-        Names::Step { id, response_id, trajectory, session, task, at_us, origin } => {
+        Names::Step { id, response_id, trajectory, session, subject, task, at_us, origin } => {
             end(tx, seq, names)?;
+            let holder = subject.as_deref().map(|name| Holder::subject(tx, name)).transpose()?;
             tx.prepare_cached(
-                "INSERT OR IGNORE INTO steps VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL)",
+                "INSERT OR IGNORE INTO steps VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL, ?9)",
             )?
             .execute(params![
                 seq,
@@ -24,29 +30,36 @@ pub(crate) fn enter(tx: &Transaction<'_>, seq: u64, names: &Names) -> rusqlite::
                 session,
                 task,
                 at_us,
-                origin
+                origin,
+                holder.as_ref().map(Holder::as_str)
             ])?;
             settle_pending(tx, names)?;
         }
         Names::Outcome { id, by, target, at_us, origin } => {
             end(tx, seq, names)?;
+            let tenant = id.parse::<OutcomeId>().ok();
+            let theirs = tasks_of(tenant.as_ref().and_then(OutcomeId::tenant));
             tx.prepare_cached(
                 "INSERT OR IGNORE INTO outcomes
                  SELECT :seq, :id, :by, :target, :at_us, NOT EXISTS (SELECT 1 FROM retractions WHERE id = :id)
                          AND NOT CASE :by
                      WHEN 'response' THEN EXISTS (
-                         SELECT 1 FROM steps WHERE response_id = :target AND gone IS NULL)
+                         SELECT 1 FROM steps WHERE response_id = :target AND gone IS NULL
+                         AND (task GLOB :like) = :is_like)
                      WHEN 'step' THEN EXISTS (
-                         SELECT 1 FROM steps WHERE id = :target AND gone IS NULL)
+                         SELECT 1 FROM steps WHERE id = :target AND gone IS NULL
+                         AND (task GLOB :like) = :is_like)
                      WHEN 'trajectory' THEN EXISTS (
-                         SELECT 1 FROM steps WHERE trajectory = :target AND gone IS NULL)
-                     ELSE EXISTS (SELECT 1 FROM steps WHERE session = :target AND gone IS NULL)
+                         SELECT 1 FROM steps WHERE trajectory = :target AND gone IS NULL
+                         AND (task GLOB :like) = :is_like)
+                     ELSE EXISTS (SELECT 1 FROM steps WHERE session = :target AND gone IS NULL
+                         AND (task GLOB :like) = :is_like)
                      END, :origin,
                      (SELECT seq FROM retractions WHERE id = :id)",
             )?
             .execute(named_params! {
                 ":seq": seq, ":id": id, ":by": by, ":target": target, ":at_us": at_us,
-                ":origin": origin,
+                ":origin": origin, ":like": theirs.like, ":is_like": theirs.is_like,
             })?;
         }
         Names::Retraction { id } => {
@@ -82,25 +95,36 @@ fn end(tx: &Transaction<'_>, seq: u64, names: &Names) -> rusqlite::Result<()> {
         return Ok(());
     }
     let sql = format!(
-        "UPDATE steps SET gone = ?2 WHERE {before} RETURNING response_id, id, trajectory, session"
+        "UPDATE steps SET gone = ?2 WHERE {before} RETURNING response_id, id, trajectory, session, task"
     );
     let mut ending = tx.prepare_cached(&sql)?;
     let mut rows = ending.query(params![names.id(), seq])?;
-    let mut left: Vec<(&str, &str, String)> = Vec::new();
+    let mut left: Vec<(&str, &str, String, Option<TenantName>)> = Vec::new();
     while let Some(row) = rows.next()? {
-        left.push(("response", "response_id", row.get(0)?));
-        left.push(("step", "id", row.get(1)?));
-        left.push(("trajectory", "trajectory", row.get(2)?));
+        let tenant = tenant_of(&row.get::<_, String>(4)?);
+        left.push(("response", "response_id", row.get(0)?, tenant.clone()));
+        left.push(("step", "id", row.get(1)?, tenant.clone()));
+        left.push(("trajectory", "trajectory", row.get(2)?, tenant.clone()));
         let session: Option<String> = row.get(3)?;
-        left.extend(session.map(|session| ("session", "session", session)));
+        left.extend(session.map(|session| ("session", "session", session, tenant)));
     }
     // What was said about a step that is no more waits again, unless another one has its name.
-    for (by, column, name) in left {
+    for (by, column, name, tenant) in left {
+        let tenant = tenant.as_ref().map(TenantName::as_str);
+        let (tasks, outcomes) = (tasks_of(tenant), outcomes_of(tenant));
         let sql = format!(
             "UPDATE outcomes SET pending = 1 WHERE target = ?1 AND target_by = ?2 AND gone IS NULL
-             AND NOT EXISTS (SELECT 1 FROM steps WHERE {column} = ?1 AND gone IS NULL)"
+             AND (id GLOB ?3) = ?4 AND NOT EXISTS (
+                 SELECT 1 FROM steps WHERE {column} = ?1 AND gone IS NULL AND (task GLOB ?5) = ?6)"
         );
-        tx.prepare_cached(&sql)?.execute([name.as_str(), by])?;
+        tx.prepare_cached(&sql)?.execute(params![
+            name,
+            by,
+            outcomes.like,
+            outcomes.is_like,
+            tasks.like,
+            tasks.is_like
+        ])?;
     }
     Ok(())
 }
@@ -113,35 +137,47 @@ pub(crate) fn reached(tx: &Transaction<'_>, seq: u64) -> rusqlite::Result<()> {
 
 /// Outcomes that waited for this step wait no longer.
 fn settle_pending(tx: &Transaction<'_>, step: &Names) -> rusqlite::Result<()> {
-    let Names::Step { id, response_id, trajectory, session, .. } = step else { return Ok(()) };
+    let Names::Step { id, response_id, trajectory, session, task, .. } = step else {
+        return Ok(());
+    };
     // Most of the time nothing waits for anything.
     if !tx.prepare_cached("SELECT 1 FROM outcomes WHERE pending = 1 LIMIT 1")?.exists([])? {
         return Ok(());
     }
     let mut settle = tx.prepare_cached(
-        "UPDATE outcomes SET pending = 0 WHERE pending = 1 AND target = ?1 AND target_by = ?2",
+        "UPDATE outcomes SET pending = 0 WHERE pending = 1 AND target = ?1 AND target_by = ?2
+         AND (id GLOB ?3) = ?4",
     )?;
-    settle.execute([response_id.as_str(), "response"])?;
-    settle.execute([id.as_str(), "step"])?;
-    settle.execute([trajectory.as_str(), "trajectory"])?;
+    let tenant = tenant_of(task);
+    let theirs = outcomes_of(tenant.as_ref().map(TenantName::as_str));
+    let mut settle =
+        |name: &str, by: &str| settle.execute(params![name, by, theirs.like, theirs.is_like]);
+    settle(response_id, "response")?;
+    settle(id, "step")?;
+    settle(trajectory, "trajectory")?;
     if let Some(session) = session {
-        settle.execute([session.as_str(), "session"])?;
+        settle(session, "session")?;
     }
     Ok(())
+}
+
+fn tenant_of(task: &str) -> Option<TenantName> {
+    task.parse::<TaskName>().ok().and_then(|task| task.tenant())
 }
 
 /// Enters every record the tables do not have yet.
 pub(crate) fn catch_up(tx: &Transaction<'_>) -> rusqlite::Result<()> {
     let mut missing = tx.prepare_cached(
-        "SELECT seq, kind, body FROM records WHERE seq > (SELECT seq FROM progress) ORDER BY seq",
+        "SELECT seq, kind, body, key, secret FROM readable WHERE seq > (SELECT seq FROM progress) ORDER BY seq",
     )?;
     let mut rows = missing.query([])?;
     let mut last = None;
     while let Some(row) = rows.next()? {
-        let seq: u64 = row.get(0)?;
-        let (kind, body) = (row.get_ref(1)?.as_str()?, row.get_ref(2)?.as_blob()?);
+        let stored = Stored::of(row)?;
+        let seq = stored.seq;
         // What this version cannot read must not hide what follows; it shows up in the counts.
-        if let Ok(record) = Record::decode(seq, kind, body) {
+        let record = stored.body().and_then(|body| Record::decode(seq, stored.kind, &body));
+        if let Ok(record) = record {
             enter(tx, seq, &Names::of(&record))?;
         }
         last = Some(seq);

@@ -53,6 +53,15 @@ pub enum JournalError {
     )]
     Beyond { until: u64, last: u64 },
 
+    #[error("record {seq} of the journal was erased with the person it was about")]
+    Erased { seq: u64 },
+
+    #[error(
+        "the subject is erased, but somebody still reads the journal as it was before, and its log \
+         cannot be emptied; end that reader and erase the subject again"
+    )]
+    StillRead,
+
     #[error("the journal is closed")]
     Closed,
 }

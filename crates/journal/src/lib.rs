@@ -10,12 +10,16 @@
 //! What telemetry tells is only as good as what has arrived of it, so a later account of the same id
 //! takes the place of an earlier one; asked as of an earlier record, the earlier one still holds.
 //!
-//! Never: rewrites or drops a record, or lets telemetry replace what we saw ourselves. Which step an
+//! What is about a person is sealed with a key of its own; [`Journal::erase`] destroys the key.
+//!
+//! Never: links an outcome to a step of another tenant, rewrites or drops a record, or lets telemetry
+//! replace what we saw ourselves. Which step an
 //! outcome is about is worked out when it is read.
 
 mod ack;
 mod body;
 mod derive;
+mod erase;
 mod error;
 mod link;
 mod pool;
@@ -25,6 +29,7 @@ mod reading;
 mod record;
 mod scan;
 mod schema;
+mod seal;
 mod writer;
 
 use std::{
@@ -40,6 +45,7 @@ use understudy_trajectory::{JudgedStep, Outcome, Step, Target, Trajectory};
 
 pub use ack::{Ack, Appended};
 pub use body::{RawBody, StoredBody};
+pub use erase::{Erasure, Holdings};
 pub use error::JournalError;
 pub use read::{Arrival, Counts, Query};
 pub use reading::{Notes, Reading};
@@ -136,6 +142,16 @@ impl Journal {
         self.reader.pending(limit)
     }
 
+    /// How many outcomes of a tenant wait for their target, or of whoever runs the server, and at
+    /// most `limit` of them in the order of their arrival.
+    pub fn pending_of(
+        &self,
+        tenant: Option<&str>,
+        limit: usize,
+    ) -> Result<(u64, Vec<Outcome>), JournalError> {
+        self.reader.pending_of(tenant, limit)
+    }
+
     /// Random bytes that were drawn when the journal was made, and are told to nobody.
     pub fn secret(&self) -> Result<[u8; 32], JournalError> {
         self.reader.secret()
@@ -191,6 +207,23 @@ impl Journal {
         let (done, expired) = mpsc::channel();
         self.queue.push_chore(Chore::Expire(before, done))?;
         expired.recv().unwrap_or(Err(JournalError::Closed))
+    }
+
+    /// What there is of a subject.
+    pub fn holdings(&self, subject: &str) -> Result<Holdings, JournalError> {
+        erase::holdings(&*self.reader.pool.lease()?, subject)
+    }
+
+    /// Forgets a subject: its steps, and what was said about them, can be read by nobody from here
+    /// on, and are not taken in again. The content of these raw bodies goes with them. Erasing again
+    /// finds what has come since, and finishes what a crash interrupted.
+    pub fn erase(&self, subject: &str, bodies: &[u64]) -> Result<Erasure, JournalError> {
+        let (done, erased) = mpsc::channel();
+        // Idle readers keep nothing open, but their caches are of no use any more.
+        self.reader.pool.clear();
+        let (subject, bodies) = (subject.to_owned(), bodies.to_vec());
+        self.queue.push_chore(Chore::Erase { subject, bodies, done })?;
+        erased.recv().unwrap_or(Err(JournalError::Closed))
     }
 
     /// Every trajectory asked for, at once: for small journals and tests. See [`scan`](Self::scan).

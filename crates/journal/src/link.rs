@@ -12,6 +12,7 @@ use understudy_trajectory::{JudgedStep, Outcome, Step, Target};
 use crate::{
     JournalError,
     record::{Entry, target_names},
+    seal::Stored,
 };
 
 /// Whether a row held at record `?2`.
@@ -20,7 +21,8 @@ pub(crate) const HOLDS: &str = "seq <= ?2 AND (gone IS NULL OR gone > ?2)";
 /// The record of the step that `outcome` is about; `None` while it is pending.
 ///
 /// A trajectory or session stands for its last step at the time of the outcome, or for its first
-/// when it had not begun. Equal times are told apart by id.
+/// when it had not begun. Equal times are told apart by id. Steps of another tenant than the
+/// outcome's are not meant, whatever they are called.
 pub(crate) fn step_of(
     connection: &Connection,
     outcome: &Outcome,
@@ -33,10 +35,14 @@ pub(crate) fn step_of(
         Target::Trajectory(_) => "trajectory",
         Target::Session(_) => "session",
     };
+    let theirs = tasks_of(outcome.id.tenant());
     let find = |then: &str, at_us: i64| {
-        let sql = format!("SELECT seq FROM steps WHERE {column} = ?1 AND {HOLDS} AND {then}");
+        let sql = format!(
+            "SELECT seq FROM steps WHERE {column} = ?1 AND {HOLDS} AND (task GLOB ?4) = ?5 AND {then}"
+        );
         let mut query = connection.prepare_cached(&sql)?;
-        query.query_row(params![target, until, at_us], |row| row.get(0)).optional()
+        let found = params![target, until, at_us, theirs.like, theirs.is_like];
+        query.query_row(found, |row| row.get(0)).optional()
     };
     let first_after = |at_us| find("at_us > ?3 ORDER BY at_us, id LIMIT 1", at_us);
     let last_until = |at_us| find("at_us <= ?3 ORDER BY at_us DESC, id DESC LIMIT 1", at_us);
@@ -49,6 +55,28 @@ pub(crate) fn step_of(
         },
     };
     found.map_err(JournalError::read)
+}
+
+/// What the names of one tenant's things look like, or do not.
+pub(crate) struct Theirs {
+    pub(crate) like: String,
+    pub(crate) is_like: bool,
+}
+
+/// The tasks of a tenant, or of whoever runs the server.
+pub(crate) fn tasks_of(tenant: Option<&str>) -> Theirs {
+    match tenant {
+        Some(tenant) => Theirs { like: format!("{tenant}.*"), is_like: true },
+        None => Theirs { like: "*.*".to_owned(), is_like: false },
+    }
+}
+
+/// The ids of a tenant's outcomes, likewise.
+pub(crate) fn outcomes_of(tenant: Option<&str>) -> Theirs {
+    match tenant {
+        Some(tenant) => Theirs { like: format!("out_{tenant}.*"), is_like: true },
+        None => Theirs { like: "out_[a-z]*.*".to_owned(), is_like: false },
+    }
 }
 
 /// Joins steps, given with their record numbers, with everything said about them; order is kept.
@@ -91,7 +119,7 @@ fn outcomes_naming(
     names.dedup();
     let mut query = connection
         .prepare_cached(
-            "SELECT seq, kind, body FROM outcomes JOIN records USING (seq)
+            "SELECT seq, kind, body, key, secret FROM outcomes JOIN readable USING (seq)
              WHERE target_by = ?1 AND target = ?3 AND seq <= ?2 AND (gone IS NULL OR gone > ?2)",
         )
         .map_err(JournalError::read)?;
@@ -107,12 +135,23 @@ fn outcomes_naming(
     Ok(outcomes)
 }
 
-/// A row of `seq, kind, body`.
+/// A row of the view `readable`.
 pub(crate) fn entry(row: &rusqlite::Row<'_>) -> Result<(u64, Entry), JournalError> {
-    let raw = || -> rusqlite::Result<_> {
-        let (kind, body) = (row.get_ref(1)?.as_str()?, row.get_ref(2)?.as_blob()?);
-        Ok((row.get(0)?, kind, body))
-    };
-    let (seq, kind, body): (u64, &str, &[u8]) = raw().map_err(JournalError::read)?;
-    Ok((seq, Entry::decode(seq, kind, body)?))
+    let stored = Stored::of(row).map_err(JournalError::read)?;
+    Ok((stored.seq, Entry::read(&stored)?))
+}
+
+/// The outcome that is record `seq`.
+pub(crate) fn outcome_of(connection: &Connection, seq: u64) -> Result<Outcome, JournalError> {
+    let mut query = connection
+        .prepare_cached("SELECT seq, kind, body, key, secret FROM readable WHERE seq = ?1")
+        .map_err(JournalError::read)?;
+    let mut rows = query.query([seq]).map_err(JournalError::read)?;
+    match rows.next().map_err(JournalError::read)?.map(entry).transpose()? {
+        Some((_, Entry::Outcome(outcome))) => Ok(outcome),
+        Some((_, Entry::Step(_))) | None => {
+            let why = "the table of outcomes names it, but it is none: rebuild the journal";
+            Err(JournalError::Unreadable { seq, why: why.to_owned() })
+        }
+    }
 }

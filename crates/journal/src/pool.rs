@@ -24,6 +24,10 @@ impl Pool {
         Self { path: path.to_owned(), idle: Mutex::default() }
     }
 
+    pub(crate) fn clear(&self) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     pub(crate) fn lease(self: &Arc<Self>) -> Result<Lease, JournalError> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let connection = match idle {

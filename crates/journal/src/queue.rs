@@ -8,7 +8,7 @@ use std::{
 
 use understudy_ident::Timestamp;
 
-use crate::{JournalError, Notes, ack::Promise, body::Label, record::Names};
+use crate::{Erasure, JournalError, Notes, ack::Promise, body::Label, record::Names};
 
 /// More in one commit would make the first of a batch wait long for the last.
 const BATCH_RECORDS: usize = 1024;
@@ -61,6 +61,12 @@ pub(crate) enum Chore {
     Note(Notes, mpsc::Sender<Result<(), JournalError>>),
     /// Forget the content of bodies received before this; answers how many.
     Expire(Timestamp, mpsc::Sender<Result<usize, JournalError>>),
+    /// Forget a subject, and the content of the bodies that hold parts of it.
+    Erase {
+        subject: String,
+        bodies: Vec<u64>,
+        done: mpsc::Sender<Result<Erasure, JournalError>>,
+    },
 }
 
 pub(crate) struct Queue {

@@ -9,7 +9,7 @@ use understudy_trajectory::{JudgedStep, Outcome, Step, Target};
 
 use crate::{
     JournalError,
-    link::{HOLDS, entry, judge, step_of},
+    link::{HOLDS, Theirs, entry, judge, outcomes_of, step_of},
     pool::Pool,
     record::{Entry, target_names},
 };
@@ -39,6 +39,8 @@ pub struct Counts {
     pub outcomes: u64,
     /// Accounts of telemetry that a later one took the place of, and whatever was taken back.
     pub superseded: u64,
+    /// Records whose content was forgotten with whom it was about.
+    pub erased: u64,
     /// Raw bodies of telemetry, expired ones included.
     pub bodies: u64,
     pub expired_bodies: u64,
@@ -116,7 +118,7 @@ impl Reader {
     pub(crate) fn said_of(&self, target: &Target) -> Result<Vec<Outcome>, JournalError> {
         let (by, name) = target_names(target);
         self.outcomes(
-            "SELECT seq, kind, body FROM outcomes JOIN records USING (seq)
+            "SELECT seq, kind, body, key, secret FROM outcomes JOIN readable USING (seq)
              WHERE target_by = ?1 AND target = ?2 AND gone IS NULL ORDER BY at_us, id",
             params![by, name],
         )
@@ -124,10 +126,30 @@ impl Reader {
 
     pub(crate) fn pending(&self, limit: usize) -> Result<Vec<Outcome>, JournalError> {
         self.outcomes(
-            "SELECT seq, kind, body FROM outcomes JOIN records USING (seq)
+            "SELECT seq, kind, body, key, secret FROM outcomes JOIN readable USING (seq)
              WHERE pending = 1 ORDER BY seq LIMIT ?1",
             params![limit as i64],
         )
+    }
+
+    /// How many outcomes of a tenant wait, and the first of them.
+    pub(crate) fn pending_of(
+        &self,
+        tenant: Option<&str>,
+        limit: usize,
+    ) -> Result<(u64, Vec<Outcome>), JournalError> {
+        let Theirs { like, is_like } = outcomes_of(tenant);
+        let waiting = self.pool.lease()?.query_row(
+            "SELECT count(*) FROM outcomes WHERE pending = 1 AND (id GLOB ?1) = ?2",
+            params![like, is_like],
+            |row| row.get(0),
+        );
+        let first = self.outcomes(
+            "SELECT seq, kind, body FROM outcomes JOIN records USING (seq)
+             WHERE pending = 1 AND (id GLOB ?1) = ?2 ORDER BY seq LIMIT ?3",
+            params![like, is_like, limit as i64],
+        )?;
+        Ok((waiting.map_err(JournalError::read)?, first))
     }
 
     fn outcomes(&self, sql: &str, by: &[&dyn ToSql]) -> Result<Vec<Outcome>, JournalError> {
@@ -154,7 +176,7 @@ impl Reader {
         let connection = self.pool.lease()?;
         let mut query = connection
             .prepare_cached(
-                "SELECT seq, kind, body FROM records WHERE seq > ?1 AND kind NOT IN ('withdrawal', 'retraction')
+                "SELECT seq, kind, body, key, secret FROM readable WHERE seq > ?1 AND kind NOT IN ('withdrawal', 'retraction')
                  ORDER BY seq",
             )
             .map_err(JournalError::read)?;
@@ -165,7 +187,7 @@ impl Reader {
             match entry(row) {
                 Ok((seq, entry)) => arrivals.push(Arrival { seq, entry }),
                 // One bad record must not stop whoever follows for ever; the counts show it.
-                Err(JournalError::Unreadable { .. }) => {}
+                Err(JournalError::Unreadable { .. } | JournalError::Erased { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -193,12 +215,14 @@ impl Reader {
                         (SELECT count(*) FROM steps WHERE gone IS NOT NULL),
                         (SELECT count(*) FROM outcomes WHERE gone IS NOT NULL),
                         (SELECT coalesce(max(seq), 0) FROM bodies),
-                        (SELECT count(*) FROM bodies WHERE body IS NULL)",
+                        (SELECT count(*) FROM bodies WHERE body IS NULL),
+                        (SELECT count(*) FROM erased)",
                 [],
                 |row| {
                     let (records, steps, outcomes): (u64, u64, u64) =
                         (row.get(0)?, row.get(1)?, row.get(2)?);
                     let withdrawals: u64 = row.get(4)?;
+                    let erased: u64 = row.get(9)?;
                     let (old_steps, old_outcomes): (u64, u64) = (row.get(5)?, row.get(6)?);
                     Ok(Counts {
                         records,
@@ -208,7 +232,8 @@ impl Reader {
                         superseded: old_steps + old_outcomes,
                         bodies: row.get(7)?,
                         expired_bodies: row.get(8)?,
-                        unreadable: records.saturating_sub(steps + outcomes + withdrawals),
+                        erased,
+                        unreadable: records.saturating_sub(steps + outcomes + withdrawals + erased),
                     })
                 },
             )
@@ -249,7 +274,7 @@ fn judged_at(connection: &Connection, seq: u64, until: u64) -> Result<JudgedStep
 
 fn step_at(connection: &Connection, seq: u64) -> Result<Step, JournalError> {
     let mut query = connection
-        .prepare_cached("SELECT seq, kind, body FROM records WHERE seq = ?1")
+        .prepare_cached("SELECT seq, kind, body, key, secret FROM readable WHERE seq = ?1")
         .map_err(JournalError::read)?;
     let mut rows = query.query(params![seq]).map_err(JournalError::read)?;
     let found = rows.next().map_err(JournalError::read)?.map(entry).transpose()?;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use understudy_trajectory::{Outcome, Step, Target};
 use zstd::{bulk::Compressor, zstd_safe::CParameter};
 
-use crate::JournalError;
+use crate::{JournalError, seal::Stored};
 
 /// Fast, and already several times smaller on chat JSON; higher levels cost more than the disk.
 const ZSTD_LEVEL: i32 = 1;
@@ -134,7 +134,12 @@ impl Entry {
         }
     }
 
-    /// What is stored as record `seq`, whoever said it.
+    /// What is stored, whoever said it.
+    pub(crate) fn read(stored: &Stored<'_>) -> Result<Self, JournalError> {
+        Self::decode(stored.seq, stored.kind, &stored.body()?)
+    }
+
+    /// The same from a body that is not sealed.
     pub(crate) fn decode(seq: u64, kind: &str, body: &[u8]) -> Result<Self, JournalError> {
         match Record::decode(seq, kind, body)? {
             Record::Own(entry) | Record::Told(Told { entry, .. }) => Ok(entry),
@@ -175,6 +180,7 @@ pub(crate) enum Names {
         response_id: String,
         trajectory: String,
         session: Option<String>,
+        subject: Option<String>,
         task: String,
         at_us: i64,
         origin: Option<String>,
@@ -211,6 +217,7 @@ impl Names {
                 response_id: step.response_id.clone(),
                 trajectory: step.trajectory.to_string(),
                 session: step.session.clone(),
+                subject: step.subject.clone(),
                 task: step.task.to_string(),
                 at_us: step.at.as_microsecond(),
                 origin,

@@ -82,7 +82,7 @@ impl Scan {
         let mut query = self
             .connection
             .prepare_cached(
-                "SELECT seq, kind, body FROM steps JOIN records USING (seq)
+                "SELECT seq, kind, body, key, secret FROM steps JOIN readable USING (seq)
                  WHERE trajectory = ?1 AND seq <= ?2 AND (gone IS NULL OR gone > ?2) AND (?3 IS NULL OR task = ?3)
                  ORDER BY at_us, id",
             )

@@ -10,6 +10,9 @@ use understudy_storage::sqlite::Migration;
 /// the record from which on a step or outcome no longer holds, because its telemetry tells another
 /// story; only what has an `origin` can go.
 ///
+/// What is about a person is sealed: `records.key` names the key, which is gone once the person is
+/// erased. Then `erased` has the record's number; only a record that was never sealed may be emptied.
+///
 /// `secret` is drawn once, for signing what clients are to hand back.
 ///
 /// `bodies` is the truth about telemetry. A body may be expired, which leaves its row and digest.
@@ -105,6 +108,52 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     CREATE TABLE told_in (unit TEXT, body INTEGER, PRIMARY KEY (unit, body)) STRICT, WITHOUT ROWID;
     CREATE TABLE ties (tie TEXT, unit TEXT, PRIMARY KEY (tie, unit)) STRICT, WITHOUT ROWID;
     CREATE INDEX ties_of_unit ON ties (unit);
+    ",
+    },
+    Migration {
+        version: 3,
+        sql: "
+    CREATE TABLE keys (
+        -- Never the number of another key again: records keep the number of theirs.
+        id INTEGER PRIMARY KEY AUTOINCREMENT, holder TEXT NOT NULL UNIQUE, bytes BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE erasures (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, holder TEXT NOT NULL, at_ms INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE erased (
+        seq INTEGER PRIMARY KEY, id TEXT NOT NULL, kind TEXT NOT NULL,
+        erasure INTEGER NOT NULL REFERENCES erasures (id)
+    ) STRICT;
+    CREATE INDEX erased_by_id ON erased (id);
+    CREATE TRIGGER erasures_stay BEFORE DELETE ON erasures
+        BEGIN SELECT RAISE(ABORT, 'an erasure cannot be taken back'); END;
+    CREATE TRIGGER erased_stay BEFORE DELETE ON erased
+        BEGIN SELECT RAISE(ABORT, 'an erasure cannot be taken back'); END;
+
+    ALTER TABLE records ADD COLUMN key INTEGER;
+    DROP TRIGGER records_are_final;
+    CREATE TRIGGER records_are_final BEFORE UPDATE ON records
+        WHEN NEW.body != x'' OR (NEW.seq, NEW.kind, NEW.received_at_ms, NEW.key)
+            IS NOT (OLD.seq, OLD.kind, OLD.received_at_ms, OLD.key)
+            OR NOT EXISTS (SELECT 1 FROM erased WHERE seq = OLD.seq)
+        BEGIN SELECT RAISE(ABORT, 'journal records are never rewritten'); END;
+    CREATE VIEW readable AS SELECT seq, kind, body, key,
+        (SELECT bytes FROM keys WHERE id = records.key) AS secret FROM records;
+
+    DROP TABLE steps;
+    CREATE TABLE steps (
+        seq INTEGER PRIMARY KEY, id TEXT NOT NULL, response_id TEXT NOT NULL,
+        trajectory TEXT NOT NULL, session TEXT, task TEXT NOT NULL, at_us INTEGER NOT NULL,
+        origin TEXT, gone INTEGER, subject TEXT
+    ) STRICT;
+    CREATE INDEX steps_by_id ON steps (id, seq);
+    CREATE INDEX steps_by_response ON steps (response_id, at_us, id);
+    CREATE INDEX steps_by_trajectory ON steps (trajectory, at_us, id);
+    CREATE INDEX steps_by_session ON steps (session, at_us, id) WHERE session IS NOT NULL;
+    CREATE INDEX steps_by_origin ON steps (origin) WHERE origin IS NOT NULL AND gone IS NULL;
+    CREATE INDEX steps_by_subject ON steps (subject) WHERE subject IS NOT NULL;
+    DELETE FROM outcomes; DELETE FROM withdrawals; DELETE FROM retractions;
+    UPDATE progress SET seq = 0;
     ",
     },
 ];

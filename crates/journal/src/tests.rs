@@ -1,6 +1,7 @@
 //! A small world to record, and what every test asks of a journal.
 
 mod append;
+mod erase;
 mod kill;
 mod link;
 mod read;
@@ -14,7 +15,7 @@ use understudy_inference::{FinishReason, Served, Timing, Usage};
 use understudy_message::Message;
 use understudy_trajectory::{Outcome, Signal, Source, Step, Target, Trajectory};
 
-use crate::{Ack, Config, Entry, Journal, JournalError, Query};
+use crate::{Ack, Config, Entry, Journal, JournalError, Query, Told};
 
 /// The `n`th step of a session, `n` seconds after 1970.
 fn step(session: &str, n: i64) -> Step {

@@ -3,19 +3,29 @@
 //! While a commit waits for the disk the next batch collects, so the disk's time is shared by
 //! everyone who arrived meanwhile, and nobody waits for a timer.
 
-use std::{path::Path, sync::Arc, thread::JoinHandle, time::Instant};
+use std::{
+    borrow::Cow,
+    path::Path,
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use understudy_ident::Clock;
 use understudy_storage::sqlite;
 
 use crate::{
-    Appended, Config, JournalError, Notes, body, derive,
+    Appended, Config, Erasure, JournalError, Notes, body, derive, erase,
     queue::{Append, Chore, Queue, What, Work},
     reading,
     record::{Entry, Names},
     schema::MIGRATIONS,
+    seal::{self, Key, Stored},
 };
+
+/// How long an erasure waits for readers to let go of the log.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 
 type Answer = Result<Appended, JournalError>;
 
@@ -68,6 +78,9 @@ impl Writer {
                 let expired = body::expire(&self.connection, before).map_err(JournalError::write);
                 done.send(expired).ok();
             }
+            Chore::Erase { subject, bodies, done } => {
+                done.send(self.erase(&subject, &bodies)).ok();
+            }
         }
     }
 
@@ -110,7 +123,37 @@ impl Writer {
         tx.commit()
     }
 
+    fn erase(&mut self, subject: &str, bodies: &[u64]) -> Result<Erasure, JournalError> {
+        let at = self.clock.now();
+        let tx = self.begin().map_err(JournalError::write)?;
+        let erasure = erase::erase(&tx, subject, bodies, at)?;
+        tx.commit().map_err(JournalError::write)?;
+        self.flush_log()?;
+        Ok(erasure)
+    }
+
+    /// Empties the log, which still has the pages as they were. A reader that began before holds it
+    /// up for as long as it reads.
+    fn flush_log(&self) -> Result<(), JournalError> {
+        let wait = Instant::now();
+        loop {
+            let busy: u64 = self
+                .connection
+                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+                .map_err(JournalError::write)?;
+            if busy == 0 {
+                return Ok(());
+            }
+            if wait.elapsed() > FLUSH_TIMEOUT {
+                return Err(JournalError::StillRead);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     fn configure(&self, max_bytes: Option<u64>) -> rusqlite::Result<()> {
+        // What is deleted is overwritten, so that a forgotten key is nowhere in the file.
+        self.connection.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?;
         // In KiB: enough for the inner pages of the indexes of some ten million records.
         self.connection.pragma_update(None, "cache_size", -64 * 1024)?;
         // In pages, four times the default: the pages every commit touches are written back less often.
@@ -158,19 +201,27 @@ fn enter(
         (None, Names::Withdrawal { .. }) => {
             return Ok(Ok(Appended { seq: *last, duplicate: true }));
         }
+        (None, _) => {
+            // Sent again after it was forgotten, it stays forgotten.
+            if let Some(seq) = erase::was_forgotten(tx, names.id())? {
+                return Ok(Ok(Appended { seq, duplicate: true }));
+            }
+        }
         (Some(before), _) => {
             if let Some(answer) = again(names, body, before) {
                 return Ok(answer);
             }
         }
-        (None, _) => {}
     }
     let seq = *last + 1;
-    tx.prepare_cached("INSERT INTO records VALUES (?1, ?2, ?3, ?4)")?.execute(params![
+    let key = seal::holder(tx, names)?.map(|holder| Key::obtain(tx, &holder)).transpose()?;
+    let sealed = key.as_ref().map(|key| key.seal(seq, names.kind(), body));
+    tx.prepare_cached("INSERT INTO records VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(params![
         seq,
         names.kind(),
         received_at_ms,
-        body
+        sealed.as_deref().unwrap_or(body),
+        key.map(|key| key.id)
     ])?;
     derive::enter(tx, seq, names)?;
     *last = seq;
@@ -181,21 +232,26 @@ fn enter(
 struct Before {
     seq: u64,
     kind: String,
-    body: Vec<u8>,
+    /// As it was before it was sealed; an error where it cannot be read any more.
+    body: Result<Vec<u8>, JournalError>,
 }
 
 fn recorded(tx: &Transaction<'_>, names: &Names) -> rusqlite::Result<Option<Before>> {
-    const STEP: &str = "SELECT seq, kind, body FROM steps JOIN records USING (seq)
+    const STEP: &str = "SELECT seq, kind, body, key, secret FROM steps JOIN readable USING (seq)
         WHERE id = ?1 AND gone IS NULL";
     // What was taken back for good is known all the same.
-    const OUTCOME: &str = "SELECT seq, kind, body FROM outcomes JOIN records USING (seq)
+    const OUTCOME: &str =
+        "SELECT seq, kind, body, key, secret FROM outcomes JOIN readable USING (seq)
         WHERE id = ?1 AND (gone IS NULL OR id IN (SELECT id FROM retractions))
         ORDER BY seq DESC LIMIT 1";
-    const RETRACTION: &str = "SELECT seq, kind, body FROM retractions JOIN records USING (seq)
+    const RETRACTION: &str =
+        "SELECT seq, kind, body, key, secret FROM retractions JOIN readable USING (seq)
         WHERE id = ?1";
     let find = |sql: &str| {
         let read = |row: &rusqlite::Row<'_>| {
-            Ok(Before { seq: row.get(0)?, kind: row.get(1)?, body: row.get(2)? })
+            let stored = Stored::of(row)?;
+            let body = stored.body().map(Cow::into_owned);
+            Ok(Before { seq: stored.seq, kind: stored.kind.to_owned(), body })
         };
         tx.prepare_cached(sql)?.query_row([names.id()], read).optional()
     };
@@ -219,13 +275,17 @@ fn again(names: &Names, body: &[u8], before: Before) -> Option<Answer> {
     if matches!(names, Names::Withdrawal { .. }) {
         return if was_told { None } else { conflict() };
     }
+    let known = match before.body {
+        Ok(known) => known,
+        Err(why) => return Some(Err(why)),
+    };
     if was_told && is_told {
         // Compressed by the same settings, equal accounts are equal bytes.
-        let duplicate = before.body == body;
+        let duplicate = known == body;
         return duplicate.then_some(Ok(Appended { seq: before.seq, duplicate }));
     }
     let (old, new) = (
-        Entry::decode(before.seq, &before.kind, &before.body),
+        Entry::decode(before.seq, &before.kind, &known),
         // Read back like the other, so that both have gone through the same roundings.
         Entry::decode(before.seq, names.kind(), body),
     );

@@ -25,6 +25,10 @@ pub struct DatasetManifest {
     /// In order of execution.
     pub stages: Vec<StageCount>,
     pub redacted: BTreeMap<String, u64>,
+    /// How far behaviour agrees with what people said, where enough of both was there: numbers and
+    /// their names, as `trajectory` makes them. Absent from versions of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<serde_json::Value>,
     pub files: Vec<FileEntry>,
 }
 

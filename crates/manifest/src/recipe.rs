@@ -5,6 +5,8 @@ mod grpo;
 mod locate;
 mod release;
 mod stage;
+mod tap;
+mod unattended;
 
 use std::collections::BTreeMap;
 
@@ -19,6 +21,8 @@ pub use release::{Guard, MissingReward, Release, SmallHarm};
 pub use stage::{
     HealthCheck, Method, Objective, Reaction, ReferencePolicy, Schedule, TrainStage, Turns,
 };
+pub use tap::{Cue, Escalate, Exhausted, Fallback, Observe, Shadow};
+pub use unattended::{ApprovalStep, Pause, QuietHours, Unattended, UtcOffset};
 
 /// Everything a run needs to know, with every default filled in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,6 +48,9 @@ pub struct Recipe {
     pub gate: Option<Gate>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<Release>,
+    /// When runs begin without anyone asking; without it, never.
+    #[serde(default, rename = "loop", skip_serializing_if = "Option::is_none")]
+    pub unattended: Option<Unattended>,
 }
 
 impl Recipe {
@@ -57,9 +64,10 @@ impl Recipe {
         Ok(recipe)
     }
 
-    /// The digest of the resolved recipe: comments and spelling of defaults do not matter.
+    /// The digest of the resolved recipe: comments and spelling of defaults do not matter, and
+    /// neither does when a run begins, which is no part of what it does.
     pub fn digest(&self) -> Digest {
-        digest_json(self)
+        digest_json(&Self { unattended: None, ..self.clone() })
     }
 }
 
@@ -100,6 +108,9 @@ pub struct Data {
     /// Take at most this many examples, the newest ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
+    /// Take at most this many steps of one subject, the newest ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_per_subject: Option<u64>,
 }
 
 impl Default for Data {
@@ -113,6 +124,7 @@ impl Default for Data {
             holdout: 0.2,
             min_verified: 1,
             limit: None,
+            max_per_subject: None,
         }
     }
 }

@@ -50,6 +50,32 @@ fn comments_and_explicit_defaults_do_not_change_the_digest() {
 }
 
 #[test]
+fn when_a_run_begins_is_no_part_of_its_digest_and_is_checked_like_the_rest() {
+    let with = |table: &str| format!("{SMALL}\n[loop]\n{table}");
+    let one = Recipe::parse("a", SMALL).unwrap();
+    let other = Recipe::parse("b", &with("min_new = 40\nmin_interval = \"90s\"")).unwrap();
+    assert_eq!(one.digest(), other.digest());
+    let settings = other.unattended.unwrap();
+    assert_eq!((settings.min_new, settings.min_interval.as_ms()), (40, 90_000));
+    let stored = serde_json::to_string(&settings).unwrap();
+    assert_eq!(serde_json::from_str::<crate::Unattended>(&stored).unwrap(), settings);
+    for (table, key) in [
+        ("min_new = 0", "min_new"),
+        ("min_news = 1", "min_news"),
+        ("min_new = 8\nmin_new_when_falling = 9", "min_new_when_falling"),
+        ("min_interval = \"soon\"", "is not a time"),
+        ("quiet_hours = [\"00:00-12:00\", \"12:00-00:00\"]", "quiet_hours"),
+        ("approve = [\"relase\"]", "relase"),
+        ("alpha = 0.5", "alpha"),
+        ("nice = 20", "nice"),
+    ] {
+        let error = error_of(&with(table));
+        assert!(error.to_string().contains(key), "{table}: {error}");
+        assert!(error.line >= 22, "{table}: {error}");
+    }
+}
+
+#[test]
 fn an_unknown_key_names_file_line_key_and_the_nearest_valid_one() {
     let error = error_of(&SMALL.replace("rank = 8", "ranks = 8"));
     assert_eq!(error.line, 7);
@@ -158,5 +184,32 @@ fn a_weight_that_is_no_weight_is_refused() {
     assert!(Suite::parse(&text("0.5")).is_ok());
     for weight in ["0", "-1"] {
         assert!(matches!(Suite::parse(&text(weight)), Err(SuiteError::Weight { .. })), "{weight}");
+    }
+}
+
+#[test]
+fn who_stands_beside_the_arms_is_checked_by_line() {
+    let head = "schema = 1\ntask = \"t\"\nbase = \"b\"\n[[train]]\nmethod = \"sft\"\n\
+                [gate]\nsuite = \"t\"\n[release]\n";
+    let parse = |tail: &str| Recipe::parse("r.toml", &format!("{head}{tail}"));
+    let good = "fallback = [\"teacher\"]\n[release.observe]\nshare = 0.01\non_cue = 0.2\n\
+                [release.escalate]\non = [\"refusal\", \"low_confidence\"]\nmin_log_prob = -4.0\n\
+                [release.shadow]\nshare = 0.5\n";
+    let release = parse(good).unwrap().release.unwrap();
+    assert_eq!(release.observe.unwrap().share(true), 0.2);
+    assert_eq!(release.fallback, [crate::Fallback::Teacher]);
+    assert!(release.escalate.unwrap().hold_streams);
+    for (tail, line, key) in [
+        ("[release.observe]\nshare = 1.5\n", 10, "share"),
+        ("[release.observe]\nshare = 0.5\non_cue = 0.1\n", 11, "on_cue"),
+        ("[release.shadow]\nshare = -1.0\n", 10, "share"),
+        ("[release.escalate]\non = []\n", 10, "on"),
+        ("[release.escalate]\non = [\"low_confidence\"]\n", 10, "on"),
+        ("[release.escalate]\non = [\"refusal\"]\nmin_log_prob = -1.0\n", 10, "on"),
+        ("[release.escalate]\non = [\"low_confidence\"]\nmin_log_prob = 1.0\n", 11, "min_log_prob"),
+        ("[release.escalate]\non = [\"refusals\"]\n", 10, "refusals"),
+    ] {
+        let error = parse(tail).unwrap_err();
+        assert_eq!((error.line, error.key.as_deref()), (line, Some(key)), "{tail}: {error}");
     }
 }

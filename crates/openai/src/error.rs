@@ -55,6 +55,8 @@ pub struct ErrorReply {
     pub param: Option<String>,
     /// A stable word for programs, where the status says too little.
     pub reason: Option<&'static str>,
+    /// Under which name the failed request is on record.
+    pub request_id: Option<String>,
     /// `retry-after`, in seconds.
     pub retry_after: Option<u64>,
     /// `x-should-retry`: clients retry 409 and 5xx unless told otherwise.
@@ -66,7 +68,8 @@ impl ErrorReply {
         let message = bounded(message.into());
         let retry_after = matches!(status, 429 | 503).then_some(1);
         let should_retry = (status == 409).then_some(false);
-        Self { status, message, param: None, reason: None, retry_after, should_retry }
+        let (param, reason, request_id) = (None, None, None);
+        Self { status, message, param, reason, request_id, retry_after, should_retry }
     }
 
     #[must_use]
@@ -77,6 +80,11 @@ impl ErrorReply {
     #[must_use]
     pub fn because(self, reason: &'static str) -> Self {
         Self { reason: Some(reason), ..self }
+    }
+
+    #[must_use]
+    pub fn of_request(self, id: impl Into<String>) -> Self {
+        Self { request_id: Some(id.into()), ..self }
     }
 
     /// vLLM's name for the status.
@@ -92,7 +100,7 @@ impl ErrorReply {
             422 => "UnprocessableEntityError",
             429 => "RateLimitError",
             503 => "ServiceUnavailableError",
-            504 => "TimeoutError",
+            408 | 504 => "TimeoutError",
             _ => "InternalServerError",
         }
     }
@@ -106,6 +114,9 @@ impl ErrorReply {
         });
         if let Some(reason) = self.reason {
             error["reason"] = json!(reason);
+        }
+        if let Some(id) = &self.request_id {
+            error["request_id"] = json!(id);
         }
         json!({ "error": error })
     }
@@ -153,6 +164,11 @@ impl From<InferenceError> for ErrorReply {
             InferenceError::Busy(_) => Self::new(503, text).because("max_num_queued_reqs"),
             InferenceError::BusyTokens(_) => Self::new(503, text).because("max_num_queued_tokens"),
             InferenceError::Paused => Self::new(503, text).because("paused"),
+            InferenceError::OverBudget(_) => {
+                let reply = Self::new(429, text).because("budget_exhausted");
+                Self { retry_after: None, should_retry: Some(false), ..reply }
+            }
+            InferenceError::NoTeacher => Self::new(503, text).because("no_teacher"),
             InferenceError::ShuttingDown => Self::new(503, text).because("shutting_down"),
             InferenceError::TimedOut(_) => Self::new(504, text).because("deadline_exceeded"),
             InferenceError::Failed(_) => Self::new(502, text),

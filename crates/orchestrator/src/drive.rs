@@ -3,7 +3,8 @@
 use understudy_manifest::Recipe;
 
 use crate::{
-    Fact, OrchestratorError, PortError, Ports, Run, RunStore,
+    Fact, OrchestratorError, PortError, Ports, Run, RunStore, Turn,
+    fact::turn_of,
     plan::{Finish, Next, next},
 };
 
@@ -11,6 +12,8 @@ use crate::{
 pub trait Observer {
     fn begins(&mut self, step: &Next);
     fn happened(&mut self, fact: &Fact);
+    /// Called while live evidence has not decided; returns when it is time to look again.
+    fn waits(&mut self);
 }
 
 /// The end of a run.
@@ -28,26 +31,42 @@ pub fn drive(
     loop {
         let step = next(recipe, &facts);
         if let Next::Finished(ending) = step {
-            store.finish(&run.id, &format!("{ending:?}"))?;
+            store.finish(&run.id, &ending)?;
             return Ok(ending);
         }
         observer.begins(&step);
-        let (name, result) = perform(&step, run, recipe, ports);
-        let fact = result.map_err(|source| OrchestratorError::Step { step: name, source })?;
+        let fact = loop {
+            if let Some(fact) = take(&step, run, turn_of(&facts), ports)? {
+                break fact;
+            }
+            observer.waits();
+        };
         store.add(&run.id, &fact)?;
         observer.happened(&fact);
         facts.push(fact);
     }
 }
 
+/// Takes one step; `None` while it has to be waited for.
+pub(crate) fn take(
+    step: &Next,
+    run: &Run,
+    turn: Option<&Turn>,
+    ports: &dyn Ports,
+) -> Result<Option<Fact>, OrchestratorError> {
+    let (step, result) = perform(step, run, &run.recipe, turn, ports);
+    result.map_err(|source| OrchestratorError::Step { step, source })
+}
+
 fn perform(
     step: &Next,
     run: &Run,
     recipe: &Recipe,
+    turn: Option<&Turn>,
     ports: &dyn Ports,
-) -> (&'static str, Result<Fact, PortError>) {
-    match step {
-        Next::BuildDataset => ("building the dataset", ports.build_dataset(run, recipe)),
+) -> (&'static str, Result<Option<Fact>, PortError>) {
+    let (name, result) = match step {
+        Next::BuildDataset => ("building the dataset", ports.build_dataset(run, recipe, turn)),
         Next::Train { stage, dataset, from } => {
             ("training", ports.train(run, recipe, *stage, dataset, from.as_deref()))
         }
@@ -63,9 +82,10 @@ fn perform(
             ("starting the release", ports.start_release(run, recipe, version))
         }
         Next::AwaitRelease { release } => {
-            ("waiting for live evidence", ports.await_release(run, release))
+            return ("waiting for live evidence", ports.release_end(run, release));
         }
         // The caller returns before it gets here; an error beats a panic if it ever does not.
         Next::Finished(_) => ("finishing", Err("a finished run has no next step".into())),
-    }
+    };
+    (name, result.map(Some))
 }

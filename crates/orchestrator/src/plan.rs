@@ -1,7 +1,9 @@
 //! What to do next: a pure function of the recipe and what has happened.
 
-use understudy_ident::{AdapterVersion, DatasetVersion, ReleaseId};
-use understudy_manifest::{Recipe, TrainStage};
+use std::fmt;
+
+use understudy_ident::{AdapterVersion, DatasetVersion, ReleaseId, RunId};
+use understudy_manifest::{ApprovalStep, Recipe, TrainStage};
 
 use crate::{Fact, ReleaseEnd, Trained};
 
@@ -62,15 +64,82 @@ pub enum Finish {
     Registered {
         version: AdapterVersion,
     },
-    /// No stage found anything to train on.
+    /// The data were too few, or no stage found anything to train on.
     NothingToTrain {
+        why: String,
+    },
+    /// The same recipe over the same data has had its verdict before.
+    AlreadyTried {
+        run: RunId,
+        why: String,
+    },
+    /// A person said no.
+    Declined {
+        why: String,
+    },
+    /// A step of an unattended run failed too often.
+    GaveUp {
         why: String,
     },
 }
 
+/// How often in a row a step of an unattended run may fail.
+const MOST_TRIES: u32 = 3;
+
+impl Finish {
+    /// Whether the run's candidate made it; `None` where that was not the question.
+    pub fn success(&self) -> Option<bool> {
+        match self {
+            Self::Promoted { .. } | Self::Registered { .. } => Some(true),
+            Self::Refused { .. } | Self::RolledBack { .. } | Self::GaveUp { .. } => Some(false),
+            Self::Undecided { .. }
+            | Self::NothingToTrain { .. }
+            | Self::AlreadyTried { .. }
+            | Self::Declined { .. } => None,
+        }
+    }
+
+    /// Whether what the run was given has been put to use, so that only later outcomes are news.
+    pub fn has_learnt(&self) -> bool {
+        !matches!(self, Self::GaveUp { .. })
+    }
+
+    /// Whether it is known what the data were good for, so that they need not be tried again.
+    pub fn is_verdict(&self) -> bool {
+        matches!(
+            self,
+            Self::Promoted { .. }
+                | Self::Registered { .. }
+                | Self::Refused { .. }
+                | Self::RolledBack { .. }
+        )
+    }
+}
+
+impl fmt::Display for Finish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Promoted { version } => write!(f, "{version} is promoted"),
+            Self::Registered { version } => write!(f, "{version} is registered"),
+            Self::Refused { version, why } => write!(f, "the gate refused {version}: {why}"),
+            Self::RolledBack { version, why } => write!(f, "{version} was rolled back: {why}"),
+            Self::Undecided { version, why } => write!(f, "{version} is undecided: {why}"),
+            Self::NothingToTrain { why } => write!(f, "nothing to train: {why}"),
+            Self::AlreadyTried { run, why } => {
+                write!(f, "the same data were tried in {run}: {why}")
+            }
+            Self::Declined { why } => write!(f, "it was declined by {why}"),
+            Self::GaveUp { why } => write!(f, "it was given up: {why}"),
+        }
+    }
+}
+
 /// Decides the next step. Reads top-down in the order a run happens.
 pub fn next(recipe: &Recipe, facts: &[Fact]) -> Next {
-    let seen = Seen::fold(facts);
+    let mut seen = Seen::fold(facts);
+    if let Some(cut_short) = seen.cut_short.take() {
+        return Next::Finished(cut_short);
+    }
     let Some(dataset) = seen.dataset else { return Next::BuildDataset };
 
     let started = seen.trained.len() + seen.skipped.len();
@@ -117,6 +186,44 @@ pub fn next(recipe: &Recipe, facts: &[Fact]) -> Next {
     }
 }
 
+impl Next {
+    /// What a person can keep for themselves of this step.
+    pub fn approval(&self) -> Option<ApprovalStep> {
+        match self {
+            Self::BuildDataset => Some(ApprovalStep::Dataset),
+            Self::Train { .. } => Some(ApprovalStep::Train),
+            Self::Register { .. } => Some(ApprovalStep::Register),
+            Self::Evaluate { .. } => Some(ApprovalStep::Evaluate),
+            Self::StartRelease { .. } => Some(ApprovalStep::Release),
+            Self::Skip { .. }
+            | Self::Select { .. }
+            | Self::AwaitRelease { .. }
+            | Self::Finished(_) => None,
+        }
+    }
+
+    /// Whether it takes the machine's time.
+    pub fn is_costly(&self) -> bool {
+        matches!(self, Self::BuildDataset | Self::Train { .. } | Self::Evaluate { .. })
+    }
+}
+
+impl fmt::Display for Next {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BuildDataset => f.write_str("building the dataset"),
+            Self::Train { stage, .. } => write!(f, "training stage {}", stage + 1),
+            Self::Skip { stage, .. } => write!(f, "skipping stage {}", stage + 1),
+            Self::Select { .. } => f.write_str("choosing the best stage"),
+            Self::Register { .. } => f.write_str("registering the adapter"),
+            Self::Evaluate { version } => write!(f, "evaluating {version}"),
+            Self::StartRelease { version } => write!(f, "starting the release of {version}"),
+            Self::AwaitRelease { .. } => f.write_str("letting the canary meet its users"),
+            Self::Finished(_) => f.write_str("finishing"),
+        }
+    }
+}
+
 /// The stage with the best dev score; a later stage must beat an earlier one, not just equal it,
 /// because each further stage is one more way to have drifted.
 pub fn best(trained: &[Trained]) -> Option<&Trained> {
@@ -159,13 +266,36 @@ struct Seen {
     gate: Option<(bool, String)>,
     release: Option<ReleaseId>,
     end: Option<(ReleaseEnd, String)>,
+    /// Ended before its recipe did.
+    cut_short: Option<Finish>,
+    /// In a row.
+    failures: u32,
 }
 
 impl Seen {
     fn fold(facts: &[Fact]) -> Self {
         let mut seen = Self::default();
         for fact in facts.iter().cloned() {
+            if !matches!(fact, Fact::StepFailed { .. } | Fact::Approved { .. }) {
+                seen.failures = 0;
+            }
             match fact {
+                Fact::TurnBegan(_) | Fact::Approved { .. } => {}
+                Fact::NoDataset { why } => seen.cut_short = Some(Finish::NothingToTrain { why }),
+                Fact::AlreadyTried { run, why } => {
+                    seen.cut_short = Some(Finish::AlreadyTried { run, why });
+                }
+                Fact::Declined { owner, reason } => {
+                    let why = format!("{owner}: {reason}");
+                    seen.cut_short = Some(Finish::Declined { why });
+                }
+                Fact::StepFailed { step, why } => {
+                    seen.failures += 1;
+                    if seen.failures >= MOST_TRIES {
+                        let why = format!("{step} failed {MOST_TRIES} times, at last: {why}");
+                        seen.cut_short = Some(Finish::GaveUp { why });
+                    }
+                }
                 Fact::DatasetFrozen { version, .. } => seen.dataset = Some(version),
                 Fact::StageTrained(trained) => seen.trained.push(trained),
                 Fact::StageSkipped { why, .. } => seen.skipped.push(why),

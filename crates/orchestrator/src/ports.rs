@@ -3,7 +3,7 @@
 use understudy_ident::{AdapterVersion, DatasetVersion, ReleaseId};
 use understudy_manifest::Recipe;
 
-use crate::{Fact, Run};
+use crate::{Fact, Run, Turn};
 
 /// Why a step failed, already said in full by the stage.
 pub type PortError = Box<dyn std::error::Error + Send + Sync>;
@@ -11,8 +11,14 @@ pub type PortError = Box<dyn std::error::Error + Send + Sync>;
 /// The stages, as the loop sees them. Every call is repeatable: after a crash it runs again with
 /// the same arguments, and must then find or redo its work rather than double it.
 pub trait Ports {
-    /// Freezes a dataset version from what the recipe names.
-    fn build_dataset(&self, run: &Run, recipe: &Recipe) -> Result<Fact, PortError>;
+    /// Freezes a dataset version from what the recipe names. A turn says up to which record, and
+    /// gets a [`Fact::NoDataset`] where there is too little.
+    fn build_dataset(
+        &self,
+        run: &Run,
+        recipe: &Recipe,
+        turn: Option<&Turn>,
+    ) -> Result<Fact, PortError>;
 
     /// Trains one stage; resumes from its checkpoint when there is one.
     fn train(
@@ -35,6 +41,14 @@ pub trait Ports {
         version: &AdapterVersion,
     ) -> Result<Fact, PortError>;
 
+    /// What a release of this version still waits for, as half a sentence: people's approvals, the
+    /// end of a freeze. Asked before an unattended run starts one.
+    fn not_yet(
+        &self,
+        recipe: &Recipe,
+        version: &AdapterVersion,
+    ) -> Result<Option<String>, PortError>;
+
     /// Opens a release; finding this run's own already open is a success.
     fn start_release(
         &self,
@@ -43,6 +57,6 @@ pub trait Ports {
         version: &AdapterVersion,
     ) -> Result<Fact, PortError>;
 
-    /// Waits until live evidence has decided.
-    fn await_release(&self, run: &Run, release: &ReleaseId) -> Result<Fact, PortError>;
+    /// How a release ended; `None` while its fate is open.
+    fn release_end(&self, run: &Run, release: &ReleaseId) -> Result<Option<Fact>, PortError>;
 }

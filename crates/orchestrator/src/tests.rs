@@ -1,11 +1,13 @@
-use std::cell::RefCell;
+mod unattended;
+
+use std::cell::{Cell, RefCell};
 
 use understudy_ident::{AdapterVersion, DatasetVersion, Digest, ReleaseId, SystemClock};
 use understudy_manifest::Recipe;
 
 use crate::{
     Ending, Fact, Observer, OrchestratorError, PortError, Ports, ReleaseEnd, Run, RunStore,
-    Trained, drive, plan,
+    Trained, Turn, drive, plan,
 };
 
 const RECIPE: &str = r#"
@@ -35,11 +37,23 @@ struct Stages {
     gate_passes: bool,
     fail_at: RefCell<Option<&'static str>>,
     calls: RefCell<Vec<&'static str>>,
+    not_yet: RefCell<Option<String>>,
+    looked: Cell<bool>,
+    /// What the dataset is made of.
+    rows: RefCell<Vec<u8>>,
 }
 
 impl Stages {
     fn new(dev_scores: [f64; 2], gate_passes: bool) -> Self {
-        Self { dev_scores, gate_passes, fail_at: RefCell::default(), calls: RefCell::default() }
+        Self {
+            dev_scores,
+            gate_passes,
+            fail_at: RefCell::default(),
+            calls: RefCell::default(),
+            not_yet: RefCell::default(),
+            looked: Cell::default(),
+            rows: RefCell::new(b"rows".to_vec()),
+        }
     }
 
     fn call(&self, name: &'static str, fact: Fact) -> Result<Fact, PortError> {
@@ -52,8 +66,9 @@ impl Stages {
 }
 
 impl Ports for Stages {
-    fn build_dataset(&self, _: &Run, recipe: &Recipe) -> Result<Fact, PortError> {
-        let version = DatasetVersion { name: recipe.task.clone(), digest: Digest::of(b"rows") };
+    fn build_dataset(&self, _: &Run, recipe: &Recipe, _: Option<&Turn>) -> Result<Fact, PortError> {
+        let version =
+            DatasetVersion { name: recipe.task.clone(), digest: Digest::of(&self.rows.borrow()) };
         self.call("dataset", Fact::DatasetFrozen { version, sft_rows: 10, pair_rows: 4 })
     }
 
@@ -93,9 +108,17 @@ impl Ports for Stages {
         self.call("release", Fact::ReleaseStarted { release: ReleaseId::derived("r") })
     }
 
-    fn await_release(&self, _: &Run, _: &ReleaseId) -> Result<Fact, PortError> {
+    fn not_yet(&self, _: &Recipe, _: &AdapterVersion) -> Result<Option<String>, PortError> {
+        Ok(self.not_yet.borrow().clone())
+    }
+
+    /// Live evidence takes one look more than the first.
+    fn release_end(&self, _: &Run, _: &ReleaseId) -> Result<Option<Fact>, PortError> {
+        if !self.looked.replace(true) {
+            return Ok(None);
+        }
         let why = "reward held".to_owned();
-        self.call("await", Fact::ReleaseEnded { end: ReleaseEnd::Promoted, why })
+        self.call("await", Fact::ReleaseEnded { end: ReleaseEnd::Promoted, why }).map(Some)
     }
 }
 
@@ -104,6 +127,7 @@ struct Quiet;
 impl Observer for Quiet {
     fn begins(&mut self, _: &plan::Next) {}
     fn happened(&mut self, _: &Fact) {}
+    fn waits(&mut self) {}
 }
 
 #[test]

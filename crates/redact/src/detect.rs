@@ -4,8 +4,11 @@ mod card;
 mod context;
 mod email;
 mod iban;
+mod ip;
 mod phone;
 mod secret;
+mod ssn;
+mod url;
 
 use crate::Span;
 
@@ -16,6 +19,9 @@ pub(crate) fn all(text: &str) -> Vec<Span> {
     iban::find(text, &mut found);
     email::find(text, &mut found);
     card::find(text, &mut found);
+    ssn::find(text, &mut found);
+    ip::find(text, &mut found);
+    url::find(text, &mut found);
     phone::find(text, &mut found);
     // Stable, so that within a kind the detector's own preference is kept.
     found.sort_by_key(|span| span.kind);

@@ -11,8 +11,10 @@
 mod detect;
 mod json;
 mod mask;
+mod measured;
 
 pub use mask::{Masker, without_numbers};
+pub use measured::{MEASURED_ON, Measured};
 
 /// What is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,8 +29,21 @@ impl Policy {
     /// Goes into manifests: a detector that finds more or less makes a new version.
     pub fn id(self) -> &'static str {
         match self {
-            Self::Standard => "standard@1",
+            Self::Standard => "standard@2",
             Self::Off => "off",
+        }
+    }
+
+    /// The policy with this id; `None` for an older version, whose detectors are gone.
+    pub fn named(id: &str) -> Option<Self> {
+        [Self::Standard, Self::Off].into_iter().find(|policy| policy.id() == id)
+    }
+
+    /// What its detectors find of what is there, [`MEASURED_ON`].
+    pub fn measured(self) -> &'static [Measured] {
+        match self {
+            Self::Standard => &measured::STANDARD,
+            Self::Off => &[],
         }
     }
 }
@@ -42,11 +57,26 @@ pub enum Kind {
     Email,
     /// A payment card number.
     Card,
+    /// A number of the United States' social security.
+    Ssn,
+    /// The address of a machine.
+    Ip,
+    /// The address of a page.
+    Url,
     Phone,
 }
 
 impl Kind {
-    pub const ALL: [Self; 5] = [Self::Secret, Self::Iban, Self::Email, Self::Card, Self::Phone];
+    pub const ALL: [Self; 8] = [
+        Self::Secret,
+        Self::Iban,
+        Self::Email,
+        Self::Card,
+        Self::Ssn,
+        Self::Ip,
+        Self::Url,
+        Self::Phone,
+    ];
 
     /// The word used in counts and, in capitals, in pseudonyms.
     pub fn as_str(self) -> &'static str {
@@ -55,6 +85,9 @@ impl Kind {
             Self::Iban => "iban",
             Self::Email => "email",
             Self::Card => "card",
+            Self::Ssn => "ssn",
+            Self::Ip => "ip",
+            Self::Url => "url",
             Self::Phone => "phone",
         }
     }

@@ -108,7 +108,8 @@ pub fn without_numbers(text: &str) -> Cow<'_, str> {
 }
 
 static PSEUDONYM: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new("<(SECRET|IBAN|EMAIL|CARD|PHONE)_([0-9]{1,6})>").expect("is a valid pattern")
+    Regex::new("<(SECRET|IBAN|EMAIL|CARD|SSN|IP|URL|PHONE)_([0-9]{1,6})>")
+        .expect("is a valid pattern")
 });
 
 fn with_key(key: &str, text: &str) -> (String, usize) {
@@ -123,12 +124,14 @@ fn with_key(key: &str, text: &str) -> (String, usize) {
 /// Two spellings of one number or address are one value.
 fn normalised(kind: Kind, value: &str) -> String {
     match kind {
-        Kind::Secret => value.to_owned(),
-        Kind::Email => value.to_lowercase(),
+        Kind::Secret | Kind::Url => value.to_owned(),
+        Kind::Email | Kind::Ip => value.to_lowercase(),
         Kind::Iban => {
             let letters = value.chars().filter(char::is_ascii_alphanumeric);
             letters.map(|c| c.to_ascii_uppercase()).collect()
         }
-        Kind::Card | Kind::Phone => value.chars().filter(char::is_ascii_digit).collect(),
+        Kind::Card | Kind::Ssn | Kind::Phone => {
+            value.chars().filter(char::is_ascii_digit).collect()
+        }
     }
 }

@@ -1,3 +1,4 @@
+mod kinds;
 mod presidio;
 
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
@@ -84,16 +85,13 @@ fn orders_prices_dates_and_tickets_are_not_telephone_numbers() {
         "phones sold: 1 234 567 units",
         "2019-2020 office",
         "version 1.22.333.4444",
-        "call to 192.168.100.120",
         "order A-905-674-3793",
-        "https://x.example/905-674-3793/",
         "isbn 978-0-306-40615-7",
         "room 101, 3 items, $1,299.00",
         "2015-12-22 04:34:22",
         "id 7f3c1a90-1234-4321-9999-0123456789ab",
         "1700000000000",
         "total 10 20 30 40 50",
-        "ssn 460-89-9847",
         "0.123456789",
         "order A-4821 of customer C-1234 cost 49.90 in 2023, ticket 88213",
         "call about A-4821 or C-1234, 49.90 each",

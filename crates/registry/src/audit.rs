@@ -89,6 +89,8 @@ pub(crate) enum Action {
     Freeze,
     Lift,
     WithdrawData,
+    CreateKey,
+    RevokeKey,
 }
 
 impl Action {
@@ -119,6 +121,8 @@ impl Action {
             Self::Freeze => "freeze.add",
             Self::Lift => "freeze.lift",
             Self::WithdrawData => "data.withdraw",
+            Self::CreateKey => "key.create",
+            Self::RevokeKey => "key.revoke",
         }
     }
 }

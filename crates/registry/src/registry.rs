@@ -39,6 +39,14 @@ impl Registry {
         Ok(Self { connection: Mutex::new(connection), adapters, checkpoint_key })
     }
 
+    /// A value that is another one after any change, by this process or another; asking is cheap.
+    pub fn pulse(&self) -> Result<(i64, u64), RegistryError> {
+        let connection = self.lock();
+        // The first counts what other connections committed, the second what this one did.
+        let others = connection.query_row("PRAGMA data_version", [], |row| row.get(0))?;
+        Ok((others, connection.total_changes()))
+    }
+
     /// Runs a change as one durable commit. The write lock is taken first, so what the change reads
     /// cannot be overtaken by another process.
     pub(crate) fn write<T>(

@@ -8,7 +8,7 @@
 //! - **reward**: the unit's value is the mean of its rewards so far;
 //! - **success** (for the exact pair test): its *first* reward is at least 0.5. A later outcome may
 //!   not change a bet that was already settled;
-//! - **errors, latency, safety**: the unit is marked once anything marked it, and stays so. A mark
+//! - **errors, latency, safety, behaviour**: the unit is marked once anything marked it, and stays so. A mark
 //!   can only come later than its unit, which makes the limit test cautious, never too eager;
 //! - **cost**: the unit's value is the sum of its costs, up to the policy's cap.
 //!
@@ -20,6 +20,7 @@
 //! Observations are immutable facts in order of arrival. Folding the same ones again, after a
 //! restart, gives the same evidence.
 
+mod behaviour;
 mod summary;
 mod unit;
 
@@ -32,6 +33,7 @@ use understudy_statistics::{Block, BlockTally};
 use crate::{Policy, RouterError, Side};
 use unit::Unit;
 
+pub use behaviour::Behaviour;
 pub use summary::ArmSummary;
 
 /// One fact about one unit. Send one when a reply is complete, and one for every reward that follows.
@@ -53,6 +55,9 @@ pub struct Observation {
     pub latency_exceeded: bool,
     #[serde(default)]
     pub unsafe_output: bool,
+    /// What the reply did, as far as a guard watches it.
+    #[serde(default, skip_serializing_if = "Behaviour::is_clean")]
+    pub behaviour: Behaviour,
     /// What the reply cost, in tokens or whatever the policy's cap is in.
     #[serde(default)]
     pub cost: f64,
@@ -69,6 +74,7 @@ impl Observation {
             error: false,
             latency_exceeded: false,
             unsafe_output: false,
+            behaviour: Behaviour::default(),
             cost: 0.0,
         }
     }

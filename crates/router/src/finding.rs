@@ -86,7 +86,7 @@ pub struct UnitCounts {
 /// Every test, whether its guard acts or is only watched; without their sentences.
 pub(crate) fn findings(policy: &Policy, evidence: &Evidence) -> Vec<Finding> {
     let mut findings = vec![pairs(policy, evidence)];
-    for guard in Guard::ALL {
+    for guard in Guard::ALL.into_iter().filter(|guard| is_heard(policy, evidence, *guard)) {
         findings.extend(policy.limit(guard).map(|slo| limit(policy, evidence, guard, slo)));
         if guard != Guard::Cost || policy.cost_cap.is_some() {
             findings.push(difference(policy, evidence, guard));
@@ -99,6 +99,13 @@ pub(crate) fn findings(policy: &Policy, evidence: &Evidence) -> Vec<Finding> {
     }
     findings.push(crossing(policy, evidence));
     findings
+}
+
+/// A guard of behaviour that only watches has nothing to say of what nobody did.
+fn is_heard(policy: &Policy, evidence: &Evidence, guard: Guard) -> bool {
+    let marked = |side| evidence.summary(side).marked(guard) > 0;
+    let silent = guard.is_behaviour() && !policy.acts(Some(guard));
+    !silent || marked(Side::Canary) || marked(Side::Baseline)
 }
 
 fn pairs(policy: &Policy, evidence: &Evidence) -> Finding {

@@ -18,15 +18,17 @@ mod evidence;
 mod finding;
 mod policy;
 mod routes;
+mod support;
 mod table;
 mod verdict;
 
 pub use assign::{Exposure, Salt, Side};
-pub use evidence::{ArmSummary, Evidence, Observation};
+pub use evidence::{ArmSummary, Behaviour, Evidence, Observation};
 pub use finding::{Finding, Signal, Test, UnitCounts};
 pub use policy::{Control, Margin, Policy, Steps};
 pub use routes::{Assignment, Canary, Route, Tap, Target};
-pub use table::{RouteTable, TaskRoute};
+pub use support::{Observed, Shadowed, Support};
+pub use table::{Numbered, RouteTable, TaskRoute};
 pub use verdict::{Judgement, Verdict, judge, verdict};
 
 /// Why a value cannot steer traffic or judge it. Each names the field at fault.

@@ -49,6 +49,10 @@ pub struct Policy {
     pub latency_slo: f64,
     /// Highest tolerable share of canary units with an unsafe output.
     pub safety_slo: f64,
+    /// Highest tolerable share of canary units with a call or a format that is wrong.
+    pub tools_slo: f64,
+    /// Highest tolerable share of canary units that another had to answer.
+    pub fallback_slo: f64,
     /// Chance, for each limit, to ever trip it while the canary keeps it; and for safety to be found
     /// worse than the baseline's when it is not.
     pub alpha_slo: f64,
@@ -87,6 +91,8 @@ impl Default for Policy {
             error_slo: 0.02,
             latency_slo: 0.05,
             safety_slo: 0.005,
+            tools_slo: 0.05,
+            fallback_slo: 0.02,
             alpha_slo: 0.001,
             alpha_ratio: 0.01,
             maturation_ms: 0,
@@ -118,6 +124,8 @@ impl Policy {
         share("error_slo", self.error_slo)?;
         share("latency_slo", self.latency_slo)?;
         share("safety_slo", self.safety_slo)?;
+        share("tools_slo", self.tools_slo)?;
+        share("fallback_slo", self.fallback_slo)?;
         count("n_star", self.n_star)?;
         count("cost_cap", self.cost_cap.unwrap_or(1.0))?;
         count("min_outcomes_per_step", self.min_outcomes_per_step as f64)?;
@@ -148,7 +156,7 @@ impl Policy {
         match guard {
             Guard::Safety => self.alpha_slo,
             Guard::Reward => any_of(one, 2),
-            Guard::Errors | Guard::Latency | Guard::Cost => one,
+            _ => one,
         }
     }
 
@@ -156,18 +164,26 @@ impl Policy {
     pub fn tolerance(&self, guard: Guard) -> Margin {
         match guard {
             Guard::Reward => self.margin,
-            Guard::Errors | Guard::Latency | Guard::Safety => Margin::Absolute(self.flag_margin),
             Guard::Cost => Margin::Relative { relative: self.cost_margin },
+            _ => Margin::Absolute(self.flag_margin),
         }
     }
 
-    /// The absolute limit on bad units. Rewards and costs have none: they are only ever compared.
+    /// The absolute limit on bad units. What has none is only ever compared.
     pub(crate) fn limit(&self, guard: Guard) -> Option<f64> {
         match guard {
-            Guard::Reward | Guard::Cost => None,
             Guard::Errors => Some(self.error_slo),
             Guard::Latency => Some(self.latency_slo),
             Guard::Safety => Some(self.safety_slo),
+            Guard::Tools => Some(self.tools_slo),
+            Guard::Fallback => Some(self.fallback_slo),
+            // How often it is right to ask back or to decline is not for us to say.
+            Guard::Reward
+            | Guard::Cost
+            | Guard::Questions
+            | Guard::Refusals
+            | Guard::Length
+            | Guard::Escalation => None,
         }
     }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use understudy_trajectory::Arm;
 
 use crate::{
-    Exposure, RouterError, Salt, Side,
+    Exposure, RouterError, Salt, Side, Support,
     assign::{side, tapped},
 };
 
@@ -31,6 +31,8 @@ pub struct Route {
     pub canary: Option<Canary>,
     #[serde(default)]
     pub tap: Option<Tap>,
+    #[serde(default, skip_serializing_if = "Support::is_nobody")]
+    pub support: Support,
 }
 
 /// The candidate on stage. When it is promoted it becomes `stable` and there is no canary.
@@ -68,7 +70,14 @@ pub struct Assignment {
 impl Route {
     /// Everything to one target: no canary, no tap.
     pub fn to(stable: Target) -> Self {
-        Self { stable, canary: None, tap: None }
+        Self { stable, canary: None, tap: None, support: Support::default() }
+    }
+
+    /// Who serves a unit that the tap would have taken and did not, for want of money or of a
+    /// teacher. It is never analysed: it would be compared with units that were not skipped.
+    pub fn assign_untapped(&self, unit: &str) -> Assignment {
+        let untapped = Self { tap: None, ..self.clone() };
+        Assignment { analysed: false, ..untapped.assign(unit) }
     }
 
     /// Who serves a unit. The same route and unit always give the same answer.
@@ -95,6 +104,7 @@ impl Route {
     /// Refuses a route that would compare unlike things or name nobody.
     pub fn validate(&self) -> Result<(), RouterError> {
         self.stable.check("stable")?;
+        self.support.validate()?;
         let Some(canary) = &self.canary else { return Ok(()) };
         canary.target.check("canary.target")?;
         if canary.share > Exposure::HALF {
@@ -121,7 +131,7 @@ impl Assignment {
 }
 
 impl Target {
-    fn check(&self, field: &'static str) -> Result<(), RouterError> {
+    pub(crate) fn check(&self, field: &'static str) -> Result<(), RouterError> {
         match self {
             Self::Adapter { version, generation }
                 if version.is_empty() || generation.is_empty() =>
@@ -154,6 +164,7 @@ mod tests {
                 salt: Salt::new([1; 16]),
             }),
             tap: Some(Tap { share: Exposure::new(tap).unwrap(), salt: Salt::new([2; 16]) }),
+            support: Support::default(),
         }
     }
 
@@ -184,6 +195,17 @@ mod tests {
         assert!((7_720..8_280).contains(&counts[&(Arm::Canary, Some(Side::Canary))]));
         assert!((7_720..8_280).contains(&counts[&(Arm::Stable, Some(Side::Baseline))]));
         assert_eq!(counts.len(), 3);
+    }
+
+    #[test]
+    fn a_skipped_tap_serves_the_arm_beneath_and_is_not_compared() {
+        let route = route(0.5, 1.0);
+        for unit in (0..200).map(|i| format!("session-{i}")) {
+            let beneath = Route { tap: None, ..route.clone() }.assign(&unit);
+            let skipped = route.assign_untapped(&unit);
+            assert_eq!((skipped.arm, &skipped.target), (beneath.arm, &beneath.target));
+            assert!(beneath.analysed && !skipped.analysed);
+        }
     }
 
     #[test]

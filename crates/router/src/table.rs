@@ -2,14 +2,17 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::{Arc, PoisonError, RwLock},
 };
+
+use serde::{Deserialize, Serialize};
 
 use crate::Route;
 use understudy_ident::TaskName;
 
 /// How one task is routed, and the release its canary belongs to.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskRoute {
     pub route: Route,
     pub release: Option<String>,
@@ -17,10 +20,27 @@ pub struct TaskRoute {
 
 type Table = BTreeMap<TaskName, Arc<TaskRoute>>;
 
+/// A table and how many changes led to it: two equal numbers of one process mean the same table.
+#[derive(Debug, Clone, Default)]
+pub struct Numbered {
+    pub sequence: u64,
+    pub table: Arc<Table>,
+}
+
 /// All routes behind one pointer. A reader holds the lock for the copy of a pointer.
 #[derive(Debug, Default)]
 pub struct RouteTable {
-    table: RwLock<Arc<Table>>,
+    current: RwLock<Numbered>,
+    listeners: RwLock<Vec<Listener>>,
+}
+
+/// Told the number of every change, by whoever made it; returns at once.
+struct Listener(Box<dyn Fn(u64) + Send + Sync>);
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Listener")
+    }
 }
 
 impl RouteTable {
@@ -29,14 +49,71 @@ impl RouteTable {
     }
 
     pub fn snapshot(&self) -> Arc<Table> {
-        Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner))
+        self.numbered().table
+    }
+
+    /// The table with its number, as one reading.
+    pub fn numbered(&self) -> Numbered {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Publishes a route. Requests that have read the old one finish on it.
     pub fn publish(&self, task: TaskName, route: Route, release: Option<String>) {
-        let mut current = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        let mut next = Table::clone(&current);
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let mut next = Table::clone(&current.table);
         next.insert(task, Arc::new(TaskRoute { route, release }));
-        *current = Arc::new(next);
+        let sequence = current.sequence + 1;
+        *current = Numbered { sequence, table: Arc::new(next) };
+        drop(current);
+        self.tell(sequence);
+    }
+
+    /// Publishes all routes at once; tasks that are not among them are routed no more.
+    pub fn replace(&self, routes: BTreeMap<TaskName, TaskRoute>) {
+        let table = routes.into_iter().map(|(task, route)| (task, Arc::new(route))).collect();
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let sequence = current.sequence + 1;
+        *current = Numbered { sequence, table: Arc::new(table) };
+        drop(current);
+        self.tell(sequence);
+    }
+
+    /// From now on, `listener` hears the number of every change, after readers can see it.
+    pub fn listen(&self, listener: impl Fn(u64) + Send + Sync + 'static) {
+        let mut listeners = self.listeners.write().unwrap_or_else(PoisonError::into_inner);
+        listeners.push(Listener(Box::new(listener)));
+    }
+
+    fn tell(&self, sequence: u64) {
+        let listeners = self.listeners.read().unwrap_or_else(PoisonError::into_inner);
+        listeners.iter().for_each(|Listener(listener)| listener(sequence));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Target;
+
+    #[test]
+    fn every_change_has_its_number_and_a_reader_keeps_what_it_read() {
+        let routes = RouteTable::default();
+        let heard = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let ear = Arc::clone(&heard);
+        routes.listen(move |sequence| ear.lock().unwrap().push(sequence));
+        let task = |name: &str| name.parse::<TaskName>().unwrap();
+        routes.publish(task("a"), Route::to(Target::Base), None);
+        routes.publish(task("b"), Route::to(Target::Base), Some("r".to_owned()));
+        let before = routes.numbered();
+        assert_eq!((before.sequence, before.table.len()), (2, 2));
+        let only =
+            TaskRoute { route: Route::to(Target::Teacher), release: Some("next".to_owned()) };
+        routes.replace([(task("b"), only.clone())].into());
+        let after = routes.numbered();
+        assert_eq!((after.sequence, after.table.len()), (3, 1));
+        assert_eq!(*routes.get(&task("b")).unwrap(), only);
+        assert!(routes.get(&task("a")).is_none());
+        assert_eq!(*heard.lock().unwrap(), [1, 2, 3]);
+        assert_eq!(before.table.len(), 2, "a table that was read does not change");
     }
 }

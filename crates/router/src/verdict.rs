@@ -125,7 +125,10 @@ fn proven(signal: Signal, policy: &Policy, findings: &[Finding]) -> Option<Guard
 /// baseline's own p95, which half of all harmless canaries exceed; there the margin must do.
 fn proven_good_enough(policy: &Policy, findings: &[Finding]) -> bool {
     let over_limit = |finding: &Finding| {
-        let absolute = matches!(finding.guard, Some(Guard::Errors | Guard::Safety));
+        let absolute = matches!(
+            finding.guard,
+            Some(Guard::Errors | Guard::Safety | Guard::Tools | Guard::Fallback)
+        );
         let limit = finding.guard.and_then(|guard| policy.limit(guard)).unwrap_or(1.0);
         finding.test == Test::Limit
             && absolute

@@ -8,13 +8,10 @@ use crate::MicroUsd;
 
 #[derive(Debug, thiserror::Error)]
 pub enum TeacherError {
-    #[error("`{url}` is not a teacher endpoint: {why}; give one like https://host/v1")]
-    Endpoint { url: String, why: &'static str },
-    /// The key itself is never repeated.
-    #[error("the teacher's API key has characters no HTTP header may carry; check for line breaks")]
-    ApiKey,
     #[error("could not start the teacher's worker threads: {0}")]
     Threads(io::Error),
+    #[error("the teacher's ledger {path} cannot be {done}: {source}")]
+    Ledger { path: String, done: &'static str, source: io::Error },
     #[error(
         "the teacher's budget is exhausted: the request may cost {asked}, {left} of {limit} a day \
          is left; raise the daily budget or wait for the next UTC day"
@@ -24,6 +21,9 @@ pub enum TeacherError {
 
 impl From<TeacherError> for InferenceError {
     fn from(error: TeacherError) -> Self {
-        Self::Failed(error.to_string())
+        match error {
+            TeacherError::BudgetExhausted { .. } => Self::OverBudget(error.to_string()),
+            other => Self::Failed(other.to_string()),
+        }
     }
 }

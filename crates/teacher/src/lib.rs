@@ -1,20 +1,17 @@
-//! The teacher: a frontier model behind an OpenAI-compatible endpoint, or a scripted expert, and
-//! the budget that what it costs must stay within.
+//! What a teacher may cost, and one that costs nothing.
 //!
-//! Guarantees: [`OpenAiTeacher`] and [`ScriptedTeacher`] queue and return at once, so a teacher,
-//! however slow, never delays anything else; the queue is bounded and every accepted request gets
-//! exactly one last event. [`Metered`] reserves the dearest outcome before a request leaves and
-//! settles the real one after it, so that concurrent requests together cannot overspend a day.
+//! Guarantees: [`Metered`] reserves the dearest outcome before a request leaves and settles the real
+//! one after it, so that concurrent requests together cannot overspend a day; what was spent
+//! survives a restart where it is given a [`Ledger`]; [`ScriptedTeacher`] queues and returns at
+//! once, so it never delays anything else.
 //!
-//! Never: delays a student's reply, follows a redirect, or shows its API key in a log, an error or
-//! a `Debug` print.
+//! Never: talks to anybody. A frontier model behind HTTP is `understudy-upstream`'s.
 
 mod budget;
 mod error;
-mod key;
+mod ledger;
 mod metered;
 mod money;
-mod openai;
 mod pool;
 mod refuse;
 mod scripted;
@@ -22,10 +19,9 @@ mod stopwatch;
 
 pub use budget::{Budget, Reservation};
 pub use error::TeacherError;
-pub use key::ApiKey;
+pub use ledger::Ledger;
 pub use metered::{Metered, Spend};
 pub use money::{MicroUsd, Price};
-pub use openai::{Endpoint, OpenAiTeacher, TokenLimitField};
 pub use scripted::ScriptedTeacher;
 
 #[cfg(test)]

@@ -3,11 +3,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use understudy_ident::Clock;
-use understudy_inference::{Backend, Event, GenerateRequest, InferenceError, Prompt, Sink, Usage};
+use understudy_ident::{Clock, Timestamp};
+use understudy_inference::{
+    Backend, Event, Gauge, GenerateRequest, InferenceError, Prompt, Sink, Usage,
+};
 use understudy_message::Message;
 
-use crate::{Budget, MicroUsd, Price, Reservation};
+use crate::{Budget, Ledger, MicroUsd, Price, Reservation};
 
 /// What a chat format adds around each message, generously.
 const TOKENS_PER_MESSAGE: usize = 16;
@@ -38,14 +40,24 @@ pub struct Spend {
 
 #[derive(Debug)]
 struct Account {
-    ledger: Mutex<Ledger>,
+    state: Mutex<State>,
     clock: Arc<dyn Clock>,
 }
 
 #[derive(Debug)]
-struct Ledger {
+struct State {
     budget: Budget,
     refused: u64,
+    /// Where it is kept, if anywhere.
+    ledger: Option<Ledger>,
+}
+
+impl State {
+    fn note(&mut self, now: Timestamp) {
+        if let Some(ledger) = &self.ledger {
+            ledger.note(&mut self.budget, now);
+        }
+    }
 }
 
 impl Metered {
@@ -55,8 +67,15 @@ impl Metered {
         budget: Budget,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let ledger = Mutex::new(Ledger { budget, refused: 0 });
-        Self { backend, price, account: Arc::new(Account { ledger, clock }) }
+        let state = Mutex::new(State { budget, refused: 0, ledger: None });
+        Self { backend, price, account: Arc::new(Account { state, clock }) }
+    }
+
+    /// The same, with what is spent kept in a file.
+    #[must_use]
+    pub fn kept_in(self, ledger: Ledger) -> Self {
+        self.account.state().ledger = Some(ledger);
+        self
     }
 
     pub fn price(&self) -> Price {
@@ -65,7 +84,7 @@ impl Metered {
 
     pub fn spend(&self) -> Spend {
         let now = self.account.clock.now();
-        let Ledger { budget, refused } = &mut *self.account.ledger();
+        let State { budget, refused, .. } = &mut *self.account.state();
         Spend {
             per_day: budget.per_day(),
             spent_today: budget.spent_today(now),
@@ -79,6 +98,24 @@ impl Metered {
 impl Backend for Metered {
     fn base(&self) -> &str {
         self.backend.base()
+    }
+
+    fn gauges(&self) -> Vec<Gauge> {
+        let spend = self.spend();
+        let gauge = |name, value: u64, rises| Gauge {
+            name,
+            labels: Vec::new(),
+            value: value as f64,
+            rises,
+        };
+        let mut gauges = vec![
+            gauge("budget_per_day_micro_usd", spend.per_day.get(), false),
+            gauge("budget_spent_today_micro_usd", spend.spent_today.get(), false),
+            gauge("budget_reserved_micro_usd", spend.reserved.get(), false),
+            gauge("budget_refused_total", spend.refused, true),
+        ];
+        gauges.extend(self.backend.gauges());
+        gauges
     }
 
     fn submit(&self, request: GenerateRequest, mut sink: Sink) -> Result<(), InferenceError> {
@@ -101,15 +138,16 @@ impl Backend for Metered {
 }
 
 impl Account {
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn reserve(&self, most: MicroUsd) -> Result<Reservation, InferenceError> {
         let now = self.clock.now();
-        let mut ledger = self.ledger();
-        let reserved = ledger.budget.reserve(most, now);
-        ledger.refused += u64::from(reserved.is_err());
+        let mut state = self.state();
+        let reserved = state.budget.reserve(most, now);
+        state.refused += u64::from(reserved.is_err());
+        state.note(now);
         Ok(reserved?)
     }
 }
@@ -148,7 +186,9 @@ impl Meter {
     fn settle(&mut self, spent: MicroUsd) {
         if let Some(reservation) = self.reservation.take() {
             let now = self.account.clock.now();
-            self.account.ledger().budget.settle(reservation, spent, now);
+            let mut state = self.account.state();
+            state.budget.settle(reservation, spent, now);
+            state.note(now);
         }
     }
 }

@@ -1,7 +1,7 @@
-//! What every teacher says to those who treat it as an engine.
+//! What a script says to those who treat it as an engine.
 
 use understudy_inference::{
-    Admission, Chat, Constraint, GenerateRequest, InferenceError, Prompt, Returns, Sampling,
+    Admission, Chat, GenerateRequest, InferenceError, Prompt, Returns, Sampling,
 };
 use understudy_message::Message;
 
@@ -25,50 +25,6 @@ pub(crate) fn messages(request: &GenerateRequest) -> Result<&[Message], Inferenc
     }
     Ok(&chat.messages)
 }
-
-/// The conversation of a request that asks for nothing an OpenAI endpoint has no field for.
-pub(crate) fn remote(request: &GenerateRequest) -> Result<&Chat, InferenceError> {
-    let chat = conversation(request)?;
-    let unsupported = |what| Err(InferenceError::Unsupported(what));
-    let Chat { messages, tools, template_variables, .. } = chat;
-    let plain = Chat {
-        tools: tools.clone(),
-        template_variables: template_variables.clone(),
-        ..Chat::new(messages.clone())
-    };
-    if *chat != plain {
-        return unsupported("other templates or open messages at a teacher");
-    }
-    if template_variables.keys().any(|name| !FORWARDED.contains(&name.as_str())) {
-        return unsupported("template variables at a teacher");
-    }
-    let asked = &request.sampling;
-    let sent = Sampling {
-        temperature: asked.temperature,
-        top_p: asked.top_p,
-        top_k: asked.top_k,
-        presence_penalty: asked.presence_penalty,
-        frequency_penalty: asked.frequency_penalty,
-        logit_bias: asked.logit_bias.clone(),
-        constraint: asked.constraint.clone(),
-        seed: asked.seed,
-        max_tokens: asked.max_tokens,
-        stop: asked.stop.clone(),
-        ..Sampling::default()
-    };
-    if *asked != sent {
-        return unsupported("this sampling at a teacher");
-    }
-    match &asked.constraint {
-        None | Some(Constraint::JsonObject | Constraint::JsonSchema(_)) => Ok(chat),
-        Some(Constraint::Regex(_) | Constraint::Choice(_) | Constraint::Grammar(_)) => {
-            unsupported("constraints other than JSON at a teacher")
-        }
-    }
-}
-
-/// Variables of a template that OpenAI has fields for.
-pub(crate) const FORWARDED: [&str; 3] = ["tool_choice", "parallel_tool_calls", "reasoning_effort"];
 
 /// What every teacher has: messages, and no say over weights, scores or queues.
 fn conversation(request: &GenerateRequest) -> Result<&Chat, InferenceError> {

@@ -1,10 +1,9 @@
-//! Everything against a loopback server or a clock that stands still.
+//! Everything against a clock that stands still.
 
 mod budget;
+mod ledger;
 mod metered;
-mod openai;
 mod scripted;
-mod server;
 
 use std::{ops::ControlFlow, sync::mpsc, time::Duration};
 

@@ -8,7 +8,9 @@
 //!
 //! Never: knows how anything is stored or used.
 
+mod calibration;
 mod conversation;
+mod course;
 mod outcome;
 mod reward;
 mod span;
@@ -17,7 +19,9 @@ mod step;
 use serde::{Deserialize, Serialize};
 use understudy_ident::TrajectoryId;
 
+pub use calibration::{Calibration, Overlap, Platt, SignalWeight};
 pub use conversation::{Conversation, Phase};
+pub use course::{Confidence, Course, Marks, TapMode, Tapped};
 pub use outcome::{Outcome, Signal, Source, Target};
 pub use reward::{Component, Reward, RewardPolicy, edit_ratio};
 pub use span::{

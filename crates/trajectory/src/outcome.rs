@@ -1,7 +1,7 @@
 //! What the user or a verifier did about a reply, as an immutable event.
 
 use serde::{Deserialize, Serialize};
-use understudy_ident::{OutcomeId, Timestamp};
+use understudy_ident::{Id, IdKind, OutcomeId, TenantName, Timestamp, kind};
 
 /// One fact. A change of mind is another outcome, never an edit of this one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,6 +25,26 @@ pub enum Target {
     Step(String),
     Trajectory(String),
     Session(String),
+}
+
+impl Outcome {
+    /// The outcome under an id of this tenant's, about what has such ids.
+    #[must_use]
+    pub fn within(self, tenant: Option<&TenantName>) -> Self {
+        let target = match self.target {
+            Target::Step(id) => Target::Step(text_within::<kind::Step>(&id, tenant)),
+            Target::Trajectory(id) => {
+                Target::Trajectory(text_within::<kind::Trajectory>(&id, tenant))
+            }
+            // Of these only the tenant's own are meant, whatever they are called.
+            other @ (Target::Response(_) | Target::Session(_)) => other,
+        };
+        Self { id: self.id.within(tenant), target, ..self }
+    }
+}
+
+fn text_within<K: IdKind>(text: &str, tenant: Option<&TenantName>) -> String {
+    text.parse::<Id<K>>().map_or_else(|_| text.to_owned(), |id| id.within(tenant).to_string())
 }
 
 /// What was done.

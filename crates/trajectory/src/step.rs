@@ -3,9 +3,11 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use understudy_ident::{StepId, TaskName, Timestamp, TrajectoryId};
+use understudy_ident::{StepId, TaskName, TenantName, Timestamp, TrajectoryId};
 use understudy_inference::{FinishReason, Served, Timing, TokenRecord, Usage};
 use understudy_message::Message;
+
+use crate::Course;
 
 /// What the gateway hands to the journal for every exchange.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,6 +41,15 @@ pub struct Step {
     pub error: Option<String>,
 }
 
+impl Step {
+    /// The step under ids of this tenant's, so that it cannot be taken for another tenant's.
+    #[must_use]
+    pub fn within(self, tenant: Option<&TenantName>) -> Self {
+        let (id, trajectory) = (self.id.within(tenant), self.trajectory.within(tenant));
+        Self { id, trajectory, ..self }
+    }
+}
+
 /// How the router chose, so that any analysis can be redone from the record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Assignment {
@@ -53,6 +64,9 @@ pub struct Assignment {
     /// The release in progress, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,
+    /// What happened on the way to the reply; most take no turn at all.
+    #[serde(default, skip_serializing_if = "Course::is_plain")]
+    pub course: Course,
 }
 
 /// What a request can be routed to.

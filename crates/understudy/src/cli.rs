@@ -2,13 +2,19 @@
 
 mod adapter;
 mod audit;
+mod dataset;
+mod key;
+mod memory;
 mod release;
+mod unattended;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub(crate) use self::{adapter::*, audit::*, release::*};
+pub(crate) use self::{
+    adapter::*, audit::*, dataset::*, key::*, memory::*, release::*, unattended::*,
+};
 use crate::{commands::bench::Step, held::HeldIn};
 
 /// A small model learns your agent's role from production, and replaces it safely.
@@ -42,14 +48,17 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// The whole loop on a simulated support desk: capture, learn, prove, release, roll back
-    #[command(after_help = "Example:\n  understudy demo\n  understudy demo --short --json")]
+    #[command(after_help = "Example:\n  understudy demo\n  understudy demo --short --json\n  \
+        understudy demo --generations 3")]
     Demo(DemoArgs),
     /// Write understudy.toml and a recipe for a new task
     #[command(after_help = "Example:\n  understudy init support-triage")]
     Init(InitArgs),
     /// Gateway, engine and canary controller on one port
     #[command(after_help = "Example:\n  understudy serve --listen 127.0.0.1:8700\n  \
-        curl -s http://127.0.0.1:8700/v1/models")]
+        curl -s http://127.0.0.1:8700/v1/models\n  \
+        understudy serve --loop recipes/support-triage.toml\n  \
+        understudy serve --role replica --control http://10.0.0.1:8700")]
     Serve(ServeArgs),
     /// Bring trajectories and outcomes in from files
     #[command(
@@ -61,7 +70,7 @@ pub(crate) enum Command {
     /// Held-out suites: import, list, show
     #[command(subcommand)]
     Suite(SuiteCommand),
-    /// Frozen dataset versions: build, list, show, diff
+    /// Frozen dataset versions: build, list, show, diff, export, explain, erase
     #[command(subcommand)]
     Dataset(DatasetCommand),
     /// Train a recipe's stages into an adapter directory, without registering or releasing it
@@ -82,16 +91,25 @@ pub(crate) enum Command {
     /// Take a version to production or back, and say who may: start, promote, rollback, freeze, …
     #[command(subcommand)]
     Release(ReleaseCommand),
+    /// Lessons from traces, without training: learn, review, release, explain, forget
+    #[command(subcommand)]
+    Memory(MemoryCommand),
     /// Everything a recipe says as one durable run: dataset, train, evaluate, register, canary
     #[command(after_help = "Examples:\n  understudy run recipes/support-triage.toml --dry-run\n  \
         understudy run recipes/support-triage.toml\n  understudy run show latest")]
     Run(RunArgs),
+    /// What `serve --loop` does by itself: status, log, pause, resume, approve, decline
+    #[command(subcommand)]
+    Loop(LoopCommand),
     /// Base models: pull, list, verify
     #[command(subcommand)]
     Model(ModelCommand),
     /// The audit chain: show, export and sign it, or verify that nobody changed it
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// API keys: create, list, revoke
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// What is here, what is missing, and what to do about it
     #[command(after_help = "Example:\n  understudy doctor")]
     Doctor,
@@ -149,6 +167,10 @@ pub(crate) struct DemoArgs {
     pub(crate) fresh: bool,
     #[arg(long, default_value_t = 17)]
     pub(crate) seed: u64,
+    /// The loop by itself, over users whose needs drift, until so many generations were promoted
+    #[arg(long, value_name = "N", conflicts_with = "short",
+          value_parser = clap::value_parser!(u8).range(1..=5))]
+    pub(crate) generations: Option<u8>,
 }
 
 #[derive(Debug, Args)]
@@ -165,12 +187,21 @@ pub(crate) struct ServeArgs {
     /// Address and port
     #[arg(long, env = "UNDERSTUDY_LISTEN", value_name = "ADDRESS")]
     pub(crate) listen: Option<std::net::SocketAddr>,
+    /// Where OTLP over gRPC is taken: an address, or `off` [default: 127.0.0.1:4317 if it is free]
+    #[arg(long, env = "UNDERSTUDY_GRPC", value_name = "ADDRESS")]
+    pub(crate) grpc: Option<crate::wiring::Grpc>,
     /// The base model, by name or path
     #[arg(long, env = "UNDERSTUDY_BASE")]
     pub(crate) base: Option<String>,
     /// In what the base is held and multiplied; adapters stay in f32
     #[arg(long, value_enum, default_value_t, env = "UNDERSTUDY_PRECISION")]
     pub(crate) precision: HeldIn,
+    /// A certificate in PEM, followed by those that vouch for it: serve HTTPS
+    #[arg(long, env = "UNDERSTUDY_TLS_CERT", value_name = "PEM")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Its private key in PEM
+    #[arg(long, env = "UNDERSTUDY_TLS_KEY", value_name = "PEM")]
+    pub(crate) tls_key: Option<PathBuf>,
     /// Let clients load and unload adapters, and pause and resume generation
     #[arg(long)]
     pub(crate) allow_adapter_updates: bool,
@@ -185,6 +216,28 @@ pub(crate) struct ServeArgs {
     /// How long the mock engine takes for a token, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 0, requires = "mock_engine")]
     pub(crate) mock_step: u64,
+    /// A recipe to run by itself, whenever its [loop] table says so; repeatable [default: `loops`
+    /// of understudy.toml]
+    #[arg(long = "loop", value_name = "RECIPE", conflicts_with = "role")]
+    pub(crate) loops: Vec<PathBuf>,
+    /// A replica routes as another server says, and by its champions alone while it hears nothing
+    #[arg(long, value_enum, requires = "control")]
+    pub(crate) role: Option<Role>,
+    /// The server that a replica follows
+    #[arg(long, value_name = "URL", requires = "role")]
+    pub(crate) control: Option<String>,
+    /// The environment variable that holds the key for that server
+    #[arg(long, value_name = "VARIABLE", requires = "control")]
+    pub(crate) control_key_env: Option<String>,
+    /// What that server lists this one as [default: the address it listens at]
+    #[arg(long, value_name = "NAME", requires = "control")]
+    pub(crate) node: Option<String>,
+}
+
+/// What a server is among several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Role {
+    Replica,
 }
 
 #[derive(Debug, Args)]
@@ -268,19 +321,6 @@ pub(crate) struct SuiteImportArgs {
     pub(crate) answers: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) rows: RowArgs,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum DatasetCommand {
-    /// Freeze a version from what a recipe names
-    #[command(after_help = "Example:\n  understudy dataset build recipes/support-triage.toml")]
-    Build { recipe: PathBuf },
-    /// All versions
-    List,
-    /// One version: sources, counts per stage, files
-    Show { version: String },
-    /// What two versions have and lack of each other
-    Diff { before: String, after: String },
 }
 
 #[derive(Debug, Args)]
@@ -431,6 +471,25 @@ pub(crate) enum BenchCommand {
     #[command(after_help = "Example:\n  understudy bench ingest --seconds 20 --json\n\n\
         Exit codes: 0 measured; 2 bad input")]
     Ingest(BenchIngestArgs),
+    /// What the gateway costs: requests through it beside nginx, LiteLLM and no gateway at all
+    #[command(after_help = "Examples:\n  understudy bench gateway\n  \
+        understudy bench gateway --litellm .venv/bin/litellm --nginx /usr/sbin/nginx --json\n\n\
+        A pretended model answers at once; ours captures every exchange durably meanwhile.")]
+    Gateway(BenchGatewayArgs),
+    /// How long a rolled-back version still answers anybody, over many servers
+    #[command(after_help = "Example:\n  understudy bench rollback --replicas 16 --json\n\n\
+        Exit codes: 0 within a second everywhere; 1 later, or a request failed; 2 bad input")]
+    Rollback(BenchRollbackArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchRollbackArgs {
+    /// Servers, each in a process of its own
+    #[arg(long, default_value_t = 16, value_name = "N")]
+    pub(crate) replicas: usize,
+    /// Rollbacks
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    pub(crate) rounds: usize,
 }
 
 #[derive(Debug, Args)]
@@ -444,6 +503,28 @@ pub(crate) struct BenchIngestArgs {
     /// Spans of a request
     #[arg(long, default_value_t = 128, value_name = "N")]
     pub(crate) batch: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchGatewayArgs {
+    /// How long each load of each subject lasts
+    #[arg(long, default_value_t = 10, value_name = "S")]
+    pub(crate) seconds: u64,
+    /// Connections at once
+    #[arg(long, default_value_t = 32, value_name = "N")]
+    pub(crate) connections: usize,
+    /// Requests a second at which latency is measured
+    #[arg(long, default_value_t = 100.0, value_name = "N")]
+    pub(crate) rate: f64,
+    /// Ask for streams
+    #[arg(long)]
+    pub(crate) stream: bool,
+    /// nginx' program [default: the one on PATH, if there is one]
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) nginx: Option<PathBuf>,
+    /// LiteLLM's program, `litellm` in a virtual environment; without it LiteLLM is not measured
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) litellm: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -9,13 +9,16 @@ mod environment;
 mod eval;
 mod import;
 mod init;
+pub(crate) mod key;
 mod logits;
+mod memory;
 pub(crate) mod model;
 mod release;
 pub(crate) mod run;
 mod serve;
 pub(crate) mod suite;
-mod train;
+pub(crate) mod train;
+mod unattended;
 
 use std::process::ExitCode;
 
@@ -59,9 +62,12 @@ pub(crate) fn run(command: Command, config: &Config) -> Result<Exit> {
         Command::Eval(args) => eval::run(&args, config, out),
         Command::Adapter(command) => adapter::run(command, config, out),
         Command::Release(command) => release::run(command, config, out),
+        Command::Memory(command) => memory::run(command, config, out),
         Command::Run(args) => run::run(&args, config, out),
+        Command::Loop(command) => unattended::run(command, config, out),
         Command::Model(command) => model::run(command, config, out),
         Command::Audit(command) => audit::run(command, config, out),
+        Command::Key(command) => key::run(command, config, out),
         Command::Doctor => doctor::run(config, out),
         Command::Logits(args) => logits::run(&args, config, out),
         Command::Environment(command) => environment::run(command, out),

@@ -3,14 +3,18 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
+use understudy_access::Pepper;
+use understudy_upstream::{Endpoint, Replay, Timeouts, TokenLimitField};
 
 use crate::{cli::Global, paths::DataDir};
 
 const FILE: &str = "understudy.toml";
+const PEPPER: &str = "UNDERSTUDY_PEPPER";
 const DEFAULT_LISTEN: &str = "127.0.0.1:8700";
 pub(crate) const DEFAULT_BASE: &str = "smollm2-135m-instruct";
 
@@ -25,7 +29,12 @@ struct File {
     listen: Option<SocketAddr>,
     /// Tasks to route before anything is registered for them.
     tasks: Vec<understudy_ident::TaskName>,
+    /// Recipes that `serve` runs by itself, each with a `[loop]` table.
+    loops: Vec<PathBuf>,
     teacher: Option<TeacherSettings>,
+    access: AccessSettings,
+    tls: Option<TlsSettings>,
+    fleet: Option<FleetSettings>,
 }
 
 /// The frontier model behind the tap and behind tasks nothing has been released for yet.
@@ -34,9 +43,93 @@ struct File {
 pub(crate) struct TeacherSettings {
     /// An OpenAI-compatible endpoint, up to and including `/v1`.
     pub(crate) url: String,
+    /// Further addresses of the same model.
+    #[serde(default)]
+    pub(crate) more_urls: Vec<String>,
     pub(crate) model: String,
     /// The environment variable that holds the key, so that the key is in no file.
     pub(crate) api_key_env: Option<String>,
+    /// What it may cost in a UTC day; needs the two prices.
+    pub(crate) usd_per_day: Option<f64>,
+    pub(crate) input_usd_per_million: Option<f64>,
+    pub(crate) output_usd_per_million: Option<f64>,
+    #[serde(default)]
+    pub(crate) limit_field: TokenLimitField,
+    #[serde(flatten)]
+    pub(crate) patience: Patience,
+}
+
+/// Servers that hold our base and its adapters, in place of the engine in this process.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FleetSettings {
+    /// Each up to and including `/v1`.
+    pub(crate) urls: Vec<String>,
+    /// What the servers call the base model.
+    pub(crate) model: String,
+    pub(crate) api_key_env: Option<String>,
+    #[serde(flatten)]
+    pub(crate) patience: Patience,
+}
+
+/// How long to wait for what, and whether to ask again. Times are in milliseconds.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Patience {
+    pub(crate) connect_ms: Option<u64>,
+    pub(crate) first_token_ms: Option<u64>,
+    pub(crate) between_tokens_ms: Option<u64>,
+    pub(crate) total_ms: Option<u64>,
+    pub(crate) attempts: Option<u32>,
+    pub(crate) replay: Option<Replay>,
+    /// 0 is never.
+    pub(crate) hedge_after_ms: Option<u64>,
+    pub(crate) concurrency: Option<usize>,
+    pub(crate) waiting: Option<usize>,
+}
+
+impl Patience {
+    pub(crate) fn of(self, endpoint: Endpoint) -> Endpoint {
+        let ms = |given: Option<u64>, default| given.map_or(default, Duration::from_millis);
+        let timeouts = Timeouts {
+            connect: ms(self.connect_ms, endpoint.timeouts.connect),
+            first_token: ms(self.first_token_ms, endpoint.timeouts.first_token),
+            between_tokens: ms(self.between_tokens_ms, endpoint.timeouts.between_tokens),
+            total: ms(self.total_ms, endpoint.timeouts.total),
+        };
+        let hedge_after = match self.hedge_after_ms {
+            None => endpoint.hedge_after,
+            Some(0) => None,
+            Some(after) => Some(Duration::from_millis(after)),
+        };
+        Endpoint {
+            timeouts,
+            hedge_after,
+            attempts: self.attempts.unwrap_or(endpoint.attempts),
+            replay: self.replay.unwrap_or(endpoint.replay),
+            concurrency: self.concurrency.unwrap_or(endpoint.concurrency),
+            waiting: self.waiting.unwrap_or(endpoint.waiting),
+            ..endpoint
+        }
+    }
+}
+
+/// How callers are told apart.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct AccessSettings {
+    /// Names beside `localhost` that requests without a key may be made for.
+    hosts: Vec<String>,
+    /// Where the pepper of the keys' hashes lies, if not in the data directory.
+    pepper: Option<PathBuf>,
+}
+
+/// What HTTPS is served with.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TlsSettings {
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 /// What the program runs with.
@@ -49,7 +142,14 @@ pub(crate) struct Config {
     pub(crate) device: String,
     pub(crate) listen: SocketAddr,
     pub(crate) tasks: Vec<understudy_ident::TaskName>,
+    pub(crate) loops: Vec<PathBuf>,
     pub(crate) teacher: Option<TeacherSettings>,
+    pub(crate) hosts: Vec<String>,
+    /// From the environment, so that it is in no file.
+    pub(crate) pepper: Option<Pepper>,
+    pepper_file: Option<PathBuf>,
+    pub(crate) tls: Option<TlsSettings>,
+    pub(crate) fleet: Option<FleetSettings>,
     pub(crate) json: bool,
 }
 
@@ -75,10 +175,28 @@ impl Config {
                 None => DEFAULT_LISTEN.parse().expect("the default address is one"),
             },
             tasks: file.tasks,
+            loops: file.loops.into_iter().map(|path| home.join(path)).collect(),
             teacher: file.teacher,
+            hosts: file.access.hosts,
+            pepper: pepper()?,
+            pepper_file: file.access.pepper.map(|path| home.join(path)),
+            tls: file
+                .tls
+                .map(|tls| TlsSettings { cert: home.join(tls.cert), key: home.join(tls.key) }),
+            fleet: file.fleet,
             json: global.json,
         })
     }
+
+    /// Where the pepper is, unless the environment has it.
+    pub(crate) fn pepper_file(&self) -> PathBuf {
+        self.pepper_file.clone().unwrap_or_else(|| self.data.pepper())
+    }
+}
+
+fn pepper() -> Result<Option<Pepper>> {
+    let text = std::env::var(PEPPER).ok().filter(|text| !text.is_empty());
+    Ok(text.map(|text| Pepper::parse(&text, Path::new(PEPPER))).transpose()?)
 }
 
 /// Base models are shared by every data directory of a user.

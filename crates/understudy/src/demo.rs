@@ -1,6 +1,7 @@
 //! The whole loop on a simulated support desk, over the real parts: the HTTP server, the engine,
 //! the trainer, the registry. Only the world is simulated: its messages, users and expert.
 
+mod generations;
 mod story;
 mod users;
 mod world;
@@ -35,7 +36,7 @@ use crate::{
     output::Out,
     paths::DataDir,
     ports::Stages,
-    wiring::{self, Server, Serving, Stores},
+    wiring::{self, Grpc, Server, Serving, Stores},
 };
 
 /// Users who are at the desk at the same time.
@@ -48,6 +49,9 @@ pub(crate) fn run(args: &DemoArgs, config: &Config, out: Out) -> Result<Exit> {
     if args.fresh && data.root().exists() {
         fs::remove_dir_all(data.root())
             .with_context(|| format!("failed to clear {}", data.root().display()))?;
+    }
+    if let Some(count) = args.generations {
+        return generations::run(count, args.seed, &Config { data, ..config.clone() }, out);
     }
     let world = World::new(args.seed, Size::of(args.short))?;
     let base = model::obtain(config, &world.recipe.base, out)?;
@@ -95,8 +99,11 @@ impl<'a> Demo<'a> {
             teacher: Some(world::teacher()?),
             tasks: vec![world.recipe.task.clone()],
             listen: ([127, 0, 0, 1], 0).into(),
+            grpc: Grpc::Off,
             adapter_updates: understudy_gateway::AdapterUpdates::Forbidden,
             on_note: Box::new(move |note| out.say(format!("  ▸ {}", note.text))),
+            access: wiring::Access::default(),
+            control: None,
         })?;
         let max_tokens = world.recipe.gate.as_ref().map_or(80, |gate| gate.max_new_tokens);
         let application = Application::new(server.url(), world.recipe.task.as_str(), max_tokens);
@@ -109,6 +116,7 @@ impl<'a> Demo<'a> {
             out,
             student: engine,
             make_teacher: Box::new(|| Ok(Some(world::teacher()?))),
+            unattended: None,
         };
         let (tally, seconds) = (Arc::default(), Mutex::default());
         Ok(Self { stores, world, stages, application, tally, seconds, out, _server: server })
@@ -203,7 +211,7 @@ impl<'a> Demo<'a> {
     }
 
     fn drive(&self, run: &Run) -> Result<Ending> {
-        let narrator = Narrator { out: self.out };
+        let narrator = Narrator::new(self.out);
         let mut stage = Stage { demo: self, narrator, crowd: None, begun: Instant::now() };
         Ok(drive(&self.stores.runs, run, &self.stages, &mut stage)?)
     }
@@ -262,10 +270,20 @@ impl Observer for Stage<'_, '_> {
             Fact::StageSkipped { .. }
             | Fact::Selected { .. }
             | Fact::Registered { .. }
-            | Fact::ReleaseStarted { .. } => "bookkeeping",
+            | Fact::ReleaseStarted { .. }
+            | Fact::NoDataset { .. }
+            | Fact::AlreadyTried { .. }
+            | Fact::TurnBegan(_)
+            | Fact::Approved { .. }
+            | Fact::Declined { .. }
+            | Fact::StepFailed { .. } => "bookkeeping",
         };
         self.demo.took(what, self.begun.elapsed());
         self.narrator.happened(fact);
+    }
+
+    fn waits(&mut self) {
+        self.narrator.waits();
     }
 }
 

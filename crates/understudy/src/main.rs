@@ -1,10 +1,13 @@
 //! The binary: command line, configuration and wiring. What a command does lies in
 //! `commands/`, how the parts are put together in `wiring.rs`, the demo in `demo/`.
 
+mod attend;
 mod cli;
 mod commands;
 mod config;
 mod demo;
+mod exports;
+mod follow;
 mod groups;
 mod held;
 mod output;

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use understudy_ident::TaskName;
+
 /// A data directory and the one place for each thing in it.
 #[derive(Debug, Clone)]
 pub(crate) struct DataDir {
@@ -25,6 +27,15 @@ impl DataDir {
         self.root.join("registry.db")
     }
 
+    pub(crate) fn access(&self) -> PathBuf {
+        self.root.join("access.db")
+    }
+
+    /// Unless it is kept elsewhere.
+    pub(crate) fn pepper(&self) -> PathBuf {
+        self.root.join("access.pepper")
+    }
+
     pub(crate) fn runs_log(&self) -> PathBuf {
         self.root.join("runs.db")
     }
@@ -33,12 +44,50 @@ impl DataDir {
         self.root.join("datasets")
     }
 
+    /// Where dataset versions were exported to: a subject that is erased is erased there as well.
+    pub(crate) fn exports(&self) -> PathBuf {
+        self.root.join("exports.jsonl")
+    }
+
+    /// Receipts.
+    pub(crate) fn erasures(&self) -> PathBuf {
+        self.root.join("erasures")
+    }
+
     pub(crate) fn adapters(&self) -> PathBuf {
         self.root.join("adapters")
     }
 
     pub(crate) fn suites(&self) -> PathBuf {
         self.root.join("suites")
+    }
+
+    /// Lessons, a folder a tenant.
+    pub(crate) fn memory(&self) -> PathBuf {
+        self.root.join("memory")
+    }
+
+    /// Where each loop's status lies, for whoever asks without a server.
+    pub(crate) fn loops(&self) -> PathBuf {
+        self.root.join("loops")
+    }
+
+    pub(crate) fn loop_status(&self, task: &TaskName) -> PathBuf {
+        self.loops().join(format!("{task}.json"))
+    }
+
+    /// Of a replica: the last table it was told, adapters that came from the server it follows, and
+    /// how far its journal was sent there.
+    pub(crate) fn last_table(&self) -> PathBuf {
+        self.root.join("replica").join("table.json")
+    }
+
+    pub(crate) fn followed(&self, generation: &str) -> PathBuf {
+        self.root.join("replica").join("adapters").join(generation)
+    }
+
+    pub(crate) fn forwarded(&self) -> PathBuf {
+        self.root.join("replica").join("forwarded.json")
     }
 
     /// A run's working files: checkpoints, metrics, stage adapters, reports.

@@ -3,19 +3,19 @@
 use std::{
     path::PathBuf,
     sync::{Arc, OnceLock},
-    thread,
-    time::Duration,
 };
 
 use anyhow::{Context, Result, anyhow};
 use understudy_canary::{Rules, fresh_salt};
-use understudy_dataset::{FrozenDataset, Request, SuiteFingerprints, build};
+use understudy_dataset::{
+    Builder, DatasetError, FrozenDataset, Request, SuiteFingerprints, Verdict,
+};
 use understudy_evaluation::{NearestExample, Plan, RunOptions, Subject, SubjectRun, table};
 use understudy_ident::{AdapterVersion, DatasetVersion, ReleaseId};
 use understudy_inference::{Backend, Student};
 use understudy_journal::Query;
 use understudy_manifest::{DataSource, EvalReport, Gate, Recipe, Scorer, Split, Suite};
-use understudy_orchestrator::{Fact, PortError, Ports, ReleaseEnd, Run};
+use understudy_orchestrator::{Fact, PortError, Ports, ReleaseEnd, Run, Turn};
 use understudy_registry::{
     Change, Override, ReleaseRecord, ReleaseState, RollbackTarget, StartRelease, Target,
 };
@@ -46,11 +46,37 @@ pub(crate) struct Stages<'a> {
     /// The engine of a server in this process; without one, an evaluation starts its own.
     pub(crate) student: OnceLock<Arc<dyn Student>>,
     pub(crate) make_teacher: MakeTeacher,
+    /// Set where nobody sits in front of the run.
+    pub(crate) unattended: Option<Attended>,
+}
+
+/// How the loop's runs differ from those a person watches: training steps back behind serving, and
+/// a release that needs a person is waited for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attended {
+    pub(crate) nice: u8,
 }
 
 impl Ports for Stages<'_> {
-    fn build_dataset(&self, _: &Run, recipe: &Recipe) -> Result<Fact, PortError> {
-        Ok(frozen(&self.dataset(recipe)?))
+    fn build_dataset(
+        &self,
+        _: &Run,
+        recipe: &Recipe,
+        turn: Option<&Turn>,
+    ) -> Result<Fact, PortError> {
+        let error = match self.dataset_until(recipe, turn) {
+            Ok(dataset) => return Ok(frozen(&dataset)),
+            Err(error) => error,
+        };
+        // A person is told how much is missing and why the command failed; the loop goes on waiting.
+        match error.downcast_ref() {
+            Some(why @ (DatasetError::NotEnough { .. } | DatasetError::Nothing { .. }))
+                if turn.is_some() =>
+            {
+                Ok(Fact::NoDataset { why: why.to_string() })
+            }
+            _ => Err(error.into()),
+        }
     }
 
     fn train(
@@ -81,6 +107,7 @@ impl Ports for Stages<'_> {
             run: Some(run.id.clone()),
             scorer: self.primary(recipe)?,
             max_new_tokens: recipe.gate.as_ref().map_or(128, |gate| gate.max_new_tokens),
+            nice: self.unattended.map_or(0, |attended| attended.nice),
         };
         Ok(Fact::StageTrained(worker::run(&job, self.out)?))
     }
@@ -88,7 +115,7 @@ impl Ports for Stages<'_> {
     fn register(&self, run: &Run, recipe: &Recipe, directory: &str) -> Result<Fact, PortError> {
         let directory = PathBuf::from(directory);
         let lineage = worker::manifest(&directory)?;
-        let change = Change::new(&run.owner, &run.reason, &*self.stores.clock);
+        let change = self.change(&run.owner, &run.reason);
         let adapter =
             self.stores.registry.register(&recipe.task, &directory, &lineage, change)?.record;
         Ok(Fact::Registered { version: adapter.version, generation: adapter.generation })
@@ -107,7 +134,7 @@ impl Ports for Stages<'_> {
         let json = serde_json::to_vec_pretty(&report)?;
         atomic::write(&directory.join("report.json"), &json)?;
         self.out.say(table(&report));
-        let change = Change::new(&run.owner, "evaluated by the run", &*self.stores.clock);
+        let change = self.change(&run.owner, "evaluated by the run");
         self.stores.registry.attach_report(version, &report, change)?;
         Ok(Fact::Evaluated { passed: report.decision.passed, summary: summary(&report) })
     }
@@ -127,47 +154,105 @@ impl Ports for Stages<'_> {
         Ok(Fact::ReleaseStarted { release: release.id })
     }
 
-    fn await_release(&self, _: &Run, release: &ReleaseId) -> Result<Fact, PortError> {
-        let spinner = self.out.spinner("waiting for live evidence (a server must be running)");
-        let ended = loop {
-            let release = self.stores.registry.release(release)?;
-            if !release.state.is_moving() {
-                break release;
-            }
-            thread::sleep(Duration::from_millis(200));
+    fn not_yet(
+        &self,
+        recipe: &Recipe,
+        version: &AdapterVersion,
+    ) -> Result<Option<String>, PortError> {
+        let registry = &self.stores.registry;
+        let (need, have) =
+            (registry.protection(&recipe.task)?.approvals, registry.approvals(version)?.len());
+        if have < need as usize {
+            return Ok(Some(format!(
+                "approvals of {version}, of which there are {have} of {need}; `understudy release \
+                 approve {version}` gives one"
+            )));
+        }
+        let now = self.stores.clock.now();
+        let frozen = registry.freezes(now)?.into_iter().find(|freeze| {
+            freeze.from <= now && freeze.task.as_ref().is_none_or(|task| *task == recipe.task)
+        });
+        if let Some(freeze) = frozen {
+            return Ok(Some(format!("the end of {freeze}")));
+        }
+        let other = registry.open_release(&recipe.task)?.filter(|open| open.candidate != *version);
+        Ok(other.map(|open| format!("the end of {}, a release of {}", open.id, open.candidate)))
+    }
+
+    fn release_end(&self, _: &Run, release: &ReleaseId) -> Result<Option<Fact>, PortError> {
+        let release = self.stores.registry.release(release)?;
+        // Somebody who watches can be told that it is paused; the loop waits for whoever resumes it.
+        let goes_on = match self.unattended {
+            Some(_) => release.state.is_open(),
+            None => release.state.is_moving(),
         };
-        spinner.finish_and_clear();
-        let end = match ended.state {
+        if goes_on {
+            return Ok(None);
+        }
+        let end = match release.state {
             ReleaseState::Promoted => ReleaseEnd::Promoted,
+            // Given up with nothing against the candidate.
+            ReleaseState::Aborted | ReleaseState::Superseded => ReleaseEnd::Inconclusive,
             state if state.has_ended() => ReleaseEnd::RolledBack,
             _ => ReleaseEnd::Inconclusive,
         };
-        Ok(Fact::ReleaseEnded { end, why: ended.changed_because })
+        Ok(Some(Fact::ReleaseEnded { end, why: release.changed_because }))
     }
 }
 
 impl Stages<'_> {
     /// Builds and freezes what a recipe names, or finds the version it names.
     pub(crate) fn dataset(&self, recipe: &Recipe) -> Result<FrozenDataset> {
+        self.dataset_until(recipe, None)
+    }
+
+    /// A turn names its last record and its moment, so that a dataset built again after a crash is
+    /// the same one.
+    fn dataset_until(&self, recipe: &Recipe, turn: Option<&Turn>) -> Result<FrozenDataset> {
         let root = self.stores.data.datasets();
         if let DataSource::Version(version) = &recipe.data.source {
             return Ok(FrozenDataset::find(&root, version)?);
         }
+        self.read(recipe, (turn, None), |builder| Ok(builder.finish()?.freeze(&root)?))
+    }
+
+    /// What every stage of a build by this recipe does to one step.
+    pub(crate) fn explain(&self, recipe: &Recipe, step: &str) -> Result<Vec<Verdict>> {
+        self.read(recipe, (None, Some(step)), |builder| Ok(builder.explain()?))
+    }
+
+    /// Feeds a build with what the journal holds.
+    fn read<T>(
+        &self,
+        recipe: &Recipe,
+        (turn, follow): (Option<&Turn>, Option<&str>),
+        end: impl FnOnce(Builder<'_>) -> Result<T>,
+    ) -> Result<T> {
         let suites: Vec<SuiteFingerprints> =
             suite::all(&self.stores.data)?.iter().map(SuiteFingerprints::of).collect();
-        let until = self.stores.journal.watermark()?;
-        let sources = [format!("journal up to record {until}")];
-        let query = Query { task: Some(recipe.task.clone()), ..Query::default() };
-        let trajectories = self.stores.journal.trajectories(&query)?;
+        let until_seq = turn.map(|turn| turn.until);
+        let query = Query { task: Some(recipe.task.clone()), until_seq, ..Query::default() };
+        let scan = self.stores.journal.scan(&query)?;
+        let sources = [format!("journal up to record {}", scan.until_seq())];
         let request = Request {
             task: &recipe.task,
             data: &recipe.data,
             seed: recipe.seed,
             sources: &sources,
             suites: &suites,
-            now: self.stores.clock.now(),
+            now: turn.map_or_else(|| self.stores.clock.now(), |turn| turn.at),
         };
-        Ok(build(request, trajectories)?.freeze(&root)?)
+        // Beside the versions, because a system's own directory for temporary files may be memory.
+        let root = self.stores.data.datasets();
+        atomic::create_dir(&root)?;
+        let mut builder = Builder::new(request, &root)?;
+        if let Some(name) = follow {
+            builder = builder.following(name);
+        }
+        for trajectory in scan {
+            builder.add(trajectory?)?;
+        }
+        end(builder)
     }
 
     /// Opens a release after making sure that what it would return to still loads.
@@ -181,7 +266,7 @@ impl Stages<'_> {
         let release = recipe.release.as_ref().context("the recipe has no [release]")?;
         let reward = RewardPolicy::named(&recipe.data.reward).context("unknown reward policy")?;
         let policy = Rules::of(release, reward)?.to_value();
-        let change = Change::new(owner, reason, &*self.stores.clock);
+        let change = self.change(owner, reason);
         let start = StartRelease {
             candidate: version.clone(),
             rollback: self.rollback_target(recipe)?,
@@ -190,6 +275,12 @@ impl Stages<'_> {
             forced,
         };
         Ok(self.stores.registry.start_release(start, change)?)
+    }
+
+    /// The loop acts as a program, whatever roles people have.
+    fn change<'a>(&'a self, owner: &'a str, reason: &'a str) -> Change<'a> {
+        let change = Change::new(owner, reason, &*self.stores.clock);
+        if self.unattended.is_some() { change.by_program() } else { change }
     }
 
     fn rollback_target(&self, recipe: &Recipe) -> Result<RollbackTarget> {

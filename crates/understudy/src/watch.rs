@@ -2,16 +2,24 @@
 
 use std::{
     fmt,
-    sync::mpsc::{self, RecvTimeoutError},
+    sync::{
+        Arc,
+        mpsc::{self, RecvTimeoutError},
+    },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
 use understudy_canary::{Controller, Note};
+use understudy_registry::Registry;
 
-/// A rollback asked for by hand takes effect within this.
+/// How often the evidence is looked at.
 const TICK: Duration = Duration::from_millis(100);
+
+/// How often it is asked, at the price of two pragmas, whether somebody changed the registry: a
+/// rollback by hand takes effect within this.
+const GLANCE: Duration = Duration::from_millis(5);
 
 pub(crate) type OnNote = Box<dyn FnMut(&Note) + Send>;
 
@@ -24,14 +32,25 @@ pub(crate) struct Watcher {
 
 impl Watcher {
     /// The first tick happens before this returns, so that routes exist when the server answers.
-    pub(crate) fn start(mut controller: Controller, mut on_note: OnNote) -> Result<Self> {
+    pub(crate) fn start(
+        mut controller: Controller,
+        registry: Arc<Registry>,
+        mut on_note: OnNote,
+    ) -> Result<Self> {
         let first = controller.tick().context("failed to publish the routes")?;
         first.iter().for_each(&mut on_note);
         let (stop, stopped) = mpsc::channel::<()>();
         let thread = std::thread::Builder::new()
             .name("canary".to_owned())
             .spawn(move || {
-                while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+                let mut pulse = None;
+                let mut ticked = Instant::now();
+                while stopped.recv_timeout(GLANCE) == Err(RecvTimeoutError::Timeout) {
+                    let felt = registry.pulse().ok();
+                    if felt == pulse && ticked.elapsed() < TICK {
+                        continue;
+                    }
+                    (pulse, ticked) = (felt, Instant::now());
                     match controller.tick() {
                         Ok(notes) => notes.iter().for_each(&mut on_note),
                         Err(error) => {

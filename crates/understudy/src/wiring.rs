@@ -1,11 +1,19 @@
 //! How the parts are put together: stores, engine, teacher, and the server around them.
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
+    str::FromStr,
+    sync::Arc,
+};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use understudy_access::Keyring;
 use understudy_canary::{Controller, Parts};
 use understudy_engine::Engine;
-use understudy_gateway::{AdapterUpdates, Gateway, GatewayParts};
+use understudy_gateway::{
+    AdapterUpdates, Board, Door, Gateway, GatewayParts, Timeouts, Tls, serve_with,
+};
 use understudy_ident::{Clock, SystemClock, TaskName};
 use understudy_inference::{Backend, MockConfig, MockEngine, Student};
 use understudy_journal::Journal;
@@ -14,10 +22,12 @@ use understudy_orchestrator::RunStore;
 use understudy_registry::{Registry, Target};
 use understudy_router::RouteTable;
 use understudy_storage::atomic;
-use understudy_teacher::{ApiKey, Endpoint, OpenAiTeacher};
+use understudy_teacher::{Ledger, Metered, MicroUsd, Price};
+use understudy_upstream::{ApiKey, Endpoint, Fleet, Upstream};
 
 use crate::{
-    config::{Config, TeacherSettings},
+    config::Config,
+    follow::{Control, Follower, Following},
     held::{self, HeldIn},
     paths::DataDir,
     watch::{OnNote, Watcher},
@@ -74,31 +84,118 @@ pub(crate) fn mock_engine(name: &str, step_ms: u64) -> Result<Arc<dyn Student>> 
     Ok(Arc::new(MockEngine::start(config)?))
 }
 
-/// The configured teacher, if any.
+/// The configured teacher, if any, within what it may cost.
 pub(crate) fn teacher(config: &Config) -> Result<Option<Arc<dyn Backend>>> {
-    let Some(TeacherSettings { url, model, api_key_env }) = &config.teacher else {
-        return Ok(None);
-    };
-    let key = match api_key_env {
-        None => None,
-        Some(variable) => {
-            let text = std::env::var(variable)
-                .with_context(|| format!("the teacher's key should be in {variable}"))?;
-            Some(ApiKey::parse(&text)?)
+    let Some(settings) = &config.teacher else { return Ok(None) };
+    let key = api_key(settings.api_key_env.as_deref())?;
+    let mut endpoint = Endpoint::new(settings.url.as_str(), settings.model.as_str(), key);
+    endpoint.urls.extend(settings.more_urls.iter().cloned());
+    endpoint.limit_field = settings.limit_field;
+    let teacher: Arc<dyn Backend> = Arc::new(Upstream::new(settings.patience.of(endpoint))?);
+    let prices = (settings.input_usd_per_million, settings.output_usd_per_million);
+    let (per_day, price) = match (settings.usd_per_day, prices) {
+        (None, (None, None)) => return Ok(Some(teacher)),
+        (Some(per_day), (Some(input), Some(output))) => {
+            let price =
+                Price { input_per_million: dollars(input)?, output_per_million: dollars(output)? };
+            (dollars(per_day)?, price)
         }
+        _ => bail!(
+            "[teacher] needs all of usd_per_day, input_usd_per_million and output_usd_per_million, \
+             or none of them: a budget means nothing without prices"
+        ),
     };
-    let teacher = OpenAiTeacher::new(Endpoint::new(url.as_str(), model.as_str(), key))?;
-    Ok(Some(Arc::new(teacher)))
+    atomic::create_dir(config.data.root())?;
+    let clock = Arc::new(SystemClock);
+    let path = config.data.root().join("teacher-spend.json");
+    let (ledger, budget) = Ledger::open(&path, per_day, clock.now())?;
+    Ok(Some(Arc::new(Metered::new(teacher, price, budget, clock).kept_in(ledger))))
+}
+
+/// The configured fleet, if any.
+pub(crate) fn fleet(config: &Config) -> Result<Option<Arc<dyn Student>>> {
+    let Some(settings) = &config.fleet else { return Ok(None) };
+    let key = api_key(settings.api_key_env.as_deref())?;
+    let endpoint = Endpoint::fleet(settings.urls.clone(), settings.model.as_str(), key);
+    Ok(Some(Arc::new(Fleet::start(settings.patience.of(endpoint))?)))
+}
+
+fn api_key(variable: Option<&str>) -> Result<Option<ApiKey>> {
+    let Some(variable) = variable else { return Ok(None) };
+    let text = std::env::var(variable)
+        .with_context(|| format!("an API key should be in the variable {variable}"))?;
+    Ok(Some(ApiKey::parse(&text)?))
+}
+
+fn dollars(usd: f64) -> Result<MicroUsd> {
+    ensure!((0.0..=1e9).contains(&usd), "{usd} is no amount of dollars: say 0 or more");
+    Ok(MicroUsd::new((usd * 1e6).round() as u64))
 }
 
 /// A server that runs until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    is_https: bool,
+    pub(crate) grpc_address: Option<SocketAddr>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     task: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
     runtime: tokio::runtime::Runtime,
-    _watcher: Watcher,
+    board: Arc<Board>,
+    _router: Router,
+}
+
+/// Who decides the routes.
+#[derive(Debug)]
+enum Router {
+    /// Our own canary controller.
+    Watcher { _watcher: Watcher },
+    /// Another server.
+    Follower { _follower: Follower },
+}
+
+/// Where OTLP over gRPC is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Grpc {
+    Off,
+    At(SocketAddr),
+    /// At the port that exporters try by themselves, unless another collector has it.
+    IfFree,
+}
+
+impl FromStr for Grpc {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        let address = text.parse().map_err(|_| {
+            format!("`{text}` is neither an address such as 127.0.0.1:4317 nor `off`")
+        })?;
+        Ok(Self::At(address))
+    }
+}
+
+impl Grpc {
+    const USUAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4317);
+
+    async fn bind(self) -> Result<Option<tokio::net::TcpListener>> {
+        match self {
+            Self::Off => Ok(None),
+            Self::At(address) => tokio::net::TcpListener::bind(address)
+                .await
+                .map(Some)
+                .with_context(|| format!("failed to listen on {address} for OTLP over gRPC")),
+            Self::IfFree => match tokio::net::TcpListener::bind(Self::USUAL).await {
+                Ok(listener) => Ok(Some(listener)),
+                Err(why) => {
+                    tracing::warn!("OTLP over gRPC is not taken at {}: {why}", Self::USUAL);
+                    Ok(None)
+                }
+            },
+        }
+    }
 }
 
 /// What a server is started with.
@@ -108,34 +205,30 @@ pub(crate) struct Serving<'a> {
     pub(crate) teacher: Option<Arc<dyn Backend>>,
     pub(crate) tasks: Vec<TaskName>,
     pub(crate) listen: SocketAddr,
+    pub(crate) grpc: Grpc,
     pub(crate) adapter_updates: AdapterUpdates,
     pub(crate) on_note: OnNote,
+    /// The server to follow; without one, this one decides for itself.
+    pub(crate) control: Option<Control>,
+    pub(crate) access: Access,
+}
+
+/// Who is let in; by default this machine's user, and nobody else.
+#[derive(Debug, Default)]
+pub(crate) struct Access {
+    pub(crate) keys: Option<Arc<Keyring>>,
+    pub(crate) hosts: Vec<String>,
+    pub(crate) tls: Option<Tls>,
 }
 
 impl Server {
     /// Binds, publishes the routes the registry asks for, and answers from then on.
     pub(crate) fn start(serving: Serving<'_>) -> Result<Self> {
-        let Serving { stores, student, teacher, tasks, listen, adapter_updates, on_note } = serving;
+        let Serving { stores, student, teacher, tasks, listen, grpc, adapter_updates, .. } = serving;
+        let Access { keys, hosts, tls } = serving.access;
+        let door = keys.map_or_else(Door::open, |keys| Door::keyed(keys, listen, hosts));
+        let is_https = tls.is_some();
         let routes = Arc::new(RouteTable::default());
-        let controller = Controller::new(Parts {
-            registry: Arc::clone(&stores.registry),
-            journal: stores.journal.clone(),
-            routes: Arc::clone(&routes),
-            student: Arc::clone(&student),
-            clock: Arc::clone(&stores.clock),
-            tasks,
-            first: if teacher.is_some() { Target::Teacher } else { Target::Base },
-        });
-        let watcher = Watcher::start(controller, on_note)?;
-        let gateway = Gateway::new(GatewayParts {
-            student,
-            teacher,
-            routes,
-            journal: stores.journal.clone(),
-            registry: Arc::clone(&stores.registry),
-            clock: Arc::clone(&stores.clock),
-            adapter_updates,
-        });
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -145,16 +238,65 @@ impl Server {
             .block_on(tokio::net::TcpListener::bind(listen))
             .with_context(|| format!("failed to listen on {listen}"))?;
         let address = listener.local_addr().context("failed to read the bound address")?;
+        let router = if let Some(control) = serving.control {
+            let following = Following {
+                control,
+                address,
+                routes: Arc::clone(&routes),
+                student: Arc::clone(&student),
+                journal: stores.journal.clone(),
+                data: stores.data.clone(),
+                on_note: serving.on_note,
+            };
+            Router::Follower { _follower: Follower::start(following)? }
+        } else {
+            let controller = Controller::new(Parts {
+                registry: Arc::clone(&stores.registry),
+                journal: stores.journal.clone(),
+                routes: Arc::clone(&routes),
+                student: Arc::clone(&student),
+                clock: Arc::clone(&stores.clock),
+                tasks,
+                first: if teacher.is_some() { Target::Teacher } else { Target::Base },
+            });
+            let registry = Arc::clone(&stores.registry);
+            Router::Watcher { _watcher: Watcher::start(controller, registry, serving.on_note)? }
+        };
+        let parts = GatewayParts {
+            student,
+            teacher,
+            routes,
+            journal: stores.journal.clone(),
+            registry: Arc::clone(&stores.registry),
+            clock: Arc::clone(&stores.clock),
+            adapter_updates,
+        };
+        let gateway = Gateway::behind(door, parts);
+        let board = gateway.board();
+        let grpc = runtime.block_on(grpc.bind())?;
+        let grpc_address = grpc.as_ref().and_then(|listener| listener.local_addr().ok());
+        if let Some(listener) = grpc {
+            // It ends with the runtime: what it has not acknowledged is sent again.
+            let taking = gateway.clone();
+            runtime.spawn(understudy_gateway::serve_grpc(listener, taking, std::future::pending()));
+        }
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let task = runtime.spawn(understudy_gateway::serve(listener, gateway, async {
+        let stopped = async {
             // A dropped sender means the same as a sent stop.
             stopped.await.ok();
-        }));
-        Ok(Self { address, stop: Some(stop), task: Some(task), runtime, _watcher: watcher })
+        };
+        let task = runtime.spawn(serve_with(listener, gateway, tls, Timeouts::default(), stopped));
+        let (stop, task) = (Some(stop), Some(task));
+        Ok(Self { address, grpc_address, is_https, stop, task, runtime, board, _router: router })
+    }
+
+    /// Where the loops of this server say how they fare.
+    pub(crate) fn board(&self) -> Arc<Board> {
+        Arc::clone(&self.board)
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http{}://{}", if self.is_https { "s" } else { "" }, self.address)
     }
 
     /// Serves until Ctrl-C, then finishes what is in flight.

@@ -1,9 +1,12 @@
 //! One training stage in a process of its own: a trainer that runs out of memory takes nothing
 //! else with it. The parent writes a job file, the child prints one JSON message a line.
+//!
+//! The child dies with its parent, however that ends: it holds the other end of a pipe, and ends
+//! when the pipe does. Two trainers never write one checkpoint.
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
@@ -40,6 +43,9 @@ pub(crate) struct Job {
     /// What the dev split is scored by.
     pub(crate) scorer: Scorer,
     pub(crate) max_new_tokens: u32,
+    /// How far the child steps back behind others on the processor.
+    #[serde(default)]
+    pub(crate) nice: u8,
 }
 
 /// What the child says.
@@ -86,9 +92,12 @@ pub(crate) fn run(job: &Job, out: Out) -> Result<Trained> {
     let mut child = Command::new(program)
         .arg("train-worker")
         .arg(&path)
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .context("failed to start the training process")?;
+    // Held open until the child has ended.
+    let _pipe = child.stdin.take();
     let method = job.recipe.train[job.stage].method.as_str();
     let bar = out.bar(0, method);
     let stdout = child.stdout.take().ok_or_else(|| anyhow!("the child has no output"))?;
@@ -142,6 +151,8 @@ pub(crate) fn main(job: &Path) -> Result<Exit> {
         .with_context(|| format!("failed to read the job {}", job.display()))?;
     let job: Job = serde_json::from_str(&text)
         .with_context(|| format!("failed to understand the job {}", job.display()))?;
+    end_with_parent()?;
+    step_back(job.nice);
     let result = work(&job);
     let (message, exit) = match result {
         Ok(trained) => (Said::Trained { trained, peak_memory_bytes: peak_memory() }, Exit::Ok),
@@ -150,6 +161,28 @@ pub(crate) fn main(job: &Path) -> Result<Exit> {
     // A parent that has died cannot be told; the work is on disk either way.
     say(&message).ok();
     Ok(exit)
+}
+
+/// Ends this process when its parent does, at once and wherever it is: only the parent holds the other end of standard input.
+#[expect(clippy::exit, reason = "nobody is left to be returned to")]
+fn end_with_parent() -> Result<()> {
+    let wait = || {
+        let mut rest = Vec::new();
+        // An error means as much as the end.
+        std::io::stdin().read_to_end(&mut rest).ok();
+        std::process::exit(1);
+    };
+    let thread = std::thread::Builder::new().name("parent".to_owned()).spawn(wait);
+    thread.map(drop).context("failed to watch for the end of the parent process")
+}
+
+/// Lets serving go first. A system that does not know how is as fast as before.
+fn step_back(nice: u8) {
+    if nice > 0
+        && let Err(why) = rustix::process::nice(i32::from(nice))
+    {
+        tracing::warn!(%why, "training could not step back behind serving");
+    }
 }
 
 fn work(job: &Job) -> Result<Trained> {

@@ -385,7 +385,7 @@ fn a_group_is_on_one_side_with_everything_its_attempts_are_tied_to() {
         let mut sides: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for file in &draft.manifest().files {
             let split = file.path.split('.').nth(1).unwrap();
-            for line in draft.file(&file.path).unwrap().lines() {
+            for line in draft.file(&file.path).unwrap().unwrap().lines() {
                 let row: serde_json::Value = serde_json::from_str(line).unwrap();
                 for id in row["origin"]["steps"].as_array().unwrap() {
                     let trajectory = &trajectories[id.as_str().unwrap()];
@@ -411,7 +411,12 @@ fn groups_take_nothing_from_other_rows_and_without_one_the_version_is_what_it_wa
             [steps, foreign].map(|steps| try_build(&all_train(), &[], steps).unwrap()).into();
         assert!(has_groups(&own) && !has_groups(&foreign));
         for file in &foreign.manifest().files {
-            assert_eq!(own.file(&file.path), foreign.file(&file.path), "{}", file.path);
+            assert_eq!(
+                own.file(&file.path).unwrap(),
+                foreign.file(&file.path).unwrap(),
+                "{}",
+                file.path
+            );
         }
     }
     // Our own engine answered, but no prompt came twice.

@@ -1,9 +1,15 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use understudy_manifest::{Redact, canonical_json};
 use understudy_redact::without_numbers;
 
-use crate::{decontaminate::assert_clean, ledger::Ledger};
+use crate::{
+    decontaminate::assert_clean, ledger::Ledger, rules::Rules, selection::Selection, spill::Spill,
+    trail::Trail, written::Writer,
+};
 
 use super::*;
 
@@ -32,7 +38,8 @@ fn no_trajectory_session_subject_or_prompt_is_on_both_sides() {
         let mut rows = BTreeMap::<&str, usize>::new();
         for file in &draft.manifest().files {
             let split = file.path.split('.').nth(1).unwrap();
-            let lines: Vec<&str> = draft.file(&file.path).unwrap().lines().collect();
+            let text = draft.file(&file.path).unwrap().unwrap();
+            let lines: Vec<&str> = text.lines().collect();
             *rows.entry(split).or_default() += lines.len();
             for tie in lines.iter().flat_map(|line| ties(line, &by_id)) {
                 sides.entry(tie).or_default().insert(split);
@@ -160,14 +167,21 @@ fn masked_rows_match_cases_whatever_their_pseudonyms_are_numbered() {
 /// The stage before is bypassed, as a defect would.
 #[test]
 fn a_held_out_case_that_is_still_there_in_the_end_stops_the_build() {
-    let mut selection = crate::candidate::Selection::new(&task(), None);
-    selection.add(asked(0, HELD_OUT[0]));
-    let mut ledger = Ledger::default();
-    let candidates = selection.finish(&mut ledger).candidates;
-    let policy = understudy_trajectory::RewardPolicy::DefaultV1;
-    let rows = crate::rules::rows(&candidates, policy, 0.9, &mut ledger);
-    assert!(assert_clean(&rows, &[suite(&["something else"])]).is_ok());
-    let error = assert_clean(&rows, &[suite(&HELD_OUT)]).unwrap_err();
+    let written = |suites: &[SuiteFingerprints]| {
+        let spill = Arc::new(Spill::create(&std::env::temp_dir()).unwrap());
+        let mut selection = Selection::new(&task(), None, Arc::clone(&spill));
+        let (mut ledger, mut trail) = (Ledger::default(), Trail::default());
+        selection.add(asked(0, HELD_OUT[0]), &mut trail).unwrap();
+        let selected = selection.finish(&mut ledger, &mut trail);
+        let policy = understudy_trajectory::RewardPolicy::DefaultV1;
+        let candidate = selected.candidate(0).unwrap();
+        let made = Rules::new(&selected, policy, 0.9).apply(0, &candidate).unwrap();
+        Writer { spill, suites, seed: 1 }.write(&made.rows).unwrap()
+    };
+    let clean = [suite(&["something else"])];
+    assert!(assert_clean(&written(&clean), &clean).is_ok());
+    let held_out = [suite(&HELD_OUT)];
+    let error = assert_clean(&written(&held_out), &held_out).unwrap_err();
     assert!(matches!(error, DatasetError::Leak { rows: 2, .. }), "{error}");
 }
 

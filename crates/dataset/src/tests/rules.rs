@@ -240,12 +240,12 @@ fn personal_data_is_masked_everywhere_and_counted() {
     assert_eq!(row.rejected[0].text(), "{\"to\": \"<EMAIL_1>\"}");
     assert_eq!(row.rejected[0].tool_calls[0].function.arguments, "{\"m\":\"<EMAIL_2>\"}");
     assert_eq!(draft.manifest().redacted["email"], 5);
-    assert_eq!(draft.manifest().redaction, "standard@1");
+    assert_eq!(draft.manifest().redaction, "standard@2");
 
     let off = Data { redact: Redact::Off, ..all_train() };
     let open = try_build(&off, &[], [judged]).unwrap();
     assert_eq!(open.manifest().redaction, "off");
-    assert!(open.file("sft.train.jsonl").unwrap().contains("a@x.example"));
+    assert!(open.file("sft.train.jsonl").unwrap().unwrap().contains("a@x.example"));
 }
 
 #[test]
@@ -308,4 +308,69 @@ fn settings_that_cannot_be_followed_are_refused() {
     let source = serde_json::from_value(version.into()).unwrap();
     let frozen = Data { source, ..all_train() };
     assert!(matches!(try_build(&frozen, &[], []), Err(DatasetError::AlreadyFrozen(_))));
+}
+
+#[test]
+fn the_last_rating_and_the_last_verdict_of_a_verifier_count() {
+    let rated = |values: &[f64]| {
+        let mut judged = step("s", "a", "p", "good");
+        for &value in values {
+            judged = with(judged, Signal::Rating { value });
+        }
+        judged
+    };
+    let draft = built([rated(&[0.0, 1.0])]);
+    assert_eq!(count(&draft, "join", "outcomes_superseded"), 1);
+    assert_eq!(count(&draft, "join", "review"), 0, "a change of mind is no contradiction");
+    assert_eq!(taught_by([rated(&[0.0, 1.0])]).labels, [(true, "good".to_owned())]);
+    assert_eq!(taught_by([rated(&[1.0, 0.0])]).labels, [(false, "good".to_owned())]);
+    let verified = |scores: &[(&str, f64)]| {
+        let mut judged = step("s", "a", "p", "good");
+        for &(name, score) in scores {
+            judged = with(judged, Signal::Verifier { name: name.to_owned(), score });
+        }
+        judged
+    };
+    let taught = taught_by([verified(&[("tests", 0.0), ("tests", 1.0), ("lint", 1.0)])]);
+    assert_eq!(taught.sft, ["good"]);
+    let taught = taught_by([verified(&[("tests", 0.0), ("lint", 1.0)])]);
+    assert_eq!((taught.sft.len(), taught.labels.len()), (0, 0), "two verifiers are two opinions");
+}
+
+#[test]
+fn nobody_has_more_than_the_cap() {
+    let steps = (0..40).map(|nth| {
+        let name = nth.to_string();
+        let mut judged = later(with(step(&name, &name, &name, "reply"), Signal::Accept), nth);
+        judged.step.subject = (nth < 30).then(|| format!("user {}", nth % 2));
+        judged
+    });
+    let data = Data { max_per_subject: Some(5), ..all_train() };
+    let draft = try_build(&data, &[], steps.clone()).unwrap();
+    // Ten of nobody, and the newest five of either user.
+    assert_eq!(draft.manifest().rows("sft.train.jsonl"), 20);
+    assert_eq!(count(&draft, "cap", "over_the_cap_of_a_subject"), 40);
+    let text = draft.file("sft.train.jsonl").unwrap().unwrap();
+    assert!(text.contains(StepId::derived("29").as_str()));
+    assert!(!text.contains(StepId::derived("3").as_str()));
+    let uncapped = try_build(&all_train(), &[], steps).unwrap();
+    assert!(uncapped.manifest().stages.iter().all(|stage| stage.stage != "cap"));
+}
+
+#[test]
+fn the_card_says_how_far_behaviour_and_redaction_can_be_believed() {
+    let steps = (0..60).map(|nth| {
+        let name = nth.to_string();
+        let said = if nth % 3 == 0 { Signal::Abandon } else { Signal::Accept };
+        let mut judged = with(with(step(&name, &name, &name, "reply"), said.clone()), said);
+        judged.outcomes[1].source = Source::Implicit;
+        judged
+    });
+    let (_root, frozen) = freeze(&try_build(&all_train(), &[], steps).unwrap());
+    let card = std::fs::read_to_string(frozen.dir().join("README.md")).unwrap();
+    assert!(card.contains("on 60 replies where both are known (40 wanted): AUC 1.000"), "{card}");
+    assert!(card.contains("| implicit abandon | 20 |"), "{card}");
+    assert!(card.contains("| card | 136 | 0.993 | 1.000 | 0 |"), "{card}");
+    let silent = try_build(&all_train(), &[], [with(step("s", "a", "p", "r"), Signal::Accept)]);
+    assert_eq!(silent.unwrap().manifest().calibration, None);
 }

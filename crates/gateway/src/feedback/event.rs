@@ -2,9 +2,11 @@
 
 use serde::Deserialize;
 use serde_json::Value;
-use understudy_ident::{OutcomeId, Timestamp};
+use understudy_ident::{OutcomeId, Timestamp, kind};
 use understudy_ingest::telemetry::FeedbackTarget;
 use understudy_trajectory::{Outcome, Signal, Source, Target};
+
+use crate::auth::Caller;
 
 /// At least one target, one signal.
 #[derive(Debug, Default, Deserialize)]
@@ -87,11 +89,12 @@ impl Event {
         Ok(())
     }
 
-    pub(super) fn said(self, now: Timestamp) -> Result<Said, String> {
+    /// What the caller says: ids are theirs, whatever they look like.
+    pub(super) fn said(self, caller: &Caller, now: Timestamp) -> Result<Said, String> {
         if self.token.is_some() {
             return Err("a token is read at /v1/feedback/signed".to_owned());
         }
-        let mut among = self.targets()?;
+        let mut among = self.targets(caller)?;
         let signal = self.signal()?;
         let target = match (among.as_slice(), among.first()) {
             ([only], _) => direct(only),
@@ -100,7 +103,7 @@ impl Event {
         if target.is_some() {
             among.clear();
         }
-        let id = self.id.as_deref().map_or_else(OutcomeId::generate, outcome_id);
+        let id = caller.id(&self.id.as_deref().map_or_else(OutcomeId::generate, outcome_id));
         let outcome = Outcome {
             // Where telemetry has to tell, this is a stand-in that is never stored.
             target: target.unwrap_or_else(|| Target::Step(String::new())),
@@ -114,7 +117,7 @@ impl Event {
             at: self.at.unwrap_or(now),
             note: self.note,
         };
-        let supersedes = self.supersedes.as_deref().map(outcome_id);
+        let supersedes = self.supersedes.as_deref().map(|id| caller.id(&outcome_id(id)));
         if supersedes.as_ref() == Some(&outcome.id) {
             return Err("an event cannot supersede itself".to_owned());
         }
@@ -122,7 +125,7 @@ impl Event {
     }
 
     /// Every name of what is meant, the most exact first.
-    fn targets(&self) -> Result<Vec<FeedbackTarget>, String> {
+    fn targets(&self, caller: &Caller) -> Result<Vec<FeedbackTarget>, String> {
         let span = match (&self.span_id, &self.trace_id) {
             (Some(_), None) => return Err("`span_id` needs `trace_id`".to_owned()),
             (Some(span), Some(trace)) => {
@@ -136,13 +139,16 @@ impl Event {
             (id, _) => id.clone(),
         };
         let trace = self.trace_id.as_deref().map(hex);
+        let step = |id: &str| FeedbackTarget::Step(caller.id_text::<kind::Step>(id));
+        let trajectory =
+            |id: &str| FeedbackTarget::Trajectory(caller.id_text::<kind::Trajectory>(id));
         let named = [
-            self.step_id.clone().map(FeedbackTarget::Step),
+            self.step_id.as_deref().map(step),
             response.map(FeedbackTarget::Response),
             span,
             self.tool_call_id.clone().map(FeedbackTarget::ToolCall),
             trace.map(FeedbackTarget::Trace),
-            self.trajectory_id.clone().map(FeedbackTarget::Trajectory),
+            self.trajectory_id.as_deref().map(trajectory),
             self.session_id.clone().map(FeedbackTarget::Session),
         ];
         let named: Vec<FeedbackTarget> = named.into_iter().flatten().collect();

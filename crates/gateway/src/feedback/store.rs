@@ -7,18 +7,23 @@ use understudy_journal::JournalError;
 
 use super::event::Said;
 use crate::{
+    auth::Caller,
     error::ApiError,
     state::Gateway,
     telemetry::{TASK, durable},
 };
 
 /// `linked`, `pending` or `duplicate`.
-pub(super) async fn store(gateway: &Gateway, said: Said) -> Result<&'static str, ApiError> {
+pub(super) async fn store(
+    gateway: &Gateway,
+    caller: &Caller,
+    said: Said,
+) -> Result<&'static str, ApiError> {
     let supersedes = said.supersedes.clone();
     let state = if said.among.is_empty() {
         tell(gateway, said).await?
     } else {
-        leave_to_telemetry(gateway, said).await?
+        leave_to_telemetry(gateway, caller, said).await?
     };
     if let Some(before) = supersedes {
         retract(gateway, &before).await?;
@@ -45,7 +50,11 @@ async fn tell(gateway: &Gateway, said: Said) -> Result<&'static str, ApiError> {
 }
 
 /// A statement beside the telemetry that will tell what it is about.
-async fn leave_to_telemetry(gateway: &Gateway, said: Said) -> Result<&'static str, ApiError> {
+async fn leave_to_telemetry(
+    gateway: &Gateway,
+    caller: &Caller,
+    said: Said,
+) -> Result<&'static str, ApiError> {
     let Said { outcome, among, .. } = said;
     let id = outcome.id.clone();
     let feedback = Feedback {
@@ -59,7 +68,7 @@ async fn leave_to_telemetry(gateway: &Gateway, said: Said) -> Result<&'static st
     };
     let body = serde_json::to_vec(&feedback)
         .map_err(|why| ApiError::bad_request(format!("outcome {id} cannot be stored: {why}")))?;
-    let task = TASK.parse().map_err(|why| ApiError::internal(format!("{why}")))?;
+    let task = caller.task(TASK).ok_or_else(|| ApiError::internal("telemetry has no task"))?;
     let request = Request {
         task,
         payload: "understudy-feedback",

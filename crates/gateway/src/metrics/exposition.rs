@@ -1,10 +1,14 @@
 //! Prometheus' text format, version 0.0.4.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
-use understudy_inference::{AdapterInfo, Stats};
+use understudy_inference::{AdapterInfo, Gauge, Stats};
 
-use super::{Seen, histogram::Histogram};
+use super::{
+    Seen,
+    arms::{Arm, Arms, Labels},
+    histogram::Histogram,
+};
 
 /// Everything, in one page.
 pub(super) fn write(
@@ -40,6 +44,13 @@ pub(super) fn write(
     residency(&mut page, stats, adapters);
     ours(&mut page, seen, adapters);
     page.text
+}
+
+impl Labels {
+    fn pairs(&self) -> Vec<(&str, &str)> {
+        let Self { task, release, arm, adapter } = self;
+        vec![("task", task), ("release", release), ("arm", arm), ("adapter", adapter)]
+    }
 }
 
 struct Page {
@@ -170,6 +181,91 @@ fn ours(page: &mut Page, seen: &Seen, adapters: &[AdapterInfo]) {
         page.sample("understudy:refused_requests_total", &[("reason", reason)], count);
     }
     per_adapter(page, seen);
+    page.kind("understudy:gateway_overhead_seconds", "histogram");
+    page.histogram("understudy:gateway_overhead_seconds", "", &seen.overhead);
+    per_arm(page, &seen.arms);
+    turns(page, &seen.arms);
+}
+
+/// `OpenTelemetry`'s names for what a generation took, beside our own for what it did.
+fn per_arm(page: &mut Page, arms: &Arms) {
+    page.kind("understudy:arm_requests_total", "counter");
+    for (labels, arm) in &arms.by_labels {
+        page.sample("understudy:arm_requests_total", &labels.pairs(), arm.requests);
+    }
+    type Counted = fn(&Arm) -> &BTreeMap<&'static str, u64>;
+    let counters: [(&str, &str, Counted); 3] = [
+        ("understudy:arm_errors_total", "class", |arm| &arm.errors),
+        ("understudy:arm_marks_total", "mark", |arm| &arm.marks),
+        ("gen_ai_client_token_usage_total", "gen_ai_token_type", |arm| &arm.tokens),
+    ];
+    for (name, label, of) in counters {
+        page.kind(name, "counter");
+        for (labels, arm) in &arms.by_labels {
+            for (what, count) in of(arm) {
+                let mut labels = labels.pairs();
+                labels.push((label, what));
+                page.sample(name, &labels, count);
+            }
+        }
+    }
+    let histograms: [(&str, fn(&Arm) -> &Histogram); 3] = [
+        ("gen_ai_server_time_to_first_token_seconds", |arm| &arm.first_token),
+        ("gen_ai_server_time_per_output_token_seconds", |arm| &arm.between_tokens),
+        ("gen_ai_server_request_duration_seconds", |arm| &arm.whole),
+    ];
+    for (name, of) in histograms {
+        page.kind(name, "histogram");
+        for (labels, arm) in &arms.by_labels {
+            let text = |(name, value): (&str, &str)| format!(",{name}=\"{}\"", escape(value));
+            let labels: String = labels.pairs().into_iter().map(text).collect();
+            page.histogram(name, &labels, of(arm));
+        }
+    }
+}
+
+/// Where a reply was not simply that of its arm, and what was not kept.
+fn turns(page: &mut Page, arms: &Arms) {
+    for (name, counts, labels) in [
+        ("understudy:fallbacks_total", &arms.fallbacks, ["task", "arm", "reason"]),
+        ("understudy:escalations_total", &arms.escalations, ["task", "arm", "result"]),
+        ("understudy:tap_skipped_total", &arms.skipped, ["task", "mode", "reason"]),
+        ("understudy:beside_dropped_total", &arms.dropped, ["task", "kind", "reason"]),
+    ] {
+        page.kind(name, "counter");
+        for ((task, second, third), count) in counts {
+            let values = [task.as_str(), second, third];
+            let labels: Vec<_> = labels.into_iter().zip(values).collect();
+            page.sample(name, &labels, count);
+        }
+    }
+    page.kind("understudy:beside_total", "counter");
+    for ((task, kind), count) in &arms.beside {
+        page.sample("understudy:beside_total", &[("task", task), ("kind", kind)], count);
+    }
+    page.kind("understudy:capture_refused_total", "counter");
+    for (arm, count) in &arms.uncaptured {
+        page.sample("understudy:capture_refused_total", &[("arm", arm)], count);
+    }
+}
+
+/// What a backend counts of itself.
+pub(super) fn gauges_of(text: &mut String, backend: &str, gauges: &[Gauge]) {
+    let mut names: Vec<&str> = gauges.iter().map(|gauge| gauge.name).collect();
+    names.dedup();
+    for name in names {
+        let of_name = || gauges.iter().filter(|gauge| gauge.name == name);
+        let kind = if of_name().any(|gauge| gauge.rises) { "counter" } else { "gauge" };
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "# TYPE understudy:{name} {kind}");
+        for gauge in of_name() {
+            let _ = write!(text, "understudy:{name}{{backend=\"{backend}\"");
+            for (label, value) in &gauge.labels {
+                let _ = write!(text, ",{label}=\"{}\"", escape(value));
+            }
+            let _ = writeln!(text, "}} {}", gauge.value);
+        }
+    }
 }
 
 /// What a canary comparison needs of each arm.

@@ -112,6 +112,18 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    /// By `google.rpc.Code`, as the OTLP specification has it for gRPC: only `UNAVAILABLE` is worth
+    /// another attempt.
+    pub(super) fn grpc_code(&self) -> u8 {
+        match self.status {
+            400 | 415 => 3,
+            413 => 8,
+            _ => 14,
+        }
+    }
+}
+
 impl From<TelemetryError> for Refusal {
     fn from(error: TelemetryError) -> Self {
         let status = if matches!(error, TelemetryError::TooLarge { .. }) { 413 } else { 400 };

@@ -8,6 +8,7 @@ use tokio_stream::StreamExt;
 use understudy_intake::{Intake, Room};
 
 use super::{answer::Refusal, text};
+use crate::server::is_slow;
 
 /// Room is taken for this much at a time where no length is told.
 const STEP: usize = 64 << 10;
@@ -47,8 +48,10 @@ async fn keep(
     let mut room = intake.room(taken)?;
     let mut kept = Vec::with_capacity(told.unwrap_or(0));
     while let Some(part) = parts.next().await {
-        let part: Bytes =
-            part.map_err(|why| Refusal::invalid(format!("the body broke off: {why}")))?;
+        let part: Bytes = part.map_err(|why| {
+            let status = if is_slow(&why) { 408 } else { 400 };
+            Refusal { status, ..Refusal::invalid(format!("the body broke off: {why}")) }
+        })?;
         let size = kept.len() + part.len();
         if size > limit {
             return Err(Refusal::too_large(limit));

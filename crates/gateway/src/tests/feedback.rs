@@ -273,7 +273,7 @@ fn a_token_lets_its_holder_speak_of_one_reply() {
 fn a_token_ends() {
     let key = crate::feedback::TokenKey::derived(&[7; 32]);
     let at = |seconds| understudy_ident::Timestamp::from_second(seconds).unwrap();
-    let token = key.token("r", at(0));
+    let token = key.token(None, "r", at(0));
     let month = 30 * 24 * 60 * 60;
     assert_eq!(key.check(&token, "r", at(month)), Ok(()));
     key.check(&token, "r", at(month + 1)).unwrap_err();

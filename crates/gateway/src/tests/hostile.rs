@@ -104,7 +104,7 @@ fn a_body_nobody_asked_for_does_not_cost_the_connection() {
         let mut socket = TcpStream::connect(server.address).unwrap();
         let ask = |connection: &str| {
             format!(
-                "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: {connection}\r\ncontent-length: 2\r\n\r\n"
+                "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: {connection}\r\ncontent-length: 2\r\n\r\n"
             )
         };
         for connection in ["keep-alive", "close"] {

@@ -21,7 +21,7 @@ fn send(server: &Server, body: &Value) -> TcpStream {
     let mut socket = TcpStream::connect(server.address).unwrap();
     let body = body.to_string();
     let head = format!(
-        "POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        "POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
     socket.write_all(head.as_bytes()).unwrap();
@@ -136,10 +136,12 @@ fn an_error_after_the_first_byte_is_an_event_and_a_step() {
     let server = start();
     // After the first letter nothing is allowed: the mock fails in the middle of its reply.
     let more = json!({"stream": true, "allowed_token_ids": [97], "bad_words": ["aa"]});
-    let events = server.post(CHAT, &with(chat("aa"), more)).events();
+    let events = server.post(CHAT, &with(chat("aa"), more)).broken_events();
     assert_eq!(events[0]["choices"][0]["delta"]["role"], "assistant");
     let last = events.last().unwrap();
     assert!(last["error"]["message"].as_str().unwrap().contains("nothing may come"), "{last}");
+    let step = &server.steps()[0];
+    assert_eq!(last["error"]["request_id"], json!(step.response_id), "the record can be found");
     assert!(server.steps()[0].error.is_some());
 }
 

@@ -12,7 +12,7 @@ use understudy_intake::Limits;
 use super::{Reply, Server, read, start, start_limited};
 
 /// A span of one call, with this reply.
-fn export(trace: u32, reply: &str) -> Value {
+pub(super) fn export(trace: u32, reply: &str) -> Value {
     let message = |role: &str, text: &str| json!([{"role": role, "parts": [{"type": "text", "content": text}]}]);
     let attribute = |key: &str, value: Value| {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -39,7 +39,7 @@ fn field(number: u32, content: &[u8]) -> Vec<u8> {
 }
 
 /// The same in protobuf: ids, name and string attributes.
-fn protobuf(export: &Value) -> Vec<u8> {
+pub(super) fn protobuf(export: &Value) -> Vec<u8> {
     let span = &export["resourceSpans"][0]["scopeSpans"][0]["spans"][0];
     let hex = |name: &str| -> Vec<u8> {
         let text = span[name].as_str().unwrap();
@@ -57,7 +57,7 @@ fn protobuf(export: &Value) -> Vec<u8> {
 }
 
 impl Server {
-    fn bytes(&self, path: &str, kind: &str, encoding: &str, body: &[u8]) -> Reply {
+    pub(super) fn bytes(&self, path: &str, kind: &str, encoding: &str, body: &[u8]) -> Reply {
         let request = self.agent.post(self.url(path)).header("content-type", kind);
         let request = request.header("content-encoding", encoding);
         read(request.send(body).unwrap())
@@ -71,7 +71,7 @@ impl Server {
     }
 
     /// Waits for the reader.
-    fn shows(&self, wanted: &[&str]) {
+    pub(super) fn shows(&self, wanted: &[&str]) {
         let deadline = Instant::now() + Duration::from_secs(20);
         while self.replies() != wanted {
             assert!(Instant::now() < deadline, "only {:?}", self.replies());
@@ -83,7 +83,7 @@ impl Server {
 const JSON: &str = "application/json";
 const PROTOBUF: &str = "application/x-protobuf";
 
-fn gzip(body: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(body: &[u8]) -> Vec<u8> {
     let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     packer.write_all(body).unwrap();
     packer.finish().unwrap()
@@ -176,7 +176,7 @@ fn no_room_is_said_with_a_time_to_come_back_and_a_limit_holds_after_unpacking() 
     assert_eq!(server.bytes("/v1/traces", JSON, "gzip", &gzip(&large)).status, 413);
 
     // One that is on its way and does not come takes the room, if it is the first to ask for it.
-    let head = "POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+    let head = "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
                 content-length: 100000\r\n\r\n{";
     let deadline = Instant::now() + Duration::from_secs(10);
     let body = vec![b' '; 90_000];

@@ -32,6 +32,50 @@ pub fn refusal(code: u8, why: &str, encoding: Encoding) -> Vec<u8> {
     }
 }
 
+/// What gRPC calls `grpc-status-details-bin`: the status of a refusal, and after how many seconds
+/// sending again can help, if at all.
+pub fn status_details(code: u8, why: &str, retry_after: Option<u64>) -> Vec<u8> {
+    let retry = retry_after.map(|seconds| {
+        let info = RetryInfo { delay: Some(Pair { number: seconds as i64, text: String::new() }) };
+        Any {
+            type_url: "type.googleapis.com/google.rpc.RetryInfo".to_owned(),
+            value: info.encode_to_vec(),
+        }
+    });
+    let status = Status {
+        code: i32::from(code),
+        message: why.to_owned(),
+        details: retry.into_iter().collect(),
+    };
+    status.encode_to_vec()
+}
+
+/// `google.rpc.Status`.
+#[derive(Clone, PartialEq, Message)]
+struct Status {
+    #[prost(int32, tag = "1")]
+    code: i32,
+    #[prost(string, tag = "2")]
+    message: String,
+    #[prost(message, repeated, tag = "3")]
+    details: Vec<Any>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Any {
+    #[prost(string, tag = "1")]
+    type_url: String,
+    #[prost(bytes = "vec", tag = "2")]
+    value: Vec<u8>,
+}
+
+/// Its delay is a `Duration`, whose seconds are in field 1; it has no fraction here.
+#[derive(Clone, PartialEq, Message)]
+struct RetryInfo {
+    #[prost(message, optional, tag = "1")]
+    delay: Option<Pair>,
+}
+
 #[derive(Clone, PartialEq, Message)]
 struct Answer {
     #[prost(message, optional, tag = "1")]

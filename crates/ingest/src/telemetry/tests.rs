@@ -13,6 +13,7 @@ mod assembly;
 mod captures;
 mod decoding;
 mod mapping;
+mod mutations;
 
 /// A request with these spans in one scope, as JSON.
 fn traces(scope: &str, spans: Vec<Value>) -> Vec<u8> {

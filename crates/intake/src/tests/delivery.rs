@@ -139,3 +139,38 @@ fn bodies_of_different_tasks_are_never_read_together() {
     home.read();
     assert_eq!(home.trajectories().len(), 2);
 }
+
+#[test]
+fn the_bodies_of_a_subject_are_found_wherever_it_is_named() {
+    let home = Home::new();
+    let said = |text: &str| vec![format!("{text} asks"), format!("{text} is told")];
+    let named = json!({"user.id": "rosalind"});
+    let unnamed = json!({});
+    let sent = [
+        traces(&[call(1, 1, 10, &said("rosalind's body"), named.clone())]),
+        // The other half of her trace, which does not say whose it is.
+        traces(&[call(1, 2, 20, &said("the rest of it"), unnamed.clone())]),
+        traces(&[call(2, 1, 10, &said("maurice"), json!({"user.id": "maurice"}))]),
+        traces(&[
+            call(3, 1, 10, &said("both in one"), named),
+            call(4, 1, 10, &said("a stranger"), unnamed),
+        ]),
+    ];
+    home.send_all(&sent);
+    home.read();
+    let holdings = home.journal.holdings("rosalind").unwrap();
+    assert_eq!(holdings.steps.len(), 3, "a trace has one subject");
+    let bodies = home.intake.bodies_of("rosalind", &holdings).unwrap();
+    assert_eq!(bodies, [1, 2, 4]);
+    home.journal.erase("rosalind", &bodies).unwrap();
+    let left = home.text();
+    assert!(!left.contains("rosalind") && !left.contains("the rest of it"), "{left}");
+    assert!(left.contains("maurice") && left.contains("a stranger"), "{left}");
+    // Delivered again, they are neither stored nor told.
+    home.send_all(&sent);
+    home.read();
+    assert_eq!(home.text(), left);
+    let kept: Vec<bool> =
+        home.journal.bodies(0, 10).unwrap().iter().map(|body| body.raw.is_some()).collect();
+    assert_eq!(kept, [false, false, true, false]);
+}

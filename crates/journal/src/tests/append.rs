@@ -92,8 +92,8 @@ fn records_can_be_neither_changed_nor_deleted_nor_replaced() {
     for sql in [
         "UPDATE records SET received_at_ms = 2",
         "DELETE FROM records",
-        "INSERT OR REPLACE INTO records VALUES (1, 'step', 0, x'00')",
-        "INSERT INTO records VALUES (7, 'step', 0, x'00')",
+        "INSERT OR REPLACE INTO records VALUES (1, 'step', 0, x'00', NULL)",
+        "INSERT INTO records VALUES (7, 'step', 0, x'00', NULL)",
     ] {
         let refused = home.raw().execute(sql, []).unwrap_err().to_string();
         assert!(refused.contains("journal records are"), "{sql}: {refused}");

@@ -16,7 +16,7 @@ use super::{Home, about_response, append, everything, record, step};
 use crate::{Config, Journal};
 
 const CHILD: &str = "UNDERSTUDY_JOURNAL_TEST_CHILD";
-const ROUNDS: u64 = 10;
+const ROUNDS: u64 = 20;
 const THREADS: i64 = 4;
 
 /// Not a test of its own: what the killed child runs.

@@ -17,7 +17,9 @@ fn world(random: &mut StdRng) -> (Vec<Step>, Vec<Outcome>) {
         let mut step = step(session, n);
         step.at = step_time(random);
         step.trajectory = ["traj_1", "traj_2"][random.random_range(0..2)].parse().unwrap();
-        step.task = ["triage", "reply"][random.random_range(0..2)].parse().unwrap();
+        step.task = ["triage", "reply", "acme.reply", "bolt.triage"][random.random_range(0..4)]
+            .parse()
+            .unwrap();
         if random.random_bool(0.2) {
             step.session = None;
         }
@@ -35,7 +37,11 @@ fn world(random: &mut StdRng) -> (Vec<Step>, Vec<Outcome>) {
             3 | 4 => Target::Session(["a", "b", "c"][random.random_range(0..3)].to_owned()),
             _ => Target::Response("never said".to_owned()),
         };
-        Outcome { at: step_time(random), ..outcome(&format!("outcome {n}"), target, 0) }
+        let said = outcome(&format!("outcome {n}"), target, 0);
+        // Of any tenant, whatever it names.
+        let tenant = [None, Some("acme"), Some("bolt")][random.random_range(0..3)];
+        let tenant = tenant.map(|name| name.parse().unwrap());
+        Outcome { at: step_time(random), id: said.id.within(tenant.as_ref()), ..said }
     });
     let outcomes = outcomes.collect();
     (steps, outcomes)
@@ -48,7 +54,9 @@ fn step_time(random: &mut StdRng) -> understudy_ident::Timestamp {
 /// The rule, read plainly: the oracle of this file.
 fn about<'a>(outcome: &Outcome, steps: &'a [Step]) -> Option<&'a Step> {
     let key = |step: &&Step| (step.at, step.id.clone());
-    let named = steps.iter().filter(|step| match &outcome.target {
+    let tenant = |step: &Step| step.task.tenant().map(|tenant| tenant.to_string());
+    let own = steps.iter().filter(|step| tenant(step).as_deref() == outcome.id.tenant());
+    let named = own.filter(|step| match &outcome.target {
         Target::Response(id) => step.response_id == *id,
         Target::Step(id) => step.id.as_str() == id,
         Target::Trajectory(id) => step.trajectory.as_str() == id,
@@ -105,6 +113,14 @@ fn check(journal: &Journal, steps: &[Step], outcomes: &[Outcome], seed: u64) {
     for outcome in outcomes {
         let found = journal.judged(outcome).unwrap().map(|judged| judged.step.id);
         assert_eq!(found.as_ref(), about(outcome, steps).map(|step| &step.id), "seed {seed}");
+    }
+    for tenant in [None, Some("acme"), Some("bolt")] {
+        let theirs = |outcome: &&Outcome| outcome.id.tenant() == tenant;
+        let waits = |outcome: &&Outcome| about(outcome, steps).is_none();
+        let waiting = outcomes.iter().filter(theirs).filter(waits).count();
+        let (count, listed) = journal.pending_of(tenant, 100).unwrap();
+        assert_eq!((count, listed.len()), (waiting as u64, waiting), "seed {seed}");
+        assert!(listed.iter().all(|outcome| theirs(&outcome)), "seed {seed}");
     }
 }
 

@@ -81,9 +81,9 @@ fn what_this_version_cannot_read_is_counted_and_hides_nothing_else() {
     let home = Home::new();
     record(&home.open(), [step("a", 1).into()]);
     let raw = home.raw();
-    raw.execute("INSERT INTO records VALUES (2, 'span', 0, x'00')", []).unwrap();
+    raw.execute("INSERT INTO records VALUES (2, 'span', 0, x'00', NULL)", []).unwrap();
     raw.execute(
-        "INSERT INTO records SELECT 3, kind, 0, x'28b52ffd' FROM records WHERE seq = 1",
+        "INSERT INTO records SELECT 3, kind, 0, x'28b52ffd', NULL FROM records WHERE seq = 1",
         [],
     )
     .unwrap();

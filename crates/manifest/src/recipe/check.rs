@@ -1,6 +1,6 @@
 //! What can be wrong with a recipe, said with file, line, key and the nearest valid spelling.
 
-use crate::{DataSource, Guard, MissingReward, Recipe};
+use crate::{Cue, DataSource, Guard, MissingReward, Recipe, Release};
 
 use super::locate::{line_of, line_of_key, line_of_setting};
 
@@ -62,7 +62,8 @@ pub(super) fn validate(file: &str, text: &str, recipe: &Recipe) -> Result<(), Re
     check.data(recipe)?;
     check.lora(recipe)?;
     check.train(recipe)?;
-    check.release(recipe)
+    check.release(recipe)?;
+    check.unattended(recipe)
 }
 
 struct Check<'a> {
@@ -81,6 +82,9 @@ impl Check<'_> {
         }
         if data.limit == Some(0) {
             return self.fail("data", 0, "limit", "must be at least 1");
+        }
+        if data.max_per_subject == Some(0) {
+            return self.fail("data", 0, "max_per_subject", "must be at least 1");
         }
         if data.since.is_some() && data.source != DataSource::Journal {
             return self.fail("data", 0, "since", "only applies to source = \"journal\"");
@@ -176,11 +180,57 @@ impl Check<'_> {
             let what = "names cost, which needs `cost_cap`, the most tokens that count of one unit";
             return self.fail("release", 0, "rollback_on", what);
         }
+        if release.long_reply_tokens == Some(0) {
+            return self.fail("release", 0, "long_reply_tokens", "must be at least 1");
+        }
+        self.beside(release)?;
         if release.missing == MissingReward::WorstCase && release.maturation_s == 0 {
             let what = "needs `maturation_s`: without a time limit no reward is ever missing";
             return self.fail("release", 0, "missing", what);
         }
         Ok(())
+    }
+
+    fn beside(&self, release: &Release) -> Result<(), RecipeError> {
+        if let Some(observe) = &release.observe {
+            self.within(("release.observe", 0, "share"), observe.share, 0.0, 1.0)?;
+            let on_cue = observe.share(true);
+            self.within(("release.observe", 0, "on_cue"), on_cue, observe.share, 1.0)?;
+        }
+        if let Some(shadow) = &release.shadow {
+            self.within(("release.shadow", 0, "share"), shadow.share, 0.0, 1.0)?;
+        }
+        let Some(escalate) = &release.escalate else { return Ok(()) };
+        let fail = |key, what| self.fail("release.escalate", 0, key, what);
+        if escalate.on.is_empty() {
+            return fail("on", "is empty: name at least one cue, or leave the table out");
+        }
+        for (key, limit) in
+            [("min_log_prob", escalate.min_log_prob), ("mean_log_prob", escalate.mean_log_prob)]
+        {
+            if limit.is_some_and(|limit| limit.is_nan() || limit > 0.0) {
+                return fail(key, "must be at most 0: log-probabilities are");
+            }
+        }
+        let limited = escalate.min_log_prob.is_some() || escalate.mean_log_prob.is_some();
+        match (escalate.on.contains(&Cue::LowConfidence), limited) {
+            (true, false) => {
+                fail("on", "names low_confidence, which needs `min_log_prob` or `mean_log_prob`")
+            }
+            (false, true) => {
+                fail("on", "lacks low_confidence, without which its limits decide nothing")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn unattended(&self, recipe: &Recipe) -> Result<(), RecipeError> {
+        let Some(unattended) = &recipe.unattended else { return Ok(()) };
+        if recipe.data.source != DataSource::Journal {
+            let what = "waits for new outcomes, so it needs source = \"journal\" in [data]";
+            return self.fail("loop", 0, "min_new", what);
+        }
+        unattended.check().or_else(|(key, what)| self.fail("loop", 0, key, &what))
     }
 
     fn within(

@@ -4,6 +4,8 @@ use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
+use super::tap::{Escalate, Fallback, Observe, Shadow};
+
 /// How a candidate meets users.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -42,6 +44,27 @@ pub struct Release {
     /// not compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost_cap: Option<f64>,
+    /// A reply of more tokens counts against the length guard.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub long_reply_tokens: Option<u32>,
+    /// The teacher beside the student.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observe: Option<Observe>,
+    /// The teacher instead of the student, where a cue says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub escalate: Option<Escalate>,
+    /// The candidate beside the stable arm.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadow>,
+    /// Who steps in for an arm that fails.
+    #[serde(skip_serializing_if = "is_everybody")]
+    pub fallback: Vec<Fallback>,
+}
+
+const EVERYBODY: [Fallback; 2] = [Fallback::Stable, Fallback::Teacher];
+
+fn is_everybody(fallback: &[Fallback]) -> bool {
+    *fallback == EVERYBODY
 }
 
 impl Default for Release {
@@ -60,6 +83,11 @@ impl Default for Release {
             missing: MissingReward::Exclude,
             on_small_harm: SmallHarm::RollBack,
             cost_cap: None,
+            long_reply_tokens: None,
+            observe: None,
+            escalate: None,
+            shadow: None,
+            fallback: EVERYBODY.to_vec(),
         }
     }
 }
@@ -94,11 +122,39 @@ pub enum Guard {
     Latency,
     Safety,
     Cost,
+    /// Calls of tools that do not exist or do not take the arguments, and formats not kept.
+    Tools,
+    /// Replies that ask back.
+    Questions,
+    /// Replies that decline.
+    Refusals,
+    /// Replies that are cut off, or longer than the recipe's `long_reply_tokens`.
+    Length,
+    /// Replies that another had to give. They count as errors as well.
+    Fallback,
+    /// Replies that the teacher was asked to give instead.
+    Escalation,
 }
 
 impl Guard {
-    pub const ALL: [Self; 5] =
-        [Self::Reward, Self::Errors, Self::Latency, Self::Safety, Self::Cost];
+    pub const ALL: [Self; 11] = [
+        Self::Reward,
+        Self::Errors,
+        Self::Latency,
+        Self::Safety,
+        Self::Cost,
+        Self::Tools,
+        Self::Questions,
+        Self::Refusals,
+        Self::Length,
+        Self::Fallback,
+        Self::Escalation,
+    ];
+
+    /// Whether it is about what replies do; such guards are silent while nobody does it.
+    pub fn is_behaviour(self) -> bool {
+        self > Self::Cost
+    }
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -107,6 +163,12 @@ impl Guard {
             Self::Latency => "latency",
             Self::Safety => "safety",
             Self::Cost => "cost",
+            Self::Tools => "tools",
+            Self::Questions => "questions",
+            Self::Refusals => "refusals",
+            Self::Length => "length",
+            Self::Fallback => "fallback",
+            Self::Escalation => "escalation",
         }
     }
 }

@@ -275,3 +275,30 @@ impl Fixture {
         understudy_ident::Timestamp::from_millisecond(now + milliseconds).unwrap()
     }
 }
+
+#[test]
+fn who_was_let_in_is_in_the_chain() {
+    let it = Fixture::new();
+    let note = |id: &str| crate::KeyNote {
+        id: id.to_owned(),
+        holder: "shop".to_owned(),
+        tenant: Some("acme".parse().unwrap()),
+        scopes: vec!["infer".to_owned()],
+        expires_at: None,
+    };
+    it.registry.note_key_created(&note("1"), it.by("ada")).unwrap();
+    it.grant("grace", Role::ReleaseManager);
+    let refused = it.registry.note_key_created(&note("2"), it.by("ada")).unwrap_err();
+    assert!(matches!(refused, RegistryError::NotPermitted { .. }), "{refused}");
+    it.registry.note_key_created(&note("2"), it.by("grace")).unwrap();
+    // Taking a key away is for everybody, and is said once.
+    it.registry.note_key_revoked(&note("1"), it.by("ada")).unwrap();
+    it.registry.note_key_revoked(&note("1"), it.by("ada")).unwrap();
+    let entries = it.registry.audit(None).unwrap();
+    let keys = entries.iter().filter(|entry| entry.action.starts_with("key."));
+    let keys: Vec<_> = keys.map(|entry| (&*entry.action, &*entry.subject, &*entry.actor)).collect();
+    let expected =
+        [("key.create", "1", "ada"), ("key.create", "2", "grace"), ("key.revoke", "1", "ada")];
+    assert_eq!(keys, expected);
+    it.registry.verify_audit(None).unwrap();
+}

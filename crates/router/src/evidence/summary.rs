@@ -1,11 +1,13 @@
 //! Sufficient statistics of one side.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use understudy_manifest::Guard;
 use understudy_statistics::Moments;
 
 /// Counts and sums of one side: counts are of units, never of requests.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ArmSummary {
     pub units: u64,
     /// Units with at least one reward that counts.
@@ -26,6 +28,9 @@ pub struct ArmSummary {
     pub missing: u64,
     /// Units that were also seen on the other side, and count here, where they were seen first.
     pub crossed: u64,
+    /// Units of which a reply did what such a guard watches.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub behaviour: BTreeMap<Guard, u64>,
 }
 
 impl ArmSummary {
@@ -42,6 +47,7 @@ impl ArmSummary {
             Guard::Latency => self.latency_exceeded,
             Guard::Safety => self.unsafe_outputs,
             Guard::Cost => 0,
+            behaviour => self.behaviour.get(&behaviour).copied().unwrap_or(0),
         }
     }
 

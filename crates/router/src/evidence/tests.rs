@@ -13,7 +13,7 @@ fn fifty_requests_of_one_session_are_one_unit() {
     let mut facts: Vec<_> =
         (0..50).map(|i| rewarded("chatty", Side::Canary, f64::from(i % 2))).collect();
     facts.push(rewarded("brief", Side::Canary, 1.0));
-    let summary = *Evidence::of(&facts).unwrap().summary(Side::Canary);
+    let summary = Evidence::of(&facts).unwrap().summary(Side::Canary).clone();
     assert_eq!((summary.units, summary.rewarded), (2, 2));
     assert!((summary.reward_sum - 1.5).abs() < 1e-12);
     assert!((summary.reward_sum_of_squares - 1.25).abs() < 1e-12);
@@ -49,9 +49,9 @@ fn sums_do_not_depend_on_the_order_across_units() {
     let mut facts: Vec<_> = (0..60_u32)
         .map(|i| rewarded(&format!("u{}", i % 23), Side::Canary, f64::from(i * 7 % 11) / 10.0))
         .collect();
-    let forwards = *Evidence::of(&facts).unwrap().summary(Side::Canary);
+    let forwards = Evidence::of(&facts).unwrap().summary(Side::Canary).clone();
     facts.reverse();
-    let backwards = *Evidence::of(&facts).unwrap().summary(Side::Canary);
+    let backwards = Evidence::of(&facts).unwrap().summary(Side::Canary).clone();
     assert!((forwards.reward_sum - backwards.reward_sum).abs() < 1e-9);
     let squares = forwards.reward_sum_of_squares - backwards.reward_sum_of_squares;
     assert!(squares.abs() < 1e-9);
@@ -103,7 +103,7 @@ fn a_reward_counts_when_its_unit_has_matured_and_not_after() {
     assert_eq!(evidence.silent_units(), 0);
     evidence.observe(&at("other", Side::Baseline, 101)).unwrap();
     evidence.observe(&rewarded("prompt", Side::Canary, 1.0)).unwrap();
-    let summary = *evidence.summary(Side::Canary);
+    let summary = evidence.summary(Side::Canary).clone();
     assert_eq!((summary.matured, summary.rewarded, summary.missing), (1, 1, 0));
     assert_eq!((summary.reward_sum, summary.successes), (0.5, 0), "the third reward is too late");
     evidence.observe(&at("other", Side::Baseline, 200)).unwrap();

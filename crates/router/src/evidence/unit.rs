@@ -2,6 +2,7 @@
 
 use understudy_manifest::MissingReward;
 
+use super::Behaviour;
 use crate::{ArmSummary, Observation, Side};
 
 /// Everything remembered of one unit.
@@ -18,6 +19,7 @@ pub(super) struct Unit {
     error: bool,
     latency_exceeded: bool,
     unsafe_output: bool,
+    behaviour: Behaviour,
     crossed: bool,
 }
 
@@ -34,6 +36,7 @@ impl Unit {
             error: false,
             latency_exceeded: false,
             unsafe_output: false,
+            behaviour: Behaviour::default(),
             crossed: false,
         }
     }
@@ -48,6 +51,10 @@ impl Unit {
         mark(&mut self.latency_exceeded, seen.latency_exceeded, &mut summary.latency_exceeded);
         mark(&mut self.unsafe_output, seen.unsafe_output, &mut summary.unsafe_outputs);
         mark(&mut self.crossed, seen.arm != self.side, &mut summary.crossed);
+        for guard in seen.behaviour.new_since(self.behaviour).guards() {
+            *summary.behaviour.entry(guard).or_default() += 1;
+        }
+        self.behaviour = self.behaviour.and(seen.behaviour);
         if let Some(cap) = cap {
             let before = self.cost.min(cap) / cap;
             self.cost += seen.cost;

@@ -122,6 +122,12 @@ fn noun(guard: Guard) -> &'static str {
         Guard::Latency => "slow replies",
         Guard::Safety => "unsafe outputs",
         Guard::Cost => "cost",
+        Guard::Tools => "invalid calls or formats",
+        Guard::Questions => "questions asked back",
+        Guard::Refusals => "refusals",
+        Guard::Length => "replies cut off or too long",
+        Guard::Fallback => "replies by another",
+        Guard::Escalation => "escalations",
     }
 }
 

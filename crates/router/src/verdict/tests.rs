@@ -335,3 +335,61 @@ fn a_doubtful_split_is_not_promoted_though_it_is_no_alarm_yet() {
     let at = |wanted| verdicts.iter().position(|verdict| *verdict == wanted).unwrap();
     assert!(at(promoted) < at(held) && at(held) < at(Verdict::Invalid), "{verdicts:?}");
 }
+
+/// Units of both sides with the same rewards, of which so many in a hundred of each do something.
+fn behaving(guard: Guard, canary: u32, baseline: u32, units: u32) -> Evidence {
+    let mut evidence = Evidence::default();
+    for i in 0..units {
+        for (arm, of_hundred) in [(Side::Canary, canary), (Side::Baseline, baseline)] {
+            let behaviour = crate::Behaviour::default().with(guard, i % 100 < of_hundred);
+            let seen = Observation { behaviour, ..fact(i, arm, Some(f64::from(i % 2))) };
+            evidence.observe(&seen).unwrap();
+        }
+    }
+    evidence
+}
+
+#[test]
+fn a_canary_that_behaves_worse_goes_back_though_its_rewards_are_the_same() {
+    for guard in Guard::ALL.into_iter().filter(|guard| guard.is_behaviour()) {
+        let watching = Policy::default();
+        let acting = Policy { rollback_on: [Guard::Reward, guard].into(), ..Policy::default() };
+        let worse = behaving(guard, 40, 2, 600);
+        assert_eq!(verdict(&acting, &worse), Verdict::RollBack { guard }, "{guard}");
+        assert_ne!(verdict(&watching, &worse), Verdict::RollBack { guard }, "it only watches");
+        let findings = judge(&watching, &worse, 3).reasons;
+        assert!(findings.iter().any(|finding| finding.guard == Some(guard)), "{guard} is told");
+        let same = behaving(guard, 2, 2, 600);
+        assert!(!matches!(verdict(&acting, &same), Verdict::RollBack { .. }), "{guard}");
+    }
+}
+
+#[test]
+fn behaviour_is_proven_equal_before_a_promotion_rests_on_it() {
+    let acting = Policy { rollback_on: [Guard::Tools].into(), ..policy() };
+    let good = |units| behaving(Guard::Tools, 2, 2, units);
+    assert!(matches!(verdict(&acting, &good(3_000)), Verdict::Promote { .. }));
+    // Over its absolute limit, though no worse than a baseline that is as bad.
+    let bad = behaving(Guard::Tools, 20, 20, 60);
+    assert!(!matches!(verdict(&acting, &bad), Verdict::Promote { .. }));
+    let told = judge(&acting, &behaving(Guard::Tools, 40, 2, 600), 0).to_string();
+    assert!(told.contains("invalid calls or formats"), "{told}");
+}
+
+#[test]
+fn a_unit_is_marked_once_however_often_it_does_something() {
+    let mut evidence = Evidence::default();
+    let behaviour = crate::Behaviour::default()
+        .with(Guard::Refusals, true)
+        .with(Guard::Length, true)
+        .with(Guard::Reward, true);
+    for _ in 0..3 {
+        let seen = Observation { behaviour, ..fact(0, Side::Canary, None) };
+        evidence.observe(&seen).unwrap();
+    }
+    let marked = &evidence.summary(Side::Canary).behaviour;
+    assert_eq!(*marked, [(Guard::Refusals, 1), (Guard::Length, 1)].into());
+    let text = serde_json::to_string(&behaviour).unwrap();
+    assert_eq!(text, r#"["refusals","length"]"#);
+    assert_eq!(serde_json::from_str::<crate::Behaviour>(&text).unwrap(), behaviour);
+}

@@ -1,13 +1,50 @@
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 use understudy_ident::ManualClock;
-use understudy_inference::{Backend, InferenceError};
-
-use super::{
-    ask, run, run_until,
-    server::{DONE, STOP, Server, USAGE, delta},
+use understudy_inference::{
+    Backend, Completion, Event, FinishReason, GenerateRequest, InferenceError, Served, Sink,
+    Timing, Usage,
 };
-use crate::{Budget, Endpoint, Metered, MicroUsd, OpenAiTeacher, Price, ScriptedTeacher, Spend};
+
+use super::{ask, run, run_until};
+use crate::{Budget, Metered, MicroUsd, Price, ScriptedTeacher, Spend};
+
+/// Plays the same events to everybody, and refuses adapters.
+#[derive(Debug)]
+struct Played(Vec<Event>);
+
+impl Backend for Played {
+    fn base(&self) -> &'static str {
+        "m"
+    }
+
+    fn submit(&self, request: GenerateRequest, mut sink: Sink) -> Result<(), InferenceError> {
+        if request.adapter.is_some() {
+            return Err(InferenceError::Unsupported("adapters"));
+        }
+        let _: Option<&Event> = self.0.iter().find(|event| sink((*event).clone()).is_break());
+        Ok(())
+    }
+}
+
+fn served() -> Served {
+    Served { base: "m".to_owned(), adapter: None }
+}
+
+fn begun() -> Vec<Event> {
+    vec![Event::Started(served()), Event::Delta("half".into())]
+}
+
+fn finished(prompt_tokens: u32, completion_tokens: u32) -> Event {
+    let usage = Usage { prompt_tokens, completion_tokens, cached_tokens: 0 };
+    let (stop, timing) = (FinishReason::Stop, Timing::default());
+    let text = "half".to_owned();
+    Event::Finished(Box::new(Completion::of_text(served(), text, stop, usage, timing)))
+}
+
+fn then(events: Vec<Event>, last: Event) -> Played {
+    Played(events.into_iter().chain([last]).collect())
+}
 
 /// A dollar a token each way keeps the arithmetic readable.
 const PRICE: Price = Price {
@@ -22,11 +59,6 @@ fn metered(backend: impl Backend + 'static, dollars: u64, clock: &ManualClock) -
     Metered::new(Arc::new(backend), PRICE, budget, Arc::new(clock.clone()))
 }
 
-fn remote(server: &Server) -> OpenAiTeacher {
-    let idle_timeout = Duration::from_millis(200);
-    OpenAiTeacher::new(Endpoint { idle_timeout, ..Endpoint::new(&server.url, "m", None) }).unwrap()
-}
-
 fn spent(metered: &Metered) -> u64 {
     let Spend { spent_today, reserved, .. } = metered.spend();
     assert_eq!(reserved, MicroUsd::ZERO, "everything is settled");
@@ -35,39 +67,35 @@ fn spent(metered: &Metered) -> u64 {
 
 #[test]
 fn a_generation_costs_what_the_provider_says_it_used() {
-    let clock = ManualClock::default();
-    let server = Server::streaming(&[&delta("abc"), STOP, USAGE, DONE]);
-    let metered = metered(remote(&server), 200, &clock);
+    let metered = metered(then(begun(), finished(7, 3)), 200, &ManualClock::default());
     run(&metered, ask("x")).completion();
     assert_eq!(spent(&metered), 7 + 3);
 }
 
 #[test]
 fn the_dearest_outcome_is_charged_when_nobody_says_what_was_used() {
-    let half = delta("half");
     let clock = ManualClock::default();
-    for pieces in [vec![half.as_str(), STOP, DONE], vec![half.as_str()]] {
-        let server = Server::streaming(&pieces);
-        let metered = metered(remote(&server), 200, &clock);
+    let broken = || Event::Failed(InferenceError::Failed("cut".to_owned()));
+    let late = || Event::Failed(InferenceError::TimedOut(60_000));
+    for played in [
+        then(begun(), finished(0, 0)),
+        then(begun(), broken()),
+        then(Vec::new(), late()),
+        Played(begun()),
+    ] {
+        let metered = metered(played, 200, &clock);
         run(&metered, ask("x"));
-        assert_eq!(spent(&metered), RESERVED, "{pieces:?}");
+        assert_eq!(spent(&metered), RESERVED);
     }
-    let server = Server::streaming(&[&half, &half, STOP, USAGE]);
-    let cancelled = metered(remote(&server), 200, &clock);
+    let cancelled = metered(then(begun(), finished(7, 3)), 200, &clock);
     run_until(&cancelled, ask("x"), 1);
     assert_eq!(spent(&cancelled), RESERVED);
-
-    let mute = Server::start(|_| std::thread::sleep(Duration::from_secs(2)));
-    let timed_out = metered(remote(&mute), 200, &clock);
-    assert!(matches!(run(&timed_out, ask("x")).error(), InferenceError::TimedOut(_)));
-    assert_eq!(spent(&timed_out), RESERVED);
 }
 
 #[test]
 fn a_refused_request_costs_nothing() {
-    let clock = ManualClock::default();
-    let server = Server::failing("429 Too Many Requests", "", "{}");
-    let metered = metered(remote(&server), 200, &clock);
+    let refused = Event::Failed(InferenceError::Failed("429".to_owned()));
+    let metered = metered(then(Vec::new(), refused), 200, &ManualClock::default());
     run(&metered, ask("x")).error();
     assert_eq!(spent(&metered), 0);
     let request = ask("x").with_adapter(Some("none".to_owned()));

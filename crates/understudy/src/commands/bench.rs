@@ -1,5 +1,5 @@
-//! `understudy bench`: figures that anybody can repeat. `serve`, `swap`, `soak` and `ingest` are in
-//! files of their own.
+//! `understudy bench`: figures that anybody can repeat. `serve`, `swap`, `soak`, `ingest` and
+//! `gateway` and `rollback` are in files of their own.
 //!
 //! `understudy bench train`: our training step beside torch + PEFT and TRL, in one run, as ratios.
 //!
@@ -8,6 +8,7 @@
 //! same token ids from one file.
 
 mod floor;
+mod gateway;
 mod ingest;
 mod job;
 mod load;
@@ -15,6 +16,7 @@ mod peer;
 mod policy;
 mod profile;
 mod report;
+mod rollback;
 mod serve;
 mod soak;
 mod streams;
@@ -59,6 +61,8 @@ pub(crate) fn run(command: BenchCommand, config: &Config, out: Out) -> Result<Ex
         BenchCommand::Swap(args) => swap::run(&args, config, out),
         BenchCommand::Soak(args) => soak::run(&args, config, out),
         BenchCommand::Ingest(args) => ingest::run(&args, out),
+        BenchCommand::Gateway(args) => gateway::run(&args, out),
+        BenchCommand::Rollback(args) => rollback::run(&args, out),
     }
 }
 

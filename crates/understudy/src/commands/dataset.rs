@@ -1,12 +1,22 @@
 //! `understudy dataset`: frozen versions.
 
+mod erase;
+mod explain;
+
 use anyhow::Result;
 use understudy_dataset::{FrozenDataset, list};
-use understudy_ident::DatasetVersion;
+use understudy_export::{Arguments, Format};
+use understudy_ident::{Clock, DatasetVersion, SystemClock};
 use understudy_manifest::DatasetManifest;
 
 use super::{Exit, train};
-use crate::{cli::DatasetCommand, config::Config, output::Out, wiring::Stores};
+use crate::{
+    cli::{DatasetCommand, ExportArgs, ExportFormat},
+    config::Config,
+    exports::{self, Copy},
+    output::Out,
+    wiring::Stores,
+};
 
 pub(crate) fn run(command: DatasetCommand, config: &Config, out: Out) -> Result<Exit> {
     let root = config.data.datasets();
@@ -49,8 +59,33 @@ pub(crate) fn run(command: DatasetCommand, config: &Config, out: Out) -> Result<
             out.value(&diff)?;
             return Ok(if diff.is_empty() { Exit::Ok } else { Exit::No });
         }
+        DatasetCommand::Erase(args) => return erase::run(&args, config, out),
+        DatasetCommand::Explain(args) => return explain::run(&args, config, out),
+        DatasetCommand::Export(args) => export(&find(&args.version)?, &args, config, out)?,
     }
     Ok(Exit::Ok)
+}
+
+fn export(dataset: &FrozenDataset, args: &ExportArgs, config: &Config, out: Out) -> Result<()> {
+    let format = match args.format {
+        ExportFormat::Trl => Format::Trl,
+        ExportFormat::Parquet => Format::Parquet,
+    };
+    let arguments = if args.tools_as_string { Arguments::Text } else { Arguments::Json };
+    let spinner = out.spinner("export");
+    // Noted first: a copy that is not on the list would outlive the erasure of who is in it.
+    let directory = std::path::absolute(&args.dest)?;
+    let (version, at) = (dataset.version().clone(), SystemClock.now());
+    exports::note(&config.data, &Copy { version, directory, at })?;
+    let exported = understudy_export::export(dataset, format, arguments, &args.dest)?;
+    spinner.finish_and_clear();
+    for (file, rows) in &exported.files {
+        out.say(format!("{rows:>9}  {}", exported.directory.join(file).display()));
+    }
+    for (file, rows) in &exported.left_out {
+        out.say(format!("left out: {rows} rows of {file}, which TRL has no form for; Parquet has"));
+    }
+    out.value(&exported)
 }
 
 /// Counts per stage and files, as aligned lines.

@@ -38,6 +38,12 @@ pub(crate) fn run(args: &ImportArgs, config: &Config, out: Out) -> Result<Exit> 
             rejected.push(format!("{}:{}: {}", file.display(), row.line, row.why));
         }
         groups.extend(imported.groups.iter().cloned());
+        let tenant = task.tenant();
+        let imported = Imported {
+            steps: imported.steps.into_iter().map(|step| step.within(tenant.as_ref())).collect(),
+            outcomes: imported.outcomes.into_iter().map(|o| o.within(tenant.as_ref())).collect(),
+            ..imported
+        };
         store(&stores, imported, file, out, &mut total)?;
     }
     rejected.iter().take(20).for_each(|row| out.say(format!("left out {row}")));

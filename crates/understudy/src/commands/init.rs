@@ -52,7 +52,10 @@ fn configuration(task: &TaskName, base: &str) -> String {
          # [teacher]\n\
          # url = \"https://api.example.com/v1\"\n\
          # model = \"frontier-large\"\n\
-         # api_key_env = \"TEACHER_API_KEY\"\n"
+         # api_key_env = \"TEACHER_API_KEY\"\n\
+         # usd_per_day = 20\n\
+         # input_usd_per_million = 2.5\n\
+         # output_usd_per_million = 10\n"
     )
 }
 

@@ -5,7 +5,10 @@ mod found;
 mod show;
 mod stage;
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, bail};
+use indicatif::ProgressBar;
 use serde_json::json;
 use understudy_orchestrator::{Ending, Fact, Observer, Run, drive, plan::Next};
 
@@ -16,6 +19,9 @@ use crate::{
     output::Out,
     wiring::Stores,
 };
+
+/// How often a release is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 pub(crate) fn run(args: &RunArgs, config: &Config, out: Out) -> Result<Exit> {
     if let Some(RunCommand::Show(args)) = &args.command {
@@ -46,7 +52,7 @@ pub(crate) fn run(args: &RunArgs, config: &Config, out: Out) -> Result<Exit> {
     };
     out.say(format!("run {}", run.id));
     let stages = train::stages(config, &stores, &run.recipe, out, true)?;
-    let ending = drive(&stores.runs, &run, &stages, &mut Narrator { out })
+    let ending = drive(&stores.runs, &run, &stages, &mut Narrator::new(out))
         .with_context(|| format!("run {} stopped; go on with --resume {}", run.id, run.id))?;
     report(&run, &ending, out)
 }
@@ -59,20 +65,17 @@ fn report(run: &Run, ending: &Ending, out: Out) -> Result<Exit> {
 
 /// How a run ended, in words and as an exit code.
 pub(crate) fn conclude(ending: &Ending) -> (String, Exit) {
-    match ending {
-        Ending::Promoted { version } => (format!("{version} is promoted"), Exit::Ok),
-        Ending::Registered { version } => (format!("{version} is registered"), Exit::Ok),
-        Ending::Refused { version, why } => {
-            (format!("the gate refused {version}: {why}"), Exit::No)
-        }
-        Ending::RolledBack { version, why } => {
-            (format!("{version} was rolled back: {why}"), Exit::No)
-        }
-        Ending::Undecided { version, why } => {
-            (format!("{version} is undecided: {why}"), Exit::Inconclusive)
-        }
-        Ending::NothingToTrain { why } => (format!("nothing to train: {why}"), Exit::No),
-    }
+    let exit = match ending {
+        Ending::Promoted { .. } | Ending::Registered { .. } => Exit::Ok,
+        Ending::Undecided { .. } => Exit::Inconclusive,
+        Ending::Refused { .. }
+        | Ending::RolledBack { .. }
+        | Ending::NothingToTrain { .. }
+        | Ending::AlreadyTried { .. }
+        | Ending::Declined { .. }
+        | Ending::GaveUp { .. } => Exit::No,
+    };
+    (ending.to_string(), exit)
 }
 
 fn list(stores: &Stores, out: Out) -> Result<Exit> {
@@ -89,17 +92,24 @@ fn list(stores: &Stores, out: Out) -> Result<Exit> {
 
 /// Says what a run does as it does it.
 pub(crate) struct Narrator {
-    pub(crate) out: Out,
+    out: Out,
+    spinner: Option<ProgressBar>,
+}
+
+impl Narrator {
+    pub(crate) fn new(out: Out) -> Self {
+        Self { out, spinner: None }
+    }
 }
 
 impl Observer for Narrator {
     fn begins(&mut self, step: &Next) {
         let text = match step {
-            Next::BuildDataset => "building the dataset".to_owned(),
-            Next::Train { stage, .. } => format!("training stage {}", stage + 1),
-            Next::Evaluate { version } => format!("evaluating {version} on the suite"),
-            Next::StartRelease { version } => format!("starting the release of {version}"),
             Next::AwaitRelease { .. } => "the canary meets its users".to_owned(),
+            Next::BuildDataset
+            | Next::Train { .. }
+            | Next::Evaluate { .. }
+            | Next::StartRelease { .. } => step.to_string(),
             Next::Skip { .. } | Next::Select { .. } | Next::Register { .. } | Next::Finished(_) => {
                 return;
             }
@@ -108,6 +118,9 @@ impl Observer for Narrator {
     }
 
     fn happened(&mut self, fact: &Fact) {
+        if let Some(spinner) = self.spinner.take() {
+            spinner.finish_and_clear();
+        }
         let text = match fact {
             Fact::DatasetFrozen { version, sft_rows, pair_rows } => format!(
                 "{} examples and {} pairs frozen as {}@{}",
@@ -125,8 +138,23 @@ impl Observer for Narrator {
                 format!("gate {}: {summary}", if *passed { "passed" } else { "REFUSED" })
             }
             Fact::ReleaseStarted { release } => format!("release {release}"),
-            Fact::Selected { why, .. } | Fact::ReleaseEnded { why, .. } => why.clone(),
+            Fact::Selected { why, .. }
+            | Fact::ReleaseEnded { why, .. }
+            | Fact::NoDataset { why }
+            | Fact::AlreadyTried { why, .. } => why.clone(),
+            // What the loop and people add is in the loop's own log.
+            Fact::TurnBegan(_)
+            | Fact::Approved { .. }
+            | Fact::Declined { .. }
+            | Fact::StepFailed { .. } => return,
         };
         self.out.say(format!("  {text}"));
+    }
+
+    fn waits(&mut self) {
+        let out = self.out;
+        let waiting = "waiting for live evidence (a server must be running)";
+        self.spinner.get_or_insert_with(|| out.spinner(waiting));
+        std::thread::sleep(LOOK_EVERY);
     }
 }

@@ -1,27 +1,55 @@
 //! `understudy serve`: gateway, engine and canary controller on one port.
 
-use anyhow::Result;
-use understudy_gateway::AdapterUpdates;
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use understudy_access::may_listen;
+use understudy_gateway::{AdapterUpdates, Tls};
+use understudy_inference::Student;
+use understudy_manifest::Recipe;
 use understudy_storage::DataDirLock;
 
 use super::{Exit, model};
 use crate::{
-    cli::ServeArgs,
+    attend::{self, Attending},
+    cli::{Role, ServeArgs},
     config::Config,
+    follow::Control,
     output::Out,
-    wiring::{self, Server, Serving, Stores},
+    ports::MakeTeacher,
+    wiring::{self, Access, Grpc, Server, Serving, Stores},
 };
+
+/// How soon a renewed certificate is served with.
+const CERTIFICATE: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
     let name = args.base.clone().unwrap_or_else(|| config.base.clone());
+    let listen = args.listen.unwrap_or(config.listen);
+    let access = access(args, config, listen)?;
+    let needs_key = access.keys.as_ref().is_some_and(|keys| keys.is_locked());
     let stores = Stores::open(&config.data)?;
-    // Two controllers would each carry out the same verdict.
-    let _lock = DataDirLock::acquire(config.data.root().to_owned())?;
+    let control = control(args)?;
+    // Two controllers would each carry out the same verdict; a replica has none, and may share the
+    // directory of the server it follows.
+    let _lock = match control {
+        None => Some(DataDirLock::acquire(config.data.root().to_owned())?),
+        Some(_) => None,
+    };
+    let paths = if args.loops.is_empty() { &config.loops } else { &args.loops };
+    let paths = if control.is_none() { &paths[..] } else { &[] };
     let teacher = wiring::teacher(config)?;
     let first = if teacher.is_some() { "the teacher" } else { "the base model" };
     let tasks = tasks(config)?;
     let student = if args.mock_engine {
         wiring::mock_engine(args.base.as_deref().unwrap_or("mock"), args.mock_step)?
+    } else if let Some(fleet) = wiring::fleet(config)? {
+        fleet
     } else {
         wiring::engine(
             &model::obtain(config, &name, out)?,
@@ -30,22 +58,138 @@ pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
         )?
     };
     let name = student.base().to_owned();
+    let recipes = attend::recipes(paths, config, &name)?;
+    let is_replica = control.is_some();
     let server = Server::start(Serving {
         stores: &stores,
-        student,
+        student: Arc::clone(&student),
         teacher,
-        tasks: tasks.clone(),
-        listen: args.listen.unwrap_or(config.listen),
+        tasks: [tasks, recipes.iter().map(|recipe| recipe.task.clone()).collect()].concat(),
+        listen,
+        grpc: args.grpc.unwrap_or(Grpc::IfFree),
         adapter_updates: adapter_updates(args, config),
         on_note: Box::new(move |note| out.say(format!("{}: {}", note.task, note.text))),
+        access,
+        control,
     })?;
+    let routed = if is_replica {
+        "tasks are routed as the server it follows says".to_owned()
+    } else {
+        format!("tasks nothing was released for are answered by {first}")
+    };
     out.say(format!(
-        "serving {name} at {}/v1\n  state in {}\n  tasks nothing was released for are answered by {first}",
+        "serving {name} at {}/v1\n  state in {}\n  {routed}\n  {}",
         server.url(),
-        config.data.root().display()
+        config.data.root().display(),
+        if needs_key {
+            "whoever asks needs an API key: understudy key list"
+        } else {
+            "this machine is answered without an API key; understudy key create makes one"
+        }
     ));
+    if let Some(address) = server.grpc_address {
+        out.say(format!("  OTLP over gRPC at {address}"));
+    }
+    if !recipes.is_empty() {
+        start_loops(recipes, student, &server, config, out)?;
+    }
     server.wait()?;
     Ok(Exit::Ok)
+}
+
+/// Before a model is loaded, which takes a while, it is known that it may be served.
+fn access(args: &ServeArgs, config: &Config, listen: SocketAddr) -> Result<Access> {
+    let keys = Arc::new(super::key::open(config)?);
+    may_listen(listen, &keys)?;
+    if let Some(Grpc::At(address)) = args.grpc {
+        may_listen(address, &keys)?;
+    }
+    let tls = match (&args.tls_cert, &args.tls_key, &config.tls) {
+        (None, None, None) => None,
+        (None, None, Some(tls)) => Some(tls_from(&tls.cert, &tls.key)?),
+        (Some(cert), Some(key), _) => Some(tls_from(cert, key)?),
+        (Some(_), None, _) => bail!("--tls-cert needs --tls-key, the certificate's private key"),
+        (None, Some(_), _) => bail!("--tls-key needs --tls-cert, the key's certificate"),
+    };
+    if tls.is_none() && !listen.ip().is_loopback() {
+        tracing::warn!(
+            "keys and content travel to {listen} unencrypted: give --tls-cert and --tls-key, or \
+             let a proxy in front speak TLS"
+        );
+    }
+    Ok(Access { keys: Some(keys), hosts: config.hosts.clone(), tls })
+}
+
+/// The certificate in these files, and in what takes their place while the server runs.
+fn tls_from(cert: &Path, key: &Path) -> Result<Tls> {
+    let read = || -> Result<(Vec<u8>, Vec<u8>)> {
+        let read = |path: &Path| {
+            std::fs::read(path).with_context(|| format!("failed to read {}", path.display()))
+        };
+        Ok((read(cert)?, read(key)?))
+    };
+    let (cert_pem, key_pem) = read()?;
+    let failed = || format!("failed to use {} with {}", cert.display(), key.display());
+    let tls = Tls::from_pem(&cert_pem, &key_pem).with_context(failed)?;
+    let (renewed, paths) = (tls.clone(), [cert.to_owned(), key.to_owned()]);
+    std::thread::Builder::new()
+        .name("certificate".to_owned())
+        .spawn(move || renew_for_ever(&renewed, &paths, (cert_pem, key_pem)))
+        .context("failed to start the certificate's thread")?;
+    Ok(tls)
+}
+
+fn renew_for_ever(tls: &Tls, [cert, key]: &[PathBuf; 2], mut last: (Vec<u8>, Vec<u8>)) {
+    loop {
+        std::thread::sleep(CERTIFICATE);
+        let (Ok(cert_pem), Ok(key_pem)) = (std::fs::read(cert), std::fs::read(key)) else {
+            tracing::warn!("{} or {} cannot be read any more", cert.display(), key.display());
+            continue;
+        };
+        // Half of a renewal does not fit together, and is tried again when the other half is there.
+        if last != (cert_pem.clone(), key_pem.clone()) {
+            match tls.renew(&cert_pem, &key_pem) {
+                Ok(()) => tracing::warn!("the certificate {} was renewed", cert.display()),
+                Err(why) => tracing::error!("{} is not served: {why}", cert.display()),
+            }
+            last = (cert_pem, key_pem);
+        }
+    }
+}
+
+fn start_loops(
+    recipes: Vec<Recipe>,
+    student: Arc<dyn Student>,
+    server: &Server,
+    config: &Config,
+    out: Out,
+) -> Result<()> {
+    for recipe in &recipes {
+        out.say(format!(
+            "the loop of {} runs by itself; `understudy loop status` says what it waits for",
+            recipe.task
+        ));
+    }
+    let base = model::obtain(config, student.base(), out)?;
+    let settings = config.clone();
+    let make_teacher = Arc::new(move || {
+        let settings = settings.clone();
+        Box::new(move || wiring::teacher(&settings)) as MakeTeacher
+    });
+    let board = server.board();
+    Attending { config: config.clone(), recipes, student, board, out, base, make_teacher }.start()
+}
+
+fn control(args: &ServeArgs) -> Result<Option<Control>> {
+    let (Some(Role::Replica), Some(url)) = (args.role, &args.control) else { return Ok(None) };
+    let key = match &args.control_key_env {
+        None => None,
+        Some(variable) => Some(std::env::var(variable).with_context(|| {
+            format!("the key for {url} should be in the environment variable {variable}")
+        })?),
+    };
+    let url = url.trim_end_matches('/').to_owned();
+    Ok(Some(Control { url, node: args.node.clone(), key }))
 }
 
 /// What an operator must say twice to open wider: that updates are allowed, and from where.

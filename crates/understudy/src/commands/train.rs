@@ -97,6 +97,7 @@ fn job(
         run: None,
         scorer: stages.primary(recipe)?,
         max_new_tokens: recipe.gate.as_ref().map_or(128, |gate| gate.max_new_tokens),
+        nice: 0,
     })
 }
 
@@ -124,6 +125,7 @@ pub(crate) fn stages<'a>(
         out,
         student: OnceLock::new(),
         make_teacher: Box::new(move || wiring::teacher(&config)),
+        unattended: None,
     })
 }
 

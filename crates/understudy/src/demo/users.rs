@@ -128,7 +128,11 @@ pub(super) fn play(
 
 /// One session from where it stands to its outcome. Outcome ids follow from the session, so that
 /// playing a session again after a crash tells nothing twice.
-fn play_one(application: &Application, mut session: Session, tally: &Tally) -> Result<()> {
+pub(super) fn play_one(
+    application: &Application,
+    mut session: Session,
+    tally: &Tally,
+) -> Result<()> {
     loop {
         let attempt = session.replies.len().saturating_sub(1) as u64;
         let Some(reply) = session.replies.last().cloned() else {

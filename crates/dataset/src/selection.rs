@@ -1,0 +1,203 @@
+//! Selecting steps by task and age, each once, and remembering of each what later stages ask most.
+//!
+//! The steps themselves lie in a file. In memory remain some two hundred bytes of each, whatever was
+//! said in it.
+
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
+
+use understudy_ident::{Digest, StepId, TaskName, Timestamp};
+use understudy_manifest::canonical_json;
+use understudy_trajectory::{JudgedStep, Overlap};
+
+use crate::{
+    DatasetError,
+    attempt::Attempts,
+    candidate::{Candidate, Kept},
+    key::Key,
+    ledger::{Ledger, Tally},
+    spill::{Place, Spill},
+    trail::Trail,
+};
+
+/// What is known about a candidate without reading it.
+#[derive(Debug, Clone)]
+pub(crate) struct Fact {
+    pub(crate) place: Place,
+    pub(crate) response: Key,
+    pub(crate) trajectory: Key,
+    pub(crate) session: Option<Key>,
+    pub(crate) subject: Option<Key>,
+    pub(crate) prompt: Key,
+    /// Of the prompt ids, where it may be an attempt of a group.
+    pub(crate) attempt: Option<Digest>,
+    pub(crate) flaw: Option<&'static str>,
+    pub(crate) is_judged: bool,
+    pub(crate) is_contradictory: bool,
+    pub(crate) was_flagged: bool,
+    pub(crate) was_accepted: bool,
+    pub(crate) was_regenerated: bool,
+    /// What was said before and taken back by saying it anew.
+    pub(crate) superseded: usize,
+    /// Where people spoke and behaviour was seen.
+    pub(crate) overlap: Option<Overlap>,
+    /// The response that its user kept in its place, where they named it.
+    pub(crate) kept: Option<Key>,
+}
+
+impl Fact {
+    fn new(candidate: &Candidate, place: Place) -> Self {
+        Self {
+            place,
+            response: response_key(&candidate.response_id),
+            trajectory: Key::of("trajectory", candidate.trajectory.as_str()),
+            session: candidate.session.as_deref().map(|name| Key::of("session", name)),
+            subject: candidate.subject.as_deref().map(|name| Key::of("subject", name)),
+            prompt: Key::of("asked", &canonical_json(&candidate.prompt)),
+            attempt: candidate.attempt.as_ref().map(|attempt| attempt.prompt),
+            flaw: candidate.flaw,
+            is_judged: !candidate.outcomes.is_empty(),
+            is_contradictory: candidate.is_contradictory(),
+            was_flagged: candidate.was_flagged(),
+            superseded: candidate.superseded,
+            overlap: Overlap::of(candidate.id.as_str(), &candidate.outcomes),
+            was_accepted: candidate.was_accepted(),
+            was_regenerated: candidate.regenerated().is_some(),
+            kept: match candidate.regenerated() {
+                Some(Kept::Named(response)) => Some(response_key(response)),
+                Some(Kept::Unknown) | None => None,
+            },
+        }
+    }
+
+    pub(crate) fn is_whole(&self) -> bool {
+        self.flaw.is_none()
+    }
+}
+
+pub(crate) fn response_key(response: &str) -> Key {
+    Key::of("response", response)
+}
+
+/// Collects steps, each once, whatever the order and grouping they come in.
+#[derive(Debug)]
+pub(crate) struct Selection {
+    task: TaskName,
+    not_before: Option<Timestamp>,
+    spill: Arc<Spill>,
+    seen: usize,
+    tally: Tally,
+    /// By age, ties broken by id.
+    chosen: BTreeMap<(Timestamp, StepId), Fact>,
+    attempts: Attempts,
+}
+
+/// What the rows of a version are made of.
+#[derive(Debug)]
+pub(crate) struct Selected {
+    spill: Arc<Spill>,
+    /// Oldest first. They are whole, or an attempt at a prompt that others share, or both.
+    pub(crate) facts: Vec<Fact>,
+    /// Where the ids of the prompts lie that at least two steps answered, by digest.
+    pub(crate) shared: BTreeMap<Digest, Place>,
+}
+
+impl Selection {
+    pub(crate) fn new(task: &TaskName, not_before: Option<Timestamp>, spill: Arc<Spill>) -> Self {
+        Self {
+            task: task.clone(),
+            not_before,
+            spill,
+            seen: 0,
+            tally: Tally::default(),
+            chosen: BTreeMap::new(),
+            attempts: Attempts::default(),
+        }
+    }
+
+    pub(crate) fn add(
+        &mut self,
+        judged: JudgedStep,
+        trail: &mut Trail,
+    ) -> Result<(), DatasetError> {
+        let JudgedStep { mut step, outcomes } = judged;
+        self.seen += 1;
+        let is_watched = trail.is_of(&step);
+        let mut refuse = |why| {
+            self.tally.add(why);
+            if is_watched {
+                trail.note("select", format!("left out: {why}"));
+            }
+            Ok(())
+        };
+        if step.task != self.task {
+            return refuse("other_task");
+        }
+        if self.not_before.is_some_and(|not_before| step.at < not_before) {
+            return refuse("too_old");
+        }
+        match self.chosen.entry((step.at, step.id.clone())) {
+            Entry::Vacant(vacant) => {
+                let attempt = self.attempts.take(&mut step, &self.spill)?;
+                let candidate = Candidate::new(step, outcomes, attempt);
+                let place = self.spill.push_value(&candidate)?;
+                vacant.insert(Fact::new(&candidate, place));
+            }
+            Entry::Occupied(mut known) => {
+                let mut candidate: Candidate = self.spill.read_value(known.get().place)?;
+                candidate.flaw = known.get().flaw;
+                candidate.hear(outcomes);
+                let place = self.spill.push_value(&candidate)?;
+                *known.get_mut() = Fact::new(&candidate, place);
+                self.tally.add("repeated");
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn finish(self, ledger: &mut Ledger, trail: &mut Trail) -> Selected {
+        let selected = self.chosen.len();
+        ledger.close("select", self.seen, selected, self.tally);
+        let shared = self.attempts.shared();
+        let mut tally = Tally::default();
+        let mut facts = Vec::with_capacity(selected);
+        let mut whole = 0;
+        for ((_, id), mut fact) in self.chosen {
+            fact.attempt.take_if(|prompt| !shared.contains_key(prompt));
+            match fact.flaw {
+                None => whole += 1,
+                Some(flaw) => tally.add(flaw),
+            }
+            trail.selected(&id, &fact, facts.len());
+            if fact.is_whole() || fact.attempt.is_some() {
+                facts.push(fact);
+            }
+        }
+        ledger.close("filter", selected, whole, tally);
+        Selected { spill: self.spill, facts, shared }
+    }
+}
+
+impl Selected {
+    pub(crate) fn spill(&self) -> &Arc<Spill> {
+        &self.spill
+    }
+
+    /// Reads a candidate.
+    pub(crate) fn candidate(&self, nth: usize) -> Result<Candidate, DatasetError> {
+        let fact = &self.facts[nth];
+        let mut candidate: Candidate = self.spill.read_value(fact.place)?;
+        candidate.flaw = fact.flaw;
+        if fact.attempt.is_none() {
+            candidate.attempt = None;
+        }
+        Ok(candidate)
+    }
+
+    /// Those that may be examples; the others are only attempts of groups.
+    pub(crate) fn whole(&self) -> impl Iterator<Item = (usize, &Fact)> {
+        self.facts.iter().enumerate().filter(|(_, fact)| fact.is_whole())
+    }
+}

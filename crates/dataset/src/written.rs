@@ -1,0 +1,103 @@
+//! Finished rows: the line lies in a file, and what the last stages decide by stays in memory.
+
+use std::sync::Arc;
+
+use understudy_ident::Digest;
+use understudy_manifest::canonical_json;
+use understudy_message::Message;
+use understudy_redact::without_numbers;
+
+use crate::{
+    DatasetError, SuiteFingerprints,
+    key::Key,
+    row::{Row, RowKind},
+    spill::{Place, Spill},
+};
+
+/// A row as its file will have it.
+#[derive(Debug, Clone)]
+pub(crate) struct Written {
+    pub(crate) kind: RowKind,
+    /// Of its line.
+    pub(crate) place: Place,
+    /// Equal for rows that teach the same.
+    pub(crate) content: Key,
+    /// Position of the judged step among the candidates.
+    pub(crate) candidate: usize,
+    pub(crate) others: Vec<usize>,
+    /// What was asked, in every spelling that the row stands for.
+    pub(crate) prompts: Vec<Key>,
+    /// How it repeats a held-out case.
+    pub(crate) repeats: Option<&'static str>,
+    /// Which suite holds it word by word.
+    pub(crate) leaks: Option<Digest>,
+    /// Of its trajectory, in [0, 1).
+    pub(crate) draw: f64,
+}
+
+impl Written {
+    pub(crate) fn is_from(&self, candidate: usize) -> bool {
+        self.candidate == candidate || self.others.contains(&candidate)
+    }
+}
+
+/// Writes rows, after they were masked.
+#[derive(Debug)]
+pub(crate) struct Writer<'a> {
+    pub(crate) spill: Arc<Spill>,
+    pub(crate) suites: &'a [SuiteFingerprints],
+    pub(crate) seed: u64,
+}
+
+/// What follows from a prompt, which the rows of one step share.
+#[derive(Debug)]
+struct Asked {
+    keys: Vec<Key>,
+    repeats: Option<&'static str>,
+    leaks: Option<Digest>,
+}
+
+impl Writer<'_> {
+    /// Writes rows that have their prompts in common.
+    pub(crate) fn write(&self, rows: &[Row]) -> Result<Vec<Written>, DatasetError> {
+        let Some(first) = rows.first() else { return Ok(Vec::new()) };
+        let asked = self.asked(first);
+        let write = |row: &Row| {
+            Ok(Written {
+                kind: row.kind(),
+                place: self.spill.push(row.to_line().as_bytes())?,
+                content: row.content_digest().into(),
+                candidate: row.candidate,
+                others: row.others.clone(),
+                prompts: asked.keys.clone(),
+                repeats: asked.repeats,
+                leaks: asked.leaks,
+                draw: draw(self.seed, &row.origin.trajectory),
+            })
+        };
+        rows.iter().map(write).collect()
+    }
+
+    fn asked(&self, row: &Row) -> Asked {
+        let find = |suite: &SuiteFingerprints| row.prompts().find_map(|prompt| suite.find(prompt));
+        let holds =
+            |suite: &&SuiteFingerprints| row.prompts().any(|prompt| suite.holds_exactly(prompt));
+        Asked {
+            keys: row.prompts().map(prompt_key).collect(),
+            repeats: self.suites.iter().find_map(find),
+            leaks: self.suites.iter().find(holds).map(SuiteFingerprints::suite),
+        }
+    }
+}
+
+fn prompt_key(prompt: &[Message]) -> Key {
+    Key::of("prompt", &without_numbers(&canonical_json(prompt)))
+}
+
+fn draw(seed: u64, trajectory: &str) -> f64 {
+    let unit = trajectory.as_bytes();
+    let digest = Digest::of_parts([b"understudy split".as_slice(), &seed.to_le_bytes(), unit]);
+    let [a, b, c, d, e, f, g, h, ..] = *digest.as_bytes();
+    // Of 2^64, like every other draw of the project.
+    u64::from_le_bytes([a, b, c, d, e, f, g, h]) as f64 / 2f64.powi(64)
+}

@@ -1,0 +1,142 @@
+//! Connections, each of which has to say something in time.
+
+use std::{convert::Infallible, future::Future, net::IpAddr, pin::pin, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    http::{Request, Response},
+};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::{GracefulShutdown, Watcher},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::timeout,
+};
+use tower_service::Service as _;
+
+use super::{slow, tls::Tls};
+use crate::auth::Peer;
+
+/// More connections at once wait to be accepted.
+const MOST: usize = 8192;
+
+/// The longest head of a request.
+const HEAD_BYTES: usize = 64 << 10;
+
+/// After a failure to accept, of too many open files say.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long is waited for somebody who says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For TLS to be agreed on.
+    pub handshake: Duration,
+    /// For the whole head of a request, and for the next request on a connection.
+    pub head: Duration,
+    /// For the next part of a body.
+    pub body: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let head = Duration::from_secs(60);
+        Self { handshake: Duration::from_secs(10), head, body: Duration::from_secs(30) }
+    }
+}
+
+/// Serves whoever connects until `stop`, then finishes what was begun.
+pub(super) async fn accept(
+    listener: TcpListener,
+    app: Router,
+    tls: Option<Tls>,
+    timeouts: Timeouts,
+    stop: impl Future<Output = ()>,
+) {
+    let graceful = GracefulShutdown::new();
+    let room = Arc::new(Semaphore::new(MOST));
+    let mut stop = pin!(stop);
+    loop {
+        let accepted = tokio::select! {
+            accepted = next(&listener, &room) => accepted,
+            () = &mut stop => break,
+        };
+        let Some((stream, from, place)) = accepted else { continue };
+        let line = Line { app: app.clone(), from, timeouts, watcher: graceful.watcher() };
+        let tls = tls.clone();
+        tokio::spawn(async move {
+            match tls {
+                None => line.serve(stream).await,
+                // Who does not finish the handshake was never here.
+                Some(tls) => {
+                    if let Ok(Ok(stream)) = timeout(timeouts.handshake, tls.accept(stream)).await {
+                        line.serve(stream).await;
+                    }
+                }
+            }
+            drop(place);
+        });
+    }
+    drop(listener);
+    graceful.shutdown().await;
+}
+
+async fn next(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> Option<(TcpStream, IpAddr, tokio::sync::OwnedSemaphorePermit)> {
+    let place = Arc::clone(room).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, from)) => {
+            // Tokens are small and must not wait for each other.
+            stream.set_nodelay(true).ok();
+            Some((stream, from.ip(), place))
+        }
+        Err(why) => {
+            tracing::warn!("a connection could not be accepted: {why}");
+            tokio::time::sleep(PAUSE).await;
+            None
+        }
+    }
+}
+
+/// One connection.
+struct Line {
+    app: Router,
+    from: IpAddr,
+    timeouts: Timeouts,
+    watcher: Watcher,
+}
+
+impl Line {
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let Self { app, from, timeouts, watcher } = self;
+        let service = service_fn(move |request: Request<Incoming>| {
+            answer(app.clone(), request, from, timeouts.body)
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(timeouts.head)
+            .max_buf_size(HEAD_BYTES)
+            .serve_connection(TokioIo::new(stream), service);
+        if let Err(why) = watcher.watch(connection).await {
+            tracing::debug!(%from, "a connection ended early: {why}");
+        }
+    }
+}
+
+async fn answer(
+    mut app: Router,
+    request: Request<Incoming>,
+    from: IpAddr,
+    patience: Duration,
+) -> Result<Response<Body>, Infallible> {
+    let mut request = request.map(|body| slow::limited(Body::new(body), patience));
+    request.extensions_mut().insert(Peer(from));
+    app.call(request).await
+}

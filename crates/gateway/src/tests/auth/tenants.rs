@@ -1,0 +1,485 @@
+//! Two tenants on one server that try to find each other.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use understudy_access::{Key, Scope};
+use understudy_inference::{
+    AdapterInfo, Backend, GenerateRequest, InferenceError, LoadAdapter, LoadedAdapter, MockConfig,
+    MockEngine, Prompt, Sink, Stats, Student,
+};
+use understudy_journal::Query;
+use understudy_router::{Route, Target};
+use understudy_trajectory::{Outcome, Step};
+
+use super::{Guarded, HERE, guarded, guarded_on};
+use crate::tests::{CHAT, Reply, Settings, chat, with};
+
+/// Both have a task of the same name, and the operator has one as well.
+fn town() -> (Guarded, [Key; 3]) {
+    let server = guarded();
+    for task in ["triage", "acme.triage", "bolt.triage"] {
+        server.routes.publish(task.parse().unwrap(), Route::to(Target::Base), None);
+    }
+    server.routes.publish("acme.secret-plan".parse().unwrap(), Route::to(Target::Base), None);
+    let ours = server.key(&[
+        Scope::Infer,
+        Scope::Feedback,
+        Scope::Telemetry,
+        Scope::Read,
+        Scope::AdapterWrite,
+    ]);
+    let keys = [server.key_of("acme"), server.key_of("bolt"), ours];
+    (server, keys)
+}
+
+impl Guarded {
+    fn say(&self, key: &Key, more: Value) -> Reply {
+        let body = with(chat("hi"), with(json!({"model": "triage", "session_id": "s1"}), more));
+        let reply = self.post_as(key, CHAT, &body);
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        reply
+    }
+
+    fn told(&self, task: &str) -> Vec<(Step, Vec<Outcome>)> {
+        let query = Query { task: Some(task.parse().unwrap()), ..Query::default() };
+        let found = self.journal.trajectories(&query).unwrap();
+        let steps = found.into_iter().flat_map(|trajectory| trajectory.steps);
+        steps.map(|judged| (judged.step, judged.outcomes)).collect()
+    }
+
+    fn accept(&self, key: &Key, target: Value) -> (u16, Value) {
+        let reply = self.post_as(key, "/v1/feedback", &with(json!({"signal": "accept"}), target));
+        (reply.status, reply.json()["results"][0]["state"].clone())
+    }
+}
+
+#[test]
+fn the_same_names_are_different_things() {
+    let (server, [acme, bolt, ours]) = town();
+    let header = json!({});
+    let replies = [&acme, &bolt, &ours].map(|key| server.say(key, header.clone()));
+    for (task, tenant) in
+        [("acme.triage", Some("acme")), ("bolt.triage", Some("bolt")), ("triage", None)]
+    {
+        let told = server.told(task);
+        let [(step, _)] = &told[..] else { panic!("{task}: {told:?}") };
+        assert_eq!((step.id.tenant(), step.trajectory.tenant()), (tenant, tenant));
+        assert_eq!(step.session.as_deref(), Some("s1"));
+    }
+    let trajectories = replies.map(|r| r.header("x-understudy-trajectory").unwrap().to_owned());
+    assert!(trajectories.iter().all(|id| trajectories.iter().filter(|o| *o == id).count() == 1));
+    // Going on under the id that was told goes on in the same trajectory.
+    let again = [
+        ("authorization", format!("Bearer {}", acme.expose())),
+        ("x-understudy-trajectory", trajectories[0].clone()),
+    ];
+    let again: Vec<_> = again.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let body = with(chat("more"), json!({"model": "triage"}));
+    let reply = server.post_with(CHAT, &body, &again);
+    assert_eq!(reply.header("x-understudy-trajectory"), Some(trajectories[0].as_str()));
+    // And under another tenant's it does not.
+    let stolen = [
+        ("authorization", format!("Bearer {}", bolt.expose())),
+        ("x-understudy-trajectory", trajectories[0].clone()),
+    ];
+    let stolen: Vec<_> = stolen.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let reply = server.post_with(CHAT, &body, &stolen);
+    assert_ne!(reply.header("x-understudy-trajectory"), Some(trajectories[0].as_str()));
+}
+
+#[test]
+fn nobody_asks_or_sees_what_is_another_s() {
+    let (server, [acme, bolt, ours]) = town();
+    let path = server.adapter_files("of-acme", "weights of acme");
+    let load = json!({"lora_name": "sql@1", "lora_path": path});
+    assert_eq!(server.post_as(&acme, "/v1/load_lora_adapter", &load).status, 200);
+    for (key, others) in [
+        (&bolt, ["acme.triage", "acme.secret-plan", "secret-plan", "acme.sql@1", "sql@1"]),
+        (&ours, ["acme.triage", "acme.secret-plan", "secret-plan", "acme.sql@1", "bolt.triage"]),
+    ] {
+        for model in others {
+            let reply = server.post_as(key, CHAT, &with(chat("hi"), json!({"model": model})));
+            assert_eq!(reply.status, 404, "{model}: {}", reply.text);
+            let known = reply.text.replace(&format!("`{model}`"), "");
+            assert!(!known.contains("acme") && !known.contains("secret"), "{}", reply.text);
+            let by_name = json!({"model": "triage", "adapter": model});
+            assert_eq!(
+                server.post_as(key, CHAT, &with(chat("hi"), by_name)).status,
+                404,
+                "{model}"
+            );
+        }
+        for path in ["/v1/models", "/v1/lora_adapters", "/weight_info", "/api/v1/tasks"] {
+            let reply = server.get_as(key, path);
+            assert_eq!(reply.status, 200, "{path}");
+            assert!(
+                !reply.text.contains("acme") && !reply.text.contains("secret"),
+                "{path}: {}",
+                reply.text
+            );
+        }
+        assert_eq!(server.get_as(key, "/v1/models/acme.sql@1").status, 404);
+    }
+    // A digest is no permission either.
+    let adapters = server.get_as(&acme, "/v1/lora_adapters").json();
+    let digest = adapters["data"][0]["generation"].as_str().unwrap();
+    let by_digest = json!({"model": "triage", "adapter": {"generation": digest}});
+    assert_eq!(server.post_as(&acme, CHAT, &with(chat("hi"), by_digest.clone())).status, 200);
+    for key in [&bolt, &ours] {
+        let reply = server.post_as(key, CHAT, &with(chat("hi"), by_digest.clone()));
+        assert_eq!(reply.status, 404, "{}", reply.text);
+    }
+    // Its owner calls it by its own name.
+    let models = server.get_as(&acme, "/v1/models").text;
+    assert!(models.contains("\"secret-plan\"") && models.contains("\"sql@1\""), "{models}");
+    assert!(!models.contains("bolt"), "{models}");
+    // And what is about everybody is for no tenant.
+    for path in ["/metrics", "/load", "/api/v1/journal", "/api/v1/audit", "/is_paused"] {
+        assert_eq!(server.get_as(&acme, path).status, 403, "{path}");
+    }
+    assert_eq!(server.post_as(&acme, "/pause", &json!({})).status, 403);
+}
+
+#[test]
+fn nobody_loads_or_unloads_what_is_another_s() {
+    let (server, [acme, bolt, ours]) = town();
+    let path = server.adapter_files("mine", "weights");
+    let load = |key: &Key, name: &str| {
+        let body = json!({"lora_name": name, "lora_path": path, "load_inplace": true});
+        server.post_as(key, "/v1/load_lora_adapter", &body).status
+    };
+    assert_eq!(
+        (load(&acme, "style"), load(&bolt, "acme.style"), load(&ours, "acme.style")),
+        (200, 400, 400)
+    );
+    let unload = |key: &Key, name: &str| {
+        server.post_as(key, "/v1/unload_lora_adapter", &json!({"lora_name": name})).status
+    };
+    assert_eq!((unload(&bolt, "style"), unload(&bolt, "acme.style")), (404, 400));
+    let rollback = json!({"lora_name": "style"});
+    assert_eq!(server.post_as(&bolt, "/v1/rollback_lora_adapter", &rollback).status, 404);
+    assert_eq!(unload(&acme, "style"), 200);
+}
+
+#[test]
+fn nobody_judges_another_s_replies() {
+    let (server, [acme, bolt, ours]) = town();
+    let reply = server.say(&acme, json!({}));
+    let step = server.told("acme.triage")[0].0.id.to_string();
+    let trajectory = reply.header("x-understudy-trajectory").unwrap();
+    let response = reply.json()["id"].clone();
+    for key in [&bolt, &ours] {
+        for target in [
+            json!({"response_id": response}),
+            json!({"step_id": step}),
+            json!({"trajectory_id": trajectory}),
+            json!({"session_id": "s1"}),
+        ] {
+            assert_eq!(server.accept(key, target.clone()), (202, json!("pending")), "{target}");
+        }
+    }
+    assert_eq!(server.told("acme.triage")[0].1, []);
+    assert_eq!(server.accept(&acme, json!({"response_id": response})), (202, json!("linked")));
+    assert_eq!(server.accept(&acme, json!({"trajectory_id": trajectory})), (202, json!("linked")));
+    assert_eq!(server.accept(&acme, json!({"session_id": "s1"})), (202, json!("linked")));
+    assert_eq!(server.told("acme.triage")[0].1.len(), 3);
+    // What waits, and what was said, is told to who said it.
+    let waits = |key: &Key| server.get_as(key, "/v1/pending").json()["waiting"].clone();
+    assert_eq!((waits(&acme), waits(&bolt), waits(&ours)), (json!(0), json!(4), json!(4)));
+    let path = format!("/v1/feedback?response_id={}", response.as_str().unwrap());
+    let said = |key: &Key| server.get_as(key, &path).json()["feedback"].as_array().unwrap().len();
+    assert_eq!((said(&acme), said(&bolt), said(&ours)), (1, 1, 1));
+}
+
+#[test]
+fn nobody_takes_back_or_forestalls_another_s_verdict() {
+    let (server, [acme, bolt, ours]) = town();
+    let response = server.say(&acme, json!({})).json()["id"].clone();
+    // The same id from three tenants is three outcomes.
+    let event = json!({"response_id": response, "id": "verdict-1"});
+    for key in [&bolt, &ours] {
+        assert_eq!(server.accept(key, event.clone()), (202, json!("pending")));
+    }
+    assert_eq!(server.accept(&acme, event.clone()), (202, json!("linked")));
+    let id = server.told("acme.triage")[0].1[0].id.to_string();
+    for key in [&bolt, &ours] {
+        for name in ["verdict-1", &id] {
+            assert_eq!(server.delete_as(key, &format!("/v1/feedback/{name}")).status, 200);
+        }
+        let instead = json!({"response_id": "other", "supersedes": id});
+        assert_eq!(server.accept(key, instead).0, 202);
+    }
+    assert_eq!(server.told("acme.triage")[0].1.len(), 1, "the verdict stands");
+    assert_eq!(server.delete_as(&acme, "/v1/feedback/verdict-1").status, 200);
+    assert_eq!(server.told("acme.triage")[0].1, []);
+}
+
+#[test]
+fn a_token_speaks_for_its_own_tenant() {
+    let (server, [acme, _, ours]) = town();
+    let (reply, other) = (server.say(&acme, json!({})), server.say(&ours, json!({})));
+    let token = |reply: &Reply| reply.header("x-feedback-token").unwrap().to_owned();
+    let sign = |reply: &Reply, token: &str| {
+        let event = json!({"response_id": reply.json()["id"], "signal": "accept"});
+        let reply = server.post_with("/v1/feedback/signed", &event, &[("x-feedback-token", token)]);
+        (reply.status, reply.json()["results"][0]["state"].clone())
+    };
+    assert_eq!(sign(&reply, &token(&reply)), (202, json!("linked")));
+    assert_eq!(server.told("acme.triage")[0].1.len(), 1);
+    let bare = token(&reply).trim_end_matches(".acme").to_owned();
+    for forged in
+        [bare.clone(), format!("{bare}.bolt"), format!("{}.acme", token(&other)), token(&other)]
+    {
+        assert_eq!(sign(&reply, &forged).0, 400, "{forged}");
+    }
+    // Two tenants' tokens in one request are refused together.
+    let events = json!([
+        {"response_id": reply.json()["id"], "signal": "accept", "token": token(&reply)},
+        {"response_id": other.json()["id"], "signal": "accept", "token": token(&other)},
+    ]);
+    assert_eq!(server.post("/v1/feedback/signed", &events).status, 400);
+}
+
+/// A student that notes for whom cached keys and values would be.
+#[derive(Debug)]
+struct Spy {
+    engine: MockEngine,
+    salts: Mutex<Vec<Option<String>>>,
+}
+
+impl Backend for Spy {
+    fn base(&self) -> &str {
+        self.engine.base()
+    }
+
+    fn submit(&self, request: GenerateRequest, sink: Sink) -> Result<(), InferenceError> {
+        self.salts.lock().unwrap().push(request.admission.cache_salt.clone());
+        self.engine.submit(request, sink)
+    }
+}
+
+impl Student for Spy {
+    fn publish_adapter(&self, load: LoadAdapter) -> Result<LoadedAdapter, InferenceError> {
+        self.engine.publish_adapter(load)
+    }
+
+    fn unload_adapter(&self, alias: &str) -> Result<(), InferenceError> {
+        self.engine.unload_adapter(alias)
+    }
+
+    fn rollback_adapter(&self, a: &str, to: Option<&str>) -> Result<AdapterInfo, InferenceError> {
+        self.engine.rollback_adapter(a, to)
+    }
+
+    fn adapters(&self) -> Vec<AdapterInfo> {
+        self.engine.adapters()
+    }
+
+    fn tokenize(&self, prompt: &Prompt) -> Result<Vec<u32>, InferenceError> {
+        self.engine.tokenize(prompt)
+    }
+
+    fn detokenize(&self, ids: &[u32]) -> Result<String, InferenceError> {
+        self.engine.detokenize(ids)
+    }
+
+    fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
+        self.engine.token_bytes(id)
+    }
+
+    fn context(&self) -> usize {
+        self.engine.context()
+    }
+
+    fn stats(&self) -> Stats {
+        self.engine.stats()
+    }
+
+    fn check(&self) -> Result<(), InferenceError> {
+        self.engine.check()
+    }
+
+    fn pause(&self) {
+        self.engine.pause();
+    }
+
+    fn resume(&self) {
+        self.engine.resume();
+    }
+
+    fn is_paused(&self) -> bool {
+        self.engine.is_paused()
+    }
+}
+
+/// A teacher as ours is: it refuses what it cannot honour.
+#[derive(Debug)]
+struct Strict(MockEngine);
+
+impl Backend for Strict {
+    fn base(&self) -> &str {
+        self.0.base()
+    }
+
+    fn submit(&self, request: GenerateRequest, sink: Sink) -> Result<(), InferenceError> {
+        match &request.admission.cache_salt {
+            Some(_) => Err(InferenceError::Unsupported("salts at a teacher")),
+            None => self.0.submit(request, sink),
+        }
+    }
+}
+
+#[test]
+fn a_teacher_answers_tenants_too() {
+    let engine = MockEngine::start(MockConfig::default()).unwrap();
+    let teacher = Some(Arc::new(Strict(engine)) as Arc<dyn Backend>);
+    let server = guarded_on(HERE.parse().unwrap(), Settings { teacher, ..Settings::default() });
+    server.routes.publish("acme.triage".parse().unwrap(), Route::to(Target::Teacher), None);
+    server.say(&server.key_of("acme"), json!({}));
+    assert_eq!(server.told("acme.triage").len(), 1);
+}
+
+#[test]
+fn nobody_learns_from_the_cache_what_another_asked() {
+    let engine = MockEngine::start(MockConfig::default()).unwrap();
+    let spy = Arc::new(Spy { engine, salts: Mutex::default() });
+    let student = Some(Arc::clone(&spy) as Arc<dyn Student>);
+    let server = guarded_on(HERE.parse().unwrap(), Settings { student, ..Settings::default() });
+    for task in ["triage", "acme.triage", "bolt.triage"] {
+        server.routes.publish(task.parse().unwrap(), Route::to(Target::Base), None);
+    }
+    let [acme, bolt] = ["acme", "bolt"].map(|tenant| server.key_of(tenant));
+    let ours = server.key(&[Scope::Infer]);
+    let salt = |key: &Key, own: Option<&str>| {
+        let more = own.map_or_else(|| json!({}), |own| json!({"cache_salt": own}));
+        server.say(key, more);
+        spy.salts.lock().unwrap().pop().unwrap()
+    };
+    let alone = salt(&acme, None);
+    assert_eq!(salt(&acme, None), alone, "a tenant shares with itself");
+    assert_ne!(salt(&acme, Some("x")), alone);
+    assert_eq!(salt(&ours, None), None);
+    let guesses = [None, Some("acme"), Some("of:acme:"), Some("of:acme"), Some("own:"), Some("x")];
+    for guess in guesses {
+        let theirs = [salt(&bolt, guess), salt(&ours, guess)];
+        assert_ne!(theirs[0], theirs[1], "{guess:?}");
+        for of_acme in [None, Some("x")] {
+            assert!(!theirs.contains(&salt(&acme, of_acme)), "{guess:?}");
+        }
+    }
+}
+
+/// One call, told by telemetry.
+fn trace(session: &str, said: &str) -> Value {
+    let attribute = |key: &str, value: &str| json!({"key": key, "value": {"stringValue": value}});
+    json!({"resourceSpans": [{"scopeSpans": [{"spans": [{
+        "traceId": "0af7651916cd43dd8448eb211c80319c", "spanId": "b7ad6b7169203331",
+        "name": "chat gpt", "kind": 3,
+        "startTimeUnixNano": "1700000000000000000", "endTimeUnixNano": "1700000001000000000",
+        "attributes": [
+            attribute("gen_ai.operation.name", "chat"),
+            attribute("gen_ai.request.model", "gpt"),
+            attribute("gen_ai.conversation.id", session),
+            attribute("gen_ai.response.id", "chatcmpl-of-others"),
+            attribute("gen_ai.input.messages", &json!([{"role": "user", "parts": [{"type": "text", "content": "hi"}]}]).to_string()),
+            attribute("gen_ai.output.messages", &json!([{"role": "assistant", "parts": [{"type": "text", "content": said}], "finish_reason": "stop"}]).to_string()),
+        ],
+    }]}]}]})
+}
+
+#[test]
+fn nobody_s_telemetry_takes_the_place_of_another_s() {
+    let (server, [acme, bolt, ours]) = town();
+    // Trace and span are whatever the sender says.
+    for (key, said) in [(&acme, "of acme"), (&bolt, "of bolt"), (&ours, "ours")] {
+        let reply = server.post_as(key, "/v1/traces", &trace("s1", said));
+        assert_eq!(reply.status, 200, "{}", reply.text);
+    }
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let tasks =
+        [("acme.telemetry", "of acme"), ("bolt.telemetry", "of bolt"), ("telemetry", "ours")];
+    while tasks.iter().any(|(task, _)| server.told(task).is_empty()) {
+        assert!(Instant::now() < deadline, "{:?}", server.journal.counts());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    for (task, said) in tasks {
+        let told = server.told(task);
+        let [(step, _)] = &told[..] else { panic!("{task}: {told:?}") };
+        assert_eq!(step.reply.content, understudy_message::Message::assistant(said).content);
+    }
+    // The response id that all of them name is everybody's own.
+    let target = json!({"response_id": "chatcmpl-of-others"});
+    assert_eq!(server.accept(&bolt, target), (202, json!("linked")));
+    assert_eq!(server.told("bolt.telemetry")[0].1.len(), 1);
+    assert_eq!(
+        (server.told("acme.telemetry")[0].1.len(), server.told("telemetry")[0].1.len()),
+        (0, 0)
+    );
+    // Nor may telemetry be counted to a task of somebody else's.
+    let header = format!("Bearer {}", bolt.expose());
+    let headers = [("authorization", header.as_str()), ("x-understudy-task", "acme.triage")];
+    assert_eq!(server.post_with("/v1/traces", &trace("s1", "x"), &headers).status, 400);
+}
+
+#[test]
+fn telemetry_that_names_another_s_reply_learns_nothing_of_it() {
+    let (server, [acme, bolt, _]) = town();
+    let reply = server.say(&acme, json!({"session_id": "acme-only"}));
+    let response = reply.json()["id"].as_str().unwrap().to_owned();
+    // A span without content, to which our own record of the reply would lend its words.
+    let mut body: Value =
+        trace("probe", "").to_string().replace("chatcmpl-of-others", &response).parse().unwrap();
+    body["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["attributes"]
+        .as_array_mut()
+        .unwrap()
+        .truncate(4);
+    for key in [&bolt, &acme] {
+        assert_eq!(server.post_as(key, "/v1/traces", &body).status, 200);
+    }
+    let read = || server.journal.reading().unwrap().map_or(0, |reading| reading.body);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while read() < 2 {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(server.told("bolt.telemetry"), []);
+}
+
+#[test]
+fn whatever_a_tenant_asks_is_the_tenant_s() {
+    let (server, [acme, _, ours]) = town();
+    // The operator has a task that is called like the base.
+    server.routes.publish("mock".parse().unwrap(), Route::to(Target::Base), None);
+    let path = server.adapter_files("of-acme", "weights of acme");
+    for name in ["sql@1", "mock", "style"] {
+        let load = json!({"lora_name": name, "lora_path": path, "load_inplace": true});
+        let reply = server.post_as(&acme, "/v1/load_lora_adapter", &load);
+        assert!([200, 400].contains(&reply.status), "{name}: {}", reply.text);
+    }
+    let adapters = [None, Some("sql@1"), Some("style"), Some("acme.style")];
+    let mut asked = 0;
+    for model in ["mock", "triage", "acme.triage", "sql@1", "acme.sql@1", "style", "secret-plan"] {
+        for adapter in adapters {
+            let mut body = with(chat("hi"), json!({"model": model}));
+            if let Some(adapter) = adapter {
+                body["adapter"] = json!(adapter);
+            }
+            let reply = server.post_as(&acme, CHAT, &body);
+            assert_eq!(reply.status, 200, "{model} {adapter:?}: {}", reply.text);
+            asked += 1;
+        }
+    }
+    let steps = server.steps();
+    assert_eq!(steps.len(), asked);
+    for step in steps {
+        let tenant = step.task.tenant().map(|tenant| tenant.to_string());
+        assert_eq!(tenant.as_deref(), Some("acme"), "{}", step.task);
+    }
+    // The operator's own is still there.
+    assert_eq!(server.post_as(&ours, CHAT, &chat("hi")).status, 200);
+    assert_eq!(server.told("mock").len(), 1);
+}

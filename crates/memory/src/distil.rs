@@ -1,0 +1,198 @@
+//! A finding as a sentence: deterministic, and made of nothing but the catalogue's names.
+
+use understudy_inference::InferenceError;
+
+use crate::{
+    Catalogue, Declared, ErrorSignature, Kind, Parameter, Shape, Tactic, ToolIx,
+    contrast::{Feature, Finding},
+};
+
+/// A lesson before anybody has checked its text. It has no word of a user in it, whoever writes the
+/// final text: this, and only this, is what a teacher is shown.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Draft {
+    pub kind: Kind,
+    pub situation: String,
+    pub strategy: String,
+    pub(crate) tools: Vec<ToolIx>,
+    pub(crate) prefer: Vec<ToolIx>,
+    pub(crate) avoid: Vec<ToolIx>,
+    pub(crate) order: Vec<ToolIx>,
+    pub(crate) parallel: Vec<ToolIx>,
+    pub(crate) parameters: Vec<Parameter<Declared>>,
+    pub(crate) error: Option<ErrorSignature>,
+    pub(crate) tactic: Option<Tactic>,
+}
+
+/// Whoever writes the two sentences of a lesson.
+pub trait Distil {
+    /// A situation and a strategy, from a draft.
+    fn write(&self, draft: &Draft) -> Result<(String, String), InferenceError>;
+}
+
+const BECAUSE: &str = "because runs that did so succeeded more often.";
+
+impl Draft {
+    /// The template's sentences for a finding. `dead_ends` are failures only losers ran into: a way
+    /// around one is a recovery, to be found again when it happens.
+    pub(crate) fn of(
+        finding: &Finding,
+        dead_ends: &[(ToolIx, ErrorSignature, u64)],
+        catalogue: &Catalogue,
+    ) -> Self {
+        let name = |tool: ToolIx| catalogue.schema(tool).name.as_str();
+        let dead_end = |tool: ToolIx| {
+            dead_ends.iter().find(|(at, ..)| *at == tool).map(|(_, error, _)| *error)
+        };
+        let empty = Self::empty();
+        match finding.feature {
+            Feature::Used(tool) if finding.helps => Self {
+                situation: format!("When `{}` is available for a task of this kind", name(tool)),
+                strategy: format!("prefer calling `{}`, {BECAUSE}", name(tool)),
+                tools: vec![tool],
+                prefer: vec![tool],
+                ..empty
+            },
+            Feature::Used(tool) => Self {
+                kind: Kind::Avoid,
+                situation: format!("When `{}` is available for a task of this kind", name(tool)),
+                strategy: format!(
+                    "avoid `{}`, because runs without it succeeded more often.",
+                    name(tool)
+                ),
+                tools: vec![tool],
+                avoid: vec![tool],
+                ..empty
+            },
+            Feature::Before(first, then) => Self {
+                kind: dead_end(then).map_or(Kind::Strategy, |_| Kind::Recovery),
+                situation: format!("When a task needs `{}`", name(then)),
+                strategy: format!("prefer calling `{}` first, {BECAUSE}", name(first)),
+                tools: vec![first, then],
+                prefer: vec![first],
+                order: vec![first, then],
+                error: dead_end(then),
+                tactic: dead_end(then).map(|_| Tactic::FallbackPath),
+                ..empty
+            },
+            Feature::Parallel(a, b) => Self {
+                situation: format!("When a task needs both `{}` and `{}`", name(a), name(b)),
+                strategy: format!("prefer calling them in parallel, {BECAUSE}"),
+                tools: vec![a, b],
+                parallel: vec![a, b],
+                ..empty
+            },
+            Feature::Given(tool, key, shape) => {
+                let argument = catalogue.argument(tool, key);
+                let value = match shape {
+                    Shape::Declared(at) => {
+                        argument.values.get(usize::from(at)).map(|value| format!("`{value}`"))
+                    }
+                    Shape::Boolean(flag) => Some(flag.to_string()),
+                    other => Some(other.placeholder().to_owned()),
+                };
+                let given = format!("`{}` = {}", argument.name, value.unwrap_or_default());
+                let strategy = match finding.helps {
+                    true => format!("prefer passing {given}, {BECAUSE}"),
+                    false => {
+                        format!(
+                            "avoid passing {given}, because runs without it succeeded more often."
+                        )
+                    }
+                };
+                let error = dead_end(tool).filter(|_| finding.helps);
+                Self {
+                    kind: match error {
+                        Some(_) => Kind::Recovery,
+                        None if finding.helps => Kind::Strategy,
+                        None => Kind::Avoid,
+                    },
+                    situation: format!("When calling `{}`", name(tool)),
+                    strategy,
+                    tools: vec![tool],
+                    parameters: parameter(catalogue, tool, &argument.name, shape, finding.helps),
+                    error,
+                    tactic: error.map(|_| Tactic::RetryVariation),
+                    ..empty
+                }
+            }
+            Feature::Recovered(tool, error, next) => Self {
+                kind: Kind::Recovery,
+                situation: format!("When `{}` fails {}", name(tool), error.class.phrase()),
+                strategy: match next == tool {
+                    true => format!("prefer calling `{}` again, {BECAUSE}", name(next)),
+                    false => format!("prefer calling `{}` instead, {BECAUSE}", name(next)),
+                },
+                tools: vec![tool, next],
+                prefer: vec![next],
+                error: Some(error),
+                tactic: Some(match next == tool {
+                    true => Tactic::RetryVariation,
+                    false => Tactic::AlternativeTool,
+                }),
+                ..empty
+            },
+        }
+    }
+
+    /// A failure that no run got past.
+    pub(crate) fn of_dead_end(tool: ToolIx, error: ErrorSignature, catalogue: &Catalogue) -> Self {
+        let name = &catalogue.schema(tool).name;
+        Self {
+            kind: Kind::Avoid,
+            situation: format!("When `{name}` fails {}", error.class.phrase()),
+            strategy: format!(
+                "avoid calling `{name}` again and escalate, because no run that went on succeeded."
+            ),
+            tools: vec![tool],
+            error: Some(error),
+            tactic: Some(Tactic::Escalate),
+            ..Self::empty()
+        }
+    }
+
+    /// Steps that winners take in a row.
+    pub(crate) fn of_workflow(steps: &[ToolIx], catalogue: &Catalogue) -> Self {
+        let names: Vec<String> =
+            steps.iter().map(|tool| format!("`{}`", catalogue.schema(*tool).name)).collect();
+        Self {
+            kind: Kind::Workflow,
+            situation: "When a task of this kind begins".to_owned(),
+            strategy: format!("prefer the workflow {}, {BECAUSE}", names.join(" then ")),
+            tools: steps.to_vec(),
+            prefer: steps.to_vec(),
+            order: steps.to_vec(),
+            ..Self::empty()
+        }
+    }
+
+    fn empty() -> Self {
+        Self {
+            kind: Kind::Strategy,
+            situation: String::new(),
+            strategy: String::new(),
+            tools: Vec::new(),
+            prefer: Vec::new(),
+            avoid: Vec::new(),
+            order: Vec::new(),
+            parallel: Vec::new(),
+            parameters: Vec::new(),
+            error: None,
+            tactic: None,
+        }
+    }
+}
+
+/// Only what helps is a parameter to give.
+fn parameter(
+    catalogue: &Catalogue,
+    tool: ToolIx,
+    key: &str,
+    shape: Shape,
+    helps: bool,
+) -> Vec<Parameter<Declared>> {
+    let key = Declared::find(catalogue, key).filter(|_| helps);
+    key.map(|key| Parameter { tool: Declared::tool(catalogue, tool), key, shape })
+        .into_iter()
+        .collect()
+}

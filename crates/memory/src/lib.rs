@@ -1,0 +1,108 @@
+//! Lessons from traces, without training: distilled, checked, scoped, retrieved, measured, released,
+//! forgotten.
+//!
+//! | step | by | in |
+//! | --- | --- | --- |
+//! | a trace becomes an episode | [`Transcript`], [`Episode`], [`Skeleton`] | memory, for one job |
+//! | episodes become lessons, or reasons why not | [`Job::learn`] | – |
+//! | a sentence becomes a text for every user | [`Sanitizer`] | – |
+//! | lessons are kept, counted, suspended | [`DeploymentStore`], [`UserStore`] | one SQLite file each |
+//! | lessons are released and rolled back | [`Releases`], [`MemoryRelease`] | immutable directories |
+//! | a request is shown some, and denied some | [`Library::retrieve`] | – |
+//! | a failure is met with what helped before | [`Library::heal`] | – |
+//! | a run is repeated without consequences | [`Shadow`] | – |
+//!
+//! Guarantees: a lesson for every user is made of plain English and of names its operator declared,
+//! and types enforce it ([`DeploymentText`]); what is learnt from requests that runs disagree on is
+//! nothing; a lesson's use is measured against requests it was withheld from, and one that does harm
+//! is taken out by a sequential test; a block never exceeds its token budget; a release is named by
+//! its content, and rolling back is one row; forgetting removes the bytes, not just the rows; the
+//! same episodes, settings and clock give the same lessons.
+//!
+//! Never: crosses a user scope or a tenant, keeps what anybody said, lets a model's own word for it
+//! count as evidence, writes to the world in a replay, or puts lessons into production without a
+//! person.
+
+mod agreement;
+mod catalogue;
+mod contrast;
+mod deployment;
+mod distil;
+mod effect;
+mod episode;
+mod error;
+mod failure;
+mod heal;
+mod item;
+mod key;
+mod learn;
+mod lexical;
+mod lexicon;
+mod overlap;
+mod partition;
+mod principal;
+mod release;
+mod render;
+mod retrieve;
+mod root;
+mod sanitize;
+pub mod scope;
+mod score;
+mod select;
+mod settings;
+mod shadow;
+mod shelf;
+mod skeleton;
+mod state;
+mod teacher;
+mod transcript;
+mod words;
+
+pub use agreement::{Claim, NoVerifier, Verifier};
+pub use catalogue::{Access, Argument, Catalogue, Intent, KeyIx, ToolIx, ToolSchema};
+pub use deployment::Deployment;
+pub use distil::{Distil, Draft};
+pub use effect::{Counters, Effect};
+pub use episode::Episode;
+pub use error::MemoryError;
+pub use failure::{ErrorClass, ErrorSignature};
+pub use heal::{
+    Action, ErrorReport, HealCandidate, HealEvidence, HealReply, HealRequest, HealSource, Mode,
+    Target, TargetKind, Tier, Tried, target_name, tier,
+};
+pub use item::{
+    Agreement, DeploymentItem, Distiller, Evidence, Item, Kind, MemoryId, MemoryKind, Parameter,
+    Pattern, Provenance, Situation, Status, Strategy, Tactic, UserItem, Written,
+};
+pub use key::{Key, Keyed};
+pub use learn::{Job, LearnReport};
+pub use overlap::Sources;
+pub use partition::{By, Consequence, DeploymentStore, Entry, Partition, Proposed, UserStore};
+pub use principal::{Principal, TenantId};
+pub use release::{Choice, MemoryRelease, ReleaseDiff, ReleaseManifest, Releases, Revision};
+pub use render::{RENDERER, estimated_tokens, has_block, place};
+pub use retrieve::{Considered, Decision, Library, Query, Retrieved, Room, Shown};
+pub use root::MemoryRoot;
+pub use sanitize::Sanitizer;
+pub use scope::{Declared, DeploymentText, Text, UserText};
+pub use settings::{
+    AgreementSettings, Caps, Contrast, CounterSettings, Retrieval, Scoring, Selection, Settings,
+};
+pub use shadow::{Matching, Miss, NoReader, Reader, Shadow, ShadowReport};
+pub use shelf::{Shelf, Standings};
+pub use skeleton::{Move, Shape, Skeleton};
+pub use state::{Kept, Operation};
+pub use teacher::TeacherDistiller;
+pub use transcript::{Called, Failure, Part, Run, Transcript};
+
+/// The kind of task a request is of, as the catalogue declares kinds, if it is like one.
+pub fn intent_of<'a>(
+    goal: &str,
+    catalogue: &'a Catalogue,
+    embedder: &'a dyn understudy_inference::Embedder,
+    key: &'a Key,
+    now: understudy_ident::Timestamp,
+) -> Result<Option<&'a str>, MemoryError> {
+    static SELECTION: std::sync::LazyLock<Selection> = std::sync::LazyLock::new(Selection::default);
+    select::Lens { catalogue, key, settings: &SELECTION, embedder, now }.intent_of(goal)
+}

@@ -1,0 +1,245 @@
+use std::fs;
+
+use tempfile::TempDir;
+use understudy_inference::HashingEmbedder;
+
+use super::*;
+use crate::{
+    Access, Catalogue, Choice, DeploymentItem, Distiller, Kind, MemoryRoot, Proposed, TenantId,
+    ToolSchema, Written,
+};
+
+struct Place {
+    _directory: TempDir,
+    root: MemoryRoot,
+    tenant: TenantId,
+    catalogue: Catalogue,
+    now: Timestamp,
+}
+
+fn place() -> Place {
+    let directory = tempfile::tempdir().unwrap();
+    let root = MemoryRoot::open(directory.path(), Settings::default()).unwrap();
+    let tool = |name: &str| ToolSchema {
+        name: name.to_owned(),
+        description: String::new(),
+        access: Access::Read,
+        target: None,
+        arguments: Vec::new(),
+    };
+    let catalogue = Catalogue {
+        tools: vec![tool("a.find"), tool("a.get"), tool("b.list")],
+        ..Catalogue::default()
+    };
+    let now = Timestamp::from_second(1_900_000_000).unwrap();
+    Place { _directory: directory, root, tenant: "acme".parse().unwrap(), catalogue, now }
+}
+
+impl Place {
+    fn store(&self) -> DeploymentStore {
+        self.root.deployment(&self.tenant).unwrap()
+    }
+
+    fn by(&self) -> By {
+        By::new("ada", "a test", self.now).unwrap()
+    }
+
+    fn days_later(&self, days: i64) -> Timestamp {
+        Timestamp::from_second(self.now.as_second() + days * 86_400).unwrap()
+    }
+
+    fn item(&self, strategy: &str, prefer: &[&str], avoid: &[&str]) -> DeploymentItem {
+        let tools: Vec<&str> = prefer.iter().chain(avoid).copied().collect();
+        let written = Written {
+            tools: &tools,
+            situation: "When a task needs records",
+            strategy,
+            prefer,
+            avoid,
+            ..Written::default()
+        };
+        let key = self.root.key_of(&self.tenant);
+        DeploymentItem::written(&written, &self.catalogue, &key, self.now).unwrap()
+    }
+
+    fn active(&self, store: &DeploymentStore, item: DeploymentItem) -> MemoryId {
+        let id = item.id.clone();
+        store.propose(item, &HashingEmbedder, &self.by()).unwrap();
+        store.validate(&id, &self.by()).unwrap();
+        let releases = self.root.releases(&self.tenant);
+        store.release(&releases, "hashing@1", &Choice::default(), &self.by()).unwrap();
+        id
+    }
+}
+
+#[test]
+fn the_log_cannot_be_rewritten_by_whoever_opens_the_file() {
+    let place = place();
+    let store = place.store();
+    place.active(&store, place.item("prefer `a.find`.", &["a.find"], &[]));
+    let other = Connection::open(store.path()).unwrap();
+    for statement in [
+        "UPDATE operations SET actor = 'mallory'",
+        "DELETE FROM operations",
+        "UPDATE pointers SET release = NULL",
+        "DELETE FROM pointers",
+    ] {
+        assert!(other.execute(statement, []).is_err(), "{statement}");
+    }
+}
+
+#[test]
+fn two_handles_and_a_restart_see_one_state() {
+    let place = place();
+    let (one, two) = (place.store(), place.store());
+    let id = place.active(&one, place.item("prefer `a.find`.", &["a.find"], &[]));
+    assert_eq!(two.get(&id, place.now).unwrap().status, Status::Active);
+    two.considered("r1", std::slice::from_ref(&id), &[], place.now).unwrap();
+    one.outcome("r1", true, place.now).unwrap();
+    let expected = one.get(&id, place.now).unwrap();
+    assert!((expected.counters.success_with - 1.0).abs() < 1e-9);
+    assert_eq!(two.get(&id, place.now).unwrap(), expected);
+    assert_eq!(place.store().get(&id, place.now).unwrap(), expected);
+    let operations: Vec<&str> =
+        two.history(Some(&id)).unwrap().iter().map(|entry| entry.operation.name()).collect();
+    assert_eq!(operations, ["add", "validate", "activate"]);
+}
+
+#[test]
+fn only_outcomes_of_considered_requests_move_counters_and_each_once() {
+    let place = place();
+    let store = place.store();
+    let id = place.active(&store, place.item("prefer `a.find`.", &["a.find"], &[]));
+    let outcomes = |store: &DeploymentStore| store.get(&id, place.now).unwrap().effect.outcomes;
+    store.outcome("never seen", false, place.now).unwrap();
+    store.cited("never seen", std::slice::from_ref(&id), place.now).unwrap();
+    assert_eq!((outcomes(&store), store.get(&id, place.now).unwrap().counters.cited), (0.0, 1));
+    store.considered("r", &[], std::slice::from_ref(&id), place.now).unwrap();
+    store.outcome("r", true, place.now).unwrap();
+    store.outcome("r", false, place.now).unwrap();
+    let counters = store.get(&id, place.now).unwrap().counters;
+    assert_eq!((counters.success_control, counters.fail_control), (1.0, 0.0));
+    // And as much in a month as in the file: half.
+    let later = store.get(&id, place.days_later(30)).unwrap().counters;
+    assert!((later.success_control - 0.5).abs() < 1e-9);
+}
+
+#[test]
+fn a_lesson_learnt_from_too_few_people_is_not_fit_for_release() {
+    let place = place();
+    let store = place.store();
+    let mut item = place.item("prefer `a.find`.", &["a.find"], &[]);
+    item.provenance.distiller = Distiller::Template;
+    (item.evidence.users, item.evidence.episodes) = (2, 40);
+    let id = item.id.clone();
+    store.propose(item.clone(), &HashingEmbedder, &place.by()).unwrap();
+    let refused = store.validate(&id, &place.by()).unwrap_err();
+    assert!(refused.to_string().contains("points at nobody"), "{refused}");
+    // The same lesson from more people is merged into it, and is.
+    (item.id, item.evidence.users) = (MemoryId::generate(), 3);
+    item.provenance.sources = (0..6).map(|n| store.key().name("source", &n.to_string())).collect();
+    let merged = store.propose(item, &HashingEmbedder, &place.by()).unwrap();
+    assert_eq!(merged, Proposed::Merged { into: id.clone() });
+    store.validate(&id, &place.by()).unwrap();
+    let kept = store.get(&id, place.now).unwrap();
+    assert_eq!((kept.item.rev, kept.item.evidence.episodes), (2, 6));
+}
+
+#[test]
+fn opposites_wait_for_a_person() {
+    let place = place();
+    let store = place.store();
+    let first = place.active(&store, place.item("prefer `a.find`.", &["a.find"], &[]));
+    let opposite = place.item("avoid `a.find`.", &[], &["a.find"]);
+    let second = opposite.id.clone();
+    let proposed = store.propose(opposite, &HashingEmbedder, &place.by()).unwrap();
+    assert_eq!(proposed, Proposed::Conflicting { id: second.clone(), with: first.clone() });
+    assert_eq!(store.get(&first, place.now).unwrap().status, Status::Suspended);
+    assert!(store.validate(&second, &place.by()).is_err());
+    store.retire(&first, &place.by()).unwrap();
+    store.validate(&second, &place.by()).unwrap();
+    assert!(matches!(
+        store.restore(&first, &place.by()),
+        Err(MemoryError::WrongStatus { op: "restore", status: Status::Retired, .. })
+    ));
+}
+
+#[test]
+fn time_retires_the_unused_and_suspends_what_its_tools_left_behind() {
+    let place = place();
+    let store = place.store();
+    let idle = place.active(&store, place.item("prefer `a.find`.", &["a.find"], &[]));
+    let used = place.active(&store, place.item("prefer `b.list`.", &["b.list"], &[]));
+    assert_eq!(store.sweep(&place.catalogue, place.days_later(89)).unwrap(), []);
+    store.considered("r", std::slice::from_ref(&used), &[], place.days_later(80)).unwrap();
+    let swept = store.sweep(&place.catalogue, place.days_later(91)).unwrap();
+    assert_eq!(
+        swept.iter().map(|c| (&c.item, c.status)).collect::<Vec<_>>(),
+        [(&idle, Status::Retired)]
+    );
+    let mut changed = place.catalogue.clone();
+    "lists, paginated".clone_into(&mut changed.tools[2].description);
+    let swept = store.sweep(&changed, place.days_later(92)).unwrap();
+    assert_eq!(
+        swept.iter().map(|c| (&c.item, c.status)).collect::<Vec<_>>(),
+        [(&used, Status::Suspended)]
+    );
+    store.restore(&used, &place.by()).unwrap();
+    assert_eq!(store.get(&used, place.now).unwrap().status, Status::Validated);
+}
+
+#[test]
+fn whoever_is_over_the_cap_loses_the_least_useful() {
+    let place = place();
+    let mut settings = Settings::default();
+    (settings.caps.per_pattern, settings.caps.per_release) = (2, 9);
+    let root = MemoryRoot::open(place._directory.path(), settings).unwrap();
+    let store = root.deployment(&place.tenant).unwrap();
+    let texts = ["prefer `a.find`.", "prefer `a.get`.", "prefer `b.list`."];
+    let names = ["a.find", "a.get", "b.list"];
+    let ids: Vec<MemoryId> = texts
+        .iter()
+        .zip(names)
+        .map(|(text, name)| place.active(&store, place.item(text, &[name], &[])))
+        .collect();
+    for (request, success) in [("1", true), ("2", true), ("3", true)] {
+        store.considered(request, &ids[1..], &[], place.now).unwrap();
+        store.outcome(request, success, place.now).unwrap();
+    }
+    let swept = store.sweep(&place.catalogue, place.now).unwrap();
+    assert_eq!(
+        swept.iter().map(|c| (&c.item, c.status)).collect::<Vec<_>>(),
+        [(&ids[0], Status::Suspended)]
+    );
+}
+
+#[test]
+fn a_release_is_its_content_small_and_checked_when_it_is_read() {
+    let place = place();
+    let store = place.store();
+    let releases = place.root.releases(&place.tenant);
+    for (n, kind) in [Kind::Strategy; 6].into_iter().enumerate() {
+        let words = ["first", "second", "third", "fourth", "last", "next"];
+        let mut item = place.item(&format!("prefer the {} record.", words[n]), &[], &[]);
+        item.kind = kind;
+        let id = item.id.clone();
+        store.propose(item, &HashingEmbedder, &place.by()).unwrap();
+        store.validate(&id, &place.by()).unwrap();
+    }
+    let choice = Choice::default();
+    let refused = store.release(&releases, "hashing@1", &choice, &place.by()).unwrap_err();
+    assert!(matches!(refused, MemoryError::TooMuchAtOnce { changed: 6, limit: 5 }), "{refused}");
+    let ids: Vec<MemoryId> = store.all(place.now).unwrap().into_iter().map(|k| k.item.id).collect();
+    let choice = Choice { only: ids[..2].to_vec(), core: ids[1..2].to_vec() };
+    let (digest, diff) = store.release(&releases, "hashing@1", &choice, &place.by()).unwrap();
+    assert_eq!((diff.added.len(), diff.removed.len()), (2, 0));
+    let release = releases.read(&digest).unwrap();
+    assert_eq!(releases.cut(&release, place.days_later(1)).unwrap(), digest);
+    assert_eq!(releases.find(&digest.to_hex()[..8]).unwrap(), digest);
+    let path = releases.directory(&digest).join("items.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("prefer", "avoids")).unwrap();
+    assert!(matches!(releases.read(&digest), Err(MemoryError::Damaged { .. })));
+    assert!(store.roll_back(&releases, Some(&digest), &place.by()).is_err());
+    assert!(By::new("ada", " ", place.now).is_err());
+}

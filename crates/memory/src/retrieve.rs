@@ -1,0 +1,394 @@
+//! Which lessons a request is shown, which are withheld to compare, and why.
+
+use serde::Serialize;
+use understudy_ident::{Digest, Timestamp};
+use understudy_inference::Embedder;
+
+use crate::{
+    CounterSettings, ErrorSignature, Key, MemoryError, MemoryId, Retrieval, Shelf, Standings,
+    render, select::dot, shelf::Entry, shelf::Standing,
+};
+
+/// Ranks are damped by this much before they are added up. Source: Cormack, Clarke and Büttcher,
+/// "Reciprocal Rank Fusion" (2009).
+const RANK_OFFSET: f64 = 60.0;
+
+/// What is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Query<'a> {
+    pub goal: &'a str,
+    pub agent: Option<&'a str>,
+    /// The tools the request may call; a lesson that needs another one is not shown.
+    pub tools: Vec<&'a str>,
+    /// The kind of task, where it is known.
+    pub intent: Option<&'a str>,
+    pub error: Option<ErrorSignature>,
+    /// What is compared: all requests of a session get, or are denied, the same lessons.
+    pub session: &'a str,
+    /// The caller wants none, for an evaluation.
+    pub off: bool,
+}
+
+/// How much room there is, and how it is measured.
+#[derive(Clone, Copy)]
+pub struct Room<'a> {
+    pub tokens: usize,
+    pub count: &'a dyn Fn(&str) -> usize,
+}
+
+impl std::fmt::Debug for Room<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Room").field("tokens", &self.tokens).finish_non_exhaustive()
+    }
+}
+
+/// Everything retrieval looks at.
+#[derive(Debug, Clone, Copy)]
+pub struct Library<'a> {
+    /// Of the tenant, from its release.
+    pub deployment: &'a Shelf,
+    /// Of the user who asks, if there is one.
+    pub user: Option<&'a Shelf>,
+    pub standings: &'a Standings,
+    pub embedder: Option<&'a dyn Embedder>,
+    pub settings: &'a Retrieval,
+    pub counters: &'a CounterSettings,
+    pub key: &'a Key,
+}
+
+/// What a request gets.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct Retrieved {
+    /// To be placed with [`crate::place`]; `None` when there is nothing to show.
+    pub block: Option<String>,
+    pub release: Option<Digest>,
+    pub shown: Vec<Shown>,
+    /// They would have been shown; the difference they make is measured by leaving them out.
+    pub withheld: Vec<MemoryId>,
+    /// The whole session is one of those without memory.
+    pub control: bool,
+    pub tokens: usize,
+    pub prefer_tools: Vec<String>,
+    pub avoid_tools: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Shown {
+    pub id: MemoryId,
+    pub rev: u32,
+    pub score: f64,
+    /// As it is called in the block.
+    pub marker: String,
+}
+
+impl Retrieved {
+    /// The value of `x-memory-ids`: `mem_…@2,mem_…@1`.
+    pub fn ids_header(&self) -> String {
+        let ids: Vec<String> =
+            self.shown.iter().map(|shown| format!("{}@{}", shown.id, shown.rev)).collect();
+        ids.join(",")
+    }
+
+    pub fn shown_ids(&self) -> Vec<MemoryId> {
+        self.shown.iter().map(|shown| shown.id.clone()).collect()
+    }
+}
+
+/// Why one lesson was shown or was not.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Considered {
+    pub id: MemoryId,
+    pub decision: Decision,
+    pub by_meaning: Option<usize>,
+    pub by_words: Option<usize>,
+    /// How much it has to do with the request, of 1.
+    pub relevance: f64,
+    pub score: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    Shown,
+    /// Always shown.
+    Core,
+    WithheldFromSession,
+    WithheldOnProbation,
+    OverBudget,
+    OtherAgent,
+    ToolNotAvailable,
+    NotActive,
+    Expired,
+    NotRelevant,
+    /// Others fitted better, or said the same.
+    Outranked,
+    SwitchedOff,
+}
+
+struct Candidate<'a> {
+    entry: &'a Entry,
+    vector: Option<&'a [f32]>,
+    considered: Considered,
+}
+
+impl Library<'_> {
+    /// Finds, chooses and renders. The second value says of every lesson why, for `explain`.
+    pub fn retrieve(
+        self,
+        query: &Query<'_>,
+        room: Room<'_>,
+        now: Timestamp,
+    ) -> Result<(Retrieved, Vec<Considered>), MemoryError> {
+        let release = self.deployment.release;
+        let mut out = Retrieved { release, ..Retrieved::default() };
+        let mut candidates = self.candidates(query, now)?;
+        if query.off {
+            for candidate in &mut candidates {
+                candidate.considered.decision = Decision::SwitchedOff;
+            }
+            return Ok((out, candidates.into_iter().map(|c| c.considered).collect()));
+        }
+        let chosen = self.choose(&mut candidates);
+        out.control = self.draw("control", query.session) < self.counters.control_share;
+        let mut lines = Vec::new();
+        let frame = (room.count)(&render::block(&release_name(release), &[]));
+        out.tokens = frame;
+        for at in chosen {
+            let candidate = &mut candidates[at];
+            let entry = candidate.entry;
+            let line = render::line(lines.len() + 1, &entry.situation, &entry.strategy);
+            let tokens = (room.count)(&line);
+            let core = candidate.considered.decision == Decision::Core;
+            candidate.considered.decision =
+                if tokens > self.settings.max_line_tokens || out.tokens + tokens > room.tokens {
+                    Decision::OverBudget
+                } else if out.control {
+                    out.withheld.push(entry.id.clone());
+                    Decision::WithheldFromSession
+                } else if self.on_probation(entry, query.session) {
+                    out.withheld.push(entry.id.clone());
+                    Decision::WithheldOnProbation
+                } else {
+                    let marker = format!("m{}", lines.len() + 1);
+                    let score = candidate.considered.score;
+                    out.shown.push(Shown { id: entry.id.clone(), rev: entry.rev, score, marker });
+                    out.prefer_tools.extend(entry.prefer.iter().cloned());
+                    out.avoid_tools.extend(entry.avoid.iter().cloned());
+                    out.tokens += tokens;
+                    lines.push(line);
+                    if core { Decision::Core } else { Decision::Shown }
+                };
+        }
+        if lines.is_empty() {
+            out.tokens = 0;
+        } else {
+            out.block = Some(render::block(&release_name(release), &lines));
+        }
+        Ok((out, candidates.into_iter().map(|candidate| candidate.considered).collect()))
+    }
+
+    /// Every lesson with its ranks; those that must not be shown say why.
+    fn candidates<'a>(
+        &'a self,
+        query: &Query<'_>,
+        now: Timestamp,
+    ) -> Result<Vec<Candidate<'a>>, MemoryError> {
+        let vector = match self.embedder {
+            Some(embedder) => embedder.embed(&[query.goal])?.into_iter().next(),
+            None => None,
+        };
+        let mut all = Vec::new();
+        for shelf in [Some(self.deployment), self.user].into_iter().flatten() {
+            self.of_shelf(shelf, query, vector.as_deref(), now, &mut all);
+        }
+        Ok(all)
+    }
+
+    fn of_shelf<'a>(
+        &'a self,
+        shelf: &'a Shelf,
+        query: &Query<'_>,
+        vector: Option<&[f32]>,
+        now: Timestamp,
+        all: &mut Vec<Candidate<'a>>,
+    ) {
+        let text = match query.error {
+            Some(error) => format!("{} {}", query.goal, error.class.as_str()),
+            None => query.goal.to_owned(),
+        };
+        let words = shelf.lexical.matches(&text);
+        let vector = vector.filter(|_| {
+            self.embedder.is_some_and(|embedder| shelf.embedder.as_deref() == Some(embedder.name()))
+        });
+        let close: Vec<f32> = match vector {
+            Some(vector) => shelf.vectors.iter().map(|other| dot(vector, other)).collect(),
+            None => Vec::new(),
+        };
+        let ruled_out: Vec<Option<Decision>> = shelf
+            .entries
+            .iter()
+            .enumerate()
+            .map(|(at, entry)| {
+                let core = shelf.core.contains(&at);
+                self.rule_out(entry, query, now).filter(|why| {
+                    // What is always shown is shown even where its tools are not asked for.
+                    !(core && *why == Decision::ToolNotAvailable)
+                })
+            })
+            .collect();
+        let allowed = |at: &usize| ruled_out[*at].is_none();
+        let by_words = ranks(shelf.entries.len(), allowed, |at| words[at].bm25);
+        let by_meaning = match vector {
+            Some(_) => ranks(shelf.entries.len(), allowed, |at| close[at]),
+            None => vec![None; shelf.entries.len()],
+        };
+        let [meaning_weight, words_weight] = match query.error {
+            Some(_) => self.settings.error_weights,
+            None => self.settings.goal_weights,
+        };
+        let meaning_weight = if vector.is_some() { meaning_weight } else { 0.0 };
+        let most = (meaning_weight + words_weight) / (RANK_OFFSET + 1.0);
+        for (at, entry) in shelf.entries.iter().enumerate() {
+            let damped = |rank: Option<usize>| rank.map_or(0.0, |r| 1.0 / (RANK_OFFSET + r as f64));
+            let fused =
+                meaning_weight * damped(by_meaning[at]) + words_weight * damped(by_words[at]);
+            let same_intent = query.intent.is_some() && query.intent == entry.intent.as_deref();
+            let same_error = query.error.is_some() && query.error == entry.error;
+            let similar = close.get(at).copied().unwrap_or(0.0).max(words[at].coverage);
+            let relevance = match same_intent || same_error {
+                true => 1.0,
+                false => f64::from(similar.clamp(0.0, 1.0)),
+            };
+            let standing = self.standings.0.get(&entry.id);
+            let boost =
+                1.0 + 0.5 * f64::from(u8::from(same_intent)) + f64::from(u8::from(same_error));
+            let measured = standing.map_or(1.0, |s| (1.0 + s.effect) * (0.5 + 0.5 * s.recency));
+            let score = if most > 0.0 { fused / most * boost * measured } else { 0.0 };
+            let decision = match ruled_out[at] {
+                Some(why) => why,
+                None if shelf.core.contains(&at) => Decision::Core,
+                None if relevance < self.settings.threshold => Decision::NotRelevant,
+                None => Decision::Outranked,
+            };
+            let considered = Considered {
+                id: entry.id.clone(),
+                decision,
+                by_meaning: by_meaning[at],
+                by_words: by_words[at],
+                relevance,
+                score,
+            };
+            let vector = shelf.vectors.get(at).map(Vec::as_slice);
+            all.push(Candidate { entry, vector, considered });
+        }
+    }
+
+    fn rule_out(&self, entry: &Entry, query: &Query<'_>, now: Timestamp) -> Option<Decision> {
+        let standing: Option<&Standing> = self.standings.0.get(&entry.id);
+        if standing.is_none_or(|standing| !standing.active) {
+            Some(Decision::NotActive)
+        } else if entry.expires_at.is_some_and(|end| end <= now) || entry.valid_from > now {
+            Some(Decision::Expired)
+        } else if entry.agent.is_some() && entry.agent.as_deref() != query.agent {
+            Some(Decision::OtherAgent)
+        } else if entry.tools.iter().any(|tool| !query.tools.contains(&tool.as_str())) {
+            Some(Decision::ToolNotAvailable)
+        } else {
+            None
+        }
+    }
+
+    /// The core in its own order, then the best of the rest, each time the one that is relevant and
+    /// says something the chosen ones do not. Source: Carbonell and Goldstein, "The Use of MMR"
+    /// (1998). Lessons for everybody come before a user's own.
+    fn choose(self, candidates: &mut [Candidate<'_>]) -> Vec<usize> {
+        let place = |at: usize| self.deployment.core.iter().position(|core| *core == at);
+        let mut core: Vec<usize> = (0..candidates.len())
+            .filter(|&at| candidates[at].considered.decision == Decision::Core)
+            .collect();
+        core.sort_by_key(|&at| place(at));
+        let mut open: Vec<usize> = (0..candidates.len())
+            .filter(|&at| candidates[at].considered.decision == Decision::Outranked)
+            .collect();
+        open.sort_by(|&a, &b| {
+            candidates[b].considered.score.total_cmp(&candidates[a].considered.score)
+        });
+        // Far more than can be chosen: whoever ranks lower has nothing new worth having.
+        open.truncate(8 * self.settings.k);
+        let top = open.first().map_or(1.0, |&at| candidates[at].considered.score.max(1e-9));
+        let mut chosen: Vec<usize> = Vec::new();
+        while chosen.len() < self.settings.k && !open.is_empty() {
+            let value = |at: usize| {
+                let candidate = &candidates[at];
+                let earlier = core.iter().chain(&chosen);
+                let same =
+                    earlier.map(|&other| alike(candidate, &candidates[other])).fold(0.0, f64::max);
+                let lambda = self.settings.mmr_lambda;
+                lambda * candidate.considered.score / top - (1.0 - lambda) * same
+            };
+            let best = (0..open.len()).max_by(|&a, &b| {
+                value(open[a]).total_cmp(&value(open[b])).then(open[b].cmp(&open[a]))
+            });
+            let Some(best) = best else { break };
+            chosen.push(open.swap_remove(best));
+        }
+        let of_user = |at: &usize| *at >= self.deployment.entries.len();
+        chosen.sort_by_key(of_user);
+        core.into_iter().chain(chosen).collect()
+    }
+
+    fn on_probation(&self, entry: &Entry, session: &str) -> bool {
+        let probation = self.standings.0.get(&entry.id).is_some_and(|s| s.probation);
+        let of_user = self.user.is_some_and(|user| user.entries.iter().any(|e| e.id == entry.id));
+        // A user who stated a preference wants it followed, not measured.
+        probation
+            && !of_user
+            && self.draw(entry.id.as_str(), session) < self.counters.probation_share
+    }
+
+    /// A number in [0, 1) that is the same for the same session.
+    fn draw(&self, purpose: &str, session: &str) -> f64 {
+        self.key.name("draw", &format!("{purpose}\n{session}")).number() as f64 / 2.0_f64.powi(64)
+    }
+}
+
+/// Ranks from 1, of those allowed that match at all; equal scores share a rank.
+fn ranks(
+    n: usize,
+    allowed: impl Fn(&usize) -> bool,
+    score: impl Fn(usize) -> f32,
+) -> Vec<Option<usize>> {
+    let mut order: Vec<usize> = (0..n).filter(|at| allowed(at) && score(*at) > 0.0).collect();
+    order.sort_by(|&a, &b| score(b).total_cmp(&score(a)));
+    let mut ranks = vec![None; n];
+    let mut before: Option<(f32, usize)> = None;
+    for (place, at) in order.into_iter().enumerate() {
+        let rank = match before {
+            Some((same, rank)) if same == score(at) => rank,
+            _ => place + 1,
+        };
+        before = Some((score(at), rank));
+        ranks[at] = Some(rank);
+    }
+    ranks
+}
+
+/// How alike two lessons are: by their vectors, or by what they are about.
+fn alike(a: &Candidate<'_>, b: &Candidate<'_>) -> f64 {
+    match (a.vector, b.vector) {
+        (Some(x), Some(y)) if x.len() == y.len() => f64::from(dot(x, y).max(0.0)),
+        _ => {
+            let same = a.entry.tools.iter().filter(|tool| b.entry.tools.contains(tool)).count();
+            let all = a.entry.tools.len() + b.entry.tools.len() - same;
+            let kind = if a.entry.kind == b.entry.kind { 1.0 } else { 0.5 };
+            if all == 0 { 0.0 } else { kind * same as f64 / all as f64 }
+        }
+    }
+}
+
+fn release_name(release: Option<Digest>) -> String {
+    release.map_or_else(|| "none".to_owned(), |digest| digest.short())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,199 @@
+//! Lessons made ready for search: what of them is compared, once for all requests.
+
+use std::collections::BTreeMap;
+
+use understudy_ident::{Digest, Timestamp};
+use understudy_inference::Embedder;
+
+use crate::{
+    Catalogue, CounterSettings, ErrorSignature, Item, Kept, Keyed, Kind, MemoryError, MemoryId,
+    MemoryRelease, Status, Tactic, Text, effect::fade, lexical::Lexical, scope::Declared,
+};
+
+/// One lesson as retrieval sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) id: MemoryId,
+    pub(crate) rev: u32,
+    pub(crate) kind: Kind,
+    pub(crate) agent: Option<String>,
+    pub(crate) intent: Option<String>,
+    pub(crate) tools: Vec<String>,
+    pub(crate) target: Option<Keyed>,
+    pub(crate) error: Option<ErrorSignature>,
+    pub(crate) situation: String,
+    pub(crate) strategy: String,
+    pub(crate) prefer: Vec<String>,
+    pub(crate) avoid: Vec<String>,
+    pub(crate) tactic: Option<Tactic>,
+    pub(crate) expires_at: Option<Timestamp>,
+    pub(crate) valid_from: Timestamp,
+    search: String,
+}
+
+/// An immutable set of lessons with its index and vectors.
+#[derive(Debug, Default)]
+pub struct Shelf {
+    pub(crate) release: Option<Digest>,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) core: Vec<usize>,
+    pub(crate) lexical: Lexical,
+    /// Empty without an embedder.
+    pub(crate) vectors: Vec<Vec<f32>>,
+    pub(crate) embedder: Option<String>,
+}
+
+impl Shelf {
+    /// Of a release of a tenant. An embedder other than the release's is refused: its vectors would
+    /// find other lessons than those that were evaluated.
+    pub fn of_release(
+        digest: Digest,
+        release: &MemoryRelease,
+        embedder: Option<&dyn Embedder>,
+        catalogue: &Catalogue,
+    ) -> Result<Self, MemoryError> {
+        let name = embedder.map_or("none", Embedder::name);
+        if name != release.embedder {
+            return Err(MemoryError::Text {
+                why: format!(
+                    "the release was cut for the embedder `{}`, and this is `{name}`; release again",
+                    release.embedder
+                ),
+            });
+        }
+        let mut shelf = Self::of(&release.items, embedder, catalogue)?;
+        let place = |id: &MemoryId| shelf.entries.iter().position(|entry| entry.id == *id);
+        shelf.core = release.core.iter().filter_map(place).collect();
+        shelf.release = Some(digest);
+        Ok(shelf)
+    }
+
+    /// Of the active lessons of one user.
+    pub fn of_user<T: Text>(
+        kept: &[Kept<T>],
+        embedder: Option<&dyn Embedder>,
+        catalogue: &Catalogue,
+    ) -> Result<Self, MemoryError> {
+        let active: Vec<Item<T>> = kept
+            .iter()
+            .filter(|kept| kept.status == Status::Active)
+            .map(|kept| kept.item.clone())
+            .collect();
+        Self::of(&active, embedder, catalogue)
+    }
+
+    fn of<T: Text>(
+        items: &[Item<T>],
+        embedder: Option<&dyn Embedder>,
+        catalogue: &Catalogue,
+    ) -> Result<Self, MemoryError> {
+        let entries: Vec<Entry> = items.iter().map(|item| entry(item, catalogue)).collect();
+        let lexical = Lexical::of(entries.iter().map(|entry| entry.search.as_str()));
+        let texts: Vec<&str> = entries.iter().map(|entry| entry.search.as_str()).collect();
+        let vectors = embedder.map(|embedder| embedder.embed(&texts)).transpose()?;
+        Ok(Self {
+            release: None,
+            entries,
+            core: Vec::new(),
+            lexical,
+            vectors: vectors.unwrap_or_default(),
+            embedder: embedder.map(|embedder| embedder.name().to_owned()),
+        })
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub fn release(&self) -> Option<&Digest> {
+        self.release.as_ref()
+    }
+}
+
+fn entry<T: Text>(item: &Item<T>, catalogue: &Catalogue) -> Entry {
+    let names =
+        |all: &[Declared]| -> Vec<String> { all.iter().map(|n| n.as_str().to_owned()).collect() };
+    let tools: Vec<String> = item.tools().into_iter().map(str::to_owned).collect();
+    let intent = item.pattern.intent.as_ref().map(|intent| intent.as_str().to_owned());
+    // What the operator says about the kind of task and the tools is how a request is recognised.
+    let mut search = item.situation.text.as_str().to_owned();
+    let declared = intent.as_deref().and_then(|name| catalogue.intent(name));
+    if let Some(intent) = declared {
+        search += &format!(" {} {} {}", intent.name, intent.description, intent.examples.join(" "));
+    }
+    for tool in &tools {
+        let description = catalogue.tool(tool).map(|at| catalogue.schema(at).description.as_str());
+        search += &format!(" {tool} {}", description.unwrap_or_default());
+    }
+    if let Some(error) = item.situation.error {
+        search += &format!(" {} {}", error.class.as_str(), error.code.unwrap_or_default());
+    }
+    Entry {
+        id: item.id.clone(),
+        rev: item.rev,
+        kind: item.kind,
+        agent: item.agent.as_ref().map(|agent| agent.as_str().to_owned()),
+        intent,
+        tools,
+        target: item.situation.target,
+        error: item.situation.error,
+        situation: item.situation.text.as_str().to_owned(),
+        strategy: item.strategy.text.as_str().to_owned(),
+        prefer: names(&item.strategy.prefer_tools),
+        avoid: names(&item.strategy.avoid_tools),
+        tactic: item.strategy.tactic,
+        expires_at: item.expires_at,
+        valid_from: item.valid_from,
+        search,
+    }
+}
+
+/// Where a lesson stands right now, apart from the release it is in.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Standing {
+    pub(crate) active: bool,
+    pub(crate) effect: f64,
+    pub(crate) harms: bool,
+    pub(crate) recency: f64,
+    pub(crate) probation: bool,
+    pub(crate) successes: f64,
+    pub(crate) failures: f64,
+    pub(crate) last_seen: Option<Timestamp>,
+}
+
+/// Where all lessons of a store stand; taken now and then, not for every request.
+#[derive(Debug, Clone, Default)]
+pub struct Standings(pub(crate) BTreeMap<MemoryId, Standing>);
+
+impl Standings {
+    pub fn of<T>(kept: &[Kept<T>], settings: &CounterSettings, now: Timestamp) -> Self {
+        let standing = |kept: &Kept<T>| {
+            let counters = &kept.counters;
+            let with = counters.success_with + counters.fail_with;
+            let control = counters.success_control + counters.fail_control;
+            let confirmed = kept.last_confirmed.unwrap_or(kept.since);
+            Standing {
+                active: kept.status == Status::Active,
+                effect: kept.effect.mean,
+                harms: kept.effect.harms(),
+                recency: fade(confirmed, now, settings.half_life_days),
+                probation: with.min(control) < settings.probation_outcomes,
+                successes: counters.success_with,
+                failures: counters.fail_with,
+                last_seen: kept.last_used,
+            }
+        };
+        Self(kept.iter().map(|kept| (kept.item.id.clone(), standing(kept))).collect())
+    }
+
+    /// The same and those of another store.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+}

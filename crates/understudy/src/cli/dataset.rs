@@ -1,0 +1,90 @@
+//! `understudy dataset`, as definitions.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DatasetCommand {
+    /// Freeze a version from what a recipe names
+    #[command(after_help = "Example:\n  understudy dataset build recipes/support-triage.toml")]
+    Build { recipe: PathBuf },
+    /// All versions
+    #[command(after_help = "Example:\n  understudy dataset list --json")]
+    List,
+    /// One version: sources, counts per stage, files
+    #[command(after_help = "Example:\n  understudy dataset show support-triage@4f0c…")]
+    Show { version: String },
+    /// What two versions have and lack of each other
+    #[command(after_help = "Example:\n  understudy dataset diff triage@4f0c… triage@91ab…\n\n\
+        Exit codes: 0 the same; 1 they differ; 2 bad input")]
+    Diff { before: String, after: String },
+    /// Forget a person: what they said, every row made of it, and the copies; adapters that learnt
+    /// from it are marked
+    #[command(
+        after_help = "Examples:\n  understudy dataset erase --subject user-4711 --dry-run\n  \
+        understudy dataset erase --subject user-4711 --reason 'request of 2026-11-20'\n\n\
+        Exit codes: 0 erased; 1 there is nothing of this subject; 2 bad input"
+    )]
+    Erase(EraseArgs),
+    /// Why a step is in a version or not: its rows, and with a recipe every stage's verdict on it
+    #[command(after_help = "Examples:\n  understudy dataset explain chatcmpl-7f3a…\n  \
+        understudy dataset explain step_01J9… --recipe recipes/support-triage.toml\n\n\
+        Exit codes: 0 it is in; 1 it is not; 2 bad input")]
+    Explain(ExplainArgs),
+    /// Write a version as TRL's JSONL or as Parquet, beside a card for the Hugging Face viewer
+    #[command(
+        after_help = "Examples:\n  understudy dataset export triage@4f0c… out --format parquet\n  \
+        python -c 'from datasets import load_dataset; print(load_dataset(\"out\", \"sft\"))'"
+    )]
+    Export(ExportArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EraseArgs {
+    /// As `user` or `user.id` named them
+    #[arg(long)]
+    pub(crate) subject: String,
+    /// Only count
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Who answers for it
+    #[arg(long, env = "USER", default_value = "operator")]
+    pub(crate) owner: String,
+    /// Goes into the audit chain; do not name the person here
+    #[arg(long, default_value = "erased on request")]
+    pub(crate) reason: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// A step, a response, an outcome, or a trajectory or session of one step
+    pub(crate) record: String,
+    /// Run the stages of this recipe and tell what each does to it
+    #[arg(long, value_name = "RECIPE")]
+    pub(crate) recipe: Option<PathBuf>,
+    /// Look only in this version [default: all of the step's task]
+    #[arg(long, value_name = "NAME@DIGEST")]
+    pub(crate) version: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// NAME@DIGEST
+    pub(crate) version: String,
+    /// A directory that does not exist yet
+    pub(crate) dest: PathBuf,
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: ExportFormat,
+    /// Arguments of tool calls as text, for Hugging Face datasets before 4.7, and not as the JSON
+    /// they are
+    #[arg(long)]
+    pub(crate) tools_as_string: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub(crate) enum ExportFormat {
+    #[default]
+    Trl,
+    Parquet,
+}

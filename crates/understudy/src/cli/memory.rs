@@ -1,0 +1,190 @@
+//! `understudy memory …`
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MemoryCommand {
+    /// Learn lessons from the journal's trajectories and propose them
+    #[command(after_help = "Examples:\n  understudy memory learn --dry-run\n  \
+        understudy memory learn --task support-triage --owner ada --reason 'weekly'\n\n\
+        Exit codes: 0 done, also when there was nothing to learn; 2 bad input")]
+    Learn(LearnArgs),
+    /// Read what is proposed; approve or reject a lesson, or approve a word
+    #[command(after_help = "Examples:\n  understudy memory review\n  \
+        understudy memory review mem_0192… --approve --reason 'read it'\n  \
+        understudy memory review --word dunning --reason 'our jargon'")]
+    Review(ReviewArgs),
+    /// Serve what is active and what was approved since, as one immutable release
+    #[command(after_help = "Examples:\n  understudy memory release --dry-run --reason check\n  \
+        understudy memory release --only mem_0192… --owner ada --reason 'quotes first'\n\n\
+        Exit codes: 0 released; 1 nothing changed; 2 bad input")]
+    Release(MemoryReleaseArgs),
+    /// Serve what was served before, another release, or nothing
+    #[command(
+        after_help = "Examples:\n  understudy memory rollback --reason 'answers got worse'\n  \
+        understudy memory rollback --to 9f2c1a --reason 'the last good one'\n  \
+        understudy memory rollback --to none --reason 'incident 4711'"
+    )]
+    Rollback(MemoryRollbackArgs),
+    /// Lessons with their counters, or releases
+    #[command(after_help = "Examples:\n  understudy memory list --status active\n  \
+        understudy memory list --releases --json")]
+    List(MemoryListArgs),
+    /// Why lessons are shown to a request or not; or everything about one lesson
+    #[command(after_help = "Examples:\n  understudy memory explain mem_0192…\n  \
+        understudy memory explain --goal 'I want my money back' --agent desk --tools orders.find,refunds.quote")]
+    Explain(ExplainArgs),
+    /// What got others past a failure; or say whether it worked
+    #[command(after_help = "Examples:\n  understudy memory heal failure.json\n  \
+        understudy memory heal --lesson mem_0192… --worked yes\n\nA failure:\n  \
+        {\"target\": {\"kind\": \"site\", \"key\": \"https://shop.example.org\"},\n   \
+        \"action\": {\"tool\": \"page.click\"}, \"error\": {\"message\": \"#buy is not visible\"}}\n\n\
+        Exit codes: 0 a way is known; 1 a person should look; 2 bad input")]
+    Heal(HealArgs),
+    /// Forget a lesson, or everything of a user: the bytes, not only the rows
+    #[command(
+        after_help = "Examples:\n  understudy memory forget mem_0192… --reason 'asked to'\n  \
+        understudy memory forget --user ada@example.org --reason 'left'\n\n\
+        Exit codes: 0 forgotten; 1 there was nothing; 2 bad input"
+    )]
+    Forget(ForgetArgs),
+}
+
+/// Whose memory, and who acts.
+#[derive(Debug, Args)]
+pub(crate) struct MemoryScope {
+    /// The deployment's file [default: memory.toml, here or in a folder above]
+    #[arg(long, env = "UNDERSTUDY_MEMORY_FILE", value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Who answers for it
+    #[arg(long, env = "USER", default_value = "operator")]
+    pub(crate) owner: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LearnArgs {
+    #[command(flatten)]
+    pub(crate) scope: MemoryScope,
+    /// Only trajectories of this task [default: all tasks that are agents of the catalogue]
+    #[arg(long)]
+    pub(crate) task: Option<String>,
+    /// Let the configured teacher word the lessons; it sees no word of any user
+    #[arg(long)]
+    pub(crate) teacher: bool,
+    /// Say what would be proposed, and propose nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[arg(long, default_value = "learnt by hand")]
+    pub(crate) reason: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReviewArgs {
+    #[command(flatten)]
+    pub(crate) scope: MemoryScope,
+    /// The lesson to decide on [default: list what waits]
+    #[arg(conflicts_with = "word")]
+    pub(crate) lesson: Option<String>,
+    #[arg(long, requires = "lesson")]
+    pub(crate) approve: bool,
+    #[arg(long, requires = "lesson", conflicts_with = "approve")]
+    pub(crate) reject: bool,
+    /// Have a suspended lesson reviewed again
+    #[arg(long, requires = "lesson", conflicts_with_all = ["approve", "reject"])]
+    pub(crate) restore: bool,
+    /// Allow a word in lessons for every user
+    #[arg(long)]
+    pub(crate) word: Option<String>,
+    /// Why; needed for any decision
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MemoryReleaseArgs {
+    #[command(flatten)]
+    pub(crate) scope: MemoryScope,
+    /// Of what was approved, only these; repeatable
+    #[arg(long, value_name = "LESSON")]
+    pub(crate) only: Vec<String>,
+    /// Always shown, in this order; repeatable, at most five
+    #[arg(long, value_name = "LESSON")]
+    pub(crate) core: Vec<String>,
+    /// Print what would change, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[arg(long)]
+    pub(crate) reason: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MemoryRollbackArgs {
+    #[command(flatten)]
+    pub(crate) scope: MemoryScope,
+    /// A release, by the beginning of its name, or `none` [default: what served before]
+    #[arg(long, value_name = "RELEASE")]
+    pub(crate) to: Option<String>,
+    #[arg(long)]
+    pub(crate) reason: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MemoryListArgs {
+    #[command(flatten)]
+    pub(crate) scope: MemoryScope,
+    /// proposed, validated, active, suspended or retired
+    #[arg(long)]
+    pub(crate) status: Option<String>,
+    /// Releases, newest first, instead of lessons
+    #[arg(long, conflicts_with = "status")]
+    pub(crate) releases: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    #[command(flatten)]
+    pub(crate) scope: MemoryScope,
+    /// A lesson: its evidence and its history
+    #[arg(required_unless_present = "goal", conflicts_with = "goal")]
+    pub(crate) lesson: Option<String>,
+    /// A request's words: every lesson with the reason it would be shown or not
+    #[arg(long)]
+    pub(crate) goal: Option<String>,
+    #[arg(long, requires = "goal")]
+    pub(crate) agent: Option<String>,
+    /// The tools of the request [default: all of the catalogue]
+    #[arg(long, requires = "goal", value_delimiter = ',')]
+    pub(crate) tools: Vec<String>,
+    #[arg(long, requires = "goal", default_value = "explain")]
+    pub(crate) session: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HealArgs {
+    #[command(flatten)]
+    pub(crate) scope: MemoryScope,
+    /// The failure, as JSON; `-` reads standard input
+    #[arg(required_unless_present = "lesson", conflicts_with = "lesson")]
+    pub(crate) failure: Option<PathBuf>,
+    /// The lesson that was followed
+    #[arg(long, requires = "worked")]
+    pub(crate) lesson: Option<String>,
+    /// yes or no
+    #[arg(long, requires = "lesson", value_parser = ["yes", "no"])]
+    pub(crate) worked: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ForgetArgs {
+    #[command(flatten)]
+    pub(crate) scope: MemoryScope,
+    #[arg(required_unless_present = "user", conflicts_with = "user")]
+    pub(crate) lesson: Option<String>,
+    /// Everything that was kept for this user
+    #[arg(long)]
+    pub(crate) user: Option<String>,
+    #[arg(long)]
+    pub(crate) reason: String,
+}

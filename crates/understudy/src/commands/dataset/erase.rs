@@ -1,0 +1,154 @@
+//! `understudy dataset erase`: a person out of everything that was kept.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use understudy_dataset::ErasedVersion;
+use understudy_ident::{AdapterVersion, Digest, Timestamp};
+use understudy_intake::{Intake, Limits};
+use understudy_journal::Erasure;
+use understudy_manifest::{DatasetManifest, canonical_json};
+use understudy_registry::Change;
+use understudy_storage::atomic;
+
+use crate::{
+    cli::EraseArgs,
+    commands::Exit,
+    config::Config,
+    exports::{self, Copy},
+    output::Out,
+    wiring::Stores,
+};
+
+/// What was done, for whoever asked for it. It names nobody.
+#[derive(Debug, Serialize)]
+struct Receipt {
+    /// Of the subject's name, over a secret of the journal.
+    subject: String,
+    at: Timestamp,
+    steps: usize,
+    outcomes: u64,
+    raw_bodies: u64,
+    versions: Vec<ErasedVersion>,
+    /// Adapters that were trained on these versions, or go on from one that was.
+    tainted: Vec<AdapterVersion>,
+    copies_removed: Vec<String>,
+    /// Copies that were moved or changed since they were made: a person has to look.
+    copies_left: Vec<String>,
+}
+
+pub(crate) fn run(args: &EraseArgs, config: &Config, out: Out) -> Result<Exit> {
+    let stores = Stores::open(&config.data)?;
+    let spinner = out.spinner("looking for the subject");
+    let intake = Intake::new(stores.journal.clone(), Limits::default());
+    let holdings = stores.journal.holdings(&args.subject)?;
+    let bodies = intake.bodies_of(&args.subject, &holdings)?;
+    if args.dry_run {
+        spinner.finish_and_clear();
+        let text = format!(
+            "{} steps, {} outcomes and {} raw bodies would be erased, with every row made of them",
+            holdings.steps.len(),
+            holdings.outcomes,
+            bodies.len()
+        );
+        let counts = serde_json::json!({"dry_run": true, "steps": holdings.steps.len(),
+            "outcomes": holdings.outcomes, "raw_bodies": bodies.len()});
+        out.either(text, &counts)?;
+        return Ok(if holdings.steps.is_empty() && bodies.is_empty() {
+            Exit::No
+        } else {
+            Exit::Ok
+        });
+    }
+    let erasure = stores.journal.erase(&args.subject, &bodies)?;
+    spinner.set_message("dataset versions, their copies and adapters");
+    let receipt = derived(&stores, config, args, erasure)?;
+    spinner.finish_and_clear();
+    // Written last: it says what is done.
+    let text = canonical_json(&receipt);
+    let digest = Digest::of(text.as_bytes());
+    let path = config.data.erasures().join(format!("{}.json", digest.short()));
+    atomic::write(&path, format!("{text}\n").as_bytes())?;
+    out.either(describe(&receipt, &path), &receipt)?;
+    Ok(if receipt.steps == 0 && receipt.raw_bodies == 0 { Exit::No } else { Exit::Ok })
+}
+
+/// Everything that was made from the journal.
+fn derived(
+    stores: &Stores,
+    config: &Config,
+    args: &EraseArgs,
+    erasure: Erasure,
+) -> Result<Receipt> {
+    let name = format!("erasure of {}", &erasure.subject[..16]);
+    let versions = understudy_dataset::erase(&config.data.datasets(), &erasure.steps, &name)?;
+    let mut tainted = Vec::new();
+    for ErasedVersion { version, .. } in &versions {
+        let reason = format!("{}: {name}", args.reason);
+        let change = Change::new(&args.owner, &reason, &*stores.clock);
+        tainted.extend(stores.registry.withdraw_data(version, change)?);
+    }
+    tainted.sort();
+    tainted.dedup();
+    let (mut removed, mut left) = (Vec::new(), Vec::new());
+    for copy in exports::all(&config.data)? {
+        if versions.iter().any(|one| one.version == copy.version) && copy.directory.exists() {
+            let place = copy.directory.display().to_string();
+            if remove(&copy)? { removed.push(place) } else { left.push(place) }
+        }
+    }
+    Ok(Receipt {
+        subject: erasure.subject,
+        at: erasure.at,
+        steps: erasure.steps.len(),
+        outcomes: erasure.outcomes,
+        raw_bodies: erasure.bodies,
+        versions,
+        tainted,
+        copies_removed: removed,
+        copies_left: left,
+    })
+}
+
+/// Removes a copy if it still is one, and tells whether it was.
+fn remove(copy: &Copy) -> Result<bool> {
+    let manifest = fs::read_to_string(copy.directory.join("manifest.json")).ok();
+    let manifest: Option<DatasetManifest> =
+        manifest.and_then(|text| serde_json::from_str(&text).ok());
+    if manifest.is_none_or(|manifest| manifest.version() != copy.version) {
+        return Ok(false);
+    }
+    let attempt = || format!("failed to remove the copy at {}", copy.directory.display());
+    fs::remove_dir_all(&copy.directory).with_context(attempt)?;
+    Ok(true)
+}
+
+fn describe(receipt: &Receipt, path: &Path) -> String {
+    let mut lines = vec![format!(
+        "{} steps, {} outcomes and {} raw bodies cannot be read by anybody any more",
+        receipt.steps, receipt.outcomes, receipt.raw_bodies
+    )];
+    for ErasedVersion { version, rows, successor, .. } in &receipt.versions {
+        let other = successor.as_ref().map_or_else(
+            || "no row is left".to_owned(),
+            |successor| format!("all others are in {successor}"),
+        );
+        lines.push(format!("  {version}: {rows} rows; {other}"));
+    }
+    for version in &receipt.tainted {
+        lines.push(format!(
+            "  {version} has learnt from them and is not released any more; where it serves, roll \
+             it back: understudy release rollback {}",
+            version.task
+        ));
+    }
+    lines.extend(
+        receipt.copies_removed.iter().map(|place| format!("  removed the copy at {place}")),
+    );
+    lines.extend(receipt.copies_left.iter().map(|place| {
+        format!("  the copy at {place} was changed since it was made: remove it by hand")
+    }));
+    lines.push(format!("receipt: {}", path.display()));
+    lines.join("\n")
+}

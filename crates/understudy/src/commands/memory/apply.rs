@@ -1,0 +1,138 @@
+//! What a request, or a failure, is told.
+
+use std::io::Read as _;
+
+use anyhow::{Context, Result};
+use serde_json::json;
+use understudy_ident::{Clock as _, SystemClock, Timestamp};
+use understudy_inference::Embedder;
+use understudy_memory::{
+    Decision, HealRequest, Library, Query, Room, Shelf, Standings, estimated_tokens, intent_of,
+};
+
+use super::{EMBEDDER, Opened, show};
+use crate::{
+    cli::{ExplainArgs, HealArgs},
+    commands::Exit,
+    config::Config,
+    output::Out,
+};
+
+/// What would be served right now.
+struct Serving {
+    shelf: Shelf,
+    standings: Standings,
+    now: Timestamp,
+}
+
+impl Serving {
+    fn load(opened: &Opened) -> Result<Self> {
+        let now = SystemClock.now();
+        let catalogue = &opened.deployment.catalogue;
+        let shelf = match opened.store.releases()?.into_iter().next().flatten() {
+            Some(digest) => {
+                let release = opened.releases.read(&digest)?;
+                Shelf::of_release(digest, &release, Some(&EMBEDDER), catalogue)?
+            }
+            None => Shelf::default(),
+        };
+        let counters = &opened.deployment.settings.counters;
+        let standings = Standings::of(&opened.store.all(now)?, counters, now);
+        Ok(Self { shelf, standings, now })
+    }
+
+    fn library<'a>(&'a self, opened: &'a Opened) -> Library<'a> {
+        let embedder: &dyn Embedder = &EMBEDDER;
+        Library {
+            deployment: &self.shelf,
+            user: None,
+            standings: &self.standings,
+            embedder: Some(embedder),
+            settings: &opened.deployment.settings.retrieval,
+            counters: &opened.deployment.settings.counters,
+            key: opened.store.key(),
+        }
+    }
+}
+
+pub(super) fn explain(args: &ExplainArgs, config: &Config, out: Out) -> Result<Exit> {
+    let opened = Opened::open(&args.scope, config)?;
+    let Some(goal) = args.goal.as_deref() else {
+        let id = opened.lesson(args.lesson.as_deref().unwrap_or_default())?;
+        show::one(&opened, &id, out)?;
+        return Ok(Exit::Ok);
+    };
+    let serving = Serving::load(&opened)?;
+    let catalogue = &opened.deployment.catalogue;
+    let tools = match args.tools.is_empty() {
+        true => catalogue.tools.iter().map(|tool| tool.name.as_str()).collect(),
+        false => args.tools.iter().map(String::as_str).collect(),
+    };
+    let query = Query {
+        goal,
+        agent: args.agent.as_deref(),
+        tools,
+        intent: intent_of(goal, catalogue, &EMBEDDER, opened.store.key(), serving.now)?,
+        session: &args.session,
+        ..Query::default()
+    };
+    let room =
+        Room { tokens: opened.deployment.settings.retrieval.max_tokens, count: &estimated_tokens };
+    let (retrieved, considered) = serving.library(&opened).retrieve(&query, room, serving.now)?;
+    out.say(format!("kind of task: {}", query.intent.unwrap_or("none that is declared")));
+    for one in &considered {
+        let rank = |rank: Option<usize>| rank.map_or("–".to_owned(), |rank| rank.to_string());
+        out.say(format!(
+            "  {}  {:<22}  relevance {:.2}  score {:.3}  by meaning {}  by words {}",
+            show::short(&one.id),
+            word(one.decision),
+            one.relevance,
+            one.score,
+            rank(one.by_meaning),
+            rank(one.by_words)
+        ));
+    }
+    out.say(retrieved.block.as_deref().unwrap_or("nothing would be shown"));
+    out.value(&json!({"intent": query.intent, "considered": considered, "retrieved": retrieved}))?;
+    Ok(Exit::Ok)
+}
+
+fn word(decision: Decision) -> String {
+    let value = serde_json::to_value(decision).unwrap_or_default();
+    value.as_str().unwrap_or_default().replace('_', " ")
+}
+
+pub(super) fn heal(args: &HealArgs, config: &Config, out: Out) -> Result<Exit> {
+    let opened = Opened::open(&args.scope, config)?;
+    let now = SystemClock.now();
+    if let (Some(lesson), Some(worked)) = (&args.lesson, &args.worked) {
+        let id = opened.lesson(lesson)?;
+        // Each report counts: it stands for a request of its own.
+        let request = format!("heal {id} {now}");
+        opened.store.considered(&request, std::slice::from_ref(&id), &[], now)?;
+        let done = opened.store.outcome(&request, worked == "yes", now)?;
+        out.either("noted", &json!({"noted": id, "consequences": done}))?;
+        return Ok(Exit::Ok);
+    }
+    let path = args.failure.as_deref().context("name a file with the failure, or `-`")?;
+    let text = if path.as_os_str() == "-" {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).context("failed to read standard input")?;
+        text
+    } else {
+        std::fs::read_to_string(path)
+            .with_context(|| format!("failed to read {}", path.display()))?
+    };
+    let request: HealRequest =
+        serde_json::from_str(&text).context("failed to understand the failure")?;
+    let serving = Serving::load(&opened)?;
+    let reply = serving.library(&opened).heal(&request, now)?;
+    for candidate in &reply.candidates {
+        let tier = serde_json::to_value(candidate.tier)?;
+        let tier = tier.as_str().unwrap_or_default();
+        out.say(format!("{}  {tier:<6}  {}", show::short(&candidate.id), candidate.text));
+    }
+    out.say(&reply.reason);
+    out.value(&reply)?;
+    Ok(if reply.escalate { Exit::No } else { Exit::Ok })
+}

@@ -1,0 +1,111 @@
+//! Lessons and releases, as lines.
+
+use anyhow::{Result, bail};
+use serde_json::json;
+use understudy_ident::{Clock as _, SystemClock};
+use understudy_memory::{DeploymentItem, DeploymentText, Kept, MemoryId, Status};
+
+use super::Opened;
+use crate::{cli::MemoryListArgs, commands::Exit, config::Config, output::Out};
+
+/// The end of an id, which tells ids of one job apart where their beginning does not.
+pub(super) fn short(id: &MemoryId) -> &str {
+    let text = id.as_str();
+    &text[text.len().saturating_sub(12)..]
+}
+
+pub(super) fn sentence(item: &DeploymentItem) -> String {
+    format!("{}, {}", item.situation.text.as_str(), item.strategy.text.as_str())
+}
+
+pub(super) fn list(args: &MemoryListArgs, config: &Config, out: Out) -> Result<Exit> {
+    let opened = Opened::open(&args.scope, config)?;
+    if args.releases {
+        return releases(&opened, out);
+    }
+    let mut all = opened.store.all(SystemClock.now())?;
+    if let Some(status) = &args.status {
+        let known = ["proposed", "validated", "active", "suspended", "retired"];
+        if !known.contains(&status.as_str()) {
+            bail!("{status:?} is no status; use one of {}", known.join(", "));
+        }
+        all.retain(|kept| kept.status.as_str() == status);
+    }
+    for kept in &all {
+        out.say(line(kept));
+    }
+    out.value(&all)?;
+    Ok(if all.is_empty() { Exit::No } else { Exit::Ok })
+}
+
+pub(super) fn waiting(opened: &Opened, out: Out) -> Result<Exit> {
+    let mut all = opened.store.all(SystemClock.now())?;
+    all.retain(|kept| matches!(kept.status, Status::Proposed | Status::Suspended));
+    for kept in &all {
+        out.say(line(kept));
+        let evidence = &kept.item.evidence;
+        out.say(format!(
+            "    {} winners, {} losers, {} users; {:.0} points more often, p {:.4}; {:?}",
+            evidence.winners,
+            evidence.losers,
+            evidence.users,
+            100.0 * evidence.lift,
+            evidence.p,
+            evidence.agreement
+        ));
+        for other in &kept.conflicts_with {
+            out.say(format!("    contradicts {}", short(other)));
+        }
+    }
+    if all.is_empty() {
+        out.say("nothing waits for a review");
+    }
+    out.value(&all)?;
+    Ok(Exit::Ok)
+}
+
+pub(super) fn one(opened: &Opened, id: &MemoryId, out: Out) -> Result<()> {
+    let kept = opened.store.get(id, SystemClock.now())?;
+    let history = opened.store.history(Some(id))?;
+    out.say(line(&kept));
+    let (effect, counters) = (&kept.effect, &kept.counters);
+    out.say(format!(
+        "    shown {} times, withheld {}; {:+.0} points, from {:+.0} to {:+.0}, by {:.0} outcomes",
+        counters.injected,
+        counters.withheld,
+        100.0 * effect.mean,
+        100.0 * effect.lower,
+        100.0 * effect.upper,
+        effect.outcomes
+    ));
+    for entry in &history {
+        let what = serde_json::to_value(&entry.operation)?;
+        let what = what["op"].as_str().unwrap_or_default().to_owned();
+        out.say(format!("    {} {what} by {}: {}", entry.at, entry.actor, entry.reason));
+    }
+    out.value(&json!({"lesson": kept, "history": history}))
+}
+
+fn releases(opened: &Opened, out: Out) -> Result<Exit> {
+    let pointers = opened.store.releases()?;
+    let mut rows = Vec::new();
+    for digest in opened.releases.list()? {
+        let manifest = opened.releases.manifest(&digest)?;
+        let serves = pointers.first() == Some(&Some(digest));
+        let mark = if serves { "serves" } else { "" };
+        let (count, at) = (manifest.items.len(), manifest.cut_at);
+        out.say(format!("{}  {count:>3} lessons  {at}  {mark}", digest.short()));
+        rows.push(json!({"release": digest, "serves": serves, "manifest": manifest}));
+    }
+    out.value(&rows)?;
+    Ok(if rows.is_empty() { Exit::No } else { Exit::Ok })
+}
+
+fn line(kept: &Kept<DeploymentText>) -> String {
+    let effect = match kept.effect.outcomes >= 1.0 {
+        true => format!("{:+.0} points", 100.0 * kept.effect.mean),
+        false => "unmeasured".to_owned(),
+    };
+    let (id, status) = (short(&kept.item.id), kept.status);
+    format!("{id}  {status:<9}  {effect:<10}  {}", sentence(&kept.item))
+}

@@ -1,0 +1,530 @@
+//! Several servers that hold the same base model and whatever adapters they are told of: vLLM's
+//! `/v1/load_lora_adapter` and `/v1/unload_lora_adapter`, which ours have as well.
+//!
+//! At a replica an adapter is called by its alias and the beginning of its content's digest
+//! (`support@7#9f2c41aa03b1`), so that one name never means two contents, no cache of an earlier
+//! version can answer under it, and what is loaded already can be told by its name. The directory of
+//! an adapter must lie under the same path everywhere, on a shared disk.
+//!
+//! A replica that was away, or started anew, is brought up to date in the background; until it has
+//! an adapter it is not asked for it.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{Request, StatusCode};
+use serde_json::{Value, json};
+use tokio::time::{interval, timeout};
+use understudy_inference::{
+    AdapterChoice, AdapterInfo, Backend, Gauge, GenerateRequest, InferenceError, LoadAdapter,
+    LoadedAdapter, Prompt, Served, ServedAdapter, Shelf, Sink, Stats, Student,
+};
+
+use crate::{
+    Endpoint, Upstream, UpstreamError,
+    pick::Replica,
+    upstream::{Shared, Weights},
+};
+
+/// How often replicas are looked at.
+const ROUND: Duration = Duration::from_secs(5);
+/// A load reads and uploads weights.
+const LOAD_PATIENCE: Duration = Duration::from_mins(2);
+const PATIENCE: Duration = Duration::from_secs(5);
+const LONGEST_ANSWER: usize = 16 << 20;
+/// Where a server does not say how long its context is.
+const DEFAULT_CONTEXT: usize = 4096;
+
+/// A student that lives on several servers.
+#[derive(Debug)]
+pub struct Fleet {
+    upstream: Upstream,
+    state: Arc<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    shelf: Shelf,
+    paused: AtomicBool,
+}
+
+/// An adapter as replicas are told of it.
+#[derive(Debug, Clone)]
+struct Wanted {
+    name: String,
+    directory: String,
+}
+
+impl Wanted {
+    fn of(info: &AdapterInfo) -> Self {
+        let name = name_at_replicas(&info.alias, &info.generation);
+        Self { name, directory: info.directory.clone() }
+    }
+}
+
+fn name_at_replicas(alias: &str, generation: &str) -> String {
+    format!("{alias}#{}", generation.get(..12).unwrap_or(generation))
+}
+
+impl Fleet {
+    /// Finds out what the replicas serve; at least one must answer.
+    pub fn start(endpoint: Endpoint) -> Result<Self, UpstreamError> {
+        let what = endpoint.urls.join(", ");
+        let fleet = Self { upstream: Upstream::new(endpoint)?, state: Arc::default() };
+        let shared = Arc::clone(&fleet.upstream.shared);
+        let looked = fleet.wait(PATIENCE * 2, async move {
+            let mut last = Err(InferenceError::ShuttingDown);
+            for replica in &shared.replicas {
+                match shared.models(replica).await {
+                    Ok(models) => return Ok(models),
+                    Err(error) => last = Err(error),
+                }
+            }
+            last
+        });
+        let models =
+            looked.map_err(|why| UpstreamError::Unreachable { what, why: why.to_string() })?;
+        let context = models.context.unwrap_or(DEFAULT_CONTEXT);
+        fleet.upstream.shared.context.store(context, Ordering::Relaxed);
+        let (shared, state) = (Arc::downgrade(&fleet.upstream.shared), Arc::clone(&fleet.state));
+        if let Some(handle) = fleet.upstream.handle() {
+            handle.spawn(async move {
+                let mut rounds = interval(ROUND);
+                loop {
+                    rounds.tick().await;
+                    let Some(shared) = shared.upgrade() else { return };
+                    shared.reconcile(&state).await;
+                }
+            });
+        }
+        Ok(fleet)
+    }
+
+    /// Runs on the upstream's own threads and waits here: these calls are made by people who load
+    /// adapters and count tokens, not for each request.
+    fn wait<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        work: impl Future<Output = Result<T, InferenceError>> + Send + 'static,
+    ) -> Result<T, InferenceError> {
+        let handle = self.upstream.handle().ok_or(InferenceError::ShuttingDown)?;
+        let (done, waiting) = mpsc::channel();
+        let begun = Instant::now();
+        handle.spawn(async move {
+            // Whoever waits may have given up.
+            done.send(work.await).ok();
+        });
+        let late = |_| InferenceError::TimedOut(begun.elapsed().as_millis() as u64);
+        waiting.recv_timeout(patience).map_err(late)?
+    }
+
+    #[cfg(test)]
+    pub(crate) fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
+    fn weights(&self, request: &GenerateRequest) -> Result<Weights, InferenceError> {
+        let base = self.base().to_owned();
+        let Some(choice) = &request.adapter else {
+            let served = Served { base: base.clone(), adapter: None };
+            return Ok(Weights { name: base, served });
+        };
+        let ServedAdapter { alias, generation } = self.state.shelf.lease(choice)?.served;
+        let name = name_at_replicas(&alias, &generation);
+        let adapter = Some(ServedAdapter { alias, generation });
+        Ok(Weights { name, served: Served { base, adapter } })
+    }
+
+    /// Tells every replica of an adapter; those that do not take it now are told again later.
+    fn tell(&self, wanted: Wanted) -> Result<(), InferenceError> {
+        let shared = Arc::clone(&self.upstream.shared);
+        self.wait(LOAD_PATIENCE, async move {
+            let loads = shared.replicas.iter().map(|replica| shared.load(replica, &wanted));
+            let mut took = 0;
+            let mut last = None;
+            for loaded in join_all(loads).await {
+                match loaded {
+                    Ok(()) => took += 1,
+                    Err(error) => last = Some(error),
+                }
+            }
+            // Half of the replicas can carry the fleet while the others are brought up to date.
+            match last {
+                Some(error) if took * 2 < shared.replicas.len() => Err(error),
+                _ => Ok(()),
+            }
+        })
+    }
+
+    fn ask(&self, path: &'static str, body: Value) -> Result<Value, InferenceError> {
+        let shared = Arc::clone(&self.upstream.shared);
+        self.wait(PATIENCE, async move {
+            let mut last = InferenceError::ShuttingDown;
+            for replica in shared.replicas.iter().filter(|replica| !replica.is_out(None)) {
+                match shared.post_beside(replica, path, &body, PATIENCE).await {
+                    Ok(text) => {
+                        let wrong = |why| {
+                            let url = &replica.url;
+                            let what = format!("{url}{path} answered no JSON: {why}");
+                            InferenceError::Failed(what)
+                        };
+                        return serde_json::from_str(&text).map_err(wrong);
+                    }
+                    Err(error) => last = error,
+                }
+            }
+            Err(last)
+        })
+    }
+}
+
+impl Backend for Fleet {
+    fn base(&self) -> &str {
+        self.upstream.base()
+    }
+
+    fn submit(&self, request: GenerateRequest, sink: Sink) -> Result<(), InferenceError> {
+        self.submit_all(vec![(request, sink)])
+    }
+
+    fn submit_all(&self, requests: Vec<(GenerateRequest, Sink)>) -> Result<(), InferenceError> {
+        if self.is_paused() {
+            return Err(InferenceError::Paused);
+        }
+        let mut weighed = Vec::with_capacity(requests.len());
+        for (request, sink) in requests {
+            self.upstream.shared.endpoint.dialect.check(&request)?;
+            let weights = self.weights(&request)?;
+            weighed.push((request, weights, sink));
+        }
+        self.upstream.reserve(weighed.len())?;
+        for (request, weights, sink) in weighed {
+            self.upstream.spawn(request, weights, sink);
+        }
+        Ok(())
+    }
+
+    fn gauges(&self) -> Vec<Gauge> {
+        let mut gauges = self.upstream.gauges();
+        for adapter in self.adapters() {
+            let name = name_at_replicas(&adapter.alias, &adapter.generation);
+            let replicas = &self.upstream.shared.replicas;
+            let holding = replicas.iter().filter(|replica| replica.holds(&name)).count();
+            gauges.push(Gauge {
+                name: "replicas_holding",
+                labels: vec![("adapter", adapter.alias)],
+                value: holding as f64,
+                rises: false,
+            });
+        }
+        gauges
+    }
+}
+
+impl Student for Fleet {
+    fn publish_adapter(&self, load: LoadAdapter) -> Result<LoadedAdapter, InferenceError> {
+        // On a shelf of its own first: an alias must not mean what no replica has.
+        let trial = Shelf::default();
+        let checked =
+            trial.publish(LoadAdapter::new(load.alias.clone(), load.directory.clone()))?;
+        let absolute = std::path::absolute(&load.directory).map_err(|why| {
+            let why = format!("{} has no absolute path: {why}", load.directory.display());
+            InferenceError::BadAdapter { alias: load.alias.clone(), why }
+        })?;
+        let info = AdapterInfo { directory: absolute.display().to_string(), ..checked.adapter };
+        if !load.on_demand {
+            self.tell(Wanted::of(&info)).map_err(|error| InferenceError::BadAdapter {
+                alias: load.alias.clone(),
+                why: format!("too few replicas took it: {error}"),
+            })?;
+        }
+        self.state.shelf.publish(LoadAdapter { directory: absolute, ..load })
+    }
+
+    fn unload_adapter(&self, alias: &str) -> Result<(), InferenceError> {
+        let gone: Vec<String> = self
+            .adapters()
+            .into_iter()
+            .filter(|info| info.alias == alias)
+            .flat_map(|info| {
+                let all = info.previous.iter().chain([&info.generation]);
+                all.map(|digest| name_at_replicas(alias, digest)).collect::<Vec<_>>()
+            })
+            .collect();
+        self.state.shelf.unload(alias)?;
+        let shared = Arc::clone(&self.upstream.shared);
+        // Those that do not hear it now are told in the next round.
+        self.wait(PATIENCE, async move {
+            for name in gone {
+                let unloads = shared.replicas.iter().map(|replica| shared.unload(replica, &name));
+                join_all(unloads).await;
+            }
+            Ok(())
+        })
+    }
+
+    fn rollback_adapter(
+        &self,
+        alias: &str,
+        to: Option<&str>,
+    ) -> Result<AdapterInfo, InferenceError> {
+        // Earlier generations stay loaded under names of their own: only the alias moves.
+        self.state.shelf.rollback(alias, to)
+    }
+
+    fn adapters(&self) -> Vec<AdapterInfo> {
+        self.state.shelf.list()
+    }
+
+    fn tokenize(&self, prompt: &Prompt) -> Result<Vec<u32>, InferenceError> {
+        let body = match prompt {
+            Prompt::Tokens(ids) => return Ok(ids.clone()),
+            Prompt::Text(text) => json!({"prompt": text, "add_special_tokens": false}),
+            Prompt::Chat(chat) => json!({
+                "messages": chat.messages,
+                "tools": chat.tools,
+                "add_generation_prompt": chat.add_generation_prompt,
+                "continue_final_message": chat.continue_final_message,
+            }),
+        };
+        let mut answer = self.ask("/tokenize", body)?;
+        serde_json::from_value(answer["tokens"].take())
+            .map_err(|why| InferenceError::Failed(format!("/tokenize answered without ids: {why}")))
+    }
+
+    fn detokenize(&self, ids: &[u32]) -> Result<String, InferenceError> {
+        let answer = self.ask("/detokenize", json!({ "tokens": ids }))?;
+        let text = answer["prompt"].as_str().map(str::to_owned);
+        text.ok_or_else(|| InferenceError::Failed("/detokenize answered without text".to_owned()))
+    }
+
+    /// No server tells the bytes of a token; those who need them see none.
+    fn token_bytes(&self, _: u32) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn context(&self) -> usize {
+        self.upstream.shared.context.load(Ordering::Relaxed)
+    }
+
+    fn stats(&self) -> Stats {
+        let shared = &self.upstream.shared;
+        let load = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
+        let busy = shared.replicas.iter().map(|replica| replica.busy.load(Ordering::Relaxed));
+        let running: usize = busy.sum();
+        let adapters = self.adapters();
+        Stats {
+            running,
+            waiting: shared.accepted.load(Ordering::Relaxed).saturating_sub(running),
+            finished: load(&shared.counts.finished),
+            failed: load(&shared.counts.failed),
+            prompt_tokens: load(&shared.counts.prompt_tokens),
+            completion_tokens: load(&shared.counts.completion_tokens),
+            resident_bytes: adapters.iter().map(|adapter| adapter.bytes).sum(),
+            resident_adapters: adapters.len(),
+            ..Stats::default()
+        }
+    }
+
+    fn check(&self) -> Result<(), InferenceError> {
+        let replicas = &self.upstream.shared.replicas;
+        if replicas.iter().all(|replica| replica.is_out(None)) {
+            let what = format!("none of the {} replicas answers", replicas.len());
+            return Err(InferenceError::Failed(what));
+        }
+        Ok(())
+    }
+
+    fn pause(&self) {
+        self.state.paused.store(true, Ordering::Release);
+    }
+
+    fn resume(&self) {
+        self.state.paused.store(false, Ordering::Release);
+    }
+
+    fn is_paused(&self) -> bool {
+        self.state.paused.load(Ordering::Acquire)
+    }
+
+    fn out_of_order(&self, adapter: &AdapterChoice) -> Option<(usize, usize)> {
+        let served = self.state.shelf.lease(adapter).ok()?.served;
+        let name = name_at_replicas(&served.alias, &served.generation);
+        let replicas = &self.upstream.shared.replicas;
+        let out = replicas.iter().filter(|replica| replica.is_out(Some(&name))).count();
+        Some((out, replicas.len()))
+    }
+}
+
+/// What a server says it has.
+struct Models {
+    names: BTreeSet<String>,
+    context: Option<usize>,
+}
+
+impl Shared {
+    /// `GET /v1/models`.
+    async fn models(&self, replica: &Replica) -> Result<Models, InferenceError> {
+        let talk = self.talk_to(replica);
+        let url = format!("{}/models", replica.url);
+        let mut request = Request::get(url);
+        if let Some(key) = &self.endpoint.api_key {
+            request = request.header(hyper::header::AUTHORIZATION, key.bearer());
+        }
+        let request = request.body(Full::new(Bytes::new()));
+        let request = request.map_err(|why| talk.broken(&format!("cannot be asked ({why})")))?;
+        let (status, text) = self.said(replica, request, PATIENCE).await?;
+        if status != StatusCode::OK {
+            return Err(talk.broken(&format!("answered {status} when asked for its models")));
+        }
+        let answer: Value = serde_json::from_str(&text)
+            .map_err(|why| talk.broken(&format!("listed its models in no JSON ({why})")))?;
+        let listed = answer["data"].as_array().cloned().unwrap_or_default();
+        let names = listed.iter().filter_map(|model| Some(model["id"].as_str()?.to_owned()));
+        let context = listed.iter().find_map(|model| model["max_model_len"].as_u64());
+        Ok(Models { names: names.collect(), context: context.map(|context| context as usize) })
+    }
+
+    async fn load(&self, replica: &Replica, wanted: &Wanted) -> Result<(), InferenceError> {
+        let body = json!({"lora_name": wanted.name, "lora_path": wanted.directory});
+        let told = self.post(replica, "/load_lora_adapter", &body, LOAD_PATIENCE).await;
+        let (status, text) = told?;
+        // Under this name there is only this content.
+        let has_it = status == StatusCode::BAD_REQUEST && text.contains("already been loaded");
+        if status != StatusCode::OK && !has_it {
+            let what = format!("did not load {}: {status}: {}", wanted.name, short(&text));
+            return Err(self.talk_to(replica).broken(&what));
+        }
+        replica.held().insert(wanted.name.clone());
+        Ok(())
+    }
+
+    async fn unload(&self, replica: &Replica, name: &str) {
+        replica.held().remove(name);
+        let body = json!({ "lora_name": name });
+        // What it does not know it need not forget, and what is away forgets by itself.
+        let told = self.post(replica, "/unload_lora_adapter", &body, PATIENCE).await;
+        if let Err(error) = told {
+            tracing::debug!(%error, name, "a replica did not hear of an unload");
+        }
+    }
+
+    /// One look at every replica: what it lacks is loaded.
+    async fn reconcile(&self, state: &State) {
+        let adapters = state.shelf.list();
+        let generations = |info: &AdapterInfo| {
+            let all = info.previous.iter().chain([&info.generation]);
+            all.map(|digest| name_at_replicas(&info.alias, digest)).collect::<Vec<_>>()
+        };
+        let known: BTreeSet<String> = adapters.iter().flat_map(generations).collect();
+        let rounds = self.replicas.iter().map(|replica| async {
+            // What is loaded while the list is on its way is not in it, and held all the same.
+            let before = replica.held().clone();
+            let Ok(models) = self.models(replica).await else { return };
+            {
+                let mut held = replica.held();
+                held.retain(|name| models.names.contains(name) || !before.contains(name));
+                held.extend(known.intersection(&models.names).cloned());
+            }
+            for wanted in adapters.iter().filter(|info| info.resident).map(Wanted::of) {
+                if !models.names.contains(&wanted.name)
+                    && let Err(error) = self.load(replica, &wanted).await
+                {
+                    tracing::warn!(%error, "a replica is not up to date");
+                }
+            }
+        });
+        join_all(rounds).await;
+    }
+
+    fn talk_to<'a>(&'a self, replica: &'a Replica) -> crate::attempt::Talk<'a> {
+        crate::attempt::Talk { endpoint: &self.endpoint, client: &self.client, url: &replica.url }
+    }
+
+    async fn post(
+        &self,
+        replica: &Replica,
+        path: &str,
+        body: &Value,
+        patience: Duration,
+    ) -> Result<(StatusCode, String), InferenceError> {
+        let talk = self.talk_to(replica);
+        let request = talk.request(path, Bytes::from(body.to_string()))?;
+        self.said(replica, request, patience).await
+    }
+
+    /// Of the addresses that lie beside `/v1`.
+    async fn post_beside(
+        &self,
+        replica: &Replica,
+        path: &str,
+        body: &Value,
+        patience: Duration,
+    ) -> Result<String, InferenceError> {
+        let root = replica.url.trim_end_matches("/v1");
+        let talk =
+            crate::attempt::Talk { endpoint: &self.endpoint, client: &self.client, url: root };
+        let request = talk.request(path, Bytes::from(body.to_string()))?;
+        match self.said(replica, request, patience).await? {
+            (StatusCode::OK, text) => Ok(text),
+            (status, text) => {
+                Err(talk.broken(&format!("answered {path} with {status}: {}", short(&text))))
+            }
+        }
+    }
+
+    async fn said(
+        &self,
+        replica: &Replica,
+        request: Request<Full<Bytes>>,
+        patience: Duration,
+    ) -> Result<(StatusCode, String), InferenceError> {
+        let talk = self.talk_to(replica);
+        let exchange = async {
+            let response = self.client.send(request).await;
+            let response =
+                response.map_err(|why| talk.broken(&format!("could not be reached ({why})")))?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), LONGEST_ANSWER).collect().await;
+            let body = body.map_err(|why| talk.broken(&format!("broke off ({why})")))?;
+            Ok((status, String::from_utf8_lossy(&body.to_bytes()).into_owned()))
+        };
+        let late = |_| InferenceError::TimedOut(patience.as_millis() as u64);
+        timeout(patience, exchange).await.map_err(late)?
+    }
+}
+
+fn short(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect()
+}
+
+/// All of them at once.
+async fn join_all<T>(all: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut all: Vec<_> = all.map(Box::pin).collect();
+    let mut done: Vec<Option<T>> = all.iter().map(|_| None).collect();
+    std::future::poll_fn(|context| {
+        for (future, done) in all.iter_mut().zip(&mut done) {
+            if done.is_none()
+                && let std::task::Poll::Ready(value) = future.as_mut().poll(context)
+            {
+                *done = Some(value);
+            }
+        }
+        if done.iter().all(Option::is_some) {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
+    })
+    .await;
+    done.into_iter().flatten().collect()
+}
