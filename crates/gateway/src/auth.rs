@@ -85,10 +85,10 @@ fn enter(door: &Door, request: &Request, row: &Row) -> Result<Entry, Refusal> {
     let from = request.extensions().get::<Peer>().map(|Peer(address)| *address);
     if door.is_open() {
         origin::check(request, from, door.hosts(), row.needs == Needs::Token)?;
-        return Ok(Entry { caller: door.anyone(), permit: None });
+        return Ok(Entry { caller: Caller::default(), permit: None });
     }
     match &row.needs {
-        Needs::Nothing | Needs::Token => Ok(Entry { caller: door.anyone(), permit: None }),
+        Needs::Nothing | Needs::Token => Ok(Entry { caller: Caller::default(), permit: None }),
         needs => {
             let text = presented(headers).ok_or(Refusal::NoKey)?;
             let who = door.check(from, &text)?;

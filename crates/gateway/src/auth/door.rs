@@ -70,10 +70,6 @@ impl Door {
         &self.hosts
     }
 
-    pub(super) fn anyone(&self) -> Caller {
-        Caller::default()
-    }
-
     pub(super) fn holder(&self, who: Principal, body_bytes: u64) -> Caller {
         let (allowances, started) = (self.allowances.clone(), self.started);
         Caller::holding(Holding { who, allowances, started, body_bytes })

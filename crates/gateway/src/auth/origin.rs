@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use axum::{
     extract::Request,
-    http::{Version, header},
+    http::{Version, header, uri::Authority},
 };
 
 use super::Refusal;
@@ -28,7 +28,8 @@ pub(super) fn check(
     // Programs that speak HTTP/1.0 may leave it out; browsers never do.
     let may_lack = request.version() < Version::HTTP_11;
     let host = named(header::HOST).or(may_lack.then_some("localhost"));
-    for name in [Some(host.unwrap_or_default()), request.uri().authority().map(|a| a.as_str())] {
+    let absolute = request.uri().authority().map(Authority::as_str);
+    for name in [Some(host.unwrap_or_default()), absolute] {
         if let Some(name) = name.filter(|name| !is_ours(name, hosts)) {
             return Err(Refusal::Host { name: name.chars().take(100).collect() });
         }

@@ -45,7 +45,7 @@ pub struct Timeouts {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        let head = Duration::from_secs(60);
+        let head = Duration::from_mins(1);
         Self { handshake: Duration::from_secs(10), head, body: Duration::from_secs(30) }
     }
 }

@@ -149,7 +149,7 @@ fn renew_for_ever(tls: &Tls, [cert, key]: &[PathBuf; 2], mut last: (Vec<u8>, Vec
         // Half of a renewal does not fit together, and is tried again when the other half is there.
         if last != (cert_pem.clone(), key_pem.clone()) {
             match tls.renew(&cert_pem, &key_pem) {
-                Ok(()) => tracing::warn!("the certificate {} was renewed", cert.display()),
+                Ok(()) => tracing::info!("the certificate {} was renewed", cert.display()),
                 Err(why) => tracing::error!("{} is not served: {why}", cert.display()),
             }
             last = (cert_pem, key_pem);

@@ -136,7 +136,7 @@ fn every_client_s_way_of_sending_a_key_opens() {
     }
     // Not where it ends up in logs.
     assert_eq!(server.get(&format!("/v1/models?api_key={key}")).status, 401);
-    let two = [("authorization", format!("Bearer us_0_0")), ("x-api-key", key)];
+    let two = [("authorization", "Bearer us_0_0".to_owned()), ("x-api-key", key)];
     let two: Vec<(&str, &str)> = two.iter().map(|(name, value)| (*name, value.as_str())).collect();
     assert_eq!(server.get_with("/v1/models", &two).status, 401);
 }

@@ -81,9 +81,8 @@ fn a_body_that_drips_is_not_waited_for() {
     let size = loop {
         assert!(begun.elapsed() < Duration::from_secs(10), "a body dripped for ten seconds");
         socket.write_all(b" ").ok();
-        match socket.read(&mut answer) {
-            Ok(size) => break size,
-            Err(_) => continue,
+        if let Ok(size) = socket.read(&mut answer) {
+            break size;
         }
     };
     assert!(answer[..size].starts_with(b"HTTP/1.1 408"), "{:?}", &answer[..size]);
@@ -98,7 +97,7 @@ fn a_head_without_end_is_refused() {
         &format!("GET /health HTTP/1.1\r\nhost: localhost\r\nx: {long}\r\n\r\n"),
     );
     assert!(["431", "none"].contains(&status(&said)), "{said:.100}");
-    let many: String = (0..500).map(|n| format!("x-{n}: 1\r\n")).collect();
+    let many = "x-one: 1\r\n".repeat(500);
     let said =
         raw(server.address, &format!("GET /health HTTP/1.1\r\nhost: localhost\r\n{many}\r\n"));
     assert!(["431", "400", "none"].contains(&status(&said)), "{said:.100}");
