@@ -21,6 +21,7 @@ use understudy_message::Message;
 use understudy_scorer::text::is_refusal;
 use understudy_trajectory::{Confidence, Marks};
 
+pub use agreement::agrees;
 pub use confidence::confidence;
 
 /// What a request allowed its reply to do.

@@ -128,3 +128,16 @@ fn only_cues_that_were_named_speak() {
     let default = cues(&Escalate::default(), marks, unsure(-9.0, -9.0), false);
     assert_eq!(default, [Cue::InvalidTools]);
 }
+
+#[test]
+fn replies_agree_in_what_they_do_or_say() {
+    let says = Message::assistant;
+    assert!(agrees(&says("The answer: 42."), &says(" the ANSWER 42")));
+    assert!(!agrees(&says("42"), &says("43")));
+    let one = calling("weather", r#"{"city": "Bern", "days": 3}"#);
+    assert!(agrees(&one, &calling("weather", r#"{"days":3,"city":"Bern"}"#)));
+    assert!(agrees(&calling("now", ""), &calling("now", "{}")));
+    assert!(!agrees(&one, &calling("weather", r#"{"city": "Biel", "days": 3}"#)));
+    assert!(!agrees(&one, &says("It rains.")));
+    assert!(!agrees(&calling("now", "{"), &calling("now", "{}")), "what cannot be read is not {}");
+}

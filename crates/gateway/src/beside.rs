@@ -10,6 +10,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::Semaphore, time::timeout};
 use understudy_ident::OutcomeId;
 use understudy_inference::{Completion, Event, InferenceError};
+use understudy_message::Message;
 use understudy_router::Target;
 use understudy_trajectory::{
     Arm, Course, Outcome, Signal, Source, Step, TapMode, Tapped, Target as About,
@@ -43,12 +44,17 @@ impl Default for Room {
     }
 }
 
-/// Draws the lots of a reply that has just become durable.
-pub(crate) fn after(gateway: &Gateway, exchange: &Exchange, choice: usize) {
+/// Whether anything may be asked beside a reply of this exchange.
+pub(crate) fn may_follow(exchange: &Exchange) -> bool {
+    let support = exchange.routing.entry.as_ref().map(|entry| &entry.route.support);
+    let somebody =
+        support.is_some_and(|support| support.observe.is_some() || support.shadow.is_some());
+    somebody && exchange.is_repeatable()
+}
+
+/// Draws the lots of a reply that has just become durable; `told` is what it said.
+pub(crate) fn after(gateway: &Gateway, exchange: &Exchange, choice: usize, told: Message) {
     let Some(entry) = &exchange.routing.entry else { return };
-    if !exchange.is_repeatable() {
-        return;
-    }
     let (support, course) = (&entry.route.support, &exchange.routing.assignment.course);
     let reply = exchange.step_id(choice).as_str();
     if let Some(observe) = &support.observe
@@ -58,26 +64,27 @@ pub(crate) fn after(gateway: &Gateway, exchange: &Exchange, choice: usize) {
     {
         let tap = Some(Tapped { mode: TapMode::Observe, share });
         let course = Course { tap, ..Course::default() };
-        ask(gateway, exchange.beside(choice, Arm::Teacher, course), Way::TEACHER);
+        let aside = exchange.beside(choice, Arm::Teacher, course);
+        ask(gateway, aside, Way::TEACHER, told.clone());
     }
     if let Some(shadow) = &support.shadow
         && exchange.routing.assignment.arm == Arm::Stable
         && shadow.draw(reply)
     {
         let aside = exchange.beside(choice, Arm::Shadow, Course::default());
-        ask_shadow(gateway, aside, &shadow.target);
+        ask_shadow(gateway, aside, &shadow.target, told);
     }
 }
 
-fn ask_shadow(gateway: &Gateway, aside: Exchange, target: &Target) {
+fn ask_shadow(gateway: &Gateway, aside: Exchange, target: &Target, told: Message) {
     let stats = gateway.student.stats();
     if stats.waiting > 0 {
         return gateway.metrics().beside_dropped(&aside.routing, "busy");
     }
-    ask(gateway, aside, Way::to(target));
+    ask(gateway, aside, Way::to(target), told);
 }
 
-fn ask(gateway: &Gateway, aside: Exchange, way: Way) {
+fn ask(gateway: &Gateway, aside: Exchange, way: Way, told: Message) {
     let room = gateway.room();
     let room = if way.teacher { &room.observers } else { &room.shadows };
     let Ok(permit) = Arc::clone(room).try_acquire_owned() else {
@@ -99,7 +106,7 @@ fn ask(gateway: &Gateway, aside: Exchange, way: Way) {
         Ok(Some(events)) => {
             let gateway = gateway.clone();
             tokio::spawn(async move {
-                listen(&gateway, &aside, events).await;
+                listen(&gateway, &aside, events, &told).await;
                 drop(permit);
             });
         }
@@ -108,7 +115,7 @@ fn ask(gateway: &Gateway, aside: Exchange, way: Way) {
     }
 }
 
-async fn listen(gateway: &Gateway, aside: &Exchange, mut events: Events) {
+async fn listen(gateway: &Gateway, aside: &Exchange, mut events: Events, told: &Message) {
     let ending = async {
         while let Some(event) = events.recv().await {
             match event {
@@ -124,6 +131,10 @@ async fn listen(gateway: &Gateway, aside: &Exchange, mut events: Events) {
     match ending {
         Ok(completion) => {
             let step = aside.finished(0, &completion).map(|step| marked(aside, step));
+            if let Some(step) = &step {
+                let same = understudy_conduct::agrees(&step.reply, told);
+                gateway.metrics().compared(&aside.routing, same);
+            }
             keep(gateway, aside, step);
         }
         Err(error) => {

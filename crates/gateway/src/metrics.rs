@@ -254,6 +254,13 @@ impl Metrics {
         *self.lock().arms.beside.entry(key).or_default() += 1;
     }
 
+    /// Whether a reply beside another came to the same.
+    pub(crate) fn compared(&self, routing: &Routing, same: bool) {
+        let same = if same { "true" } else { "false" };
+        let key = (routing.task.to_string(), arms::kind(routing), same);
+        *self.lock().arms.compared.entry(key).or_default() += 1;
+    }
+
     /// A reply beside another was not asked for, not finished or not recorded.
     pub(crate) fn beside_dropped(&self, routing: &Routing, why: &'static str) {
         let key = (routing.task.to_string(), arms::kind(routing), why);

@@ -140,6 +140,7 @@ struct Line {
 impl Line {
     async fn relay(mut self, mut events: Events, parts: mpsc::Sender<Part>, mut watch: Watch) {
         let mut said = Said::new(self.turns.hold());
+        let mut before = None;
         let last = loop {
             let last = self.listen(&mut events, &parts, &mut said, &mut watch).await;
             // Whoever is still making tokens for this can stop.
@@ -148,11 +149,15 @@ impl Line {
                 Turn::Over(last) => break last,
                 Turn::Another(next) => {
                     events = next;
-                    said = Said::new(self.turns.hold());
+                    before = Some(std::mem::replace(&mut said, Said::new(self.turns.hold())));
                 }
             }
         };
-        if let Ok(completion) = &last {
+        if let Ok(completion) = &last
+            && !said.is_of(completion)
+        {
+            // The one before has the last word after all: nobody has been told anything else.
+            said = before.filter(|before| before.is_of(completion)).unwrap_or_default();
             said.settle(completion);
         }
         self.gateway.metrics().ended(&watch, &self.exchange.routing, said.served(), &last);
@@ -199,14 +204,17 @@ impl Line {
     async fn finish(self, last: Ending, mut said: Said, parts: &mpsc::Sender<Part>) {
         let finished = Instant::now();
         let (step, part) = self.ending(last, &said);
-        let recorded =
-            step.as_ref().filter(|step| step.error.is_none()).map(|step| step.id.clone());
+        let told = step.as_ref().filter(|step| step.error.is_none());
+        let told =
+            told.filter(|_| beside::may_follow(&self.exchange)).map(|step| step.reply.clone());
         let part = match step {
             None => part,
             Some(step) => record(&self.gateway, step).await.map_or_else(Part::Failed, |()| part),
         };
-        if recorded.is_some() && matches!(part, Part::Done(..)) {
-            beside::after(&self.gateway, &self.exchange, self.choice);
+        if matches!(part, Part::Done(..)) {
+            if let Some(told) = told {
+                beside::after(&self.gateway, &self.exchange, self.choice, told);
+            }
             if let Some(draft) = &self.turns.draft {
                 beside::keep_draft(&self.gateway, &self.exchange, draft);
             }

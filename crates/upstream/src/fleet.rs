@@ -9,38 +9,33 @@
 //! A replica that was away, or started anew, is brought up to date in the background; until it has
 //! an adapter it is not asked for it.
 
+mod replicas;
+
 use std::{
     collections::BTreeSet,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Request, StatusCode};
 use serde_json::{Value, json};
-use tokio::time::{interval, timeout};
+use tokio::time::interval;
 use understudy_inference::{
     AdapterChoice, AdapterInfo, Backend, Gauge, GenerateRequest, InferenceError, LoadAdapter,
     LoadedAdapter, Prompt, Served, ServedAdapter, Shelf, Sink, Stats, Student,
 };
 
-use crate::{
-    Endpoint, Upstream, UpstreamError,
-    pick::Replica,
-    upstream::{Shared, Weights},
-};
+use self::replicas::join_all;
+use crate::{Endpoint, Upstream, UpstreamError, upstream::Weights};
 
 /// How often replicas are looked at.
 const ROUND: Duration = Duration::from_secs(5);
 /// A load reads and uploads weights.
 const LOAD_PATIENCE: Duration = Duration::from_mins(2);
 const PATIENCE: Duration = Duration::from_secs(5);
-const LONGEST_ANSWER: usize = 16 << 20;
 /// Where a server does not say how long its context is.
 const DEFAULT_CONTEXT: usize = 4096;
 
@@ -55,6 +50,24 @@ pub struct Fleet {
 struct State {
     shelf: Shelf,
     paused: AtomicBool,
+    /// Names that no alias meant at the last look.
+    unmeant: Mutex<BTreeSet<String>>,
+}
+
+impl State {
+    /// What we had replicas load and nobody means any more, at two looks in a row: an adapter that
+    /// is just being loaded is on no shelf yet.
+    fn doom(
+        &self,
+        known: &BTreeSet<String>,
+        held: impl Iterator<Item = BTreeSet<String>>,
+    ) -> BTreeSet<String> {
+        let now: BTreeSet<String> = held.flatten().filter(|name| !known.contains(name)).collect();
+        let mut before = self.unmeant.lock().unwrap_or_else(PoisonError::into_inner);
+        let doomed = now.intersection(&before).cloned().collect();
+        *before = now;
+        doomed
+    }
 }
 
 /// An adapter as replicas are told of it.
@@ -363,168 +376,4 @@ impl Student for Fleet {
         let out = replicas.iter().filter(|replica| replica.is_out(Some(&name))).count();
         Some((out, replicas.len()))
     }
-}
-
-/// What a server says it has.
-struct Models {
-    names: BTreeSet<String>,
-    context: Option<usize>,
-}
-
-impl Shared {
-    /// `GET /v1/models`.
-    async fn models(&self, replica: &Replica) -> Result<Models, InferenceError> {
-        let talk = self.talk_to(replica);
-        let url = format!("{}/models", replica.url);
-        let mut request = Request::get(url);
-        if let Some(key) = &self.endpoint.api_key {
-            request = request.header(hyper::header::AUTHORIZATION, key.bearer());
-        }
-        let request = request.body(Full::new(Bytes::new()));
-        let request = request.map_err(|why| talk.broken(&format!("cannot be asked ({why})")))?;
-        let (status, text) = self.said(replica, request, PATIENCE).await?;
-        if status != StatusCode::OK {
-            return Err(talk.broken(&format!("answered {status} when asked for its models")));
-        }
-        let answer: Value = serde_json::from_str(&text)
-            .map_err(|why| talk.broken(&format!("listed its models in no JSON ({why})")))?;
-        let listed = answer["data"].as_array().cloned().unwrap_or_default();
-        let names = listed.iter().filter_map(|model| Some(model["id"].as_str()?.to_owned()));
-        let context = listed.iter().find_map(|model| model["max_model_len"].as_u64());
-        Ok(Models { names: names.collect(), context: context.map(|context| context as usize) })
-    }
-
-    async fn load(&self, replica: &Replica, wanted: &Wanted) -> Result<(), InferenceError> {
-        let body = json!({"lora_name": wanted.name, "lora_path": wanted.directory});
-        let told = self.post(replica, "/load_lora_adapter", &body, LOAD_PATIENCE).await;
-        let (status, text) = told?;
-        // Under this name there is only this content.
-        let has_it = status == StatusCode::BAD_REQUEST && text.contains("already been loaded");
-        if status != StatusCode::OK && !has_it {
-            let what = format!("did not load {}: {status}: {}", wanted.name, short(&text));
-            return Err(self.talk_to(replica).broken(&what));
-        }
-        replica.held().insert(wanted.name.clone());
-        Ok(())
-    }
-
-    async fn unload(&self, replica: &Replica, name: &str) {
-        replica.held().remove(name);
-        let body = json!({ "lora_name": name });
-        // What it does not know it need not forget, and what is away forgets by itself.
-        let told = self.post(replica, "/unload_lora_adapter", &body, PATIENCE).await;
-        if let Err(error) = told {
-            tracing::debug!(%error, name, "a replica did not hear of an unload");
-        }
-    }
-
-    /// One look at every replica: what it lacks is loaded.
-    async fn reconcile(&self, state: &State) {
-        let adapters = state.shelf.list();
-        let generations = |info: &AdapterInfo| {
-            let all = info.previous.iter().chain([&info.generation]);
-            all.map(|digest| name_at_replicas(&info.alias, digest)).collect::<Vec<_>>()
-        };
-        let known: BTreeSet<String> = adapters.iter().flat_map(generations).collect();
-        let rounds = self.replicas.iter().map(|replica| async {
-            // What is loaded while the list is on its way is not in it, and held all the same.
-            let before = replica.held().clone();
-            let Ok(models) = self.models(replica).await else { return };
-            {
-                let mut held = replica.held();
-                held.retain(|name| models.names.contains(name) || !before.contains(name));
-                held.extend(known.intersection(&models.names).cloned());
-            }
-            for wanted in adapters.iter().filter(|info| info.resident).map(Wanted::of) {
-                if !models.names.contains(&wanted.name)
-                    && let Err(error) = self.load(replica, &wanted).await
-                {
-                    tracing::warn!(%error, "a replica is not up to date");
-                }
-            }
-        });
-        join_all(rounds).await;
-    }
-
-    fn talk_to<'a>(&'a self, replica: &'a Replica) -> crate::attempt::Talk<'a> {
-        crate::attempt::Talk { endpoint: &self.endpoint, client: &self.client, url: &replica.url }
-    }
-
-    async fn post(
-        &self,
-        replica: &Replica,
-        path: &str,
-        body: &Value,
-        patience: Duration,
-    ) -> Result<(StatusCode, String), InferenceError> {
-        let talk = self.talk_to(replica);
-        let request = talk.request(path, Bytes::from(body.to_string()))?;
-        self.said(replica, request, patience).await
-    }
-
-    /// Of the addresses that lie beside `/v1`.
-    async fn post_beside(
-        &self,
-        replica: &Replica,
-        path: &str,
-        body: &Value,
-        patience: Duration,
-    ) -> Result<String, InferenceError> {
-        let root = replica.url.trim_end_matches("/v1");
-        let talk =
-            crate::attempt::Talk { endpoint: &self.endpoint, client: &self.client, url: root };
-        let request = talk.request(path, Bytes::from(body.to_string()))?;
-        match self.said(replica, request, patience).await? {
-            (StatusCode::OK, text) => Ok(text),
-            (status, text) => {
-                Err(talk.broken(&format!("answered {path} with {status}: {}", short(&text))))
-            }
-        }
-    }
-
-    async fn said(
-        &self,
-        replica: &Replica,
-        request: Request<Full<Bytes>>,
-        patience: Duration,
-    ) -> Result<(StatusCode, String), InferenceError> {
-        let talk = self.talk_to(replica);
-        let exchange = async {
-            let response = self.client.send(request).await;
-            let response =
-                response.map_err(|why| talk.broken(&format!("could not be reached ({why})")))?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), LONGEST_ANSWER).collect().await;
-            let body = body.map_err(|why| talk.broken(&format!("broke off ({why})")))?;
-            Ok((status, String::from_utf8_lossy(&body.to_bytes()).into_owned()))
-        };
-        let late = |_| InferenceError::TimedOut(patience.as_millis() as u64);
-        timeout(patience, exchange).await.map_err(late)?
-    }
-}
-
-fn short(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect()
-}
-
-/// All of them at once.
-async fn join_all<T>(all: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
-    let mut all: Vec<_> = all.map(Box::pin).collect();
-    let mut done: Vec<Option<T>> = all.iter().map(|_| None).collect();
-    std::future::poll_fn(|context| {
-        for (future, done) in all.iter_mut().zip(&mut done) {
-            if done.is_none()
-                && let std::task::Poll::Ready(value) = future.as_mut().poll(context)
-            {
-                *done = Some(value);
-            }
-        }
-        if done.iter().all(Option::is_some) {
-            std::task::Poll::Ready(())
-        } else {
-            std::task::Poll::Pending
-        }
-    })
-    .await;
-    done.into_iter().flatten().collect()
 }

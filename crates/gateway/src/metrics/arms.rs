@@ -92,6 +92,8 @@ pub(super) struct Arms {
     pub(super) beside: BTreeMap<(String, &'static str), u64>,
     /// By task, kind and reason.
     pub(super) dropped: BTreeMap<(String, &'static str, &'static str), u64>,
+    /// By task, kind and whether both came to the same.
+    pub(super) compared: BTreeMap<(String, &'static str, &'static str), u64>,
     /// By arm.
     pub(super) uncaptured: BTreeMap<&'static str, u64>,
 }

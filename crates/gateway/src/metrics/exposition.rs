@@ -230,6 +230,7 @@ fn turns(page: &mut Page, arms: &Arms) {
         ("understudy:fallbacks_total", &arms.fallbacks, ["task", "arm", "reason"]),
         ("understudy:escalations_total", &arms.escalations, ["task", "arm", "result"]),
         ("understudy:tap_skipped_total", &arms.skipped, ["task", "mode", "reason"]),
+        ("understudy:beside_compared_total", &arms.compared, ["task", "kind", "agrees"]),
         ("understudy:beside_dropped_total", &arms.dropped, ["task", "kind", "reason"]),
     ] {
         page.kind(name, "counter");

@@ -6,8 +6,9 @@ use super::{Opening, Part};
 use crate::exchange::Exchange;
 
 /// How much is kept back from the reader, because somebody else might still answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Hold {
+    #[default]
     Nothing,
     /// Until there is something to read.
     Start,
@@ -15,7 +16,7 @@ pub(super) enum Hold {
     All,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Said {
     hold: Hold,
     text: String,
@@ -26,8 +27,7 @@ pub(super) struct Said {
 
 impl Said {
     pub(super) fn new(hold: Hold) -> Self {
-        let pending = Delta::default();
-        Self { hold, text: String::new(), served: None, announce: false, pending }
+        Self { hold, ..Self::default() }
     }
 
     pub(super) fn text(&self) -> &str {
@@ -62,7 +62,12 @@ impl Said {
         self.served.is_some() && !self.announce
     }
 
-    /// A reply that stood in for another may not have been listened to: then its end says it all.
+    /// Whether this is how the completion was said.
+    pub(super) fn is_of(&self, completion: &Completion) -> bool {
+        self.served.as_ref() == Some(&completion.served)
+    }
+
+    /// A reply that was not listened to: then its end says it all.
     pub(super) fn settle(&mut self, completion: &Completion) {
         if self.served.is_none() {
             self.start(completion.served.clone());

@@ -123,6 +123,8 @@ fn an_observer_answers_beside_and_delays_nobody() {
     assert_eq!((beside.reply.text().as_str(), &beside.prompt), ("better", &told.prompt));
     assert_ne!(beside.trajectory, told.trajectory, "no outcome may take it for what was said");
     assert_eq!(server.metric("understudy:beside_total", "kind=\"observe\""), 1.0);
+    let differ = "kind=\"observe\",agrees=\"false\"";
+    assert_eq!(server.metric("understudy:beside_compared_total", differ), 1.0);
 
     let untapped = server.post_with(
         CHAT,
@@ -228,6 +230,24 @@ fn a_teacher_that_fails_at_an_escalation_leaves_the_students_reply() {
     let reply = ask(&server, "I won't");
     assert_eq!((reply.status, said(&reply.json())), (200, "I won't"));
     assert_eq!(reply.header("x-understudy-escalation"), Some("failed"));
+}
+
+#[test]
+fn a_student_that_stands_after_all_is_shown_with_its_own_scores_and_name() {
+    let server = start_taught(MockConfig::default(), teacher(Err("down")));
+    server.publish("triage", escalating(refusing()));
+    let scored = json!({"model": "triage", "logprobs": true});
+    let whole = server.post(CHAT, &with(chat("I won't"), scored.clone())).json();
+    assert_eq!(whole["model"], "mock");
+    let scores = whole["choices"][0]["logprobs"]["content"].as_array().map(Vec::len);
+    assert_eq!(scores, Some("I won't".len() + 1), "{whole}");
+    let stream = with(with(chat("I won't"), scored), json!({"stream": true}));
+    let chunks = server.post(CHAT, &stream).events();
+    let said: String = chunks
+        .iter()
+        .filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str())
+        .collect();
+    assert_eq!(said, "I won't");
 }
 
 #[test]

@@ -233,3 +233,18 @@ fn replicas_that_fail_with_an_adapter_are_counted() {
     let refused = stage.fleet.submit(ask("x"), Box::new(|_| std::ops::ControlFlow::Continue(())));
     assert_eq!(refused, Err(InferenceError::Paused));
 }
+
+#[test]
+fn what_no_alias_means_any_more_is_unloaded_after_a_while() {
+    let stage = stage(2);
+    let [one, two, three] = ["one", "two", "three"].map(|weights| stage.load("triage", weights));
+    let name = |generation: &str| format!("triage#{}", &generation[..12]);
+    let mut kept = [name(&two), name(&three)];
+    kept.sort();
+    assert!(stage.names(0).contains(&name(&one)), "it may be in use yet");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while stage.names(0) != kept || stage.names(1) != kept {
+        assert!(Instant::now() < deadline, "{:?}", stage.names(0));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}

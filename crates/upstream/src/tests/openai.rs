@@ -290,6 +290,23 @@ fn a_full_queue_is_busy_and_submitting_never_waits() {
 }
 
 #[test]
+fn a_deadline_ends_in_the_queue_too() {
+    let slow = Server::start(|stream| {
+        thread::sleep(Duration::from_millis(350));
+        begin_stream(stream);
+        stream.write_all(STOP.as_bytes()).unwrap();
+    });
+    let teacher = Upstream::new(Endpoint { concurrency: 1, ..endpoint(&slow.url) }).unwrap();
+    teacher.submit(ask("x"), Box::new(|_| ControlFlow::Continue(()))).unwrap();
+    let mut hurried = ask("x");
+    hurried.admission.timeout = Some(Duration::from_millis(100));
+    let begun = Instant::now();
+    assert!(matches!(run(&teacher, hurried).error(), InferenceError::TimedOut(_)));
+    assert!(begun.elapsed() < Duration::from_millis(300), "{:?}", begun.elapsed());
+    assert!(slow.received().len() <= 1, "it was never sent");
+}
+
+#[test]
 fn breaking_off_closes_the_connection() {
     let (gone, noticed) = mpsc::channel();
     let gone = std::sync::Mutex::new(gone);
