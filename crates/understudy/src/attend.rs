@@ -121,6 +121,7 @@ impl Attending {
         Stages {
             stores,
             base: self.base.clone(),
+            device: self.config.device.clone(),
             out: self.out,
             student: std::sync::OnceLock::from(Arc::clone(&self.student)),
             make_teacher: (self.make_teacher)(),

@@ -35,7 +35,7 @@ pub(crate) enum MemoryCommand {
     /// Why lessons are shown to a request or not; or everything about one lesson
     #[command(after_help = "Examples:\n  understudy memory explain mem_0192…\n  \
         understudy memory explain --goal 'I want my money back' --agent desk --tools orders.find,refunds.quote")]
-    Explain(ExplainArgs),
+    Explain(MemoryExplainArgs),
     /// What got others past a failure; or say whether it worked
     #[command(after_help = "Examples:\n  understudy memory heal failure.json\n  \
         understudy memory heal --lesson mem_0192… --worked yes\n\nA failure:\n  \
@@ -143,7 +143,7 @@ pub(crate) struct MemoryListArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct ExplainArgs {
+pub(crate) struct MemoryExplainArgs {
     #[command(flatten)]
     pub(crate) scope: MemoryScope,
     /// A lesson: its evidence and its history

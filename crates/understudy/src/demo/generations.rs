@@ -38,7 +38,7 @@ use crate::{
     held::HeldIn,
     output::Out,
     ports::MakeTeacher,
-    wiring::{self, Server, Serving, Stores},
+    wiring::{self, Access, Grpc, Server, Serving, Stores},
 };
 
 /// Customers at the desk at the same time.
@@ -89,7 +89,7 @@ pub(super) fn run(count: u8, seed: u64, config: &Config, out: Out) -> Result<Exi
     let stores = Stores::open(&config.data)?;
     let _lock = DataDirLock::acquire(config.data.root().to_owned())?;
     suites::save(&config.data, &suite(recipe.task.clone(), Tier::Sealed, seed + 1, CASES))?;
-    let student = wiring::engine(&base, &recipe.base, HeldIn::default())?;
+    let student = wiring::engine(&base, &recipe.base, (HeldIn::default(), &config.device))?;
     let server = Server::start(Serving {
         stores: &stores,
         student: Arc::clone(&student),
@@ -99,6 +99,8 @@ pub(super) fn run(count: u8, seed: u64, config: &Config, out: Out) -> Result<Exi
         adapter_updates: AdapterUpdates::Forbidden,
         on_note: Box::new(move |note| out.say(format!("  ▸ {}", note.text))),
         control: None,
+        grpc: Grpc::Off,
+        access: Access::default(),
     })?;
     let make_teacher = Arc::new(|| Box::new(|| Ok(Some(world::teacher()?))) as MakeTeacher);
     let (board, recipes) = (server.board(), vec![recipe.clone()]);

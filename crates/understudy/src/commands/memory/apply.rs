@@ -12,7 +12,7 @@ use understudy_memory::{
 
 use super::{EMBEDDER, Opened, show};
 use crate::{
-    cli::{ExplainArgs, HealArgs},
+    cli::{MemoryExplainArgs, HealArgs},
     commands::Exit,
     config::Config,
     output::Out,
@@ -55,7 +55,7 @@ impl Serving {
     }
 }
 
-pub(super) fn explain(args: &ExplainArgs, config: &Config, out: Out) -> Result<Exit> {
+pub(super) fn explain(args: &MemoryExplainArgs, config: &Config, out: Out) -> Result<Exit> {
     let opened = Opened::open(&args.scope, config)?;
     let Some(goal) = args.goal.as_deref() else {
         let id = opened.lesson(args.lesson.as_deref().unwrap_or_default())?;
