@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::http::{HeaderMap, HeaderValue};
 use understudy_ident::{StepId, Timestamp, TrajectoryId};
 use understudy_inference::{Completion, FinishReason, Served, Timing, Usage};
+use understudy_memory::Retrieved;
 use understudy_message::Message;
 use understudy_openai::{Ask, ChatRequest, ReplyHead, call_id, fingerprint, read_calls};
 use understudy_trajectory::Step;
@@ -28,6 +29,8 @@ pub(crate) struct Exchange {
     /// The client's own name for the request.
     request_id: Option<String>,
     token_key: TokenKey,
+    /// The lessons it was shown, where there is a memory.
+    remembered: Option<Arc<Retrieved>>,
 }
 
 impl Exchange {
@@ -39,10 +42,19 @@ impl Exchange {
     ) -> Result<(Self, Arc<ChatRequest>), ApiError> {
         let choices = request.ask.n as usize;
         let opened = Self::open(gateway, request.ask.clone(), headers, choices)?;
-        let request = if opened.routing.teacher { request.for_remote() } else { request };
+        let mut request = if opened.routing.teacher { request.for_remote() } else { request };
+        let memories = gateway.memories();
+        let remembered = memories.and_then(|memories| {
+            memories.show(gateway, &opened.routing, headers, &mut request.chat)
+        });
         let ask = Ask { admission: opened.ask.admission.clone(), ..request.ask.clone() };
         let (ask, chat) = (Arc::new(ask), Arc::new(request));
-        let exchange = Self { ask, chat: Some(Arc::clone(&chat)), prefix: "chatcmpl", ..opened };
+        let remembered = remembered.map(Arc::new);
+        let exchange =
+            Self { ask, chat: Some(Arc::clone(&chat)), prefix: "chatcmpl", remembered, ..opened };
+        if let (Some(memories), Some(retrieved)) = (memories, &exchange.remembered) {
+            memories.note(exchange.response_id(), retrieved, exchange.at);
+        }
         Ok((exchange, chat))
     }
 
@@ -97,6 +109,7 @@ impl Exchange {
             prefix: "cmpl",
             request_id,
             token_key: gateway.token_key()?,
+            remembered: None,
         })
     }
 
@@ -147,6 +160,11 @@ impl Exchange {
             put("x-feedback-token", &self.token_key.token(&self.response_id(), self.at));
         }
         put("x-understudy-arm", self.routing.assignment.arm.as_str());
+        if let Some(retrieved) = &self.remembered {
+            let release = retrieved.release.map(|release| release.short());
+            put("x-memory-release", release.as_deref().unwrap_or("none"));
+            put("x-memory-ids", &retrieved.ids_header());
+        }
         if let Some(adapter) = served.and_then(|served| served.adapter.as_ref()) {
             put("x-understudy-adapter", &format!("{} {}", adapter.alias, adapter.generation));
         }

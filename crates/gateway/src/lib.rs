@@ -18,6 +18,7 @@ mod control;
 mod error;
 mod exchange;
 mod feedback;
+mod memory;
 mod metrics;
 mod models;
 mod prompt;
@@ -30,6 +31,7 @@ mod status;
 mod telemetry;
 mod tokens;
 
+pub use memory::Memories;
 pub use server::{app, serve};
 pub use state::{AdapterUpdates, Gateway, GatewayParts};
 

@@ -11,8 +11,8 @@ use tokio::net::TcpListener;
 use understudy_openai::ErrorReply;
 
 use crate::{
-    adapters, body::Body, chat, completions, control, error::ApiError, feedback, metrics, models,
-    state::Gateway, status, telemetry, tokens,
+    adapters, body::Body, chat, completions, control, error::ApiError, feedback, memory, metrics,
+    models, state::Gateway, status, telemetry, tokens,
 };
 
 /// Everything the gateway answers.
@@ -22,6 +22,7 @@ pub fn app(gateway: Gateway) -> Router {
         .merge(vllm())
         .merge(telemetry::routes())
         .merge(feedback::routes())
+        .merge(memory::routes())
         .route("/api/v1/tasks", get(status::tasks))
         .route("/api/v1/journal", get(status::journal))
         .route("/api/v1/audit", get(status::audit))

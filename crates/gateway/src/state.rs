@@ -12,7 +12,7 @@ use understudy_journal::Journal;
 use understudy_registry::Registry;
 use understudy_router::RouteTable;
 
-use crate::{error::ApiError, feedback::TokenKey, metrics::Metrics};
+use crate::{error::ApiError, feedback::TokenKey, memory::Memories, metrics::Metrics};
 
 /// The parts a gateway is put together from.
 #[derive(Debug)]
@@ -50,6 +50,7 @@ struct Shared {
     started: Timestamp,
     intake: Intake,
     token_key: OnceLock<TokenKey>,
+    memories: OnceLock<Memories>,
 }
 
 impl Gateway {
@@ -68,6 +69,7 @@ impl Gateway {
                 started,
                 intake,
                 token_key: OnceLock::new(),
+                memories: OnceLock::new(),
             }),
         }
     }
@@ -79,6 +81,16 @@ impl Gateway {
         }
         let secret = self.journal.secret().map_err(|why| ApiError::unavailable(why.to_string()))?;
         Ok(*self.shared.token_key.get_or_init(|| TokenKey::derived(&secret)))
+    }
+
+    /// From now on chats are shown lessons. A gateway remembers with one memory; a second is
+    /// handed back.
+    pub fn remember_with(&self, memories: Memories) -> Result<(), Memories> {
+        self.shared.memories.set(memories)
+    }
+
+    pub(crate) fn memories(&self) -> Option<&Memories> {
+        self.shared.memories.get()
     }
 
     pub(crate) fn intake(&self) -> &Intake {

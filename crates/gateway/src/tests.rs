@@ -76,6 +76,17 @@ fn start_small(bytes: u64) -> Server {
 }
 
 fn start_on(config: MockConfig, updates: bool, limits: Limits, journal: Config) -> Server {
+    start_and(config, updates, limits, journal, |_, _, _| {})
+}
+
+/// A server that is prepared before it answers: with its directory and its journal.
+fn start_and(
+    config: MockConfig,
+    updates: bool,
+    limits: Limits,
+    journal: Config,
+    prepare: impl FnOnce(&Gateway, &std::path::Path, &Journal),
+) -> Server {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
     let journal = Journal::open(&path("journal.db"), journal).unwrap();
@@ -96,6 +107,7 @@ fn start_on(config: MockConfig, updates: bool, limits: Limits, journal: Config) 
         },
     };
     let gateway = Gateway::with_limits(parts, limits);
+    prepare(&gateway, directory.path(), &journal);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();
