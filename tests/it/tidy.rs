@@ -49,8 +49,8 @@ const ARROWS: &[(&str, &str)] = &[
     ("openai", "inference message"),
     (
         "gateway",
-        "access conduct ident inference ingest intake journal manifest message openai registry \
-         router trajectory",
+        "access conduct ident inference ingest intake journal manifest memory message openai \
+         registry router trajectory",
     ),
     ("supportdesk", "ident manifest message"),
 ];

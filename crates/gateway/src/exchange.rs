@@ -11,6 +11,7 @@ use understudy_ident::{StepId, Timestamp, TrajectoryId};
 use understudy_inference::{
     Admission, Completion, FinishReason, GenerateRequest, Served, Timing, Usage,
 };
+use understudy_memory::Retrieved;
 use understudy_message::Message;
 use understudy_openai::{
     Ask, ChatRequest, ReplyHead, ToolReading, call_id, fingerprint, read_calls,
@@ -45,6 +46,8 @@ pub(crate) struct Exchange {
     salt: Option<String>,
     /// Whose it is, and who pays for its tokens.
     caller: Caller,
+    /// The lessons it was shown, where there is a memory.
+    remembered: Option<Arc<Retrieved>>,
 }
 
 impl Exchange {
@@ -56,9 +59,19 @@ impl Exchange {
     ) -> Result<Self, ApiError> {
         let choices = request.ask.n as usize;
         let opened = Self::open(gateway, request.ask.clone(), (headers, caller), choices)?;
+        let mut request = request;
+        // Lessons are those of whoever runs this server, and no tenant's.
+        let memories = gateway.memories().filter(|_| opened.caller.tenant().is_none());
+        let remembered = memories
+            .and_then(|memories| memories.show(gateway, &opened.routing, headers, &mut request.chat))
+            .map(Arc::new);
         let ask = Ask { admission: opened.ask.admission.clone(), ..request.ask.clone() };
-        let chat = Arc::new(request);
-        Ok(Self { ask: Arc::new(ask), chat: Some(chat), prefix: "chatcmpl", ..opened }.named())
+        let (ask, chat) = (Arc::new(ask), Some(Arc::new(request)));
+        let exchange = Self { ask, chat, prefix: "chatcmpl", remembered, ..opened }.named();
+        if let (Some(memories), Some(retrieved)) = (memories, &exchange.remembered) {
+            memories.note(exchange.response_id().to_owned(), retrieved, exchange.at);
+        }
+        Ok(exchange)
     }
 
     /// A generation without messages.
@@ -124,6 +137,7 @@ impl Exchange {
             token_key: gateway.token_key()?,
             salt,
             caller,
+            remembered: None,
         })
     }
 
@@ -240,6 +254,11 @@ impl Exchange {
         }
         if let Some(what) = &course.escalation {
             put("x-understudy-escalation", what);
+        }
+        if let Some(retrieved) = &self.remembered {
+            let release = retrieved.release.map(|release| release.short());
+            put("x-memory-release", release.as_deref().unwrap_or("none"));
+            put("x-memory-ids", &retrieved.ids_header());
         }
         if let Some(adapter) = served.and_then(|served| served.adapter.as_ref()) {
             put("x-understudy-adapter", &format!("{} {}", adapter.alias, adapter.generation));

@@ -21,6 +21,7 @@ mod error;
 mod exchange;
 mod feedback;
 mod loops;
+mod memory;
 mod metrics;
 mod models;
 mod prompt;
@@ -36,6 +37,7 @@ mod watch;
 
 pub use auth::Door;
 pub use loops::Board;
+pub use memory::Memories;
 pub use server::{Timeouts, Tls, TlsError, app, serve, serve_with};
 pub use state::{AdapterUpdates, Gateway, GatewayParts};
 pub use telemetry::serve_grpc;

@@ -26,7 +26,7 @@ use crate::{
     body::Body,
     chat, completions, control,
     error::ApiError,
-    feedback, loops, metrics, models,
+    feedback, loops, memory, metrics, models,
     state::Gateway,
     status, telemetry, tokens, watch,
 };
@@ -40,6 +40,7 @@ pub fn app(gateway: Gateway) -> Router {
         .merge(feedback::routes())
         .merge(loops::routes())
         .merge(watch::routes())
+        .merge(memory::routes())
         .route("/api/v1/tasks", get(status::tasks))
         .route("/api/v1/journal", get(status::journal))
         .route("/api/v1/audit", get(status::audit))

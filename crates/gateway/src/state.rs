@@ -13,8 +13,8 @@ use understudy_registry::Registry;
 use understudy_router::RouteTable;
 
 use crate::{
-    auth::Door, beside::Room, error::ApiError, feedback::TokenKey, loops::Board, metrics::Metrics,
-    watch::Hub,
+    auth::Door, beside::Room, error::ApiError, feedback::TokenKey, loops::Board, memory::Memories,
+    metrics::Metrics, watch::Hub,
 };
 
 /// The parts a gateway is put together from.
@@ -57,6 +57,7 @@ struct Shared {
     door: Arc<Door>,
     board: Arc<Board>,
     hub: Hub,
+    memories: OnceLock<Memories>,
 }
 
 impl Gateway {
@@ -89,6 +90,7 @@ impl Gateway {
                 door: Arc::new(door),
                 board: Arc::default(),
                 hub,
+                memories: OnceLock::new(),
             }),
         }
     }
@@ -117,6 +119,16 @@ impl Gateway {
 
     pub(crate) fn hub(&self) -> &Hub {
         &self.shared.hub
+    }
+
+    /// From now on chats are shown lessons. A gateway remembers with one memory; a second is
+    /// handed back.
+    pub fn remember_with(&self, memories: Memories) -> Result<(), Memories> {
+        self.shared.memories.set(memories)
+    }
+
+    pub(crate) fn memories(&self) -> Option<&Memories> {
+        self.shared.memories.get()
     }
 
     pub(crate) fn intake(&self) -> &Intake {

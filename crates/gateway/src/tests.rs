@@ -126,6 +126,14 @@ impl Default for Settings {
 }
 
 fn start_as(settings: Settings) -> Server {
+    start_and(settings, |_, _, _| {})
+}
+
+/// A server that is prepared before it answers: with its directory and its journal.
+fn start_and(
+    settings: Settings,
+    prepare: impl FnOnce(&Gateway, &std::path::Path, &Journal),
+) -> Server {
     let Settings { config, updates, limits, journal, door, teacher, tls, timeouts, .. } = settings;
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
@@ -148,6 +156,7 @@ fn start_as(settings: Settings) -> Server {
     };
     let gateway = Gateway::guarded(parts, limits, door);
     let board = gateway.board();
+    prepare(&gateway, directory.path(), &journal);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();

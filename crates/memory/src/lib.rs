@@ -85,6 +85,7 @@ pub use retrieve::{Considered, Decision, Library, Query, Retrieved, Room, Shown}
 pub use root::MemoryRoot;
 pub use sanitize::Sanitizer;
 pub use scope::{Declared, DeploymentText, Text, UserText};
+pub use select::Intents;
 pub use settings::{
     AgreementSettings, Caps, Contrast, CounterSettings, Retrieval, Scoring, Selection, Settings,
 };
@@ -94,15 +95,3 @@ pub use skeleton::{Move, Shape, Skeleton};
 pub use state::{Kept, Operation};
 pub use teacher::TeacherDistiller;
 pub use transcript::{Called, Failure, Part, Run, Transcript};
-
-/// The kind of task a request is of, as the catalogue declares kinds, if it is like one.
-pub fn intent_of<'a>(
-    goal: &str,
-    catalogue: &'a Catalogue,
-    embedder: &'a dyn understudy_inference::Embedder,
-    key: &'a Key,
-    now: understudy_ident::Timestamp,
-) -> Result<Option<&'a str>, MemoryError> {
-    static SELECTION: std::sync::LazyLock<Selection> = std::sync::LazyLock::new(Selection::default);
-    select::Lens { catalogue, key, settings: &SELECTION, embedder, now }.intent_of(goal)
-}

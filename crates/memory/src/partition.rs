@@ -180,6 +180,25 @@ impl<T: Text> Partition<T> {
         Ok(())
     }
 
+    /// How far the journal was read for outcomes; `None` before the first time.
+    pub fn followed(&self) -> Result<Option<u64>, MemoryError> {
+        use rusqlite::OptionalExtension as _;
+        let inner = self.read()?;
+        let seq: rusqlite::Result<Option<i64>> =
+            inner.connection.query_row("SELECT seq FROM followed", [], |row| row.get(0)).optional();
+        Ok(seq.attempt_sql("read", &self.path)?.map(|seq| seq as u64))
+    }
+
+    /// Notes how far that is now. An outcome that is read twice after all counts once.
+    pub fn follow_to(&self, seq: u64) -> Result<(), MemoryError> {
+        let inner = self.read()?;
+        inner
+            .connection
+            .execute("INSERT OR REPLACE INTO followed (one, seq) VALUES (0, ?)", [seq as i64])
+            .attempt_sql("write to", &self.path)?;
+        Ok(())
+    }
+
     /// Notes which lessons a request was shown, and which were withheld from it to compare.
     pub fn considered(
         &self,

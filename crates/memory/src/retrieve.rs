@@ -5,8 +5,8 @@ use understudy_ident::{Digest, Timestamp};
 use understudy_inference::Embedder;
 
 use crate::{
-    CounterSettings, ErrorSignature, Key, MemoryError, MemoryId, Retrieval, Shelf, Standings,
-    render, select::dot, shelf::Entry, shelf::Standing,
+    CounterSettings, ErrorSignature, Intents, Key, MemoryError, MemoryId, Retrieval, Shelf,
+    Standings, render, select::dot, shelf::Entry, shelf::Standing,
 };
 
 /// Ranks are damped by this much before they are added up. Source: Cormack, Clarke and Büttcher,
@@ -20,7 +20,7 @@ pub struct Query<'a> {
     pub agent: Option<&'a str>,
     /// The tools the request may call; a lesson that needs another one is not shown.
     pub tools: Vec<&'a str>,
-    /// The kind of task, where it is known.
+    /// The kind of task, where the caller knows it; found by the request's words otherwise.
     pub intent: Option<&'a str>,
     pub error: Option<ErrorSignature>,
     /// What is compared: all requests of a session get, or are denied, the same lessons.
@@ -51,6 +51,8 @@ pub struct Library<'a> {
     pub user: Option<&'a Shelf>,
     pub standings: &'a Standings,
     pub embedder: Option<&'a dyn Embedder>,
+    /// Made with that embedder.
+    pub intents: Option<&'a Intents>,
     pub settings: &'a Retrieval,
     pub counters: &'a CounterSettings,
     pub key: &'a Key,
@@ -62,6 +64,8 @@ pub struct Retrieved {
     /// To be placed with [`crate::place`]; `None` when there is nothing to show.
     pub block: Option<String>,
     pub release: Option<Digest>,
+    /// The kind of task it was taken for.
+    pub intent: Option<String>,
     pub shown: Vec<Shown>,
     /// They would have been shown; the difference they make is measured by leaving them out.
     pub withheld: Vec<MemoryId>,
@@ -141,7 +145,14 @@ impl Library<'_> {
     ) -> Result<(Retrieved, Vec<Considered>), MemoryError> {
         let release = self.deployment.release;
         let mut out = Retrieved { release, ..Retrieved::default() };
-        let mut candidates = self.candidates(query, now)?;
+        let vector = match self.embedder {
+            Some(embedder) => embedder.embed(&[query.goal])?.into_iter().next(),
+            None => None,
+        };
+        let found = self.intents.zip(vector.as_deref()).and_then(|(i, vector)| i.find(vector));
+        let query = &Query { intent: query.intent.or(found), ..query.clone() };
+        out.intent = query.intent.map(str::to_owned);
+        let mut candidates = self.candidates(query, vector.as_deref(), now);
         if query.off {
             for candidate in &mut candidates {
                 candidate.considered.decision = Decision::SwitchedOff;
@@ -191,17 +202,14 @@ impl Library<'_> {
     fn candidates<'a>(
         &'a self,
         query: &Query<'_>,
+        vector: Option<&[f32]>,
         now: Timestamp,
-    ) -> Result<Vec<Candidate<'a>>, MemoryError> {
-        let vector = match self.embedder {
-            Some(embedder) => embedder.embed(&[query.goal])?.into_iter().next(),
-            None => None,
-        };
+    ) -> Vec<Candidate<'a>> {
         let mut all = Vec::new();
         for shelf in [Some(self.deployment), self.user].into_iter().flatten() {
-            self.of_shelf(shelf, query, vector.as_deref(), now, &mut all);
+            self.of_shelf(shelf, query, vector, now, &mut all);
         }
-        Ok(all)
+        all
     }
 
     fn of_shelf<'a>(

@@ -43,3 +43,8 @@ CREATE TRIGGER pointers_stay BEFORE UPDATE ON pointers
 BEGIN SELECT RAISE(ABORT, 'pointers are never rewritten'); END;
 CREATE TRIGGER pointers_never_go BEFORE DELETE ON pointers
 BEGIN SELECT RAISE(ABORT, 'pointers are never deleted'); END;
+-- How far a server has read the journal for outcomes.
+CREATE TABLE followed (
+    one INTEGER PRIMARY KEY CHECK (one = 0),
+    seq INTEGER NOT NULL
+) STRICT;

@@ -13,6 +13,43 @@ use crate::{Catalogue, Declared, Episode, Key, MemoryError, Pattern, Selection, 
 /// How close two requests must be to be of one kind where no kinds are declared.
 const SAME_KIND: f32 = 0.5;
 
+/// The declared kinds of task, ready to be compared with requests.
+#[derive(Debug, Clone, Default)]
+pub struct Intents {
+    names: Vec<String>,
+    /// Of each kind: its name, its description and its examples.
+    vectors: Vec<Vec<Vec<f32>>>,
+}
+
+impl Intents {
+    pub fn new(catalogue: &Catalogue, embedder: &dyn Embedder) -> Result<Self, MemoryError> {
+        let mut intents = Self::default();
+        for intent in &catalogue.intents {
+            let name = intent.name.replace(['-', '_', '.'], " ");
+            let mut texts: Vec<&str> = vec![&name, &intent.description];
+            texts.extend(intent.examples.iter().map(String::as_str));
+            texts.retain(|text| !text.is_empty());
+            intents.names.push(intent.name.clone());
+            intents.vectors.push(embedder.embed(&texts)?);
+        }
+        Ok(intents)
+    }
+
+    /// The kind a request is of, if it is like any.
+    pub(crate) fn find(&self, request: &[f32]) -> Option<&str> {
+        let (at, _) = self.nearest(request).filter(|(_, close)| *close >= SAME_KIND / 2.0)?;
+        Some(&self.names[at])
+    }
+
+    fn nearest(&self, request: &[f32]) -> Option<(usize, f32)> {
+        let closest = |texts: &Vec<Vec<f32>>| {
+            texts.iter().map(|text| dot(request, text)).fold(-1.0, f32::max)
+        };
+        let all = self.vectors.iter().map(closest).enumerate();
+        all.reduce(|best, next| if next.1 > best.1 { next } else { best })
+    }
+}
+
 /// Runs of one kind of task by one agent.
 #[derive(Debug)]
 pub(crate) struct Cluster<'a> {
@@ -34,7 +71,7 @@ pub(crate) struct Lens<'a> {
     pub(crate) now: Timestamp,
 }
 
-impl<'l> Lens<'l> {
+impl Lens<'_> {
     /// The kinds of task that may teach, in a stable order.
     pub(crate) fn clusters<'a>(
         self,
@@ -100,39 +137,14 @@ impl<'l> Lens<'l> {
         Ok(clusters)
     }
 
-    /// The declared kind of task of a request, if it is like one.
-    pub(crate) fn intent_of(self, goal: &str) -> Result<Option<&'l str>, MemoryError> {
-        let vector = self.embedder.embed(&[goal])?;
-        let best = vector.first().map(|vector| self.nearest_intent(vector)).transpose()?.flatten();
-        let close = best.filter(|(_, similarity)| *similarity >= SAME_KIND * 0.5);
-        Ok(close.map(|(at, _)| self.catalogue.intents[at].name.as_str()))
-    }
-
-    fn nearest_intent(self, vector: &[f32]) -> Result<Option<(usize, f32)>, MemoryError> {
-        let mut best: Option<(usize, f32)> = None;
-        for (at, intent) in self.catalogue.intents.iter().enumerate() {
-            let mut texts: Vec<&str> = intent.examples.iter().map(String::as_str).collect();
-            let name = intent.name.replace(['-', '_', '.'], " ");
-            texts.extend([intent.description.as_str(), &name]);
-            let similarities = self.embedder.embed(&texts)?;
-            let closest = similarities.iter().map(|other| dot(vector, other)).fold(-1.0, f32::max);
-            if best.is_none_or(|(_, before)| closest > before) {
-                best = Some((at, closest));
-            }
-        }
-        Ok(best)
-    }
-
     /// A declared kind for each request; without declarations, requests close to an earlier one are
     /// of its kind (leader clustering: one pass, stable under additions).
     fn labels(self, vectors: &[Vec<f32>]) -> Result<Vec<usize>, MemoryError> {
         if !self.catalogue.intents.is_empty() {
-            let nearest = |vector: &Vec<f32>| self.nearest_intent(vector);
-            let found = vectors.iter().map(nearest).collect::<Result<Vec<_>, _>>()?;
-            return Ok(found
-                .into_iter()
-                .map(|best| best.map_or(usize::MAX, |(at, _)| at))
-                .collect());
+            let intents = Intents::new(self.catalogue, self.embedder)?;
+            let nearest =
+                |vector: &Vec<f32>| intents.nearest(vector).map_or(usize::MAX, |(at, _)| at);
+            return Ok(vectors.iter().map(nearest).collect());
         }
         let mut leaders: Vec<&Vec<f32>> = Vec::new();
         let mut labels = Vec::new();

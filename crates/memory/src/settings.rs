@@ -142,8 +142,10 @@ pub struct Retrieval {
     pub max_tokens: usize,
     /// Of the model's context.
     pub context_share: f64,
-    /// Instead of `max_tokens` for a model below 361 million parameters.
+    /// Instead of `max_tokens` for a small model.
     pub max_tokens_small: usize,
+    /// The model has at most 360 million parameters, as the default one has.
+    pub small_model: bool,
     /// Later than this the request goes on without memory.
     pub budget_ms: u64,
 }
@@ -160,6 +162,7 @@ impl Default for Retrieval {
             max_tokens: 512,
             context_share: 0.05,
             max_tokens_small: 96,
+            small_model: true,
             budget_ms: 25,
         }
     }
@@ -169,9 +172,9 @@ impl Retrieval {
     pub const MAX_K: usize = 5;
 
     /// The tokens a block may take in a context of `context` tokens.
-    pub fn token_budget(&self, context: usize, small_model: bool) -> usize {
+    pub fn token_budget(&self, context: usize) -> usize {
         let share = (context as f64 * self.context_share) as usize;
-        let most = if small_model { self.max_tokens_small } else { self.max_tokens };
+        let most = if self.small_model { self.max_tokens_small } else { self.max_tokens };
         share.min(most)
     }
 }

@@ -4,8 +4,8 @@ use serde::Serialize;
 use understudy_ident::Timestamp;
 use understudy_inference::{Embedder, HashingEmbedder};
 use understudy_memory::{
-    Catalogue, Consequence, DeploymentStore, Episode, Key, Library, MemoryError, Query, Releases,
-    Retrieved, Room, Settings, Shelf, Standings, estimated_tokens, intent_of,
+    Catalogue, Consequence, DeploymentStore, Episode, Intents, Key, Library, MemoryError, Query,
+    Releases, Retrieved, Room, Settings, Shelf, Standings, estimated_tokens,
 };
 
 use crate::{Agent, Played, Request};
@@ -50,6 +50,7 @@ pub struct Service<'a> {
     pub store: &'a DeploymentStore,
     shelf: Shelf,
     standings: Standings,
+    intents: Intents,
     now: Timestamp,
 }
 
@@ -68,7 +69,9 @@ impl<'a> Service<'a> {
             }
             None => Shelf::default(),
         };
-        let mut service = Self { catalogue, store, shelf, standings: Standings::default(), now };
+        let intents = Intents::new(catalogue, embedder)?;
+        let standings = Standings::default();
+        let mut service = Self { catalogue, store, shelf, standings, intents, now };
         service.look()?;
         Ok(service)
     }
@@ -92,6 +95,7 @@ impl<'a> Service<'a> {
             user: None,
             standings: &self.standings,
             embedder: Some(&HashingEmbedder),
+            intents: Some(&self.intents),
             settings: &settings.retrieval,
             counters: &settings.counters,
             key,
@@ -100,7 +104,6 @@ impl<'a> Service<'a> {
             goal: &request.goal,
             agent: Some("desk"),
             tools: catalogue.tools.iter().map(|tool| tool.name.as_str()).collect(),
-            intent: intent_of(&request.goal, catalogue, &HashingEmbedder, key, self.now)?,
             session: &request.session,
             ..Query::default()
         };

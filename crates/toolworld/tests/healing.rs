@@ -45,6 +45,7 @@ impl Clinic {
             user: None,
             standings: &standings,
             embedder: Some(&HashingEmbedder),
+            intents: None,
             settings: &settings.retrieval,
             counters: &settings.counters,
             key: self.store.key(),

@@ -75,6 +75,11 @@ pub(crate) const TABLE: &[Row] = &[
     row("POST", "/v1/traces/ingest", TELEMETRY, CHAT),
     row("POST", "/opentelemetry.proto.collector.trace.v1.TraceService/Export", TELEMETRY, CHAT),
     row("POST", "/opentelemetry.proto.collector.logs.v1.LogsService/Export", TELEMETRY, CHAT),
+    // Lessons are those of whoever runs the server, and no tenant's.
+    row("POST", "/v1/memory/heal", Needs::Whole(Scope::Infer), CONTROL),
+    row("POST", "/v1/memory/heal/{id}/outcome", Needs::Whole(Scope::Infer), CONTROL),
+    row("POST", "/v1/memory/plan", Needs::Whole(Scope::Infer), CONTROL),
+    row("GET", "/v1/memory/status", Needs::Whole(Scope::Read), NO_BODY),
     row("POST", "/v1/load_lora_adapter", ADAPTERS, CONTROL),
     row("POST", "/v1/unload_lora_adapter", ADAPTERS, CONTROL),
     row("POST", "/v1/rollback_lora_adapter", ADAPTERS, CONTROL),

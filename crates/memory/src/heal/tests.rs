@@ -65,6 +65,7 @@ fn ask(items: &[DeploymentItem], request: &HealRequest, active: bool) -> HealRep
         user: None,
         standings: &standings,
         embedder: None,
+        intents: None,
         settings: &Retrieval::default(),
         counters: &CounterSettings::default(),
         key: &key(),

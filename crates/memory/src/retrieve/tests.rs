@@ -119,6 +119,7 @@ impl Stand {
             user: Some(&own),
             standings: &standings,
             embedder: Some(embedder),
+            intents: Some(&Intents::new(&self.catalogue, embedder).unwrap()),
             settings: &self.settings,
             counters: &self.counters,
             key: &Key::from_bytes([3; 32]),

@@ -7,7 +7,7 @@ use serde_json::json;
 use understudy_ident::{Clock as _, SystemClock, Timestamp};
 use understudy_inference::Embedder;
 use understudy_memory::{
-    Decision, HealRequest, Library, Query, Room, Shelf, Standings, estimated_tokens, intent_of,
+    Decision, HealRequest, Intents, Library, Query, Room, Shelf, Standings, estimated_tokens,
 };
 
 use super::{EMBEDDER, Opened, show};
@@ -22,6 +22,7 @@ use crate::{
 struct Serving {
     shelf: Shelf,
     standings: Standings,
+    intents: Intents,
     now: Timestamp,
 }
 
@@ -38,7 +39,8 @@ impl Serving {
         };
         let counters = &opened.deployment.settings.counters;
         let standings = Standings::of(&opened.store.all(now)?, counters, now);
-        Ok(Self { shelf, standings, now })
+        let intents = Intents::new(catalogue, &EMBEDDER)?;
+        Ok(Self { shelf, standings, intents, now })
     }
 
     fn library<'a>(&'a self, opened: &'a Opened) -> Library<'a> {
@@ -48,6 +50,7 @@ impl Serving {
             user: None,
             standings: &self.standings,
             embedder: Some(embedder),
+            intents: Some(&self.intents),
             settings: &opened.deployment.settings.retrieval,
             counters: &opened.deployment.settings.counters,
             key: opened.store.key(),
@@ -72,14 +75,13 @@ pub(super) fn explain(args: &MemoryExplainArgs, config: &Config, out: Out) -> Re
         goal,
         agent: args.agent.as_deref(),
         tools,
-        intent: intent_of(goal, catalogue, &EMBEDDER, opened.store.key(), serving.now)?,
         session: &args.session,
         ..Query::default()
     };
     let room =
         Room { tokens: opened.deployment.settings.retrieval.max_tokens, count: &estimated_tokens };
     let (retrieved, considered) = serving.library(&opened).retrieve(&query, room, serving.now)?;
-    out.say(format!("kind of task: {}", query.intent.unwrap_or("none that is declared")));
+    out.say(format!("kind of task: {}", retrieved.intent.as_deref().unwrap_or("none that is declared")));
     for one in &considered {
         let rank = |rank: Option<usize>| rank.map_or("–".to_owned(), |rank| rank.to_string());
         out.say(format!(
@@ -93,7 +95,7 @@ pub(super) fn explain(args: &MemoryExplainArgs, config: &Config, out: Out) -> Re
         ));
     }
     out.say(retrieved.block.as_deref().unwrap_or("nothing would be shown"));
-    out.value(&json!({"intent": query.intent, "considered": considered, "retrieved": retrieved}))?;
+    out.value(&json!({"considered": considered, "retrieved": retrieved}))?;
     Ok(Exit::Ok)
 }
 
