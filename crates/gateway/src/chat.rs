@@ -5,8 +5,7 @@ use understudy_openai::{ChatRequest, ChatWriter};
 
 use crate::{
     auth::Caller, body::Body, error::ApiError, exchange::Exchange, prompt, relay::Opening,
-    respond::respond,
-    state::Gateway,
+    respond::respond, state::Gateway,
 };
 
 pub(crate) async fn completions(

@@ -9,8 +9,7 @@ use understudy_openai::{
 
 use crate::{
     auth::Caller, body::Body, error::ApiError, exchange::Exchange, prompt, relay::Opening,
-    respond::respond,
-    state::Gateway,
+    respond::respond, state::Gateway,
 };
 
 /// More generations than this from one request are a mistake, or an attack.

@@ -63,7 +63,9 @@ impl Exchange {
         // Lessons are those of whoever runs this server, and no tenant's.
         let memories = gateway.memories().filter(|_| opened.caller.tenant().is_none());
         let remembered = memories
-            .and_then(|memories| memories.show(gateway, &opened.routing, headers, &mut request.chat))
+            .and_then(|memories| {
+                memories.show(gateway, &opened.routing, headers, &mut request.chat)
+            })
             .map(Arc::new);
         let ask = Ask { admission: opened.ask.admission.clone(), ..request.ask.clone() };
         let (ask, chat) = (Arc::new(ask), Some(Arc::new(request)));

@@ -61,11 +61,9 @@ fn gradients_of_rounded_models_point_where_those_in_f32_do() {
         let (exact, exact_gradient) = objective(&model(family, Precision::F32));
         // Eight bits move the weights themselves further than rounding to bf16 does.
         // Four do so more than any trained model would suffer: these weights are noise.
-        for (precision, most, least) in [
-            (Precision::Bf16, 5e-2, 0.99),
-            (Precision::Q8, 1e-1, 0.99),
-            (Precision::Q4, 0.8, 0.7),
-        ] {
+        for (precision, most, least) in
+            [(Precision::Bf16, 5e-2, 0.99), (Precision::Q8, 1e-1, 0.99), (Precision::Q4, 0.8, 0.7)]
+        {
             let (rounded, gradient) = objective(&model(family, precision));
             let what = format!("{family:?} in {precision:?}");
             assert!((exact - rounded).abs() < 2e-2 * exact.abs(), "{what}: {exact}, {rounded}");

@@ -147,7 +147,7 @@ pub(crate) struct Config {
     pub(crate) hosts: Vec<String>,
     /// From the environment, so that it is in no file.
     pub(crate) pepper: Option<Pepper>,
-    pepper_file: Option<PathBuf>,
+    pub(crate) pepper_file: Option<PathBuf>,
     pub(crate) tls: Option<TlsSettings>,
     pub(crate) fleet: Option<FleetSettings>,
     pub(crate) json: bool,

@@ -224,7 +224,8 @@ pub(crate) struct Access {
 impl Server {
     /// Binds, publishes the routes the registry asks for, and answers from then on.
     pub(crate) fn start(serving: Serving<'_>) -> Result<Self> {
-        let Serving { stores, student, teacher, tasks, listen, grpc, adapter_updates, .. } = serving;
+        let Serving { stores, student, teacher, tasks, listen, grpc, adapter_updates, .. } =
+            serving;
         let Access { keys, hosts, tls } = serving.access;
         let door = keys.map_or_else(Door::open, |keys| Door::keyed(keys, listen, hosts));
         let is_https = tls.is_some();

@@ -29,7 +29,7 @@ use understudy_orchestrator::{
 use understudy_registry::{Change, Registry, RollbackTarget, StartRelease, Target};
 use understudy_router::{RouteTable, Target as RouteTarget};
 use understudy_trajectory::{
-    Arm, Assignment, Outcome, RewardPolicy, Signal, Source, Step, Target as About,
+    Arm, Assignment, Course, Outcome, RewardPolicy, Signal, Source, Step, Target as About,
 };
 
 use crate::{Parts, Watcher};
@@ -75,6 +75,7 @@ pub(super) fn step(name: &str, prompt: &str, reply: &str, arm: Arm, adapter: Opt
             unit: name.to_owned(),
             u: 0,
             release: None,
+            course: Course::default(),
         }),
         served: Served { base: "tiny".to_owned(), adapter },
         usage: Usage::default(),
@@ -494,6 +495,7 @@ impl World {
                 unit: name.clone(),
                 u: chosen.u,
                 release: chosen.analysed.then(|| route.release.clone()).flatten(),
+                course: Course::default(),
             });
             let outcome = Outcome {
                 id: OutcomeId::derived(&name),

@@ -12,7 +12,7 @@ use understudy_memory::{
 
 use super::{EMBEDDER, Opened, show};
 use crate::{
-    cli::{MemoryExplainArgs, HealArgs},
+    cli::{HealArgs, MemoryExplainArgs},
     commands::Exit,
     config::Config,
     output::Out,
@@ -81,7 +81,10 @@ pub(super) fn explain(args: &MemoryExplainArgs, config: &Config, out: Out) -> Re
     let room =
         Room { tokens: opened.deployment.settings.retrieval.max_tokens, count: &estimated_tokens };
     let (retrieved, considered) = serving.library(&opened).retrieve(&query, room, serving.now)?;
-    out.say(format!("kind of task: {}", retrieved.intent.as_deref().unwrap_or("none that is declared")));
+    out.say(format!(
+        "kind of task: {}",
+        retrieved.intent.as_deref().unwrap_or("none that is declared")
+    ));
     for one in &considered {
         let rank = |rank: Option<usize>| rank.map_or("–".to_owned(), |rank| rank.to_string());
         out.say(format!(
