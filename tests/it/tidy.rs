@@ -42,7 +42,10 @@ const ARROWS: &[(&str, &str)] = &[
     ("canary", "ident inference journal manifest registry router trajectory"),
     ("orchestrator", "ident manifest storage"),
     ("openai", "inference message"),
-    ("gateway", "ident inference ingest intake journal memory message openai registry router trajectory"),
+    (
+        "gateway",
+        "ident inference ingest intake journal memory message openai registry router trajectory",
+    ),
     ("supportdesk", "ident manifest message"),
 ];
 

@@ -6,6 +6,7 @@ mod completions;
 mod control;
 mod feedback;
 mod hostile;
+mod memory;
 mod pressure;
 mod telemetry;
 mod tools;

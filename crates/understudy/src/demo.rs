@@ -96,6 +96,8 @@ impl<'a> Demo<'a> {
             listen: ([127, 0, 0, 1], 0).into(),
             adapter_updates: understudy_gateway::AdapterUpdates::Forbidden,
             on_note: Box::new(move |note| out.say(format!("  ▸ {}", note.text))),
+            // The demo's lesson is what weights can learn.
+            memory: None,
         })?;
         let max_tokens = world.recipe.gate.as_ref().map_or(80, |gate| gate.max_new_tokens);
         let application = Application::new(server.url(), world.recipe.task.as_str(), max_tokens);

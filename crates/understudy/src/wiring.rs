@@ -5,10 +5,11 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 use anyhow::{Context, Result, anyhow};
 use understudy_canary::{Controller, Parts};
 use understudy_engine::Engine;
-use understudy_gateway::{AdapterUpdates, Gateway, GatewayParts};
+use understudy_gateway::{AdapterUpdates, Gateway, GatewayParts, Memories};
 use understudy_ident::{Clock, SystemClock, TaskName};
-use understudy_inference::{Backend, MockConfig, MockEngine, Student};
+use understudy_inference::{Backend, HashingEmbedder, MockConfig, MockEngine, Student};
 use understudy_journal::Journal;
+use understudy_memory::Deployment;
 use understudy_model::{BaseModel, device};
 use understudy_orchestrator::RunStore;
 use understudy_registry::{Registry, Target};
@@ -106,12 +107,15 @@ pub(crate) struct Serving<'a> {
     pub(crate) listen: SocketAddr,
     pub(crate) adapter_updates: AdapterUpdates,
     pub(crate) on_note: OnNote,
+    /// Lessons for chats, where there is a memory.toml.
+    pub(crate) memory: Option<Deployment>,
 }
 
 impl Server {
     /// Binds, publishes the routes the registry asks for, and answers from then on.
     pub(crate) fn start(serving: Serving<'_>) -> Result<Self> {
-        let Serving { stores, student, teacher, tasks, listen, adapter_updates, on_note } = serving;
+        let Serving { stores, student, teacher, tasks, listen, adapter_updates, on_note, memory } =
+            serving;
         let routes = Arc::new(RouteTable::default());
         let controller = Controller::new(Parts {
             registry: Arc::clone(&stores.registry),
@@ -132,6 +136,13 @@ impl Server {
             clock: Arc::clone(&stores.clock),
             adapter_updates,
         });
+        if let Some(deployment) = memory {
+            let (directory, embedder) = (stores.data.memory(), Arc::new(HashingEmbedder));
+            let (journal, clock) = (stores.journal.clone(), Arc::clone(&stores.clock));
+            let memories = Memories::open(&directory, deployment, embedder, journal, clock)
+                .context("failed to open the memory")?;
+            gateway.remember_with(memories).map_err(|_| anyhow!("there are two memories"))?;
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()

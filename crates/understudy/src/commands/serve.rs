@@ -34,6 +34,7 @@ pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
         listen: args.listen.unwrap_or(config.listen),
         adapter_updates: adapter_updates(args, config),
         on_note: Box::new(move |note| out.say(format!("{}: {}", note.task, note.text))),
+        memory: super::memory::deployment()?,
     })?;
     out.say(format!(
         "serving {name} at {}/v1\n  state in {}\n  tasks nothing was released for are answered by {first}",

@@ -81,7 +81,10 @@ pub(super) fn explain(args: &ExplainArgs, config: &Config, out: Out) -> Result<E
     let room =
         Room { tokens: opened.deployment.settings.retrieval.max_tokens, count: &estimated_tokens };
     let (retrieved, considered) = serving.library(&opened).retrieve(&query, room, serving.now)?;
-    out.say(format!("kind of task: {}", retrieved.intent.as_deref().unwrap_or("none that is declared")));
+    out.say(format!(
+        "kind of task: {}",
+        retrieved.intent.as_deref().unwrap_or("none that is declared")
+    ));
     for one in &considered {
         let rank = |rank: Option<usize>| rank.map_or("–".to_owned(), |rank| rank.to_string());
         out.say(format!(
