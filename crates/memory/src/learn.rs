@@ -11,7 +11,7 @@ use crate::{
     Episode, Evidence, Item, Key, Keyed, MemoryError, MemoryId, Part, Provenance, Sanitizer,
     Settings, Situation, Skeleton, Sources, Strategy, Verifier,
     agreement::{Settled, settle},
-    contrast::{self, Finding},
+    contrast::{self, Feature, Finding},
     score::{Side, scores},
     select::{Cluster, Lens},
 };
@@ -194,7 +194,7 @@ impl Job<'_> {
         let dead_ends = contrast::dead_ends(&winners, &losers, settings.min_support);
         report.findings += found.len();
         let mut drafts: Vec<(Draft, Option<&Finding>)> = Vec::new();
-        for finding in &found {
+        for finding in found.iter().filter(|finding| !is_said_better(finding, &found)) {
             let draft = Draft::of(finding, &dead_ends, self.catalogue);
             if !drafts.iter().any(|(other, _)| says_as_much(other, &draft)) {
                 drafts.push((draft, Some(finding)));
@@ -360,9 +360,20 @@ fn says_as_much(known: &Draft, new: &Draft) -> bool {
     used_in_order || contradicts || same || opposite
 }
 
+/// "Use it" is no lesson where "use it first", or "use it when the other fails", is one.
+fn is_said_better(finding: &Finding, all: &[Finding]) -> bool {
+    let Feature::Used(tool) = finding.feature else { return false };
+    finding.helps
+        && all.iter().any(|other| match other.feature {
+            Feature::Before(first, _) => first == tool,
+            Feature::Recovered(_, _, next) => next == tool,
+            Feature::Used(_) | Feature::Parallel(..) | Feature::Given(..) => false,
+        })
+}
+
+/// Whether a run tried these steps in a row, with success or without.
 fn takes(skeleton: &Skeleton, steps: &[crate::ToolIx]) -> bool {
-    let worked = skeleton.moves.iter().filter(|call| call.failed.is_none());
-    let tools: Vec<_> = worked.map(|call| call.tool).collect();
+    let tools: Vec<_> = skeleton.moves.iter().map(|call| call.tool).collect();
     tools.windows(steps.len()).any(|part| part == steps)
 }
 

@@ -146,7 +146,7 @@ impl Library<'_> {
         let release = self.deployment.release;
         let mut out = Retrieved { release, ..Retrieved::default() };
         let vector = match self.embedder {
-            Some(embedder) => embedder.embed(&[query.goal])?.into_iter().next(),
+            Some(embedder) => embedder.embed(&[&without_names(query.goal)])?.into_iter().next(),
             None => None,
         };
         let found = self.intents.zip(vector.as_deref()).and_then(|(i, vector)| i.find(vector));

@@ -8,7 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use understudy_ident::Timestamp;
 use understudy_inference::Embedder;
 
-use crate::{Catalogue, Declared, Episode, Key, MemoryError, Pattern, Selection, ToolIx};
+use crate::{
+    Catalogue, Declared, Episode, Key, MemoryError, Pattern, Selection, ToolIx,
+    words::without_names,
+};
 
 /// How close two requests must be to be of one kind where no kinds are declared.
 const SAME_KIND: f32 = 0.5;
@@ -90,7 +93,9 @@ impl Lens<'_> {
                 usable.push(episode);
             }
         }
-        let goals: Vec<&str> = usable.iter().map(|e| e.content.goal.as_str()).collect();
+        let goals: Vec<String> =
+            usable.iter().map(|episode| without_names(&episode.content.goal)).collect();
+        let goals: Vec<&str> = goals.iter().map(String::as_str).collect();
         let vectors = self.embedder.embed(&goals)?;
         let labels = self.labels(&vectors)?;
         let tools: Vec<BTreeSet<ToolIx>> = usable

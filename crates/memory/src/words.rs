@@ -9,6 +9,21 @@ pub(crate) fn normal(text: &str) -> String {
     folded.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// A request without what is only this user's: numbers, ids, and names of two words and more. What
+/// kind of task it is does not depend on them.
+pub(crate) fn without_names(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let capital = |word: &&str| word.starts_with(char::is_uppercase);
+    let kept = words.iter().enumerate().filter(|(at, word)| {
+        let before = at.checked_sub(1).and_then(|at| words.get(at));
+        let ended = before.is_some_and(|word| word.ends_with(['.', '!', '?']));
+        let beside = before.filter(|_| !ended).is_some_and(capital)
+            || words.get(at + 1).filter(|_| !word.ends_with(['.', '!', '?'])).is_some_and(capital);
+        !(capital(word) && beside) && !word.contains(|c: char| c.is_ascii_digit())
+    });
+    kept.map(|(_, word)| *word).collect::<Vec<_>>().join(" ")
+}
+
 /// Words in lower case. Names with dots, dashes and underscores are themselves and their parts.
 pub(crate) fn terms(text: &str) -> Vec<String> {
     let mut found = Vec::new();
@@ -50,4 +65,25 @@ pub(crate) fn is_stop(term: &str) -> bool {
                         to was we were what when which who will with you your becaus runs run \
                         succeed more often call ";
     STOP.contains(&format!(" {term} "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_numbers_go_and_the_wish_stays() {
+        let said = "Hello, this is Ada Lovelace: please refund order ORD-1207.";
+        assert_eq!(without_names(said), "Hello, this is please refund order");
+        let german = "Bitte die Adresse der Bestellung ändern. Danke";
+        assert_eq!(without_names(german), german);
+    }
+
+    #[test]
+    fn forms_of_a_word_are_one_term() {
+        assert_eq!(terms("refunded"), terms("refunds"));
+        assert_eq!(terms("orders.find")[0], "orders.find");
+        assert!(terms("orders.find").contains(&"order".to_owned()));
+        assert_ne!(terms("class"), terms("clas"));
+    }
 }

@@ -32,8 +32,16 @@ pub fn catalogue() -> Catalogue {
     ];
     let intents = vec![
         intent("refund-order", "refund an order, give money back", "I want my money back"),
-        intent("track-parcel", "track where the parcel of an order is", "where is my parcel"),
-        intent("change-address", "change the delivery address of an order", "I have a new address"),
+        intent(
+            "track-parcel",
+            "track where the parcel of an order is",
+            "where is my parcel, track it",
+        ),
+        intent(
+            "change-address",
+            "change the delivery address of an order",
+            "new address for my order",
+        ),
         intent("reserve-stock", "reserve items in stock for an order", "reserve the stock"),
     ];
     Catalogue { agents: vec!["desk".to_owned()], tools, intents, ..Catalogue::default() }

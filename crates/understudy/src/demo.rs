@@ -104,6 +104,8 @@ impl<'a> Demo<'a> {
             on_note: Box::new(move |note| out.say(format!("  ▸ {}", note.text))),
             access: wiring::Access::default(),
             control: None,
+            // The demo's lesson is what weights can learn.
+            memory: None,
         })?;
         let max_tokens = world.recipe.gate.as_ref().map_or(80, |gate| gate.max_new_tokens);
         let application = Application::new(server.url(), world.recipe.task.as_str(), max_tokens);

@@ -12,11 +12,12 @@ use understudy_access::Keyring;
 use understudy_canary::{Controller, Parts};
 use understudy_engine::Engine;
 use understudy_gateway::{
-    AdapterUpdates, Board, Door, Gateway, GatewayParts, Timeouts, Tls, serve_with,
+    AdapterUpdates, Board, Door, Gateway, GatewayParts, Memories, Timeouts, Tls, serve_with,
 };
 use understudy_ident::{Clock, SystemClock, TaskName};
-use understudy_inference::{Backend, MockConfig, MockEngine, Student};
+use understudy_inference::{Backend, HashingEmbedder, MockConfig, MockEngine, Student};
 use understudy_journal::Journal;
+use understudy_memory::Deployment;
 use understudy_model::{BaseModel, device};
 use understudy_orchestrator::RunStore;
 use understudy_registry::{Registry, Target};
@@ -208,6 +209,8 @@ pub(crate) struct Serving<'a> {
     pub(crate) grpc: Grpc,
     pub(crate) adapter_updates: AdapterUpdates,
     pub(crate) on_note: OnNote,
+    /// Lessons for chats, where there is a memory.toml.
+    pub(crate) memory: Option<Deployment>,
     /// The server to follow; without one, this one decides for itself.
     pub(crate) control: Option<Control>,
     pub(crate) access: Access,
@@ -273,6 +276,13 @@ impl Server {
             adapter_updates,
         };
         let gateway = Gateway::behind(door, parts);
+        if let Some(deployment) = serving.memory {
+            let (directory, embedder) = (stores.data.memory(), Arc::new(HashingEmbedder));
+            let (journal, clock) = (stores.journal.clone(), Arc::clone(&stores.clock));
+            let memories = Memories::open(&directory, deployment, embedder, journal, clock)
+                .context("failed to open the memory")?;
+            gateway.remember_with(memories).map_err(|_| anyhow!("there are two memories"))?;
+        }
         let board = gateway.board();
         let grpc = runtime.block_on(grpc.bind())?;
         let grpc_address = grpc.as_ref().and_then(|listener| listener.local_addr().ok());

@@ -30,6 +30,11 @@ pub(super) fn start(
         path: shared.store.path().to_owned(),
         source,
     };
+    if shared.store.followed()?.is_none() {
+        // Nothing was shown before the first start, so nothing before it counts; noted before the
+        // first chat, whose outcome may come at once.
+        shared.store.follow_to(journal.watermark().map_err(|why| unreadable(&shared, &why))?)?;
+    }
     let work = Arc::clone(&shared);
     let spawned = thread::Builder::new().name("memory".to_owned()).spawn(move || {
         let mut looked = Instant::now();
@@ -63,15 +68,8 @@ fn write(shared: &Shared, note: &Note) {
 
 /// Counts outcomes that have arrived since the last time.
 fn follow(shared: &Shared, journal: &Journal) -> Result<(), MemoryError> {
-    let unreadable = |why: understudy_journal::JournalError| MemoryError::Corrupt {
-        what: "journal",
-        path: shared.store.path().to_owned(),
-        why: why.to_string(),
-    };
-    let Some(mut after) = shared.store.followed()? else {
-        // Nothing was shown before the first start, so nothing before it counts.
-        return shared.store.follow_to(journal.watermark().map_err(unreadable)?);
-    };
+    let mut after = shared.store.followed()?.unwrap_or(0);
+    let unreadable = |why| unreadable(shared, &why);
     loop {
         let arrivals = journal.follow(after, PAGE).map_err(unreadable)?;
         let Some(last) = arrivals.last() else { return Ok(()) };
@@ -89,5 +87,13 @@ fn follow(shared: &Shared, journal: &Journal) -> Result<(), MemoryError> {
             }
         }
         shared.store.follow_to(after)?;
+    }
+}
+
+fn unreadable(shared: &Shared, why: &understudy_journal::JournalError) -> MemoryError {
+    MemoryError::Corrupt {
+        what: "journal",
+        path: shared.store.path().to_owned(),
+        why: why.to_string(),
     }
 }

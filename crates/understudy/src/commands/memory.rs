@@ -52,11 +52,7 @@ struct Opened {
 
 impl Opened {
     fn open(scope: &MemoryScope, config: &Config) -> Result<Self> {
-        let path = find(scope.file.as_deref())?;
-        let text = std::fs::read_to_string(&path)
-            .with_context(|| format!("failed to read {}", path.display()))?;
-        let mut deployment =
-            Deployment::parse(&text).with_context(|| format!("in {}", path.display()))?;
+        let mut deployment = read(&find(scope.file.as_deref())?)?;
         let root = MemoryRoot::open(&config.data.memory(), deployment.settings.clone())?;
         let store = root.deployment(&deployment.tenant)?;
         let releases = root.releases(&deployment.tenant);
@@ -84,14 +80,31 @@ impl Opened {
     }
 }
 
-/// `memory.toml`, from the working directory upward.
-pub(crate) fn find(given: Option<&Path>) -> Result<PathBuf> {
+/// What a server remembers for: what `memory.toml` says, if there is one.
+pub(crate) fn deployment() -> Result<Option<Deployment>> {
+    lookup()?.as_deref().map(read).transpose()
+}
+
+fn read(path: &Path) -> Result<Deployment> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("failed to read {}", path.display()))?;
+    Deployment::parse(&text).with_context(|| format!("in {}", path.display()))
+}
+
+/// `memory.toml`, where the environment says or from the working directory upward.
+fn lookup() -> Result<Option<PathBuf>> {
+    if let Some(path) = std::env::var_os("UNDERSTUDY_MEMORY_FILE") {
+        return Ok(Some(path.into()));
+    }
+    let here = std::env::current_dir().context("failed to find the working directory")?;
+    Ok(here.ancestors().map(|dir| dir.join(Deployment::FILE)).find(|path| path.is_file()))
+}
+
+fn find(given: Option<&Path>) -> Result<PathBuf> {
     if let Some(path) = given {
         return Ok(path.to_owned());
     }
-    let here = std::env::current_dir().context("failed to find the working directory")?;
-    let found = here.ancestors().map(|dir| dir.join(Deployment::FILE)).find(|path| path.is_file());
-    found.context(
+    lookup()?.context(
         "there is no memory.toml here or above; it names the tenant, its tools and kinds of task: \
          see docs/MEMORY.md",
     )

@@ -101,6 +101,7 @@ pub(super) fn run(count: u8, seed: u64, config: &Config, out: Out) -> Result<Exi
         control: None,
         grpc: Grpc::Off,
         access: Access::default(),
+        memory: None,
     })?;
     let make_teacher = Arc::new(|| Box::new(|| Ok(Some(world::teacher()?))) as MakeTeacher);
     let (board, recipes) = (server.board(), vec![recipe.clone()]);

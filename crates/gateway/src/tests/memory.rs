@@ -1,0 +1,221 @@
+use std::{path::Path, sync::Arc, time::Duration};
+
+use serde_json::{Value, json};
+use understudy_ident::{Clock as _, SystemClock};
+use understudy_inference::{HashingEmbedder, MockConfig};
+use understudy_intake::Limits;
+use understudy_journal::{Config, Journal};
+use understudy_memory::{
+    By, Choice, Deployment, DeploymentItem, MemoryId, MemoryRoot, Tactic, Written,
+};
+use understudy_router::Target;
+
+use super::{CHAT, Server, chat, start, start_and, with};
+use crate::{Gateway, Memories};
+
+const FILE: &str = r#"
+tenant = "acme"
+
+[settings.counters]
+control_share = 0.0
+probation_share = 0.0
+
+[settings.retrieval]
+small_model = false
+budget_ms = 5000
+# The mock engine's tokens are bytes.
+max_line_tokens = 400
+max_tokens = 2000
+context_share = 0.5
+
+[catalogue]
+agents = ["desk"]
+
+[[catalogue.tools]]
+name = "refunds.quote"
+access = "read"
+
+[[catalogue.tools]]
+name = "refunds.create"
+access = "write"
+
+[[catalogue.intents]]
+name = "refund-order"
+description = "give money back for an order"
+"#;
+
+fn by() -> By {
+    By::new("ada", "a test", SystemClock.now()).unwrap()
+}
+
+/// Writes a lesson for refunds, releases it, and says how it is called.
+fn teach(directory: &Path) -> MemoryId {
+    let deployment = Deployment::parse(FILE).unwrap();
+    let root = MemoryRoot::open(directory, deployment.settings.clone()).unwrap();
+    let store = root.deployment(&deployment.tenant).unwrap();
+    let written = Written {
+        agent: Some("desk"),
+        intent: Some("refund-order"),
+        tools: &["refunds.quote", "refunds.create"],
+        target: Some("shop.example"),
+        situation: "When a task needs `refunds.create`",
+        strategy: "prefer calling `refunds.quote` first.",
+        prefer: &["refunds.quote"],
+        tactic: Some(Tactic::FallbackPath),
+        ..Written::default()
+    };
+    let now = SystemClock.now();
+    let item = DeploymentItem::written(&written, &deployment.catalogue, store.key(), now).unwrap();
+    let id = item.id.clone();
+    store.propose(item, &HashingEmbedder, &by()).unwrap();
+    store.validate(&id, &by()).unwrap();
+    let releases = root.releases(&deployment.tenant);
+    store.release(&releases, "hashing@1", &Choice::default(), &by()).unwrap();
+    id
+}
+
+fn remember(gateway: &Gateway, directory: &Path, journal: &Journal) {
+    let deployment = Deployment::parse(FILE).unwrap();
+    let clock = Arc::new(SystemClock);
+    let memories =
+        Memories::open(directory, deployment, Arc::new(HashingEmbedder), journal.clone(), clock);
+    gateway.remember_with(memories.unwrap()).unwrap();
+}
+
+fn start_remembering() -> (Server, MemoryId) {
+    let mut taught = None;
+    let server = start_and(
+        MockConfig::default(),
+        true,
+        Limits::default(),
+        Config::default(),
+        |gateway, directory, journal| {
+            let place = directory.join("memory");
+            taught = Some(teach(&place));
+            remember(gateway, &place, journal);
+        },
+    );
+    server.route("desk", Target::Base);
+    (server, taught.unwrap())
+}
+
+fn refund() -> Value {
+    let tool = |name: &str| json!({"type": "function", "function": {"name": name, "parameters": {"type": "object"}}});
+    let tools = json!([tool("refunds.quote"), tool("refunds.create")]);
+    let messages = json!([
+        {"role": "system", "content": "You are the desk."},
+        {"role": "user", "content": "please give money back for my order"},
+    ]);
+    json!({"model": "desk", "messages": messages, "tools": tools, "user": "u1"})
+}
+
+impl Server {
+    fn lesson(&self, id: &MemoryId) -> understudy_memory::Kept<understudy_memory::DeploymentText> {
+        let deployment = Deployment::parse(FILE).unwrap();
+        let root =
+            MemoryRoot::open(&self.directory.path().join("memory"), deployment.settings).unwrap();
+        root.deployment(&deployment.tenant).unwrap().get(id, SystemClock.now()).unwrap()
+    }
+
+    fn eventually(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
+        for _ in 0..100 {
+            if holds(self) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("{what} did not come about");
+    }
+}
+
+#[test]
+fn a_chat_is_shown_a_lesson_the_reply_names_it_and_its_outcome_counts() {
+    let (server, id) = start_remembering();
+    let reply = server.post(CHAT, &refund());
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    assert_eq!(reply.header("x-memory-ids"), Some(format!("{id}@1").as_str()));
+    assert_eq!(reply.header("x-memory-release").map(str::len), Some(12));
+    let steps = server.steps();
+    let system = steps[0].prompt[0].text();
+    assert!(system.starts_with("You are the desk.\n\n<memory release=\""), "{system}");
+    assert!(system.contains("prefer calling `refunds.quote` first."));
+    assert_eq!(steps[0].prompt.len(), 2);
+
+    let response = reply.json()["id"].clone();
+    let feedback = json!({"response_id": response, "signal": "accept"});
+    let noted = server.post("/v1/feedback", &feedback);
+    assert!(noted.status < 300, "{}", noted.text);
+    server.eventually("the outcome", |server| {
+        (server.lesson(&id).counters.success_with - 1.0).abs() < 0.01
+    });
+    let status = server.get("/v1/memory/status").json();
+    assert_eq!(
+        (&status["lessons"], &status["shown"], &status["failed"]),
+        (&json!(1), &json!(1), &json!(0))
+    );
+}
+
+#[test]
+fn chats_that_need_none_or_want_none_get_none() {
+    let (server, id) = start_remembering();
+    let other = server.post(CHAT, &chat("hello"));
+    assert_eq!(other.header("x-memory-ids"), Some(""));
+    let off = server.post_with(CHAT, &refund(), &[("x-memory", "off")]);
+    assert_eq!(off.header("x-memory-ids"), Some(""));
+    let mut fewer = refund();
+    fewer["tools"].as_array_mut().unwrap().pop();
+    assert_eq!(server.post(CHAT, &fewer).header("x-memory-ids"), Some(""));
+    assert!(server.steps().iter().all(|step| !step.prompt[0].text().contains("<memory")));
+    assert_eq!(server.lesson(&id).counters.injected, 0);
+    // Without a memory, a server says so and chats are as they were.
+    let plain = start();
+    assert_eq!(plain.post(CHAT, &refund()).header("x-memory-ids"), None);
+    assert_eq!(plain.post("/v1/memory/heal", &json!({})).status, 404);
+}
+
+#[test]
+fn a_rollback_is_served_within_a_second() {
+    let (server, _) = start_remembering();
+    assert!(server.post(CHAT, &refund()).header("x-memory-ids").is_some_and(|ids| !ids.is_empty()));
+    let deployment = Deployment::parse(FILE).unwrap();
+    let root =
+        MemoryRoot::open(&server.directory.path().join("memory"), deployment.settings).unwrap();
+    root.deployment(&deployment.tenant).unwrap().withdraw(&by()).unwrap();
+    let began = std::time::Instant::now();
+    server.eventually("the rollback", |server| {
+        let reply = server.post(CHAT, &refund());
+        reply.status == 200 && reply.header("x-memory-ids").is_none()
+    });
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+}
+
+#[test]
+fn agents_ask_for_a_plan_and_for_help() {
+    let (server, id) = start_remembering();
+    let plan = json!({"goal": "give money back for an order", "agent": "desk",
+        "tools": ["refunds.quote", "refunds.create"], "session": "s"});
+    let answer = server.post("/v1/memory/plan", &plan).json();
+    assert_eq!(
+        (&answer["prefer_tools"], &answer["intent"]),
+        (&json!(["refunds.quote"]), &json!("refund-order"))
+    );
+    let failure = json!({"agent": "desk", "goal": "",
+        "target": {"kind": "site", "key": "https://shop.example/x"},
+        "action": {"tool": "refunds.create"}, "error": {"message": "no quotation"}});
+    let healed = server.post("/v1/memory/heal", &failure).json();
+    assert_eq!(
+        (&healed["tier"], &healed["candidates"][0]["tool"]),
+        (&json!("medium"), &json!("refunds.quote"))
+    );
+    let noted = server.post(&format!("/v1/memory/heal/{id}/outcome"), &json!({"worked": true}));
+    assert_eq!(noted.status, 200, "{}", noted.text);
+    assert!(server.lesson(&id).counters.success_with > 0.9);
+    for (path, body, status) in [
+        ("/v1/memory/heal", with(failure, json!({"user": "grace"})), 400),
+        ("/v1/memory/plan", with(plan, json!({"tenant": "other"})), 400),
+        ("/v1/memory/heal/mem_none/outcome", json!({"worked": true}), 404),
+        ("/v1/memory/heal/x/outcome", json!({"worked": true}), 400),
+    ] {
+        assert_eq!(server.post(path, &body).status, status, "{path}");
+    }
+}
