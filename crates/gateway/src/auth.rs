@@ -7,6 +7,7 @@
 mod caller;
 mod credential;
 mod door;
+mod held;
 mod origin;
 mod table;
 
@@ -23,15 +24,16 @@ use tokio_stream::StreamExt as _;
 use understudy_access::{Denied, Exceeded, Permit, Principal};
 use understudy_openai::ErrorReply;
 
-pub(crate) use self::caller::{Caller, Holding};
 pub use self::door::Door;
-pub(crate) use self::door::follow_keys;
-use self::{credential::presented, table::Row};
-use crate::{body::BodyLimit, error::ApiError, state::Gateway};
-
-pub(crate) use self::table::Needs;
 #[cfg(test)]
 pub(crate) use self::table::TABLE;
+pub(crate) use self::{
+    caller::{Caller, Holding},
+    door::follow_keys,
+    table::Needs,
+};
+use self::{credential::presented, held::Held, table::Row};
+use crate::{body::BodyLimit, error::ApiError, state::Gateway};
 
 /// Who is at the other end of the connection.
 #[derive(Debug, Clone, Copy)]
@@ -63,14 +65,7 @@ pub(crate) async fn admit(
     caller.say_what_is_left(response.headers_mut());
     match permit {
         None => response,
-        // A reply runs until its last byte is taken, or nobody takes it any more.
-        Some(permit) => response.map(|body| {
-            let held = body.into_data_stream().map(move |part| {
-                let _running = &permit;
-                part
-            });
-            Body::from_stream(held)
-        }),
+        Some(permit) => response.map(|body| Body::new(Held { body, _place: permit })),
     }
 }
 
