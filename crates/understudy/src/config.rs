@@ -46,8 +46,6 @@ pub(crate) struct TeacherSettings {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct AccessSettings {
-    /// Names beside `localhost` that requests without a key may be made for.
-    hosts: Vec<String>,
     /// Where the pepper of the keys' hashes lies, if not in the data directory.
     pepper: Option<PathBuf>,
 }
@@ -69,7 +67,6 @@ pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) tasks: Vec<understudy_ident::TaskName>,
     pub(crate) teacher: Option<TeacherSettings>,
-    pub(crate) hosts: Vec<String>,
     /// From the environment, so that it is in no file.
     pub(crate) pepper: Option<Pepper>,
     pepper_file: Option<PathBuf>,
@@ -99,7 +96,6 @@ impl Config {
             },
             tasks: file.tasks,
             teacher: file.teacher,
-            hosts: file.access.hosts,
             pepper: pepper()?,
             pepper_file: file.access.pepper.map(|path| home.join(path)),
             tls: file

@@ -115,7 +115,6 @@ pub(crate) struct Serving<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Access {
     pub(crate) keys: Option<Arc<Keyring>>,
-    pub(crate) hosts: Vec<String>,
     pub(crate) tls: Option<Tls>,
 }
 
@@ -123,8 +122,8 @@ impl Server {
     /// Binds, publishes the routes the registry asks for, and answers from then on.
     pub(crate) fn start(serving: Serving<'_>) -> Result<Self> {
         let Serving { stores, student, teacher, tasks, listen, adapter_updates, .. } = serving;
-        let (on_note, Access { keys, hosts, tls }) = (serving.on_note, serving.access);
-        let door = keys.map_or_else(Door::open, |keys| Door::keyed(keys, listen, hosts));
+        let (on_note, Access { keys, tls }) = (serving.on_note, serving.access);
+        let door = keys.map_or_else(Door::open, |keys| Door::keyed(keys, listen));
         let is_https = tls.is_some();
         let routes = Arc::new(RouteTable::default());
         let controller = Controller::new(Parts {
