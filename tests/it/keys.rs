@@ -160,3 +160,37 @@ fn the_pepper_may_come_from_elsewhere() {
     assert!(text(&none.stderr).contains("the pepper that keys are hashed with is gone"));
     assert!(text(&create("short").stderr).contains("64 hexadecimal characters"));
 }
+
+#[test]
+fn the_same_rows_of_two_tenants_make_two_datasets() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let rows = |owner: &str| -> String {
+        let row = |n| format!("{{\"q\":\"question {n} on {}\",\"a\":\"answer {n}\"}}\n", n % 7);
+        let own = format!("{{\"q\":\"the plans of {owner}\",\"a\":\"secret\"}}\n");
+        (0..30).map(row).collect::<String>() + &own
+    };
+    for owner in ["acme", "bolt"] {
+        let task = format!("{owner}.quiz");
+        std::fs::write(home.join("rows.jsonl"), rows(owner)).unwrap();
+        let import = ["import", "rows.jsonl", "--task", &task, "--format", "rows"];
+        let fields = ["--input", "q", "--output", "a"];
+        let imported = json(home, &[&import[..], &fields].concat());
+        assert_eq!((&imported["added"], &imported["duplicates"]), (&62.into(), &0.into()));
+        let recipe = format!(
+            "schema = 1\ntask = \"{task}\"\nbase = \"smollm2-135m-instruct\"\n[data]\n\
+             min_verified = 5\n[[train]]\nmethod = \"sft\"\n"
+        );
+        std::fs::write(home.join(format!("{owner}.toml")), recipe).unwrap();
+    }
+    for (owner, other) in [("acme", "bolt"), ("bolt", "acme")] {
+        json(home, &["dataset", "build", &format!("{owner}.toml")]);
+        let directory = home.join(format!(".understudy/datasets/{owner}.quiz"));
+        let version = std::fs::read_dir(directory).unwrap().next().unwrap().unwrap().path();
+        let files = std::fs::read_dir(version).unwrap().map(|file| file.unwrap().path());
+        let texts = files.filter(|file| file.is_file());
+        let all: String = texts.map(|file| std::fs::read_to_string(file).unwrap()).collect();
+        assert!(all.contains("question 3 on 3"), "{all:.300}");
+        assert!(!all.contains(&format!("plans of {other}")), "{owner}");
+    }
+}

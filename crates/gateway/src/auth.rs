@@ -7,6 +7,7 @@
 mod caller;
 mod credential;
 mod door;
+mod held;
 mod origin;
 mod table;
 
@@ -23,15 +24,16 @@ use tokio_stream::StreamExt as _;
 use understudy_access::{Denied, Exceeded, Permit, Principal};
 use understudy_openai::ErrorReply;
 
-pub(crate) use self::caller::{Caller, Holding};
 pub use self::door::Door;
-pub(crate) use self::door::follow_keys;
-use self::{credential::presented, table::Row};
-use crate::{body::BodyLimit, error::ApiError, state::Gateway};
-
-pub(crate) use self::table::Needs;
 #[cfg(test)]
 pub(crate) use self::table::TABLE;
+pub(crate) use self::{
+    caller::{Caller, Holding},
+    door::follow_keys,
+    table::Needs,
+};
+use self::{credential::presented, held::Held, table::Row};
+use crate::{body::BodyLimit, error::ApiError, state::Gateway};
 
 /// Who is at the other end of the connection.
 #[derive(Debug, Clone, Copy)]
@@ -63,14 +65,7 @@ pub(crate) async fn admit(
     caller.say_what_is_left(response.headers_mut());
     match permit {
         None => response,
-        // A reply runs until its last byte is taken, or nobody takes it any more.
-        Some(permit) => response.map(|body| {
-            let held = body.into_data_stream().map(move |part| {
-                let _running = &permit;
-                part
-            });
-            Body::from_stream(held)
-        }),
+        Some(permit) => response.map(|body| Body::new(Held { body, _place: permit })),
     }
 }
 
@@ -84,7 +79,7 @@ fn enter(door: &Door, request: &Request, row: &Row) -> Result<Entry, Refusal> {
     let headers = request.headers();
     let from = request.extensions().get::<Peer>().map(|Peer(address)| *address);
     if door.is_open() {
-        origin::check(request, from, door.hosts(), row.needs == Needs::Token)?;
+        origin::check(request, from, row.needs == Needs::Token)?;
         return Ok(Entry { caller: Caller::default(), permit: None });
     }
     match &row.needs {
@@ -139,9 +134,14 @@ pub(crate) enum Refusal {
     #[error(
         "{name:?} is not a name of this machine: as long as no API key was made, requests for other \
          names are refused, because web pages could make them. Make a key with `understudy key \
-         create`, or name the host under `hosts` in understudy.toml"
+         create`"
     )]
     Host { name: String },
+    #[error(
+        "this request came through a proxy: behind one an API key is needed, because whoever it \
+         answers could ask; make one with `understudy key create`"
+    )]
+    Proxied,
     #[error(
         "web pages of {origin:?} may not make requests here as long as no API key was made; post \
          their feedback to /v1/feedback/signed"
@@ -159,7 +159,9 @@ impl IntoResponse for Refusal {
             Self::Locked(_) => (429, "too_many_wrong_keys"),
             Self::Exceeded(_) => (429, "rate_limit_exceeded"),
             Self::Scope { .. } | Self::Whole { .. } => (403, "missing_scope"),
-            Self::NotHere | Self::Host { .. } | Self::Origin { .. } => (403, "forbidden_origin"),
+            Self::NotHere | Self::Proxied | Self::Host { .. } | Self::Origin { .. } => {
+                (403, "forbidden_origin")
+            }
         };
         let reply = ErrorReply::new(status, self.to_string()).because(reason);
         let retry_after = self.retry_after().or(reply.retry_after);

@@ -118,8 +118,6 @@ impl Patience {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct AccessSettings {
-    /// Names beside `localhost` that requests without a key may be made for.
-    hosts: Vec<String>,
     /// Where the pepper of the keys' hashes lies, if not in the data directory.
     pepper: Option<PathBuf>,
 }
@@ -144,7 +142,6 @@ pub(crate) struct Config {
     pub(crate) tasks: Vec<understudy_ident::TaskName>,
     pub(crate) loops: Vec<PathBuf>,
     pub(crate) teacher: Option<TeacherSettings>,
-    pub(crate) hosts: Vec<String>,
     /// From the environment, so that it is in no file.
     pub(crate) pepper: Option<Pepper>,
     pub(crate) pepper_file: Option<PathBuf>,
@@ -177,7 +174,6 @@ impl Config {
             tasks: file.tasks,
             loops: file.loops.into_iter().map(|path| home.join(path)).collect(),
             teacher: file.teacher,
-            hosts: file.access.hosts,
             pepper: pepper()?,
             pepper_file: file.access.pepper.map(|path| home.join(path)),
             tls: file

@@ -220,7 +220,6 @@ pub(crate) struct Serving<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Access {
     pub(crate) keys: Option<Arc<Keyring>>,
-    pub(crate) hosts: Vec<String>,
     pub(crate) tls: Option<Tls>,
 }
 
@@ -229,8 +228,8 @@ impl Server {
     pub(crate) fn start(serving: Serving<'_>) -> Result<Self> {
         let Serving { stores, student, teacher, tasks, listen, grpc, adapter_updates, .. } =
             serving;
-        let Access { keys, hosts, tls } = serving.access;
-        let door = keys.map_or_else(Door::open, |keys| Door::keyed(keys, listen, hosts));
+        let Access { keys, tls } = serving.access;
+        let door = keys.map_or_else(Door::open, |keys| Door::keyed(keys, listen));
         let is_https = tls.is_some();
         let routes = Arc::new(RouteTable::default());
         let runtime = tokio::runtime::Builder::new_multi_thread()

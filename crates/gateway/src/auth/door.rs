@@ -30,7 +30,6 @@ pub struct Door {
     keys: Option<Arc<Keyring>>,
     /// Whether nobody needs a key as long as none was made.
     may_be_open: bool,
-    hosts: Vec<String>,
     started: Instant,
     allowances: Allowances,
     lockout: Mutex<Lockout>,
@@ -40,20 +39,18 @@ pub struct Door {
 impl Door {
     /// Answers this machine's user, and nobody else.
     pub fn open() -> Self {
-        Self::new(None, true, Vec::new())
+        Self::new(None, true)
     }
 
     /// Asks for a key as soon as one was made, and everywhere but on a loopback address always.
-    /// `hosts` are further names that this machine goes by.
-    pub fn keyed(keys: Arc<Keyring>, listen: SocketAddr, hosts: Vec<String>) -> Self {
-        Self::new(Some(keys), listen.ip().is_loopback(), hosts)
+    pub fn keyed(keys: Arc<Keyring>, listen: SocketAddr) -> Self {
+        Self::new(Some(keys), listen.ip().is_loopback())
     }
 
-    fn new(keys: Option<Arc<Keyring>>, may_be_open: bool, hosts: Vec<String>) -> Self {
+    fn new(keys: Option<Arc<Keyring>>, may_be_open: bool) -> Self {
         Self {
             keys,
             may_be_open,
-            hosts,
             started: Instant::now(),
             allowances: Allowances::default(),
             lockout: Mutex::default(),
@@ -64,10 +61,6 @@ impl Door {
     /// Whether this machine's user needs no key.
     pub(crate) fn is_open(&self) -> bool {
         self.may_be_open && !self.keys.as_ref().is_some_and(|keys| keys.is_locked())
-    }
-
-    pub(super) fn hosts(&self) -> &[String] {
-        &self.hosts
     }
 
     pub(super) fn holder(&self, who: Principal, body_bytes: u64) -> Caller {

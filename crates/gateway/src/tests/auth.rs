@@ -46,7 +46,7 @@ fn guarded() -> Guarded {
 fn guarded_on(listen: SocketAddr, settings: Settings) -> Guarded {
     let desk = tempfile::tempdir().unwrap();
     let keys = Arc::new(open(&desk));
-    let door = Door::keyed(Arc::clone(&keys), listen, vec!["gate.example".to_owned()]);
+    let door = Door::keyed(Arc::clone(&keys), listen);
     Guarded { server: start_as(Settings { door, ..settings }), keys, desk }
 }
 

@@ -10,7 +10,7 @@ use understudy_memory::{
 };
 use understudy_router::Target;
 
-use super::{CHAT, Server, chat, start, start_and, with};
+use super::{CHAT, Server, Settings, chat, start, start_and, with};
 use crate::{Gateway, Memories};
 
 const FILE: &str = r#"
@@ -85,10 +85,7 @@ fn remember(gateway: &Gateway, directory: &Path, journal: &Journal) {
 fn start_remembering() -> (Server, MemoryId) {
     let mut taught = None;
     let server = start_and(
-        MockConfig::default(),
-        true,
-        Limits::default(),
-        Config::default(),
+        Settings::default(),
         |gateway, directory, journal| {
             let place = directory.join("memory");
             taught = Some(teach(&place));

@@ -118,7 +118,7 @@ fn access(args: &ServeArgs, config: &Config, listen: SocketAddr) -> Result<Acces
              let a proxy in front speak TLS"
         );
     }
-    Ok(Access { keys: Some(keys), hosts: config.hosts.clone(), tls })
+    Ok(Access { keys: Some(keys), tls })
 }
 
 /// The certificate in these files, and in what takes their place while the server runs.

@@ -1,6 +1,6 @@
 //! Web pages that try to use a server that needs no key.
 
-use super::{guarded, raw, status};
+use super::{Scope, guarded, raw, status};
 use crate::tests::start;
 
 fn get(path: &str, headers: &str) -> String {
@@ -60,8 +60,17 @@ fn a_page_with_a_token_may_come_from_anywhere_but_not_under_another_name() {
 }
 
 #[test]
-fn a_host_that_is_named_in_the_configuration_is_this_machine() {
+fn who_comes_through_a_proxy_needs_a_key() {
     let server = guarded();
-    let said = raw(server.address, &get("/v1/models", "host: gate.example\r\n"));
-    assert_eq!(status(&said), "200", "{said}");
+    for header in ["x-forwarded-for: 203.0.113.9", "forwarded: for=203.0.113.9", "x-real-ip: ::1"] {
+        let ask = get("/v1/models", &format!("host: 127.0.0.1\r\n{header}\r\n"));
+        let said = raw(server.address, &ask);
+        assert_eq!(status(&said), "403", "{header}: {said}");
+        assert!(said.contains("understudy key create"), "{said}");
+    }
+    // With a key it is all one where it comes from, and by what name.
+    let key = server.key(&[Scope::Infer]).expose();
+    let headers =
+        format!("host: gate.example\r\nx-forwarded-for: 203.0.113.9\r\nx-api-key: {key}\r\n");
+    assert_eq!(status(&raw(server.address, &get("/v1/models", &headers))), "200");
 }

@@ -426,18 +426,17 @@ fn nobody_s_telemetry_takes_the_place_of_another_s() {
 }
 
 #[test]
-fn telemetry_that_names_another_s_reply_learns_nothing_of_it() {
+fn telemetry_that_names_another_s_reply_is_its_sender_s_own() {
     let (server, [acme, bolt, _]) = town();
     let reply = server.say(&acme, json!({"session_id": "acme-only"}));
     let response = reply.json()["id"].as_str().unwrap().to_owned();
-    // A span without content, to which our own record of the reply would lend its words.
-    let mut body: Value =
-        trace("probe", "").to_string().replace("chatcmpl-of-others", &response).parse().unwrap();
-    body["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["attributes"]
-        .as_array_mut()
-        .unwrap()
-        .truncate(4);
-    for key in [&bolt, &acme] {
+    // What our own server recorded stands for a span that names it, for its tenant alone.
+    let body: Value = trace("probe", "of the sender")
+        .to_string()
+        .replace("chatcmpl-of-others", &response)
+        .parse()
+        .unwrap();
+    for key in [&acme, &bolt] {
         assert_eq!(server.post_as(key, "/v1/traces", &body).status, 200);
     }
     let read = || server.journal.reading().unwrap().map_or(0, |reading| reading.body);
@@ -446,7 +445,11 @@ fn telemetry_that_names_another_s_reply_learns_nothing_of_it() {
         assert!(Instant::now() < deadline);
         std::thread::sleep(Duration::from_millis(20));
     }
-    assert_eq!(server.told("bolt.telemetry"), []);
+    assert_eq!(server.told("acme.telemetry"), []);
+    let told = server.told("bolt.telemetry");
+    let [(step, _)] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(step.reply.content, understudy_message::Message::assistant("of the sender").content);
+    assert_eq!(server.told("acme.triage").len(), 1);
 }
 
 #[test]
