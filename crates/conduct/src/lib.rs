@@ -10,6 +10,7 @@
 //!
 //! Never: judges whether a reply is right, repairs one, or fetches a schema.
 
+mod agreement;
 mod calls;
 mod confidence;
 mod question;

@@ -224,7 +224,7 @@ impl Line {
                 self.turns.draft = Some(Draft { completion, way });
                 // Headers go out with the first word; should it fail before, they say so instead.
                 self.exchange.routing.assignment.course.escalation = Some("answered".to_owned());
-                self.turns.lost_ms = self.begun.elapsed().as_secs_f64() * 1e3;
+                self.turns.lost_ms = self.exchange.opened.elapsed().as_secs_f64() * 1e3;
                 Turn::Another(events)
             }
             Ok(None) => self.stand_by(way, completion, "failed"),
@@ -251,7 +251,7 @@ impl Line {
             return Turn::Over(Err(Some(error)));
         }
         self.turns.others = !self.exchange.routing.others.is_empty();
-        self.turns.lost_ms = self.begun.elapsed().as_secs_f64() * 1e3;
+        self.turns.lost_ms = self.exchange.opened.elapsed().as_secs_f64() * 1e3;
         let way = self.exchange.routing.way.clone();
         match submit(&self.gateway, &way, self.exchange.requests_of_another()) {
             Ok(mut events) => match events.pop() {
