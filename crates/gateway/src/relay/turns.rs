@@ -85,8 +85,9 @@ pub(super) fn open(
 fn steps_in(exchange: &Exchange, error: &InferenceError) -> bool {
     let tapped = exchange.routing.assignment.course.tap.is_some() && exchange.routing.way.teacher;
     match error {
-        InferenceError::Invalid { .. } | InferenceError::ContextOverflow { .. } => tapped,
-        InferenceError::Unsupported(_)
+        InferenceError::Invalid { .. }
+        | InferenceError::ContextOverflow { .. }
+        | InferenceError::Unsupported(_)
         | InferenceError::Busy(_)
         | InferenceError::BusyTokens(_)
         | InferenceError::Paused => tapped,
@@ -186,7 +187,7 @@ impl Turns {
 
 impl Line {
     /// What follows the end of a generation.
-    pub(super) async fn turn(&mut self, last: Ending, said: &Said) -> Turn {
+    pub(super) fn turn(&mut self, last: Ending, said: &Said) -> Turn {
         match last {
             Ok(completion) if self.turns.draft.is_none() && !self.exchange.routing.way.teacher => {
                 self.look_at(completion)
