@@ -145,7 +145,7 @@ impl Line {
             let last = self.listen(&mut events, &parts, &mut said, &mut watch).await;
             // Whoever is still making tokens for this can stop.
             events.close();
-            match self.turn(last, &said).await {
+            match self.turn(last, &said) {
                 Turn::Over(last) => break last,
                 Turn::Another(next) => {
                     events = next;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue};
 use understudy_ident::TaskName;
 use understudy_inference::AdapterChoice;
 use understudy_manifest::{Cue, Fallback};
@@ -67,7 +67,7 @@ struct Wishes {
 
 impl Wishes {
     fn read(headers: &HeaderMap) -> Result<Self, ApiError> {
-        let flag = |name: &str| match headers.get(name).map(|value| value.as_bytes()) {
+        let flag = |name: &str| match headers.get(name).map(HeaderValue::as_bytes) {
             None | Some(b"false" | b"0") => Ok(false),
             Some(b"true" | b"1") => Ok(true),
             Some(_) => Err(ApiError::bad_field(name, format!("`{name}` must be true or false"))),

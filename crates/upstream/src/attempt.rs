@@ -257,9 +257,9 @@ impl Live {
     }
 
     async fn read(&mut self, talk: &Talk<'_>, until: Instant) -> Result<(), InferenceError> {
-        let frame = match timeout_at(At::from_std(until), self.body.frame()).await {
-            Ok(frame) => frame,
-            Err(_) => return Err(InferenceError::TimedOut(self.reply.watch.total_ms() as u64)),
+        let frame = timeout_at(At::from_std(until), self.body.frame()).await;
+        let Ok(frame) = frame else {
+            return Err(InferenceError::TimedOut(self.reply.watch.total_ms() as u64));
         };
         let Some(frame) = frame else {
             self.over = true;

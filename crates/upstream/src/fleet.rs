@@ -14,7 +14,7 @@ mod replicas;
 use std::{
     collections::BTreeSet,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
@@ -29,7 +29,10 @@ use understudy_inference::{
 };
 
 use self::replicas::join_all;
-use crate::{Endpoint, Upstream, UpstreamError, upstream::Weights};
+use crate::{
+    Endpoint, Upstream, UpstreamError,
+    upstream::{Shared, Weights},
+};
 
 /// How often replicas are looked at.
 const ROUND: Duration = Duration::from_secs(5);
@@ -110,14 +113,7 @@ impl Fleet {
         fleet.upstream.shared.context.store(context, Ordering::Relaxed);
         let (shared, state) = (Arc::downgrade(&fleet.upstream.shared), Arc::clone(&fleet.state));
         if let Some(handle) = fleet.upstream.handle() {
-            handle.spawn(async move {
-                let mut rounds = interval(ROUND);
-                loop {
-                    rounds.tick().await;
-                    let Some(shared) = shared.upgrade() else { return };
-                    shared.reconcile(&state).await;
-                }
-            });
+            handle.spawn(look_for_ever(shared, state));
         }
         Ok(fleet)
     }
@@ -184,20 +180,28 @@ impl Fleet {
             let mut last = InferenceError::ShuttingDown;
             for replica in shared.replicas.iter().filter(|replica| !replica.is_out(None)) {
                 match shared.post_beside(replica, path, &body, PATIENCE).await {
-                    Ok(text) => {
-                        let wrong = |why| {
-                            let url = &replica.url;
-                            let what = format!("{url}{path} answered no JSON: {why}");
-                            InferenceError::Failed(what)
-                        };
-                        return serde_json::from_str(&text).map_err(wrong);
-                    }
+                    Ok(text) => return read(&text, path),
                     Err(error) => last = error,
                 }
             }
             Err(last)
         })
     }
+}
+
+/// As long as there is a fleet.
+async fn look_for_ever(shared: Weak<Shared>, state: Arc<State>) {
+    let mut rounds = interval(ROUND);
+    loop {
+        rounds.tick().await;
+        let Some(shared) = shared.upgrade() else { return };
+        shared.reconcile(&state).await;
+    }
+}
+
+fn read(text: &str, path: &str) -> Result<Value, InferenceError> {
+    let wrong = |why| InferenceError::Failed(format!("{path} answered no JSON: {why}"));
+    serde_json::from_str(text).map_err(wrong)
 }
 
 impl Backend for Fleet {

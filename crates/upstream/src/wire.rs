@@ -223,34 +223,41 @@ impl Choice {
     /// Ids with their scores, where both are told and there are as many of one as of the other.
     pub(crate) fn tokens(&mut self) -> Option<Vec<ScoredToken>> {
         let ids = self.token_ids.take()?;
-        let scores = self.logprobs.take()?;
-        let scored: Vec<(String, Option<Vec<u8>>, f32, Vec<LogProb>)> = match scores.content {
-            Some(content) => {
-                content.into_iter().map(|s| (s.token, s.bytes, s.logprob, s.top_logprobs)).collect()
-            }
-            None => {
-                let columns = scores.tokens.into_iter().zip(scores.token_logprobs);
-                columns.map(|(token, p)| (token, None, p.unwrap_or(0.0), Vec::new())).collect()
-            }
+        let scores = self.logprobs.take()?.rows();
+        let token = |(id, score): (u32, LogProb)| ScoredToken { id, ..score.into_token() };
+        (scores.len() == ids.len()).then(|| ids.into_iter().zip(scores).map(token).collect())
+    }
+}
+
+impl LogProbs {
+    fn rows(self) -> Vec<LogProb> {
+        let columns = self.tokens.into_iter().zip(self.token_logprobs);
+        let row = |(token, logprob): (String, Option<f32>)| LogProb {
+            token,
+            logprob: logprob.unwrap_or(0.0),
+            bytes: None,
+            top_logprobs: Vec::new(),
         };
-        if scored.len() != ids.len() {
-            return None;
-        }
-        let spelled = |token: String, bytes: Option<Vec<u8>>| bytes.unwrap_or(token.into_bytes());
-        // An alternative is told by its text only; none of those who read it needs its id.
-        let top = |alternative: LogProb| TopToken {
+        self.content.unwrap_or_else(|| columns.map(row).collect())
+    }
+}
+
+impl LogProb {
+    /// A token whose id is told elsewhere. An alternative's id is told nowhere, and none of those
+    /// who read it needs one.
+    fn into_token(self) -> ScoredToken {
+        let top = |alternative: Self| TopToken {
             id: u32::MAX,
-            bytes: spelled(alternative.token, alternative.bytes),
+            bytes: alternative.bytes.unwrap_or(alternative.token.into_bytes()),
             log_prob: alternative.logprob,
         };
-        let token = |(id, (token, bytes, log_prob, tops)): (
-            u32,
-            (String, Option<Vec<u8>>, f32, Vec<LogProb>),
-        )| {
-            let top = tops.into_iter().map(top).collect();
-            ScoredToken { id, bytes: spelled(token, bytes), log_prob, rank: None, top }
-        };
-        Some(ids.into_iter().zip(scored).map(token).collect())
+        ScoredToken {
+            id: u32::MAX,
+            bytes: self.bytes.unwrap_or(self.token.into_bytes()),
+            log_prob: self.logprob,
+            rank: None,
+            top: self.top_logprobs.into_iter().map(top).collect(),
+        }
     }
 }
 

@@ -187,13 +187,15 @@ fn ours(page: &mut Page, seen: &Seen, adapters: &[AdapterInfo]) {
     turns(page, &seen.arms);
 }
 
+type Counted = fn(&Arm) -> &BTreeMap<&'static str, u64>;
+type Measured = fn(&Arm) -> &Histogram;
+
 /// `OpenTelemetry`'s names for what a generation took, beside our own for what it did.
 fn per_arm(page: &mut Page, arms: &Arms) {
     page.kind("understudy:arm_requests_total", "counter");
     for (labels, arm) in &arms.by_labels {
         page.sample("understudy:arm_requests_total", &labels.pairs(), arm.requests);
     }
-    type Counted = fn(&Arm) -> &BTreeMap<&'static str, u64>;
     let counters: [(&str, &str, Counted); 3] = [
         ("understudy:arm_errors_total", "class", |arm| &arm.errors),
         ("understudy:arm_marks_total", "mark", |arm| &arm.marks),
@@ -209,7 +211,7 @@ fn per_arm(page: &mut Page, arms: &Arms) {
             }
         }
     }
-    let histograms: [(&str, fn(&Arm) -> &Histogram); 3] = [
+    let histograms: [(&str, Measured); 3] = [
         ("gen_ai_server_time_to_first_token_seconds", |arm| &arm.first_token),
         ("gen_ai_server_time_per_output_token_seconds", |arm| &arm.between_tokens),
         ("gen_ai_server_request_duration_seconds", |arm| &arm.whole),

@@ -85,8 +85,9 @@ pub(super) fn open(
 fn steps_in(exchange: &Exchange, error: &InferenceError) -> bool {
     let tapped = exchange.routing.assignment.course.tap.is_some() && exchange.routing.way.teacher;
     match error {
-        InferenceError::Invalid { .. } | InferenceError::ContextOverflow { .. } => tapped,
-        InferenceError::Unsupported(_)
+        InferenceError::Invalid { .. }
+        | InferenceError::ContextOverflow { .. }
+        | InferenceError::Unsupported(_)
         | InferenceError::Busy(_)
         | InferenceError::BusyTokens(_)
         | InferenceError::Paused => tapped,
@@ -186,7 +187,7 @@ impl Turns {
 
 impl Line {
     /// What follows the end of a generation.
-    pub(super) async fn turn(&mut self, last: Ending, said: &Said) -> Turn {
+    pub(super) fn turn(&mut self, last: Ending, said: &Said) -> Turn {
         match last {
             Ok(completion) if self.turns.draft.is_none() && !self.exchange.routing.way.teacher => {
                 self.look_at(completion)
@@ -224,7 +225,7 @@ impl Line {
                 self.turns.draft = Some(Draft { completion, way });
                 // Headers go out with the first word; should it fail before, they say so instead.
                 self.exchange.routing.assignment.course.escalation = Some("answered".to_owned());
-                self.turns.lost_ms = self.begun.elapsed().as_secs_f64() * 1e3;
+                self.turns.lost_ms = self.exchange.opened.elapsed().as_secs_f64() * 1e3;
                 Turn::Another(events)
             }
             Ok(None) => self.stand_by(way, completion, "failed"),
@@ -251,7 +252,7 @@ impl Line {
             return Turn::Over(Err(Some(error)));
         }
         self.turns.others = !self.exchange.routing.others.is_empty();
-        self.turns.lost_ms = self.begun.elapsed().as_secs_f64() * 1e3;
+        self.turns.lost_ms = self.exchange.opened.elapsed().as_secs_f64() * 1e3;
         let way = self.exchange.routing.way.clone();
         match submit(&self.gateway, &way, self.exchange.requests_of_another()) {
             Ok(mut events) => match events.pop() {

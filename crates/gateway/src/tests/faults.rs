@@ -147,36 +147,35 @@ fn teacher(answer: impl Fn(&mut TcpStream) + Send + Sync + 'static) -> String {
         for mut socket in listener.incoming().map_while(Result::ok) {
             let answer = Arc::clone(&answer);
             thread::spawn(move || {
-                let mut reader = BufReader::new(socket.try_clone().unwrap());
-                let (mut line, mut length) = (String::new(), 0);
-                while line != "\r\n" {
-                    line.clear();
-                    if reader.read_line(&mut line).unwrap_or(0) == 0 {
-                        return;
-                    }
-                    let header = line.to_ascii_lowercase();
-                    if let Some(value) = header.strip_prefix("content-length:") {
-                        length = value.trim().parse().unwrap();
-                    }
+                if read_request(&socket).is_some() {
+                    answer(&mut socket);
                 }
-                reader.read_exact(&mut vec![0; length]).unwrap();
-                answer(&mut socket);
             });
         }
     });
     url
 }
 
-fn says(socket: &mut TcpStream, text: &str, whole: bool) {
-    let mut reply =
-        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
-            .to_owned();
-    let chunk = json!({"choices": [{"index": 0, "delta": {"content": text}}]});
-    reply += &format!("data: {chunk}\n\n");
-    if whole {
-        let stop = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]});
-        reply += &format!("data: {stop}\n\ndata: [DONE]\n\n");
+/// Until the end of the body; none where the client only connected.
+fn read_request(socket: &TcpStream) -> Option<()> {
+    let mut reader = BufReader::new(socket);
+    let (mut line, mut length) = (String::new(), 0);
+    while line != "\r\n" {
+        line.clear();
+        reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
+        let header = line.to_ascii_lowercase();
+        let value = header.strip_prefix("content-length:").map(str::trim);
+        length = value.map_or(length, |value| value.parse().unwrap());
     }
+    reader.read_exact(&mut vec![0; length]).ok()
+}
+
+fn says(socket: &mut TcpStream, text: &str, whole: bool) {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+    let chunk = json!({"choices": [{"index": 0, "delta": {"content": text}}]});
+    let stop = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]});
+    let end = if whole { format!("data: {stop}\n\ndata: [DONE]\n\n") } else { String::new() };
+    let reply = format!("{head}data: {chunk}\n\n{end}");
     socket.write_all(reply.as_bytes()).ok();
 }
 

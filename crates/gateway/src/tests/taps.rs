@@ -344,7 +344,8 @@ fn a_failing_canary_falls_back_and_still_counts_as_one() {
 
 #[test]
 fn what_fails_before_a_word_is_said_is_answered_by_another_and_later_is_told() {
-    let server = start_taught(MockConfig::default(), teacher(Ok("saved")));
+    let step = Duration::from_millis(40);
+    let server = start_taught(MockConfig { step, ..MockConfig::default() }, teacher(Ok("saved")));
     let route = support(Support { fallback: vec![Fallback::Teacher], ..Support::default() });
     server.publish("triage", route);
     // After the first letter nothing is allowed: the mock fails in the middle of its reply.

@@ -134,7 +134,7 @@ fn an_adapter_goes_to_every_replica_under_a_name_of_its_content() {
     let generation = stage.load("triage@1", "one");
     let name = format!("triage@1#{}", &generation[..12]);
     for replica in 0..3 {
-        assert_eq!(stage.names(replica), [name.clone()]);
+        assert_eq!(stage.names(replica), [name.as_str()]);
     }
     let completion = run(&stage.fleet, with("triage@1")).completion();
     let served = completion.served.adapter.unwrap();

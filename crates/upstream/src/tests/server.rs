@@ -40,9 +40,10 @@ impl Server {
                 let mut stream = stream.unwrap();
                 thread::spawn(move || {
                     // A connection that nothing came over was only opened.
-                    let Some(received) = read(&stream) else { return };
-                    log.lock().unwrap().push(received.clone());
-                    answer(&mut stream, &received);
+                    if let Some(received) = read(&stream) {
+                        log.lock().unwrap().push(received.clone());
+                        answer(&mut stream, &received);
+                    }
                 });
             }
         });
