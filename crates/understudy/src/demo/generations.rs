@@ -123,7 +123,9 @@ pub(super) fn run(count: u8, seed: u64, config: &Config, out: Out) -> Result<Exi
 fn recipe(seed: u64, generations: u64) -> Result<Recipe> {
     let mut recipe = Recipe { seed, ..super::recipe()? };
     recipe.train.truncate(1);
-    recipe.data.limit = Some(480);
+    // Each generation sees most of what the one before saw.
+    recipe.train[0].epochs = 1;
+    recipe.data.limit = Some(320);
     let release = recipe.release.as_mut().context("the demo's recipe has a [release]")?;
     (release.steps, release.tap) = (vec![25, 50, 100], 0.3);
     recipe.unattended = Some(Unattended {
@@ -132,6 +134,8 @@ fn recipe(seed: u64, generations: u64) -> Result<Recipe> {
         min_interval: "0s".parse().map_err(anyhow::Error::msg)?,
         window: 60,
         max_turns: Some(3 * generations),
+        // Its customers can wait; whoever watches does not want to.
+        nice: 0,
         ..Unattended::default()
     });
     Ok(recipe)
