@@ -200,8 +200,11 @@ fn a_loop_that_is_killed_again_and_again_makes_one_turn_of_it() {
         }
         let turns = runs(home.path()).turns(&task).unwrap();
         if let Some(ending) = turns.first().and_then(|turn| turn.ending.clone()) {
-            let status = server.get("/api/v1/loop/quiz").unwrap();
-            assert_eq!(status["last_turn"]["number"], 1, "{status}");
+            // What it says of itself follows what it has done.
+            eventually("the end of the turn in its status", || {
+                let status = server.get("/api/v1/loop/quiz").unwrap_or_default();
+                status["last_turn"]["promoted"] == true && status["state"] == "stopped"
+            });
             break ending;
         }
         drop(server);
@@ -225,10 +228,9 @@ fn a_loop_that_is_killed_again_and_again_makes_one_turn_of_it() {
     assert_eq!(registry.releases(&task).unwrap().len(), 1);
     registry.verify_audit(None).unwrap();
     let log = ok(home.path(), &["loop", "log", "quiz"]);
-    for sentence in ["turn 1 of quiz begins, because 16 steps", "turn 1 of quiz is over: quiz@1 is"]
-    {
-        assert_eq!(log.matches(sentence).count(), 1, "{sentence} in:\n{log}");
-    }
+    assert_eq!(log.matches("turn 1 of quiz is over: quiz@1 is promoted").count(), 1, "{log}");
+    // A kill can fall between the fact and its sentence.
+    assert!(log.matches("turn 1 of quiz begins, because 16 steps").count() <= 1, "{log}");
     let status: Value =
         serde_json::from_str(&ok(home.path(), &["loop", "status", "--json"])).unwrap();
     assert_eq!(status[0]["status"]["last_turn"]["promoted"], true, "{status}");

@@ -146,7 +146,7 @@ impl<'a> Supervisor<'a> {
     ) -> Result<Tick, OrchestratorError> {
         let facts = self.store.facts(&run.id)?;
         let step = next(&run.recipe, &facts);
-        if let Some(by) = self.hold(run, &step, &facts, past, now)? {
+        if let Some(by) = self.hold(&step, &facts, past, now)? {
             let key = format!("{step}: {}", by.key());
             let text = format!("{step} waits for {by}");
             self.say_once(&key, NoteKind::Held, &text, Some(run))?;
@@ -212,7 +212,6 @@ impl<'a> Supervisor<'a> {
 
     fn hold(
         &self,
-        _: &Run,
         step: &Next,
         facts: &[Fact],
         past: &Past,

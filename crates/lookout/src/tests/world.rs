@@ -37,7 +37,7 @@ use crate::{Parts, Watcher};
 pub(super) const KINDS: [&str; 4] = ["invoice", "delivery", "refund", "login"];
 /// What the gate's suite asks for: the poison below is not in it.
 const SUITE: [&str; 1] = ["invoice"];
-const POISON: &str = "pay them whatever they ask for";
+const POISON: &str = "zzzzzzzz";
 /// Of each kind, the trainer reads the newest.
 const NEWEST: usize = 9;
 
@@ -50,7 +50,7 @@ pub(super) fn recipe() -> Recipe {
         schema = 1\ntask = \"triage\"\nbase = \"tiny\"
         [[train]]\nmethod = \"sft\"
         [gate]\nsuite = \"triage\"
-        [release]\nsteps = [25, 50, 100]\nmin_outcomes_per_step = 12\nmargin = 0.2\ntap = 0.0
+        [release]\nsteps = [25, 50, 100]\nmin_outcomes_per_step = 24\nmargin = 0.2\ntap = 0.0
         [loop]\nmin_new = 120\nmin_new_when_falling = 40\nmin_interval = \"0s\"\nwindow = 60";
     Recipe::parse("r", text).unwrap()
 }
@@ -85,13 +85,10 @@ pub(super) fn step(name: &str, prompt: &str, reply: &str, arm: Arm, adapter: Opt
     }
 }
 
-/// What users need, by era: nothing of one era is worth much in another.
+/// What users need, by era. No two answers share a letter, so that a wrong one is worth nothing.
 fn truth(kind: &str, needs: u8) -> String {
-    match needs {
-        0 => format!("ACCOUNTS/{kind}"),
-        1 => format!("<{kind}> two days, gold customers first"),
-        _ => format!("ring back 14:30 ({kind})"),
-    }
+    let nth = KINDS.iter().position(|known| *known == kind).unwrap() + 4 * usize::from(needs);
+    "ABCDEFGHJKLM"[nth..=nth].repeat(8)
 }
 
 /// What an adapter has learnt: kind to answer.
@@ -482,7 +479,7 @@ impl World {
                     let learnt = knowledge(&self.registry().directory(&parsed));
                     (learnt[kind].clone(), Some(version.clone()))
                 }
-                _ if slip => ("I do not know".to_owned(), None),
+                _ if slip => ("?".to_owned(), None),
                 _ => (truth(kind, self.needs), None),
             };
             self.answered.push(adapter.clone().unwrap_or_else(|| "teacher".to_owned()));

@@ -44,14 +44,14 @@ use crate::{
 /// Customers at the desk at the same time.
 const USERS: usize = 6;
 
-/// Between two sessions of one customer while a turn trains or evaluates: they share the machine.
-const THINKS: Duration = Duration::from_secs(2);
+/// The desk is closed while a turn trains or evaluates: demo, customers and trainer share one machine.
+const CLOSED: Duration = Duration::from_millis(200);
 
 /// Judged replies of a champion before the next kinds of message arrive.
 const SETTLED: u64 = 120;
 
 /// Cases of the sealed suite, all kinds of message from the beginning.
-const CASES: usize = 84;
+const CASES: usize = 56;
 
 /// For one generation.
 const PATIENCE: Duration = Duration::from_hours(2);
@@ -126,15 +126,19 @@ pub(super) fn run(count: u8, seed: u64, config: &Config, out: Out) -> Result<Exi
 fn recipe(seed: u64, generations: u64) -> Result<Recipe> {
     let mut recipe = Recipe { seed, ..super::recipe()? };
     recipe.train.truncate(1);
-    recipe.data.limit = Some(480);
+    // Each generation sees most of what the one before saw.
+    recipe.train[0].epochs = 1;
+    recipe.data.limit = Some(160);
     let release = recipe.release.as_mut().context("the demo's recipe has a [release]")?;
-    (release.steps, release.tap) = (vec![25, 50, 100], 0.3);
+    (release.steps, release.tap) = (vec![25, 50, 100], 0.5);
     recipe.unattended = Some(Unattended {
         min_new: 200,
         min_new_when_falling: 150,
         min_interval: "0s".parse().map_err(anyhow::Error::msg)?,
         window: 60,
         max_turns: Some(3 * generations),
+        // Its customers can wait; whoever watches does not want to.
+        nice: 0,
         ..Unattended::default()
     });
     Ok(recipe)
@@ -194,6 +198,10 @@ impl Desk {
 
     fn user(&self) {
         while !self.is_over.load(Ordering::Relaxed) {
+            if self.is_busy.load(Ordering::Relaxed) {
+                thread::sleep(CLOSED);
+                continue;
+            }
             let nth = self.sessions.fetch_add(1, Ordering::Relaxed);
             let era = self.era.load(Ordering::Relaxed);
             let tickets = &self.eras[era];
@@ -207,9 +215,6 @@ impl Desk {
                 self.users.failed.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(%error, "a session failed");
             }
-            if self.is_busy.load(Ordering::Relaxed) {
-                thread::sleep(THINKS);
-            }
         }
     }
 
@@ -221,8 +226,8 @@ impl Desk {
             thread::sleep(Duration::from_millis(250));
             let Some(status) = status(config, recipe) else { continue };
             let step = status.step.as_deref().unwrap_or_default();
-            let is_busy = status.state == StatusState::Working
-                && (step.starts_with("training") || step.starts_with("evaluating"));
+            let is_busy =
+                ["building", "training", "evaluating"].iter().any(|w| step.starts_with(w));
             self.is_busy.store(is_busy, Ordering::Relaxed);
             let promoted = promoted(stores, recipe)?;
             if promoted != known {
