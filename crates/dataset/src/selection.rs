@@ -42,7 +42,7 @@ pub(crate) struct Fact {
     /// What was said before and taken back by saying it anew.
     pub(crate) superseded: usize,
     /// Where people spoke and behaviour was seen.
-    pub(crate) overlap: Option<Overlap>,
+    pub(crate) overlap: Option<Box<Overlap>>,
     /// The response that its user kept in its place, where they named it.
     pub(crate) kept: Option<Key>,
 }
@@ -62,7 +62,7 @@ impl Fact {
             is_contradictory: candidate.is_contradictory(),
             was_flagged: candidate.was_flagged(),
             superseded: candidate.superseded,
-            overlap: Overlap::of(candidate.id.as_str(), &candidate.outcomes),
+            overlap: Overlap::of(candidate.id.as_str(), &candidate.outcomes).map(Box::new),
             was_accepted: candidate.was_accepted(),
             was_regenerated: candidate.regenerated().is_some(),
             kept: match candidate.regenerated() {
