@@ -60,8 +60,7 @@ impl Exchange {
         let choices = request.ask.n as usize;
         let opened = Self::open(gateway, request.ask.clone(), (headers, caller), choices)?;
         let mut request = request;
-        // Lessons are those of whoever runs this server, and no tenant's.
-        let memories = gateway.memories().filter(|_| opened.caller.tenant().is_none());
+        let memories = gateway.memories().filter(|memories| memories.are_for(&opened.caller));
         let remembered = memories
             .and_then(|memories| {
                 memories.show(gateway, &opened.routing, headers, &mut request.chat)

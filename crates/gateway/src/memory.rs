@@ -34,7 +34,7 @@ use understudy_memory::{
     Query, Releases, Retrieved, Room, Shelf, Standings, estimated_tokens, has_block, place,
 };
 
-use crate::{routing::Routing, state::Gateway};
+use crate::{auth::Caller, routing::Routing, state::Gateway};
 
 pub(crate) use http::routes;
 
@@ -112,6 +112,12 @@ impl Memories {
         let (notes, noted) = mpsc::channel();
         worker::start(Arc::clone(&shared), noted, journal)?;
         Ok(Self { shared, notes })
+    }
+
+    /// Lessons are those of whoever runs the server, and of the tenant they are named after.
+    pub(crate) fn are_for(&self, caller: &Caller) -> bool {
+        let own = self.shared.deployment.tenant.as_str();
+        caller.tenant().is_none_or(|tenant| tenant.as_str() == own)
     }
 
     /// Puts lessons into a chat, and says which. `None` where nothing serves or memory failed.

@@ -6,7 +6,7 @@ use understudy_inference::Embedder;
 
 use crate::{
     CounterSettings, ErrorSignature, Intents, Key, MemoryError, MemoryId, Retrieval, Shelf,
-    Standings, render, select::dot, shelf::Entry, shelf::Standing,
+    Standings, render, select::dot, shelf::Entry, shelf::Standing, words::without_names,
 };
 
 /// Ranks are damped by this much before they are added up. Source: Cormack, Clarke and Büttcher,

@@ -2,9 +2,8 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use understudy_ident::{Clock as _, SystemClock};
-use understudy_inference::{HashingEmbedder, MockConfig};
-use understudy_intake::Limits;
-use understudy_journal::{Config, Journal};
+use understudy_inference::HashingEmbedder;
+use understudy_journal::Journal;
 use understudy_memory::{
     By, Choice, Deployment, DeploymentItem, MemoryId, MemoryRoot, Tactic, Written,
 };
@@ -84,14 +83,11 @@ fn remember(gateway: &Gateway, directory: &Path, journal: &Journal) {
 
 fn start_remembering() -> (Server, MemoryId) {
     let mut taught = None;
-    let server = start_and(
-        Settings::default(),
-        |gateway, directory, journal| {
-            let place = directory.join("memory");
-            taught = Some(teach(&place));
-            remember(gateway, &place, journal);
-        },
-    );
+    let server = start_and(Settings::default(), |gateway, directory, journal| {
+        let place = directory.join("memory");
+        taught = Some(teach(&place));
+        remember(gateway, &place, journal);
+    });
     server.route("desk", Target::Base);
     (server, taught.unwrap())
 }

@@ -5,6 +5,8 @@
 
 use std::{fs, path::Path};
 
+use rand::seq::IndexedRandom;
+
 use super::*;
 use crate::telemetry::{accounts, ties, unit};
 
