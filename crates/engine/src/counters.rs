@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use understudy_inference::{InferenceError, Stats};
+use understudy_inference::{InferenceError, STEP_ROWS, Stats};
 
 use crate::Config;
 
@@ -21,6 +21,7 @@ pub(crate) struct Counters {
     pub(crate) evicted: AtomicU64,
     pub(crate) steps: AtomicU64,
     pub(crate) rows: AtomicU64,
+    pub(crate) steps_by_rows: [AtomicU64; STEP_ROWS.len() + 1],
     pub(crate) prompt_tokens: AtomicU64,
     pub(crate) completion_tokens: AtomicU64,
     pub(crate) reused_tokens: AtomicU64,
@@ -29,6 +30,13 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
+    pub(crate) fn stepped(&self, rows: usize) {
+        self.steps.fetch_add(1, Relaxed);
+        self.rows.fetch_add(rows as u64, Relaxed);
+        let bucket = STEP_ROWS.partition_point(|bound| *bound < rows);
+        self.steps_by_rows[bucket].fetch_add(1, Relaxed);
+    }
+
     /// Takes a waiting place and room for a prompt, unless there is none. A prompt that nobody
     /// waits beside may be of any length.
     pub(crate) fn enter(&self, prompt: usize, config: &Config) -> Result<(), InferenceError> {
@@ -65,6 +73,7 @@ impl Counters {
             cancelled: self.cancelled.load(Relaxed),
             evicted: self.evicted.load(Relaxed),
             steps: self.steps.load(Relaxed),
+            steps_by_rows: self.steps_by_rows.each_ref().map(|count| count.load(Relaxed)),
             rows: self.rows.load(Relaxed),
             prompt_tokens: self.prompt_tokens.load(Relaxed),
             completion_tokens: self.completion_tokens.load(Relaxed),

@@ -229,8 +229,7 @@ impl<'m> Worker<'m> {
         step::step(self.model, &mut members, &mut self.logits);
         let after: usize = members.iter().map(|member| member.sequence.produced()).sum();
         self.counters.completion_tokens.fetch_add((after - before) as u64, Relaxed);
-        self.counters.steps.fetch_add(1, Relaxed);
-        self.counters.rows.fetch_add(plan.rows.iter().sum::<usize>() as u64, Relaxed);
+        self.counters.stepped(plan.rows.iter().sum());
         for mut sequence in mem::take(&mut self.running) {
             let has_read = sequence.end().is_none() && !sequence.is_reading();
             if has_read && reading.contains(&sequence.place().arrival) {

@@ -33,5 +33,5 @@ pub use mock::{MockConfig, MockEngine};
 pub use request::{AdapterChoice, Admission, Chat, GenerateRequest, LogProbsOf, Prompt, Returns};
 pub use sampling::{Constraint, Sampling};
 pub use shelf::{Lease, Shelf};
-pub use stats::{Gauge, Stats};
+pub use stats::{Gauge, STEP_ROWS, Stats};
 pub use tokens::TokenRecord;

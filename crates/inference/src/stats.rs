@@ -20,6 +20,8 @@ pub struct Stats {
     /// Times a sequence gave up its cache to make room and was read again.
     pub evicted: u64,
     pub steps: u64,
+    /// Steps by how many rows they ran: at most as many as each of [`STEP_ROWS`], then more.
+    pub steps_by_rows: [u64; STEP_ROWS.len() + 1],
     /// Rows run through the model: prompts, re-read ones included, and decoded tokens.
     pub rows: u64,
     pub prompt_tokens: u64,
@@ -37,6 +39,19 @@ pub struct Stats {
     pub adapter_misses: u64,
     pub adapter_hits: u64,
 }
+
+impl Stats {
+    /// Counts a step over so many rows.
+    pub fn stepped(&mut self, rows: u64) {
+        self.steps += 1;
+        self.rows += rows;
+        self.steps_by_rows[STEP_ROWS.partition_point(|bound| (*bound as u64) < rows)] += 1;
+    }
+}
+
+/// Bounds of [`Stats::steps_by_rows`], vLLM's of its iterations.
+pub const STEP_ROWS: [usize; 14] =
+    [1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768];
 
 /// Something a backend counts of itself: what it spent, which of its replicas are out.
 #[derive(Debug, Clone, PartialEq)]

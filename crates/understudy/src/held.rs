@@ -44,6 +44,6 @@ impl HeldIn {
 pub(crate) fn remark(asked: HeldIn, model: &BaseModel) -> Option<String> {
     (model.precision != asked.precision()).then(|| {
         let asked = asked.as_str();
-        format!("this processor has no {asked} products; the base is held and multiplied in f32")
+        format!("this device has no {asked} products; the base is held and multiplied in f32")
     })
 }

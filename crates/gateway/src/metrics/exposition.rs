@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use understudy_inference::{AdapterInfo, Gauge, Stats};
+use understudy_inference::{AdapterInfo, Gauge, STEP_ROWS, Stats};
 
 use super::{
     Seen,
@@ -41,6 +41,7 @@ pub(super) fn write(
         page.kind(&name, "histogram");
         page.histogram(&name, "", histogram);
     }
+    iterations(&mut page, stats);
     residency(&mut page, stats, adapters);
     ours(&mut page, seen, adapters);
     page.text
@@ -129,6 +130,20 @@ fn counters(page: &mut Page, seen: &Seen, stats: &Stats) {
     }
 }
 
+/// Rows of every step, which the engine counts itself.
+fn iterations(page: &mut Page, stats: &Stats) {
+    let name = "vllm:iteration_tokens_total";
+    page.kind(name, "histogram");
+    let bounds = STEP_ROWS.iter().map(|bound| format!("{bound}.0")).chain(["+Inf".to_owned()]);
+    let mut so_far = 0;
+    for (bound, count) in bounds.zip(stats.steps_by_rows) {
+        so_far += count;
+        page.sample(&format!("{name}_bucket"), &[("le", &bound)], so_far);
+    }
+    page.sample(&format!("{name}_sum"), &[], stats.rows);
+    page.sample(&format!("{name}_count"), &[], so_far);
+}
+
 fn residency(page: &mut Page, stats: &Stats, adapters: &[AdapterInfo]) {
     page.kind("vllm:lora_requests_info", "gauge");
     let running: Vec<&str> = adapters
@@ -149,6 +164,7 @@ fn residency(page: &mut Page, stats: &Stats, adapters: &[AdapterInfo]) {
         page.sample("vllm:lora_adapter_loaded", &labels, u8::from(adapter.resident));
     }
     page.one("vllm:num_cpu_loaded_lora_adapters", "gauge", stats.resident_adapters);
+    page.one("vllm:num_gpu_loaded_lora_adapters", "gauge", 0);
 }
 
 fn ours(page: &mut Page, seen: &Seen, adapters: &[AdapterInfo]) {

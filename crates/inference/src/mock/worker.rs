@@ -156,8 +156,9 @@ impl Shared {
         stats.failed += ended.failed;
         stats.cancelled += ended.cancelled;
         stats.completion_tokens += drawn;
-        stats.rows += drawn;
-        stats.steps += u64::from(drawn > 0);
+        if drawn > 0 {
+            stats.stepped(drawn);
+        }
         stats.running = left.len();
         stats.kv_tokens = left.iter().map(|one| one.prompt.len() + one.drawn.len()).sum();
         state.running = left;
