@@ -42,7 +42,8 @@ impl Exchange {
         let choices = request.ask.n as usize;
         let opened = Self::open(gateway, request.ask.clone(), (headers, caller), choices)?;
         let request = if opened.routing.teacher { request.for_remote() } else { request };
-        let ask = Ask { admission: opened.ask.admission.clone(), ..request.ask.clone() };
+        let mut ask = Ask { admission: opened.ask.admission.clone(), ..request.ask.clone() };
+        ask.sampling.max_tokens = opened.ask.sampling.max_tokens;
         let (ask, chat) = (Arc::new(ask), Arc::new(request));
         let exchange = Self { ask, chat: Some(Arc::clone(&chat)), prefix: "chatcmpl", ..opened };
         Ok((exchange, chat))
@@ -66,6 +67,7 @@ impl Exchange {
         let header =
             |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         caller.may_ask(&ask, gateway.student.base())?;
+        caller.shorten(&mut ask)?;
         let session = ask.session.clone().or(header("x-session-id"));
         let trajectory = match header("x-understudy-trajectory").or(header("x-trajectory-id")) {
             Some(id) => {

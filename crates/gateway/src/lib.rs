@@ -32,7 +32,7 @@ mod telemetry;
 mod tokens;
 
 pub use auth::Door;
-pub use server::{Timeouts, Tls, TlsError, app, serve, serve_with};
+pub use server::{Patience, Tls, TlsError, app, serve, serve_with};
 pub use state::{AdapterUpdates, Gateway, GatewayParts};
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow};
 use understudy_access::Keyring;
 use understudy_canary::{Controller, Parts};
 use understudy_engine::Engine;
-use understudy_gateway::{AdapterUpdates, Door, Gateway, GatewayParts, Timeouts, Tls, serve_with};
+use understudy_gateway::{AdapterUpdates, Door, Gateway, GatewayParts, Patience, Tls, serve_with};
 use understudy_ident::{Clock, SystemClock, TaskName};
 use understudy_inference::{Backend, MockConfig, MockEngine, Student};
 use understudy_journal::Journal;
@@ -160,7 +160,7 @@ impl Server {
             // A dropped sender means the same as a sent stop.
             stopped.await.ok();
         };
-        let task = runtime.spawn(serve_with(listener, gateway, tls, Timeouts::default(), stopped));
+        let task = runtime.spawn(serve_with(listener, gateway, tls, Patience::default(), stopped));
         let (stop, task) = (Some(stop), Some(task));
         Ok(Self { address, is_https, stop, task, runtime, _watcher: watcher })
     }
