@@ -12,6 +12,8 @@ pub struct Limits {
     pub requests_per_minute: Option<u32>,
     /// Of prompts and completions together.
     pub tokens_per_minute: Option<u32>,
+    /// Of one completion.
+    pub max_tokens: Option<u32>,
     /// Requests at once, until the last byte of the reply.
     pub concurrent: Option<u32>,
     /// Outcomes; without a number [`Limits::FEEDBACK_PER_MINUTE`], because outcomes steer releases.
@@ -21,10 +23,11 @@ pub struct Limits {
 impl Limits {
     pub const FEEDBACK_PER_MINUTE: u32 = 600;
 
-    fn numbers(self) -> [Option<u32>; 4] {
+    fn numbers(self) -> [Option<u32>; 5] {
         [
             self.requests_per_minute,
             self.tokens_per_minute,
+            self.max_tokens,
             self.concurrent,
             self.feedback_per_minute,
         ]

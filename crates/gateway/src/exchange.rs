@@ -66,7 +66,8 @@ impl Exchange {
                 memories.show(gateway, &opened.routing, headers, &mut request.chat)
             })
             .map(Arc::new);
-        let ask = Ask { admission: opened.ask.admission.clone(), ..request.ask.clone() };
+        let mut ask = Ask { admission: opened.ask.admission.clone(), ..request.ask.clone() };
+        ask.sampling.max_tokens = opened.ask.sampling.max_tokens;
         let (ask, chat) = (Arc::new(ask), Some(Arc::new(request)));
         let exchange = Self { ask, chat, prefix: "chatcmpl", remembered, ..opened }.named();
         if let (Some(memories), Some(retrieved)) = (memories, &exchange.remembered) {
@@ -95,6 +96,7 @@ impl Exchange {
         let header =
             |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         caller.may_ask(&ask, gateway.student.base())?;
+        caller.shorten(&mut ask)?;
         let session = ask.session.clone().or(header("x-session-id"));
         let trajectory = match header("x-understudy-trajectory").or(header("x-trajectory-id")) {
             Some(id) => {
@@ -167,6 +169,7 @@ impl Exchange {
     pub(crate) fn requests(&self) -> Vec<GenerateRequest> {
         let Some(chat) = self.chat_request() else { return Vec::new() };
         let mut ask = Ask { admission: self.ask.admission.clone(), ..chat.ask.clone() };
+        ask.sampling.max_tokens = self.ask.sampling.max_tokens;
         if let Some(until) = self.until {
             ask.admission.timeout = Some(until.saturating_duration_since(Instant::now()));
         }

@@ -38,7 +38,7 @@ mod watch;
 pub use auth::Door;
 pub use loops::Board;
 pub use memory::Memories;
-pub use server::{Timeouts, Tls, TlsError, app, serve, serve_with};
+pub use server::{Patience, Tls, TlsError, app, serve, serve_with};
 pub use state::{AdapterUpdates, Gateway, GatewayParts};
 pub use telemetry::serve_grpc;
 pub use watch::{journal_name, wire};

@@ -17,7 +17,7 @@ use understudy_openai::ErrorReply;
 
 pub(crate) use self::slow::is_slow;
 pub use self::{
-    connection::Timeouts,
+    connection::Patience,
     tls::{Tls, TlsError},
 };
 use crate::{
@@ -94,7 +94,7 @@ pub async fn serve(
     gateway: Gateway,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    serve_with(listener, gateway, None, Timeouts::default(), stop).await
+    serve_with(listener, gateway, None, Patience::default(), stop).await
 }
 
 /// The same over TLS where there is any, with this much patience.
@@ -102,12 +102,12 @@ pub async fn serve_with(
     listener: TcpListener,
     gateway: Gateway,
     tls: Option<Tls>,
-    timeouts: Timeouts,
+    patience: Patience,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let reading = tokio::spawn(telemetry::read_for_ever(gateway.intake().clone()));
     let following = tokio::spawn(follow_keys(Arc::clone(gateway.shared_door())));
-    connection::accept(listener, app(gateway), tls, timeouts, stop).await;
+    connection::accept(listener, app(gateway), tls, patience, stop).await;
     // What has not been read is durable, and the next server reads it.
     reading.abort();
     following.abort();

@@ -28,7 +28,7 @@ use understudy_registry::Registry;
 use understudy_router::{Route, RouteTable, Target};
 use understudy_trajectory::Step;
 
-use crate::{AdapterUpdates, Door, Gateway, GatewayParts, Timeouts, Tls};
+use crate::{AdapterUpdates, Door, Gateway, GatewayParts, Patience, Tls};
 
 struct Server {
     address: SocketAddr,
@@ -107,7 +107,7 @@ struct Settings {
     /// Instead of the mock engine.
     student: Option<Arc<dyn Student>>,
     tls: Option<Tls>,
-    timeouts: Timeouts,
+    patience: Patience,
 }
 
 impl Default for Settings {
@@ -121,7 +121,7 @@ impl Default for Settings {
             teacher: None,
             student: None,
             tls: None,
-            timeouts: Timeouts::default(),
+            patience: Patience::default(),
         }
     }
 }
@@ -135,7 +135,7 @@ fn start_and(
     settings: Settings,
     prepare: impl FnOnce(&Gateway, &std::path::Path, &Journal),
 ) -> Server {
-    let Settings { config, updates, limits, journal, door, teacher, tls, timeouts, .. } = settings;
+    let Settings { config, updates, limits, journal, door, teacher, tls, patience, .. } = settings;
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
     let journal = Journal::open(&path("journal.db"), journal).unwrap();
@@ -162,7 +162,7 @@ fn start_and(
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();
     let serving =
-        crate::serve_with(listener, gateway.clone(), tls, timeouts, std::future::pending());
+        crate::serve_with(listener, gateway.clone(), tls, patience, std::future::pending());
     runtime.spawn(serving);
     let config = ureq::Agent::config_builder().http_status_as_error(false).build();
     let agent = config.into();

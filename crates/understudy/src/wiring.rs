@@ -12,7 +12,7 @@ use understudy_access::Keyring;
 use understudy_canary::{Controller, Parts};
 use understudy_engine::Engine;
 use understudy_gateway::{
-    AdapterUpdates, Board, Door, Gateway, GatewayParts, Memories, Timeouts, Tls, serve_with,
+    AdapterUpdates, Board, Door, Gateway, GatewayParts, Memories, Patience, Tls, serve_with,
 };
 use understudy_ident::{Clock, SystemClock, TaskName};
 use understudy_inference::{Backend, HashingEmbedder, MockConfig, MockEngine, Student};
@@ -295,7 +295,7 @@ impl Server {
             // A dropped sender means the same as a sent stop.
             stopped.await.ok();
         };
-        let task = runtime.spawn(serve_with(listener, gateway, tls, Timeouts::default(), stopped));
+        let task = runtime.spawn(serve_with(listener, gateway, tls, Patience::default(), stopped));
         let (stop, task) = (Some(stop), Some(task));
         Ok(Self { address, grpc_address, is_https, stop, task, runtime, board, _router: router })
     }

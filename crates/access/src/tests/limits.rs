@@ -48,6 +48,7 @@ fn each_limit_is_named_when_it_is_reached() {
     let limits = Limits {
         requests_per_minute: Some(2),
         tokens_per_minute: Some(100),
+        max_tokens: None,
         concurrent: Some(1),
         feedback_per_minute: Some(3),
     };

@@ -110,6 +110,20 @@ impl Caller {
         Ok(())
     }
 
+    /// Holds a completion to what the key may have. Who asks for more is told, and who says nothing
+    /// gets as much.
+    pub(crate) fn shorten(&self, ask: &mut Ask) -> Result<(), ApiError> {
+        let Some(most) = self.key.as_ref().and_then(|key| key.who.limits.max_tokens) else {
+            return Ok(());
+        };
+        if ask.admission.must_fit && ask.sampling.max_tokens > most {
+            let why = format!("`max_tokens` can be at most {most} with this API key");
+            return Err(ApiError::bad_field("max_tokens", why));
+        }
+        ask.sampling.max_tokens = ask.sampling.max_tokens.min(most);
+        Ok(())
+    }
+
     /// Whether a key for single tasks is for the one that the caller calls this.
     pub(crate) fn may_see(&self, local: &str) -> bool {
         self.key

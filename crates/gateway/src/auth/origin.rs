@@ -43,7 +43,7 @@ pub(super) fn check(
     }
     let foreign = named(header::ORIGIN).filter(|origin| {
         let host = origin.split_once("://").map(|(_, host)| host);
-        !host.is_some_and(|host| is_ours(host))
+        !host.is_some_and(is_ours)
     });
     match foreign {
         Some(origin) if !from_anywhere => {

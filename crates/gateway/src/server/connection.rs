@@ -1,6 +1,14 @@
 //! Connections, each of which has to say something in time.
 
-use std::{convert::Infallible, future::Future, net::IpAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    future::Future,
+    net::IpAddr,
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -32,21 +40,24 @@ const HEAD_BYTES: usize = 64 << 10;
 /// After a failure to accept, of too many open files say.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How long is waited for somebody who says nothing.
+/// How long is waited for somebody who says nothing, and how many may come from one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timeouts {
+pub struct Patience {
     /// For TLS to be agreed on.
     pub handshake: Duration,
     /// For the whole head of a request, and for the next request on a connection.
     pub head: Duration,
     /// For the next part of a body.
     pub body: Duration,
+    /// Connections at once of one address; further ones are closed.
+    pub per_address: usize,
 }
 
-impl Default for Timeouts {
+impl Default for Patience {
     fn default() -> Self {
         let head = Duration::from_mins(1);
-        Self { handshake: Duration::from_secs(10), head, body: Duration::from_secs(30) }
+        let (handshake, body) = (Duration::from_secs(10), Duration::from_secs(30));
+        Self { handshake, head, body, per_address: MOST / 4 }
     }
 }
 
@@ -55,11 +66,12 @@ pub(super) async fn accept(
     listener: TcpListener,
     app: Router,
     tls: Option<Tls>,
-    timeouts: Timeouts,
+    patience: Patience,
     stop: impl Future<Output = ()>,
 ) {
     let graceful = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(MOST));
+    let guests = Guests::default();
     let mut stop = pin!(stop);
     loop {
         let accepted = tokio::select! {
@@ -67,19 +79,20 @@ pub(super) async fn accept(
             () = &mut stop => break,
         };
         let Some((stream, from, place)) = accepted else { continue };
-        let line = Line { app: app.clone(), from, timeouts, watcher: graceful.watcher() };
+        let Some(guest) = guests.enter(from, patience.per_address) else { continue };
+        let line = Line { app: app.clone(), from, patience, watcher: graceful.watcher() };
         let tls = tls.clone();
         tokio::spawn(async move {
             match tls {
                 None => line.serve(stream).await,
                 // Who does not finish the handshake was never here.
                 Some(tls) => {
-                    if let Ok(Ok(stream)) = timeout(timeouts.handshake, tls.accept(stream)).await {
+                    if let Ok(Ok(stream)) = timeout(patience.handshake, tls.accept(stream)).await {
                         line.serve(stream).await;
                     }
                 }
             }
-            drop(place);
+            drop((place, guest));
         });
     }
     drop(listener);
@@ -105,23 +118,54 @@ async fn next(
     }
 }
 
+/// Connections by address.
+#[derive(Debug, Clone, Default)]
+struct Guests(Arc<Mutex<BTreeMap<IpAddr, usize>>>);
+
+/// One of them.
+struct Guest(Guests, IpAddr);
+
+impl Guests {
+    fn enter(&self, from: IpAddr, most: usize) -> Option<Guest> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = all.entry(from).or_default();
+        if *here >= most {
+            return None;
+        }
+        *here += 1;
+        Some(Guest(self.clone(), from))
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let mut all = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(here) = all.get_mut(&self.1) {
+            *here -= 1;
+            if *here == 0 {
+                all.remove(&self.1);
+            }
+        }
+    }
+}
+
 /// One connection.
 struct Line {
     app: Router,
     from: IpAddr,
-    timeouts: Timeouts,
+    patience: Patience,
     watcher: Watcher,
 }
 
 impl Line {
     async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let Self { app, from, timeouts, watcher } = self;
+        let Self { app, from, patience, watcher } = self;
         let service = service_fn(move |request: Request<Incoming>| {
-            answer(app.clone(), request, from, timeouts.body)
+            answer(app.clone(), request, from, patience.body)
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(timeouts.head)
+            .header_read_timeout(patience.head)
             .max_buf_size(HEAD_BYTES)
             .serve_connection(TokioIo::new(stream), service);
         if let Err(why) = watcher.watch(connection).await {

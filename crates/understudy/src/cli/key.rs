@@ -43,11 +43,15 @@ pub(crate) struct KeyCreateArgs {
     /// Ends by itself after this: 90d, 12h or 45m
     #[arg(long, value_name = "TIME")]
     pub(crate) expires_in: Option<String>,
+    /// Of any kind
     #[arg(long, value_name = "N")]
     pub(crate) requests_per_minute: Option<u32>,
     /// Of prompts and completions together
     #[arg(long, value_name = "N")]
     pub(crate) tokens_per_minute: Option<u32>,
+    /// Of one completion
+    #[arg(long, value_name = "N")]
+    pub(crate) max_tokens: Option<u32>,
     /// Requests at once
     #[arg(long, value_name = "N")]
     pub(crate) concurrent: Option<u32>,

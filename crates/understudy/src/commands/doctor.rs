@@ -15,7 +15,8 @@ struct Finding {
 }
 
 pub(crate) fn run(config: &Config, out: Out) -> Result<Exit> {
-    let findings = [threads(), python(), base(config), data(config), teacher(config)];
+    let findings =
+        [threads(), python(), base(config), data(config), access(config), teacher(config)];
     for Finding { what, good, detail } in &findings {
         out.say(format!("{} {what:<14} {detail}", if *good { "ok  " } else { "look" }));
     }
@@ -55,6 +56,25 @@ fn base(config: &Config) -> Finding {
         Err(error) => (false, format!("{error}")),
     };
     Finding { what: "base model", good, detail }
+}
+
+fn access(config: &Config) -> Finding {
+    let (good, detail) = match super::key::open(config) {
+        Err(error) => (false, format!("{error}")),
+        Ok(keys) if !keys.is_locked() => {
+            let detail = "no API key: this machine is answered without one, and no other is";
+            (true, detail.to_owned())
+        }
+        Ok(keys) => match (keys.active(), keys.list().len()) {
+            (0, _) => {
+                let detail = "every API key has ended, so that nobody is let in; run `understudy \
+                              key create`";
+                (false, detail.to_owned())
+            }
+            (active, all) => (true, format!("{active} of {all} API keys open something")),
+        },
+    };
+    Finding { what: "access", good, detail }
 }
 
 fn data(config: &Config) -> Finding {

@@ -44,6 +44,7 @@ fn create(args: &KeyCreateArgs, keys: &Keyring, config: &Config, out: Out) -> Re
         limits: Limits {
             requests_per_minute: args.requests_per_minute,
             tokens_per_minute: args.tokens_per_minute,
+            max_tokens: args.max_tokens,
             concurrent: args.concurrent,
             feedback_per_minute: args.feedback_per_minute,
         },

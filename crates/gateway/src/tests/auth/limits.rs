@@ -64,6 +64,28 @@ fn tokens_are_paid_for_whole_streamed_or_hung_up_on() {
 }
 
 #[test]
+fn a_completion_is_as_long_as_the_key_may_have() {
+    let server = guarded();
+    let key = server.limited(Limits { max_tokens: Some(8), ..Limits::default() });
+    let said = "a long story that goes on and on";
+    for body in [chat(said), with(chat(said), json!({"stream": true}))] {
+        let reply = server.post_as(&key, CHAT, &body);
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        assert!(reply.text.contains("\"length\""), "{}", reply.text);
+    }
+    let text = json!({"model": "mock", "prompt": said, "max_tokens": 9});
+    for (path, body) in
+        [(CHAT, with(chat(said), json!({"max_tokens": 9}))), ("/v1/completions", text)]
+    {
+        let reply = server.post_as(&key, path, &body);
+        assert_eq!((reply.status, &reply.json()["error"]["param"]), (400, &json!("max_tokens")));
+    }
+    let tokens = |count: u32| json!({"token_ids": [120], "sampling_params": {"max_tokens": count}});
+    assert_eq!(server.post_as(&key, "/inference/v1/generate", &tokens(9)).status, 400);
+    assert_eq!(server.post_as(&key, "/inference/v1/generate", &tokens(8)).status, 200);
+}
+
+#[test]
 fn as_many_at_once_as_the_key_may_have() {
     let slow = MockConfig { step: Duration::from_millis(5), ..MockConfig::default() };
     let server =

@@ -8,18 +8,40 @@ use std::{
 
 use super::{HERE, guarded_on, raw, status};
 use crate::{
-    Timeouts,
+    Patience,
     tests::{Server, Settings, start_as},
 };
 
-const SHORT: Timeouts = Timeouts {
+const SHORT: Patience = Patience {
     handshake: Duration::from_millis(300),
     head: Duration::from_millis(300),
     body: Duration::from_millis(300),
+    per_address: 100,
 };
 
+#[test]
+fn nobody_takes_all_connections() {
+    let few = Patience { per_address: 3, ..Patience::default() };
+    let server = start_as(Settings { patience: few, ..Settings::default() });
+    let mut held: Vec<_> = (0..3).map(|_| TcpStream::connect(server.address).unwrap()).collect();
+    // One that has said something is surely in.
+    let ask = "GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    for socket in &mut held {
+        socket.write_all(ask.as_bytes()).unwrap();
+        assert!(socket.read(&mut [0; 16]).unwrap() > 0);
+    }
+    assert_eq!(raw(server.address, ask), "");
+    held.pop();
+    let begun = Instant::now();
+    let closing = "GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    while status(&raw(server.address, closing)) != "200" {
+        assert!(begun.elapsed() < Duration::from_secs(10), "a place was never given back");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 fn hasty() -> Server {
-    start_as(Settings { timeouts: SHORT, ..Settings::default() })
+    start_as(Settings { patience: SHORT, ..Settings::default() })
 }
 
 /// What comes until the server hangs up, and after how long.

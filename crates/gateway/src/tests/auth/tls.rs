@@ -2,7 +2,7 @@
 
 use super::{HERE, Scope, guarded_on, raw};
 use crate::{
-    Timeouts, Tls,
+    Patience, Tls,
     tests::{CHAT, Settings, chat, read},
 };
 
@@ -68,9 +68,9 @@ fn a_handshake_that_never_ends_is_ended() {
     let (cert, key) = certificate();
     let tls = Some(Tls::from_pem(cert.as_bytes(), key.as_bytes()).unwrap());
     let handshake = std::time::Duration::from_millis(200);
-    let timeouts = Timeouts { handshake, ..Timeouts::default() };
+    let patience = Patience { handshake, ..Patience::default() };
     let server =
-        guarded_on(HERE.parse().unwrap(), Settings { tls, timeouts, ..Settings::default() });
+        guarded_on(HERE.parse().unwrap(), Settings { tls, patience, ..Settings::default() });
     let begun = std::time::Instant::now();
     assert_eq!(raw(server.address, "\x16\x03\x01"), "");
     assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
