@@ -490,6 +490,10 @@ pub(crate) struct BenchRollbackArgs {
     /// Rollbacks
     #[arg(long, default_value_t = 5, value_name = "N")]
     pub(crate) rounds: usize,
+    /// Requests a second to each server; a machine that is asked more than it can answer measures
+    /// its own queues
+    #[arg(long, default_value_t = 10.0, value_name = "PER_SECOND")]
+    pub(crate) rate: f64,
 }
 
 #[derive(Debug, Args)]

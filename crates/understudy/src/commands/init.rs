@@ -81,7 +81,11 @@ fn recipe_text(task: &TaskName, args: &InitArgs) -> String {
          [release]\n\
          steps = [1, 5, 25, 50, 100]\n\
          min_outcomes_per_step = 50\n\
-         tap = 0.05\n",
+         tap = 0.05\n\n\
+         # As a table, not as comments, it lets `understudy serve --loop` run this recipe by itself.\n\
+         # [loop]\n\
+         # min_new = 64\n\
+         # min_interval = \"6h\"\n",
         args.base
     )
 }

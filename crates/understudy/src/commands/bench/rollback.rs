@@ -37,6 +37,7 @@ const PROMISED_MS: f64 = 1000.0;
 struct Report {
     bench: &'static str,
     replicas: usize,
+    requests_a_second_to_each: f64,
     rounds: Vec<Round>,
     /// Of the last request routed to the bad version, over all rounds and replicas, the worst.
     worst_after_command_ms: f64,
@@ -67,12 +68,13 @@ struct Round {
 
 pub(super) fn run(args: &BenchRollbackArgs, out: Out) -> Result<Exit> {
     ensure!(args.replicas > 0 && args.rounds > 0, "--replicas and --rounds must be at least 1");
+    ensure!(args.rate > 0.0 && args.rate <= 10_000.0, "--rate must be above 0, at most 10000");
     let bar = out.bar(args.rounds as u64, "rolling back");
     let fleet = Fleet::start(args.replicas)?;
     let mut rounds = Vec::new();
     for _ in 0..args.rounds {
         fleet.release()?;
-        rounds.push(round(&fleet)?);
+        rounds.push(round(&fleet, Duration::from_secs_f64(1.0 / args.rate))?);
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -80,6 +82,7 @@ pub(super) fn run(args: &BenchRollbackArgs, out: Out) -> Result<Exit> {
     let report = Report {
         bench: "rollback",
         replicas: args.replicas,
+        requests_a_second_to_each: args.rate,
         worst_after_command_ms: worst(|round| round.routed_after_command_ms),
         worst_after_commit_ms: worst(|round| round.routed_after_commit_ms),
         promised_ms: PROMISED_MS,
@@ -100,13 +103,13 @@ struct Seen {
     bad: Mutex<Vec<Timestamp>>,
 }
 
-fn round(fleet: &Fleet) -> Result<Round> {
+fn round(fleet: &Fleet, every: Duration) -> Result<Round> {
     let seen = Seen::default();
     let stop = AtomicBool::new(false);
     let told = thread::scope(|scope| {
         for url in fleet.replicas() {
             let (seen, stop) = (&seen, &stop);
-            scope.spawn(move || client(url, seen, stop));
+            scope.spawn(move || client(url, every, seen, stop));
         }
         thread::sleep(BEFORE);
         let told = roll_back(fleet);
@@ -167,14 +170,18 @@ fn roll_back(fleet: &Fleet) -> Result<RolledBack> {
 }
 
 /// Asks one replica, one session after the other, and notes who answered.
-fn client(url: &str, seen: &Seen, stop: &AtomicBool) {
+fn client(url: &str, every: Duration, seen: &Seen, stop: &AtomicBool) {
     let config = ureq::Agent::config_builder()
         .timeout_global(Some(Duration::from_secs(10)))
         .http_status_as_error(false)
         .build();
     let agent: ureq::Agent = config.into();
     let url = format!("{url}/v1/chat/completions");
+    let mut next = Instant::now();
     while !stop.load(Ordering::Relaxed) {
+        // Behind its time it asks at once, and does not catch up.
+        next = (next + every).max(Instant::now());
+        thread::sleep(next - Instant::now().min(next));
         let nth = seen.requests.fetch_add(1, Ordering::Relaxed);
         let body = json!({
             "model": TASK,
