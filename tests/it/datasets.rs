@@ -98,7 +98,8 @@ fn a_version_is_exported_in_either_format_and_never_over_something() {
     for (format, extension) in [("trl", "jsonl"), ("parquet", "parquet")] {
         let to = format!("out-{format}");
         let said = run(home.path(), &["dataset", "export", &version, &to, "--format", format]);
-        let rows: u64 = said["files"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
+        let rows: u64 =
+            said["files"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
         assert_eq!(rows, 80, "a row to imitate and a pair of each edit");
         let file = home.path().join(&to).join(format!("sft.train.{extension}"));
         assert!(file.is_file(), "{}", file.display());
@@ -116,7 +117,8 @@ fn a_record_is_explained_by_version_and_by_recipe() {
     let told = run(home.path(), &["dataset", "explain", "chatcmpl-5", "--recipe", "quiz.toml"]);
     assert_eq!(told["rows"][0]["version"], version.as_str());
     assert_eq!(told["said"], json!(["edit"]));
-    let stages: Vec<&str> = told["verdicts"].as_array().unwrap().iter().map(|v| v["stage"].as_str().unwrap()).collect();
+    let stages: Vec<&str> =
+        told["verdicts"].as_array().unwrap().iter().map(|v| v["stage"].as_str().unwrap()).collect();
     assert_eq!(stages[..4], ["select", "filter", "join", "build"]);
     assert_eq!(stages.last(), Some(&"split"));
     let outcome = OutcomeId::derived("maurice 5").to_string();
@@ -157,7 +159,8 @@ fn an_erased_person_is_in_no_file_and_everybody_else_is_where_they_were() {
     assert_eq!(holding(home.path(), SECRET), Vec::<String>::new());
     assert_eq!(holding(home.path(), "rosalind"), Vec::<String>::new());
     let shown = run(home.path(), &["dataset", "show", successor]);
-    let rows: u64 = shown["files"].as_array().unwrap().iter().map(|f| f["rows"].as_u64().unwrap()).sum();
+    let rows: u64 =
+        shown["files"].as_array().unwrap().iter().map(|f| f["rows"].as_u64().unwrap()).sum();
     assert_eq!(rows, 60);
     let gone = understudy(home.path(), &["dataset", "show", &version]);
     assert!(text(&gone.stderr).contains(successor), "{}", text(&gone.stderr));
@@ -167,6 +170,7 @@ fn an_erased_person_is_in_no_file_and_everybody_else_is_where_they_were() {
     assert_eq!(rebuilt["files"].as_array().unwrap().iter().map(count).sum::<u64>(), 60);
     let chain = text(&understudy(home.path(), &["audit", "show", "--json"]).stdout);
     assert!(chain.contains(&version) && chain.contains("as asked"), "{chain}");
-    let nobody = understudy(home.path(), &["dataset", "erase", "--subject", "francis", "--dry-run"]);
+    let nobody =
+        understudy(home.path(), &["dataset", "erase", "--subject", "francis", "--dry-run"]);
     assert_eq!(nobody.status.code(), Some(1));
 }

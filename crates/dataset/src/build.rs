@@ -261,7 +261,8 @@ fn not_before(data: &Data, now: Timestamp) -> Result<Option<Timestamp>, DatasetE
 
 /// What behaviour told about what people said, where enough of both was there.
 fn calibration(selected: &Selected) -> Option<serde_json::Value> {
-    let overlaps = selected.facts.iter().filter_map(|fact| fact.overlap.as_deref()).cloned().collect();
+    let overlaps =
+        selected.facts.iter().filter_map(|fact| fact.overlap.as_deref()).cloned().collect();
     serde_json::to_value(Calibration::fit(overlaps)?).ok()
 }
 

@@ -5,6 +5,8 @@
 
 use std::{fs, path::Path};
 
+use rand::seq::IndexedRandom;
+
 use super::*;
 use crate::telemetry::{accounts, ties, unit};
 
@@ -51,8 +53,17 @@ fn damaged(body: &[u8], others: &[Vec<u8>], random: &mut ChaCha8Rng) -> Vec<u8> 
             3 => drop(bytes.drain(at..(at + random.random_range(0..40)).min(bytes.len()))),
             4 => {
                 let word: &[u8] = [
-                    b"null".as_slice(), b"{}", b"[]", b"\"\"", b"-1", b"1e999", b"\\ud800", b"\xff",
-                    b"18446744073709551616", b"{\"a\":", b"\0\0\0\0",
+                    b"null".as_slice(),
+                    b"{}",
+                    b"[]",
+                    b"\"\"",
+                    b"-1",
+                    b"1e999",
+                    b"\\ud800",
+                    b"\xff",
+                    b"18446744073709551616",
+                    b"{\"a\":",
+                    b"\0\0\0\0",
                 ][random.random_range(0..11)];
                 bytes.splice(at..at, word.iter().copied());
             }
