@@ -15,6 +15,8 @@ use super::{
 const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 const LOGS: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 
+type Headers = &'static [(&'static str, &'static str)];
+
 /// What came back: the message, and headers and trailers together.
 struct Answer {
     message: Vec<u8>,
@@ -119,7 +121,7 @@ fn what_cannot_be_read_is_refused_for_good() {
     let good = protobuf(&export(1, "a"));
     let mut short = frame(&good, false);
     short.pop();
-    let cases: [(&str, &[(&str, &str)], Vec<u8>, u32); 7] = [
+    let cases: [(&str, Headers, Vec<u8>, u32); 7] = [
         (TRACES, &[], short, 3),
         (TRACES, &[], Vec::new(), 3),
         (TRACES, &[], frame(b"\xff\xff\xff", false), 3),
