@@ -59,7 +59,6 @@ const ARROWS: &[(&str, &str)] = &[
 const FENCES: &[(&str, &str)] = &[
     ("candle-core", "model trainer engine understudy"),
     ("axum", "gateway"),
-    ("hyper", "gateway"),
     ("tokio-rustls", "gateway"),
     ("llguidance", "engine"),
     ("clap", "understudy"),

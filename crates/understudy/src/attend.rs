@@ -222,11 +222,13 @@ impl Poster<'_> {
 
     fn post(&self, status: Status) -> Result<()> {
         let task = &self.recipe.task;
-        self.attending.board.post(task.as_str(), serde_json::to_value(&status)?);
+        let told = serde_json::to_value(&status)?;
         let posted =
             Posted { at: self.stores.clock.now(), settings: self.settings.clone(), status };
         let path = self.attending.config.data.loop_status(task);
+        // First the file, so that who has heard it over HTTP reads nothing older there.
         atomic::write(&path, &serde_json::to_vec_pretty(&posted)?)?;
+        self.attending.board.post(task.as_str(), told);
         Ok(())
     }
 
