@@ -6,7 +6,7 @@ use understudy_inference::Embedder;
 
 use crate::{
     CounterSettings, ErrorSignature, Intents, Key, MemoryError, MemoryId, Retrieval, Shelf,
-    Standings, render, select::dot, shelf::Entry, shelf::Standing,
+    Standings, render, select::dot, shelf::Entry, shelf::Standing, words::without_names,
 };
 
 /// Ranks are damped by this much before they are added up. Source: Cormack, Clarke and Büttcher,
@@ -263,10 +263,8 @@ impl Library<'_> {
             let same_intent = query.intent.is_some() && query.intent == entry.intent.as_deref();
             let same_error = query.error.is_some() && query.error == entry.error;
             let similar = close.get(at).copied().unwrap_or(0.0).max(words[at].coverage);
-            let relevance = match same_intent || same_error {
-                true => 1.0,
-                false => f64::from(similar.clamp(0.0, 1.0)),
-            };
+            let relevance =
+                if same_intent || same_error { 1.0 } else { f64::from(similar.clamp(0.0, 1.0)) };
             let standing = self.standings.0.get(&entry.id);
             let boost =
                 1.0 + 0.5 * f64::from(u8::from(same_intent)) + f64::from(u8::from(same_error));
