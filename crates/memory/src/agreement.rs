@@ -27,7 +27,7 @@ pub(crate) fn extract(transcript: &Transcript, catalogue: &Catalogue) -> Vec<Ass
     let mut found = BTreeSet::new();
     match serde_json::from_str::<Value>(&transcript.answer) {
         Ok(value @ (Value::Object(_) | Value::Array(_))) => {
-            fields("answer", "", &value, &mut found)
+            fields("answer", "", &value, &mut found);
         }
         _ => of_text(&transcript.answer, &mut found),
     }
@@ -176,7 +176,7 @@ pub(crate) fn settle(
     settings: &AgreementSettings,
     verifier: &mut dyn Verifier,
 ) -> Result<Settled, MemoryError> {
-    let mut claims: BTreeMap<(&str, &str), Vec<(&Episode, BTreeSet<&str>)>> = BTreeMap::new();
+    let mut claims: BTreeMap<(&str, &str), Vec<Mention<'_>>> = BTreeMap::new();
     for run in runs {
         let mut own: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
         for claim in &run.assertions {
@@ -193,14 +193,11 @@ pub(crate) fn settle(
         if !by_teacher && said.len() * 2 < runs.len() {
             continue;
         }
-        let value = match agreed(&said, settings) {
-            Some(value) => Some(value),
-            None => {
-                let value = verified((subject, predicate), &said, settings, verifier)?;
-                canon.verified += usize::from(value.is_some());
-                value
-            }
-        };
+        let mut value = agreed(&said, settings);
+        if value.is_none() {
+            value = verified((subject, predicate), &said, settings, verifier)?;
+            canon.verified += usize::from(value.is_some());
+        }
         match value {
             Some(value) => {
                 canon.claims.insert((subject.to_owned(), predicate.to_owned()), value);
@@ -211,7 +208,9 @@ pub(crate) fn settle(
     Ok(if unresolved > 0 { Settled::Unresolved(unresolved) } else { Settled::Canon(canon) })
 }
 
-type Said<'a> = [(&'a Episode, BTreeSet<&'a str>)];
+/// A run, and what it says under one key.
+type Mention<'a> = (&'a Episode, BTreeSet<&'a str>);
+type Said<'a> = [Mention<'a>];
 
 /// Several values of one run under one key count as one, their set.
 fn joined(values: &BTreeSet<&str>) -> String {

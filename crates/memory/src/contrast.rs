@@ -165,7 +165,9 @@ pub(crate) fn workflows(winners: &[&Skeleton], support: u64) -> Vec<(Vec<ToolIx>
             own.extend(tools.windows(length).map(<[ToolIx]>::to_vec));
         }
         own.retain(|steps| steps.iter().collect::<BTreeSet<_>>().len() == steps.len());
-        own.into_iter().for_each(|steps| *counts.entry(steps).or_default() += 1);
+        for steps in own {
+            *counts.entry(steps).or_default() += 1;
+        }
     }
     let mut found: Vec<(Vec<ToolIx>, u64)> =
         counts.into_iter().filter(|(_, n)| *n >= support).collect();

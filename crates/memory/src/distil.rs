@@ -3,7 +3,7 @@
 use understudy_inference::InferenceError;
 
 use crate::{
-    Catalogue, Declared, ErrorSignature, Kind, Parameter, Shape, Tactic, ToolIx,
+    Catalogue, Declared, ErrorSignature, KeyIx, Kind, Parameter, Shape, Tactic, ToolIx,
     contrast::{Feature, Finding},
 };
 
@@ -40,98 +40,124 @@ impl Draft {
         dead_ends: &[(ToolIx, ErrorSignature, u64)],
         catalogue: &Catalogue,
     ) -> Self {
-        let name = |tool: ToolIx| catalogue.schema(tool).name.as_str();
-        let dead_end = |tool: ToolIx| {
+        let error_of = |tool: ToolIx| {
             dead_ends.iter().find(|(at, ..)| *at == tool).map(|(_, error, _)| *error)
         };
-        let empty = Self::empty();
         match finding.feature {
-            Feature::Used(tool) if finding.helps => Self {
-                situation: format!("When `{}` is available for a task of this kind", name(tool)),
-                strategy: format!("prefer calling `{}`, {BECAUSE}", name(tool)),
-                tools: vec![tool],
-                prefer: vec![tool],
-                ..empty
-            },
-            Feature::Used(tool) => Self {
-                kind: Kind::Avoid,
-                situation: format!("When `{}` is available for a task of this kind", name(tool)),
-                strategy: format!(
-                    "avoid `{}`, because runs without it succeeded more often.",
-                    name(tool)
-                ),
-                tools: vec![tool],
-                avoid: vec![tool],
-                ..empty
-            },
-            Feature::Before(first, then) => Self {
-                kind: dead_end(then).map_or(Kind::Strategy, |_| Kind::Recovery),
-                situation: format!("When a task needs `{}`", name(then)),
-                strategy: format!("prefer calling `{}` first, {BECAUSE}", name(first)),
-                tools: vec![first, then],
-                prefer: vec![first],
-                order: vec![first, then],
-                error: dead_end(then),
-                tactic: dead_end(then).map(|_| Tactic::FallbackPath),
-                ..empty
-            },
-            Feature::Parallel(a, b) => Self {
-                situation: format!("When a task needs both `{}` and `{}`", name(a), name(b)),
-                strategy: format!("prefer calling them in parallel, {BECAUSE}"),
-                tools: vec![a, b],
-                parallel: vec![a, b],
-                ..empty
-            },
+            Feature::Used(tool) => Self::of_use(tool, finding.helps, catalogue),
+            Feature::Before(first, then) => Self::of_order(first, then, error_of(then), catalogue),
+            Feature::Parallel(a, b) => Self::of_batch(a, b, catalogue),
             Feature::Given(tool, key, shape) => {
-                let argument = catalogue.argument(tool, key);
-                let value = match shape {
-                    Shape::Declared(at) => {
-                        argument.values.get(usize::from(at)).map(|value| format!("`{value}`"))
-                    }
-                    Shape::Boolean(flag) => Some(flag.to_string()),
-                    other => Some(other.placeholder().to_owned()),
-                };
-                let given = format!("`{}` = {}", argument.name, value.unwrap_or_default());
-                let strategy = match finding.helps {
-                    true => format!("prefer passing {given}, {BECAUSE}"),
-                    false => {
-                        format!(
-                            "avoid passing {given}, because runs without it succeeded more often."
-                        )
-                    }
-                };
-                let error = dead_end(tool).filter(|_| finding.helps);
-                Self {
-                    kind: match error {
-                        Some(_) => Kind::Recovery,
-                        None if finding.helps => Kind::Strategy,
-                        None => Kind::Avoid,
-                    },
-                    situation: format!("When calling `{}`", name(tool)),
-                    strategy,
-                    tools: vec![tool],
-                    parameters: parameter(catalogue, tool, &argument.name, shape, finding.helps),
-                    error,
-                    tactic: error.map(|_| Tactic::RetryVariation),
-                    ..empty
-                }
+                let error = error_of(tool).filter(|_| finding.helps);
+                Self::of_argument((tool, key, shape), finding.helps, error, catalogue)
             }
-            Feature::Recovered(tool, error, next) => Self {
-                kind: Kind::Recovery,
-                situation: format!("When `{}` fails {}", name(tool), error.class.phrase()),
-                strategy: match next == tool {
-                    true => format!("prefer calling `{}` again, {BECAUSE}", name(next)),
-                    false => format!("prefer calling `{}` instead, {BECAUSE}", name(next)),
-                },
-                tools: vec![tool, next],
-                prefer: vec![next],
-                error: Some(error),
-                tactic: Some(match next == tool {
-                    true => Tactic::RetryVariation,
-                    false => Tactic::AlternativeTool,
-                }),
-                ..empty
-            },
+            Feature::Recovered(tool, error, next) => {
+                Self::of_recovery(tool, error, next, catalogue)
+            }
+        }
+    }
+
+    fn of_use(tool: ToolIx, helps: bool, catalogue: &Catalogue) -> Self {
+        let name = &catalogue.schema(tool).name;
+        let situation = format!("When `{name}` is available for a task of this kind");
+        let draft = Self { situation, tools: vec![tool], ..Self::empty() };
+        if helps {
+            let strategy = format!("prefer calling `{name}`, {BECAUSE}");
+            return Self { strategy, prefer: vec![tool], ..draft };
+        }
+        let strategy = format!("avoid `{name}`, because runs without it succeeded more often.");
+        Self { kind: Kind::Avoid, strategy, avoid: vec![tool], ..draft }
+    }
+
+    fn of_order(
+        first: ToolIx,
+        then: ToolIx,
+        error: Option<ErrorSignature>,
+        catalogue: &Catalogue,
+    ) -> Self {
+        let name = |tool: ToolIx| catalogue.schema(tool).name.as_str();
+        Self {
+            kind: error.map_or(Kind::Strategy, |_| Kind::Recovery),
+            situation: format!("When a task needs `{}`", name(then)),
+            strategy: format!("prefer calling `{}` first, {BECAUSE}", name(first)),
+            tools: vec![first, then],
+            prefer: vec![first],
+            order: vec![first, then],
+            error,
+            tactic: error.map(|_| Tactic::FallbackPath),
+            ..Self::empty()
+        }
+    }
+
+    fn of_batch(a: ToolIx, b: ToolIx, catalogue: &Catalogue) -> Self {
+        let name = |tool: ToolIx| catalogue.schema(tool).name.as_str();
+        Self {
+            situation: format!("When a task needs both `{}` and `{}`", name(a), name(b)),
+            strategy: format!("prefer calling them in parallel, {BECAUSE}"),
+            tools: vec![a, b],
+            parallel: vec![a, b],
+            ..Self::empty()
+        }
+    }
+
+    fn of_argument(
+        (tool, key, shape): (ToolIx, KeyIx, Shape),
+        helps: bool,
+        error: Option<ErrorSignature>,
+        catalogue: &Catalogue,
+    ) -> Self {
+        let argument = catalogue.argument(tool, key);
+        let value = match shape {
+            Shape::Declared(at) => {
+                argument.values.get(usize::from(at)).map(|value| format!("`{value}`"))
+            }
+            Shape::Boolean(flag) => Some(flag.to_string()),
+            other => Some(other.placeholder().to_owned()),
+        };
+        let given = format!("`{}` = {}", argument.name, value.unwrap_or_default());
+        let strategy = if helps {
+            format!("prefer passing {given}, {BECAUSE}")
+        } else {
+            format!("avoid passing {given}, because runs without it succeeded more often.")
+        };
+        let kind = match error {
+            Some(_) => Kind::Recovery,
+            None if helps => Kind::Strategy,
+            None => Kind::Avoid,
+        };
+        Self {
+            kind,
+            situation: format!("When calling `{}`", catalogue.schema(tool).name),
+            strategy,
+            tools: vec![tool],
+            parameters: parameter(catalogue, tool, &argument.name, shape, helps),
+            error,
+            tactic: error.map(|_| Tactic::RetryVariation),
+            ..Self::empty()
+        }
+    }
+
+    fn of_recovery(
+        tool: ToolIx,
+        error: ErrorSignature,
+        next: ToolIx,
+        catalogue: &Catalogue,
+    ) -> Self {
+        let name = |tool: ToolIx| catalogue.schema(tool).name.as_str();
+        let (how, tactic) = if next == tool {
+            ("again", Tactic::RetryVariation)
+        } else {
+            ("instead", Tactic::AlternativeTool)
+        };
+        Self {
+            kind: Kind::Recovery,
+            situation: format!("When `{}` fails {}", name(tool), error.class.phrase()),
+            strategy: format!("prefer calling `{}` {how}, {BECAUSE}", name(next)),
+            tools: vec![tool, next],
+            prefer: vec![next],
+            error: Some(error),
+            tactic: Some(tactic),
+            ..Self::empty()
         }
     }
 

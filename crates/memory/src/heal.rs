@@ -155,23 +155,24 @@ pub fn target_name(key: &str, secret: &Key) -> Keyed {
     secret.name("target", &normal_target(key))
 }
 
+/// Two labels, or three below a country's own second level. The public suffix list knows more cases;
+/// where it would, two sites of one owner count as two.
 fn normal_target(key: &str) -> String {
+    const SECOND: [&str; 7] = ["co", "com", "org", "net", "ac", "gov", "edu"];
     let lower = key.trim().to_lowercase();
     let rest = lower.split_once("://").map_or(lower.as_str(), |(_, rest)| rest);
     let host = rest.split(['/', '?', '#']).next().unwrap_or(rest);
     let host = host.rsplit('@').next().unwrap_or(host).split(':').next().unwrap_or(host);
     let labels: Vec<&str> = host.trim_end_matches('.').split('.').collect();
-    // Two labels, or three below a country's own second level. The public suffix list knows more
-    // cases; where it would, two sites of one owner count as two.
-    const SECOND: [&str; 7] = ["co", "com", "org", "net", "ac", "gov", "edu"];
     let numeric = labels.iter().all(|label| label.chars().all(|c| c.is_ascii_digit()));
     let keep = match labels.as_slice() {
         [.., second, country] if country.len() == 2 && SECOND.contains(second) => 3,
         _ => 2,
     };
-    match numeric || labels.len() <= keep {
-        true => host.to_owned(),
-        false => labels[labels.len() - keep..].join("."),
+    if numeric || labels.len() <= keep {
+        host.to_owned()
+    } else {
+        labels[labels.len() - keep..].join(".")
     }
 }
 

@@ -218,38 +218,13 @@ impl Job<'_> {
             if kept == settings.max_items {
                 break;
             }
-            let evidence = self.evidence(cluster, contest, finding);
+            let evidence = evidence(cluster, contest, finding);
             if let Some(item) = self.item(cluster, &draft, evidence, &sources, report) {
                 report.proposals.push(item);
                 kept += 1;
             }
         }
         Ok(())
-    }
-
-    fn evidence(
-        self,
-        cluster: &Cluster<'_>,
-        contest: &Contest<'_>,
-        finding: Option<&Finding>,
-    ) -> Evidence {
-        let users: std::collections::BTreeSet<Keyed> =
-            cluster.episodes.iter().filter_map(|episode| episode.user).collect();
-        Evidence {
-            groups: contest.groups,
-            episodes: cluster.episodes.len() as u64,
-            users: users.len() as u64,
-            winners: contest.winners.len() as u64,
-            losers: contest.losers.len() as u64,
-            lift: finding.map_or(0.0, Finding::lift),
-            lift_interval: finding.map_or([0.0, 1.0], Finding::lift_interval),
-            p: finding.map_or(1.0, |finding| finding.p),
-            agreement: match (contest.repeated, contest.verified) {
-                (false, _) => Agreement::Outcomes,
-                (true, false) => Agreement::Agreed,
-                (true, true) => Agreement::Verified,
-            },
-        }
     }
 
     /// The lesson, if its text passes; the teacher's words if they do, else the template's.
@@ -332,6 +307,26 @@ impl Job<'_> {
     }
 }
 
+fn evidence(cluster: &Cluster<'_>, contest: &Contest<'_>, finding: Option<&Finding>) -> Evidence {
+    let users: std::collections::BTreeSet<Keyed> =
+        cluster.episodes.iter().filter_map(|episode| episode.user).collect();
+    Evidence {
+        groups: contest.groups,
+        episodes: cluster.episodes.len() as u64,
+        users: users.len() as u64,
+        winners: contest.winners.len() as u64,
+        losers: contest.losers.len() as u64,
+        lift: finding.map_or(0.0, Finding::lift),
+        lift_interval: finding.map_or([0.0, 1.0], Finding::lift_interval),
+        p: finding.map_or(1.0, |finding| finding.p),
+        agreement: match (contest.repeated, contest.verified) {
+            (false, _) => Agreement::Outcomes,
+            (true, false) => Agreement::Agreed,
+            (true, true) => Agreement::Verified,
+        },
+    }
+}
+
 fn note_refusal(error: &MemoryError, report: &mut LearnReport) {
     let why = match error {
         MemoryError::Quarantined { words } => {
@@ -354,7 +349,7 @@ fn says_as_much(known: &Draft, new: &Draft) -> bool {
     let contradicts = new.avoid.iter().any(|tool| known.prefer.contains(tool))
         || new.prefer.iter().any(|tool| known.avoid.contains(tool));
     let same = known.situation == new.situation && known.strategy == new.strategy;
-    let opposite = !new.parameters.is_empty() != !known.parameters.is_empty()
+    let opposite = new.parameters.is_empty() != known.parameters.is_empty()
         && new.situation == known.situation
         && new.kind == crate::Kind::Avoid;
     used_in_order || contradicts || same || opposite

@@ -68,7 +68,9 @@ impl Lexical {
             }
         }
         if total > 0.0 {
-            found.iter_mut().for_each(|matched| matched.coverage /= total);
+            for matched in &mut found {
+                matched.coverage /= total;
+            }
         }
         found
     }

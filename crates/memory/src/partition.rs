@@ -245,12 +245,15 @@ impl<T: Text> Partition<T> {
                 return Ok(None);
             }
             let effect = crate::Effect::of(&lesson.tally.counters(at, settings), settings.bound);
-            if lesson.tally.harm_is_proven(settings) {
+            if lesson.tally.harm_is_shown(settings.alpha) {
                 (
                     Operation::Retire,
                     "requests with it succeed less often: proven by a sequential test",
                 )
-            } else if effect.outcomes >= settings.min_outcomes && effect.harms() {
+            } else if effect.outcomes >= settings.min_outcomes
+                && effect.harms()
+                && lesson.tally.harm_is_shown(settings.suspect)
+            {
                 (Operation::Suspend, "requests with it seem to succeed less often")
             } else {
                 return Ok(None);

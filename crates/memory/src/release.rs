@@ -330,13 +330,12 @@ impl DeploymentStore {
         by: &By,
     ) -> Result<Option<Digest>, MemoryError> {
         let history = self.releases()?;
-        let target = match to {
-            Some(digest) => Some(*digest),
-            None => {
-                let current = history.first().ok_or(MemoryError::NothingBefore)?;
-                // Before the first release, nothing was served.
-                history.iter().skip(1).find(|before| *before != current).copied().flatten()
-            }
+        let target = if let Some(digest) = to {
+            Some(*digest)
+        } else {
+            let current = history.first().ok_or(MemoryError::NothingBefore)?;
+            // Before the first release, nothing was served.
+            history.iter().skip(1).find(|before| *before != current).copied().flatten()
         };
         if let Some(digest) = &target {
             // Never to something damaged or forgotten.

@@ -20,10 +20,8 @@ pub(crate) fn block(release: &str, lines: &[String]) -> String {
 /// One lesson as a line. Nothing in it can end the block.
 pub(crate) fn line(number: usize, situation: &str, strategy: &str) -> String {
     let situation = situation.trim_end_matches(['.', ',', ' ']);
-    let joined = match situation.is_empty() {
-        true => strategy.to_owned(),
-        false => format!("{situation}, {strategy}"),
-    };
+    let joined =
+        if situation.is_empty() { strategy.to_owned() } else { format!("{situation}, {strategy}") };
     let flat = joined.split_whitespace().collect::<Vec<_>>().join(" ");
     format!("- (m{number}) {}", flat.replace("<memory", "(memory").replace("</memory", "(/memory"))
 }

@@ -263,10 +263,8 @@ impl Library<'_> {
             let same_intent = query.intent.is_some() && query.intent == entry.intent.as_deref();
             let same_error = query.error.is_some() && query.error == entry.error;
             let similar = close.get(at).copied().unwrap_or(0.0).max(words[at].coverage);
-            let relevance = match same_intent || same_error {
-                true => 1.0,
-                false => f64::from(similar.clamp(0.0, 1.0)),
-            };
+            let relevance =
+                if same_intent || same_error { 1.0 } else { f64::from(similar.clamp(0.0, 1.0)) };
             let standing = self.standings.0.get(&entry.id);
             let boost =
                 1.0 + 0.5 * f64::from(u8::from(same_intent)) + f64::from(u8::from(same_error));

@@ -137,7 +137,7 @@ impl<'a> Sanitizer<'a> {
             let capital = token.starts_with(|c: char| c.is_ascii_uppercase());
             let known = token.is_empty()
                 || self.vocabulary.contains(token)
-                || (!quoted && !(capital && !begins) && self.is_plain(token))
+                || ((begins || !capital) && !quoted && self.is_plain(token))
                 || self.catalogue.approved_terms.contains(&token.to_lowercase());
             if !known && !unknown.iter().any(|word| word == token) {
                 unknown.push(token.to_owned());

@@ -22,11 +22,13 @@ pub(crate) enum Side {
 }
 
 impl Score {
+    /// A run that was right is nobody's bad example, however slow: what it did beyond the others may
+    /// be the care that nobody measured.
     pub(crate) fn side(&self, scoring: &Scoring) -> Side {
         let correct = self.parts[0].unwrap_or(0.0) >= scoring.bar;
         if correct && self.advantage >= scoring.advantage {
             Side::Winner
-        } else if self.advantage <= -scoring.advantage {
+        } else if !correct && self.advantage <= -scoring.advantage {
             Side::Loser
         } else {
             Side::Neither

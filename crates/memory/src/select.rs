@@ -181,6 +181,21 @@ impl Lens<'_> {
         same as f64 / asked.len() as f64
     }
 
+    /// The tools most of the runs use: the same from job to job.
+    fn common_tools(self, episodes: &[&Episode]) -> String {
+        let mut counts: BTreeMap<ToolIx, usize> = BTreeMap::new();
+        for episode in episodes {
+            let used: BTreeSet<ToolIx> =
+                episode.skeleton.moves.iter().map(|call| call.tool).collect();
+            for tool in used {
+                *counts.entry(tool).or_default() += 1;
+            }
+        }
+        let common = counts.into_iter().filter(|(_, n)| n * 2 > episodes.len());
+        let names = common.map(|(tool, _)| self.catalogue.schema(tool).name.as_str());
+        names.collect::<Vec<_>>().join(" ")
+    }
+
     fn pattern(
         self,
         agent: Option<usize>,
@@ -190,18 +205,7 @@ impl Lens<'_> {
         let agent = agent.map_or("", |at| self.catalogue.agents[at].as_str());
         let what = match intent {
             Some(intent) => intent.to_owned(),
-            None => {
-                // The tools most of its runs use: the same from job to job.
-                let mut counts: BTreeMap<ToolIx, usize> = BTreeMap::new();
-                for episode in episodes {
-                    let used: BTreeSet<ToolIx> =
-                        episode.skeleton.moves.iter().map(|call| call.tool).collect();
-                    used.into_iter().for_each(|tool| *counts.entry(tool).or_default() += 1);
-                }
-                let common = counts.into_iter().filter(|(_, n)| n * 2 > episodes.len());
-                let names = common.map(|(tool, _)| self.catalogue.schema(tool).name.as_str());
-                names.collect::<Vec<_>>().join(" ")
-            }
+            None => self.common_tools(episodes),
         };
         Pattern {
             intent: intent.and_then(|name| Declared::find(self.catalogue, name)),

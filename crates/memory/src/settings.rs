@@ -106,6 +106,9 @@ pub struct CounterSettings {
     pub bound: f64,
     /// Outcomes before the bound may suspend.
     pub min_outcomes: f64,
+    /// Of the sequential test that suspends, when the bound is passed too. The bound by itself,
+    /// looked at after every outcome, took out every second harmless lesson.
+    pub suspect: f64,
     /// Of the sequential test that retires.
     pub alpha: f64,
     /// A lesson nobody was shown for so long is retired.
@@ -121,6 +124,7 @@ impl Default for CounterSettings {
             half_life_days: 30.0,
             bound: 0.9,
             min_outcomes: 20.0,
+            suspect: 0.2,
             alpha: 0.05,
             unused_days: 90.0,
         }
@@ -208,15 +212,17 @@ impl Default for Caps {
 
 impl Settings {
     pub fn check(&self) -> Result<(), MemoryError> {
-        let share = |key, value: f64| match (0.0..=1.0).contains(&value) {
-            true => Ok(()),
-            false => Err(MemoryError::Setting { key, why: "must lie between 0 and 1" }),
+        let share = |key, value: f64| {
+            let why = "must lie between 0 and 1";
+            let fits = (0.0..=1.0).contains(&value);
+            if fits { Ok(()) } else { Err(MemoryError::Setting { key, why }) }
         };
         share("selection.min_confidence", self.selection.min_confidence)?;
         share("agreement.share", self.agreement.share)?;
         share("counters.control_share", self.counters.control_share)?;
         share("counters.probation_share", self.counters.probation_share)?;
         share("counters.bound", self.counters.bound)?;
+        share("counters.suspect", self.counters.suspect)?;
         share("counters.alpha", self.counters.alpha)?;
         share("retrieval.threshold", self.retrieval.threshold)?;
         share("retrieval.mmr_lambda", self.retrieval.mmr_lambda)?;

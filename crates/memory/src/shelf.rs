@@ -120,18 +120,21 @@ fn entry<T: Text>(item: &Item<T>, catalogue: &Catalogue) -> Entry {
     let tools: Vec<String> = item.tools().into_iter().map(str::to_owned).collect();
     let intent = item.pattern.intent.as_ref().map(|intent| intent.as_str().to_owned());
     // What the operator says about the kind of task and the tools is how a request is recognised.
-    let mut search = item.situation.text.as_str().to_owned();
     let declared = intent.as_deref().and_then(|name| catalogue.intent(name));
+    let mut search = vec![item.situation.text.as_str()];
     if let Some(intent) = declared {
-        search += &format!(" {} {} {}", intent.name, intent.description, intent.examples.join(" "));
+        search.extend([intent.name.as_str(), &intent.description]);
+        search.extend(intent.examples.iter().map(String::as_str));
     }
     for tool in &tools {
-        let description = catalogue.tool(tool).map(|at| catalogue.schema(at).description.as_str());
-        search += &format!(" {tool} {}", description.unwrap_or_default());
+        search.push(tool);
+        let schema = catalogue.tool(tool).map(|at| catalogue.schema(at));
+        search.extend(schema.map(|schema| schema.description.as_str()));
     }
-    if let Some(error) = item.situation.error {
-        search += &format!(" {} {}", error.class.as_str(), error.code.unwrap_or_default());
-    }
+    let code = item.situation.error.and_then(|error| error.code).map(|code| code.to_string());
+    search.extend(item.situation.error.map(|error| error.class.as_str()));
+    search.extend(code.as_deref());
+    let search = search.join(" ");
     Entry {
         id: item.id.clone(),
         rev: item.rev,

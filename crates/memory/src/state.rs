@@ -123,10 +123,9 @@ impl<T: Clone> State<T> {
         if let Operation::Conflict { other } | Operation::Keep { other } = operation {
             let conflict = matches!(operation, Operation::Conflict { .. });
             for (one, another) in [(id, other), (other, id)] {
-                if let Some(lesson) = self.lessons.get_mut(one) {
-                    let set = if conflict { &mut lesson.conflicts } else { &mut lesson.apart };
-                    set.insert(another.clone());
-                }
+                let lesson = self.lessons.get_mut(one);
+                let set = lesson.map(|l| if conflict { &mut l.conflicts } else { &mut l.apart });
+                set.map(|set| set.insert(another.clone()));
             }
             return;
         }

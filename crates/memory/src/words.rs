@@ -19,7 +19,8 @@ pub(crate) fn without_names(text: &str) -> String {
         let ended = before.is_some_and(|word| word.ends_with(['.', '!', '?']));
         let beside = before.filter(|_| !ended).is_some_and(capital)
             || words.get(at + 1).filter(|_| !word.ends_with(['.', '!', '?'])).is_some_and(capital);
-        !(capital(word) && beside) && !word.contains(|c: char| c.is_ascii_digit())
+        let is_name = capital(word) && beside;
+        !is_name && !word.contains(|c: char| c.is_ascii_digit())
     });
     kept.map(|(_, word)| *word).collect::<Vec<_>>().join(" ")
 }

@@ -1,4 +1,5 @@
 //! Sites that fail and change, and an agent that asks what helped before.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use understudy_ident::Timestamp;
 use understudy_inference::HashingEmbedder;

@@ -1,4 +1,5 @@
 //! That nothing anybody said lies in a file that is for everybody.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -170,7 +171,7 @@ fn a_users_lessons_are_for_that_user_and_go_without_a_trace() {
         let id = item.id.clone();
         store.propose(item, &HashingEmbedder, &place.by()).unwrap();
         store.confirm(&id, &place.by()).unwrap();
-        store.considered("r1", &[id.clone()], &[], place.now).unwrap();
+        store.considered("r1", std::slice::from_ref(&id), &[], place.now).unwrap();
         store.outcome("r1", true, place.now).unwrap();
         let kept = store.get(&id, place.now).unwrap();
         assert!(kept.counters.success_with > 0.9 && kept.item.expires_at.is_some());
@@ -253,7 +254,7 @@ fn forgetting_a_lesson_removes_its_bytes_and_recuts_what_served_it() {
     let serving = store.releases().unwrap()[0].unwrap();
     assert_eq!(serving, replaced);
     let left: Vec<_> = releases.read(&serving).unwrap().items.into_iter().map(|i| i.id).collect();
-    assert_eq!(left, [stays_id.clone()]);
+    assert_eq!(left, std::slice::from_ref(&stays_id));
     assert!(releases.read(&first).is_err());
     assert!(store.get(&doomed_id, place.now).is_err() && store.get(&stays_id, place.now).is_ok());
     // And nothing else can be deleted or changed, whoever opens the file.

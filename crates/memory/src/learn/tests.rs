@@ -123,7 +123,10 @@ fn runs_of_one_kind_that_all_end_alike_teach_nothing() {
     let (catalogue, key) = (catalogue(), Key::from_bytes([1; 32]));
     let settings = Settings::default();
     let mut all = episodes(4);
-    all.iter_mut().for_each(|episode| episode.reward = Some(1.0));
+    for episode in &mut all {
+        episode.reward = Some(1.0);
+        episode.skeleton = Skeleton { moves: all_alike(), undeclared: 0 };
+    }
     let job = Job {
         catalogue: &catalogue,
         key: &key,
@@ -132,11 +135,11 @@ fn runs_of_one_kind_that_all_end_alike_teach_nothing() {
         teacher: None,
         now: ManualClock::default().now(),
     };
-    all.iter_mut()
-        .for_each(|episode| episode.skeleton = Skeleton { moves: all_alike(), undeclared: 0 });
     let report = job.learn(&all, &mut NoVerifier).unwrap();
     assert_eq!((report.learned, report.no_learning["no winners beside losers"]), (0, 1));
-    all.iter_mut().for_each(|episode| episode.reward = None);
+    for episode in &mut all {
+        episode.reward = None;
+    }
     let report = job.learn(&all, &mut NoVerifier).unwrap();
     assert_eq!(report.skipped["nobody said how good any run was"], 24);
 }

@@ -154,12 +154,13 @@ impl<T: Text> Partition<T> {
         let mut done = Vec::new();
         for kept in active {
             let agent = kept.item.agent.as_ref().map(Declared::as_str).unwrap_or_default();
-            let limits = match user {
-                true => vec![("user".to_owned(), caps.per_user)],
-                false => vec![
+            let limits = if user {
+                vec![("user".to_owned(), caps.per_user)]
+            } else {
+                vec![
                     (format!("agent {agent}"), caps.per_agent),
                     (format!("pattern {}", kept.item.pattern.key), caps.per_pattern),
-                ],
+                ]
             };
             let full = limits
                 .iter()
@@ -168,7 +169,9 @@ impl<T: Text> Partition<T> {
                 let reason = "there are too many lessons and this one is of the least use";
                 done.push(self.decide(&kept.item.id, &Operation::Suspend, reason, now)?);
             } else {
-                limits.into_iter().for_each(|(name, _)| *counts.entry(name).or_default() += 1);
+                for (name, _) in limits {
+                    *counts.entry(name).or_default() += 1;
+                }
             }
         }
         Ok(done)

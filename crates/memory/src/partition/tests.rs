@@ -10,7 +10,7 @@ use crate::{
 };
 
 struct Place {
-    _directory: TempDir,
+    directory: TempDir,
     root: MemoryRoot,
     tenant: TenantId,
     catalogue: Catalogue,
@@ -32,7 +32,7 @@ fn place() -> Place {
         ..Catalogue::default()
     };
     let now = Timestamp::from_second(1_900_000_000).unwrap();
-    Place { _directory: directory, root, tenant: "acme".parse().unwrap(), catalogue, now }
+    Place { directory, root, tenant: "acme".parse().unwrap(), catalogue, now }
 }
 
 impl Place {
@@ -193,7 +193,7 @@ fn whoever_is_over_the_cap_loses_the_least_useful() {
     let place = place();
     let mut settings = Settings::default();
     (settings.caps.per_pattern, settings.caps.per_release) = (2, 9);
-    let root = MemoryRoot::open(place._directory.path(), settings).unwrap();
+    let root = MemoryRoot::open(place.directory.path(), settings).unwrap();
     let store = root.deployment(&place.tenant).unwrap();
     let texts = ["prefer `a.find`.", "prefer `a.get`.", "prefer `b.list`."];
     let names = ["a.find", "a.get", "b.list"];
