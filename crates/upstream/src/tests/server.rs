@@ -19,6 +19,18 @@ pub(super) struct Server {
     received: Arc<Mutex<Vec<Received>>>,
 }
 
+/// A connection that nothing came over was only opened.
+fn meet(
+    stream: &mut TcpStream,
+    log: &Mutex<Vec<Received>>,
+    answer: &dyn Fn(&mut TcpStream, &Received),
+) {
+    if let Some(received) = read(stream) {
+        log.lock().unwrap().push(received.clone());
+        answer(stream, &received);
+    }
+}
+
 impl Server {
     /// Answers every connection once with what `answer` writes; its thread ends with the test
     /// process.
@@ -38,13 +50,7 @@ impl Server {
             for stream in listener.incoming() {
                 let (log, answer) = (Arc::clone(&log), Arc::clone(&answer));
                 let mut stream = stream.unwrap();
-                thread::spawn(move || {
-                    // A connection that nothing came over was only opened.
-                    if let Some(received) = read(&stream) {
-                        log.lock().unwrap().push(received.clone());
-                        answer(&mut stream, &received);
-                    }
-                });
+                thread::spawn(move || meet(&mut stream, &log, &*answer));
             }
         });
         Self { url, received }
