@@ -74,7 +74,15 @@ struct Watch {
     reward: Trend,
     novelty: Trend,
     /// Once raised, for good: a new version is what takes it away.
-    alarm: Option<String>,
+    alarm: Option<Alarm>,
+}
+
+#[derive(Debug, Clone)]
+struct Alarm {
+    /// The record that raised it.
+    at: u64,
+    /// As half a sentence.
+    text: String,
 }
 
 impl Watcher {
@@ -109,7 +117,7 @@ impl Watcher {
             if step.task != self.parts.task {
                 return Ok(());
             }
-            self.served(step);
+            self.served(arrival.seq, step);
         }
         let Some(judged) = self.parts.journal.judged_at(arrival)? else { return Ok(()) };
         if judged.step.task == self.parts.task && !judged.outcomes.is_empty() {
@@ -118,13 +126,13 @@ impl Watcher {
         Ok(())
     }
 
-    fn served(&mut self, step: &Step) {
+    fn served(&mut self, seq: u64, step: &Step) {
         if let Some(version) = champion(step) {
             let known = &self.known;
             let settings = &self.settings;
             let watch = watch(&mut self.watches, version, || Watch::begin(known, settings));
             watch.novelty.push(watch.known.novelty(&step.prompt));
-            watch.look(version, settings);
+            watch.look(seq, version, settings);
         }
         self.known.learn(&step.prompt);
     }
@@ -148,7 +156,7 @@ impl Watcher {
             && let Some((_, watch)) = self.watches.iter_mut().find(|(name, _)| name == version)
         {
             watch.reward.push(reward.value);
-            watch.look(version, &self.settings);
+            watch.look(seq, version, &self.settings);
         }
     }
 }
@@ -172,12 +180,15 @@ impl Lookout for Watcher {
         let frozen = registry.freezes(now)?.into_iter().find(|freeze| {
             freeze.from <= now && freeze.task.as_ref().is_none_or(|frozen| frozen == task)
         });
-        let old = self.verified.partition_point(|seq| *seq <= since);
+        let after = |seq: u64| {
+            (self.verified.len() - self.verified.partition_point(|at| *at <= seq)) as u64
+        };
         Ok(Sight {
             until: self.read_to,
-            verified_new: (self.verified.len() - old) as u64,
+            verified_new: after(since),
             verified_all: self.verified.len() as u64,
-            alarm,
+            verified_since_alarm: alarm.as_ref().map_or(0, |alarm| after(alarm.at.max(since))),
+            alarm: alarm.map(|alarm| alarm.text),
             serving: serving.map(|serving| serving.to_string()),
             open_release: open.map(|open| {
                 format!("{} is {} in {}", open.candidate, open.state.as_str(), open.id)
@@ -195,17 +206,18 @@ impl Watch {
         Self { known: known.clone(), reward: trend(), novelty: trend(), alarm: None }
     }
 
-    fn look(&mut self, version: &str, settings: &Unattended) {
+    fn look(&mut self, seq: u64, version: &str, settings: &Unattended) {
         if self.alarm.is_some() {
             return;
         }
+        let raised = |text| Some(Alarm { at: seq, text });
         if let Some(fall) = self.reward.fallen(settings.fall) {
-            self.alarm = Some(format!(
+            self.alarm = raised(format!(
                 "the reward of {version} has fallen from {:.3} to {:.3}",
                 fall.before, fall.now
             ));
         } else if let Some(drift) = self.novelty.risen(settings.drift) {
-            self.alarm = Some(format!(
+            self.alarm = raised(format!(
                 "requests have drifted: {:.0} % of their words are new to {version}, where {:.0} % \
                  were when it began to serve",
                 drift.now * 100.0,

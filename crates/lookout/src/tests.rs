@@ -124,6 +124,6 @@ fn words_nobody_used_before_raise_the_alarm_of_the_version_that_serves() {
     }
     last.unwrap().wait().unwrap();
     watcher.read().unwrap();
-    let alarm = watcher.watches[0].1.alarm.clone().unwrap();
+    let alarm = watcher.watches[0].1.alarm.clone().unwrap().text;
     assert!(alarm.contains("of their words are new to triage@1, where 0 % were"), "{alarm}");
 }

@@ -51,6 +51,12 @@ pub enum Hold {
         need: u64,
         missing: u64,
     },
+    /// More of them since an alarm was raised, which is when fewer are enough.
+    OutcomesSinceAlarm {
+        have: u64,
+        need: u64,
+        missing: u64,
+    },
     /// More of them in all: the recipe refuses to train on less.
     AllOutcomes {
         have: u64,
@@ -120,15 +126,19 @@ pub fn decide(
         holds.push(Hold::Frozen { why: why.clone() });
     }
     holds.extend(timed(settings, past, now));
-    let (need, alarm) = match &sight.alarm {
-        Some(alarm) if sight.verified_new < settings.min_new => {
-            (settings.min_new_when_falling, Some(alarm))
-        }
-        _ => (settings.min_new, None),
+    // Whichever comes first: enough news, or enough of it about what has changed.
+    let enough = sight.verified_new >= settings.min_new;
+    let alarm = sight.alarm.as_ref().filter(|_| !enough);
+    let (have, need) = match alarm {
+        Some(_) => (sight.verified_since_alarm, settings.min_new_when_falling),
+        None => (sight.verified_new, settings.min_new),
     };
-    let have = sight.verified_new;
     if have < need {
-        holds.push(Hold::NewOutcomes { have, need, missing: need - have });
+        let missing = need - have;
+        holds.push(match alarm {
+            Some(_) => Hold::OutcomesSinceAlarm { have, need, missing },
+            None => Hold::NewOutcomes { have, need, missing },
+        });
     }
     let (all, least) = (sight.verified_all, min_verified);
     if all < least {
@@ -234,6 +244,7 @@ impl Hold {
     fn name(&self) -> &'static str {
         match self {
             Self::NewOutcomes { .. } => "new outcomes",
+            Self::OutcomesSinceAlarm { .. } => "outcomes since the alarm",
             Self::AllOutcomes { .. } => "all outcomes",
             Self::Interval { .. } => "interval",
             Self::QuietHours { .. } => "quiet hours",
@@ -274,6 +285,9 @@ impl fmt::Display for Hold {
         match self {
             Self::NewOutcomes { have, need, missing } => {
                 write!(f, "{missing} more verified outcomes since the last turn ({have} of {need})")
+            }
+            Self::OutcomesSinceAlarm { have, need, missing } => {
+                write!(f, "{missing} more verified outcomes since the alarm ({have} of {need})")
             }
             Self::AllOutcomes { have, need, missing } => {
                 write!(f, "{missing} more verified outcomes in all ({have} of {need})")

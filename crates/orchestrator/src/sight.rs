@@ -14,6 +14,9 @@ pub struct Sight {
     pub verified_all: u64,
     /// Falling reward or drifting requests, as half a sentence.
     pub alarm: Option<String>,
+    /// Likewise of those that came after the alarm, and so are about what has changed.
+    #[serde(default)]
+    pub verified_since_alarm: u64,
     /// Who serves now: `teacher`, `base` or `task@N`; nobody before the first promotion.
     pub serving: Option<String>,
     /// The open release, as half a sentence.

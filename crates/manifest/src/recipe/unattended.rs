@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct Unattended {
     /// Steps with a verified outcome since the last turn, before the next one.
     pub min_new: u64,
-    /// The same once the reward has fallen or the requests have drifted.
+    /// Once the reward has fallen or the requests have drifted, so many since then are enough.
     pub min_new_when_falling: u64,
     /// From the end of a turn to the begin of the next: `6h`, `90s`.
     pub min_interval: Pause,

@@ -116,7 +116,11 @@ fn an_alarm_makes_fewer_outcomes_do_and_is_named() {
     let settings = settings("min_new = 200\nmin_new_when_falling = 100\nmin_interval = \"0s\"");
     let calm = decide(&settings, 1, &plenty(), &Past::default(), ms(0));
     assert!(matches!(calm, Decision::Wait { .. }));
-    let alarmed = Sight { alarm: Some("the reward of t@3 has fallen".into()), ..plenty() };
+    let fallen = || Some("the reward of t@3 has fallen".to_owned());
+    let early = Sight { alarm: fallen(), verified_since_alarm: 99, ..plenty() };
+    let said = decide(&settings, 1, &early, &Past::default(), ms(0)).to_string();
+    assert!(said.contains("1 more verified outcomes since the alarm (99 of 100)"), "{said}");
+    let alarmed = Sight { alarm: fallen(), verified_since_alarm: 100, ..plenty() };
     let decision = decide(&settings, 1, &alarmed, &Past::default(), ms(0));
     assert!(decision.to_string().contains("t@3 has fallen"), "{decision}");
     let Decision::Train { because: Because::Alarm { new: 100, .. } } = decision else {
@@ -193,7 +197,7 @@ prop_compose! {
 
 prop_compose! {
     fn any_sight()(
-        new in 0_u64..120, old in 0_u64..120,
+        new in 0_u64..120, old in 0_u64..120, since in 0.0_f64..1.0,
         alarm in any::<bool>(), open in proptest::bool::weighted(0.1),
         frozen in proptest::bool::weighted(0.1),
     ) -> Sight {
@@ -201,6 +205,7 @@ prop_compose! {
             verified_new: new,
             verified_all: new + old,
             alarm: alarm.then(|| "it has fallen".to_owned()),
+            verified_since_alarm: if alarm { (new as f64 * since) as u64 } else { 0 },
             open_release: open.then(|| "t@1 is ramping".to_owned()),
             frozen: frozen.then(|| "holidays".to_owned()),
             ..Sight::default()
@@ -224,8 +229,9 @@ proptest! {
         prop_assert!(sight.frozen.is_none() && past.failures_in_a_row < settings.max_failures);
         prop_assert!(settings.quiet_for(ms(now).as_millisecond()).is_none());
         prop_assert!(sight.verified_all >= 30);
-        let least = if sight.alarm.is_some() { settings.min_new_when_falling } else { settings.min_new };
-        prop_assert!(sight.verified_new >= least);
+        let by_alarm = sight.alarm.is_some()
+            && sight.verified_since_alarm >= settings.min_new_when_falling;
+        prop_assert!(by_alarm || sight.verified_new >= settings.min_new);
         let recent = past.begun.iter().filter(|at| at.as_millisecond() + DAY_MS > DAY_ZERO + now);
         prop_assert!(settings.turns_per_day.is_none_or(|most| (recent.count() as u64) < most));
         if let Some(ended) = past.last_ended {

@@ -132,8 +132,8 @@ fn recipe(seed: u64, generations: u64) -> Result<Recipe> {
     let release = recipe.release.as_mut().context("the demo's recipe has a [release]")?;
     (release.steps, release.tap) = (vec![25, 50, 100], 0.5);
     recipe.unattended = Some(Unattended {
-        min_new: 200,
-        min_new_when_falling: 150,
+        min_new: 600,
+        min_new_when_falling: 160,
         min_interval: "0s".parse().map_err(anyhow::Error::msg)?,
         window: 60,
         max_turns: Some(3 * generations),
@@ -147,8 +147,8 @@ fn recipe(seed: u64, generations: u64) -> Result<Recipe> {
 /// The customers, and the era they live in.
 struct Desk {
     application: Application,
-    /// Of each era, what may be sent.
-    eras: Vec<Vec<Ticket>>,
+    /// Of each era, what is sent for the first time, and what was before.
+    eras: Vec<[Vec<Ticket>; 2]>,
     era: AtomicUsize,
     sessions: AtomicUsize,
     is_busy: AtomicBool,
@@ -166,8 +166,11 @@ impl Desk {
     ) -> Result<Self> {
         let all = tickets(seed + 2, Wording::Production, 20_000);
         let of_era = |era: usize| {
-            let known = &Intent::ALL[..kinds(era, count)];
-            all.iter().filter(|ticket| known.contains(&ticket.triage.intent)).cloned().collect()
+            let before = if era == 0 { 0 } else { kinds(era - 1, count) };
+            let of = |kinds: &[Intent]| {
+                all.iter().filter(|ticket| kinds.contains(&ticket.triage.intent)).cloned().collect()
+            };
+            [of(&Intent::ALL[before..kinds(era, count)]), of(&Intent::ALL[..before])]
         };
         let max_tokens = recipe.gate.as_ref().map_or(80, |gate| gate.max_new_tokens);
         let application = Application::new(server.url(), recipe.task.as_str(), max_tokens);
@@ -204,7 +207,9 @@ impl Desk {
             }
             let nth = self.sessions.fetch_add(1, Ordering::Relaxed);
             let era = self.era.load(Ordering::Relaxed);
-            let tickets = &self.eras[era];
+            // What is new comes more often than what is not.
+            let [new, old] = &self.eras[era];
+            let tickets = if nth % 5 < 3 || old.is_empty() { new } else { old };
             let session = Session {
                 name: format!("era-{era}-{nth:06}"),
                 ticket: tickets[nth % tickets.len()].clone(),
