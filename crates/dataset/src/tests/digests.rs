@@ -27,7 +27,7 @@ fn mixed(seed: u64) -> Vec<JudgedStep> {
                 }
             }
         }
-        if nth % 2 == 0 || nth % 10 == 9 {
+        if nth.is_multiple_of(2) || nth % 10 == 9 {
             *judged = recorded(judged.clone());
         }
     }

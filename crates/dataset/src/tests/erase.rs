@@ -7,11 +7,15 @@ use super::*;
 /// Steps of two subjects, of which one says something that is easy to look for.
 fn two_people() -> Vec<JudgedStep> {
     let step = |nth: usize| {
-        let (who, what) = if nth % 3 == 0 { ("hers", "zebrafish") } else { ("his", "ordinary") };
+        let (who, what) =
+            if nth.is_multiple_of(3) { ("hers", "zebrafish") } else { ("his", "ordinary") };
         let name = format!("{who} {nth}");
         let asked = format!("{what} question {nth}");
-        let signal =
-            if nth % 2 == 0 { Signal::Accept } else { edit(&format!("{what} edit {nth}")) };
+        let signal = if nth.is_multiple_of(2) {
+            Signal::Accept
+        } else {
+            edit(&format!("{what} edit {nth}"))
+        };
         let mut judged = with(step(&name, &name, &asked, &format!("{what} reply {nth}")), signal);
         judged.step.subject = Some(who.to_owned());
         judged
