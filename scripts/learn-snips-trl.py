@@ -28,7 +28,7 @@ def main():
         output_dir=f"{out}.work", seed=int(seed), data_seed=int(seed), use_cpu=True, bf16=True,
         num_train_epochs=2, per_device_train_batch_size=4, learning_rate=2e-3,
         lr_scheduler_type="cosine_with_min_lr", lr_scheduler_kwargs={"min_lr_rate": 0.1},
-        warmup_ratio=0.03, weight_decay=0.0, max_grad_norm=1.0, completion_only_loss=True,
+        warmup_steps=0.03, weight_decay=0.0, max_grad_norm=1.0, completion_only_loss=True,
         max_length=1024, gradient_checkpointing=False, save_strategy="no", report_to=[],
         logging_steps=10,
     )

@@ -145,7 +145,7 @@ impl Reader {
             |row| row.get(0),
         );
         let first = self.outcomes(
-            "SELECT seq, kind, body FROM outcomes JOIN records USING (seq)
+            "SELECT seq, kind, body, key, secret FROM outcomes JOIN readable USING (seq)
              WHERE pending = 1 AND (id GLOB ?1) = ?2 ORDER BY seq LIMIT ?3",
             params![like, is_like, limit as i64],
         )?;

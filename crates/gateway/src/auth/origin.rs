@@ -32,10 +32,11 @@ pub(super) fn check(
     }
     let named =
         |name: HeaderName| request.headers().get(name).map(|value| value.to_str().unwrap_or("?"));
-    // Programs that speak HTTP/1.0 may leave it out; browsers never do.
+    // Programs that speak HTTP/1.0 may leave it out; browsers never do. HTTP/2 has another place.
     let may_lack = request.version() < Version::HTTP_11;
-    let host = named(header::HOST).or(may_lack.then_some("localhost"));
     let absolute = request.uri().authority().map(Authority::as_str);
+    let elsewhere = absolute.filter(|_| request.version() >= Version::HTTP_2);
+    let host = named(header::HOST).or(elsewhere).or(may_lack.then_some("localhost"));
     for name in [Some(host.unwrap_or_default()), absolute] {
         if let Some(name) = name.filter(|name| !is_ours(name)) {
             return Err(Refusal::Host { name: name.chars().take(100).collect() });

@@ -22,7 +22,7 @@ use understudy_ident::{SystemClock, TenantName};
 use super::{Door, Reply, Server, Settings, read, start_as};
 
 /// A server that has keys.
-struct Guarded {
+pub(super) struct Guarded {
     server: Server,
     keys: Arc<Keyring>,
     desk: tempfile::TempDir,
@@ -39,7 +39,7 @@ impl std::ops::Deref for Guarded {
 const HERE: &str = "127.0.0.1:0";
 
 /// On a loopback address; without keys yet.
-fn guarded() -> Guarded {
+pub(super) fn guarded() -> Guarded {
     guarded_on(HERE.parse().unwrap(), Settings::default())
 }
 
@@ -63,11 +63,11 @@ fn new_key(scopes: Scopes) -> NewKey {
 }
 
 impl Guarded {
-    fn key(&self, scopes: &[Scope]) -> Key {
+    pub(super) fn key(&self, scopes: &[Scope]) -> Key {
         self.keys.create(new_key(scopes.iter().cloned().collect())).unwrap().0
     }
 
-    fn key_of(&self, tenant: &str) -> Key {
+    pub(super) fn key_of(&self, tenant: &str) -> Key {
         let tenant: Option<TenantName> = Some(tenant.parse().unwrap());
         let scopes =
             [Scope::Infer, Scope::Feedback, Scope::Telemetry, Scope::Read, Scope::AdapterWrite];

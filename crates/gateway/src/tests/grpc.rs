@@ -3,7 +3,8 @@
 use h2::client;
 use http::{HeaderMap, Request};
 use serde_json::json;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use understudy_access::{Key, Scope};
 use understudy_inference::MockConfig;
 use understudy_intake::Limits;
 
@@ -47,8 +48,18 @@ fn frame(message: &[u8], packed: bool) -> Vec<u8> {
 }
 
 fn call(server: &Server, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
-    let address = server.address;
+    let (status, answer) = ask(server, path, headers, body);
+    assert_eq!(status, 200);
+    answer
+}
+
+/// With the status of HTTP.
+fn ask(server: &Server, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> (u16, Answer) {
+    let gateway = server.gateway.clone();
     server.runtime().block_on(async move {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(crate::serve_grpc(listener, gateway, std::future::pending()));
         let stream = TcpStream::connect(address).await.unwrap();
         let (mut client, connection) = client::handshake(stream).await.unwrap();
         tokio::spawn(connection);
@@ -63,7 +74,7 @@ fn call(server: &Server, path: &str, headers: &[(&str, &str)], body: Vec<u8>) ->
         // The window may be smaller than the body: what is refused early is not read to its end.
         sending.send_data(body.into(), true).unwrap();
         let (head, mut body) = response.await.unwrap().into_parts();
-        assert_eq!(head.status, 200);
+        let status = head.status.as_u16();
         let mut bytes = Vec::new();
         while let Some(part) = body.data().await {
             let part = part.unwrap();
@@ -73,7 +84,7 @@ fn call(server: &Server, path: &str, headers: &[(&str, &str)], body: Vec<u8>) ->
         let mut headers = head.headers;
         headers.extend(body.trailers().await.unwrap().unwrap_or_default());
         let message = bytes.get(5..).unwrap_or_default().to_vec();
-        Answer { message, headers }
+        (status, Answer { message, headers })
     })
 }
 
@@ -170,14 +181,24 @@ fn a_full_disk_asks_to_come_back_later() {
 #[test]
 fn the_port_of_its_own_serves_nothing_else() {
     let server = start();
-    let runtime = server.runtime();
-    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-    let own = Server { address: listener.local_addr().unwrap(), ..server };
-    own.runtime().spawn(crate::serve_grpc(listener, own.gateway.clone(), std::future::pending()));
-    let answer = call(&own, TRACES, &[], frame(&protobuf(&export(1, "a")), false));
+    let answer = call(&server, TRACES, &[], frame(&protobuf(&export(1, "a")), false));
     assert_eq!(answer.header("grpc-status"), "0");
     let metrics = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
     for path in [metrics, "/v1/models"] {
-        assert_eq!(call(&own, path, &[], frame(b"", false)).status(), (12, None), "{path}");
+        assert_eq!(call(&server, path, &[], frame(b"", false)).status(), (12, None), "{path}");
     }
+}
+
+#[test]
+fn where_keys_are_asked_for_exporters_need_one_too_and_tell_their_own_tenant() {
+    let server = super::auth::guarded();
+    let (acme, chats) = (server.key_of("acme"), server.key(&[Scope::Infer]));
+    let body = || frame(&protobuf(&export(1, "a")), false);
+    let bearer = |key: &Key| format!("Bearer {}", key.expose());
+    assert_eq!(ask(&server, TRACES, &[], body()).0, 401);
+    assert_eq!(ask(&server, TRACES, &[("authorization", &bearer(&chats))], body()).0, 403);
+    let (status, answer) = ask(&server, TRACES, &[("authorization", &bearer(&acme))], body());
+    assert_eq!((status, answer.header("grpc-status")), (200, "0"));
+    server.shows(&["a"]);
+    assert_eq!(server.steps()[0].task.as_str(), "acme.telemetry");
 }
