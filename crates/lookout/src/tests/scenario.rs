@@ -91,7 +91,7 @@ fn three_generations_follow_their_users_and_a_poisoned_one_stays_at_its_share() 
     let turns = stories(&world);
     let promoted: Vec<&TurnStory> = turns.iter().filter(|turn| turn.promoted).collect();
     assert!(promoted.len() >= 3, "{turns:#?}");
-    let fallen = |turn: &TurnStory| turn.because.contains("the reward of triage@1 has fallen");
+    let fallen = |turn: &TurnStory| turn.because.contains("has fallen from");
     assert!(turns.iter().any(fallen), "{turns:#?}");
 
     // The poison: past the gate, which knows nothing of it, and no further.
