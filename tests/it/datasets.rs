@@ -144,7 +144,7 @@ fn an_erased_person_is_in_no_file_and_everybody_else_is_where_they_were() {
     };
     let dry = erase(&["--dry-run"]);
     assert_eq!((&dry["steps"], &dry["outcomes"]), (&json!(10), &json!(10)));
-    assert_eq!(versions(home.path()), [version.clone()], "nothing happened yet");
+    assert_eq!(versions(home.path()), std::slice::from_ref(&version), "nothing happened yet");
 
     let receipt = erase(&["--reason", "as asked"]);
     assert_eq!((&receipt["steps"], &receipt["outcomes"]), (&json!(10), &json!(10)));

@@ -123,12 +123,13 @@ fn rows_of(dataset: &FrozenDataset, step: &str) -> Result<Vec<Found>> {
             dataset.each_line(&file, |text| -> Result<()> {
                 line += 1;
                 // Most lines are somebody else's, and need no parsing to tell.
-                if text.contains(step) {
-                    let Row { origin } = serde_json::from_str(text)?;
-                    if origin.steps.iter().any(|own| own == step) {
-                        let (version, because) = (dataset.version().clone(), origin.because);
-                        found.push(Found { version, file: file.clone(), line, because });
-                    }
+                if !text.contains(step) {
+                    return Ok(());
+                }
+                let Row { origin } = serde_json::from_str(text)?;
+                if origin.steps.iter().any(|own| own == step) {
+                    let (version, because) = (dataset.version().clone(), origin.because);
+                    found.push(Found { version, file: file.clone(), line, because });
                 }
                 Ok(())
             })?;
