@@ -120,7 +120,7 @@ impl Exchange {
         // A teacher has no cache of ours, and refuses salts rather than ignore them.
         let salt = caller.salt(ask.admission.cache_salt.clone());
         if !routing.way.teacher {
-            ask.admission.cache_salt = salt.clone();
+            ask.admission.cache_salt.clone_from(&salt);
         }
         let request_id = ask.request_id.clone().or(header("x-request-id"));
         let opened = Instant::now();
@@ -174,7 +174,7 @@ impl Exchange {
             ask.admission.timeout = Some(until.saturating_duration_since(Instant::now()));
         }
         if !self.routing.way.teacher {
-            ask.admission.cache_salt = self.salt.clone();
+            ask.admission.cache_salt.clone_from(&self.salt);
         }
         ask.requests(&chat.prompt(), self.routing.way.adapter.clone())
     }

@@ -217,3 +217,24 @@ fn read(path: &Path) -> Result<File> {
         .with_context(|| format!("failed to read {}", path.display()))?;
     toml::from_str(&text).with_context(|| format!("failed to understand {}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_teacher_and_a_fleet_say_how_patient_one_is_with_them_and_nothing_unknown() {
+        let text = "[teacher]\nurl = \"https://t.example/v1\"\nmodel = \"big\"\nusd_per_day = 2.5\n\
+                    first_token_ms = 900\n[fleet]\nurls = [\"http://a/v1\"]\nmodel = \"small\"\n\
+                    hedge_after_ms = 0\n";
+        let file: File = toml::from_str(text).unwrap();
+        let (teacher, fleet) = (file.teacher.unwrap(), file.fleet.unwrap());
+        assert_eq!((teacher.usd_per_day, teacher.patience.first_token_ms), (Some(2.5), Some(900)));
+        assert_eq!((fleet.urls.len(), fleet.patience.hedge_after_ms), (1, Some(0)));
+        for wrong in ["first_tokens_ms = 900", "price = 1"] {
+            let text = text.replace("first_token_ms = 900", wrong);
+            let error = toml::from_str::<File>(&text).unwrap_err().to_string();
+            assert!(error.contains("unknown field"), "{error}");
+        }
+    }
+}

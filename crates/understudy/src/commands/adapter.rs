@@ -33,7 +33,7 @@ pub(crate) fn run(command: AdapterCommand, config: &Config, out: Out) -> Result<
             out.either(serde_json::to_string_pretty(&value)?, &value)?;
         }
         AdapterCommand::Diff { before, after } => {
-            diff::run([&before, &after], &registry, config, out)?
+            diff::run([&before, &after], &registry, config, out)?;
         }
         AdapterCommand::Import(args) => copy::import(&args, &registry, config, out)?,
         AdapterCommand::Export { version, directory } => {

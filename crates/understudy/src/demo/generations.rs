@@ -238,11 +238,11 @@ impl Desk {
             if promoted != known {
                 (known, since) = (promoted, Instant::now());
             }
-            if promoted >= self.eras.len() && self.has_settled(&status, SETTLED) {
+            if promoted >= self.eras.len() && Self::has_settled(&status, SETTLED) {
                 return Ok(());
             }
             if let Some(next) =
-                self.next_era(promoted).filter(|_| self.has_settled(&status, SETTLED))
+                self.next_era(promoted).filter(|_| Self::has_settled(&status, SETTLED))
             {
                 out.say(format!(
                     "\n⇒ from now on, {} kinds of message come in",
@@ -264,7 +264,7 @@ impl Desk {
         (next <= promoted && next < self.eras.len()).then_some(next)
     }
 
-    fn has_settled(&self, status: &Status, judged: u64) -> bool {
+    fn has_settled(status: &Status, judged: u64) -> bool {
         let serving = status.sight.serving.as_deref();
         let mut rewards = status.sight.rewards.iter();
         rewards.any(|earned| Some(earned.who.as_str()) == serving && earned.n >= judged)
@@ -320,7 +320,7 @@ impl Story {
             sessions: desk.sessions.load(Ordering::Relaxed) as u64,
             failed_requests: desk.users.failed.load(Ordering::Relaxed),
             seconds: took.as_secs_f64(),
-            log: stores.runs.notes(task)?.iter().map(|note| note.line()).collect(),
+            log: stores.runs.notes(task)?.iter().map(understudy_orchestrator::Note::line).collect(),
         })
     }
 

@@ -204,7 +204,7 @@ impl Report {
             text.push('\n');
         }
         for absent in &self.absent {
-            text.push_str(&format!("  not measured: {absent}\n"));
+            text.extend(["  not measured: ", absent, "\n"]);
         }
         text
     }

@@ -67,9 +67,10 @@ pub(super) fn explain(args: &MemoryExplainArgs, config: &Config, out: Out) -> Re
     };
     let serving = Serving::load(&opened)?;
     let catalogue = &opened.deployment.catalogue;
-    let tools = match args.tools.is_empty() {
-        true => catalogue.tools.iter().map(|tool| tool.name.as_str()).collect(),
-        false => args.tools.iter().map(String::as_str).collect(),
+    let tools = if args.tools.is_empty() {
+        catalogue.tools.iter().map(|tool| tool.name.as_str()).collect()
+    } else {
+        args.tools.iter().map(String::as_str).collect()
     };
     let query = Query {
         goal,

@@ -102,9 +102,10 @@ fn releases(opened: &Opened, out: Out) -> Result<Exit> {
 }
 
 fn line(kept: &Kept<DeploymentText>) -> String {
-    let effect = match kept.effect.outcomes >= 1.0 {
-        true => format!("{:+.0} points", 100.0 * kept.effect.mean),
-        false => "unmeasured".to_owned(),
+    let effect = if kept.effect.outcomes >= 1.0 {
+        format!("{:+.0} points", 100.0 * kept.effect.mean)
+    } else {
+        "unmeasured".to_owned()
     };
     let (id, status) = (short(&kept.item.id), kept.status);
     format!("{id}  {status:<9}  {effect:<10}  {}", sentence(&kept.item))

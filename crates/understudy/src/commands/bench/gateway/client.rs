@@ -130,7 +130,12 @@ pub(super) fn exchange(
         }
     }
     let mut body = Vec::new();
-    while chunked {
+    if !chunked {
+        body.resize(length, 0);
+        socket.read_exact(&mut body)?;
+        return Ok((socket, good));
+    }
+    loop {
         line.clear();
         socket.read_line(&mut line)?;
         let size = usize::from_str_radix(line.trim(), 16).context("a chunk without a size")?;
@@ -140,7 +145,4 @@ pub(super) fn exchange(
             return Ok((socket, good));
         }
     }
-    body.resize(length, 0);
-    socket.read_exact(&mut body)?;
-    Ok((socket, good))
 }

@@ -27,7 +27,7 @@ pub(super) struct Subject {
     /// Host and port.
     pub(super) address: String,
     process: Option<Child>,
-    _folder: Option<TempDir>,
+    folder: Option<TempDir>,
 }
 
 impl Subject {
@@ -37,7 +37,7 @@ impl Subject {
             version: "the pretended model itself".to_owned(),
             address: model.address.clone(),
             process: None,
-            _folder: None,
+            folder: None,
         }
     }
 
@@ -127,7 +127,7 @@ impl Subject {
             .with_context(|| format!("failed to start {name}"))?;
         let address = format!("127.0.0.1:{port}");
         let mut subject =
-            Self { name, version, address, process: Some(process), _folder: Some(folder) };
+            Self { name, version, address, process: Some(process), folder: Some(folder) };
         subject.wait()?;
         Ok(subject)
     }
@@ -148,7 +148,7 @@ impl Subject {
     }
 
     fn last_words(&self) -> String {
-        let Some(folder) = &self._folder else { return String::new() };
+        let Some(folder) = &self.folder else { return String::new() };
         let Ok(file) = fs::File::open(folder.path().join("output.log")) else {
             return String::new();
         };
