@@ -76,7 +76,9 @@ impl Clinic {
             outcomes.push(worked);
             if let Some(first) = reply.candidates.first() {
                 let heal = format!("{name} {n}");
-                self.store.considered(&heal, std::slice::from_ref(&first.id), &[], self.now).unwrap();
+                self.store
+                    .considered(&heal, std::slice::from_ref(&first.id), &[], self.now)
+                    .unwrap();
                 self.store.outcome(&heal, worked, self.now).unwrap();
             }
             if teach && !worked {
