@@ -168,7 +168,8 @@ impl Library<'_> {
             let candidate = &mut candidates[at];
             let entry = candidate.entry;
             let line = render::line(lines.len() + 1, &entry.situation, &entry.strategy);
-            let tokens = (room.count)(&line);
+            // With what ends it: parts of a text have at least as many tokens as the whole.
+            let tokens = (room.count)(&format!("{line}\n"));
             let core = candidate.considered.decision == Decision::Core;
             candidate.considered.decision =
                 if tokens > self.settings.max_line_tokens || out.tokens + tokens > room.tokens {

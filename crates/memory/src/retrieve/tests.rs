@@ -233,18 +233,30 @@ fn no_more_than_k_and_the_second_says_something_new() {
     assert_eq!(Caps::default().core, 5);
 }
 
+/// Lines shown within so many tokens, of which none may be exceeded.
+fn within(tokens: usize, lines: usize, k: usize) -> Retrieved {
+    let mut stand = Stand::new();
+    stand.settings.k = k;
+    for n in ["first", "second", "third", "fourth"].iter().take(lines) {
+        let text = format!("prefer the {n} `refunds.quote` and check the result before you go on.");
+        stand.add("refund", &["refunds.quote"], &text);
+    }
+    let (retrieved, _) = stand.ask(&query(), tokens);
+    let used = retrieved.block.as_deref().map_or(0, estimated_tokens);
+    assert!(used <= tokens, "{used} of {tokens}");
+    retrieved
+}
+
+#[test]
+fn what_ends_a_line_counts_as_well() {
+    // Without the ends of lines three of them took 89.
+    assert!(within(88, 3, 3).tokens <= 88);
+}
+
 proptest! {
     #[test]
     fn the_budget_is_never_exceeded(tokens in 0_usize..200, lines in 1_usize..5, k in 1_usize..=5) {
-        let mut stand = Stand::new();
-        stand.settings.k = k;
-        for n in ["first", "second", "third", "fourth"].iter().take(lines) {
-            let text = format!("prefer the {n} `refunds.quote` and check the result before you go on.");
-            stand.add("refund", &["refunds.quote"], &text);
-        }
-        let (retrieved, _) = stand.ask(&query(), tokens);
-        let used = retrieved.block.as_deref().map_or(0, estimated_tokens);
-        prop_assert!(used <= tokens, "{used} of {tokens}");
+        let retrieved = within(tokens, lines, k);
         prop_assert!(retrieved.tokens <= tokens && retrieved.shown.len() <= k);
         prop_assert_eq!(retrieved.block.is_none(), retrieved.shown.is_empty());
     }
