@@ -33,8 +33,7 @@ impl Counters {
     pub(crate) fn stepped(&self, rows: usize) {
         self.steps.fetch_add(1, Relaxed);
         self.rows.fetch_add(rows as u64, Relaxed);
-        let bucket = STEP_ROWS.partition_point(|bound| *bound < rows);
-        self.steps_by_rows[bucket].fetch_add(1, Relaxed);
+        self.steps_by_rows[Stats::bucket(rows as u64)].fetch_add(1, Relaxed);
     }
 
     /// Takes a waiting place and room for a prompt, unless there is none. A prompt that nobody

@@ -45,7 +45,12 @@ impl Stats {
     pub fn stepped(&mut self, rows: u64) {
         self.steps += 1;
         self.rows += rows;
-        self.steps_by_rows[STEP_ROWS.partition_point(|bound| (*bound as u64) < rows)] += 1;
+        self.steps_by_rows[Self::bucket(rows)] += 1;
+    }
+
+    /// Where a step over so many rows is counted in [`Self::steps_by_rows`].
+    pub fn bucket(rows: u64) -> usize {
+        STEP_ROWS.partition_point(|bound| (*bound as u64) < rows)
     }
 }
 

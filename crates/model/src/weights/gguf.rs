@@ -88,9 +88,13 @@ impl TensorSource for GgufSource {
         bits: Bits,
     ) -> Result<QuantisedRows> {
         let quantised = self.quantised(name, &[rows, inputs])?;
-        let bytes = quantised.data()?;
-        let as_held = QuantisedRows::of_gguf(quantised.dtype(), &bytes, (rows, inputs));
-        let Some(blocks) = as_held.filter(|blocks| blocks.bits() == bits) else {
+        let dtype = quantised.dtype();
+        let as_held = if QuantisedRows::bits_of(dtype) == Some(bits) {
+            QuantisedRows::of_gguf(dtype, &quantised.data()?, (rows, inputs))
+        } else {
+            None
+        };
+        let Some(blocks) = as_held else {
             return Ok(QuantisedRows::round(&self.tensor(name, &[rows, inputs])?, inputs, bits));
         };
         Ok(match self.reordered_heads(name) {

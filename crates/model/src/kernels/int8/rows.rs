@@ -75,10 +75,6 @@ impl QuantisedRows {
         }
     }
 
-    pub(crate) fn bits(&self) -> Bits {
-        self.bits
-    }
-
     /// The same rows in another order.
     pub(crate) fn reordered(&self, order: impl Iterator<Item = usize> + Clone) -> Self {
         let take = |values: &[u16]| -> Vec<u16> {

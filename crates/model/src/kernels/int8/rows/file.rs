@@ -132,8 +132,8 @@ mod tests {
             let (rows, inputs) = (40, 512);
             let (bytes, expected) = quantised(dtype, rows, inputs);
             let taken = QuantisedRows::of_gguf(dtype, &bytes, (rows, inputs)).unwrap();
-            assert_eq!(QuantisedRows::bits_of(dtype), Some(taken.bits()));
-            let (bits, found) = (taken.bits(), Packed::new(&[taken], taken_bits(dtype)).plain());
+            assert_eq!(QuantisedRows::bits_of(dtype), Some(taken.bits));
+            let (bits, found) = (taken.bits, Packed::new(&[taken], taken_bits(dtype)).plain());
             assert_eq!(bits, taken_bits(dtype));
             for (index, expected) in expected.iter().enumerate() {
                 let found = found[index % inputs * rows + index / inputs];
