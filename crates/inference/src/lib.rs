@@ -18,6 +18,7 @@ mod request;
 mod sampling;
 mod shelf;
 mod stats;
+mod stopwatch;
 mod tokens;
 
 pub use adapter::{AdapterInfo, Expected, LoadAdapter, LoadTiming, LoadedAdapter};
@@ -34,4 +35,5 @@ pub use request::{AdapterChoice, Admission, Chat, GenerateRequest, LogProbsOf, P
 pub use sampling::{Constraint, Sampling};
 pub use shelf::{Lease, Shelf};
 pub use stats::{Gauge, STEP_ROWS, Stats};
+pub use stopwatch::Stopwatch;
 pub use tokens::TokenRecord;

@@ -15,7 +15,6 @@ mod money;
 mod pool;
 mod refuse;
 mod scripted;
-mod stopwatch;
 
 pub use budget::{Budget, Reservation};
 pub use error::TeacherError;

@@ -11,11 +11,11 @@ use std::{
 
 use understudy_inference::{
     Backend, Completion, Event, FinishReason, GenerateRequest, InferenceError, Sampling, Served,
-    Sink, Usage,
+    Sink, Stopwatch, Usage,
 };
 use understudy_message::Message;
 
-use crate::{TeacherError, pool::Pool, refuse, stopwatch::Stopwatch};
+use crate::{TeacherError, pool::Pool, refuse};
 
 const THREADS: usize = 4;
 const WAITING: usize = 256;

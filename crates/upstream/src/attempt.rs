@@ -17,11 +17,9 @@ use hyper::{
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER},
 };
 use tokio::time::{Instant as At, timeout_at};
-use understudy_inference::{Delta, InferenceError};
+use understudy_inference::{Delta, InferenceError, Stopwatch};
 
-use crate::{
-    Endpoint, Replay, client::Client, live::Reply, pick::Blame, sse::Events, watch::Stopwatch, wire,
-};
+use crate::{Endpoint, Replay, client::Client, live::Reply, pick::Blame, sse::Events, wire};
 
 const LONGEST_ERROR_BODY: usize = 64 << 10;
 /// A server that asks for more patience than this is taken for one that refuses.

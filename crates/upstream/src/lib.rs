@@ -22,7 +22,6 @@ mod live;
 mod pick;
 mod sse;
 mod upstream;
-mod watch;
 mod wire;
 
 pub use breaker::{Admission, Breaker, BreakerRules};

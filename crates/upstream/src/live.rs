@@ -2,11 +2,11 @@
 
 use understudy_inference::{
     Completion, Delta, FinishReason, GenerateRequest, InferenceError, Prompt, Sampling,
-    ScoredToken, Served, TokenRecord, Usage,
+    ScoredToken, Served, Stopwatch, TokenRecord, Usage,
 };
 use understudy_message::{FunctionCall, ToolCall};
 
-use crate::{watch::Stopwatch, wire};
+use crate::wire;
 
 /// What has come of an answer so far.
 #[derive(Debug)]

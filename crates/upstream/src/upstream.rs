@@ -20,14 +20,13 @@ use tokio::{
     sync::{Semaphore, watch},
 };
 use understudy_inference::{
-    AdapterChoice, Backend, Event, Gauge, GenerateRequest, InferenceError, Served, Sink,
+    AdapterChoice, Backend, Event, Gauge, GenerateRequest, InferenceError, Served, Sink, Stopwatch,
 };
 
 use crate::{
     Endpoint, UpstreamError,
     client::Client,
     pick::{Replica, Rising},
-    watch::Stopwatch,
 };
 
 /// How long requests under way are waited for when their upstream is dropped.

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 use understudy_inference::{
-    Completion, Event, Gauge, GenerateRequest, InferenceError, ServedAdapter, Sink,
+    Completion, Event, Gauge, GenerateRequest, InferenceError, ServedAdapter, Sink, Stopwatch,
 };
 
 use super::{Shared, Weights};
@@ -18,7 +18,6 @@ use crate::{
     Admission, Dialect, Endpoint,
     attempt::{Failure, Live, Prepared, Talk},
     pick::{Blame, Replica, affinity, order},
-    watch::Stopwatch,
     wire,
 };
 

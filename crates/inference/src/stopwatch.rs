@@ -1,38 +1,42 @@
 //! Where the time of one request goes.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use understudy_inference::Timing;
+use crate::Timing;
 
 /// Starts when a request is submitted.
-#[derive(Debug)]
-pub(crate) struct Stopwatch {
+#[derive(Debug, Clone)]
+pub struct Stopwatch {
     submitted: Instant,
     begun: Option<Instant>,
     first: Option<Instant>,
 }
 
 impl Stopwatch {
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         Self { submitted: Instant::now(), begun: None, first: None }
     }
 
-    /// A thread has taken the request up.
-    pub(crate) fn begin(&mut self) {
+    /// The request leaves the queue.
+    pub fn begin(&mut self) {
         self.begun.get_or_insert_with(Instant::now);
     }
 
-    /// Text has arrived.
-    pub(crate) fn text(&mut self) {
+    /// Something of the answer has arrived.
+    pub fn text(&mut self) {
         self.first.get_or_insert_with(Instant::now);
     }
 
-    pub(crate) fn total_ms(&self) -> f64 {
+    pub fn since_submitted(&self) -> Duration {
+        self.submitted.elapsed()
+    }
+
+    pub fn total_ms(&self) -> f64 {
         self.submitted.elapsed().as_secs_f64() * 1e3
     }
 
     /// An answer without text counts its end as its first token.
-    pub(crate) fn timing(&self) -> Timing {
+    pub fn timing(&self) -> Timing {
         let since = |instant: Option<Instant>| {
             instant.map_or_else(|| self.total_ms(), |at| (at - self.submitted).as_secs_f64() * 1e3)
         };
