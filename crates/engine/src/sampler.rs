@@ -16,7 +16,7 @@ use llguidance::toktrie::SimpleVob;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use understudy_inference::{InferenceError, LogProbsOf, Returns, Sampling};
-use understudy_model::token_log_prob;
+use understudy_model::{likeliest, token_log_prob};
 
 pub(crate) use bad_words::{BadWords, Spellings};
 use edit::Edits;
@@ -199,17 +199,6 @@ impl Sampler {
 fn nothing_left() -> InferenceError {
     let why = "leaves no token to go on with, together with the request's other limits";
     InferenceError::invalid("sampling", why)
-}
-
-/// The first of the highest scores.
-fn likeliest(logits: &[f32]) -> usize {
-    let mut best = 0;
-    for (index, logit) in logits.iter().enumerate() {
-        if *logit > logits[best] {
-            best = index;
-        }
-    }
-    best
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use understudy_model::{BLOCK, BaseModel, KvCache, TokenStream};
 use crate::{
     grammar::Guide,
     prefix::{self, Scope},
-    sampler::Sampler,
+    sampler::{Drawn, Sampler},
     schedule::{Place, Standing},
     stop::StopGate,
     store::Generation,
@@ -63,6 +63,8 @@ pub(crate) struct Sequence<'m> {
     cache: Option<KvCache>,
     /// Of the prompt, how many tokens were found cached when it first ran.
     cached_prompt: usize,
+    /// What was drawn and has not been taken yet.
+    drawn: Option<Result<Drawn, InferenceError>>,
     pieces: TokenStream<'m>,
     text: StopGate,
     admitted: Option<Instant>,
@@ -90,6 +92,7 @@ impl<'m> Sequence<'m> {
             prompt_scores: Vec::new(),
             cache: None,
             cached_prompt: 0,
+            drawn: None,
             pieces,
             text: StopGate::new(&job.sampling.stop, job.sampling.include_stop),
             admitted: None,
@@ -214,6 +217,22 @@ impl<'m> Sequence<'m> {
         (cached..cached + rows).filter(is_asked).collect()
     }
 
+    /// Draws what follows the token at `place`, unless that is known already; [`Self::hear`] takes it.
+    /// Tells nobody anything, so that it never waits for whoever listens.
+    pub(crate) fn draw_ahead(&mut self, place: usize, logits: &[f32]) {
+        if self.end().is_some() || place + 1 < self.tokens.len() {
+            return;
+        }
+        let drawn = catch_unwind(AssertUnwindSafe(|| self.draw(logits)));
+        let panicked = || Err(InferenceError::Failed("decoding panicked".to_owned()));
+        self.drawn = Some(drawn.unwrap_or_else(|_| panicked()));
+    }
+
+    fn draw(&mut self, logits: &[f32]) -> Result<Drawn, InferenceError> {
+        let mask = self.job.guide.as_mut().map(Guide::mask).transpose()?;
+        self.job.sampler.draw(logits, &self.tokens[self.prompt_len..], mask.as_ref())
+    }
+
     /// Takes the scores of what follows the token at `place`: a token of the prompt, one that must
     /// come, or one to be drawn. Passes on what became certain with it.
     pub(crate) fn hear(&mut self, place: usize, logits: &[f32]) {
@@ -263,9 +282,10 @@ impl<'m> Sequence<'m> {
             let drawn = self.job.sampler.forced(logits, self.tokens[next])?;
             return self.take(drawn);
         }
-        let mask = self.job.guide.as_mut().map(Guide::mask).transpose()?;
-        let drawn =
-            self.job.sampler.draw(logits, &self.tokens[self.prompt_len..], mask.as_ref())?;
+        let drawn = match self.drawn.take() {
+            Some(drawn) => drawn?,
+            None => self.draw(logits)?,
+        };
         self.tokens.push(drawn.token);
         if let Some(guide) = &mut self.job.guide {
             guide.take(drawn.token)?;

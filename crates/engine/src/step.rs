@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use rayon::prelude::*;
 use understudy_inference::InferenceError;
 use understudy_model::{AdapterRun, BaseModel, Batch, KvCache, Result, Tensor};
 
@@ -87,8 +88,28 @@ fn adapter_runs<'a>(batch: &Batch, leases: &'a [Option<Arc<Generation>>]) -> Vec
     runs.into_iter().map(|(_, run)| run).collect()
 }
 
+/// Lets everybody hear their scores. What is drawn depends on nobody else and is drawn on all
+/// threads; what comes of it is told by this one, because whoever listens may keep it waiting.
 fn draw(members: &mut [Member<'_, '_>], asking: &[Asking], logits: &[f32], vocab: usize) {
-    for ((member, place), logits) in asking.iter().zip(logits.chunks_exact(vocab)) {
-        members[*member].sequence.hear(*place, logits);
+    let of = |nth: usize| &logits[nth * vocab..(nth + 1) * vocab];
+    // Whoever asks does so in one stretch; only the last of it can be to draw a token.
+    let is_last = |nth: usize| asking.get(nth + 1).is_none_or(|next| next.0 != asking[nth].0);
+    for (nth, (member, place)) in asking.iter().enumerate() {
+        if !is_last(nth) {
+            members[*member].sequence.hear(*place, of(nth));
+        }
+    }
+    let last: Vec<(usize, usize, usize)> = (0..asking.len())
+        .filter(|nth| is_last(*nth))
+        .map(|nth| (asking[nth].0, asking[nth].1, nth))
+        .collect();
+    members.par_iter_mut().enumerate().for_each(|(index, member)| {
+        if let Ok(found) = last.binary_search_by_key(&index, |(member, ..)| *member) {
+            let (_, place, nth) = last[found];
+            member.sequence.draw_ahead(place, of(nth));
+        }
+    });
+    for (member, place, nth) in last {
+        members[member].sequence.hear(place, of(nth));
     }
 }

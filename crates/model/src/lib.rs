@@ -39,7 +39,7 @@ pub use decoder::{Activations, Decoder, Dropout, Tape};
 pub use device::device;
 pub use error::{ModelError, Result};
 pub use linear::Precision;
-pub use logprob::{LogProbs, Term, token_log_prob};
+pub use logprob::{LogProbs, Term, Weights, likeliest, token_log_prob};
 pub use lora::{Lora, LoraGrads, LoraLayout, LoraSpec, Module, Moved, Parameter, Targets};
 pub use merge::merge;
 pub use peft::{PeftAdapter, PeftFiles, adapter_digest, read_peft, write_peft};

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use crate::{
     error::{Result, refuse},
     host::{give, scratch},
-    kernels::softmax::{negative_softmax, row_stats},
+    kernels::softmax::{STRETCH, first_of_largest, negative_softmax, row_stats, weigh},
     linear::Head,
     ops::Ops,
 };
@@ -39,6 +39,30 @@ pub struct LogProbs {
 pub fn token_log_prob(logits: &[f32], target: u32, temperature: f32) -> (f32, f32) {
     let stats = Row::of(logits, temperature);
     (stats.log_prob(logits[target as usize]), stats.entropy)
+}
+
+/// The first of the likeliest tokens.
+pub fn likeliest(logits: &[f32]) -> usize {
+    first_of_largest(logits)
+}
+
+/// How much every token weighs beside the likeliest: exp((z − max) / T).
+#[derive(Debug)]
+pub struct Weights {
+    /// One a token; 0 for what can never be drawn.
+    pub weights: Vec<f32>,
+    /// Sums of [`Weights::STRETCH`] of them at a time.
+    pub sums: Vec<f64>,
+}
+
+impl Weights {
+    pub const STRETCH: usize = STRETCH;
+
+    /// Of scores of which `max` is the largest.
+    pub fn of(scores: &[f32], max: f32, temperature: f32) -> Self {
+        let (weights, sums) = weigh(scores, max, temperature.recip());
+        Self { weights, sums }
+    }
 }
 
 /// What one row of logits says about every token, under a temperature.

@@ -1,5 +1,7 @@
 //! The distribution that is drawn from, cut to its likelier part.
 
+use understudy_model::Weights;
+
 use super::{Ordering, Scored};
 
 /// Candidates looked at first for a nucleus; it seldom has more.
@@ -11,15 +13,16 @@ pub(super) struct Pool<'a> {
     scores: &'a [f32],
     temperature: f32,
     weights: Vec<f32>,
+    /// Sums of [`Weights::STRETCH`] weights at a time.
+    sums: Vec<f64>,
     /// The ids left, likeliest first; all of them while nothing is cut.
     kept: Option<Vec<usize>>,
 }
 
 impl<'a> Pool<'a> {
     pub(super) fn new(scores: &'a [f32], max: f32, temperature: f32) -> Self {
-        let weight = |score: &f32| ((score - max) / temperature).exp();
-        let weights = scores.iter().map(weight).collect();
-        Self { scores, temperature, weights, kept: None }
+        let Weights { weights, sums } = Weights::of(scores, max, temperature);
+        Self { scores, temperature, weights, sums, kept: None }
     }
 
     /// Leaves the tokens at least `min_p` times as likely as the likeliest, of these the `top_k`
@@ -60,7 +63,7 @@ impl<'a> Pool<'a> {
     pub(super) fn pick(&self, point: f64) -> usize {
         let weights = &self.weights;
         match &self.kept {
-            None => pick(point, weights.iter().copied().enumerate()),
+            None => pick_by_stretches(point, weights, &self.sums),
             Some(kept) => pick(point, kept.iter().map(|index| (*index, weights[*index]))),
         }
     }
@@ -124,6 +127,25 @@ fn nucleus(sorted: &[usize], weights: &[f32], enough: f64) -> Option<usize> {
         held >= enough
     });
     last.map(|last| last + 1)
+}
+
+/// The same as [`pick`] among all weights, of which only one stretch is read.
+pub(super) fn pick_by_stretches(point: f64, weights: &[f32], sums: &[f64]) -> usize {
+    let total: f64 = sums.iter().sum();
+    let mut left = point * total;
+    let (mut stretch, mut share) = (0, 0.0);
+    for (index, sum) in sums.iter().enumerate() {
+        if *sum > 0.0 {
+            (stretch, share) = (index, left / sum);
+            if left < *sum {
+                break;
+            }
+            left -= sum;
+        }
+    }
+    let first = stretch * Weights::STRETCH;
+    let end = weights.len().min(first + Weights::STRETCH);
+    first + pick(share.min(1.0), weights[first..end].iter().copied().enumerate())
 }
 
 /// The candidate in whose stretch of the summed weights `point` in [0, 1) falls.

@@ -2,7 +2,10 @@ mod golden;
 
 use rand::Rng as _;
 
-use super::{pool::pick, *};
+use super::{
+    pool::{pick, pick_by_stretches},
+    *,
+};
 
 fn sampling(temperature: f32, top_k: u32, top_p: f32) -> Sampling {
     Sampling { temperature, top_k, top_p, max_tokens: 1, ..Sampling::default() }
@@ -206,4 +209,20 @@ fn the_ends_of_the_interval_pick_the_ends_of_the_list() {
     assert_eq!(pick(0.0, candidates.into_iter()), 3);
     assert_eq!(pick(1.0 - f64::EPSILON, candidates.into_iter()), 5);
     assert_eq!(pick(1.0, candidates.into_iter()), 5);
+}
+
+#[test]
+fn a_pick_by_stretches_is_the_pick_among_all() {
+    let mut logits = scores(5000, 8);
+    // A whole stretch that cannot be drawn from.
+    logits[1024..2048].fill(f32::NEG_INFINITY);
+    let weights = understudy_model::Weights::of(&logits, 4.0, 0.8);
+    let mut random = ChaCha8Rng::seed_from_u64(5);
+    for point in (0..2000).map(|_| random.random::<f64>()).chain([0.0, 1.0 - 1e-16, 1.0]) {
+        let all = pick(point, weights.weights.iter().copied().enumerate());
+        let ours = pick_by_stretches(point, &weights.weights, &weights.sums);
+        // Sums in another order may shift a border by a rounding.
+        assert!(all.abs_diff(ours) <= 1 || (1023..=2048).contains(&all), "{point}: {all} {ours}");
+        assert!(weights.weights[ours] > 0.0);
+    }
 }

@@ -47,7 +47,8 @@ fn a_mixed_load_leaves_no_lease_no_sequence_and_no_adapter_behind() {
             (0..8).map(|seed| scope.spawn(move || client(engine, seed, until))).collect();
         let mut random = ChaCha8Rng::seed_from_u64(99);
         let mut swaps = 0;
-        while Instant::now() < until {
+        // On a busy machine three seconds may pass without enough of them.
+        while Instant::now() < until || swaps <= 10 {
             let alias = ALIASES[random.random_range(0..3)];
             if random.random_range(0..4) == 0 {
                 drop(engine.rollback_adapter(alias, None));
@@ -59,7 +60,6 @@ fn a_mixed_load_leaves_no_lease_no_sequence_and_no_adapter_behind() {
                 Err(error) => panic!("{error}"),
             }
         }
-        assert!(swaps > 10, "{swaps} swaps");
         clients.into_iter().map(|client| client.join().unwrap()).sum()
     });
     settle(&engine);

@@ -76,6 +76,51 @@ pub(crate) fn row_stats(logits: &[f32], inverse_temperature: f32) -> RowStats {
     RowStats { max, sum: total, weighted: total_weighted }
 }
 
+/// exp((z − max) / T) of every score z, and the sum of every [`STRETCH`] of them. What is 10³⁷ times
+/// less likely than the likeliest weighs nothing, nor does a score of −∞.
+#[multiversion(targets = "simd")]
+pub(crate) fn weigh(scores: &[f32], max: f32, inverse_temperature: f32) -> (Vec<f32>, Vec<f64>) {
+    let mut weights = vec![0.0_f32; scores.len()];
+    let parts = weights.chunks_mut(STRETCH).zip(scores.chunks(STRETCH));
+    let sums = parts.map(|(weights, scores)| {
+        for (weight, score) in weights.iter_mut().zip(scores) {
+            let z = (score - max) * inverse_temperature;
+            let e = exp(z);
+            *weight = if z < -87.0 { 0.0 } else { e };
+        }
+        let mut lanes = [0.0_f32; LANES];
+        let chunks = weights.chunks_exact(LANES);
+        let rest: f32 = chunks.remainder().iter().sum();
+        for chunk in chunks {
+            for (lane, weight) in lanes.iter_mut().zip(chunk) {
+                *lane += weight;
+            }
+        }
+        f64::from(sum(lanes)) + f64::from(rest)
+    });
+    let sums = sums.collect();
+    (weights, sums)
+}
+
+/// Weights that [`weigh`] sums up together.
+pub(crate) const STRETCH: usize = 1024;
+
+/// The first of the largest values; 0 where none compares.
+#[multiversion(targets = "simd")]
+pub(crate) fn first_of_largest(values: &[f32]) -> usize {
+    let most = max(values);
+    let is_there = |values: &[f32]| {
+        let mut found = 0_u32;
+        for value in values {
+            found |= u32::from(*value == most);
+        }
+        found != 0
+    };
+    let stretch = values.chunks(STRETCH).position(is_there).unwrap_or(0);
+    let within = values[stretch * STRETCH..].iter().position(|value| *value == most);
+    stretch * STRETCH + within.unwrap_or(0)
+}
+
 /// Replaces logits by −total · softmax((logits) / T), the part of a log-probability's gradient
 /// that every token shares; `log_sum` is log Σ exp((z − max) / T).
 #[multiversion(targets = "simd")]
@@ -131,6 +176,37 @@ mod tests {
             assert_near(&[stats.sum as f32], &[sum as f32], 1e-6);
             assert_near(&[stats.weighted as f32], &[weighted as f32], 1e-6);
         }
+    }
+
+    #[test]
+    fn weights_and_their_sums_agree_with_the_definition() {
+        for (len, temperature) in [(1, 1.0), (40, 0.7), (3000, 1.3)] {
+            let mut scores: Vec<f32> = noise(len, 4).iter().map(|z| z * 9.0).collect();
+            scores[len / 2] = f32::NEG_INFINITY;
+            let max = 9.0;
+            let (weights, sums) = weigh(&scores, max, 1.0 / temperature);
+            let expected: Vec<f32> =
+                scores.iter().map(|z| ((z - max) / temperature).exp()).collect();
+            assert_near(&weights, &expected, 1e-6);
+            assert_eq!(weights[len / 2], 0.0);
+            assert_eq!(sums.len(), len.div_ceil(STRETCH));
+            for (sum, expected) in sums.iter().zip(expected.chunks(STRETCH)) {
+                let expected: f64 = expected.iter().map(|e| f64::from(*e)).sum();
+                assert!((sum - expected).abs() <= 1e-5 * expected.max(1e-30), "{sum} {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_of_the_largest_is_found_wherever_it_is() {
+        for (len, places) in [(1, vec![0]), (50, vec![17, 40]), (5000, vec![4100, 4999])] {
+            let mut values = noise(len, 5);
+            places.iter().for_each(|place| values[*place] = 30.0);
+            assert_eq!(first_of_largest(&values), places[0]);
+        }
+        assert_eq!(first_of_largest(&[f32::NAN, f32::NAN]), 0);
+        assert_eq!(first_of_largest(&[f32::NEG_INFINITY, f32::NEG_INFINITY]), 0);
+        assert_eq!(first_of_largest(&[f32::NAN, 1.0, 2.0]), 2);
     }
 
     #[test]
