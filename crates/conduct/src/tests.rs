@@ -95,6 +95,7 @@ fn tokens(log_probs: &[f32]) -> TokenRecord {
         prompt_ids: vec![1],
         completion_ids: vec![2; log_probs.len()],
         sampling_logprobs: log_probs.to_vec(),
+        forced: Vec::new(),
         sampling: Sampling::greedy(8),
         logprobs_exact: false,
         base_digest: String::new(),

@@ -88,6 +88,7 @@ fn trajectory(
         prompt_ids: (0..500).map(|_| random.random_range(0..49_152)).collect(),
         completion_ids: (0..40).map(|_| random.random_range(0..49_152)).collect(),
         sampling_logprobs: (0..40).map(|_| -random.random::<f32>()).collect(),
+        forced: Vec::new(),
         sampling: Sampling { temperature: 0.7, ..Sampling::greedy(64) },
         logprobs_exact: true,
         base_digest: "base".to_owned(),

@@ -58,6 +58,8 @@ pub(crate) struct Sequence<'m> {
     prompt_len: usize,
     /// One for each token of the completion so far; tokens beyond are not certain to be needed.
     log_probs: Vec<f32>,
+    /// Which tokens of the completion were not drawn, because they had to follow.
+    forced: Vec<u32>,
     prompt_scores: Vec<Option<ScoredToken>>,
     /// Keys and values of the first tokens; `None` while waiting.
     cache: Option<KvCache>,
@@ -89,6 +91,7 @@ impl<'m> Sequence<'m> {
             prompt_len: tokens.len(),
             tokens,
             log_probs: Vec::new(),
+            forced: Vec::new(),
             prompt_scores: Vec::new(),
             cache: None,
             cached_prompt: 0,
@@ -280,6 +283,7 @@ impl<'m> Sequence<'m> {
         }
         if next < self.tokens.len() {
             let drawn = self.job.sampler.forced(logits, self.tokens[next])?;
+            self.forced.push(self.produced() as u32);
             return self.take(drawn);
         }
         let drawn = match self.drawn.take() {

@@ -106,6 +106,7 @@ fn tokens(nth: u32) -> TokenRecord {
         prompt_ids: vec![1, 2, 4_000_000_000],
         completion_ids: vec![nth, 7],
         sampling_logprobs: if nth == 4 { vec![-0.1, -2.25] } else { Vec::new() },
+        forced: Vec::new(),
         logprobs_exact: nth == 4,
         base_digest: "b".to_owned(),
         tokenizer_digest: "t".to_owned(),

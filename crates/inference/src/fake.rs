@@ -169,6 +169,7 @@ fn completion(served: Served, prompt: &str, text: String, request: &GenerateRequ
     let tokens = TokenRecord {
         prompt_ids: bytes_of(prompt),
         sampling_logprobs: vec![0.0; completion_ids.len()],
+        forced: Vec::new(),
         completion_ids,
         sampling: request.sampling.clone(),
         logprobs_exact: request.sampling.is_exact(),

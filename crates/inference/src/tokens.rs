@@ -13,6 +13,10 @@ pub struct TokenRecord {
     pub completion_ids: Vec<u32>,
     /// log softmax(logits / T) of each completion id, T = 1 when decoding is greedy.
     pub sampling_logprobs: Vec<f32>,
+    /// Places in the completion of tokens that a constraint left no choice about: they were not
+    /// drawn, and say nothing about whoever answered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forced: Vec<u32>,
     pub sampling: Sampling,
     /// False when the ids were not drawn from the recorded distribution (greedy, top-p, top-k):
     /// such a sample must not train by policy gradient.

@@ -143,6 +143,7 @@ fn step() -> Step {
         prompt_ids: (0..150).map(|n| n * 7919 % 49_152).collect(),
         completion_ids: (0..40).map(|n| n * 6151 % 49_152).collect(),
         sampling_logprobs: (0..40).map(|n| -1.0 / (n as f32 + 0.7)).collect(),
+        forced: Vec::new(),
         sampling: Sampling::greedy(64),
         logprobs_exact: false,
         base_digest: "b".repeat(64),

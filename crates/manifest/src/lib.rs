@@ -36,8 +36,8 @@ pub use recipe::{
     ApprovalStep, Credit, Cue, Data, DataSource, Escalate, Exhausted, Fallback, Gate, GroupSource,
     GrpoSettings, Guard, HealthCheck, Lora, Method, MissingReward, Objective, Observe, Pause,
     Precision, QuietHours, Reaction, Recipe, RecipeError, Redact, ReferencePolicy, Release,
-    RequiredVerdict, Schedule, Shadow, SmallHarm, Targets, TrainStage, Turns, Unattended,
-    UtcOffset,
+    RequiredVerdict, RolloutConstraint, Schedule, Shadow, SmallHarm, Targets, TrainStage, Turns,
+    Unattended, UtcOffset,
 };
 pub use report::{
     Comparison, Decision, EvalReport, GateCheck, ScorerSummary, Slice, SubjectReport, Tally,

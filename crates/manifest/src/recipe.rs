@@ -16,7 +16,7 @@ use understudy_ident::{Digest, TaskName};
 use crate::{Scorer, digest_json};
 
 pub use check::RecipeError;
-pub use grpo::{Credit, GroupSource, GrpoSettings};
+pub use grpo::{Credit, GroupSource, GrpoSettings, RolloutConstraint};
 pub use release::{Guard, MissingReward, Release, SmallHarm};
 pub use stage::{
     HealthCheck, Method, Objective, Reaction, ReferencePolicy, Schedule, TrainStage, Turns,

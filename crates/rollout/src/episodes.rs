@@ -56,6 +56,7 @@ impl Episodes {
         let limits = Limits {
             max_new_tokens: settings.max_new_tokens,
             temperature: settings.temperature as f32,
+            constraint: None,
             longest_prompt: room,
         };
         let sampler = Sampler::start(base, limits)?;

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 use understudy_ident::Digest;
-use understudy_manifest::{RewardSpec, SftExample, canonical_json};
+use understudy_inference::Constraint;
+use understudy_manifest::{RewardSpec, RolloutConstraint, SftExample, canonical_json};
 use understudy_message::Message;
 use understudy_model::Lora;
 use understudy_reward::{self as reward, Attempt as Scoring, ConstantAnswers, Rewards, Scored};
@@ -65,6 +66,7 @@ impl Replay {
         let limits = Limits {
             max_new_tokens: settings.max_new_tokens,
             temperature: settings.temperature as f32,
+            constraint: settings.constraint.as_ref().map(constraint),
             longest_prompt: prompts.iter().map(Vec::len).max().unwrap_or(1),
         };
         let sampler = Sampler::start(base, limits)?;
@@ -176,5 +178,14 @@ impl Rollouts for Replay {
                 Ok(Group { attempts: self.score(*prompt, own)? })
             })
             .collect()
+    }
+}
+
+fn constraint(asked: &RolloutConstraint) -> Constraint {
+    match asked {
+        RolloutConstraint::JsonObject => Constraint::JsonObject,
+        RolloutConstraint::JsonSchema(schema) => Constraint::JsonSchema(schema.clone()),
+        RolloutConstraint::Regex(pattern) => Constraint::Regex(pattern.clone()),
+        RolloutConstraint::Choice(texts) => Constraint::Choice(texts.clone()),
     }
 }

@@ -9,8 +9,8 @@ use std::{
 use understudy_engine::{Config, Engine};
 use understudy_ident::Digest;
 use understudy_inference::{
-    Backend, Completion, Event, FinishReason, GenerateRequest, InferenceError, Prompt, Sampling,
-    Sink,
+    Backend, Completion, Constraint, Event, FinishReason, GenerateRequest, InferenceError, Prompt,
+    Sampling, Sink,
 };
 use understudy_model::{BaseModel, Lora};
 use understudy_trainer::{Call, RolloutError};
@@ -24,11 +24,13 @@ const POLICY: &str = "policy";
 const TOGETHER: usize = 32;
 
 /// How attempts are drawn.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
     /// At most so many tokens in one completion.
     pub max_new_tokens: u32,
     pub temperature: f32,
+    /// What every completion must be. What it leaves no choice about is not drawn.
+    pub constraint: Option<Constraint>,
     /// The longest prompt there will be, later turns included.
     pub longest_prompt: usize,
 }
@@ -130,8 +132,12 @@ impl Sampler {
     ) -> Result<Vec<Completion>, RolloutError> {
         let (sender, receiver) = mpsc::channel();
         let request = |(nth, draw): (usize, &Draw)| {
-            let sampling =
-                Sampling { temperature, seed: Some(draw.seed), ..Sampling::greedy(max_tokens) };
+            let sampling = Sampling {
+                temperature,
+                seed: Some(draw.seed),
+                constraint: self.limits.constraint.clone(),
+                ..Sampling::greedy(max_tokens)
+            };
             let prompt = Prompt::Tokens(draw.prompt_ids.clone());
             let request = GenerateRequest::new(prompt, sampling);
             (request.with_adapter(Some(POLICY.to_owned())), sink(nth, sender.clone()))
@@ -179,6 +185,7 @@ fn call(completion: Completion) -> Result<Call, RolloutError> {
         prompt_ids: record.prompt_ids,
         completion_ids: record.completion_ids,
         log_probs: record.sampling_logprobs,
+        forced: record.forced.iter().map(|place| *place as usize).collect(),
         truncated,
     })
 }

@@ -60,6 +60,35 @@ fn replay(base: &Arc<BaseModel>, stage: &TrainStage) -> Replay {
     Replay::start(Arc::clone(base), questions(), settings(stage), 1024).unwrap()
 }
 
+#[test]
+fn what_a_constraint_leaves_no_choice_about_is_neither_drawn_nor_trained() {
+    let base = base();
+    let schema = json!({
+        "type": "object", "properties": {"letter": {"enum": ["a", "b"]}}, "required": ["letter"],
+        "additionalProperties": false,
+    });
+    let stage = stage(json!({
+        "constraint": {"json_schema": schema}, "max_new_tokens": 40,
+        "rewards": [{"verify": "regex", "pattern": ": *\"a\""}],
+    }));
+    let groups = replay(&base, &stage).groups(&adapter(&base, 1), &[0, 1], 3).unwrap();
+    for attempt in groups.iter().flat_map(|group| &group.attempts) {
+        let said: Value = serde_json::from_str(&attempt.text).unwrap();
+        assert!(["a", "b"].contains(&said["letter"].as_str().unwrap()), "{said}");
+        let call = &attempt.calls[0];
+        assert_eq!(call.log_probs.len(), call.completion_ids.len());
+        assert!(!call.forced.is_empty() && call.forced.len() < call.completion_ids.len());
+    }
+    let start = adapter(&base, 1);
+    let (trained, rounds) = train(&base, &stage, &mut replay(&base, &stage), &start);
+    assert!(trained.adapter.values() != start.values());
+    let last = rounds.last().unwrap();
+    assert!(last["completions/forced_ratio"].as_f64().unwrap() > 0.3, "{last}");
+    // What the trainer makes of the drawn tokens is what the sampler recorded of them.
+    let gaps = || rounds.iter().filter_map(|round| round["mismatch/k3_kl"].as_f64());
+    assert!(gaps().count() > 0 && gaps().all(|gap| gap.abs() < 1e-6), "{rounds:?}");
+}
+
 /// A whole stage and what its last round looked like.
 fn train(
     base: &BaseModel,

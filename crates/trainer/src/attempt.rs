@@ -19,6 +19,9 @@ pub struct Call {
     /// log μ of every sampled id under the distribution it was drawn from; empty when nobody
     /// recorded it, and then the call can't train by policy gradient.
     pub log_probs: Vec<f32>,
+    /// Places in the completion of tokens that had to follow. They were not chosen, so there is
+    /// nothing to learn from them: they are read like a tool's answer.
+    pub forced: Vec<usize>,
     /// The completion ended because it ran out of room.
     pub truncated: bool,
 }
@@ -101,29 +104,33 @@ pub(crate) struct MergedRow {
 pub(crate) fn merge(calls: &[Call], merged: &mut Merged) -> Option<Vec<MergedRow>> {
     let mut rows: Vec<MergedRow> = Vec::new();
     for (index, call) in calls.iter().enumerate() {
-        let Call { prompt_ids, completion_ids, log_probs, .. } = call;
+        let Call { prompt_ids, completion_ids, log_probs, forced, .. } = call;
         let recorded = log_probs.len() == completion_ids.len();
         let unknown = calls.iter().all(|call| call.log_probs.is_empty());
         let usable = !prompt_ids.is_empty()
-            && !completion_ids.is_empty()
+            && completion_ids.len() > forced.len()
             && (recorded || unknown)
             && log_probs.iter().all(|lp| lp.is_finite());
         if !usable {
             return None;
         }
-        let said = (index, completion_ids.len());
+        let said = (index, completion_ids.len() - forced.len());
+        let chosen = (0_usize..).zip(log_probs).filter(|(place, _)| !forced.contains(place));
+        let chosen = chosen.map(|(_, log_prob)| *log_prob);
         match rows.last_mut() {
             Some(last) if prompt_ids.starts_with(last.row.ids()) => {
                 merged.clean += 1;
                 last.row.hear(&prompt_ids[last.row.ids().len()..]);
                 last.row.say(completion_ids);
-                last.row.known.sampler.extend(log_probs);
+                last.row.take_back(completion_ids.len(), forced);
+                last.row.known.sampler.extend(chosen);
                 last.calls.push(said);
             }
             before => {
                 merged.fork += u64::from(before.is_some());
                 let mut row = Row::new(prompt_ids, completion_ids);
-                row.known.sampler.clone_from(log_probs);
+                row.take_back(completion_ids.len(), forced);
+                row.known.sampler.extend(chosen);
                 rows.push(MergedRow { row, calls: vec![said] });
             }
         }
@@ -140,6 +147,7 @@ mod tests {
             prompt_ids: prompt_ids.to_vec(),
             completion_ids: completion_ids.to_vec(),
             log_probs: completion_ids.iter().map(|id| -(*id as f32)).collect(),
+            forced: Vec::new(),
             truncated: false,
         }
     }
@@ -164,6 +172,21 @@ mod tests {
         let rows = merge(&calls, &mut merged).unwrap();
         assert_eq!((rows.len(), merged.clean, merged.fork), (3, 0, 2));
         assert_eq!(rows[1].row.said(), [5]);
+    }
+
+    #[test]
+    fn tokens_that_had_to_follow_are_read_and_not_trained() {
+        let calls = [
+            Call { forced: vec![0, 2], ..call(&[1, 2], &[3, 4, 5]) },
+            Call { forced: vec![1], ..call(&[1, 2, 3, 4, 5, 90], &[6, 7]) },
+        ];
+        let rows = merge(&calls, &mut Merged::default()).unwrap();
+        let row = &rows[0].row;
+        assert_eq!(row.ids(), [1, 2, 3, 4, 5, 90, 6, 7]);
+        assert_eq!((row.said(), &row.known.sampler[..]), (vec![4, 6], &[-4.0, -6.0][..]));
+        assert_eq!(rows[0].calls, [(0, 1), (1, 1)]);
+        let nothing = Call { forced: vec![0, 1], ..call(&[1], &[2, 3]) };
+        assert!(merge(&[nothing], &mut Merged::default()).is_none());
     }
 
     #[test]

@@ -46,6 +46,9 @@ pub struct RolloutMetrics {
     /// Share of attempts that say the words said most often in the whole round.
     #[serde(rename = "completions/same_words")]
     pub same_words: f64,
+    /// Share of tokens that a constraint left no choice about.
+    #[serde(rename = "completions/forced_ratio", default)]
+    pub forced: f64,
     /// Model calls per attempt.
     #[serde(rename = "num_turns/mean")]
     pub turns: f64,
@@ -228,6 +231,9 @@ impl RolloutMetrics {
         self.mean_length = mean(&lengths).unwrap_or(0.0);
         self.min_length = lengths.iter().copied().reduce(f64::min).unwrap_or(0.0);
         self.max_length = lengths.iter().copied().reduce(f64::max).unwrap_or(0.0);
+        let calls = || attempts.iter().flat_map(|attempt| &attempt.calls);
+        let tokens = calls().map(|call| call.completion_ids.len()).sum::<usize>().max(1);
+        self.forced = calls().map(|call| call.forced.len()).sum::<usize>() as f64 / tokens as f64;
         let clipped = attempts.iter().filter(|a| a.calls.iter().any(|call| call.truncated)).count();
         self.clipped = clipped as f64 / count;
         self.turns = attempts.iter().map(|attempt| attempt.calls.len() as f64).sum::<f64>() / count;

@@ -56,6 +56,18 @@ impl Row {
         self.own.resize(self.ids.len() - self.prompt, true);
     }
 
+    /// Makes some of the last `count` tokens, which were said, ones that were only read.
+    pub(crate) fn take_back(&mut self, count: usize, places: &[usize]) {
+        if places.is_empty() {
+            return;
+        }
+        self.own.resize(self.ids.len() - self.prompt, true);
+        let first = self.own.len() - count;
+        for place in places {
+            self.own[first + place] = false;
+        }
+    }
+
     pub(crate) fn ids(&self) -> &[u32] {
         &self.ids
     }

@@ -37,6 +37,13 @@ impl Out {
         Ok(())
     }
 
+    /// One line of several for machines, from a command that goes on.
+    pub(crate) fn line(self, value: &serde_json::Value) {
+        if self.json {
+            println!("{value}");
+        }
+    }
+
     /// Text for people or a value for machines, whichever was asked for.
     pub(crate) fn either(
         self,

@@ -144,6 +144,7 @@ impl Reply {
             prompt_ids,
             completion_ids: self.tokens.iter().map(|token| token.id).collect(),
             sampling_logprobs: self.tokens.iter().map(|token| token.log_prob).collect(),
+            forced: Vec::new(),
             logprobs_exact: is_raw(&sampling),
             sampling,
             base_digest: unnamed(),

@@ -18,6 +18,7 @@ pub(super) fn recorded(mut judged: JudgedStep) -> JudgedStep {
     judged.step.tokens = Some(TokenRecord {
         prompt_ids: ids(&judged.step.prompt[1].text()),
         sampling_logprobs: vec![-0.1; completion_ids.len()],
+        forced: Vec::new(),
         completion_ids,
         sampling: Sampling { temperature: 0.7, ..Sampling::greedy(64) },
         logprobs_exact: true,
@@ -78,6 +79,7 @@ fn a_regenerate_makes_a_group_beside_the_pair() {
     let attempt = |reply: &str, reward| LoggedAttempt {
         completion_ids: ids(reply),
         sampling_logprobs: vec![-0.1; reply.len()],
+        forced: Vec::new(),
         truncated: false,
         reward: Some(reward),
     };

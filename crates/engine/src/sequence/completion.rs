@@ -102,6 +102,7 @@ impl Sequence<'_> {
             prompt_ids: prompt_ids.to_vec(),
             completion_ids: completion_ids.to_vec(),
             sampling_logprobs: self.log_probs.clone(),
+            forced: self.forced.clone(),
             logprobs_exact: self.job.sampling.is_exact(),
             sampling: self.job.sampling.clone(),
             base_digest: digests.base.clone(),

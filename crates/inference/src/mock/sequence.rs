@@ -211,6 +211,7 @@ impl Sequence {
             prompt_ids: self.prompt.clone(),
             completion_ids: self.drawn.clone(),
             sampling_logprobs: self.log_probs.clone(),
+            forced: Vec::new(),
             sampling: sampling.clone(),
             logprobs_exact: sampling.is_exact(),
             base_digest: "mock".to_owned(),

@@ -1,6 +1,7 @@
 //! A GRPO stage: where its groups come from, what rewards them, and how they move the policy.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{AdvantageSettings, PolicySettings, RewardSpec, SettingError};
 
@@ -17,6 +18,10 @@ pub struct GrpoSettings {
     /// At most so many tokens in one completion.
     pub max_new_tokens: u32,
     pub temperature: f64,
+    /// What every attempt must be, whatever the model would rather say: for a policy that is served
+    /// under the same constraint. Tokens that must follow are neither drawn nor trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub constraint: Option<RolloutConstraint>,
     /// Optimiser steps taken on the same attempts; more than one makes the later ones off-policy.
     pub iterations: u32,
     /// Stop after so many rounds of attempts, whatever `epochs` says; 0 is no limit.
@@ -44,6 +49,7 @@ impl Default for GrpoSettings {
             group_size: 8,
             max_new_tokens: 128,
             temperature: 1.0,
+            constraint: None,
             iterations: 1,
             max_rounds: 0,
             rewards: Vec::new(),
@@ -69,6 +75,19 @@ pub enum GroupSource {
     Logged,
     /// Episodes with tools in an environment.
     Environment,
+}
+
+/// A language that attempts belong to, as in a request's `response_format`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RolloutConstraint {
+    /// Any JSON object.
+    JsonObject,
+    /// JSON that this schema accepts.
+    JsonSchema(Value),
+    Regex(String),
+    /// Exactly one of these.
+    Choice(Vec<String>),
 }
 
 /// What an advantage is about.
@@ -107,6 +126,11 @@ impl GrpoSettings {
             !self.allow_unsound || !sampled,
             "allow_unsound",
             "only applies to source = \"logged\"",
+        )?;
+        holds(
+            self.constraint.is_none() || self.source == GroupSource::Replay,
+            "constraint",
+            "only applies to source = \"replay\": a constrained call could use no tool",
         )?;
         let in_environment = self.source == GroupSource::Environment;
         holds(

@@ -232,6 +232,7 @@ const GRPO: &[&str] = &[
     "max_new_tokens",
     "temperature",
     "iterations",
+    "constraint",
     "max_rounds",
     "rewards",
     "normalise_each",

@@ -238,8 +238,12 @@ fn trunks(qkv: &[f32], width: usize, spans: &[Span], shape: HeadShape) -> Vec<Ve
             return Vec::new();
         }
         rows.push(spans[index].rows());
-        let rows = rows.into_iter().flatten();
-        rows.flat_map(|row| &qkv[row * width + shape.q_dim()..(row + 1) * width]).copied().collect()
+        let count: usize = rows.iter().map(ExactSizeIterator::len).sum();
+        let mut gathered = Vec::with_capacity(count * 2 * shape.kv_dim());
+        for row in rows.into_iter().flatten() {
+            gathered.extend_from_slice(&qkv[row * width + shape.q_dim()..(row + 1) * width]);
+        }
+        gathered
     };
     if spans.iter().all(|span| span.after.is_none()) {
         return vec![Vec::new(); spans.len()];

@@ -19,6 +19,7 @@ fn attempt(id: u32, tokens: usize, reward: Option<f64>) -> Attempt {
         prompt_ids: vec![1, 2, 3],
         completion_ids: vec![id; tokens],
         log_probs: vec![-1.0; tokens],
+        forced: Vec::new(),
         truncated: false,
     };
     Attempt { calls: vec![call], reward, text: format!("said {id}"), ..Attempt::default() }
@@ -118,12 +119,14 @@ fn credit_by_turn_gives_a_turn_what_followed_it() {
             prompt_ids: vec![1, 2],
             completion_ids: vec![ids[0]; 2],
             log_probs: vec![-1.0; 2],
+            forced: Vec::new(),
             truncated: false,
         };
         let second = Call {
             prompt_ids: vec![1, 2, ids[0], ids[0], 90],
             completion_ids: vec![ids[1]; 3],
             log_probs: vec![-1.0; 3],
+            forced: Vec::new(),
             truncated: false,
         };
         Attempt {

@@ -72,6 +72,7 @@ impl Rollouts for Bandit<'_> {
                     prompt_ids: prompt.clone(),
                     completion_ids: vec![token],
                     log_probs: vec![scores[token as usize] + self.offset],
+                    forced: Vec::new(),
                     truncated: false,
                 };
                 let reward = Some((self.pays)(prompt[5], token));

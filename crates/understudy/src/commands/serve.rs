@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use serde_json::json;
 use understudy_access::may_listen;
 use understudy_gateway::{AdapterUpdates, Tls};
 use understudy_inference::Student;
@@ -68,7 +69,10 @@ pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
         listen,
         grpc: args.grpc.unwrap_or(Grpc::IfFree),
         adapter_updates: adapter_updates(args, config),
-        on_note: Box::new(move |note| out.say(format!("{}: {}", note.task, note.text))),
+        on_note: Box::new(move |note| {
+            out.say(format!("{}: {}", note.task, note.text));
+            out.line(&json!({"event": "note", "task": note.task, "text": note.text}));
+        }),
         access,
         control,
         memory: super::memory::deployment()?,
@@ -91,6 +95,10 @@ pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
     if let Some(address) = server.grpc_address {
         out.say(format!("  OTLP over gRPC at {address}"));
     }
+    out.line(&json!({
+        "event": "serving", "base": name, "url": server.url(), "grpc": server.grpc_address,
+        "needs_key": needs_key, "data_dir": config.data.root(),
+    }));
     if !recipes.is_empty() {
         start_loops(recipes, student, &server, config, out)?;
     }

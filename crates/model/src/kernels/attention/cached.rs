@@ -42,8 +42,10 @@ pub(super) fn forward(
     let (dim, group) = (shape.dim, shape.heads / shape.kv_heads);
     let own = kv_head * group * dim..(kv_head + 1) * group * dim;
     let fused = newest.queries[rows.start * newest.query_stride..].chunks(newest.query_stride);
-    let queries: Vec<f32> =
-        fused.take(rows.len()).flat_map(|row| &row[own.clone()]).copied().collect();
+    let mut queries = Vec::with_capacity(rows.len() * own.len());
+    for row in fused.take(rows.len()) {
+        queries.extend_from_slice(&row[own.clone()]);
+    }
     let before = newest.context - newest.rows;
     let context = before + rows.end;
     let head = 2 * BLOCK * dim;

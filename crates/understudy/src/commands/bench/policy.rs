@@ -23,6 +23,7 @@ impl Timed {
         let limits = Limits {
             max_new_tokens: work.new_tokens as u32,
             temperature: 1.0,
+            constraint: None,
             longest_prompt: work.grpo.iter().map(Vec::len).max().unwrap_or(1),
         };
         Ok(Self {
