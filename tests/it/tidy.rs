@@ -49,10 +49,15 @@ const ARROWS: &[(&str, &str)] = &[
     ("openai", "inference message"),
     (
         "gateway",
-        "access conduct ident inference ingest intake journal manifest memory message openai \
+        "access canary conduct ident inference ingest intake journal manifest memory message openai \
          registry router trajectory",
     ),
     ("supportdesk", "ident manifest message"),
+    (
+        "drill",
+        "canary gateway ident inference journal manifest registry router simulation trajectory \
+         upstream",
+    ),
 ];
 
 /// Heavy dependencies, and the crates that may name them.
@@ -68,7 +73,7 @@ const FENCES: &[(&str, &str)] = &[
     ("ed25519-dalek", "signature"),
     ("rusqlite", "storage journal registry orchestrator memory access"),
     ("indicatif", "understudy"),
-    ("tokio", "gateway upstream understudy"),
+    ("tokio", "drill gateway upstream understudy"),
     ("hyper", "gateway upstream"),
     ("regex", "model redact reward scorer"),
     ("jsonschema", "conduct reward scorer"),

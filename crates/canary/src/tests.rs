@@ -318,11 +318,11 @@ fn a_reward_that_is_waited_for_counts_when_its_time_has_passed() {
     clock.advance_ms(60_000);
     put(at("second"));
     watch.read(&stage.journal).unwrap();
-    assert_eq!(watch.rewarded(), 0);
+    assert_eq!(watch.summary(understudy_router::Side::Canary).rewarded, 0);
     clock.advance_ms(1);
     put(at("third"));
     watch.read(&stage.journal).unwrap();
-    assert_eq!(watch.rewarded(), 1);
+    assert_eq!(watch.summary(understudy_router::Side::Canary).rewarded, 1);
 }
 
 #[test]

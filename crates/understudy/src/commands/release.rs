@@ -1,17 +1,20 @@
 //! `understudy release`: to production or back. A running server follows within a tick.
 
 mod act;
+mod drill;
 mod rules;
+mod servers;
 mod simulate;
 
 use anyhow::{Result, bail};
 use serde_json::json;
+use understudy_canary::{CanaryError, Examiner};
 use understudy_ident::{AdapterVersion, Clock as _, SystemClock, TaskName};
 use understudy_registry::{Change, Override, Registry, RegistryError, ReleaseRecord};
 
 use super::{Exit, complain, train};
 use crate::{
-    cli::{ReleaseCommand, ReleaseStartArgs, Said},
+    cli::{ReleaseCommand, ReleaseStartArgs, ReleaseStatusArgs, Said},
     config::Config,
     output::Out,
     wiring::Stores,
@@ -29,8 +32,12 @@ pub(crate) fn run(command: ReleaseCommand, config: &Config, out: Out) -> Result<
 }
 
 fn is_a_no(error: &anyhow::Error) -> bool {
+    let refused = match error.downcast_ref::<CanaryError>() {
+        Some(CanaryError::Registry(refused)) => Some(refused),
+        _ => error.downcast_ref::<RegistryError>(),
+    };
     matches!(
-        error.downcast_ref::<RegistryError>(),
+        refused,
         Some(
             RegistryError::NotAdmitted { .. }
                 | RegistryError::NotPermitted { .. }
@@ -45,7 +52,7 @@ fn dispatch(command: ReleaseCommand, config: &Config, out: Out) -> Result<Exit> 
     let registry = || Registry::open(&config.data.registry(), &config.data.adapters());
     match command {
         ReleaseCommand::Start(args) => start(&args, config, out),
-        ReleaseCommand::Status { task } => status(&task, &registry()?, out),
+        ReleaseCommand::Status(args) => status(&args, config, out),
         ReleaseCommand::Promote(args) => act::promote(&args, &registry()?, out),
         ReleaseCommand::Resume(args) => act::resume(&args, &registry()?, out),
         ReleaseCommand::Pause(args) => act::pause(&args, &registry()?, out),
@@ -73,6 +80,7 @@ fn dispatch(command: ReleaseCommand, config: &Config, out: Out) -> Result<Exit> 
         ReleaseCommand::People => rules::people(&registry()?, out),
         ReleaseCommand::History { task } => history(&task, &registry()?, out),
         ReleaseCommand::Simulate(args) => simulate::simulate(&args, out),
+        ReleaseCommand::Drill(args) => drill::drill(&args, out),
         ReleaseCommand::Plan(args) => simulate::plan(&args, out),
     }
 }
@@ -84,43 +92,42 @@ fn start(args: &ReleaseStartArgs, config: &Config, out: Out) -> Result<Exit> {
         bail!("{version} is not a version of the recipe's task `{}`", recipe.task);
     }
     let stores = Stores::open(&config.data)?;
-    let open = stores.registry.open_release(&version.task)?;
-    if let Some(open) = open.filter(|open| args.supersede && open.candidate != version) {
-        let change = Change::new(&args.owner, &args.reason, &SystemClock);
-        stores.registry.supersede(&open.id, change)?;
-    }
     let stages = train::stages(config, &stores, &recipe, out, true)?;
     let forced =
         args.force.then(|| Override { owner: args.owner.clone(), reason: args.reason.clone() });
-    let release = stages.release(&recipe, &version, (&args.owner, &args.reason), forced)?;
+    let said = (args.owner.as_str(), args.reason.as_str());
+    let release = stages.release(&recipe, &version, said, (forced, args.supersede))?;
     say(&release, out)
 }
 
-fn status(task: &str, registry: &Registry, out: Out) -> Result<Exit> {
-    let task: TaskName = task.parse()?;
-    let channel = registry.channel(&task)?;
-    match &channel.stable {
+fn status(args: &ReleaseStatusArgs, config: &Config, out: Out) -> Result<Exit> {
+    let task: TaskName = args.task.parse()?;
+    let stores = Stores::open(&config.data)?;
+    let standing = stores.registry.standing(&task, SystemClock.now())?;
+    match &standing.stable {
         Some(stable) => out.say(format!("{task} is served by {stable}")),
         None => out.say(format!("nothing has been promoted for {task}")),
     }
-    let open = registry.open_release(&task)?;
-    if let Some(release) = &open {
+    let mut evidence = None;
+    if let Some(release) = &standing.open {
         out.say(line(release));
+        let mut examiner = Examiner::default();
+        evidence = examiner.examine(&stores.registry, &stores.journal, release)?;
+        if let Some(examined) = &evidence {
+            let units = (examined.canary.units, examined.baseline.units);
+            out.say(format!("  {} ({} units against {})", examined.judgement, units.0, units.1));
+        }
     }
-    let mut freezes = registry.freezes(SystemClock.now())?;
-    freezes.retain(|freeze| freeze.task.as_ref().is_none_or(|frozen| *frozen == task));
-    for freeze in &freezes {
+    for freeze in &standing.freezes {
         out.say(format!("frozen: {freeze}"));
     }
-    out.value(&json!({
-        "task": task,
-        "stable": channel.stable,
-        "channel": channel,
-        "open": open,
-        "freezes": freezes,
-        "protection": registry.protection(&task)?,
-    }))?;
-    Ok(if open.is_some() { Exit::Ok } else { Exit::No })
+    let servers = servers::told(args, config)?;
+    servers.iter().flat_map(servers::lines).for_each(|line| out.say(line));
+    let is_open = standing.open.is_some();
+    let mut told = json!(standing);
+    (told["evidence"], told["servers"]) = (json!(evidence), json!(servers));
+    out.value(&told)?;
+    Ok(if is_open { Exit::Ok } else { Exit::No })
 }
 
 fn history(task: &str, registry: &Registry, out: Out) -> Result<Exit> {
