@@ -20,7 +20,6 @@ pub(crate) struct User {
 
 /// What came of asking.
 pub(crate) struct Heard {
-    pub(crate) status: u16,
     /// Names the reply, where there was one.
     pub(crate) response_id: Option<String>,
     pub(crate) feeling: Option<Feeling>,
@@ -66,11 +65,11 @@ impl User {
         let status = response.status().as_u16();
         let text = response.body_mut().read_to_string().map_err(DrillError::lost("a reply"))?;
         if status != 200 {
-            return Ok(Heard { status, response_id: None, feeling: None });
+            return Ok(Heard { response_id: None, feeling: None });
         }
         let (response_id, said) = if stream { streamed(&text) } else { whole(&text)? };
         let feeling = said.as_deref().and_then(Feeling::on_reading);
-        Ok(Heard { status, response_id, feeling })
+        Ok(Heard { response_id, feeling })
     }
 
     /// Tells all of it; the states the server answered, in the same order.

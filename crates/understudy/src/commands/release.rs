@@ -7,9 +7,10 @@ mod servers;
 mod simulate;
 
 use anyhow::{Result, bail};
-use serde_json::json;
-use understudy_canary::{CanaryError, Examiner};
+use serde_json::{Value, json};
+use understudy_canary::{CanaryError, Examined, Examiner};
 use understudy_ident::{AdapterVersion, Clock as _, SystemClock, TaskName};
+use understudy_journal::Journal;
 use understudy_registry::{Change, Override, Registry, RegistryError, ReleaseRecord};
 
 use super::{Exit, complain, train};
@@ -102,20 +103,27 @@ fn start(args: &ReleaseStartArgs, config: &Config, out: Out) -> Result<Exit> {
 
 fn status(args: &ReleaseStatusArgs, config: &Config, out: Out) -> Result<Exit> {
     let task: TaskName = args.task.parse()?;
-    let stores = Stores::open(&config.data)?;
-    let standing = stores.registry.standing(&task, SystemClock.now())?;
+    let registry = Registry::open(&config.data.registry(), &config.data.adapters())?;
+    let standing = registry.standing(&task, SystemClock.now())?;
     match &standing.stable {
         Some(stable) => out.say(format!("{task} is served by {stable}")),
         None => out.say(format!("nothing has been promoted for {task}")),
     }
-    let mut evidence = None;
+    let mut evidence = Value::Null;
     if let Some(release) = &standing.open {
         out.say(line(release));
-        let mut examiner = Examiner::default();
-        evidence = examiner.examine(&stores.registry, &stores.journal, release)?;
-        if let Some(examined) = &evidence {
-            let units = (examined.canary.units, examined.baseline.units);
-            out.say(format!("  {} ({} units against {})", examined.judgement, units.0, units.1));
+        match examined(&registry, release, config) {
+            Ok(Some(found)) => {
+                let units = (found.canary.units, found.baseline.units);
+                out.say(format!("  {} ({} units against {})", found.judgement, units.0, units.1));
+                evidence = json!(found);
+            }
+            Ok(None) => {}
+            // Whoever asks in an incident is told the rest all the same.
+            Err(why) => {
+                out.say(format!("  its evidence cannot be read: {why:#}"));
+                evidence = json!({"unreadable": format!("{why:#}")});
+            }
         }
     }
     for freeze in &standing.freezes {
@@ -125,9 +133,18 @@ fn status(args: &ReleaseStatusArgs, config: &Config, out: Out) -> Result<Exit> {
     servers.iter().flat_map(servers::lines).for_each(|line| out.say(line));
     let is_open = standing.open.is_some();
     let mut told = json!(standing);
-    (told["evidence"], told["servers"]) = (json!(evidence), json!(servers));
+    (told["evidence"], told["servers"]) = (evidence, json!(servers));
     out.value(&told)?;
     Ok(if is_open { Exit::Ok } else { Exit::No })
+}
+
+fn examined(
+    registry: &Registry,
+    release: &ReleaseRecord,
+    config: &Config,
+) -> Result<Option<Examined>> {
+    let journal = Journal::open(&config.data.journal(), understudy_journal::Config::default())?;
+    Ok(Examiner::default().examine(registry, &journal, release)?)
 }
 
 fn history(task: &str, registry: &Registry, out: Out) -> Result<Exit> {
