@@ -346,7 +346,10 @@ fn a_drill_over_http_ends_as_it_should_and_says_when() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let drilled: Value = serde_json::from_slice(&output.stdout).unwrap();
     let played = &drilled[0]["played"][0];
-    assert_eq!((&played["ending"]["kind"], &played["is_right"]), (&json!("rolled_back"), &json!(true)));
+    assert_eq!(
+        (&played["ending"]["kind"], &played["is_right"]),
+        (&json!("rolled_back"), &json!(true))
+    );
     assert!(played["sessions"].as_u64().unwrap() > 0, "{played}");
     let output = home.run("release drill --fault no-such-thing");
     assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));

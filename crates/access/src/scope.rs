@@ -183,9 +183,7 @@ impl Role {
             Self::ReleaseManager => {
                 &[Scope::Read, Scope::Release, Scope::Metrics, Scope::AuditRead]
             }
-            Self::OnCall => {
-                &[Scope::Read, Scope::Release, Scope::Metrics, Scope::AdapterWrite]
-            }
+            Self::OnCall => &[Scope::Read, Scope::Release, Scope::Metrics, Scope::AdapterWrite],
             Self::Monitor => &[Scope::Metrics],
             Self::Admin => &[Scope::Admin],
         };

@@ -16,7 +16,9 @@ pub enum CanaryError {
     Rules(#[from] RouterError),
     #[error("the rules of release {release} cannot be read: {why}")]
     Unreadable { release: String, why: String },
-    #[error("{candidate} is not a version of the recipe's task `{task}`; give the recipe it was made by")]
+    #[error(
+        "{candidate} is not a version of the recipe's task `{task}`; give the recipe it was made by"
+    )]
     OtherRecipe { candidate: AdapterVersion, task: TaskName },
     #[error("the recipe has no [release], which says how to ramp; add one")]
     NoRelease,

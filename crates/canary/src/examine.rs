@@ -52,9 +52,8 @@ impl Examiner {
             self.watches.remove(task);
             return Ok(None);
         }
-        let is_same = |(step, watch): &(u32, Watch)| {
-            watch.release == release.id && *step == release.step
-        };
+        let is_same =
+            |(step, watch): &(u32, Watch)| watch.release == release.id && *step == release.step;
         if !self.watches.get(task).is_some_and(is_same) {
             // Where in the journal a step was entered is in the audit chain, so that outcomes are
             // credited to the steps that the controller credits them to.

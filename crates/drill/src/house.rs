@@ -128,8 +128,16 @@ impl House {
             clock: Arc::clone(&clock),
             adapter_updates: AdapterUpdates::Forbidden,
         }))?;
-        let _replicas = replicas;
-        Ok(Self { journal, registry, routes, clock, controller, front, _replicas, directory })
+        Ok(Self {
+            journal,
+            registry,
+            routes,
+            clock,
+            controller,
+            front,
+            _replicas: replicas,
+            directory,
+        })
     }
 
     /// Registers a candidate whose content nobody has, and opens a release of it against what

@@ -17,18 +17,21 @@
 //! Never: touches a data directory other than its own temporary one, or sleeps to pretend a latency.
 
 mod audience;
+mod crowd;
 mod drill;
 mod ending;
 mod error;
 mod house;
 mod script;
 mod soak;
+mod stage;
 mod tally;
 
 pub use drill::{Drill, Played, Repeated, drill_rules, play, repeat};
 pub use ending::Ending;
 pub use error::DrillError;
 pub use soak::{Soak, Soaked, soak};
+pub use tally::Sum;
 
 #[cfg(test)]
 mod tests;

@@ -10,10 +10,9 @@ use crate::{
     soak,
 };
 
-/// A shorter ramp and a wider margin, so that what is harmless is seen to be so sooner.
+/// A shorter ramp, and less patience with silence.
 fn quick() -> Drill {
     let mut rules = drill_rules().unwrap();
-    rules.policy.margin = 0.15.into();
     rules.policy.max_silent_units = 200;
     rules.policy.steps = Steps::new(vec![25, 50, 100]).unwrap();
     Drill { most_sessions: 8_000, ..Drill::of(rules) }
@@ -74,7 +73,10 @@ fn a_teacher_that_judges_no_more_stops_the_ramp() {
 
 #[test]
 fn of_twenty_harmless_candidates_no_more_are_taken_off_than_is_stated() {
-    let repeated = repeat(Scenario::Identical, &quick(), 20, &mut |_| {}).unwrap();
+    // With a wider margin what is harmless is seen to be so sooner.
+    let mut drill = quick();
+    drill.rules.policy.margin = 0.15.into();
+    let repeated = repeat(Scenario::Identical, &drill, 20, &mut |_| {}).unwrap();
     assert!(repeated.is_within(), "{}", repeated.text());
     assert_eq!(repeated.promoted + repeated.held + repeated.paused + repeated.rolled_back, 20);
     assert!(repeated.promoted >= 15, "{}", repeated.text());
@@ -92,8 +94,7 @@ fn the_same_settings_end_the_same_and_other_seeds_otherwise() {
 fn an_ending_is_right_in_its_own_world_only() {
     let promoted = Ending::Promoted;
     for scenario in Scenario::ALL {
-        let wants_promotion =
-            scenario.expected() == understudy_simulation::Expected::Promotion;
+        let wants_promotion = scenario.expected() == understudy_simulation::Expected::Promotion;
         assert_eq!(promoted.is_right_for(scenario), wants_promotion, "{scenario}");
     }
     let silent = Ending::Paused { because: PauseReason::LowTraffic };

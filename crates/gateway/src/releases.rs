@@ -136,15 +136,11 @@ async fn list(
     of: Result<Query<Of>, QueryRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let Query(Of { task }) = of?;
-    let releases =
-        blocking(&gateway, move |gateway| Ok(gateway.registry.releases(&task)?)).await?;
+    let releases = blocking(&gateway, move |gateway| Ok(gateway.registry.releases(&task)?)).await?;
     Ok(Json(json!({"releases": releases})))
 }
 
-async fn one(
-    State(gateway): State<Gateway>,
-    Path(id): Path<String>,
-) -> Result<Response, ApiError> {
+async fn one(State(gateway): State<Gateway>, Path(id): Path<String>) -> Result<Response, ApiError> {
     let id = release_id(&id)?;
     let release = blocking(&gateway, move |gateway| Ok(gateway.registry.release(&id)?)).await?;
     let servers = gateway.servers();

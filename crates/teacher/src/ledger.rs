@@ -89,8 +89,7 @@ impl Ledger {
     /// Notes what counts as spent.
     pub(crate) fn note(&self, accounts: &mut Accounts, now: Timestamp) {
         let Spent { whole, tenants } = accounts.spent(now);
-        let line =
-            Line { day: day_of(now), spent_micro_usd: whole, tenants_micro_usd: tenants };
+        let line = Line { day: day_of(now), spent_micro_usd: whole, tenants_micro_usd: tenants };
         let mut state = self.shared.lock();
         state.latest = Some(line);
         self.shared.changed.notify_one();

@@ -47,11 +47,7 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
 }
 
 impl Said {
-    pub(super) fn read(
-        caller: &Caller,
-        headers: &HeaderMap,
-        who: Who,
-    ) -> Result<Self, ApiError> {
+    pub(super) fn read(caller: &Caller, headers: &HeaderMap, who: Who) -> Result<Self, ApiError> {
         let Who { reason, owner, force } = who;
         let owner = match (caller.owner(), owner) {
             (Some(known), Some(said)) if said != known => {
@@ -65,8 +61,7 @@ impl Said {
                 return Err(ApiError::bad_field("owner", why));
             }
         };
-        let forced =
-            force.then(|| Override { owner: owner.clone(), reason: reason.clone() });
+        let forced = force.then(|| Override { owner: owner.clone(), reason: reason.clone() });
         let (key, if_match) = (key(headers)?, if_match(headers)?);
         Ok(Self { owner, reason, key, if_match, forced })
     }

@@ -103,7 +103,11 @@ impl<'a> Desk<'a> {
     }
 
     fn start(&self, candidate: &str, headers: &[(&str, &str)]) -> Reply {
-        self.post("/api/v1/releases", &said(json!({"candidate": candidate, "recipe": RECIPE})), headers)
+        self.post(
+            "/api/v1/releases",
+            &said(json!({"candidate": candidate, "recipe": RECIPE})),
+            headers,
+        )
     }
 
     /// A release on its ramp, and its path.
@@ -145,7 +149,10 @@ fn a_release_is_started_once_however_often_its_command_arrives() {
     refused(&desk.start(&other, &[]), 409, "release_open");
     desk.tick();
     let shown = desk.get(&path);
-    assert_eq!((&shown["release"]["state"], &shown["release"]["revision"]), (&json!("ramping"), &json!(2)));
+    assert_eq!(
+        (&shown["release"]["state"], &shown["release"]["revision"]),
+        (&json!("ramping"), &json!(2))
+    );
     let superseding = said(json!({"candidate": other, "recipe": RECIPE, "supersede": true}));
     assert_eq!(desk.post("/api/v1/releases", &superseding, &[]).status, 201);
     let all = desk.get("/api/v1/releases?task=triage");
@@ -260,7 +267,10 @@ fn who_follows_the_routes_is_shown_with_what_they_acknowledged() {
     let path = desk.ramping(&desk.register("one", true));
     let told = server.get("/api/v1/watch?node=two&wait_ms=0").json();
     let servers = desk.get(&path)["servers"].clone();
-    assert_eq!((&servers["acknowledged"], &servers["nodes"][0]["node"]), (&json!(0), &json!("two")));
+    assert_eq!(
+        (&servers["acknowledged"], &servers["nodes"][0]["node"]),
+        (&json!(0), &json!("two"))
+    );
     let asking_on = format!(
         "/api/v1/watch?node=two&wait_ms=0&epoch={}&since={}",
         told["epoch"].as_str().unwrap(),
@@ -277,7 +287,9 @@ fn a_key_acts_in_its_owner_s_name_and_by_its_owner_s_roles() {
     let candidate = desk.register("one", true);
     let registry = &guarded.gateway.registry;
     registry.grant("grace", Role::ReleaseManager, true, change()).unwrap();
-    registry.grant("ada", Role::Engineer, true, Change::new("grace", "hired", &SystemClock)).unwrap();
+    registry
+        .grant("ada", Role::Engineer, true, Change::new("grace", "hired", &SystemClock))
+        .unwrap();
     let with_key = |owner: &str, role: Keys| {
         let key = guarded.key_for(owner, role.scopes(false));
         Desk { server: &guarded, bearer: Some(format!("Bearer {}", key.expose())) }
@@ -287,7 +299,11 @@ fn a_key_acts_in_its_owner_s_name_and_by_its_owner_s_roles() {
     refused(&ada.post("/api/v1/releases", &body, &[]), 403, "not_permitted");
     let as_grace = with(body.clone(), json!({"owner": "grace"}));
     let pretended = ada.post("/api/v1/releases", &as_grace, &[]);
-    assert!(pretended.status == 403 && pretended.text.contains("cannot act as"), "{}", pretended.text);
+    assert!(
+        pretended.status == 403 && pretended.text.contains("cannot act as"),
+        "{}",
+        pretended.text
+    );
     let started = grace.post("/api/v1/releases", &body, &[]);
     assert_eq!((started.status, &started.json()["owner"]), (201, &json!("grace")));
     let path = started.header("location").unwrap().to_owned();

@@ -117,9 +117,9 @@ fn a_restart_is_no_fresh_day_for_a_tenant_either() {
     assert!(matches!(refused, InferenceError::OverBudget(_)), "{refused}");
     run(&first, by("globex")).completion();
     let gauges = first.gauges();
-    let of_acme = gauges.iter().find(|gauge| {
-        gauge.name == "budget_tenant_left_micro_usd" && gauge.labels[0].1 == "acme"
-    });
+    let of_acme = gauges
+        .iter()
+        .find(|gauge| gauge.name == "budget_tenant_left_micro_usd" && gauge.labels[0].1 == "acme");
     assert!((of_acme.unwrap().value - 80e6).abs() < 1.0, "{gauges:?}");
     drop(first);
     let second = metered(limits);

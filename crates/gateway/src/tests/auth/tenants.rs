@@ -515,7 +515,10 @@ fn nobody_spends_the_teacher_s_money_of_another() {
     assert_eq!(ask(&acme).status, 200);
     let refused = std::iter::repeat_with(|| ask(&acme)).take(5).find(|reply| reply.status != 200);
     let refused = refused.expect("forty millionths are soon spent");
-    assert_eq!((refused.status, &refused.json()["error"]["reason"]), (429, &json!("budget_exhausted")));
+    assert_eq!(
+        (refused.status, &refused.json()["error"]["reason"]),
+        (429, &json!("budget_exhausted"))
+    );
     assert!(refused.text.contains("budget of acme"), "{}", refused.text);
     for _ in 0..5 {
         let reply = ask(&bolt);

@@ -68,11 +68,7 @@ pub(super) fn drill(args: &ReleaseDrillArgs, out: Out) -> Result<Exit> {
 fn is_kept(repeated: &Repeated) -> bool {
     let harmless = repeated.played.iter().all(|one| one.ending.spares() || !one.is_right);
     let is_harmless = understudy_simulation::Expected::Promotion == repeated.scenario.expected();
-    if is_harmless && harmless {
-        repeated.is_within()
-    } else {
-        repeated.right == repeated.runs
-    }
+    if is_harmless && harmless { repeated.is_within() } else { repeated.right == repeated.runs }
 }
 
 fn rules_of(recipe: &Recipe) -> Result<Rules> {
