@@ -338,3 +338,33 @@ fn every_command_of_the_documentation_is_understood() {
     }
     assert!(seen >= 20, "{seen}");
 }
+
+#[test]
+fn a_drill_over_http_ends_as_it_should_and_says_when() {
+    let home = Home::new();
+    let output = home.run("release drill --fault dead-replica --json");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let drilled: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let played = &drilled[0]["played"][0];
+    assert_eq!(
+        (&played["ending"]["kind"], &played["is_right"]),
+        (&json!("rolled_back"), &json!(true))
+    );
+    assert!(played["sessions"].as_u64().unwrap() > 0, "{played}");
+    let output = home.run("release drill --fault no-such-thing");
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    assert!(!home.at(".understudy").exists(), "a drill touches no data directory");
+}
+
+#[test]
+fn status_tells_the_rest_when_evidence_or_a_named_server_cannot_be_read() {
+    let home = Home::new();
+    let candidate = home.version("one");
+    home.ramping(&candidate);
+    let shown = home.json("release status quiz");
+    assert!(shown["evidence"]["unreadable"].as_str().unwrap().contains("rules"), "{shown}");
+    assert_eq!(shown["open"]["state"], "ramping");
+    let output = home.run("release status quiz --server http://127.0.0.1:9");
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stdout));
+    assert!(text(&output.stderr).contains("http://127.0.0.1:9"), "{}", text(&output.stderr));
+}

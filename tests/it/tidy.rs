@@ -49,10 +49,15 @@ const ARROWS: &[(&str, &str)] = &[
     ("openai", "inference message"),
     (
         "gateway",
-        "access conduct ident inference ingest intake journal manifest memory message openai \
+        "access canary conduct ident inference ingest intake journal manifest memory message openai \
          registry router trajectory",
     ),
     ("supportdesk", "ident manifest message"),
+    (
+        "drill",
+        "canary gateway ident inference journal manifest registry router simulation trajectory \
+         upstream",
+    ),
 ];
 
 /// Heavy dependencies, and the crates that may name them.
@@ -68,7 +73,7 @@ const FENCES: &[(&str, &str)] = &[
     ("ed25519-dalek", "signature"),
     ("rusqlite", "storage journal registry orchestrator memory access"),
     ("indicatif", "understudy"),
-    ("tokio", "gateway upstream understudy"),
+    ("tokio", "drill gateway upstream understudy"),
     ("hyper", "gateway upstream"),
     ("regex", "model redact reward scorer"),
     ("jsonschema", "conduct reward scorer"),
@@ -185,6 +190,56 @@ fn every_command_of_the_readme_exists() {
         }
     }
     assert!(seen >= 5, "the README shows only {seen} commands");
+}
+
+#[test]
+fn every_attempt_of_the_security_page_names_tests_that_exist() {
+    let page = fs::read_to_string(root().join("docs/SECURITY.md")).unwrap();
+    let (_, table) = page.split_once("<!-- attempts -->").unwrap();
+    let rows = table.lines().skip(3).take_while(|line| line.starts_with('|'));
+    let files: Vec<(String, BTreeSet<String>)> = rust_files()
+        .into_iter()
+        .map(|file| {
+            let tests = tests_of(&fs::read_to_string(&file).unwrap());
+            (file.display().to_string(), tests)
+        })
+        .collect();
+    let mut seen = 0;
+    for row in rows.filter(|row| !row.starts_with("| **")) {
+        let tests = row.split('|').nth(2).unwrap();
+        let (mut file, mut found) = ("crates/gateway/src/tests/", 0);
+        for name in tests.split('`').skip(1).step_by(2) {
+            if name.ends_with(".rs") {
+                file = name;
+                continue;
+            }
+            let is_there = files.iter().any(|(path, tests)| {
+                let here = path.ends_with(&format!("/{file}")) || path.contains(file);
+                here && tests.contains(name)
+            });
+            assert!(is_there, "docs/SECURITY.md: no test `{name}` in {file}: {row}");
+            found += 1;
+        }
+        assert!(found > 0, "docs/SECURITY.md: this attempt names no test: {row}");
+        seen += 1;
+    }
+    assert!(seen >= 50, "only {seen} attempts are listed");
+}
+
+/// The functions that are tests, those of proptest among them.
+fn tests_of(text: &str) -> BTreeSet<String> {
+    let mut tests = BTreeSet::new();
+    let mut is_test = false;
+    for line in text.lines().map(str::trim) {
+        is_test |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+        if let Some(rest) = line.strip_prefix("fn ").or(line.strip_prefix("async fn ")) {
+            let name = rest.split(['(', '<']).next().unwrap();
+            if std::mem::take(&mut is_test) {
+                tests.insert(name.to_owned());
+            }
+        }
+    }
+    tests
 }
 
 fn root() -> PathBuf {

@@ -22,6 +22,8 @@ pub enum Scope {
     Read,
     /// Load, unload and roll back adapters by hand; without a tenant also pause and resume.
     AdapterWrite,
+    /// Start, promote, pause and roll back releases, as far as the registry lets the key's owner.
+    Release,
     /// Figures over all tenants.
     Metrics,
     /// The audit chain, which is over all tenants.
@@ -30,12 +32,13 @@ pub enum Scope {
     Admin,
 }
 
-const PLAIN: [(&str, Scope); 8] = [
+const PLAIN: [(&str, Scope); 9] = [
     ("infer", Scope::Infer),
     ("feedback", Scope::Feedback),
     ("telemetry", Scope::Telemetry),
     ("read", Scope::Read),
     ("adapter:write", Scope::AdapterWrite),
+    ("release", Scope::Release),
     ("metrics", Scope::Metrics),
     ("audit:read", Scope::AuditRead),
     ("admin", Scope::Admin),
@@ -44,7 +47,7 @@ const PLAIN: [(&str, Scope); 8] = [
 impl Scope {
     /// Whether it can be had only by a key that is no tenant's.
     pub fn is_beyond_tenants(&self) -> bool {
-        matches!(self, Self::Metrics | Self::AuditRead | Self::Admin)
+        matches!(self, Self::Release | Self::Metrics | Self::AuditRead | Self::Admin)
     }
 }
 
@@ -174,9 +177,13 @@ impl Role {
     pub fn scopes(self, of_tenant: bool) -> Scopes {
         let all: &[Scope] = match self {
             Self::Application => &[Scope::Infer, Scope::Feedback, Scope::Telemetry],
-            Self::Engineer => &[Scope::Infer, Scope::Feedback, Scope::Telemetry, Scope::Read],
-            Self::ReleaseManager => &[Scope::Read, Scope::Metrics, Scope::AuditRead],
-            Self::OnCall => &[Scope::Read, Scope::Metrics, Scope::AdapterWrite],
+            Self::Engineer => {
+                &[Scope::Infer, Scope::Feedback, Scope::Telemetry, Scope::Read, Scope::Release]
+            }
+            Self::ReleaseManager => {
+                &[Scope::Read, Scope::Release, Scope::Metrics, Scope::AuditRead]
+            }
+            Self::OnCall => &[Scope::Read, Scope::Release, Scope::Metrics, Scope::AdapterWrite],
             Self::Monitor => &[Scope::Metrics],
             Self::Admin => &[Scope::Admin],
         };

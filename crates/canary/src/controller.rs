@@ -122,7 +122,9 @@ impl Controller {
         let text = match self.loaded(&release.candidate) {
             Ok(generation) => {
                 let text = format!("loaded {} as {generation}", release.candidate);
-                match registry.staged(&release.id, &generation, self.says(&text)) {
+                // Nobody has met the candidate yet, so its evidence begins here.
+                let begun = json!({READ_TO: self.parts.journal.watermark()?});
+                match registry.staged(&release.id, &generation, self.change(&text, &begun)) {
                     Err(RegistryError::Frozen { .. }) => return Ok(None),
                     staged => staged.map(|_| text)?,
                 }

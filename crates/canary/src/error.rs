@@ -1,5 +1,6 @@
 //! Why a tick could not be completed; the next one tries again.
 
+use understudy_ident::{AdapterVersion, TaskName};
 use understudy_inference::InferenceError;
 use understudy_journal::JournalError;
 use understudy_registry::RegistryError;
@@ -15,6 +16,14 @@ pub enum CanaryError {
     Rules(#[from] RouterError),
     #[error("the rules of release {release} cannot be read: {why}")]
     Unreadable { release: String, why: String },
+    #[error(
+        "{candidate} is not a version of the recipe's task `{task}`; give the recipe it was made by"
+    )]
+    OtherRecipe { candidate: AdapterVersion, task: TaskName },
+    #[error("the recipe has no [release], which says how to ramp; add one")]
+    NoRelease,
+    #[error("the recipe names the reward policy `{name}`, which does not exist; say `default`")]
+    UnknownReward { name: String },
     #[error("{what} cannot serve: {source}")]
     Load { what: String, source: InferenceError },
     #[error("{what} loaded as {found}, but is registered as {expected}; its files were changed")]

@@ -3,6 +3,7 @@
 //! The controller reads the journal from where a release began, gives every judged unit of both
 //! slices to [`understudy_router::judge`], and writes what that says into the registry; the routes
 //! follow the registry. All state can be rebuilt from the two, so a restart changes nothing.
+//! [`open`] is how a release begins, and an [`Examiner`] shows what it rests on.
 //!
 //! Guarantees: a verdict is recorded, with the numbers it rests on, before any route moves; what
 //! an operator does by hand in the registry takes effect at the next tick like any verdict; a
@@ -10,14 +11,19 @@
 //!
 //! Never: decides (the router does), or moves a route the registry does not ask for.
 
+mod begin;
 mod controller;
+mod early;
 mod error;
+mod examine;
 mod observe;
 mod rules;
 mod watch;
 
+pub use begin::{Opening, open};
 pub use controller::{Controller, Note, Parts};
 pub use error::CanaryError;
+pub use examine::{Decided, Examined, Examiner, decided};
 pub use rules::{Rules, fresh_salt};
 
 #[cfg(test)]

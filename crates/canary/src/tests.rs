@@ -318,11 +318,11 @@ fn a_reward_that_is_waited_for_counts_when_its_time_has_passed() {
     clock.advance_ms(60_000);
     put(at("second"));
     watch.read(&stage.journal).unwrap();
-    assert_eq!(watch.rewarded(), 0);
+    assert_eq!(watch.summary(understudy_router::Side::Canary).rewarded, 0);
     clock.advance_ms(1);
     put(at("third"));
     watch.read(&stage.journal).unwrap();
-    assert_eq!(watch.rewarded(), 1);
+    assert_eq!(watch.summary(understudy_router::Side::Canary).rewarded, 1);
 }
 
 #[test]
@@ -479,4 +479,73 @@ fn a_recipe_says_who_stands_beside_the_arms() {
     assert_eq!((shadow.target, shadow.share.get()), (candidate, 0.5));
     assert_ne!(shadow.salt, support.observe.unwrap().salt);
     assert!(rules.support(&task(), None).shadow.is_none(), "without a candidate nobody is watched");
+}
+
+#[test]
+fn what_was_recorded_before_the_candidate_was_on_stage_is_not_read() {
+    let stage = stage();
+    for n in 0..20 {
+        stage.session(n, false);
+    }
+    let before = stage.journal.watermark().unwrap();
+    stage.controller().tick().unwrap();
+    let audit = stage.registry.audit(Some(&task())).unwrap();
+    let release = stage.registry.release(&stage.release.id).unwrap();
+    let mut watch = crate::watch::Watch::begin(&release, &audit).unwrap();
+    assert_eq!(watch.read_to, before);
+    stage.session(20, true);
+    watch.read(&stage.journal).unwrap();
+    let canary = watch.summary(understudy_router::Side::Canary);
+    assert_eq!((canary.units, canary.rewarded, canary.successes), (1, 1, 1));
+}
+
+#[test]
+fn an_examiner_that_read_on_sees_what_one_sees_that_reads_it_all() {
+    let stage = stage();
+    let mut controller = stage.controller();
+    controller.tick().unwrap();
+    let mut examiner = crate::Examiner::default();
+    let open = || stage.registry.release(&stage.release.id).unwrap();
+    for n in 0..30 {
+        stage.session(n, true);
+        controller.tick().unwrap();
+        let release = open();
+        let read_on = examiner.examine(&stage.registry, &stage.journal, &release).unwrap();
+        let mut other = crate::Examiner::default();
+        let afresh = other.examine(&stage.registry, &stage.journal, &release).unwrap();
+        assert_eq!(read_on, afresh, "after {n}");
+        assert_eq!(read_on.unwrap().canary.rewarded, n as u64 + 1);
+    }
+    assert!(open().step > 0, "a step was left meanwhile");
+    let decided = crate::decided(&stage.registry, &open()).unwrap();
+    assert!(decided.iter().any(|one| one.action == "release.advance" && one.evidence.is_some()));
+    stage.registry.abort(&stage.release.id, Change::new("ada", "enough", &SystemClock)).unwrap();
+    assert!(examiner.examine(&stage.registry, &stage.journal, &open()).unwrap().is_none());
+}
+
+#[test]
+fn an_outcome_that_names_a_session_waits_for_its_step_and_others_do_not_matter() {
+    let stage = stage();
+    stage.controller().tick().unwrap();
+    let audit = stage.registry.audit(Some(&task())).unwrap();
+    let release = stage.registry.release(&stage.release.id).unwrap();
+    let mut watch = crate::watch::Watch::begin(&release, &audit).unwrap();
+    let say = |name: &str, target| {
+        let outcome = Outcome {
+            id: OutcomeId::derived(name),
+            target,
+            signal: Signal::Accept,
+            source: Source::Explicit,
+            at: SystemClock.now(),
+            note: None,
+        };
+        stage.journal.append_outcome(outcome).unwrap().wait().unwrap();
+    };
+    say("early", understudy_trajectory::Target::Session("visitor".to_owned()));
+    say("astray", understudy_trajectory::Target::Response("chatcmpl-nobody".to_owned()));
+    watch.read(&stage.journal).unwrap();
+    let step = step("visitor", Arm::Canary, release.id.as_str());
+    stage.journal.append_step(step).unwrap().wait().unwrap();
+    watch.read(&stage.journal).unwrap();
+    assert_eq!(watch.summary(understudy_router::Side::Canary).rewarded, 1);
 }

@@ -1,15 +1,15 @@
 //! One release under observation: its evidence, folded from the journal in the order of commits.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 
 use serde_json::Value;
 use understudy_ident::{ReleaseId, StepId};
 use understudy_journal::{Arrival, Entry, Journal};
 use understudy_registry::{AuditEntry, ReleaseRecord};
-use understudy_router::{Evidence, Judgement, Side, judge};
+use understudy_router::{ArmSummary, Evidence, Judgement, Side, judge};
 use understudy_trajectory::{Outcome, Step};
 
-use crate::{CanaryError, Rules, observe};
+use crate::{CanaryError, Rules, early::Early, observe};
 
 /// Records read at a time.
 const PAGE: usize = 512;
@@ -26,37 +26,44 @@ pub(crate) struct Watch {
     pub(crate) read_to: u64,
     /// Steps entered after the record of that number, still to be replayed, in order.
     entered: Vec<(u64, u32)>,
-    /// Analysed steps seen so far; an outcome counts once its step has been seen.
-    seen: BTreeMap<StepId, (Side, Step)>,
+    /// Analysed steps seen so far; an outcome counts once its step has been seen. Their names only:
+    /// a ramp may last for days, and the journal keeps the rest.
+    seen: HashSet<StepId>,
     /// Outcomes whose step has not been seen yet.
-    early: Vec<Outcome>,
+    early: Early,
 }
 
 impl Watch {
-    /// Begins where the release began. `audit` tells when each step was entered, so that reading
+    /// Begins where the release began: what the journal held before its candidate was on stage is
+    /// not about it. `audit` tells where that was, and when each step was entered, so that reading
     /// everything again after a restart credits evidence to the same steps.
     pub(crate) fn begin(
         release: &ReleaseRecord,
         audit: &[AuditEntry],
     ) -> Result<Self, CanaryError> {
-        let of_release = audit.iter().filter(|entry| entry.subject == release.id.as_str());
-        let entered = of_release
-            .filter(|entry| entry.action == "release.advance")
+        let of_release = |action: &'static str| {
+            let of_release = audit.iter().filter(|entry| entry.subject == release.id.as_str());
+            of_release.filter(move |entry| entry.action == action)
+        };
+        let read_to =
+            |entry: &AuditEntry| entry.evidence.as_ref()?.get(READ_TO).and_then(Value::as_u64);
+        let entered = of_release("release.advance")
             .filter_map(|entry| {
-                let read_to = entry.evidence.as_ref()?.get(READ_TO)?.as_u64()?;
                 let step = entry.detail.get("step").and_then(Value::as_u64)?;
-                Some((read_to, step as u32))
+                Some((read_to(entry)?, step as u32))
             })
             .collect();
+        // A release that an earlier program staged does not say, and is read from the beginning.
+        let begun = of_release("release.stage").find_map(read_to).unwrap_or(0);
         let rules = Rules::read(release)?;
         Ok(Self {
             release: release.id.clone(),
             evidence: Evidence::under(&rules.policy),
             rules,
-            read_to: 0,
+            read_to: begun,
             entered,
-            seen: BTreeMap::new(),
-            early: Vec::new(),
+            seen: HashSet::new(),
+            early: Early::default(),
         })
     }
 
@@ -81,10 +88,8 @@ impl Watch {
         judge(&self.rules.policy, &self.evidence, step as usize)
     }
 
-    /// Canary units whose reward counts already.
-    #[cfg(test)]
-    pub(crate) fn rewarded(&self) -> u64 {
-        self.evidence.summary(Side::Canary).rewarded
+    pub(crate) fn summary(&self, side: Side) -> ArmSummary {
+        self.evidence.summary(side).clone()
     }
 
     pub(crate) fn enter(&mut self, step: u32) {
@@ -110,8 +115,8 @@ impl Watch {
     fn fold_step(&mut self, journal: &Journal, step: Step) -> Result<bool, CanaryError> {
         let Some(side) = observe::side(&step, self.release.as_str()) else { return Ok(false) };
         self.evidence.observe(&observe::of_reply(&step, side, &self.rules))?;
-        self.seen.insert(step.id.clone(), (side, step));
-        for outcome in std::mem::take(&mut self.early) {
+        self.seen.insert(step.id.clone());
+        for outcome in self.early.about(&step) {
             self.fold_outcome(journal, outcome)?;
         }
         Ok(true)
@@ -119,21 +124,19 @@ impl Watch {
 
     fn fold_outcome(&mut self, journal: &Journal, outcome: Outcome) -> Result<bool, CanaryError> {
         let Some(judged) = journal.judged(&outcome)? else {
-            self.early.push(outcome);
+            self.early.wait(outcome);
             return Ok(false);
         };
-        match self.seen.get(&judged.step.id) {
-            Some((side, step)) => {
-                let policy = self.rules.reward_policy();
-                self.evidence.observe(&observe::of_outcome(step, &outcome, *side, policy))?;
-                Ok(true)
-            }
-            // Its step is of another release, or comes later in the log.
-            None if observe::side(&judged.step, self.release.as_str()).is_some() => {
-                self.early.push(outcome);
-                Ok(false)
-            }
-            None => Ok(false),
+        let step = &judged.step;
+        // Its step is of another release, or of none.
+        let Some(side) = observe::side(step, self.release.as_str()) else { return Ok(false) };
+        if !self.seen.contains(&step.id) {
+            // It comes later in the log.
+            self.early.wait(outcome);
+            return Ok(false);
         }
+        let policy = self.rules.reward_policy();
+        self.evidence.observe(&observe::of_outcome(step, &outcome, side, policy))?;
+        Ok(true)
     }
 }

@@ -173,7 +173,9 @@ impl Exchange {
         if let Some(until) = self.until {
             ask.admission.timeout = Some(until.saturating_duration_since(Instant::now()));
         }
-        if !self.routing.way.teacher {
+        if self.routing.way.teacher {
+            ask.admission.payer = self.caller.tenant().map(ToString::to_string);
+        } else {
             ask.admission.cache_salt.clone_from(&self.salt);
         }
         ask.requests(&chat.prompt(), self.routing.way.adapter.clone())
@@ -186,7 +188,8 @@ impl Exchange {
         if self.routing.way.teacher {
             for request in &mut requests {
                 let Admission { timeout, must_fit, .. } = request.admission;
-                request.admission = Admission { timeout, must_fit, ..Admission::default() };
+                let payer = request.admission.payer.take();
+                request.admission = Admission { timeout, must_fit, payer, ..Admission::default() };
             }
         }
         requests

@@ -26,6 +26,7 @@ mod metrics;
 mod models;
 mod prompt;
 mod relay;
+mod releases;
 mod respond;
 mod routing;
 mod server;

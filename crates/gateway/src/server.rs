@@ -26,7 +26,7 @@ use crate::{
     body::Body,
     chat, completions, control,
     error::ApiError,
-    feedback, loops, memory, metrics, models,
+    feedback, loops, memory, metrics, models, releases,
     state::Gateway,
     status, telemetry, tokens, watch,
 };
@@ -41,6 +41,7 @@ pub fn app(gateway: Gateway) -> Router {
         .merge(loops::routes())
         .merge(watch::routes())
         .merge(memory::routes())
+        .merge(releases::routes())
         .route("/api/v1/tasks", get(status::tasks))
         .route("/api/v1/journal", get(status::journal))
         .route("/api/v1/audit", get(status::audit))

@@ -2,9 +2,11 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
+use serde_json::Value;
+use understudy_canary::Examiner;
 use understudy_ident::{Clock, Timestamp};
 use understudy_inference::{Backend, Student};
 use understudy_intake::{Intake, Limits};
@@ -58,6 +60,7 @@ struct Shared {
     board: Arc<Board>,
     hub: Hub,
     memories: OnceLock<Memories>,
+    examiner: Mutex<Examiner>,
 }
 
 impl Gateway {
@@ -91,6 +94,7 @@ impl Gateway {
                 board: Arc::default(),
                 hub,
                 memories: OnceLock::new(),
+                examiner: Mutex::default(),
             }),
         }
     }
@@ -119,6 +123,16 @@ impl Gateway {
 
     pub(crate) fn hub(&self) -> &Hub {
         &self.shared.hub
+    }
+
+    /// Who follows this server's routes, and what they have acknowledged.
+    pub(crate) fn servers(&self) -> Value {
+        self.hub().listing(self.routes.numbered().sequence)
+    }
+
+    /// What releases rest on, read one at a time.
+    pub(crate) fn examiner(&self) -> MutexGuard<'_, Examiner> {
+        self.shared.examiner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// From now on chats are shown lessons. A gateway remembers with one memory; a second is

@@ -11,6 +11,7 @@ mod grpc;
 mod hostile;
 mod memory;
 mod pressure;
+mod releases;
 mod shadow;
 mod taps;
 mod telemetry;

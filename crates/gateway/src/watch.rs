@@ -68,7 +68,7 @@ impl Hub {
         nodes.insert(request.node.clone(), node);
     }
 
-    fn listing(&self, current: u64) -> Value {
+    pub(crate) fn listing(&self, current: u64) -> Value {
         let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         let lease = Duration::from_millis(LEASE_MS);
         let row = |(name, node): (&String, &Node)| {
@@ -132,7 +132,7 @@ async fn follow(
 }
 
 async fn nodes(State(gateway): State<Gateway>) -> Json<Value> {
-    Json(gateway.hub().listing(gateway.routes.numbered().sequence))
+    Json(gateway.servers())
 }
 
 /// `GET /api/v1/watch/adapters/{version}/{file}`: a file of a registered version.

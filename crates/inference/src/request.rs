@@ -122,4 +122,6 @@ pub struct Admission {
     pub must_fit: bool,
     /// Cached keys and values are shared only with requests of the same salt.
     pub cache_salt: Option<String>,
+    /// Whose budget pays, where somebody keeps one: a tenant's name.
+    pub payer: Option<String>,
 }

@@ -92,6 +92,7 @@ impl Ask {
                 timeout: None,
                 must_fit: limit.is_some(),
                 cache_salt: cache_salt(fields)?,
+                payer: None,
             },
             n: choices(fields)?,
             stream,

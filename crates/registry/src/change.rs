@@ -24,6 +24,8 @@ pub struct Change<'a> {
     /// An idempotency key: within a day, the same key with the same command changes nothing and
     /// gets the same answer, and with another command is refused.
     pub request: Option<&'a str>,
+    /// Of a command about a release that asks for none: only if it is still at this revision.
+    pub if_revision: Option<u64>,
 }
 
 /// Who is behind a change.
@@ -57,7 +59,8 @@ impl<'a> Change<'a> {
     /// A change by a person.
     pub fn new(owner: &'a str, reason: &'a str, clock: &'a dyn Clock) -> Self {
         let actor = Actor::Person;
-        Self { owner, reason, evidence: None, clock, actor, forced: None, request: None }
+        let (evidence, forced, request, if_revision) = (None, None, None, None);
+        Self { owner, reason, evidence, clock, actor, forced, request, if_revision }
     }
 
     /// The same change, decided by the program itself.
@@ -75,6 +78,12 @@ impl<'a> Change<'a> {
 
     pub fn with_request(self, key: &'a str) -> Self {
         Self { request: Some(key), ..self }
+    }
+
+    /// Whoever insists on a revision is refused when the release has moved on; without it, a
+    /// candidate is always taken off.
+    pub fn if_revision(self, revision: Option<u64>) -> Self {
+        Self { if_revision: revision, ..self }
     }
 
     pub(crate) fn now(&self) -> Timestamp {

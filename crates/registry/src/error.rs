@@ -84,8 +84,15 @@ pub enum RegistryError {
     ReleaseOpen { version: AdapterVersion, open: ReleaseId, candidate: AdapterVersion },
     #[error("there is no release {id}; see `understudy release history`")]
     UnknownRelease { id: ReleaseId },
-    #[error("cannot {command} release {id}: it is {state}{step}", state = state.as_str(), step = at_step(*state, *step))]
-    NotAllowed { id: ReleaseId, command: &'static str, state: ReleaseState, step: u32 },
+    #[error("cannot {command} release {id}: it is {state}{step}; {instead}", state = state.as_str(), step = at_step(*state, *step), instead = possible(instead))]
+    NotAllowed {
+        id: ReleaseId,
+        command: &'static str,
+        state: ReleaseState,
+        step: u32,
+        /// What may be asked of it now.
+        instead: Vec<&'static str>,
+    },
     #[error(
         "cannot {command} release {id}: it is at revision {found}, and the decision was made at {expected}; look again and decide anew"
     )]
@@ -130,6 +137,13 @@ fn listed(missing: &[Missing]) -> String {
 fn roles(roles: &[Role]) -> String {
     let names: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
     names.join(" or ")
+}
+
+fn possible(commands: &[&str]) -> String {
+    match commands {
+        [] => "its fate is sealed, start another".to_owned(),
+        some => format!("what can be done now: {}", some.join(", ")),
+    }
 }
 
 fn at_step(state: ReleaseState, step: u32) -> String {

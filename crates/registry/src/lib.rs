@@ -35,6 +35,7 @@ mod registry;
 mod release;
 mod request;
 mod seal;
+mod standing;
 
 pub use adapter::{Adapter, AdapterRecord, Harm, InUse, ReportRecord, Revocation};
 pub use approval::Approval;
@@ -52,6 +53,7 @@ pub use provenance::provenance;
 pub use registry::Registry;
 pub use release::{Missing, ReleaseRecord, RollbackTarget, StartRelease};
 pub use seal::SignatureRecord;
+pub use standing::Standing;
 
 #[cfg(test)]
 mod tests;

@@ -16,7 +16,7 @@
 //! Rolling back takes one proof of harm, so the acting guards share `alpha_rollback` (Bonferroni);
 //! safety, and every limit, has the much smaller `alpha_slo` for itself. Promoting takes a proof from every acting guard,
 //! and from the reward in any case, so each may use all of `alpha_promote` (intersection–union).
-//! No data is never success. A verdict may be asked for as often as one likes, but it is for the
+//! No data is never success, and neither are too few rewards for any test to speak. A verdict may be asked for as often as one likes, but it is for the
 //! caller to latch: once rolled back, better numbers later do not undo it.
 
 use std::fmt;
@@ -149,18 +149,24 @@ fn proven_good_enough(policy: &Policy, findings: &[Finding]) -> bool {
     findings.iter().filter(needed).all(|finding| finding.signal >= Signal::NonInferior)
 }
 
-/// How many more outcomes the side with fewer needs: those of the step, and before a promotion also
-/// enough for the bounds to mean something.
+/// How many more outcomes the side with fewer needs: those of the step, and enough for the reward to
+/// have been tested at all. Rewards of 0 and 1 are, pair by pair, from the first one on; a reward in
+/// between that is low on one side and high on the other can succeed on both, so that only the bounds
+/// see it, which mean something from fifty units on. So do those of a promotion.
 fn missing_outcomes(policy: &Policy, evidence: &Evidence, step: usize, last_step: bool) -> u64 {
     let missing = |side| {
         let at_step = evidence.outcomes_at(step, side);
-        let floor = if last_step { UNITS_FOR_BOUNDS } else { 0 };
+        let floor = if last_step || is_fractional(evidence) { UNITS_FOR_BOUNDS } else { 0 };
         policy
             .min_outcomes_per_step
             .saturating_sub(at_step)
             .max(floor.saturating_sub(evidence.summary(side).rewarded))
     };
     missing(Side::Canary).max(missing(Side::Baseline))
+}
+
+fn is_fractional(evidence: &Evidence) -> bool {
+    [Side::Canary, Side::Baseline].iter().any(|side| evidence.summary(*side).is_fractional())
 }
 
 fn reward_signal(findings: &[Finding]) -> Signal {

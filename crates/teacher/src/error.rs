@@ -17,12 +17,19 @@ pub enum TeacherError {
          is left; raise the daily budget or wait for the next UTC day"
     )]
     BudgetExhausted { asked: MicroUsd, left: MicroUsd, limit: MicroUsd },
+    #[error(
+        "the budget of {tenant} for the teacher is exhausted: the request may cost {asked}, {left} \
+         of {limit} a day is left; ask for a larger one or wait for the next UTC day"
+    )]
+    TenantExhausted { tenant: String, asked: MicroUsd, left: MicroUsd, limit: MicroUsd },
 }
 
 impl From<TeacherError> for InferenceError {
     fn from(error: TeacherError) -> Self {
         match error {
-            TeacherError::BudgetExhausted { .. } => Self::OverBudget(error.to_string()),
+            TeacherError::BudgetExhausted { .. } | TeacherError::TenantExhausted { .. } => {
+                Self::OverBudget(error.to_string())
+            }
             other => Self::Failed(other.to_string()),
         }
     }

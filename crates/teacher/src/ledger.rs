@@ -6,6 +6,7 @@
 //! milliseconds before it.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use understudy_ident::Timestamp;
 use understudy_storage::atomic;
 
-use crate::{Budget, MicroUsd, TeacherError};
+use crate::{Accounts, Limits, MicroUsd, TeacherError, accounts::Spent};
 
 /// A file that follows a budget.
 #[derive(Debug)]
@@ -38,21 +39,24 @@ struct State {
 }
 
 /// The whole file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line {
     /// Days since 1970 in UTC.
     day: i64,
     spent_micro_usd: MicroUsd,
+    /// Of which by tenants that have a limit.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    tenants_micro_usd: BTreeMap<String, MicroUsd>,
 }
 
 impl Ledger {
-    /// Opens the file, and the budget as it stood when it was last written.
+    /// Opens the file, and the budgets as they stood when it was last written.
     pub fn open(
         path: &Path,
-        per_day: MicroUsd,
+        limits: Limits,
         now: Timestamp,
-    ) -> Result<(Self, Budget), TeacherError> {
+    ) -> Result<(Self, Accounts), TeacherError> {
         let wrong = |done| {
             let path = path.display().to_string();
             move |source| TeacherError::Ledger { path, done, source }
@@ -65,9 +69,11 @@ impl Ledger {
             Err(why) => return Err(wrong("read")(why)),
         };
         let spent = known.filter(|line| line.day == day_of(now));
-        let budget = match spent {
-            Some(line) => Budget::resume(per_day, line.spent_micro_usd, now),
-            None => Budget::new(per_day),
+        let accounts = match spent {
+            Some(Line { spent_micro_usd: whole, tenants_micro_usd: tenants, .. }) => {
+                Accounts::resume(limits, &Spent { whole, tenants }, now)
+            }
+            None => Accounts::new(limits),
         };
         let state = Mutex::default();
         let shared = Shared { path: path.to_owned(), state, changed: Condvar::new() };
@@ -77,14 +83,15 @@ impl Ledger {
             .name("teacher-ledger".to_owned())
             .spawn(move || writing.write_for_ever())
             .map_err(TeacherError::Threads)?;
-        Ok((Self { shared, thread: Some(thread) }, budget))
+        Ok((Self { shared, thread: Some(thread) }, accounts))
     }
 
     /// Notes what counts as spent.
-    pub(crate) fn note(&self, budget: &mut Budget, now: Timestamp) {
-        let spent = budget.spent_today(now).plus(budget.reserved());
+    pub(crate) fn note(&self, accounts: &mut Accounts, now: Timestamp) {
+        let Spent { whole, tenants } = accounts.spent(now);
+        let line = Line { day: day_of(now), spent_micro_usd: whole, tenants_micro_usd: tenants };
         let mut state = self.shared.lock();
-        state.latest = Some(Line { day: day_of(now), spent_micro_usd: spent });
+        state.latest = Some(line);
         self.shared.changed.notify_one();
     }
 }
@@ -102,7 +109,7 @@ impl Shared {
                 .unwrap_or_else(PoisonError::into_inner);
             let Some(line) = state.latest.take() else { return };
             drop(state);
-            let bytes = serde_json::to_vec(&line).expect("two numbers are JSON");
+            let bytes = serde_json::to_vec(&line).expect("numbers under names are JSON");
             if let Err(why) = atomic::write(&self.path, &bytes) {
                 tracing::error!(path = %self.path.display(), %why, "the teacher's ledger is behind");
             }

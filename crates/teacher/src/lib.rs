@@ -1,12 +1,13 @@
 //! What a teacher may cost, and one that costs nothing.
 //!
 //! Guarantees: [`Metered`] reserves the dearest outcome before a request leaves and settles the real
-//! one after it, so that concurrent requests together cannot overspend a day; what was spent
-//! survives a restart where it is given a [`Ledger`]; [`ScriptedTeacher`] queues and returns at
+//! one after it, so that concurrent requests together cannot overspend a day, neither a tenant's nor
+//! everybody's; what was spent survives a restart where it is given a [`Ledger`]; [`ScriptedTeacher`] queues and returns at
 //! once, so it never delays anything else.
 //!
 //! Never: talks to anybody. A frontier model behind HTTP is `understudy-upstream`'s.
 
+mod accounts;
 mod budget;
 mod error;
 mod ledger;
@@ -16,6 +17,7 @@ mod pool;
 mod refuse;
 mod scripted;
 
+pub use accounts::{Accounts, Limits};
 pub use budget::{Budget, Reservation};
 pub use error::TeacherError;
 pub use ledger::Ledger;

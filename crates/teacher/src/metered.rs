@@ -9,13 +9,13 @@ use understudy_inference::{
 };
 use understudy_message::Message;
 
-use crate::{Budget, Ledger, MicroUsd, Price, Reservation};
+use crate::{Accounts, Budget, Ledger, MicroUsd, Price, accounts::Held};
 
 /// What a chat format adds around each message, generously.
 const TOKENS_PER_MESSAGE: usize = 16;
 
-/// Reserves what a request may cost at most, refuses it when that is not left, and settles what
-/// it did cost from the usage the backend reports.
+/// Reserves what a request may cost at most, on the account of its payer and of everybody, refuses it
+/// when that is not left, and settles what it did cost from the usage the backend reports.
 ///
 /// A generation that ends without saying what it used (cancelled, broken off, timed out) is
 /// charged its whole reservation: the provider may well charge for it. One that failed before it
@@ -46,7 +46,7 @@ struct Account {
 
 #[derive(Debug)]
 struct State {
-    budget: Budget,
+    accounts: Accounts,
     refused: u64,
     /// Where it is kept, if anywhere.
     ledger: Option<Ledger>,
@@ -55,7 +55,7 @@ struct State {
 impl State {
     fn note(&mut self, now: Timestamp) {
         if let Some(ledger) = &self.ledger {
-            ledger.note(&mut self.budget, now);
+            ledger.note(&mut self.accounts, now);
         }
     }
 }
@@ -64,10 +64,11 @@ impl Metered {
     pub fn new(
         backend: Arc<dyn Backend>,
         price: Price,
-        budget: Budget,
+        accounts: impl Into<Accounts>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let state = Mutex::new(State { budget, refused: 0, ledger: None });
+        let accounts = accounts.into();
+        let state = Mutex::new(State { accounts, refused: 0, ledger: None });
         Self { backend, price, account: Arc::new(Account { state, clock }) }
     }
 
@@ -84,14 +85,38 @@ impl Metered {
 
     pub fn spend(&self) -> Spend {
         let now = self.account.clock.now();
-        let State { budget, refused, .. } = &mut *self.account.state();
-        Spend {
-            per_day: budget.per_day(),
-            spent_today: budget.spent_today(now),
-            left: budget.left(now),
-            reserved: budget.reserved(),
-            refused: *refused,
-        }
+        let State { accounts, refused, .. } = &mut *self.account.state();
+        spend(accounts.whole(), *refused, now)
+    }
+
+    /// Where a tenant's budget stands; `None` where it has none. What was refused is counted over
+    /// everybody.
+    pub fn spend_of(&self, tenant: &str) -> Option<Spend> {
+        let now = self.account.clock.now();
+        let State { accounts, refused, .. } = &mut *self.account.state();
+        let refused = *refused;
+        accounts.of_tenant(tenant).map(|budget| spend(budget, refused, now))
+    }
+
+    fn of_tenants(&self) -> Vec<Gauge> {
+        let tenants = self.account.state().accounts.tenants();
+        let gauges = |tenant: String| {
+            let spend = self.spend_of(&tenant)?;
+            let gauge = |name, value: MicroUsd| Gauge {
+                name,
+                labels: vec![("tenant", tenant.clone())],
+                value: value.get() as f64,
+                rises: false,
+            };
+            Some([
+                gauge("budget_tenant_per_day_micro_usd", spend.per_day),
+                gauge("budget_tenant_left_micro_usd", spend.left),
+            ])
+        };
+        // Samples of one name together.
+        let mut gauges: Vec<Gauge> = tenants.into_iter().filter_map(gauges).flatten().collect();
+        gauges.sort_by_key(|gauge| gauge.name);
+        gauges
     }
 }
 
@@ -114,13 +139,16 @@ impl Backend for Metered {
             gauge("budget_reserved_micro_usd", spend.reserved.get(), false),
             gauge("budget_refused_total", spend.refused, true),
         ];
+        gauges.extend(self.of_tenants());
         gauges.extend(self.backend.gauges());
         gauges
     }
 
-    fn submit(&self, request: GenerateRequest, mut sink: Sink) -> Result<(), InferenceError> {
+    fn submit(&self, mut request: GenerateRequest, mut sink: Sink) -> Result<(), InferenceError> {
         let most = self.price.cost(most_usage(&request));
-        let reservation = self.account.reserve(most)?;
+        // Whose money it is, is between us and them.
+        let payer = request.admission.payer.take();
+        let reservation = self.account.reserve(payer.as_deref(), most)?;
         let mut meter = Meter {
             account: Arc::clone(&self.account),
             price: self.price,
@@ -142,10 +170,10 @@ impl Account {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn reserve(&self, most: MicroUsd) -> Result<Reservation, InferenceError> {
+    fn reserve(&self, payer: Option<&str>, most: MicroUsd) -> Result<Held, InferenceError> {
         let now = self.clock.now();
         let mut state = self.state();
-        let reserved = state.budget.reserve(most, now);
+        let reserved = state.accounts.reserve(payer, most, now);
         state.refused += u64::from(reserved.is_err());
         state.note(now);
         Ok(reserved?)
@@ -156,7 +184,7 @@ impl Account {
 struct Meter {
     account: Arc<Account>,
     price: Price,
-    reservation: Option<Reservation>,
+    reservation: Option<Held>,
     begun: bool,
 }
 
@@ -179,7 +207,7 @@ impl Meter {
     }
 
     fn settle_unknown(&mut self) {
-        let reserved = self.reservation.as_ref().map_or(MicroUsd::ZERO, Reservation::amount);
+        let reserved = self.reservation.as_ref().map_or(MicroUsd::ZERO, Held::amount);
         self.settle(if self.begun { reserved } else { MicroUsd::ZERO });
     }
 
@@ -187,7 +215,7 @@ impl Meter {
         if let Some(reservation) = self.reservation.take() {
             let now = self.account.clock.now();
             let mut state = self.account.state();
-            state.budget.settle(reservation, spent, now);
+            state.accounts.settle(reservation, spent, now);
             state.note(now);
         }
     }
@@ -196,6 +224,16 @@ impl Meter {
 impl Drop for Meter {
     fn drop(&mut self) {
         self.settle_unknown();
+    }
+}
+
+fn spend(budget: &mut Budget, refused: u64, now: Timestamp) -> Spend {
+    Spend {
+        per_day: budget.per_day(),
+        spent_today: budget.spent_today(now),
+        left: budget.left(now),
+        reserved: budget.reserved(),
+        refused,
     }
 }
 

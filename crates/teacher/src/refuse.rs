@@ -37,8 +37,8 @@ fn conversation(request: &GenerateRequest) -> Result<&Chat, InferenceError> {
         return Err(InferenceError::Unsupported("log-probabilities at a teacher"));
     }
     // A teacher counts its own tokens and keeps its own cache; the rest is up to its queue.
-    let Admission { must_fit, timeout, .. } = request.admission;
-    if request.admission != (Admission { must_fit, timeout, ..Admission::default() }) {
+    let Admission { must_fit, timeout, payer, .. } = request.admission.clone();
+    if request.admission != (Admission { must_fit, timeout, payer, ..Admission::default() }) {
         return Err(InferenceError::Unsupported("priorities or salts at a teacher"));
     }
     match &request.prompt {

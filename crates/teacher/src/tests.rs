@@ -1,5 +1,6 @@
 //! Everything against a clock that stands still.
 
+mod accounts;
 mod budget;
 mod ledger;
 mod metered;

@@ -476,10 +476,30 @@ pub(crate) enum BenchCommand {
         understudy bench gateway --litellm .venv/bin/litellm --nginx /usr/sbin/nginx --json\n\n\
         A pretended model answers at once; ours captures every exchange durably meanwhile.")]
     Gateway(BenchGatewayArgs),
+    /// Release after release under load over HTTP: afterwards every reply and outcome is accounted
+    /// for, and memory is flat
+    #[command(after_help = "Examples:\n  understudy bench gateway-soak --seconds 60\n  \
+        understudy bench gateway-soak --seconds 3600 --json   (an hour at half load)\n\n\
+        Exit codes: 0 all accounted for; 1 something is not, failed or grew; 2 bad input")]
+    GatewaySoak(BenchGatewaySoakArgs),
     /// How long a rolled-back version still answers anybody, over many servers
     #[command(after_help = "Example:\n  understudy bench rollback --replicas 16 --json\n\n\
         Exit codes: 0 within a second everywhere; 1 later, or a request failed; 2 bad input")]
     Rollback(BenchRollbackArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchGatewaySoakArgs {
+    #[arg(long, default_value_t = 60, value_name = "N")]
+    pub(crate) seconds: u64,
+    /// Requests a second [default: half of what the server takes at the beginning]
+    #[arg(long, value_name = "N")]
+    pub(crate) rate: Option<f64>,
+    /// Users who ask at the same time
+    #[arg(long, default_value_t = 16, value_name = "N")]
+    pub(crate) clients: usize,
+    #[arg(long, default_value_t = 17)]
+    pub(crate) seed: u64,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! Raw settings (file, environment, flags) become resolved ones here, and nowhere else.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -9,6 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use understudy_access::Pepper;
+use understudy_ident::TenantName;
 use understudy_upstream::{Endpoint, Replay, Timeouts, TokenLimitField};
 
 use crate::{cli::Global, paths::DataDir};
@@ -51,12 +53,22 @@ pub(crate) struct TeacherSettings {
     pub(crate) api_key_env: Option<String>,
     /// What it may cost in a UTC day; needs the two prices.
     pub(crate) usd_per_day: Option<f64>,
+    /// What each tenant may spend of that, unless it is named in `tenants`.
+    pub(crate) tenant_usd_per_day: Option<f64>,
+    #[serde(default)]
+    pub(crate) tenants: BTreeMap<TenantName, f64>,
     pub(crate) input_usd_per_million: Option<f64>,
     pub(crate) output_usd_per_million: Option<f64>,
     #[serde(default)]
     pub(crate) limit_field: TokenLimitField,
     #[serde(flatten)]
     pub(crate) patience: Patience,
+}
+
+impl TeacherSettings {
+    pub(crate) fn limits_tenants(&self) -> bool {
+        self.tenant_usd_per_day.is_some() || !self.tenants.is_empty()
+    }
 }
 
 /// Servers that hold our base and its adapters, in place of the engine in this process.

@@ -195,7 +195,7 @@ impl<'a> Demo<'a> {
                 reason: "to show that a bad version is rolled back".to_owned(),
             };
             let why = "forced past the gate";
-            self.stages.release(recipe, version, (OWNER, why), Some(forced))?
+            self.stages.release(recipe, version, (OWNER, why), (Some(forced), false))?
         };
         self.timed("forced release", || {
             let crowd = Crowd::gather(self)?;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
-use understudy_canary::{Rules, fresh_salt};
+use understudy_canary::Opening;
 use understudy_dataset::{
     Builder, DatasetError, FrozenDataset, Request, SuiteFingerprints, Verdict,
 };
@@ -16,11 +16,8 @@ use understudy_inference::{Backend, Student};
 use understudy_journal::Query;
 use understudy_manifest::{DataSource, EvalReport, Gate, Recipe, Scorer, Split, Suite};
 use understudy_orchestrator::{Fact, PortError, Ports, ReleaseEnd, Run, Turn};
-use understudy_registry::{
-    Change, Override, ReleaseRecord, ReleaseState, RollbackTarget, StartRelease, Target,
-};
+use understudy_registry::{Change, Override, ReleaseRecord, ReleaseState, Target};
 use understudy_storage::atomic;
-use understudy_trajectory::RewardPolicy;
 
 use crate::{
     commands::suite,
@@ -150,7 +147,7 @@ impl Ports for Stages<'_> {
         {
             return Ok(Fact::ReleaseStarted { release: open.id });
         }
-        let release = self.release(recipe, version, (&run.owner, &run.reason), None)?;
+        let release = self.release(recipe, version, (&run.owner, &run.reason), (None, false))?;
         Ok(Fact::ReleaseStarted { release: release.id })
     }
 
@@ -261,41 +258,20 @@ impl Stages<'_> {
         recipe: &Recipe,
         version: &AdapterVersion,
         (owner, reason): (&str, &str),
-        forced: Option<Override>,
+        (forced, supersede): (Option<Override>, bool),
     ) -> Result<ReleaseRecord> {
-        let release = recipe.release.as_ref().context("the recipe has no [release]")?;
-        let reward = RewardPolicy::named(&recipe.data.reward).context("unknown reward policy")?;
-        let policy = Rules::of(release, reward)?.to_value();
         let change = self.change(owner, reason);
-        let start = StartRelease {
-            candidate: version.clone(),
-            rollback: self.rollback_target(recipe)?,
-            policy,
-            salt: fresh_salt().to_string(),
-            forced,
-        };
-        Ok(self.stores.registry.start_release(start, change)?)
+        let has_teacher = (self.make_teacher)()?.is_some();
+        let first = if has_teacher { Target::Teacher } else { Target::Base };
+        let opening = Opening { candidate: version, recipe, forced, supersede, first };
+        let student = || Ok(&**self.student(recipe)?);
+        understudy_canary::open(&self.stores.registry, student, opening, change)
     }
 
     /// The loop acts as a program, whatever roles people have.
     fn change<'a>(&'a self, owner: &'a str, reason: &'a str) -> Change<'a> {
         let change = Change::new(owner, reason, &*self.stores.clock);
         if self.unattended.is_some() { change.by_program() } else { change }
-    }
-
-    fn rollback_target(&self, recipe: &Recipe) -> Result<RollbackTarget> {
-        let target = match self.stores.registry.stable(&recipe.task)? {
-            Some(target) => target,
-            None if (self.make_teacher)()?.is_some() => Target::Teacher,
-            None => Target::Base,
-        };
-        let Target::Adapter(version) = &target else {
-            let verified_by = "needs no adapter to be loaded".to_owned();
-            return Ok(RollbackTarget { target, loaded_generation: None, verified_by });
-        };
-        let loaded = self.load(recipe, version)?;
-        let verified_by = format!("loaded by the engine as {version}");
-        Ok(RollbackTarget { target, loaded_generation: Some(loaded), verified_by })
     }
 
     fn report(&self, recipe: &Recipe, gate: &Gate, version: &AdapterVersion) -> Result<EvalReport> {

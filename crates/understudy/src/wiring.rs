@@ -23,7 +23,7 @@ use understudy_orchestrator::RunStore;
 use understudy_registry::{Registry, Target};
 use understudy_router::RouteTable;
 use understudy_storage::atomic;
-use understudy_teacher::{Ledger, Metered, MicroUsd, Price};
+use understudy_teacher::{Ledger, Limits, Metered, MicroUsd, Price};
 use understudy_upstream::{ApiKey, Endpoint, Fleet, Upstream};
 
 use crate::{
@@ -95,7 +95,7 @@ pub(crate) fn teacher(config: &Config) -> Result<Option<Arc<dyn Backend>>> {
     let teacher: Arc<dyn Backend> = Arc::new(Upstream::new(settings.patience.of(endpoint))?);
     let prices = (settings.input_usd_per_million, settings.output_usd_per_million);
     let (per_day, price) = match (settings.usd_per_day, prices) {
-        (None, (None, None)) => return Ok(Some(teacher)),
+        (None, (None, None)) if !settings.limits_tenants() => return Ok(Some(teacher)),
         (Some(per_day), (Some(input), Some(output))) => {
             let price =
                 Price { input_per_million: dollars(input)?, output_per_million: dollars(output)? };
@@ -103,13 +103,19 @@ pub(crate) fn teacher(config: &Config) -> Result<Option<Arc<dyn Backend>>> {
         }
         _ => bail!(
             "[teacher] needs all of usd_per_day, input_usd_per_million and output_usd_per_million, \
-             or none of them: a budget means nothing without prices"
+             or none of them and no budgets of tenants: a budget means nothing without prices"
         ),
     };
     atomic::create_dir(config.data.root())?;
     let clock = Arc::new(SystemClock);
     let path = config.data.root().join("teacher-spend.json");
-    let (ledger, budget) = Ledger::open(&path, per_day, clock.now())?;
+    let tenants = settings.tenants.iter().map(|(name, usd)| Ok((name.to_string(), dollars(*usd)?)));
+    let limits = Limits {
+        per_day,
+        per_tenant: settings.tenant_usd_per_day.map(dollars).transpose()?,
+        tenants: tenants.collect::<Result<_>>()?,
+    };
+    let (ledger, budget) = Ledger::open(&path, limits, clock.now())?;
     Ok(Some(Arc::new(Metered::new(teacher, price, budget, clock).kept_in(ledger))))
 }
 

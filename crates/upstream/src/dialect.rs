@@ -65,8 +65,8 @@ fn openai(request: &GenerateRequest) -> Result<(), InferenceError> {
         return unsupported("log-probabilities at a teacher");
     }
     // It counts its own tokens and keeps its own cache; the rest is up to our queue.
-    let Admission { must_fit, timeout, .. } = request.admission;
-    if request.admission != (Admission { must_fit, timeout, ..Admission::default() }) {
+    let Admission { must_fit, timeout, payer, .. } = request.admission.clone();
+    if request.admission != (Admission { must_fit, timeout, payer, ..Admission::default() }) {
         return unsupported("priorities or salts at a teacher");
     }
     let Prompt::Chat(chat) = &request.prompt else {

@@ -151,7 +151,7 @@ fn what_a_key_was_made_with_cannot_be_changed() {
 fn a_tenant_never_gets_what_reaches_beyond_it() {
     let desk = Desk::new();
     let ring = desk.open();
-    for scope in [Scope::Admin, Scope::Metrics, Scope::AuditRead] {
+    for scope in [Scope::Admin, Scope::Metrics, Scope::AuditRead, Scope::Release] {
         let scopes = Scopes::from_iter([Scope::Infer, scope]);
         let tenant = Some("acme".parse().unwrap());
         let refused = ring.create(NewKey { tenant, scopes, ..new_key() }).unwrap_err();

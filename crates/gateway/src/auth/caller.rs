@@ -49,6 +49,11 @@ impl Caller {
         self.tenant.as_ref()
     }
 
+    /// Whom the key was made for; nobody without one.
+    pub(crate) fn owner(&self) -> Option<&str> {
+        self.key.as_ref().map(|key| key.who.owner.as_str())
+    }
+
     /// The full name of what the caller calls this; `None` where it is somebody else's.
     pub(crate) fn full(&self, name: &str) -> Option<String> {
         TenantName::full(self.tenant(), name)

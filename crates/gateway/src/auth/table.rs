@@ -42,6 +42,9 @@ const FEEDBACK: Needs = Needs::Scope(Scope::Feedback);
 const TELEMETRY: Needs = Needs::Scope(Scope::Telemetry);
 const READ: Needs = Needs::Scope(Scope::Read);
 const ADAPTERS: Needs = Needs::Scope(Scope::AdapterWrite);
+const LOOK: Needs = Needs::Whole(Scope::Read);
+/// What the registry then lets the key's owner do is its own question.
+const RELEASE: Needs = Needs::Whole(Scope::Release);
 
 pub(crate) const TABLE: &[Row] = &[
     row("GET", "/health", Needs::Nothing, NO_BODY),
@@ -95,6 +98,18 @@ pub(crate) const TABLE: &[Row] = &[
     row("GET", "/api/v1/audit", Needs::Whole(Scope::AuditRead), NO_BODY),
     row("GET", "/api/v1/loop", Needs::Whole(Scope::Read), NO_BODY),
     row("GET", "/api/v1/loop/{task}", Needs::Whole(Scope::Read), NO_BODY),
+    row("GET", "/api/v1/releases", LOOK, NO_BODY),
+    row("POST", "/api/v1/releases", RELEASE, CONTROL),
+    row("GET", "/api/v1/releases/{id}", LOOK, NO_BODY),
+    row("GET", "/api/v1/releases/{id}/evidence", LOOK, NO_BODY),
+    row("POST", "/api/v1/releases/{id}/promote", RELEASE, CONTROL),
+    row("POST", "/api/v1/releases/{id}/resume", RELEASE, CONTROL),
+    row("POST", "/api/v1/releases/{id}/pause", RELEASE, CONTROL),
+    row("POST", "/api/v1/releases/{id}/rollback", RELEASE, CONTROL),
+    row("POST", "/api/v1/releases/{id}/abort", RELEASE, CONTROL),
+    row("GET", "/api/v1/channels/{task}", LOOK, NO_BODY),
+    row("GET", "/api/v1/channels/{task}/history", LOOK, NO_BODY),
+    row("POST", "/api/v1/channels/{task}/undo", RELEASE, CONTROL),
     // Whoever follows this server holds its adapters, and brings the journals of its replicas.
     row("GET", "/api/v1/watch", Needs::Whole(Scope::Admin), NO_BODY),
     row("GET", "/api/v1/watch/nodes", Needs::Whole(Scope::Read), NO_BODY),

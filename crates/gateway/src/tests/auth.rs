@@ -67,6 +67,10 @@ impl Guarded {
         self.keys.create(new_key(scopes.iter().cloned().collect())).unwrap().0
     }
 
+    pub(super) fn key_for(&self, owner: &str, scopes: Scopes) -> Key {
+        self.keys.create(NewKey { owner: owner.to_owned(), ..new_key(scopes) }).unwrap().0
+    }
+
     pub(super) fn key_of(&self, tenant: &str) -> Key {
         let tenant: Option<TenantName> = Some(tenant.parse().unwrap());
         let scopes =

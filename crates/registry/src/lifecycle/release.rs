@@ -136,6 +136,21 @@ impl Command {
         self.transition().name
     }
 
+    /// What people may ask of a release in this state, and what would change it.
+    pub(crate) fn of_people(state: ReleaseState, step: u32) -> Vec<&'static str> {
+        [
+            Self::Pause { because: PauseReason::Manual },
+            Self::Resume,
+            Self::Promote,
+            Self::RollBack,
+            Self::Abort,
+        ]
+        .into_iter()
+        .filter(|command| next(state, step, *command).is_some_and(|to| to != (state, step)))
+        .map(Self::as_str)
+        .collect()
+    }
+
     pub(crate) fn transition(self) -> Transition<ReleaseState> {
         use ReleaseState::{
             Aborted, AwaitingApproval, Failed, Paused, Promoted, Ramping, RolledBack, Staging,

@@ -129,7 +129,7 @@ impl Registry {
             }
             let rule = command.transition();
             people::allow(transaction, change, rule.who, command.as_str())?;
-            check_revision(&release, command, revision)?;
+            check_revision(&release, command, revision.or(change.if_revision))?;
             refuse_frozen(transaction, &release, command, change)?;
             if rule.needs.contains(&Evidence::CleanData) {
                 refuse_tainted(transaction, &release)?;
@@ -193,6 +193,7 @@ fn allowed(
         command: command.as_str(),
         state,
         step,
+        instead: Command::of_people(state, step),
     })
 }
 

@@ -39,6 +39,12 @@ impl ArmSummary {
         if guard == Guard::Reward { self.rewarded } else { self.units }
     }
 
+    /// Whether a unit's reward was neither 0 nor 1: for each of those `r − r²` is 0, and for any
+    /// other above it. Sums are of floating point, so there is a tolerance.
+    pub(crate) fn is_fractional(&self) -> bool {
+        self.reward_sum - self.reward_sum_of_squares > 1e-6
+    }
+
     /// Units with a bad mark; for a reward, those without success. Costs have no mark.
     pub(crate) fn marked(&self, guard: Guard) -> u64 {
         match guard {

@@ -393,3 +393,28 @@ fn a_unit_is_marked_once_however_often_it_does_something() {
     assert_eq!(text, r#"["refusals","length"]"#);
     assert_eq!(serde_json::from_str::<crate::Behaviour>(&text).unwrap(), behaviour);
 }
+
+#[test]
+fn rewards_in_between_leave_no_step_before_any_test_has_seen_them() {
+    // Both succeed, as pairs have it, and one is much worse.
+    let rewarded = |n: u32, worse: f64| {
+        let mut evidence = Evidence::default();
+        for i in 0..n {
+            let wobble = f64::from(i % 3) / 50.0;
+            evidence.observe(&fact(i, Side::Canary, Some(worse + wobble))).unwrap();
+            evidence.observe(&fact(i, Side::Baseline, Some(0.9 + wobble))).unwrap();
+        }
+        evidence
+    };
+    let steps = Steps::new(vec![10, 50, 100]).unwrap();
+    let ramp = Policy { steps, min_outcomes_per_step: 10, ..policy() };
+    for n in [10, 20, 49] {
+        let missing_outcomes = u64::from(50 - n);
+        let held = Verdict::Hold { missing_outcomes, missing_ms: 0 };
+        assert_eq!(verdict(&ramp, &rewarded(n, 0.6)), held, "after {n}");
+    }
+    assert_eq!(verdict(&ramp, &rewarded(50, 0.6)), Verdict::RollBack { guard: Guard::Reward });
+    assert_eq!(verdict(&ramp, &rewarded(50, 0.9)), Verdict::Advance { to_step: 1 });
+    // Of rewards that are 0 or 1 the exact test has seen each, and the step's own count suffices.
+    assert_eq!(verdict(&ramp, &failing(10, 0, 0, 20)), Verdict::Advance { to_step: 1 });
+}

@@ -4,13 +4,13 @@ use understudy_ident::{Clock, ManualClock};
 use understudy_inference::{Backend, InferenceError};
 
 use super::{ask, run};
-use crate::{Ledger, Metered, MicroUsd, Price, ScriptedTeacher, TeacherError};
+use crate::{Ledger, Limits, Metered, MicroUsd, Price, ScriptedTeacher, TeacherError};
 
 fn metered(path: &Path, clock: &ManualClock) -> Result<Metered, TeacherError> {
     let teacher = ScriptedTeacher::new("scripted", |_| Ok("four by four bytes".to_owned()))?;
     let dollar = MicroUsd::from_usd(1);
     let price = Price { input_per_million: dollar, output_per_million: dollar };
-    let (ledger, budget) = Ledger::open(path, MicroUsd::new(200), clock.now())?;
+    let (ledger, budget) = Ledger::open(path, Limits::of(MicroUsd::new(200)), clock.now())?;
     Ok(Metered::new(Arc::new(teacher), price, budget, Arc::new(clock.clone())).kept_in(ledger))
 }
 

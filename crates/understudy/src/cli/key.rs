@@ -9,8 +9,9 @@ pub(crate) enum KeyCommand {
         understudy key create --owner shop --tenant acme --role application --note checkout \\\n      \
         --requests-per-minute 600 --tokens-per-minute 200000 --concurrent 16\n  \
         understudy key create --owner ci --scope infer:support-triage --scope feedback --expires-in 90d\n\n\
-        Roles: application (infer, feedback, telemetry), engineer (application and read),\n\
-        release_manager (read, metrics, audit:read), on_call (read, metrics, adapter:write),\n\
+        Roles: application (infer, feedback, telemetry), engineer (application, read and release),\n\
+        release_manager (read, release, metrics, audit:read), on_call (read, release, metrics,\n\
+        adapter:write),\n\
         monitor (metrics), admin (everything). A tenant's key has of these what stays within it.")]
     Create(KeyCreateArgs),
     /// All keys: what they are for, and which still open something
@@ -30,7 +31,8 @@ pub(crate) struct KeyCreateArgs {
     /// Scopes that go together; repeatable
     #[arg(long = "role", value_name = "ROLE")]
     pub(crate) roles: Vec<String>,
-    /// infer, infer:TASK, feedback, telemetry, read, adapter:write, metrics, audit:read or admin;
+    /// infer, infer:TASK, feedback, telemetry, read, adapter:write, release, metrics, audit:read or
+    /// admin;
     /// repeatable
     #[arg(long = "scope", value_name = "SCOPE")]
     pub(crate) scopes: Vec<String>,

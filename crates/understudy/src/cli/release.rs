@@ -13,8 +13,11 @@ pub(crate) enum ReleaseCommand {
     #[command(after_help = "Example:\n  understudy release start support-triage@2 \
         --recipe recipes/support-triage.toml --owner ada --reason 'learned the new forms'")]
     Start(ReleaseStartArgs),
-    /// The open release of a task, its evidence and verdict
-    Status { task: String },
+    /// What serves a task, its open release and its evidence, and which servers follow
+    #[command(after_help = "Examples:\n  understudy release status support-triage\n  \
+        understudy release status support-triage --server http://gw-1:8700 --key-env OPS_KEY\n\n\
+        Exit codes: 0 a release is open; 1 none is; 2 bad input")]
+    Status(ReleaseStatusArgs),
     /// Promote the open release now
     #[command(after_help = "Example:\n  understudy release promote support-triage \
         --reason 'two days without a finding' --if-revision 7")]
@@ -124,6 +127,14 @@ pub(crate) enum ReleaseCommand {
     #[command(after_help = "Example:\n  understudy release simulate \
         --policy recipes/support-triage.toml --scenario ten-points-worse")]
     Simulate(ReleaseSimulateArgs),
+    /// Rehearse faults over HTTP: a whole server, simulated users, and what the release makes of it
+    #[command(after_help = "Examples:\n  understudy release drill\n  \
+        understudy release drill --fault unsafe --fault dead-replica --json\n  \
+        understudy release drill --fault identical --repeat 20\n  \
+        understudy release drill --recipe recipes/support-triage.toml\n\n\
+        Nothing outside a temporary directory is touched, and no model is needed.\n\
+        Exit codes: 0 each ended as it should; 1 one did not; 2 bad input")]
+    Drill(ReleaseDrillArgs),
     /// How long a release would take at this traffic
     #[command(after_help = "Example:\n  understudy release plan \
         --policy recipes/support-triage.toml --units-per-hour 120 --success 0.8")]
@@ -157,6 +168,41 @@ pub(crate) struct ReleaseSimulateArgs {
     /// dead-replica, silent-teacher [default: each]
     #[arg(long)]
     pub(crate) scenario: Option<Scenario>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReleaseStatusArgs {
+    pub(crate) task: String,
+    /// The running server to ask who follows it [default: the configured `listen`, if it answers]
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: Option<String>,
+    /// The environment variable with a key for it that has the scope `read`
+    #[arg(long, value_name = "VARIABLE")]
+    pub(crate) key_env: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReleaseDrillArgs {
+    /// One of `release simulate`'s scenarios; repeatable [default: the eight faults]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) fault: Vec<Scenario>,
+    /// The recipe whose [release] is rehearsed [default: 10, 25 and 50 %, fifty outcomes each]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) recipe: Option<PathBuf>,
+    /// Releases of each, with seeds that follow each other
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) repeat: u32,
+    #[arg(long, default_value_t = 17)]
+    pub(crate) seed: u64,
+    /// The traffic that seconds are told for
+    #[arg(long, value_name = "N", default_value_t = 10.0)]
+    pub(crate) sessions_per_second: f64,
+    /// The share of the stable arm's sessions that succeed
+    #[arg(long, value_name = "SHARE", default_value_t = 0.6)]
+    pub(crate) success: f64,
+    /// Without a decision by then, a release counts as held
+    #[arg(long, value_name = "N", default_value_t = 40_000)]
+    pub(crate) most_sessions: u64,
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,5 @@
-//! `understudy bench`: figures that anybody can repeat. `serve`, `swap`, `soak`, `ingest` and
-//! `gateway` and `rollback` are in files of their own.
+//! `understudy bench`: figures that anybody can repeat. `serve`, `swap`, `soak`, `ingest`,
+//! `gateway`, `gateway-soak` and `rollback` are in files of their own.
 //!
 //! `understudy bench train`: our training step beside torch + PEFT and TRL, in one run, as ratios.
 //!
@@ -9,6 +9,7 @@
 
 mod floor;
 mod gateway;
+mod gateway_soak;
 mod ingest;
 mod job;
 mod load;
@@ -62,6 +63,7 @@ pub(crate) fn run(command: BenchCommand, config: &Config, out: Out) -> Result<Ex
         BenchCommand::Soak(args) => soak::run(&args, config, out),
         BenchCommand::Ingest(args) => ingest::run(&args, out),
         BenchCommand::Gateway(args) => gateway::run(&args, out),
+        BenchCommand::GatewaySoak(args) => gateway_soak::run(&args, out),
         BenchCommand::Rollback(args) => rollback::run(&args, out),
     }
 }

@@ -1,17 +1,21 @@
 //! `understudy release`: to production or back. A running server follows within a tick.
 
 mod act;
+mod drill;
 mod rules;
+mod servers;
 mod simulate;
 
 use anyhow::{Result, bail};
-use serde_json::json;
+use serde_json::{Value, json};
+use understudy_canary::{CanaryError, Examined, Examiner};
 use understudy_ident::{AdapterVersion, Clock as _, SystemClock, TaskName};
+use understudy_journal::Journal;
 use understudy_registry::{Change, Override, Registry, RegistryError, ReleaseRecord};
 
 use super::{Exit, complain, train};
 use crate::{
-    cli::{ReleaseCommand, ReleaseStartArgs, Said},
+    cli::{ReleaseCommand, ReleaseStartArgs, ReleaseStatusArgs, Said},
     config::Config,
     output::Out,
     wiring::Stores,
@@ -29,8 +33,12 @@ pub(crate) fn run(command: ReleaseCommand, config: &Config, out: Out) -> Result<
 }
 
 fn is_a_no(error: &anyhow::Error) -> bool {
+    let refused = match error.downcast_ref::<CanaryError>() {
+        Some(CanaryError::Registry(refused)) => Some(refused),
+        _ => error.downcast_ref::<RegistryError>(),
+    };
     matches!(
-        error.downcast_ref::<RegistryError>(),
+        refused,
         Some(
             RegistryError::NotAdmitted { .. }
                 | RegistryError::NotPermitted { .. }
@@ -45,7 +53,7 @@ fn dispatch(command: ReleaseCommand, config: &Config, out: Out) -> Result<Exit> 
     let registry = || Registry::open(&config.data.registry(), &config.data.adapters());
     match command {
         ReleaseCommand::Start(args) => start(&args, config, out),
-        ReleaseCommand::Status { task } => status(&task, &registry()?, out),
+        ReleaseCommand::Status(args) => status(&args, config, out),
         ReleaseCommand::Promote(args) => act::promote(&args, &registry()?, out),
         ReleaseCommand::Resume(args) => act::resume(&args, &registry()?, out),
         ReleaseCommand::Pause(args) => act::pause(&args, &registry()?, out),
@@ -73,6 +81,7 @@ fn dispatch(command: ReleaseCommand, config: &Config, out: Out) -> Result<Exit> 
         ReleaseCommand::People => rules::people(&registry()?, out),
         ReleaseCommand::History { task } => history(&task, &registry()?, out),
         ReleaseCommand::Simulate(args) => simulate::simulate(&args, out),
+        ReleaseCommand::Drill(args) => drill::drill(&args, out),
         ReleaseCommand::Plan(args) => simulate::plan(&args, out),
     }
 }
@@ -84,43 +93,58 @@ fn start(args: &ReleaseStartArgs, config: &Config, out: Out) -> Result<Exit> {
         bail!("{version} is not a version of the recipe's task `{}`", recipe.task);
     }
     let stores = Stores::open(&config.data)?;
-    let open = stores.registry.open_release(&version.task)?;
-    if let Some(open) = open.filter(|open| args.supersede && open.candidate != version) {
-        let change = Change::new(&args.owner, &args.reason, &SystemClock);
-        stores.registry.supersede(&open.id, change)?;
-    }
     let stages = train::stages(config, &stores, &recipe, out, true)?;
     let forced =
         args.force.then(|| Override { owner: args.owner.clone(), reason: args.reason.clone() });
-    let release = stages.release(&recipe, &version, (&args.owner, &args.reason), forced)?;
+    let said = (args.owner.as_str(), args.reason.as_str());
+    let release = stages.release(&recipe, &version, said, (forced, args.supersede))?;
     say(&release, out)
 }
 
-fn status(task: &str, registry: &Registry, out: Out) -> Result<Exit> {
-    let task: TaskName = task.parse()?;
-    let channel = registry.channel(&task)?;
-    match &channel.stable {
+fn status(args: &ReleaseStatusArgs, config: &Config, out: Out) -> Result<Exit> {
+    let task: TaskName = args.task.parse()?;
+    let registry = Registry::open(&config.data.registry(), &config.data.adapters())?;
+    let standing = registry.standing(&task, SystemClock.now())?;
+    match &standing.stable {
         Some(stable) => out.say(format!("{task} is served by {stable}")),
         None => out.say(format!("nothing has been promoted for {task}")),
     }
-    let open = registry.open_release(&task)?;
-    if let Some(release) = &open {
+    let mut evidence = Value::Null;
+    if let Some(release) = &standing.open {
         out.say(line(release));
+        match examined(&registry, release, config) {
+            Ok(Some(found)) => {
+                let units = (found.canary.units, found.baseline.units);
+                out.say(format!("  {} ({} units against {})", found.judgement, units.0, units.1));
+                evidence = json!(found);
+            }
+            Ok(None) => {}
+            // Whoever asks in an incident is told the rest all the same.
+            Err(why) => {
+                out.say(format!("  its evidence cannot be read: {why:#}"));
+                evidence = json!({"unreadable": format!("{why:#}")});
+            }
+        }
     }
-    let mut freezes = registry.freezes(SystemClock.now())?;
-    freezes.retain(|freeze| freeze.task.as_ref().is_none_or(|frozen| *frozen == task));
-    for freeze in &freezes {
+    for freeze in &standing.freezes {
         out.say(format!("frozen: {freeze}"));
     }
-    out.value(&json!({
-        "task": task,
-        "stable": channel.stable,
-        "channel": channel,
-        "open": open,
-        "freezes": freezes,
-        "protection": registry.protection(&task)?,
-    }))?;
-    Ok(if open.is_some() { Exit::Ok } else { Exit::No })
+    let servers = servers::told(args, config)?;
+    servers.iter().flat_map(servers::lines).for_each(|line| out.say(line));
+    let is_open = standing.open.is_some();
+    let mut told = json!(standing);
+    (told["evidence"], told["servers"]) = (evidence, json!(servers));
+    out.value(&told)?;
+    Ok(if is_open { Exit::Ok } else { Exit::No })
+}
+
+fn examined(
+    registry: &Registry,
+    release: &ReleaseRecord,
+    config: &Config,
+) -> Result<Option<Examined>> {
+    let journal = Journal::open(&config.data.journal(), understudy_journal::Config::default())?;
+    Ok(Examiner::default().examine(registry, &journal, release)?)
 }
 
 fn history(task: &str, registry: &Registry, out: Out) -> Result<Exit> {

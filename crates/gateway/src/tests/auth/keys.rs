@@ -51,9 +51,9 @@ fn every_role_at_every_route() {
     let server = guarded();
     let ours: BTreeMap<&str, &[&str]> = BTreeMap::from([
         ("application", ["infer", "feedback", "telemetry"].as_slice()),
-        ("engineer", &["infer", "feedback", "telemetry", "read"]),
-        ("release_manager", &["read", "metrics", "audit:read"]),
-        ("on_call", &["read", "metrics", "adapter:write"]),
+        ("engineer", &["infer", "feedback", "telemetry", "read", "release"]),
+        ("release_manager", &["read", "release", "metrics", "audit:read"]),
+        ("on_call", &["read", "release", "metrics", "adapter:write"]),
         ("monitor", &["metrics"]),
     ]);
     for role in Role::ALL {

@@ -13,10 +13,11 @@ use understudy_inference::{
 };
 use understudy_journal::Query;
 use understudy_router::{Route, Target};
+use understudy_teacher::{Accounts, Limits, Metered, MicroUsd, Price};
 use understudy_trajectory::{Outcome, Step};
 
 use super::{Guarded, HERE, guarded, guarded_on};
-use crate::tests::{CHAT, Reply, Settings, chat, with};
+use crate::tests::{CHAT, Reply, Settings, chat, taps::Teacher, with};
 
 /// Both have a task of the same name, and the operator has one as well.
 fn town() -> (Guarded, [Key; 3]) {
@@ -485,4 +486,42 @@ fn whatever_a_tenant_asks_is_the_tenant_s() {
     // The operator's own is still there.
     assert_eq!(server.post_as(&ours, CHAT, &chat("hi")).status, 200);
     assert_eq!(server.told("mock").len(), 1);
+}
+
+#[test]
+fn nobody_spends_the_teacher_s_money_of_another() {
+    let frontier = Teacher { says: Ok("rich"), delay: Duration::ZERO };
+    let dollar = MicroUsd::from_usd(1);
+    let price = Price { input_per_million: dollar, output_per_million: dollar };
+    // A question reserves less than thirty millionths and costs fifteen.
+    let limits = Limits {
+        per_day: dollar,
+        per_tenant: Some(MicroUsd::new(40)),
+        tenants: [("bolt".to_owned(), MicroUsd::new(1_000))].into(),
+    };
+    let clock = Arc::new(understudy_ident::SystemClock);
+    let metered = Metered::new(Arc::new(frontier), price, Accounts::new(limits), clock);
+    let teacher: Arc<dyn Backend> = Arc::new(metered);
+    let settings = Settings { teacher: Some(teacher), ..Settings::default() };
+    let server = guarded_on(HERE.parse().unwrap(), settings);
+    for task in ["acme.triage", "bolt.triage"] {
+        server.routes.publish(task.parse().unwrap(), Route::to(Target::Teacher), None);
+    }
+    let (acme, bolt) = (server.key_of("acme"), server.key_of("bolt"));
+    let ask = |key: &Key| {
+        let body = with(chat("hi"), json!({"model": "triage", "max_tokens": 8}));
+        server.post_as(key, CHAT, &body)
+    };
+    assert_eq!(ask(&acme).status, 200);
+    let refused = std::iter::repeat_with(|| ask(&acme)).take(5).find(|reply| reply.status != 200);
+    let refused = refused.expect("forty millionths are soon spent");
+    assert_eq!(
+        (refused.status, &refused.json()["error"]["reason"]),
+        (429, &json!("budget_exhausted"))
+    );
+    assert!(refused.text.contains("budget of acme"), "{}", refused.text);
+    for _ in 0..5 {
+        let reply = ask(&bolt);
+        assert_eq!(reply.status, 200, "bolt has its own: {}", reply.text);
+    }
 }
