@@ -30,7 +30,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("reward", "manifest message"),
     ("environment", "message reward"),
     ("scorer", "manifest message redact reward"),
-    ("evaluation", "inference manifest message scorer"),
+    ("evaluation", "ident inference manifest message scorer"),
     ("rollout", "engine environment ident inference manifest message model reward trainer"),
     ("signature", ""),
     ("registry", "ident manifest signature storage"),

@@ -40,8 +40,8 @@ pub use recipe::{
     UtcOffset,
 };
 pub use report::{
-    Comparison, Decision, EvalReport, GateCheck, ScorerSummary, Slice, SubjectReport, Tally,
-    Verdict,
+    Calibration, Comparison, Decision, EvalReport, GateCheck, JudgeReport, ScorerSummary, Slice,
+    SubjectReport, Tally, Verdict,
 };
 pub use reward::{CommandSpec, JudgeSpec, RewardSpec, Verifier};
 pub use scorer::{Check, Scorer, Share};
