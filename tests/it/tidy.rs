@@ -17,7 +17,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("manifest", "ident message"),
     ("storage", "ident"),
     ("hub", "storage"),
-    ("ingest", "ident inference manifest message trajectory"),
+    ("ingest", "ident inference manifest message redact trajectory"),
     ("redact", ""),
     ("journal", "ident inference message storage trajectory"),
     ("intake", "ident ingest journal trajectory"),
@@ -75,6 +75,8 @@ const FENCES: &[(&str, &str)] = &[
     ("rustix", "engine reward understudy"),
     ("prost", "ingest"),
     ("flate2", "ingest"),
+    ("serde-saphyr", "ingest"),
+    ("zip", "hub ingest"),
     ("parquet", "export"),
     ("chacha20poly1305", "journal"),
 ];

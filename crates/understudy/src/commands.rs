@@ -9,6 +9,7 @@ mod environment;
 mod eval;
 mod import;
 mod init;
+mod judge;
 pub(crate) mod key;
 mod logits;
 mod memory;
@@ -60,6 +61,7 @@ pub(crate) fn run(command: Command, config: &Config) -> Result<Exit> {
         Command::Dataset(command) => dataset::run(command, config, out),
         Command::Train(args) => train::run(&args, config, out),
         Command::Eval(args) => eval::run(&args, config, out),
+        Command::Judge(command) => judge::run(command, config, out),
         Command::Adapter(command) => adapter::run(command, config, out),
         Command::Release(command) => release::run(command, config, out),
         Command::Memory(command) => memory::run(command, config, out),

@@ -32,6 +32,8 @@ struct File {
     /// Recipes that `serve` runs by itself, each with a `[loop]` table.
     loops: Vec<PathBuf>,
     teacher: Option<TeacherSettings>,
+    /// Whom `eval --judge` asks.
+    judge: Option<TeacherSettings>,
     access: AccessSettings,
     tls: Option<TlsSettings>,
     fleet: Option<FleetSettings>,
@@ -142,6 +144,7 @@ pub(crate) struct Config {
     pub(crate) tasks: Vec<understudy_ident::TaskName>,
     pub(crate) loops: Vec<PathBuf>,
     pub(crate) teacher: Option<TeacherSettings>,
+    pub(crate) judge: Option<TeacherSettings>,
     /// From the environment, so that it is in no file.
     pub(crate) pepper: Option<Pepper>,
     pub(crate) pepper_file: Option<PathBuf>,
@@ -174,6 +177,7 @@ impl Config {
             tasks: file.tasks,
             loops: file.loops.into_iter().map(|path| home.join(path)).collect(),
             teacher: file.teacher,
+            judge: file.judge,
             pepper: pepper()?,
             pepper_file: file.access.pepper.map(|path| home.join(path)),
             tls: file
