@@ -46,10 +46,11 @@ const ARROWS: &[(&str, &str)] = &[
     ("canary", "ident inference journal manifest registry router trajectory"),
     ("orchestrator", "ident manifest storage"),
     ("lookout", "ident journal manifest message orchestrator registry statistics trajectory"),
+    ("live", "ident journal manifest scorer statistics trajectory"),
     ("openai", "inference message"),
     (
         "gateway",
-        "access conduct ident inference ingest intake journal manifest memory message openai \
+        "access conduct ident inference ingest intake journal live manifest memory message openai \
          registry router trajectory",
     ),
     ("supportdesk", "ident manifest message"),

@@ -13,8 +13,8 @@ use understudy_registry::Registry;
 use understudy_router::RouteTable;
 
 use crate::{
-    auth::Door, beside::Room, error::ApiError, feedback::TokenKey, loops::Board, memory::Memories,
-    metrics::Metrics, watch::Hub,
+    auth::Door, beside::Room, error::ApiError, feedback::TokenKey, live::LiveBoard, loops::Board,
+    memory::Memories, metrics::Metrics, watch::Hub,
 };
 
 /// The parts a gateway is put together from.
@@ -56,6 +56,7 @@ struct Shared {
     token_key: OnceLock<TokenKey>,
     door: Arc<Door>,
     board: Arc<Board>,
+    live: Arc<LiveBoard>,
     hub: Hub,
     memories: OnceLock<Memories>,
 }
@@ -89,6 +90,7 @@ impl Gateway {
                 token_key: OnceLock::new(),
                 door: Arc::new(door),
                 board: Arc::default(),
+                live: Arc::default(),
                 hub,
                 memories: OnceLock::new(),
             }),
@@ -115,6 +117,11 @@ impl Gateway {
     /// Where the server's own threads post how they fare.
     pub fn board(&self) -> Arc<Board> {
         Arc::clone(&self.shared.board)
+    }
+
+    /// Where live scores are posted.
+    pub fn live(&self) -> Arc<LiveBoard> {
+        Arc::clone(&self.shared.live)
     }
 
     pub(crate) fn hub(&self) -> &Hub {

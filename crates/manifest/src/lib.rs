@@ -37,7 +37,7 @@ pub use recipe::{
     GrpoSettings, Guard, HealthCheck, Lora, Method, MissingReward, Objective, Observe, Pause,
     Precision, QuietHours, Reaction, Recipe, RecipeError, Redact, ReferencePolicy, Release,
     RequiredVerdict, Schedule, Shadow, SmallHarm, Targets, TrainStage, Turns, Unattended,
-    UtcOffset,
+    UtcOffset, parse_age,
 };
 pub use report::{
     Calibration, Comparison, Decision, EvalReport, GateCheck, JudgeReport, ScorerSummary, Slice,

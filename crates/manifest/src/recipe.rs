@@ -15,7 +15,7 @@ use understudy_ident::{Digest, TaskName};
 
 use crate::{Scorer, digest_json};
 
-pub use check::RecipeError;
+pub use check::{RecipeError, parse_age};
 pub use grpo::{Credit, GroupSource, GrpoSettings};
 pub use release::{Guard, MissingReward, Release, SmallHarm};
 pub use stage::{

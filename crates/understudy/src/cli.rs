@@ -6,6 +6,7 @@ mod case;
 mod dataset;
 mod judge;
 mod key;
+mod live;
 mod memory;
 mod release;
 mod unattended;
@@ -15,7 +16,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::{
-    adapter::*, audit::*, case::*, dataset::*, judge::*, key::*, memory::*, release::*,
+    adapter::*, audit::*, case::*, dataset::*, judge::*, key::*, live::*, memory::*, release::*,
     unattended::*,
 };
 use crate::{commands::bench::Step, held::HeldIn};
@@ -93,6 +94,14 @@ pub(crate) enum Command {
     /// A model that compares answers, held against people's labels: calibrate, list
     #[command(subcommand)]
     Judge(JudgeCommand),
+    /// How what was served scores, by arm: the scorers of suites that need no expected answer
+    #[command(
+        after_help = "Examples:\n  understudy live --scorer json_valid --scorer no_refusal --since 7d\n  \
+        understudy live --task support-triage --share 0.1 --scorer latency:1500 --json\n\n\
+        A server with [live] in understudy.toml shows the same at /api/v1/live and /metrics.\n\
+        Exit codes: 0 scored; 1 nothing to score; 2 bad input"
+    )]
+    Live(LiveArgs),
     /// Registered adapter versions: list, show, diff, import, export, verify, sign, merge
     #[command(subcommand)]
     Adapter(AdapterCommand),

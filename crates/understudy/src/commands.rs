@@ -11,6 +11,7 @@ mod import;
 mod init;
 mod judge;
 pub(crate) mod key;
+mod live;
 mod logits;
 mod memory;
 pub(crate) mod model;
@@ -61,6 +62,7 @@ pub(crate) fn run(command: Command, config: &Config) -> Result<Exit> {
         Command::Dataset(command) => dataset::run(command, config, out),
         Command::Train(args) => train::run(&args, config, out),
         Command::Eval(args) => eval::run(&args, config, out),
+        Command::Live(args) => live::run(&args, config, out),
         Command::Judge(command) => judge::run(command, config, out),
         Command::Adapter(command) => adapter::run(command, config, out),
         Command::Release(command) => release::run(command, config, out),

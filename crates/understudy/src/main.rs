@@ -11,6 +11,7 @@ mod follow;
 mod groups;
 mod held;
 mod kept;
+mod live;
 mod output;
 mod paths;
 mod ports;

@@ -12,7 +12,8 @@ use understudy_access::Keyring;
 use understudy_canary::{Controller, Parts};
 use understudy_engine::Engine;
 use understudy_gateway::{
-    AdapterUpdates, Board, Door, Gateway, GatewayParts, Memories, Patience, Tls, serve_with,
+    AdapterUpdates, Board, Door, Gateway, GatewayParts, LiveBoard, Memories, Patience, Tls,
+    serve_with,
 };
 use understudy_ident::{Clock, Digest, SystemClock, TaskName};
 use understudy_inference::{Backend, HashingEmbedder, MockConfig, MockEngine, Student};
@@ -173,6 +174,7 @@ pub(crate) struct Server {
     task: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
     runtime: tokio::runtime::Runtime,
     board: Arc<Board>,
+    live: Arc<LiveBoard>,
     _router: Router,
 }
 
@@ -312,7 +314,7 @@ impl Server {
                 .context("failed to open the memory")?;
             gateway.remember_with(memories).map_err(|_| anyhow!("there are two memories"))?;
         }
-        let board = gateway.board();
+        let (board, live) = (gateway.board(), gateway.live());
         let grpc = runtime.block_on(grpc.bind())?;
         let grpc_address = grpc.as_ref().and_then(|listener| listener.local_addr().ok());
         if let Some(listener) = grpc {
@@ -327,12 +329,27 @@ impl Server {
         };
         let task = runtime.spawn(serve_with(listener, gateway, tls, Patience::default(), stopped));
         let (stop, task) = (Some(stop), Some(task));
-        Ok(Self { address, grpc_address, is_https, stop, task, runtime, board, _router: router })
+        Ok(Self {
+            address,
+            grpc_address,
+            is_https,
+            stop,
+            task,
+            runtime,
+            board,
+            live,
+            _router: router,
+        })
     }
 
     /// Where the loops of this server say how they fare.
     pub(crate) fn board(&self) -> Arc<Board> {
         Arc::clone(&self.board)
+    }
+
+    /// Where the scores of live traffic are shown.
+    pub(crate) fn live(&self) -> Arc<LiveBoard> {
+        Arc::clone(&self.live)
     }
 
     pub(crate) fn url(&self) -> String {
