@@ -2,11 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 mod bench;
+mod cases;
 mod cli;
 mod datasets;
 mod eval;
 mod http;
 mod ingest;
+mod judge;
 mod keys;
 mod release;
 mod runs;

@@ -17,7 +17,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("manifest", "ident message"),
     ("storage", "ident"),
     ("hub", "storage"),
-    ("ingest", "ident inference manifest message trajectory"),
+    ("ingest", "ident inference manifest message redact trajectory"),
     ("redact", ""),
     ("journal", "ident inference message storage trajectory"),
     ("intake", "ident ingest journal trajectory"),
@@ -30,7 +30,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("reward", "manifest message"),
     ("environment", "message reward"),
     ("scorer", "manifest message redact reward"),
-    ("evaluation", "inference manifest message scorer"),
+    ("evaluation", "ident inference manifest message scorer"),
     ("rollout", "engine environment ident inference manifest message model reward trainer"),
     ("signature", ""),
     ("registry", "ident manifest signature storage"),
@@ -46,10 +46,11 @@ const ARROWS: &[(&str, &str)] = &[
     ("canary", "ident inference journal manifest registry router trajectory"),
     ("orchestrator", "ident manifest storage"),
     ("lookout", "ident journal manifest message orchestrator registry statistics trajectory"),
+    ("live", "ident journal manifest scorer statistics trajectory"),
     ("openai", "inference message"),
     (
         "gateway",
-        "access canary conduct ident inference ingest intake journal manifest memory message openai \
+        "access canary conduct ident inference ingest intake journal live manifest memory message openai \
          registry router trajectory",
     ),
     ("supportdesk", "ident manifest message"),
@@ -80,6 +81,8 @@ const FENCES: &[(&str, &str)] = &[
     ("rustix", "engine reward understudy"),
     ("prost", "ingest"),
     ("flate2", "ingest"),
+    ("serde-saphyr", "ingest"),
+    ("zip", "hub ingest"),
     ("parquet", "export"),
     ("chacha20poly1305", "journal"),
 ];

@@ -17,6 +17,19 @@ pub enum EvaluationError {
         "cannot take the recorded answers of `{subject}`: case `{case}` {what}; record every case of the suite once"
     )]
     RecordedCases { subject: String, case: String, what: &'static str },
+    #[error("cannot read line {line} of the labelled pairs: {why}")]
+    Label { line: usize, why: String },
+    #[error(
+        "cannot calibrate the judge on {labels} labels of which it judged {judged}; give at least one label, and run it again when the judge answers"
+    )]
+    Calibration { labels: usize, judged: u64 },
+    #[error("cannot let `{name}` judge its own answers; name another model as the judge")]
+    JudgeIsSubject { name: String },
+    /// The judge cannot be asked at all.
+    #[error(
+        "cannot ask the judge `{model}`: it refuses every request; what it said so far is kept"
+    )]
+    Judge { model: String, source: InferenceError },
     #[error("cannot tell subjects apart: two are called `{name}`; rename one")]
     DuplicateSubject { name: String },
     /// The backend cannot serve this subject at all, so its answers would say nothing about it.

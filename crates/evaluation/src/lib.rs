@@ -9,19 +9,23 @@
 //! allows it.
 //!
 //! Guarantees: subjects answer the same cases under the same load; results stand in case order,
-//! whatever order they arrived in; a case without an answer scores 0 and is counted, one that a
+//! whatever order they arrived in; a run that is
+//! killed asks for what is missing when it is run again, and reports as if it had not been; a case without an answer scores 0 and is counted, one that a
 //! scorer cannot decide is left out and counted; too few cases give `inconclusive`, never a pass,
 //! and the smallest difference they could have found is always told; the same answers and seed give
-//! the same report, byte for byte, in every format.
+//! the same report, byte for byte, in every format; a judge model that was not shown to agree with
+//! people decides nothing.
 //!
 //! Never: trains, registers or promotes anything, shows single cases of a sealed suite, or knows
 //! which engine answered beyond its [`Backend`](understudy_inference::Backend).
 
+mod cache;
 mod detail;
 mod error;
 mod evaluate;
 pub mod gate;
 mod grade;
+mod judge;
 mod nearest;
 mod pairs;
 mod recorded;
@@ -32,15 +36,20 @@ mod slices;
 pub mod stats;
 mod table;
 
+pub use cache::{Cache, Kept, NoCache};
 pub use detail::{CaseDiff, Change, Reply, details};
 pub use error::EvaluationError;
 pub use evaluate::{Plan, evaluate};
 pub use grade::{check, mean_score};
+pub use judge::{
+    Ballot, Contest, Judge, JudgeRole, JudgedRun, Judgement, Label, Pick, RUBRIC, add_judge,
+    calibrate, judge_runs, read_labels,
+};
 pub use nearest::NearestExample;
 pub use recorded::{read_recorded, write_recorded};
 pub use render::{Document, Format, render};
 pub use report::{Evidence, assemble, scorers};
-pub use run::{CaseResult, Progress, RunOptions, Subject, SubjectRun, run};
+pub use run::{CaseResult, Progress, RunOptions, Subject, SubjectRun, resume, run};
 pub use table::table;
 
 #[cfg(test)]

@@ -89,6 +89,7 @@ pub fn assemble(
         subjects,
         comparisons,
         slices,
+        judge: None,
         decision,
     })
 }
@@ -130,7 +131,7 @@ fn summarise(suite: &Suite, scorers: &[Scorer], graded: &Graded<'_>, seed: u64) 
     let run = graded.run;
     // A request that failed at once would make its subject look fast.
     let answered = || run.results.iter().filter(|result| result.error.is_none());
-    let mut latencies: Vec<f64> = answered().map(|result| result.latency_ms).collect();
+    let mut latencies: Vec<f64> = answered().map(|r| r.latency_ms).filter(|ms| *ms > 0.0).collect();
     latencies.sort_by(f64::total_cmp);
     let tokens = |count: fn(&CaseResult) -> u32| answered().map(|r| u64::from(count(r))).sum();
     let malformed = |result: &&CaseResult| answer(result).tool_calls().iter().any(Result::is_err);
@@ -168,7 +169,7 @@ fn refused(suite: &Suite, run: &SubjectRun) -> Option<Tally> {
     (!declined.is_empty()).then_some(Tally { met, of: declined.len() as u64 })
 }
 
-fn comparison(
+pub(crate) fn comparison(
     scorer: &str,
     (candidate, baseline): (&str, &str),
     pairs: &Pairs,
@@ -192,6 +193,8 @@ fn comparison(
         losses: difference.losses,
         ties: difference.ties,
         mcnemar_p: difference.mcnemar_p,
+        mcnemar_mid_p: difference.mcnemar_mid_p,
+        permutation_p: difference.permutation_p,
         minimum_detectable: difference.minimum_detectable,
         verdict: stats::verdict(difference.low, difference.high, margin),
         regressions: tally(true, false),

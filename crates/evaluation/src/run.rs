@@ -4,7 +4,7 @@
 //! that they meet the same load: comparing latencies measured minutes apart would compare the
 //! machine's moods.
 
-mod flight;
+pub(crate) mod flight;
 
 use std::collections::VecDeque;
 
@@ -14,7 +14,10 @@ use understudy_inference::{
 use understudy_manifest::Suite;
 use understudy_message::ToolCall;
 
-use crate::EvaluationError;
+use crate::{
+    EvaluationError,
+    cache::{Kept, NoCache},
+};
 use flight::{Flight, Landing};
 
 /// Who is evaluated: the base model of a backend, or one of its loaded adapters.
@@ -38,8 +41,11 @@ pub struct RunOptions {
 pub struct Progress<'a> {
     /// Whose answer came in last.
     pub subject: &'a str,
+    /// Those that were kept from an earlier run included.
     pub done: usize,
     pub total: usize,
+    /// Answers that were not asked for again.
+    pub kept: usize,
     /// Answers that failed so far.
     pub errors: usize,
 }
@@ -80,14 +86,39 @@ pub fn run(
     options: RunOptions,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Vec<SubjectRun>, EvaluationError> {
+    let kept = Kept { cache: &mut NoCache, subjects: &[] };
+    resume(backend, suite, subjects, options, kept, progress)
+}
+
+/// The same, but asks only for answers that are not kept yet, and keeps each as it comes, so that a
+/// run may be killed at any time and go on where it was.
+pub fn resume(
+    backend: &dyn Backend,
+    suite: &Suite,
+    subjects: &[Subject],
+    options: RunOptions,
+    mut kept: Kept<'_>,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<Vec<SubjectRun>, EvaluationError> {
     refuse_nonsense(suite, subjects, options)?;
-    let mut queue: VecDeque<Job> = (0..suite.cases.len())
-        .flat_map(|case| (0..subjects.len()).map(move |subject| Job { subject, case }))
-        .collect();
-    let total = queue.len();
+    let sampling = options.sampling();
     let mut records: Vec<Record> = subjects.iter().map(|_| Record::new(suite)).collect();
+    let mut queue = VecDeque::new();
+    let total = suite.cases.len() * subjects.len();
+    for (case, asked) in suite.cases.iter().enumerate() {
+        for (subject, record) in records.iter_mut().enumerate() {
+            let found = kept.find(subject, asked, &sampling);
+            if !found.is_some_and(|found| record.recall(case, found)) {
+                queue.push_back(Job { subject, case });
+            }
+        }
+    }
+    let found = total - queue.len();
+    if let Some(first) = subjects.first().filter(|_| found > 0) {
+        progress(Progress { subject: &first.name, done: found, total, kept: found, errors: 0 });
+    }
     let mut flight = Flight::new(backend);
-    let (mut done, mut errors) = (0, 0);
+    let (mut done, mut errors) = (found, 0);
     while done < total {
         while flight.len() < options.concurrency
             && let Some(job) = queue.pop_front()
@@ -101,18 +132,28 @@ pub fn run(
         }
         let landing = flight.land();
         let (subject, job) = (&subjects[landing.job.subject], landing.job);
-        let result = records[job.subject].note(subject, landing)?;
+        let record = &mut records[job.subject];
+        record.note(subject, landing)?;
+        let result = &record.results[job.case];
+        let answer = (result, record.generation.as_ref());
+        kept.keep(job.subject, &suite.cases[job.case], &sampling, answer);
         (done, errors) = (done + 1, errors + usize::from(result.error.is_some()));
-        progress(Progress { subject: &subject.name, done, total, errors });
+        progress(Progress { subject: &subject.name, done, total, kept: found, errors });
     }
     Ok(records.into_iter().zip(subjects).map(|(record, subject)| record.finish(subject)).collect())
 }
 
+impl RunOptions {
+    fn sampling(self) -> Sampling {
+        Sampling::greedy(self.max_new_tokens)
+    }
+}
+
 /// One question to one subject, both by position.
 #[derive(Debug, Clone, Copy)]
-struct Job {
-    subject: usize,
-    case: usize,
+pub(crate) struct Job {
+    pub subject: usize,
+    pub case: usize,
 }
 
 fn refuse_nonsense(
@@ -134,7 +175,7 @@ fn refuse_nonsense(
 fn request(suite: &Suite, subjects: &[Subject], job: Job, options: RunOptions) -> GenerateRequest {
     let case = &suite.cases[job.case];
     let chat = Chat { tools: case.tools.clone(), ..Chat::new(case.prompt.clone()) };
-    GenerateRequest::new(Prompt::Chat(Box::new(chat)), Sampling::greedy(options.max_new_tokens))
+    GenerateRequest::new(Prompt::Chat(Box::new(chat)), options.sampling())
         .with_adapter(subjects[job.subject].adapter.clone())
 }
 
@@ -157,11 +198,17 @@ impl Record {
         Self { generation: None, results: suite.cases.iter().map(unanswered).collect() }
     }
 
-    fn note(
-        &mut self,
-        subject: &Subject,
-        landing: Landing,
-    ) -> Result<&CaseResult, EvaluationError> {
+    /// Takes a kept result, unless it is of another generation than the others are.
+    fn recall(&mut self, case: usize, (result, generation): (CaseResult, Option<String>)) -> bool {
+        if self.generation.is_some() && self.generation != generation {
+            return false;
+        }
+        self.generation = generation;
+        self.results[case] = result;
+        true
+    }
+
+    fn note(&mut self, subject: &Subject, landing: Landing) -> Result<(), EvaluationError> {
         let result = &mut self.results[landing.job.case];
         match landing.outcome {
             Ok(completion) => {
@@ -180,7 +227,7 @@ impl Record {
                 result.error = Some(error.to_string());
             }
         }
-        Ok(result)
+        Ok(())
     }
 
     fn finish(self, subject: &Subject) -> SubjectRun {
@@ -221,7 +268,7 @@ fn check_served(
 
 /// Whether an error says nothing about the case at hand, so that going on would only collect it
 /// again and make a configuration mistake look like a bad model.
-fn concerns_every_request(error: &InferenceError) -> bool {
+pub(crate) fn concerns_every_request(error: &InferenceError) -> bool {
     match error {
         InferenceError::UnknownAdapter { .. }
         | InferenceError::BadAdapter { .. }

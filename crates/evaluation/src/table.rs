@@ -1,6 +1,8 @@
 //! A report as text for people: aligned columns, one line per verdict and condition.
 
-use understudy_manifest::{Comparison, Consultations, EvalReport, SubjectReport};
+use understudy_manifest::{Comparison, Consultations, EvalReport, JudgeReport, SubjectReport};
+
+use crate::judge::shortcoming;
 
 /// Renders a report. Lines end with `\n`; widths count characters, so any font of equal widths does.
 pub fn table(report: &EvalReport) -> String {
@@ -17,6 +19,7 @@ pub fn table(report: &EvalReport) -> String {
             "power: with this much disagreement, {cases} cases would find a true difference of {minimum_detectable:.3} on {scorer} with probability 0.8"
         )
     }));
+    lines.extend(judge_lines(report));
     lines.extend(reuse_warning(report));
     lines.push(String::new());
     lines.push(format!("gate {}", if report.decision.passed { "passed" } else { "failed" }));
@@ -73,6 +76,31 @@ fn align(rows: &[Vec<String>]) -> impl Iterator<Item = String> {
     })
 }
 
+/// What a judge thinks, and what that is worth.
+pub(crate) fn judge_lines(report: &EvalReport) -> Vec<String> {
+    let Some(judge) = &report.judge else { return Vec::new() };
+    let JudgeReport { model, undecided, errors, flips, first_preferred, .. } = judge;
+    let cost = judge.cost.map_or_else(String::new, |cost| format!(", ${:.4}", cost as f64 / 1e6));
+    let worth = match &judge.calibration {
+        Some(found) if found.suffices() => {
+            format!("kappa {:.2} with {} people's labels", found.kappa, found.labels)
+        }
+        other => format!("advisory: {}", shortcoming(other.as_ref())),
+    };
+    vec![
+        verdict_line(&judge.comparison),
+        format!(
+            "judge {model} ({worth}): undecided on {undecided}, failed on {errors}; other answer in the other order {} of {} times, first shown preferred {} of {}; {} + {} tokens{cost}",
+            flips.met,
+            flips.of,
+            first_preferred.met,
+            first_preferred.of,
+            judge.prompt_tokens,
+            judge.completion_tokens
+        ),
+    ]
+}
+
 /// What too many decisions on the same cases do to a report's worth.
 pub(crate) fn reuse_warning(report: &EvalReport) -> Option<String> {
     let times = report.consultation.filter(|times| *times > Consultations::MANY)?;
@@ -85,12 +113,14 @@ pub(crate) fn verdict_line(comparison: &Comparison) -> String {
     let Comparison { scorer, baseline, candidate, difference, low, high, .. } = comparison;
     let Comparison { wins, losses, ties, .. } = comparison;
     let verdict = comparison.verdict.as_str();
-    let mcnemar = match comparison.mcnemar_p {
-        Some(p) if p < 0.0001 => ", exact McNemar p < 0.0001".to_owned(),
-        Some(p) => format!(", exact McNemar p = {p:.4}"),
+    let p = |test: &str, p: Option<f64>| match p {
+        Some(p) if p < 0.0001 => format!(", {test} p < 0.0001"),
+        Some(p) => format!(", {test} p = {p:.4}"),
         None => String::new(),
     };
+    let mcnemar = p("exact McNemar", comparison.mcnemar_p);
+    let permutation = p("permutation", comparison.permutation_p);
     format!(
-        "{scorer}: {verdict}: {candidate} - {baseline} = {difference:+.3} [{low:+.3}, {high:+.3}], {wins} won, {losses} lost, {ties} tied{mcnemar}"
+        "{scorer}: {verdict}: {candidate} - {baseline} = {difference:+.3} [{low:+.3}, {high:+.3}], {wins} won, {losses} lost, {ties} tied{mcnemar}{permutation}"
     )
 }

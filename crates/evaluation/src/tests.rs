@@ -56,7 +56,11 @@ fn backend() -> FakeBackend {
             Some(_) => r#"{"intent":"other"}"#.to_owned(),
         })
     });
-    let directory = std::env::temp_dir().join(format!("evaluation-{}", std::process::id()));
+    let directory = std::env::temp_dir().join(format!(
+        "evaluation-{}-{:?}",
+        std::process::id(),
+        std::thread::current().id()
+    ));
     std::fs::create_dir_all(&directory).unwrap();
     std::fs::write(directory.join("adapter_config.json"), "{}").unwrap();
     std::fs::write(directory.join("adapter_model.safetensors"), "weights").unwrap();

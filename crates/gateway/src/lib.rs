@@ -20,6 +20,7 @@ mod control;
 mod error;
 mod exchange;
 mod feedback;
+mod live;
 mod loops;
 mod memory;
 mod metrics;
@@ -37,6 +38,7 @@ mod tokens;
 mod watch;
 
 pub use auth::Door;
+pub use live::LiveBoard;
 pub use loops::Board;
 pub use memory::Memories;
 pub use server::{Patience, Tls, TlsError, app, serve, serve_with};

@@ -350,5 +350,8 @@ pub(crate) async fn page(State(gateway): State<Gateway>) -> Response {
     let teacher = gateway.teacher.as_ref().map(|teacher| teacher.gauges());
     exposition::gauges_of(&mut text, "student", &gateway.student.gauges());
     exposition::gauges_of(&mut text, "teacher", &teacher.unwrap_or_default());
+    if let Some(report) = gateway.live().latest() {
+        exposition::live_scores(&mut text, &report);
+    }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }

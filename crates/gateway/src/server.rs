@@ -26,7 +26,7 @@ use crate::{
     body::Body,
     chat, completions, control,
     error::ApiError,
-    feedback, loops, memory, metrics, models, releases,
+    feedback, live, loops, memory, metrics, models, releases,
     state::Gateway,
     status, telemetry, tokens, watch,
 };
@@ -38,6 +38,7 @@ pub fn app(gateway: Gateway) -> Router {
         .merge(vllm())
         .merge(telemetry::routes())
         .merge(feedback::routes())
+        .merge(live::routes())
         .merge(loops::routes())
         .merge(watch::routes())
         .merge(memory::routes())

@@ -15,8 +15,8 @@ use understudy_registry::Registry;
 use understudy_router::RouteTable;
 
 use crate::{
-    auth::Door, beside::Room, error::ApiError, feedback::TokenKey, loops::Board, memory::Memories,
-    metrics::Metrics, watch::Hub,
+    auth::Door, beside::Room, error::ApiError, feedback::TokenKey, live::LiveBoard, loops::Board,
+    memory::Memories, metrics::Metrics, watch::Hub,
 };
 
 /// The parts a gateway is put together from.
@@ -58,6 +58,7 @@ struct Shared {
     token_key: OnceLock<TokenKey>,
     door: Arc<Door>,
     board: Arc<Board>,
+    live: Arc<LiveBoard>,
     hub: Hub,
     memories: OnceLock<Memories>,
     examiner: Mutex<Examiner>,
@@ -92,6 +93,7 @@ impl Gateway {
                 token_key: OnceLock::new(),
                 door: Arc::new(door),
                 board: Arc::default(),
+                live: Arc::default(),
                 hub,
                 memories: OnceLock::new(),
                 examiner: Mutex::default(),
@@ -119,6 +121,11 @@ impl Gateway {
     /// Where the server's own threads post how they fare.
     pub fn board(&self) -> Arc<Board> {
         Arc::clone(&self.shared.board)
+    }
+
+    /// Where live scores are posted.
+    pub fn live(&self) -> Arc<LiveBoard> {
+        Arc::clone(&self.shared.live)
     }
 
     pub(crate) fn hub(&self) -> &Hub {

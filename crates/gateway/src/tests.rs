@@ -9,6 +9,7 @@ mod faults;
 mod feedback;
 mod grpc;
 mod hostile;
+mod live;
 mod memory;
 mod pressure;
 mod releases;

@@ -31,7 +31,10 @@ use understudy_trajectory::{Outcome, Step};
 pub use attempt::{Attempt, Group};
 pub use format::Format;
 pub use rows::RowMapping;
-pub use suite::{Foreign, ForeignSuite, foreign_suite, suite};
+pub use suite::{
+    CaseRequest, FailedCase, FailureError, Foreign, ForeignSuite, case_of_failure, foreign_suite,
+    inspect_log, suite,
+};
 
 use crate::{example::Reader, reading::Reading, rows::Document};
 
@@ -87,6 +90,10 @@ pub enum IngestError {
         else { "only bfcl keeps possible answers in a file of their own: leave that file out" }
     )]
     Truths { expected: bool },
+    #[error("cannot read the configuration: it is neither JSON nor YAML ({0})")]
+    Yaml(String),
+    #[error("cannot read the log: {0}")]
+    Log(String),
     #[error(transparent)]
     Suite(#[from] SuiteError),
 }

@@ -2,6 +2,8 @@
 
 mod bfcl;
 mod evals;
+mod failure;
+mod inspect;
 mod lm_eval;
 mod promptfoo;
 
@@ -10,6 +12,9 @@ use understudy_ident::TaskName;
 use understudy_manifest::{Case, Scorer, Suite, Tier};
 use understudy_message::Message;
 use understudy_trajectory::Signal;
+
+pub use failure::{CaseRequest, FailedCase, FailureError, case_of_failure};
+pub use inspect::inspect_log;
 
 use crate::{
     Format, IngestError, Row, RowMapping,
@@ -29,8 +34,10 @@ pub enum Foreign {
     EvalsJson,
     /// Single-turn questions of the Berkeley Function-Calling Leaderboard.
     Bfcl,
-    /// A configuration of promptfoo as JSON, with one prompt.
+    /// A configuration of promptfoo as YAML or JSON, with one prompt.
     Promptfoo,
+    /// A log of Inspect as [`inspect_log`] gives it, whose samples were answered in one turn.
+    Inspect,
     /// What `lm_eval --log_samples` writes for a generative task.
     LmEval,
 }
@@ -46,7 +53,7 @@ pub struct ForeignSuite {
 impl Foreign {
     /// As people name them.
     pub const WORDS: &'static str =
-        "evals-match, evals-includes, evals-json, bfcl, promptfoo or lm-eval";
+        "evals-match, evals-includes, evals-json, bfcl, promptfoo, inspect or lm-eval";
 
     pub fn parse(name: &str) -> Option<Self> {
         Some(match name {
@@ -55,6 +62,7 @@ impl Foreign {
             "evals-json" => Self::EvalsJson,
             "bfcl" => Self::Bfcl,
             "promptfoo" => Self::Promptfoo,
+            "inspect" => Self::Inspect,
             "lm-eval" => Self::LmEval,
             _ => return None,
         })
@@ -67,7 +75,7 @@ impl Foreign {
             Self::EvalsIncludes => vec![Scorer::ContainsAny],
             Self::EvalsJson => vec![Scorer::JsonEqual],
             Self::Bfcl => vec![Scorer::ToolCallBfcl, Scorer::ToolCallAst],
-            Self::Promptfoo => vec![Scorer::Checks],
+            Self::Promptfoo | Self::Inspect => vec![Scorer::Checks],
             Self::LmEval => vec![Scorer::Exact, Scorer::Normalized],
         }
     }
@@ -83,7 +91,8 @@ pub fn foreign_suite(
     tier: Tier,
     limit: Option<usize>,
 ) -> Result<ForeignSuite, IngestError> {
-    let document = Document::open(text)?;
+    let converted = (format == Foreign::Promptfoo).then(|| promptfoo::as_json(text)).transpose()?;
+    let document = Document::open(converted.as_deref().unwrap_or(text))?;
     if truths.is_some() && format != Foreign::Bfcl {
         return Err(IngestError::Truths { expected: false });
     }
@@ -98,6 +107,11 @@ pub fn foreign_suite(
             each(&document, |_, row| truths.case(row))?
         }
         Foreign::Promptfoo => promptfoo::cases(&document)?,
+        Foreign::Inspect => {
+            let (cases, found) = inspect::samples(&document)?;
+            answers = found;
+            cases
+        }
         Foreign::LmEval => {
             let read = each(&document, |_, row| lm_eval::sample(row))?;
             let samples = lm_eval::of_one_filter(read);

@@ -37,11 +37,11 @@ pub use recipe::{
     GrpoSettings, Guard, HealthCheck, Lora, Method, MissingReward, Objective, Observe, Pause,
     Precision, QuietHours, Reaction, Recipe, RecipeError, Redact, ReferencePolicy, Release,
     RequiredVerdict, RolloutConstraint, Schedule, Shadow, SmallHarm, Targets, TrainStage, Turns,
-    Unattended, UtcOffset,
+    Unattended, UtcOffset, parse_age,
 };
 pub use report::{
-    Comparison, Decision, EvalReport, GateCheck, ScorerSummary, Slice, SubjectReport, Tally,
-    Verdict,
+    Calibration, Comparison, Decision, EvalReport, GateCheck, JudgeReport, ScorerSummary, Slice,
+    SubjectReport, Tally, Verdict,
 };
 pub use reward::{CommandSpec, JudgeSpec, RewardSpec, Verifier};
 pub use scorer::{Check, Scorer, Share};

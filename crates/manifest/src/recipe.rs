@@ -15,7 +15,7 @@ use understudy_ident::{Digest, TaskName};
 
 use crate::{Scorer, digest_json};
 
-pub use check::RecipeError;
+pub use check::{RecipeError, parse_age};
 pub use grpo::{Credit, GroupSource, GrpoSettings, RolloutConstraint};
 pub use release::{Guard, MissingReward, Release, SmallHarm};
 pub use stage::{
@@ -262,6 +262,6 @@ fn default_max_new_tokens() -> u32 {
 impl Data {
     /// How old a trajectory may be, in milliseconds.
     pub fn since_ms(&self) -> Option<i64> {
-        self.since.as_deref().and_then(check::parse_age)
+        self.since.as_deref().and_then(parse_age)
     }
 }

@@ -29,6 +29,9 @@ pub struct EvalReport {
     /// The primary scorer again, on the cases of one tag or one risk.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub slices: Vec<Slice>,
+    /// What another model thinks of the two, beside the scorers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge: Option<JudgeReport>,
     pub decision: Decision,
 }
 
@@ -104,6 +107,12 @@ pub struct Comparison {
     pub ties: u64,
     /// Exact McNemar on the discordant cases, when all scores are 0 or 1.
     pub mcnemar_p: Option<f64>,
+    /// Its mid-p variant, which is less conservative.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mcnemar_mid_p: Option<f64>,
+    /// Paired permutation test, where McNemar's cannot speak: graded scores, or clusters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permutation_p: Option<f64>,
     /// The smallest true difference this many cases would find with probability 0.8.
     pub minimum_detectable: f64,
     pub verdict: Verdict,
@@ -116,6 +125,75 @@ pub struct Comparison {
     /// Cases that the scorer could not decide for one of the two, and that are left out.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unscored: u64,
+}
+
+/// A model's preference between the candidate's and the baseline's answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JudgeReport {
+    pub model: String,
+    /// Of model, rubric and the words it is asked with.
+    pub judge: Digest,
+    /// Share of cases won minus share lost. A case is won only if the judge says so in both orders.
+    pub comparison: Comparison,
+    /// Cases on which it said different things in the two orders, or nothing readable. They count
+    /// as ties.
+    pub undecided: u64,
+    /// Cases it could not be asked about; they count as nothing.
+    pub errors: u64,
+    /// Of the pairs it judged readably in both orders, those it judged differently.
+    pub flips: Tally,
+    /// Of the times it preferred one of two, those it preferred the first it was shown.
+    pub first_preferred: Tally,
+    pub prompt_tokens: u64,
+    pub completion_tokens: u64,
+    /// In millionths of a dollar, of all judgements here, also those kept from before; none where no
+    /// price is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
+}
+
+impl JudgeReport {
+    /// Whether it may not take part in a decision: nobody has shown that it agrees with people.
+    pub fn is_advisory(&self) -> bool {
+        !self.calibration.as_ref().is_some_and(Calibration::suffices)
+    }
+}
+
+/// How far a judge agrees with people.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Calibration {
+    /// Of which judge: another rubric makes another one.
+    pub judge: Digest,
+    /// Pairs that a person had labelled.
+    pub labels: u64,
+    /// Digest of them.
+    pub labelled: Digest,
+    /// Share of pairs on which both say the same; where the judge is undecided, they do not.
+    pub agreement: f64,
+    /// Cohen's kappa: agreement beyond what their habits alone would give.
+    pub kappa: f64,
+    pub undecided: u64,
+    pub flips: Tally,
+    pub first_preferred: Tally,
+    /// Pearson correlation of the preference for an answer and how much longer it is; none where
+    /// one of the two never varies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length_correlation: Option<f64>,
+}
+
+impl Calibration {
+    pub const LABELS_MIN: u64 = 50;
+    /// "Substantial" agreement, after Landis and Koch (1977).
+    pub const KAPPA_MIN: f64 = 0.6;
+
+    /// Whether the judge may take part in a decision.
+    pub fn suffices(&self) -> bool {
+        self.labels >= Self::LABELS_MIN && self.kappa >= Self::KAPPA_MIN
+    }
 }
 
 /// Some of the cases under the primary scorer, candidate − baseline.

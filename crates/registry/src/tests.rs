@@ -181,6 +181,8 @@ fn report(generation: &str, passed: bool) -> EvalReport {
             losses: 1,
             ties: 49,
             mcnemar_p: None,
+            mcnemar_mid_p: None,
+            permutation_p: None,
             minimum_detectable: 0.08,
             verdict: if passed { Verdict::Better } else { Verdict::Worse },
             regressions: None,
@@ -188,6 +190,7 @@ fn report(generation: &str, passed: bool) -> EvalReport {
             unscored: 0,
         }],
         slices: Vec::new(),
+        judge: None,
         decision: Decision {
             passed,
             checks: vec![GateCheck {

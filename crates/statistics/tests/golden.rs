@@ -8,7 +8,7 @@
 use understudy_statistics::{
     BettingGrid, Block, BlockTally, Difference, EmpiricalBernstein, Interval, LimitTally, Moments,
     QuantileSample, bernoulli_interval, chi_square_p, farrington_manning, ln_e_above_limit,
-    ln_e_sample_ratio, newcombe, normal_mixture_bound, spending_bounds,
+    ln_e_sample_ratio, newcombe, normal_mixture_bound, spending_bounds, wilson,
 };
 
 fn close(got: f64, wanted: f64) {
@@ -208,4 +208,33 @@ fn a_shift_of_the_median_matches_confseq() {
     let further = QuantileSample::new(&mut further, 0.5, 100.0);
     near(there.same_p_value(&further) / 1.5767959345336708e-05, 1.0, 1e-6);
     assert_eq!(there.same_p_value(&there), 1.0);
+}
+
+/// Made by `crates/evaluation/tests/golden/make_stats_golden.py` with statsmodels.
+#[derive(serde::Deserialize)]
+struct Rates {
+    cases: Vec<RateCase>,
+}
+
+#[derive(serde::Deserialize)]
+struct RateCase {
+    treatment: (u64, u64),
+    #[serde(default)]
+    control: (u64, u64),
+    alpha: f64,
+    lower: f64,
+    upper: f64,
+}
+
+#[test]
+fn intervals_of_rates_match_statsmodels() {
+    let read = |text| serde_json::from_str::<Rates>(text).unwrap().cases;
+    for case in read(include_str!("golden/wilson.json")) {
+        let (successes, n) = case.treatment;
+        spans(wilson(successes, n, case.alpha), case.lower, case.upper, 1e-9);
+    }
+    for case in read(include_str!("golden/newcombe.json")) {
+        let found = newcombe(case.treatment, case.control, case.alpha);
+        spans(found, case.lower, case.upper, 1e-9);
+    }
 }

@@ -2,8 +2,11 @@
 
 mod adapter;
 mod audit;
+mod case;
 mod dataset;
+mod judge;
 mod key;
+mod live;
 mod memory;
 mod release;
 mod unattended;
@@ -13,7 +16,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::{
-    adapter::*, audit::*, dataset::*, key::*, memory::*, release::*, unattended::*,
+    adapter::*, audit::*, case::*, dataset::*, judge::*, key::*, live::*, memory::*, release::*,
+    unattended::*,
 };
 use crate::{commands::bench::Step, held::HeldIn};
 
@@ -67,7 +71,7 @@ pub(crate) enum Command {
         --output intent --output slots --system 'Reply with JSON.' --sample 256"
     )]
     Import(ImportArgs),
-    /// Held-out suites: import, list, show
+    /// Held-out suites: import, add-case, list, show
     #[command(subcommand)]
     Suite(SuiteCommand),
     /// Frozen dataset versions: build, list, show, diff, export, explain, erase
@@ -81,10 +85,23 @@ pub(crate) enum Command {
         after_help = "Examples:\n  understudy eval support-triage@1 --suite support-triage --baseline base\n  \
         understudy eval support-triage@2 --suite support-triage --baseline support-triage@1 \\\n      \
         --report html=report.html --report junit=report.xml --answers answers\n  \
-        understudy eval answers/candidate.jsonl --suite support-triage --baseline answers/baseline.jsonl\n\n\
+        understudy eval answers/candidate.jsonl --suite support-triage --baseline answers/baseline.jsonl\n  \
+        understudy eval support-triage@2 --suite support-triage --judge --rubric rubric.md\n\n\
+        A run that was killed goes on where it was when it is started again.\n\
         Exit status: 0 the gate passed, 1 it failed, 2 bad input, 3 too few cases to tell."
     )]
     Eval(EvalArgs),
+    /// A model that compares answers, held against people's labels: calibrate, list
+    #[command(subcommand)]
+    Judge(JudgeCommand),
+    /// How what was served scores, by arm: the scorers of suites that need no expected answer
+    #[command(
+        after_help = "Examples:\n  understudy live --scorer json_valid --scorer no_refusal --since 7d\n  \
+        understudy live --task support-triage --share 0.1 --scorer latency:1500 --json\n\n\
+        A server with [live] in understudy.toml shows the same at /api/v1/live and /metrics.\n\
+        Exit codes: 0 scored; 1 nothing to score; 2 bad input"
+    )]
+    Live(LiveArgs),
     /// Registered adapter versions: list, show, diff, import, export, verify, sign, merge
     #[command(subcommand)]
     Adapter(AdapterCommand),
@@ -284,9 +301,19 @@ pub(crate) enum SuiteCommand {
         --scorer field_f1 --scorer field:intent --scorer json_valid\n  \
         understudy suite import BFCL_v4_multiple.json --name tools --format bfcl \\\n      \
         --truths possible_answer/BFCL_v4_multiple.json\n  \
-        understudy suite import samples_gsm8k.jsonl --name gsm8k --format lm-eval --answers old.jsonl"
+        understudy suite import samples_gsm8k.jsonl --name gsm8k --format lm-eval --answers old.jsonl\n  \
+        understudy suite import logs/2026-11-01_sums.eval --name sums --format inspect --answers old.jsonl\n  \
+        understudy suite import promptfooconfig.yaml --name words --format promptfoo"
     )]
     Import(Box<SuiteImportArgs>),
+    /// Make a new version of a suite with a case from a trajectory that went wrong
+    #[command(
+        after_help = "Examples:\n  understudy suite add-case support-triage --trajectory 0192… \\\n      \
+        --expected '{\"intent\": \"billing\"}' --reason 'an invoice went to sales'\n  \
+        understudy suite add-case support-triage --trajectory 0192… --reason 'as edited' --approve\n\n\
+        Exit codes: 0 the version was made; 1 the case was only shown; 2 bad input"
+    )]
+    AddCase(Box<AddCaseArgs>),
     /// All suites
     List,
     /// One suite: scorers, size, digest
@@ -309,8 +336,8 @@ pub(crate) struct SuiteImportArgs {
     /// no_refusal, pii_leak or checks
     #[arg(long = "scorer", value_name = "SCORER")]
     pub(crate) scorers: Vec<String>,
-    /// The suite of another program: evals-match, evals-includes, evals-json, bfcl, promptfoo (as
-    /// JSON) or lm-eval; it brings its scorers
+    /// The suite of another program: evals-match, evals-includes, evals-json, bfcl, promptfoo,
+    /// inspect or lm-eval; it brings its scorers
     #[arg(long, conflicts_with_all = ["scorers", "input", "output", "system"])]
     pub(crate) format: Option<String>,
     /// bfcl: the file of possible answers
@@ -372,6 +399,11 @@ pub(crate) struct EvalArgs {
     /// Write the report's JSON here too
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+    /// Ask for every answer again, and keep none
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+    #[command(flatten)]
+    pub(crate) judge: JudgeArgs,
 }
 
 #[derive(Debug, Args)]

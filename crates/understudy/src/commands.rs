@@ -9,7 +9,9 @@ mod environment;
 mod eval;
 mod import;
 mod init;
+mod judge;
 pub(crate) mod key;
+mod live;
 mod logits;
 mod memory;
 pub(crate) mod model;
@@ -60,6 +62,8 @@ pub(crate) fn run(command: Command, config: &Config) -> Result<Exit> {
         Command::Dataset(command) => dataset::run(command, config, out),
         Command::Train(args) => train::run(&args, config, out),
         Command::Eval(args) => eval::run(&args, config, out),
+        Command::Live(args) => live::run(&args, config, out),
+        Command::Judge(command) => judge::run(command, config, out),
         Command::Adapter(command) => adapter::run(command, config, out),
         Command::Release(command) => release::run(command, config, out),
         Command::Memory(command) => memory::run(command, config, out),

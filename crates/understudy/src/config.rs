@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use understudy_access::Pepper;
 use understudy_ident::TenantName;
+use understudy_manifest::{Check, Scorer};
 use understudy_upstream::{Endpoint, Replay, Timeouts, TokenLimitField};
 
 use crate::{cli::Global, paths::DataDir};
@@ -34,6 +35,10 @@ struct File {
     /// Recipes that `serve` runs by itself, each with a `[loop]` table.
     loops: Vec<PathBuf>,
     teacher: Option<TeacherSettings>,
+    /// The share of live traffic that is scored, and how.
+    live: Option<LiveSettings>,
+    /// Whom `eval --judge` asks.
+    judge: Option<TeacherSettings>,
     access: AccessSettings,
     tls: Option<TlsSettings>,
     fleet: Option<FleetSettings>,
@@ -69,6 +74,19 @@ impl TeacherSettings {
     pub(crate) fn limits_tenants(&self) -> bool {
         self.tenant_usd_per_day.is_some() || !self.tenants.is_empty()
     }
+}
+
+/// What of live traffic is scored, by scorers that need no expected answer.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LiveSettings {
+    /// Of the trajectories, more than 0 and at most 1.
+    pub(crate) share: f64,
+    #[serde(default)]
+    pub(crate) scorers: Vec<Scorer>,
+    /// Scorers with a value, such as the schema of every reply.
+    #[serde(default)]
+    pub(crate) checks: Vec<Check>,
 }
 
 /// Servers that hold our base and its adapters, in place of the engine in this process.
@@ -154,6 +172,8 @@ pub(crate) struct Config {
     pub(crate) tasks: Vec<understudy_ident::TaskName>,
     pub(crate) loops: Vec<PathBuf>,
     pub(crate) teacher: Option<TeacherSettings>,
+    pub(crate) judge: Option<TeacherSettings>,
+    pub(crate) live: Option<LiveSettings>,
     /// From the environment, so that it is in no file.
     pub(crate) pepper: Option<Pepper>,
     pub(crate) pepper_file: Option<PathBuf>,
@@ -186,6 +206,8 @@ impl Config {
             tasks: file.tasks,
             loops: file.loops.into_iter().map(|path| home.join(path)).collect(),
             teacher: file.teacher,
+            judge: file.judge,
+            live: file.live,
             pepper: pepper()?,
             pepper_file: file.access.pepper.map(|path| home.join(path)),
             tls: file

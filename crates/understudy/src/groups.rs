@@ -16,6 +16,8 @@ fn group(example: GroupExample) -> Group {
             prompt_ids: example.prompt_ids.clone(),
             completion_ids: attempt.completion_ids,
             log_probs: attempt.sampling_logprobs,
+            // A constrained reply is not of the recorded distribution, and in no group.
+            forced: Vec::new(),
             truncated: attempt.truncated,
         };
         Attempt {

@@ -10,6 +10,8 @@ mod exports;
 mod follow;
 mod groups;
 mod held;
+mod kept;
+mod live;
 mod output;
 mod paths;
 mod ports;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use understudy_ident::TaskName;
+use understudy_ident::{Digest, TaskName};
 
 /// A data directory and the one place for each thing in it.
 #[derive(Debug, Clone)]
@@ -60,6 +60,24 @@ impl DataDir {
 
     pub(crate) fn suites(&self) -> PathBuf {
         self.root.join("suites")
+    }
+
+    /// Answers to held-out cases, which no run has to ask for twice.
+    pub(crate) fn answers(&self) -> PathBuf {
+        self.root.join("answers").join("answers.log")
+    }
+
+    /// What judges said and how far they agree with people.
+    pub(crate) fn judges(&self) -> PathBuf {
+        self.root.join("judges")
+    }
+
+    pub(crate) fn judgements(&self) -> PathBuf {
+        self.judges().join("replies.log")
+    }
+
+    pub(crate) fn calibration(&self, judge: Digest) -> PathBuf {
+        self.judges().join(judge.to_hex()).with_extension("json")
     }
 
     /// Lessons, a folder a tenant.

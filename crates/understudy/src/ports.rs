@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use understudy_canary::Opening;
 use understudy_dataset::{
     Builder, DatasetError, FrozenDataset, Request, SuiteFingerprints, Verdict,

@@ -12,13 +12,14 @@ use understudy_access::Keyring;
 use understudy_canary::{Controller, Parts};
 use understudy_engine::Engine;
 use understudy_gateway::{
-    AdapterUpdates, Board, Door, Gateway, GatewayParts, Memories, Patience, Tls, serve_with,
+    AdapterUpdates, Board, Door, Gateway, GatewayParts, LiveBoard, Memories, Patience, Tls,
+    serve_with,
 };
-use understudy_ident::{Clock, SystemClock, TaskName};
+use understudy_ident::{Clock, Digest, SystemClock, TaskName};
 use understudy_inference::{Backend, HashingEmbedder, MockConfig, MockEngine, Student};
 use understudy_journal::Journal;
 use understudy_memory::Deployment;
-use understudy_model::{BaseModel, device};
+use understudy_model::{BaseDigests, BaseModel, device};
 use understudy_orchestrator::RunStore;
 use understudy_registry::{Registry, Target};
 use understudy_router::RouteTable;
@@ -27,7 +28,7 @@ use understudy_teacher::{Ledger, Limits, Metered, MicroUsd, Price};
 use understudy_upstream::{ApiKey, Endpoint, Fleet, Upstream};
 
 use crate::{
-    config::Config,
+    config::{Config, TeacherSettings},
     follow::{Control, Follower, Following},
     held::{self, HeldIn},
     paths::DataDir,
@@ -65,17 +66,28 @@ impl Stores {
 }
 
 /// Loads a base model and starts the engine over it.
-pub(crate) fn engine(
+pub(crate) fn engine(base: &Path, name: &str, how: (HeldIn, &str)) -> Result<Arc<dyn Student>> {
+    Ok(known_engine(base, name, how)?.0)
+}
+
+/// The same, with a digest of everything but the adapter that decides what it answers: the files of
+/// the base, how they are held, on what, and by which version of this program.
+pub(crate) fn known_engine(
     base: &Path,
     name: &str,
     (held, on): (HeldIn, &str),
-) -> Result<Arc<dyn Student>> {
+) -> Result<(Arc<dyn Student>, Digest)> {
     let model = BaseModel::load_with(base, &device(on)?, held.precision())
         .with_context(|| format!("failed to load the base model {}", base.display()))?;
     if let Some(remark) = held::remark(held, &model) {
         tracing::warn!("{remark}");
     }
-    Ok(Arc::new(Engine::start(model, name.to_owned(), understudy_engine::Config::default())?))
+    let BaseDigests { base, tokenizer, template } = &model.digests;
+    let (precision, version) = (format!("{:?}", model.precision), env!("CARGO_PKG_VERSION"));
+    let parts = [base, tokenizer, template, precision.as_str(), on, version];
+    let digest = Digest::of_parts(parts.map(str::as_bytes));
+    let engine = Engine::start(model, name.to_owned(), understudy_engine::Config::default())?;
+    Ok((Arc::new(engine), digest))
 }
 
 /// An engine without a model, as slow as it is told to be.
@@ -88,27 +100,46 @@ pub(crate) fn mock_engine(name: &str, step_ms: u64) -> Result<Arc<dyn Student>> 
 /// The configured teacher, if any, within what it may cost.
 pub(crate) fn teacher(config: &Config) -> Result<Option<Arc<dyn Backend>>> {
     let Some(settings) = &config.teacher else { return Ok(None) };
+    paid(config, settings, ("the teacher", "teacher")).map(Some)
+}
+
+/// The configured judge of evaluations.
+pub(crate) fn judge(config: &Config) -> Result<(Arc<dyn Backend>, &TeacherSettings)> {
+    let settings = config.judge.as_ref().context(
+        "no judge is configured: name an OpenAI-compatible endpoint as `url` and `model` under \
+         [judge] in understudy.toml",
+    )?;
+    Ok((paid(config, settings, ("the judge", "judge"))?, settings))
+}
+
+/// A model of somebody else's, within what it may cost; the section is where its settings are.
+fn paid(
+    config: &Config,
+    settings: &TeacherSettings,
+    (role, section): (&'static str, &str),
+) -> Result<Arc<dyn Backend>> {
     let key = api_key(settings.api_key_env.as_deref())?;
     let mut endpoint = Endpoint::new(settings.url.as_str(), settings.model.as_str(), key);
+    endpoint.role = role;
     endpoint.urls.extend(settings.more_urls.iter().cloned());
     endpoint.limit_field = settings.limit_field;
     let teacher: Arc<dyn Backend> = Arc::new(Upstream::new(settings.patience.of(endpoint))?);
     let prices = (settings.input_usd_per_million, settings.output_usd_per_million);
     let (per_day, price) = match (settings.usd_per_day, prices) {
-        (None, (None, None)) if !settings.limits_tenants() => return Ok(Some(teacher)),
+        (None, (None, None)) if !settings.limits_tenants() => return Ok(teacher),
         (Some(per_day), (Some(input), Some(output))) => {
             let price =
                 Price { input_per_million: dollars(input)?, output_per_million: dollars(output)? };
             (dollars(per_day)?, price)
         }
         _ => bail!(
-            "[teacher] needs all of usd_per_day, input_usd_per_million and output_usd_per_million, \
+            "[{section}] needs all of usd_per_day, input_usd_per_million and output_usd_per_million, \
              or none of them and no budgets of tenants: a budget means nothing without prices"
         ),
     };
     atomic::create_dir(config.data.root())?;
     let clock = Arc::new(SystemClock);
-    let path = config.data.root().join("teacher-spend.json");
+    let path = config.data.root().join(format!("{section}-spend.json"));
     let tenants = settings.tenants.iter().map(|(name, usd)| Ok((name.to_string(), dollars(*usd)?)));
     let limits = Limits {
         per_day,
@@ -116,7 +147,7 @@ pub(crate) fn teacher(config: &Config) -> Result<Option<Arc<dyn Backend>>> {
         tenants: tenants.collect::<Result<_>>()?,
     };
     let (ledger, budget) = Ledger::open(&path, limits, clock.now())?;
-    Ok(Some(Arc::new(Metered::new(teacher, price, budget, clock).kept_in(ledger))))
+    Ok(Arc::new(Metered::new(teacher, price, budget, clock).kept_in(ledger)))
 }
 
 /// The configured fleet, if any.
@@ -149,6 +180,7 @@ pub(crate) struct Server {
     task: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
     runtime: tokio::runtime::Runtime,
     board: Arc<Board>,
+    live: Arc<LiveBoard>,
     _router: Router,
 }
 
@@ -288,7 +320,7 @@ impl Server {
                 .context("failed to open the memory")?;
             gateway.remember_with(memories).map_err(|_| anyhow!("there are two memories"))?;
         }
-        let board = gateway.board();
+        let (board, live) = (gateway.board(), gateway.live());
         let grpc = runtime.block_on(grpc.bind())?;
         let grpc_address = grpc.as_ref().and_then(|listener| listener.local_addr().ok());
         if let Some(listener) = grpc {
@@ -303,12 +335,27 @@ impl Server {
         };
         let task = runtime.spawn(serve_with(listener, gateway, tls, Patience::default(), stopped));
         let (stop, task) = (Some(stop), Some(task));
-        Ok(Self { address, grpc_address, is_https, stop, task, runtime, board, _router: router })
+        Ok(Self {
+            address,
+            grpc_address,
+            is_https,
+            stop,
+            task,
+            runtime,
+            board,
+            live,
+            _router: router,
+        })
     }
 
     /// Where the loops of this server say how they fare.
     pub(crate) fn board(&self) -> Arc<Board> {
         Arc::clone(&self.board)
+    }
+
+    /// Where the scores of live traffic are shown.
+    pub(crate) fn live(&self) -> Arc<LiveBoard> {
+        Arc::clone(&self.live)
     }
 
     pub(crate) fn url(&self) -> String {

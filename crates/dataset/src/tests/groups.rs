@@ -79,7 +79,6 @@ fn a_regenerate_makes_a_group_beside_the_pair() {
     let attempt = |reply: &str, reward| LoggedAttempt {
         completion_ids: ids(reply),
         sampling_logprobs: vec![-0.1; reply.len()],
-        forced: Vec::new(),
         truncated: false,
         reward: Some(reward),
     };

@@ -28,6 +28,8 @@ fn comparison(scorer: &str, verdict: Verdict) -> Comparison {
         losses: 7,
         ties: 31,
         mcnemar_p: None,
+        mcnemar_mid_p: None,
+        permutation_p: None,
         minimum_detectable: 0.17,
         verdict,
         regressions: None,

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     CaseDiff, Reply,
-    table::{reuse_warning, row, verdict_line},
+    table::{judge_lines, reuse_warning, row, verdict_line},
 };
 
 const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:70rem;\
@@ -79,7 +79,9 @@ fn comparisons(report: &EvalReport) -> String {
             escaped(scorer)
         )
     };
-    let lines: String = report.comparisons.iter().map(line).collect();
+    let judge = judge_lines(report);
+    let judge = judge.iter().map(|text| format!("<li>{}</li>\n", escaped(text)));
+    let lines: String = report.comparisons.iter().map(line).chain(judge).collect();
     format!("<ul>\n{lines}</ul>\n")
 }
 

@@ -5,7 +5,7 @@ use understudy_manifest::{Comparison, EvalReport, SubjectReport};
 use super::Document;
 use crate::{
     CaseDiff, Change,
-    table::{milliseconds, reuse_warning},
+    table::{judge_lines, milliseconds, reuse_warning},
 };
 
 /// More lost cases are counted and not listed.
@@ -25,6 +25,7 @@ pub(super) fn markdown(document: Document<'_>) -> String {
     lines.push(String::new());
     lines.extend(comparisons(report));
     lines.push(String::new());
+    lines.extend(judge_lines(report).iter().flat_map(|text| [cell(text), String::new()]));
     lines.push("| condition | | |\n|---|---|---|".to_owned());
     lines.extend(report.decision.checks.iter().map(|check| {
         let mark = if check.passed { "ok" } else { "**fail**" };

@@ -22,7 +22,7 @@ const BUSY_PAUSE: Duration = Duration::from_millis(50);
 const BUSY_RETRIES: u32 = 600;
 
 /// A bounded number of generations that somebody waits for; dropped, it cancels them.
-pub(super) struct Flight<'a> {
+pub(crate) struct Flight<'a> {
     backend: &'a dyn Backend,
     sender: Sender<Report>,
     receiver: Receiver<Report>,
@@ -36,7 +36,7 @@ pub(super) struct Flight<'a> {
 }
 
 /// One generation that ended.
-pub(super) struct Landing {
+pub(crate) struct Landing {
     pub job: Job,
     pub outcome: Result<Completion, InferenceError>,
     pub elapsed_ms: f64,
@@ -49,7 +49,7 @@ struct Report {
 }
 
 impl<'a> Flight<'a> {
-    pub(super) fn new(backend: &'a dyn Backend) -> Self {
+    pub(crate) fn new(backend: &'a dyn Backend) -> Self {
         let (sender, receiver) = mpsc::channel();
         Self {
             backend,
@@ -63,13 +63,13 @@ impl<'a> Flight<'a> {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.airborne.len() + self.failed.len()
     }
 
     /// Submits a request. False when the backend is full and a request of ours is in flight, whose
     /// landing may make room.
-    pub(super) fn launch(&mut self, job: Job, request: GenerateRequest) -> bool {
+    pub(crate) fn launch(&mut self, job: Job, request: GenerateRequest) -> bool {
         loop {
             let ticket = self.next_ticket;
             self.next_ticket += 1;
@@ -106,7 +106,7 @@ impl<'a> Flight<'a> {
     }
 
     /// Waits for the next generation to end. Something must be in flight.
-    pub(super) fn land(&mut self) -> Landing {
+    pub(crate) fn land(&mut self) -> Landing {
         if let Some(landing) = self.failed.pop() {
             return landing;
         }

@@ -1,3 +1,6 @@
+#[path = "cache_tests.rs"]
+mod cache_tests;
+
 use std::{
     ops::ControlFlow,
     sync::{

@@ -13,7 +13,7 @@ use statrs::distribution::ContinuousCDF;
 
 use super::{CONFIDENCE, quantile, standard_normal};
 
-const RESAMPLES: usize = 10_000;
+pub(super) const RESAMPLES: usize = 10_000;
 
 /// What one case adds to the sums a statistic is computed from: hits and possible hits of the
 /// candidate, then of the baseline.
@@ -115,7 +115,7 @@ fn bca_interval(value: f64, replicates: &mut [f64], influence: &[f64]) -> (f64, 
     (end(tail), end(1.0 - tail))
 }
 
-fn sum<'a>(rows: impl Iterator<Item = &'a Row>) -> Row {
+pub(super) fn sum<'a>(rows: impl Iterator<Item = &'a Row>) -> Row {
     let mut total = [0.0; 4];
     for row in rows {
         total.iter_mut().zip(row).for_each(|(total, part)| *total += part);

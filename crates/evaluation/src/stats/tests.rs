@@ -191,3 +191,63 @@ fn holm_corrects_for_the_number_of_looks() {
     assert_eq!(holm(&[0.9, 0.8]), [1.0, 1.0]);
     assert!(holm(&[]).is_empty());
 }
+
+#[test]
+fn the_sign_test_and_mid_p_agree_with_scipy() {
+    #[derive(Deserialize)]
+    struct Case {
+        wins: u64,
+        losses: u64,
+        p: f64,
+        mid_p: f64,
+    }
+    for case in golden::<Case>(include_str!("../../tests/golden/stats/sign.json")) {
+        let Case { wins, losses, .. } = case;
+        let (p, mid) = (mcnemar_exact(wins, losses), mcnemar_mid_p(wins, losses));
+        assert!((p - case.p).abs() < 1e-9, "{wins} to {losses}: {p}");
+        assert!((mid - case.mid_p).abs() < 1e-9, "{wins} to {losses}: {mid}");
+    }
+}
+
+#[test]
+fn holm_agrees_with_statsmodels() {
+    #[derive(Deserialize)]
+    struct Case {
+        p: Vec<f64>,
+        corrected: Vec<f64>,
+    }
+    for case in golden::<Case>(include_str!("../../tests/golden/stats/holm.json")) {
+        let found = holm(&case.p);
+        assert_eq!(found.len(), case.corrected.len());
+        for (found, wanted) in found.iter().zip(&case.corrected) {
+            assert!((found - wanted).abs() < 1e-9, "{found}, not {wanted}");
+        }
+    }
+}
+
+#[test]
+fn percentiles_agree_with_numpy() {
+    #[derive(Deserialize)]
+    struct Case {
+        replicates: Vec<f64>,
+        at: f64,
+        value: f64,
+    }
+    for mut case in golden::<Case>(include_str!("../../tests/golden/stats/percentile.json")) {
+        case.replicates.sort_by(f64::total_cmp);
+        let found = quantile(&case.replicates, case.at).unwrap();
+        assert!((found - case.value).abs() < 1e-9, "{found}, not {}", case.value);
+    }
+}
+
+/// Scores between 0 and 1 and clusters have a p-value too, and 0/1 scores keep McNemar's.
+#[test]
+fn every_comparison_has_one_kind_of_p_value() {
+    let graded: Vec<Score> = (0..20).map(|nth| Score::graded(f64::from(nth % 5) / 4.0)).collect();
+    let found = compare(&graded, &hits(0, 20), 1);
+    assert!(found.mcnemar_p.is_none() && found.mcnemar_mid_p.is_none());
+    assert!(found.permutation_p.unwrap() < 0.001, "{found:?}");
+    let found = compare(&hits(15, 20), &hits(9, 20), 1);
+    assert!(found.mcnemar_p.is_some() && found.permutation_p.is_none());
+    assert!(found.mcnemar_mid_p.unwrap() < found.mcnemar_p.unwrap());
+}

@@ -96,6 +96,7 @@ pub(crate) const TABLE: &[Row] = &[
     row("GET", "/metrics", Needs::Whole(Scope::Metrics), NO_BODY),
     row("GET", "/api/v1/journal", Needs::Whole(Scope::Read), NO_BODY),
     row("GET", "/api/v1/audit", Needs::Whole(Scope::AuditRead), NO_BODY),
+    row("GET", "/api/v1/live", Needs::Whole(Scope::Read), NO_BODY),
     row("GET", "/api/v1/loop", Needs::Whole(Scope::Read), NO_BODY),
     row("GET", "/api/v1/loop/{task}", Needs::Whole(Scope::Read), NO_BODY),
     row("GET", "/api/v1/releases", LOOK, NO_BODY),

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use understudy_inference::{AdapterInfo, Gauge, STEP_ROWS, Stats};
+use understudy_live::{Report, Row};
 
 use super::{
     Seen,
@@ -283,6 +284,34 @@ pub(super) fn gauges_of(text: &mut String, backend: &str, gauges: &[Gauge]) {
                 let _ = write!(text, ",{label}=\"{}\"", escape(value));
             }
             let _ = writeln!(text, "}} {}", gauge.value);
+        }
+    }
+}
+
+/// What the scorers of suites say of live replies: means with intervals that hold at all times, and
+/// how many replies they rest on.
+pub(super) fn live_scores(text: &mut String, report: &Report) {
+    type Figure = fn(&Row) -> f64;
+    let figures: [(&str, &str, Figure); 5] = [
+        ("understudy_live_score", "gauge", |row| row.mean),
+        ("understudy_live_score_low", "gauge", |row| row.low),
+        ("understudy_live_score_high", "gauge", |row| row.high),
+        ("understudy_live_scored_total", "counter", |row| row.scored as f64),
+        ("understudy_live_unscored_total", "counter", |row| row.unscored as f64),
+    ];
+    for (name, kind, figure) in figures {
+        let _ = writeln!(text, "# TYPE {name} {kind}");
+        // A mean of nothing is no 0.
+        let shown = report.rows.iter().filter(|row| kind == "counter" || row.scored > 0);
+        for row in shown {
+            let labels = [
+                ("task", row.task.as_str()),
+                ("arm", row.arm),
+                ("adapter", row.adapter.as_deref().unwrap_or_default()),
+                ("scorer", row.scorer.as_str()),
+            ];
+            let pairs = labels.map(|(label, value)| format!("{label}=\"{}\"", escape(value)));
+            let _ = writeln!(text, "{name}{{{}}} {}", pairs.join(","), figure(row));
         }
     }
 }

@@ -1,4 +1,7 @@
-//! A configuration of promptfoo, converted to JSON: one prompt, and tests with variables and asserts.
+//! A configuration of promptfoo, as YAML or JSON: one prompt, and tests with variables and asserts.
+//!
+//! What would change the meaning of a test and has no counterpart here is refused by name: other
+//! files, scripts, several prompts, transforms of the output, sets of asserts.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -8,27 +11,74 @@ use understudy_message::Message;
 use crate::{IngestError, rows::Document};
 
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Config {
-    prompts: Vec<String>,
-    tests: Vec<Test>,
+    prompts: Prompts,
+    #[serde(default)]
+    tests: Tests,
+    #[serde(default)]
+    default_test: Option<Test>,
+    #[serde(default)]
+    scenarios: Option<Value>,
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Prompts {
+    One(String),
+    Many(Vec<String>),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Tests {
+    Here(Vec<Test>),
+    Elsewhere(String),
+}
+
+impl Default for Tests {
+    fn default() -> Self {
+        Self::Here(Vec::new())
+    }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Test {
     #[serde(default)]
     vars: Map<String, Value>,
     #[serde(default)]
     assert: Vec<Assert>,
     description: Option<String>,
+    /// Of all asserts together, the share that is enough.
+    threshold: Option<f64>,
+    #[serde(default)]
+    options: Map<String, Value>,
+    assert_scoring_function: Option<Value>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 struct Assert {
     #[serde(rename = "type")]
     kind: String,
     value: Option<Value>,
     threshold: Option<f64>,
     weight: Option<f64>,
+    transform: Option<Value>,
+}
+
+/// The configuration as JSON, whichever of the two it was.
+pub(super) fn as_json(text: &str) -> Result<String, IngestError> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if let Ok(value) = serde_json::from_str::<Value>(text) {
+        return Ok(value.to_string());
+    }
+    let value: Value =
+        serde_saphyr::from_str(text).map_err(|why| IngestError::Yaml(why.to_string()))?;
+    if !value.is_object() {
+        return Err(IngestError::Yaml("it is no mapping".to_owned()));
+    }
+    Ok(value.to_string())
 }
 
 pub(super) fn cases(document: &Document<'_>) -> Result<Vec<Case>, IngestError> {
@@ -37,28 +87,92 @@ pub(super) fn cases(document: &Document<'_>) -> Result<Vec<Case>, IngestError> {
     let config: Config = row
         .and_then(|row| serde_json::from_value(Value::Object(row)).map_err(|why| why.to_string()))
         .map_err(wrong)?;
-    let [prompt] = config.prompts.as_slice() else {
-        let count = config.prompts.len();
-        return Err(wrong(format!("it has {count} prompts, and a suite asks one")));
+    if config.scenarios.is_some() {
+        return Err(wrong("it has scenarios; write them out as tests".to_owned()));
+    }
+    let prompt = match &config.prompts {
+        Prompts::One(prompt) => prompt,
+        Prompts::Many(prompts) => match prompts.as_slice() {
+            [prompt] => prompt,
+            _ => {
+                let count = prompts.len();
+                return Err(wrong(format!("it has {count} prompts, and a suite asks one")));
+            }
+        },
     };
+    let elsewhere = |file: &str| wrong(format!("`{file}` is another file: put its content here"));
+    if prompt.trim_start().starts_with("file://") {
+        return Err(elsewhere(prompt));
+    }
+    let tests = match &config.tests {
+        Tests::Here(tests) => tests,
+        Tests::Elsewhere(file) => return Err(elsewhere(file)),
+    };
+    let default = config.default_test.unwrap_or_default();
     let case = |(number, test): (usize, &Test)| {
+        let test = test.over(&default);
         test.case(number, prompt).map_err(|why| IngestError::Case { line: number, why })
     };
-    (1..).zip(&config.tests).map(case).collect()
+    (1..).zip(tests).map(case).collect()
 }
 
 impl Test {
+    /// With what every test has: its variables unless they are set here, and its asserts as well.
+    fn over(&self, default: &Self) -> Self {
+        let mut vars = default.vars.clone();
+        vars.extend(self.vars.clone());
+        let mut options = default.options.clone();
+        options.extend(self.options.clone());
+        let scoring = self.assert_scoring_function.clone();
+        Self {
+            vars,
+            assert: default.assert.iter().chain(&self.assert).cloned().collect(),
+            description: self.description.clone().or_else(|| default.description.clone()),
+            threshold: self.threshold.or(default.threshold),
+            options,
+            assert_scoring_function: scoring.or_else(|| default.assert_scoring_function.clone()),
+        }
+    }
+
+    /// What would change a test's meaning and is not read.
+    fn refuse_the_rest(&self) -> Result<(), String> {
+        if self.threshold.is_some() {
+            return Err("the test has a threshold over all asserts; put one on each".to_owned());
+        }
+        if self.assert_scoring_function.is_some() {
+            return Err("the test is scored by a function of its own; take it out".to_owned());
+        }
+        let changing = ["transform", "transformVars", "postprocess", "prefix", "suffix"];
+        match changing.into_iter().find(|key| self.options.contains_key(*key)) {
+            Some(key) => Err(format!("the test's option `{key}` has no counterpart; take it out")),
+            None => Ok(()),
+        }
+    }
+
     fn case(&self, number: usize, prompt: &str) -> Result<Case, String> {
+        self.refuse_the_rest()?;
         if self.assert.is_empty() {
             return Err("the test asserts nothing, so every answer would pass".to_owned());
         }
         Ok(Case {
             id: format!("{number:04}"),
-            prompt: vec![Message::user(filled(prompt, &self.vars)?)],
+            prompt: asked(filled(prompt, &self.vars)?)?,
             checks: self.assert.iter().map(Assert::check).collect::<Result<_, _>>()?,
             provenance: self.description.clone(),
             ..Case::default()
         })
+    }
+}
+
+/// A prompt that is a JSON list is a conversation there as well.
+fn asked(text: String) -> Result<Vec<Message>, String> {
+    if !text.trim_start().starts_with('[') {
+        return Ok(vec![Message::user(text)]);
+    }
+    match serde_json::from_str::<Value>(&text) {
+        Ok(value) => crate::example::messages("prompts", &value),
+        // A text that only begins with a bracket.
+        Err(_) => Ok(vec![Message::user(text)]),
     }
 }
 
@@ -86,6 +200,9 @@ fn filled(prompt: &str, vars: &Map<String, Value>) -> Result<String, String> {
 
 impl Assert {
     fn check(&self) -> Result<Check, String> {
+        if self.transform.is_some() {
+            return Err(format!("the assert `{}` transforms the output; take that out", self.kind));
+        }
         let (kind, negate) = match self.kind.strip_prefix("not-") {
             Some(kind) => (kind, true),
             None => (self.kind.as_str(), false),

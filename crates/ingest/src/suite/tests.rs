@@ -128,3 +128,79 @@ fn samples_of_lm_eval_bring_their_answers() {
     let choice = json!([["Q: sky?", " blue"], ["Q: sky?", " red"]]);
     assert!(refusal("lm-eval", &row(0, "none", choice)).contains("generating"));
 }
+
+const YAML: &str = r#"
+description: translations
+providers: [openai:gpt-4o-mini]
+prompts:
+  - "Translate {{ text }} to {{lang}}."
+defaultTest:
+  vars: { lang: French, text: nothing }
+  assert:
+    - type: not-contains
+      value: sorry
+tests:
+  - vars: &hello
+      text: hello
+    assert:
+      - { type: icontains, value: bonjour, weight: 2 }
+  - vars: { <<: *hello, lang: German }
+    assert:
+      - type: regex
+        value: (?i)hallo|guten tag
+"#;
+
+#[test]
+fn a_configuration_may_be_yaml_with_a_default_test() {
+    let suite = read("promptfoo", YAML, None).unwrap().suite;
+    let prompts: Vec<String> = suite.cases.iter().map(|case| case.prompt[0].text()).collect();
+    assert_eq!(prompts, ["Translate hello to French.", "Translate hello to German."]);
+    let names =
+        |case: &Case| case.checks.iter().map(|c| (c.scorer.name(), c.negate)).collect::<Vec<_>>();
+    let owned = |pairs: [(&str, bool); 2]| pairs.map(|(name, negate)| (name.to_owned(), negate));
+    assert_eq!(names(&suite.cases[0]), owned([("contains", true), ("icontains", false)]));
+    assert_eq!(names(&suite.cases[1]), owned([("contains", true), ("regex", false)]));
+    assert_eq!(suite.cases[1].checks[1].value.as_deref(), Some("(?i)hallo|guten tag"));
+}
+
+#[test]
+fn what_a_configuration_has_elsewhere_or_of_its_own_is_refused() {
+    let with = |from: &str, to: &str| {
+        assert!(YAML.contains(from), "{from}");
+        refusal("promptfoo", &YAML.replace(from, to))
+    };
+    let prompt = "\"Translate {{ text }} to {{lang}}.\"";
+    assert!(with(prompt, "file://prompt.txt").contains("another file"));
+    let elsewhere = "prompts: [a]\ntests: file://tests.csv\n";
+    assert!(refusal("promptfoo", elsewhere).contains("`file://tests.csv` is another file"));
+    assert!(with("defaultTest:", "scenarios: []\ndefaultTest:").contains("scenarios"));
+    assert!(with("  vars: { lang", "  threshold: 0.5\n  vars: { lang").contains("threshold"));
+    assert!(
+        with("  vars: { lang", "  options: { transform: x }\n  vars: { lang")
+            .contains("`transform`")
+    );
+    assert!(with("weight: 2", "transform: x").contains("transforms the output"));
+    assert!(refusal("promptfoo", "a: [").contains("neither JSON nor YAML"));
+    assert!(refusal("promptfoo", "just words").contains("no mapping"));
+}
+
+#[test]
+fn a_prompt_that_is_a_conversation_stays_one() {
+    let config = json!({
+        "prompts": r#"[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "{{q}}"}]"#,
+        "tests": [{"vars": {"q": "hi"}, "assert": [{"type": "contains", "value": "x"}]}],
+    });
+    let suite = read("promptfoo", &config.to_string(), None).unwrap().suite;
+    assert_eq!(suite.cases[0].prompt, [Message::system("Be brief."), Message::user("hi")]);
+}
+
+/// Nested aliases that would unfold to billions of values.
+#[test]
+fn a_configuration_that_unfolds_without_end_is_refused() {
+    let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for n in 1..12 {
+        let last = format!("*a{}", n - 1);
+        text.push_str(&format!("a{n}: &a{n} [{}]\n", [last.as_str(); 9].join(", ")));
+    }
+    assert!(refusal("promptfoo", &text).contains("neither JSON nor YAML"));
+}

@@ -259,7 +259,7 @@ impl Check<'_> {
 }
 
 /// Milliseconds in `30d`, `12h` or `45m`.
-pub(crate) fn parse_age(text: &str) -> Option<i64> {
+pub fn parse_age(text: &str) -> Option<i64> {
     let number: String = text.chars().take_while(char::is_ascii_digit).collect();
     let unit = match text.strip_prefix(number.as_str())? {
         "d" => 86_400_000,

@@ -9,17 +9,17 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail};
 use understudy_dataset::FrozenDataset;
 use understudy_evaluation::{
-    Document, Evidence, Format, NearestExample, RunOptions, Subject, SubjectRun, assemble, details,
-    read_recorded, render, table, write_recorded,
+    Cache, Document, Evidence, Format, Kept, NearestExample, NoCache, RunOptions, Subject,
+    SubjectRun, assemble, details, read_recorded, render, table, write_recorded,
 };
-use understudy_ident::DatasetVersion;
+use understudy_ident::{DatasetVersion, Digest};
 use understudy_inference::Student;
 use understudy_manifest::{EvalReport, Gate, RequiredVerdict, Split, Suite, Verdict};
 use understudy_registry::Registry;
 use understudy_storage::atomic;
 
-use super::{Exit, model, suite};
-use crate::{cli::EvalArgs, config::Config, held::HeldIn, output::Out, wiring};
+use super::{Exit, judge::Bench, model, suite};
+use crate::{cli::EvalArgs, config::Config, held::HeldIn, kept::KeptLog, output::Out, wiring};
 
 /// Requests in flight, which the engine decodes as one batch.
 const CONCURRENCY: usize = 16;
@@ -28,6 +28,8 @@ pub(crate) fn run(args: &EvalArgs, config: &Config, out: Out) -> Result<Exit> {
     let reports = args.reports.iter().map(|text| target(text)).collect::<Result<Vec<_>>>()?;
     let suite = suite::read(&config.data, &args.suite)?;
     let gate = gate(args, &suite)?;
+    // What a judge lacks is said before the minutes that answering takes.
+    let mut judge = Bench::of(&args.judge, config)?;
     let registry = Registry::open(&config.data.registry(), &config.data.adapters())?;
     let trivial = nearest(args, config, &registry)?.map(|nearest| nearest.run(&suite));
     let [baseline, candidate] = answers(args, config, &registry, (&suite, &gate), out)?;
@@ -35,6 +37,9 @@ pub(crate) fn run(args: &EvalArgs, config: &Config, out: Out) -> Result<Exit> {
         Evidence { baseline: &baseline, candidate: &candidate, others: trivial.as_slice() };
     let mut report = assemble(&suite, &gate, evidence, args.seed)?;
     let cases = details(&suite, &gate, evidence)?;
+    if let Some(judge) = &mut judge {
+        judge.hear(&mut report, (&suite, &gate), (&candidate, &baseline), out)?;
+    }
     report.consultation = suite::consult(&config.data, &suite)?;
     for (format, path) in &reports {
         let text = render(*format, Document { report: &report, cases: &cases });
@@ -114,8 +119,11 @@ fn answers(
     if !asked.is_empty() {
         let name = args.base.clone().unwrap_or_else(|| config.base.clone());
         let held = (HeldIn::default(), config.device.as_str());
-        let engine = wiring::engine(&model::obtain(config, &name, out)?, &name, held)?;
-        recorded.extend(ask(&engine, &asked, registry, (suite, gate), out)?);
+        let engine = wiring::known_engine(&model::obtain(config, &name, out)?, &name, held)?;
+        let cache: &mut dyn Cache =
+            if args.no_cache { &mut NoCache } else { &mut KeptLog::open(&config.data.answers())? };
+        let names = (registry, asked.as_slice());
+        recorded.extend(ask(&engine, names, (suite, gate), cache, out)?);
     }
     let mut take = |text: &str| {
         let at = recorded.iter().position(|run| run.subject == text);
@@ -125,27 +133,38 @@ fn answers(
 }
 
 fn ask(
-    engine: &Arc<dyn Student>,
-    names: &[&str],
-    registry: &Registry,
+    (engine, weights): &(Arc<dyn Student>, Digest),
+    (registry, names): (&Registry, &[&str]),
     (suite, gate): (&Suite, &Gate),
+    cache: &mut dyn Cache,
     out: Out,
 ) -> Result<Vec<SubjectRun>> {
     let load = |name: &&str| subject(name, registry, &**engine);
-    let subjects = names.iter().map(load).collect::<Result<Vec<_>>>()?;
+    let loaded = names.iter().map(load).collect::<Result<Vec<_>>>()?;
+    let (subjects, generations): (Vec<Subject>, Vec<String>) = loaded.into_iter().unzip();
+    let identity = |generation: &String| {
+        Some(Digest::of_parts([weights.as_bytes().as_slice(), generation.as_bytes()]))
+    };
+    let identities: Vec<Option<Digest>> = generations.iter().map(identity).collect();
+    let kept = Kept { cache, subjects: &identities };
     let options = RunOptions { max_new_tokens: gate.max_new_tokens, concurrency: CONCURRENCY };
     let bar = out.bar((subjects.len() * suite.cases.len()) as u64, "evaluation");
-    let runs = understudy_evaluation::run(&**engine, suite, &subjects, options, &mut |progress| {
+    let show = &mut |progress: understudy_evaluation::Progress<'_>| {
         bar.set_position(progress.done as u64);
-    })?;
+        if progress.kept > 0 {
+            bar.set_message(format!("{} answered before", progress.kept));
+        }
+    };
+    let runs = understudy_evaluation::resume(&**engine, suite, &subjects, options, kept, show)?;
     bar.finish_and_clear();
     Ok(runs)
 }
 
-/// `base`, a registered version, or a directory, loaded into the engine.
-fn subject(text: &str, registry: &Registry, engine: &dyn Student) -> Result<Subject> {
+/// `base`, a registered version, or a directory, loaded into the engine, and its generation: of the
+/// base, none.
+fn subject(text: &str, registry: &Registry, engine: &dyn Student) -> Result<(Subject, String)> {
     if text == "base" {
-        return Ok(Subject { name: text.to_owned(), adapter: None });
+        return Ok((Subject { name: text.to_owned(), adapter: None }, String::new()));
     }
     let directory = if Path::new(text).is_dir() {
         Path::new(text).to_owned()
@@ -157,8 +176,9 @@ fn subject(text: &str, registry: &Registry, engine: &dyn Student) -> Result<Subj
         })?;
         registry.verify(&version)?
     };
-    engine.load_adapter(text, &directory)?;
-    Ok(Subject { name: text.to_owned(), adapter: Some(text.to_owned()) })
+    let info = engine.load_adapter(text, &directory)?;
+    let subject = Subject { name: text.to_owned(), adapter: Some(text.to_owned()) };
+    Ok((subject, info.generation))
 }
 
 /// Look-up in the named dataset, or in the one a registered subject was trained on.

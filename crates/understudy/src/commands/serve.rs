@@ -12,6 +12,7 @@ use serde_json::json;
 use understudy_access::may_listen;
 use understudy_gateway::{AdapterUpdates, Tls};
 use understudy_inference::Student;
+use understudy_live::{Rules, Watch};
 use understudy_manifest::Recipe;
 use understudy_storage::DataDirLock;
 
@@ -21,6 +22,7 @@ use crate::{
     cli::{Role, ServeArgs},
     config::Config,
     follow::Control,
+    live::Scoring,
     output::Out,
     ports::MakeTeacher,
     wiring::{self, Access, Grpc, Server, Serving, Stores},
@@ -45,6 +47,7 @@ pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
     let paths = if args.loops.is_empty() { &config.loops } else { &args.loops };
     let paths = if control.is_none() { &paths[..] } else { &[] };
     let teacher = wiring::teacher(config)?;
+    let live = live_rules(config)?;
     let first = if teacher.is_some() { "the teacher" } else { "the base model" };
     let tasks = tasks(config)?;
     let student = if args.mock_engine {
@@ -99,11 +102,26 @@ pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
         "event": "serving", "base": name, "url": server.url(), "grpc": server.grpc_address,
         "needs_key": needs_key, "data_dir": config.data.root(),
     }));
+    let _scoring = match live {
+        // Dropped after the server, when nothing is served any more.
+        Some(rules) => {
+            let watch = Watch::new(rules, stores.journal.watermark()?);
+            Some(Scoring::start(watch, stores.journal.clone(), server.live())?)
+        }
+        None => None,
+    };
     if !recipes.is_empty() {
         start_loops(recipes, student, &server, config, out)?;
     }
     server.wait()?;
     Ok(Exit::Ok)
+}
+
+/// What of the traffic is scored, if anything.
+fn live_rules(config: &Config) -> Result<Option<Rules>> {
+    let Some(live) = &config.live else { return Ok(None) };
+    let rules = Rules::new(live.share, &live.scorers, &live.checks);
+    rules.map(Some).context("[live] in understudy.toml cannot be honoured")
 }
 
 /// Before a model is loaded, which takes a while, it is known that it may be served.

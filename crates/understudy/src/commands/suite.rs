@@ -1,12 +1,14 @@
 //! `understudy suite`: held-out cases.
 
+mod case;
+
 use std::{fs, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use understudy_dataset::{FrozenDataset, SuiteFingerprints, list};
 use understudy_ident::{AdapterVersion, DatasetVersion};
-use understudy_ingest::{Foreign, RowMapping, foreign_suite};
+use understudy_ingest::{Foreign, RowMapping, foreign_suite, inspect_log};
 use understudy_manifest::{Consultations, Scorer, Suite, Tier};
 use understudy_registry::Registry;
 use understudy_storage::atomic;
@@ -25,6 +27,7 @@ const CONSULTATIONS: &str = "consultations.json";
 pub(crate) fn run(command: SuiteCommand, config: &Config, out: Out) -> Result<Exit> {
     match command {
         SuiteCommand::Import(args) => import(&args, config, out)?,
+        SuiteCommand::AddCase(args) => return case::add(&args, config, out),
         SuiteCommand::List => {
             let suites = all(&config.data)?;
             for suite in &suites {
@@ -44,7 +47,7 @@ pub(crate) fn run(command: SuiteCommand, config: &Config, out: Out) -> Result<Ex
 }
 
 fn import(args: &SuiteImportArgs, config: &Config, out: Out) -> Result<()> {
-    let text = import::rows(&args.file, args.rows.sample)?;
+    let text = text(args)?;
     let tier = match args.tier.as_str() {
         "dev" => Tier::Dev,
         "gate" => Tier::Gate,
@@ -65,6 +68,22 @@ fn import(args: &SuiteImportArgs, config: &Config, out: Out) -> Result<()> {
     let mut value = describe(&suite);
     value["findings"] = json!(findings);
     out.value(&value)
+}
+
+/// The file as a text; an archive is unpacked.
+fn text(args: &SuiteImportArgs) -> Result<String> {
+    let whole = args.format.as_deref().is_some_and(|format| {
+        matches!(Foreign::parse(format), Some(Foreign::Inspect | Foreign::Promptfoo))
+    });
+    if !whole {
+        return import::rows(&args.file, args.rows.sample);
+    }
+    if args.rows.sample.is_some() {
+        bail!("--sample needs one row a line, but {} is one document", args.file.display());
+    }
+    let attempt = || format!("failed to read {}", args.file.display());
+    let bytes = fs::read(&args.file).with_context(attempt)?;
+    inspect_log(&bytes).with_context(attempt)
 }
 
 fn of_rows(args: &SuiteImportArgs, text: &str, tier: Tier) -> Result<Suite> {

@@ -1,0 +1,190 @@
+//! `understudy judge`: a model that compares answers, and how far it agrees with people.
+
+use std::{fs, path::Path, sync::Arc};
+
+use anyhow::{Context, Result, bail, ensure};
+use understudy_evaluation::{
+    Judge, JudgeRole, JudgedRun, Judgement, RUBRIC, SubjectRun, add_judge, calibrate, judge_runs,
+    read_labels,
+};
+use understudy_ident::Digest;
+use understudy_inference::Backend;
+use understudy_manifest::{Calibration, EvalReport, Gate, Suite};
+use understudy_storage::atomic;
+
+use super::Exit;
+use crate::{
+    cli::{CalibrateArgs, JudgeArgs, JudgeCommand},
+    config::{Config, TeacherSettings},
+    kept::KeptLog,
+    output::Out,
+    paths::DataDir,
+    wiring,
+};
+
+/// Questions in flight: providers limit how many there may be.
+const CONCURRENCY: usize = 8;
+
+pub(crate) fn run(command: JudgeCommand, config: &Config, out: Out) -> Result<Exit> {
+    match command {
+        JudgeCommand::Calibrate(args) => hold(&args, config, out),
+        JudgeCommand::List => {
+            let found = calibrations(&config.data)?;
+            found.iter().for_each(|calibration| out.say(line(calibration)));
+            out.value(&found)?;
+            Ok(Exit::Ok)
+        }
+    }
+}
+
+/// A judge that is ready to be asked, with what it said before.
+pub(crate) struct Bench<'a> {
+    data: &'a DataDir,
+    settings: &'a TeacherSettings,
+    backend: Arc<dyn Backend>,
+    rubric: String,
+    kept: KeptLog,
+    role: JudgeRole,
+}
+
+impl<'a> Bench<'a> {
+    /// The judge that an evaluation asks for, if it asks for one. One that is to decide must have
+    /// been calibrated.
+    pub(crate) fn of(args: &JudgeArgs, config: &'a Config) -> Result<Option<Self>> {
+        if !args.judge {
+            return Ok(None);
+        }
+        let role = if args.judge_decides { JudgeRole::Decides } else { JudgeRole::Witness };
+        let bench = Self::open(args.rubric.as_deref(), config, role)?;
+        let suffices = bench.calibration()?.is_some_and(|calibration| calibration.suffices());
+        if role == JudgeRole::Decides && !suffices {
+            bail!(
+                "cannot let {} decide: with this rubric nobody has shown that it agrees with \
+                 people; run `understudy judge calibrate` on at least {} labelled pairs",
+                bench.settings.model,
+                Calibration::LABELS_MIN
+            );
+        }
+        Ok(Some(bench))
+    }
+
+    fn open(rubric: Option<&Path>, config: &'a Config, role: JudgeRole) -> Result<Self> {
+        let (backend, settings) = wiring::judge(config)?;
+        let rubric = match rubric {
+            Some(path) => fs::read_to_string(path)
+                .with_context(|| format!("failed to read the rubric {}", path.display()))?,
+            None => RUBRIC.to_owned(),
+        };
+        ensure!(!rubric.trim().is_empty(), "the rubric is empty: say what a good answer is");
+        let kept = KeptLog::open(&config.data.judgements())?;
+        Ok(Self { data: &config.data, settings, backend, rubric, kept, role })
+    }
+
+    fn judge<'b>(&'b self) -> Judge<'b> {
+        judge(&self.backend, self.settings, &self.rubric)
+    }
+
+    fn calibration(&self) -> Result<Option<Calibration>> {
+        let path = self.data.calibration(self.judge().digest());
+        if path.is_file() { read(&path).map(Some) } else { Ok(None) }
+    }
+
+    /// Asks about every case and adds what comes of it to the report.
+    pub(crate) fn hear(
+        &mut self,
+        report: &mut EvalReport,
+        (suite, gate): (&Suite, &Gate),
+        runs: (&SubjectRun, &SubjectRun),
+        out: Out,
+    ) -> Result<()> {
+        let calibration = self.calibration()?;
+        let bar = out.bar(2 * suite.cases.len() as u64, "judge");
+        let judge = judge(&self.backend, self.settings, &self.rubric);
+        let judgement = judge_runs(&judge, suite, runs, &mut self.kept, &mut |done, total| {
+            bar.set_length(total as u64);
+            bar.set_position(done as u64);
+        })?;
+        bar.finish_and_clear();
+        let judged = JudgedRun { cost: cost(self.settings, &judgement), judgement, calibration };
+        Ok(add_judge(report, suite, gate, &judge, (judged, self.role))?)
+    }
+}
+
+fn judge<'a>(
+    backend: &'a Arc<dyn Backend>,
+    settings: &'a TeacherSettings,
+    rubric: &'a str,
+) -> Judge<'a> {
+    let TeacherSettings { model, url, .. } = settings;
+    Judge { backend: &**backend, model, place: url, rubric, concurrency: CONCURRENCY }
+}
+
+/// In millionths of a dollar, rounded up; none where there are no prices. A dollar for a million
+/// tokens is a millionth for one.
+fn cost(settings: &TeacherSettings, judgement: &Judgement) -> Option<u64> {
+    let (input, output) = (settings.input_usd_per_million?, settings.output_usd_per_million?);
+    let spent =
+        judgement.prompt_tokens as f64 * input + judgement.completion_tokens as f64 * output;
+    Some(spent.ceil() as u64)
+}
+
+fn hold(args: &CalibrateArgs, config: &Config, out: Out) -> Result<Exit> {
+    let text = fs::read_to_string(&args.labels)
+        .with_context(|| format!("failed to read {}", args.labels.display()))?;
+    let labels = read_labels(&text)?;
+    ensure!(!labels.is_empty(), "{} has no labelled pair", args.labels.display());
+    let mut bench = Bench::open(args.rubric.as_deref(), config, JudgeRole::Witness)?;
+    let contests: Vec<_> = labels.iter().map(|label| label.contest.clone()).collect();
+    let bar = out.bar(2 * contests.len() as u64, "judge");
+    let judge = judge(&bench.backend, bench.settings, &bench.rubric);
+    let judgement = judge.judge(&contests, &mut bench.kept, &mut |done, _| {
+        bar.set_position(done as u64);
+    })?;
+    bar.finish_and_clear();
+    if let Some(why) = judgement.ballots.iter().find_map(|ballot| ballot.error.as_ref()) {
+        let failed = judgement.errors();
+        bail!(
+            "the judge failed on {failed} of {} pairs, first with: {why}; run this again, what it \
+               said is kept",
+            labels.len()
+        );
+    }
+    let labelled = Digest::of(text.as_bytes());
+    let found = calibrate(judge.digest(), labelled, &labels, &judgement)?;
+    atomic::write(&config.data.calibration(found.judge), &serde_json::to_vec_pretty(&found)?)?;
+    out.either(line(&found), &found)?;
+    Ok(if found.suffices() { Exit::Ok } else { Exit::No })
+}
+
+fn line(found: &Calibration) -> String {
+    let Calibration { labels, agreement, kappa, undecided, flips, first_preferred, .. } = found;
+    let length = found
+        .length_correlation
+        .map_or_else(String::new, |r| format!(", correlation with length {r:+.2}"));
+    let worth = if found.suffices() { "may decide" } else { "advisory" };
+    format!(
+        "judge {} ({worth}): {labels} labels, agreement {agreement:.3}, kappa {kappa:.3}, undecided \
+         on {undecided}, other answer in the other order {} of {} times, first shown preferred {} \
+         of {}{length}; to decide it needs {} labels and kappa {:.1}",
+        found.judge.short(),
+        flips.met,
+        flips.of,
+        first_preferred.met,
+        first_preferred.of,
+        Calibration::LABELS_MIN,
+        Calibration::KAPPA_MIN,
+    )
+}
+
+fn calibrations(data: &DataDir) -> Result<Vec<Calibration>> {
+    let Ok(entries) = fs::read_dir(data.judges()) else { return Ok(Vec::new()) };
+    let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    paths.sort();
+    paths.iter().map(|path| read(path)).collect()
+}
+
+fn read(path: &Path) -> Result<Calibration> {
+    serde_json::from_slice(&fs::read(path)?)
+        .with_context(|| format!("failed to understand {}", path.display()))
+}

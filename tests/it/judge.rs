@@ -1,0 +1,271 @@
+//! `understudy judge` and `eval --judge` against a scripted model behind HTTP.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use serde_json::{Value, json};
+
+use crate::cli::{text, understudy};
+
+/// An endpoint that replies with what `verdict` makes of the question; counts what it was asked.
+struct Endpoint {
+    url: String,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Endpoint {
+    fn start(verdict: impl Fn(&str) -> Option<&'static str> + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/v1", listener.local_addr().unwrap());
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (count, verdict) = (Arc::clone(&asked), Arc::new(verdict));
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (count, verdict) = (Arc::clone(&count), Arc::clone(&verdict));
+                thread::spawn(move || meet(&mut stream.unwrap(), &count, &*verdict));
+            }
+        });
+        Self { url, asked }
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+fn meet(
+    stream: &mut TcpStream,
+    count: &AtomicUsize,
+    verdict: &dyn Fn(&str) -> Option<&'static str>,
+) -> Option<()> {
+    let body = body(stream)?;
+    let asked: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!((&asked["model"], &asked["temperature"]), (&json!("big"), &json!(0.0)));
+    let question = asked["messages"][1]["content"].as_str().unwrap();
+    count.fetch_add(1, Ordering::SeqCst);
+    let reply = match verdict(question) {
+        Some(word) => {
+            let text = format!("{{\"reason\": \"so\", \"verdict\": \"{word}\"}}");
+            let delta = json!({"choices": [{"index": 0, "delta": {"content": text}}]});
+            let end = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}],
+                "usage": {"prompt_tokens": 100, "completion_tokens": 10}});
+            format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n\
+                 data: {delta}\n\ndata: {end}\n\ndata: [DONE]\n\n"
+            )
+        }
+        None => "HTTP/1.1 400 Bad Request\r\ncontent-length: 4\r\nconnection: close\r\n\r\nno!!"
+            .to_owned(),
+    };
+    stream.write_all(reply.as_bytes()).ok()
+}
+
+/// The body of a request; none where a connection was only opened.
+fn body(stream: &TcpStream) -> Option<Vec<u8>> {
+    let mut reader = BufReader::new(stream);
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse().unwrap();
+        }
+        if line.trim().is_empty() {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some(body)
+}
+
+/// Which of the two answers, in the order they are shown, has the word.
+fn has(question: &str, word: &str) -> (bool, bool) {
+    let (first, second) = question.split_once("<B-").unwrap();
+    (first.split_once("<A-").unwrap().1.contains(word), second.contains(word))
+}
+
+fn fair(question: &str) -> Option<&'static str> {
+    Some(match has(question, "good") {
+        (true, false) => "A",
+        (false, true) => "B",
+        _ => "tie",
+    })
+}
+
+/// A directory with a judge, a suite of thirty cases and two subjects: the candidate is better on
+/// twenty-eight.
+fn home(url: &str) -> tempfile::TempDir {
+    let home = tempfile::tempdir().unwrap();
+    let write = |name: &str, rows: Vec<Value>| {
+        let lines: Vec<String> = rows.iter().map(Value::to_string).collect();
+        fs::write(home.path().join(name), lines.join("\n")).unwrap();
+    };
+    let config = format!(
+        "[judge]\nurl = \"{url}\"\nmodel = \"big\"\nusd_per_day = 5\n\
+         input_usd_per_million = 2\noutput_usd_per_million = 10\n"
+    );
+    fs::write(home.path().join("understudy.toml"), config).unwrap();
+    let topics = ["parcel", "invoice", "password", "refund", "address", "upgrade"];
+    let question =
+        |n: usize| format!("help me with {} number {n} of month {}", topics[n % 6], n % 7);
+    write("cases.jsonl", (0..30).map(|n| json!({"q": question(n), "a": "x"})).collect());
+    let answers = |good: &dyn Fn(usize) -> bool| {
+        let word = |n| if good(n) { format!("good {n}") } else { format!("poor {n}") };
+        (0..30).map(|n| json!({"id": format!("{:04}", n + 1), "output": word(n)})).collect()
+    };
+    write("new.jsonl", answers(&|n| n < 28));
+    write("old.jsonl", answers(&|n| n >= 28));
+    let label = |n: usize| {
+        let (a, b, label) = if n % 2 == 0 { ("good", "poor", "a") } else { ("poor", "good", "b") };
+        json!({"prompt": question(n), "a": format!("{a} {n}"), "b": format!("{b} {n}"), "label": label})
+    };
+    write("labels.jsonl", (0..50).map(label).collect());
+    let import = [
+        "suite",
+        "import",
+        "cases.jsonl",
+        "--name",
+        "talk",
+        "--tier",
+        "dev",
+        "--input",
+        "q",
+        "--output",
+        "a",
+        "--scorer",
+        "no_refusal",
+    ];
+    let output = understudy(home.path(), &import);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    home
+}
+
+fn eval(home: &Path, extra: &[&str]) -> (Option<i32>, Value, String) {
+    let common = [
+        "eval",
+        "new.jsonl",
+        "--suite",
+        "talk",
+        "--baseline",
+        "old.jsonl",
+        "--verdict",
+        "non_inferior",
+        "--margin",
+        "0.2",
+        "--judge",
+        "--json",
+    ];
+    let output = understudy(home, &[&common, extra].concat());
+    let value = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+    (output.status.code(), value, text(&output.stderr))
+}
+
+#[test]
+fn a_judge_is_advisory_until_people_agree_with_it() {
+    let endpoint = Endpoint::start(fair);
+    let home = home(&endpoint.url);
+    let (code, report, why) = eval(home.path(), &[]);
+    assert_eq!(code, Some(0), "{why}");
+    let judge = &report["judge"];
+    assert_eq!(
+        (&judge["comparison"]["wins"], &judge["comparison"]["losses"]),
+        (&json!(28), &json!(2))
+    );
+    assert_eq!((&judge["undecided"], &judge["flips"]), (&json!(0), &json!({"met": 0, "of": 30})));
+    // 60 replies of 100 and 10 tokens at 2 and 10 dollars a million.
+    assert_eq!(judge["cost"], 60 * (100 * 2 + 10 * 10));
+    assert!(judge.get("calibration").is_none());
+    let checks = |report: &Value| {
+        let checks = report["decision"]["checks"].as_array().unwrap();
+        checks.iter().any(|check| check["name"] == "judge")
+    };
+    assert!(!checks(&report), "{report}");
+    assert_eq!(endpoint.asked(), 60);
+
+    // Nobody is asked twice, and the report is the same.
+    let (_, again, _) = eval(home.path(), &[]);
+    assert_eq!((endpoint.asked(), &again), (60, &report));
+
+    let (code, _, why) = eval(home.path(), &["--judge-decides"]);
+    assert_eq!(code, Some(2), "{why}");
+    assert!(why.contains("judge calibrate"), "{why}");
+
+    let calibrate = understudy(home.path(), &["judge", "calibrate", "labels.jsonl", "--json"]);
+    assert_eq!(calibrate.status.code(), Some(0), "{}", text(&calibrate.stderr));
+    let found: Value = serde_json::from_slice(&calibrate.stdout).unwrap();
+    assert_eq!((&found["kappa"], &found["labels"]), (&json!(1.0), &json!(50)));
+    let (code, report, why) = eval(home.path(), &["--judge-decides", "--verdict", "better"]);
+    // The only other scorer finds no difference at all.
+    assert_eq!(code, Some(1), "{why}");
+    assert!(checks(&report), "{report}");
+    let (code, report, why) = eval(home.path(), &["--judge-decides"]);
+    assert_eq!(code, Some(0), "{why}");
+    assert!(checks(&report) && report["judge"]["calibration"]["labels"] == 50);
+    // Another rubric is another judge, which nobody has held against anything.
+    fs::write(home.path().join("rubric.md"), "Brevity.").unwrap();
+    let (code, ..) = eval(home.path(), &["--judge-decides", "--rubric", "rubric.md"]);
+    assert_eq!(code, Some(2));
+    let list = understudy(home.path(), &["judge", "list", "--json"]);
+    let list: Value = serde_json::from_slice(&list.stdout).unwrap();
+    assert_eq!(list.as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_judge_that_prefers_what_comes_first_is_found_out() {
+    let endpoint = Endpoint::start(|_| Some("A"));
+    let home = home(&endpoint.url);
+    let (code, report, why) = eval(home.path(), &[]);
+    assert_eq!(code, Some(0), "{why}");
+    let judge = &report["judge"];
+    assert_eq!((&judge["undecided"], &judge["comparison"]["ties"]), (&json!(30), &json!(30)));
+    assert_eq!(judge["first_preferred"], json!({"met": 60, "of": 60}));
+    let calibrate = understudy(home.path(), &["judge", "calibrate", "labels.jsonl"]);
+    assert_eq!(calibrate.status.code(), Some(1), "{}", text(&calibrate.stderr));
+    let said = text(&calibrate.stdout);
+    assert!(said.contains("advisory") && said.contains("kappa 0.000"), "{said}");
+    let (code, ..) = eval(home.path(), &["--judge-decides"]);
+    assert_eq!(code, Some(2));
+}
+
+#[test]
+fn what_a_judge_refuses_is_counted_and_asked_again() {
+    let refuses = Arc::new(AtomicUsize::new(1));
+    let switch = Arc::clone(&refuses);
+    let endpoint = Endpoint::start(move |question| {
+        let cursed = switch.load(Ordering::SeqCst) == 1 && question.contains("number 3 ");
+        if cursed { None } else { fair(question) }
+    });
+    let home = home(&endpoint.url);
+    let (code, report, why) = eval(home.path(), &[]);
+    assert_eq!(code, Some(0), "{why}");
+    assert_eq!(report["judge"]["errors"], 1, "{report}");
+    refuses.store(0, Ordering::SeqCst);
+    let before = endpoint.asked();
+    let (_, report, _) = eval(home.path(), &[]);
+    assert_eq!((&report["judge"]["errors"], endpoint.asked() - before), (&json!(0), 2));
+}
+
+#[test]
+fn without_a_judge_in_the_configuration_the_command_says_what_to_write() {
+    let endpoint = Endpoint::start(fair);
+    let home = home(&endpoint.url);
+    fs::write(home.path().join("understudy.toml"), "").unwrap();
+    let (code, _, why) = eval(home.path(), &[]);
+    assert_eq!(code, Some(2));
+    assert!(why.contains("[judge]"), "{why}");
+    assert_eq!(endpoint.asked(), 0);
+}
