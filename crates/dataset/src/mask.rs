@@ -172,10 +172,10 @@ fn masked(message: &Message, masker: &mut Masker) -> Message {
 /// What is said in a message, text by text; of JSON its values, which are what is masked.
 fn texts(message: &Message) -> Vec<String> {
     let mut texts = Vec::new();
-    message.content.map_text(|text| {
+    drop(message.content.map_text(|text| {
         texts.push(values(text));
         String::new()
-    });
+    }));
     texts.extend(message.name.clone());
     texts.extend(message.tool_calls.iter().map(|call| values(&call.function.arguments)));
     texts.retain(|text| !text.trim().is_empty());

@@ -74,7 +74,7 @@ pub(super) fn write(
     data: &DataDir,
 ) -> Result<Written> {
     let text = canonical_json(receipt);
-    let name = Digest::of(text.as_bytes()).short().to_string();
+    let name = Digest::of(text.as_bytes()).short();
     let path = data.erasures().join(format!("{name}.json"));
     atomic::write(&path, format!("{text}\n").as_bytes())?;
     let Some(key) = key else { return Ok(Written { path, signature: None }) };

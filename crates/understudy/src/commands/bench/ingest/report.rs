@@ -66,8 +66,9 @@ impl Report {
     pub(super) fn of(args: &BenchIngestArgs, runs: Vec<Run>, absent: Vec<String>) -> Self {
         let ours = runs.iter().find(|run| run.is_ours() && run.encoding == Encoding::Protobuf);
         let peers = runs.iter().filter(|run| !run.is_ours());
-        let ratios =
-            ours.into_iter().flat_map(|ours| peers.clone().map(|peer| Ratio::of(ours, peer)));
+        let ratios = ours
+            .into_iter()
+            .flat_map(|ours| peers.clone().map(move |peer| Ratio::of(ours, peer)));
         Self {
             bench: "ingest",
             clients: args.clients,
@@ -132,11 +133,11 @@ impl Run {
 
     fn text(&self) -> String {
         let what = if self.acknowledged_is_durable { "durable" } else { "acknowledged" };
-        let mut text = format!(
+        let mut lines = vec![format!(
             "  {:10} {:8} {:>9.0} {what} spans/s; ack p50 {:.1} ms, p99 {:.1} ms; {:.0} MB resident; \
-             {} batches of {:.0} kB, {} told to wait; all readable after {:.1} s more, {:.0} spans/s\n",
+             {} batches of {:.0} kB, {} told to wait; all readable after {:.1} s more, {:.0} spans/s",
             self.subject,
-            self.encoding.to_string(),
+            self.encoding,
             self.acknowledged_spans_a_second,
             self.ack_ms_p50,
             self.ack_ms_p99,
@@ -146,20 +147,13 @@ impl Run {
             self.refused,
             self.seconds_to_store_the_rest,
             self.stored_spans_a_second,
-        );
+        )];
         if self.lost > 0 {
-            text.push_str(&format!("    {} acknowledged spans never came\n", self.lost));
+            lines.push(format!("    {} acknowledged spans never came", self.lost));
         }
         if let Some(failure) = &self.failure {
-            text.push_str(&format!("    {} requests failed, the first: {failure}\n", self.failed));
+            lines.push(format!("    {} requests failed, the first: {failure}", self.failed));
         }
-        if let Some(others) = self.machine.others.filter(|others| *others > 0.5) {
-            // The servers are not children that have ended, so their own work is in here.
-            text.push_str(&format!(
-                "    all programs but this one took {:.0} % of the machine\n",
-                others * 100.0
-            ));
-        }
-        text
+        lines.join("\n") + "\n"
     }
 }
