@@ -8,7 +8,10 @@ use understudy_inference::{FinishReason, Served, Timing, Usage};
 use understudy_message::Message;
 use understudy_trajectory::{Outcome, Signal, Source, Step, Target};
 
-use crate::cli::{text, understudy};
+use crate::{
+    cli::{text, understudy},
+    release::{Home, code, lineage, ok, refused},
+};
 
 const SECRET: &str = "Zebrafish-Genome-4711";
 
@@ -173,4 +176,86 @@ fn an_erased_person_is_in_no_file_and_everybody_else_is_where_they_were() {
     let nobody =
         understudy(home.path(), &["dataset", "erase", "--subject", "francis", "--dry-run"]);
     assert_eq!(nobody.status.code(), Some(1));
+}
+
+#[test]
+fn a_signed_receipt_holds_and_what_learnt_from_the_person_is_not_promoted() {
+    let home = home();
+    let version = built(home.path());
+    let mut of = lineage();
+    of.dataset.version = version.parse().unwrap();
+    let home = Home::within(home);
+    let learnt = home.trained("learnt", &of);
+    let elsewhere = home.trained("elsewhere", &lineage());
+    home.ramping(&learnt);
+
+    // A key that cannot sign is found before anything is gone.
+    let erase = "dataset erase --subject rosalind --reason asked";
+    let no_key = home.run(&format!("{erase} --key key.pub.pem"));
+    assert_eq!(code(&no_key), 2);
+    assert!(text(&no_key.stderr).contains("nothing was erased"), "{}", text(&no_key.stderr));
+    assert_eq!(home.json("dataset list"), json!([version]));
+
+    let receipt = home.json(&format!("{erase} --key key.pem"));
+    assert_eq!(receipt["tainted"], json!([learnt]), "{elsewhere} never saw them");
+    let signed = receipt["signed"].as_str().unwrap().to_owned();
+    let verify = format!("dataset receipt {signed} --key key.pub.pem");
+    let verified = home.json(&format!("{verify} --subject rosalind"));
+    assert_eq!(verified["broken"], json!([]));
+    assert_eq!(verified["receipt"]["steps"], 10);
+    assert!(!fs::read_to_string(&signed).unwrap().contains("rosalind"));
+
+    // Promotion is refused by the policy, also for who forces it; so is a start.
+    refused(&home.by("ada", "release promote quiz"), "was withdrawn");
+    let forced = ["release", "promote", "quiz", "--force", "--owner", "ada", "--reason"];
+    let forced = understudy(
+        &home.at(""),
+        &[&forced[..], &["there is no time for a clean training run"]].concat(),
+    );
+    refused(&forced, "was withdrawn");
+    assert_eq!(home.json("adapter show quiz@1")["tainted"]["dataset"], version.as_str());
+    assert_eq!(home.json("adapter show quiz@2")["tainted"], Value::Null);
+
+    // About somebody else; changed; signed by somebody else.
+    refused_of(&home.run(&format!("{verify} --subject maurice")), "about somebody else");
+    let bundle: Value = serde_json::from_str(&fs::read_to_string(&signed).unwrap()).unwrap();
+    let mut changed = bundle.clone();
+    let payload = bundle["dsseEnvelope"]["payload"].as_str().unwrap();
+    changed["dsseEnvelope"]["payload"] = json!(format!("{}A{}", &payload[..9], &payload[10..]));
+    fs::write(home.at("changed.sig"), changed.to_string()).unwrap();
+    refused(&home.run("dataset receipt changed.sig --key key.pub.pem"), "does not fit");
+    ok(&home.run("adapter sign learnt --key key.pem --out other.sig"));
+    assert_eq!(code(&home.run("dataset receipt other.sig --key key.pub.pem")), 2);
+
+    // What was undone since is said: the tombstone is gone.
+    let (name, digest) = version.split_once('@').unwrap();
+    let tombstone = home.at(".understudy/datasets").join(name).join(digest).join("erased.json");
+    fs::remove_file(tombstone).unwrap();
+    refused_of(&home.run(&verify), "has no tombstone");
+    ok(&home.run(&format!("{verify} --elsewhere")));
+}
+
+/// Exit code 1, and an answer that holds these words.
+fn refused_of(output: &std::process::Output, words: &str) {
+    assert_eq!(code(output), 1, "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains(words), "{}", text(&output.stdout));
+}
+
+#[test]
+fn who_was_in_a_version_that_is_gone_for_somebody_else_is_found_in_what_learnt_from_it() {
+    let home = home();
+    let version = built(home.path());
+    let mut of = lineage();
+    of.dataset.version = version.parse().unwrap();
+    let home = Home::within(home);
+    let learnt = home.trained("learnt", &of);
+    let first = home.json("dataset erase --subject rosalind");
+    // Unsigned without a key; with one in the data directory, signed.
+    assert_eq!(first["signed"], Value::Null);
+    fs::copy(home.at("key.pem"), home.at(".understudy/receipts.pem")).unwrap();
+    let second = home.json("dataset erase --subject maurice");
+    assert_eq!(second["versions"][0]["version"], first["versions"][0]["successor"]);
+    assert_eq!(second["tainted"], json!([learnt]));
+    let signed = second["signed"].as_str().unwrap();
+    ok(&home.run(&format!("dataset receipt {signed} --key key.pub.pem --subject maurice")));
 }

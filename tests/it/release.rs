@@ -13,28 +13,32 @@ use understudy_registry::{
 use crate::cli::{text, understudy};
 
 /// Private keys of these tests only.
-const P256: &str = "-----BEGIN EC PRIVATE KEY-----
+pub(crate) const P256: &str = "-----BEGIN EC PRIVATE KEY-----
 MDECAQEEIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHoAoGCCqGSM49
 AwEH
 -----END EC PRIVATE KEY-----
 ";
-const P256_PUBLIC: &str = include_str!("../golden/signature/ours.pub.pem");
+pub(crate) const P256_PUBLIC: &str = include_str!("../golden/signature/ours.pub.pem");
 const ED25519: &str = "-----BEGIN PRIVATE KEY-----
 MC4CAQAwBQYDK2VwBCIEIAMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMD
 -----END PRIVATE KEY-----
 ";
 
-struct Home(tempfile::TempDir);
+pub(crate) struct Home(tempfile::TempDir);
 
 impl Home {
-    fn new() -> Self {
-        let home = tempfile::tempdir().unwrap();
+    pub(crate) fn new() -> Self {
+        Self::within(tempfile::tempdir().unwrap())
+    }
+
+    /// Over a directory that has data already.
+    pub(crate) fn within(home: tempfile::TempDir) -> Self {
         fs::write(home.path().join("key.pem"), P256).unwrap();
         fs::write(home.path().join("key.pub.pem"), P256_PUBLIC).unwrap();
         Self(home)
     }
 
-    fn at(&self, name: &str) -> std::path::PathBuf {
+    pub(crate) fn at(&self, name: &str) -> std::path::PathBuf {
         self.0.path().join(name)
     }
 
@@ -43,19 +47,19 @@ impl Home {
         Registry::open(&data.join("registry.db"), &data.join("adapters")).unwrap()
     }
 
-    fn run(&self, line: &str) -> Output {
+    pub(crate) fn run(&self, line: &str) -> Output {
         let arguments: Vec<&str> = line.split(' ').collect();
         understudy(self.0.path(), &arguments)
     }
 
     /// Runs a command with a reason, by somebody.
-    fn by(&self, owner: &str, line: &str) -> Output {
+    pub(crate) fn by(&self, owner: &str, line: &str) -> Output {
         let arguments: Vec<&str> =
             line.split(' ').chain(["--owner", owner, "--reason", "as the test wants it"]).collect();
         understudy(self.0.path(), &arguments)
     }
 
-    fn json(&self, line: &str) -> Value {
+    pub(crate) fn json(&self, line: &str) -> Value {
         let output = self.run(&format!("{line} --json"));
         assert!(output.status.success(), "{line}: {}", text(&output.stderr));
         serde_json::from_slice(&output.stdout).unwrap()
@@ -63,6 +67,10 @@ impl Home {
 
     /// A version whose report passes, registered by ada.
     fn version(&self, note: &str) -> AdapterVersion {
+        self.trained(note, &lineage())
+    }
+
+    pub(crate) fn trained(&self, note: &str, lineage: &AdapterManifest) -> AdapterVersion {
         let directory = self.at(note);
         fs::create_dir_all(&directory).unwrap();
         fs::write(directory.join("adapter_config.json"), "{}").unwrap();
@@ -70,7 +78,7 @@ impl Home {
         let weights = [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat();
         fs::write(directory.join("adapter_model.safetensors"), weights).unwrap();
         let registry = self.registry();
-        let adapter = registry.register(&task(), &directory, &lineage(), change()).unwrap();
+        let adapter = registry.register(&task(), &directory, lineage, change()).unwrap();
         let record = adapter.record;
         let report = report(&record.generation.to_hex());
         registry.attach_report(&record.version, &report, change()).unwrap();
@@ -78,7 +86,7 @@ impl Home {
     }
 
     /// A release on the ramp.
-    fn ramping(&self, candidate: &AdapterVersion) -> ReleaseRecord {
+    pub(crate) fn ramping(&self, candidate: &AdapterVersion) -> ReleaseRecord {
         let registry = self.registry();
         let target = registry.stable(&task()).unwrap().unwrap_or(Target::Teacher);
         let loaded_generation = target
@@ -105,7 +113,7 @@ fn task() -> TaskName {
     "quiz".parse().unwrap()
 }
 
-fn lineage() -> AdapterManifest {
+pub(crate) fn lineage() -> AdapterManifest {
     serde_json::from_value(json!({
         "schema": 1, "task": "quiz", "base": "tiny", "base_digest": "b",
         "tokenizer_digest": "t", "template_digest": "c", "recipe_digest": Digest::of(b"recipe"),
@@ -136,16 +144,16 @@ fn report(generation: &str) -> EvalReport {
     .unwrap()
 }
 
-fn code(output: &Output) -> i32 {
+pub(crate) fn code(output: &Output) -> i32 {
     output.status.code().unwrap()
 }
 
-fn ok(output: &Output) {
+pub(crate) fn ok(output: &Output) {
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
 
 /// Exit code 1, and a message that holds these words.
-fn refused(output: &Output, words: &str) {
+pub(crate) fn refused(output: &Output, words: &str) {
     let message = text(&output.stderr);
     assert_eq!(code(output), 1, "{message}");
     assert!(message.contains(words), "{message}");

@@ -19,6 +19,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("hub", "storage"),
     ("ingest", "ident inference manifest message redact trajectory"),
     ("redact", ""),
+    ("recognition", "redact"),
     ("journal", "ident inference message storage trajectory"),
     ("intake", "ident ingest journal trajectory"),
     ("dataset", "ident inference manifest message redact storage trajectory"),

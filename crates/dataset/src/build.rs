@@ -8,8 +8,8 @@ use std::{
 
 use understudy_ident::{TaskName, Timestamp};
 use understudy_manifest::{Data, DataSource, DatasetManifest, Redact, Split};
-use understudy_redact::Policy;
-use understudy_trajectory::{Calibration, RewardPolicy, Trajectory};
+use understudy_redact::{Masker, Policy, Recogniser};
+use understudy_trajectory::{RewardPolicy, Trajectory};
 
 use crate::{
     DatasetError, Draft, SuiteFingerprints, Verdict,
@@ -18,7 +18,8 @@ use crate::{
     groups,
     key::Key,
     ledger::{Ledger, Tally},
-    mask::{Masking, mask},
+    mask::{Masking, Names, mask},
+    rewarding::Rewarding,
     row::RowKind,
     rules::{self, Rules},
     selection::{Fact, Selected, Selection},
@@ -64,6 +65,7 @@ pub struct Builder<'a> {
     spill: Arc<Spill>,
     selection: Selection,
     trail: Trail,
+    names: Names<'a>,
 }
 
 impl<'a> Builder<'a> {
@@ -79,7 +81,17 @@ impl<'a> Builder<'a> {
         let spill = Arc::new(Spill::create(scratch)?);
         let not_before = not_before(data, request.now)?;
         let selection = Selection::new(request.task, not_before, Arc::clone(&spill));
-        Ok(Self { request, reward, spill, selection, trail: Trail::default() })
+        let (trail, names) = (Trail::default(), Names::default());
+        Ok(Self { request, reward, spill, selection, trail, names })
+    }
+
+    /// Has names masked as well that this finds, where the recipe has anything masked. A trajectory
+    /// whose names it cannot tell is left out and counted; where it cannot be asked there is no
+    /// version.
+    #[must_use]
+    pub fn recognising(mut self, recogniser: &'a dyn Recogniser) -> Self {
+        self.names = Names(Some(recogniser));
+        self
     }
 
     /// Follows one step, by its id or its response's, for [`explain`](Self::explain).
@@ -115,17 +127,20 @@ impl<'a> Builder<'a> {
 
     /// Every stage up to the split.
     fn run(self) -> Result<Stages<'a>, DatasetError> {
-        let Self { request, reward, spill, selection, mut trail } = self;
+        let Self { request, reward, spill, selection, mut trail, names } = self;
         let data = request.data;
         let policy = match data.redact {
             Redact::Standard => Policy::Standard,
             Redact::Off => Policy::Off,
         };
+        let names = if policy == Policy::Off { Names::default() } else { names };
         let mut ledger = Ledger::default();
         let selected = selection.finish(&mut ledger, &mut trail);
         let writer =
             Writer { spill: Arc::clone(&spill), suites: request.suites, seed: request.seed };
-        let mut rewriting = Rewriting { writer, masking: Masking::new(policy), reward };
+        let rewarding = Rewarding::of(reward, &selected);
+        let mut rewriting =
+            Rewriting { writer, masking: Masking::new(policy, names), rewarding: &rewarding };
         let mut rows = rewriting.judged(&selected, data.min_reward, &mut ledger, &mut trail)?;
         let before = rewriting.groups(&selected, &mut rows, &mut ledger)?;
         let redacted = rewriting.masking.close(before, rows.len(), &mut ledger);
@@ -141,8 +156,8 @@ impl<'a> Builder<'a> {
         let manifest = DatasetManifest {
             stages: ledger.into_stages(),
             redacted,
-            calibration: calibration(&selected),
-            ..blank_manifest(request, reward, policy)
+            calibration: rewarding.calibration(),
+            ..blank_manifest(request, reward, names.beside(policy))
         };
         Ok(Stages { request, manifest, rows, splits, spill, trail })
     }
@@ -171,8 +186,8 @@ impl Stages<'_> {
 /// Candidates into finished rows, trajectory by trajectory: a pseudonym holds within one.
 struct Rewriting<'a> {
     writer: Writer<'a>,
-    masking: Masking,
-    reward: RewardPolicy,
+    masking: Masking<'a>,
+    rewarding: &'a Rewarding,
 }
 
 impl Rewriting<'_> {
@@ -185,15 +200,17 @@ impl Rewriting<'_> {
     ) -> Result<Vec<Written>, DatasetError> {
         let judged = rules::judged(selected, ledger);
         trail.joined(selected)?;
-        let mut rules = Rules::new(selected, self.reward, min_reward);
+        let mut rules = Rules::new(selected, self.rewarding, min_reward);
         let mut rows = Vec::new();
         for trajectory in rules::by_trajectory(selected, &judged) {
             let mut masker = self.masking.trajectory();
-            for nth in trajectory {
-                let mut made = rules.apply(nth, &selected.candidate(nth)?)?;
-                trail.built(nth, &made.reasons);
-                mask(&mut made.rows, &mut masker);
-                rows.extend(self.writer.write(&made.rows)?);
+            match self.rewritten(selected, &trajectory, (&mut rules, &mut masker), trail)? {
+                Some(written) => rows.extend(written),
+                None => {
+                    self.masking.quarantine(trajectory.len());
+                    trajectory.iter().for_each(|nth| trail.quarantined(*nth));
+                    continue;
+                }
             }
             self.masking.count(&masker);
         }
@@ -201,6 +218,41 @@ impl Rewriting<'_> {
         rows.sort_by_key(|row| row.candidate);
         ledger.close("build", judged.len(), rows.len(), rules.into_tally());
         Ok(rows)
+    }
+
+    /// The rows of one trajectory; none where its names cannot be told.
+    fn rewritten(
+        &self,
+        selected: &Selected,
+        trajectory: &[usize],
+        (rules, masker): (&mut Rules<'_>, &mut Masker),
+        trail: &mut Trail,
+    ) -> Result<Option<Vec<Written>>, DatasetError> {
+        if self.masking.has_names() {
+            // First of all of them: a name that is missed in one step is masked by the next.
+            for nth in trajectory {
+                let candidate = selected.candidate(*nth)?;
+                let said = candidate.prompt.iter().chain([&candidate.reply]);
+                if !self.masking.learn(said, masker)? {
+                    return Ok(None);
+                }
+            }
+        }
+        let mut written = Vec::new();
+        for &nth in trajectory {
+            let mut made = rules.apply(nth, &selected.candidate(nth)?)?;
+            trail.built(nth, &made.reasons);
+            // What holds a case is told before names are gone, as suites are kept with theirs.
+            let asked = self.masking.asked(&made.rows);
+            for row in &made.rows {
+                if !self.masking.learn(row.messages(), masker)? {
+                    return Ok(None);
+                }
+            }
+            mask(&mut made.rows, masker);
+            written.extend(self.writer.write(&made.rows, asked.as_ref())?);
+        }
+        Ok(Some(written))
     }
 
     /// Adds the groups behind the other rows, and returns how many rows there would be if none had
@@ -215,10 +267,10 @@ impl Rewriting<'_> {
             return Ok(rows.len());
         }
         let (before, mut made, mut groups) = (rows.len(), 0, Vec::new());
-        let tally = groups::make(selected, self.reward, |row| {
+        let tally = groups::make(selected, self.rewarding, |row| {
             made += 1;
-            if self.masking.admits(&row) {
-                groups.extend(self.writer.write(&[row])?);
+            if self.masking.admits(&row)? {
+                groups.extend(self.writer.write(&[row], None)?);
             }
             Ok(())
         })?;
@@ -230,7 +282,11 @@ impl Rewriting<'_> {
 }
 
 /// All of a manifest that is known before the first stage.
-fn blank_manifest(request: Request<'_>, reward: RewardPolicy, policy: Policy) -> DatasetManifest {
+fn blank_manifest(
+    request: Request<'_>,
+    reward: RewardPolicy,
+    redaction: String,
+) -> DatasetManifest {
     let mut against: Vec<_> = request.suites.iter().map(SuiteFingerprints::suite).collect();
     against.sort_unstable();
     against.dedup();
@@ -241,7 +297,7 @@ fn blank_manifest(request: Request<'_>, reward: RewardPolicy, policy: Policy) ->
         task: request.task.clone(),
         sources,
         reward_policy: reward.id().to_owned(),
-        redaction: policy.id().to_owned(),
+        redaction,
         holdout: request.data.holdout,
         decontaminated_against: against,
         stages: Vec::new(),
@@ -257,13 +313,6 @@ fn not_before(data: &Data, now: Timestamp) -> Result<Option<Timestamp>, DatasetE
     let age = data.since_ms().ok_or_else(wrong)?;
     let earliest = now.as_millisecond().saturating_sub(age);
     Timestamp::from_millisecond(earliest).map(Some).map_err(|_| wrong())
-}
-
-/// What behaviour told about what people said, where enough of both was there.
-fn calibration(selected: &Selected) -> Option<serde_json::Value> {
-    let overlaps =
-        selected.facts.iter().filter_map(|fact| fact.overlap.as_deref()).cloned().collect();
-    serde_json::to_value(Calibration::fit(overlaps)?).ok()
 }
 
 /// Keeps the rows of the newest steps of every subject.

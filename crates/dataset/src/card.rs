@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use understudy_manifest::{DatasetManifest, Split};
 use understudy_redact::{MEASURED_ON, Measured, Policy};
-use understudy_trajectory::{Calibration, SignalWeight};
+use understudy_trajectory::{Calibration, RewardPolicy, SignalWeight};
 
 use crate::{
     draft::{EXTENSION, file_name},
@@ -64,18 +64,22 @@ fn write_card(card: &mut String, manifest: &DatasetManifest, extension: &str) ->
     write_calibration(card, manifest)
 }
 
-fn redaction_note(manifest: &DatasetManifest) -> &'static str {
-    if manifest.redaction == "off" {
-        "Nothing was masked."
-    } else {
-        "Patterns only: names, addresses and dates of birth are not recognised."
+fn redaction_note(manifest: &DatasetManifest) -> String {
+    match manifest.redaction.split_once('+') {
+        Some((_, names)) => format!(
+            "Patterns, and the names, places and organisations that `{names}` found, whose recall \
+             was not measured here; dates of birth are not recognised."
+        ),
+        None if manifest.redaction == "off" => "Nothing was masked.".to_owned(),
+        None => "Patterns only: names, addresses and dates of birth are not recognised.".to_owned(),
     }
 }
 
 /// How much of each kind the policy found where it was measured, next to how often it masked it
 /// here: what was missed can only be guessed from the two together.
 fn write_recall(card: &mut String, manifest: &DatasetManifest) -> std::fmt::Result {
-    let measured = Policy::named(&manifest.redaction).map_or(&[][..], Policy::measured);
+    let patterns = manifest.redaction.split('+').next().unwrap_or_default();
+    let measured = Policy::named(patterns).map_or(&[][..], Policy::measured);
     if measured.is_empty() {
         return Ok(());
     }
@@ -99,8 +103,13 @@ fn write_calibration(card: &mut String, manifest: &DatasetManifest) -> std::fmt:
         card,
         "\nBehaviour against what people said, on {} replies where both are known ({} wanted): \
          AUC {:.3}, Brier {:.3}, expected calibration error {:.3}, each for one half by what was \
-         fitted on the other.\n",
-        found.overlaps, found.wanted, found.auc, found.brier, found.ece
+         fitted on the other. {}\n",
+        found.overlaps,
+        found.wanted,
+        found.auc,
+        found.brier,
+        found.ece,
+        use_of(&found, &manifest.reward_policy)
     )?;
     writeln!(card, "| signal | seen | log-likelihood ratio | 95 % interval | weight |")?;
     writeln!(card, "| --- | ---: | ---: | --- | ---: |")?;
@@ -108,6 +117,20 @@ fn write_calibration(card: &mut String, manifest: &DatasetManifest) -> std::fmt:
         writeln!(card, "| {name} | {seen} | {llr:.2} | {low:.2} to {high:.2} | {weight:.2} |")?;
     }
     Ok(())
+}
+
+/// Whether rewards rest on it.
+fn use_of(found: &Calibration, policy: &str) -> String {
+    match RewardPolicy::named(policy) {
+        Some(RewardPolicy::CalibratedV1) if found.strength() > 0.0 => format!(
+            "Rewards count behaviour by it, with a weight of {:.2} beside what people said.",
+            found.strength()
+        ),
+        Some(RewardPolicy::CalibratedV1) => {
+            "It does not tell enough: rewards leave behaviour out.".to_owned()
+        }
+        Some(RewardPolicy::DefaultV1) | None => "Told, and not used by this policy.".to_owned(),
+    }
 }
 
 fn write_viewer_config(

@@ -4,7 +4,12 @@
 //! the rows is frozen beside it, a note of what happened takes the place of its rows, and its
 //! manifest stays, because adapters name it.
 
-use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 use understudy_ident::DatasetVersion;
@@ -68,6 +73,41 @@ pub fn erase(
         erased.push(one);
     }
     Ok(erased)
+}
+
+/// The versions whose rows a version has what is left of, after erasures: whoever is in it was in
+/// them.
+pub fn predecessors(
+    root: &Path,
+    version: &DatasetVersion,
+) -> Result<Vec<DatasetVersion>, DatasetError> {
+    let mut successor = BTreeMap::new();
+    for version in every(root)? {
+        if let Some(ErasedVersion { successor: Some(next), version, .. }) =
+            tombstone(root, &version)?
+        {
+            successor.insert(version, next);
+        }
+    }
+    let mut found = BTreeSet::from([version.clone()]);
+    loop {
+        let earlier = successor.iter().filter(|(_, next)| found.contains(*next));
+        let new: Vec<DatasetVersion> =
+            earlier.map(|(one, _)| one.clone()).filter(|one| !found.contains(one)).collect();
+        if new.is_empty() {
+            found.remove(version);
+            return Ok(found.into_iter().collect());
+        }
+        found.extend(new);
+    }
+}
+
+/// What the tombstone of a version says, if its rows were erased.
+pub fn erased(
+    root: &Path,
+    version: &DatasetVersion,
+) -> Result<Option<ErasedVersion>, DatasetError> {
+    tombstone(root, version)
 }
 
 /// How many rows of a version were made from these steps.

@@ -18,7 +18,7 @@ pub enum DatasetError {
     )]
     Nothing { task: TaskName, labels: usize },
 
-    #[error("`{0}` names no reward policy; there is `default`")]
+    #[error("`{0}` names no reward policy; there are `default` and `calibrated`")]
     UnknownPolicy(String),
 
     #[error("the recipe names dataset {0}, which is frozen already: open it instead of building")]
@@ -38,6 +38,9 @@ pub enum DatasetError {
 
     #[error("failed to {attempt} {}", path.display())]
     Io { attempt: &'static str, path: PathBuf, source: std::io::Error },
+
+    #[error("names cannot be found, so nothing was built")]
+    Recogniser(#[source] understudy_redact::RecogniserError),
 
     #[error(transparent)]
     Storage(#[from] understudy_storage::StorageError),

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use understudy_ident::Digest;
 use understudy_manifest::{LoggedAttempt, Origin};
 use understudy_message::Message;
-use understudy_trajectory::{Outcome, RewardPolicy, Signal};
+use understudy_trajectory::{Outcome, Signal};
 
 use crate::{
     DatasetError,
@@ -17,6 +17,7 @@ use crate::{
     candidate::{Candidate, Kept},
     key::Key,
     ledger::Tally,
+    rewarding::Rewarding,
     row::{Lesson, Row},
     rules::names,
     selection::Selected,
@@ -39,7 +40,7 @@ pub(crate) struct Group {
 /// `take` is given each group as it is made: together they may be most of a version.
 pub(crate) fn make(
     selected: &Selected,
-    policy: RewardPolicy,
+    rewarding: &Rewarding,
     mut take: impl FnMut(Row) -> Result<(), DatasetError>,
 ) -> Result<Tally, DatasetError> {
     let mut tally = Tally::default();
@@ -56,7 +57,7 @@ pub(crate) fn make(
     for (prompt, ids) in &selected.shared {
         let mut group = Vec::new();
         for nth in members.remove(prompt).unwrap_or_default() {
-            group.extend(member(selected, nth, &kept, policy)?);
+            group.extend(member(selected, nth, &kept, rewarding)?);
         }
         let group = like(group, &mut tally);
         if let Some(refused) = refusal(&group) {
@@ -92,12 +93,12 @@ fn member(
     selected: &Selected,
     nth: usize,
     kept: &UsedInstead,
-    policy: RewardPolicy,
+    rewarding: &Rewarding,
 ) -> Result<Option<Member>, DatasetError> {
     let mut candidate = selected.candidate(nth)?;
     let Some(attempt) = candidate.attempt.take() else { return Ok(None) };
     let name = (attempt.prompt, selected.facts[nth].response);
-    let reward = reward(&candidate, kept.get(&name).map_or(&[], Vec::as_slice), policy);
+    let reward = reward(&candidate, kept.get(&name).map_or(&[], Vec::as_slice), rewarding);
     Ok(Some(Member { nth, candidate, attempt, reward }))
 }
 
@@ -117,13 +118,13 @@ fn kept(selected: &Selected) -> Result<UsedInstead, DatasetError> {
 
 /// The reward policy's, but for two outcomes: a reply that was used in the end is no worse for
 /// having been compared with another, and as good as an accepted one although nobody said so of it.
-fn reward(candidate: &Candidate, kept: &[Outcome], policy: RewardPolicy) -> Option<f64> {
+fn reward(candidate: &Candidate, kept: &[Outcome], rewarding: &Rewarding) -> Option<f64> {
     let own = Kept::Named(&candidate.response_id);
     let says = |outcome: &&Outcome| Kept::after(&outcome.signal) != Some(own);
     let mut outcomes: Vec<Outcome> = candidate.outcomes.iter().filter(says).cloned().collect();
     let used = |outcome: &Outcome| Outcome { signal: Signal::Accept, ..outcome.clone() };
     outcomes.extend(kept.iter().map(used));
-    let reward = policy.reward(&candidate.reply.text(), &outcomes)?;
+    let reward = rewarding.reward(&candidate.reply.text(), &outcomes)?;
     Some(reward.value).filter(|value| value.is_finite())
 }
 

@@ -1,28 +1,88 @@
 //! The redact stage: one masker per trajectory, so that a pseudonym means one person throughout it.
 //!
 //! Token ids are text that cannot be masked, so a group goes as a whole where any of it would be.
+//!
+//! With a recogniser names are masked as well. It is asked about every text; where it cannot tell,
+//! the trajectory is left out: a row that may hold a name is no row.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
+use serde_json::Value;
 use understudy_message::{Message, ToolCall};
-use understudy_redact::{Masker, Policy, Redactor};
+use understudy_redact::{Masker, Policy, Recogniser, RecogniserError, Redactor};
 
 use crate::{
+    DatasetError,
     ledger::{Ledger, Tally},
     row::{Lesson, Row},
 };
 
+/// Who finds names, if anybody.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Names<'a>(pub(crate) Option<&'a dyn Recogniser>);
+
+impl Names<'_> {
+    /// What a manifest says that was masked by.
+    pub(crate) fn beside(self, policy: Policy) -> String {
+        match self.0 {
+            Some(recogniser) => format!("{}+{}", policy.id(), recogniser.id()),
+            None => policy.id().to_owned(),
+        }
+    }
+}
+
+impl fmt::Debug for Names<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Names").field(&self.0.map(Recogniser::id)).finish()
+    }
+}
+
 /// How often each kind was replaced so far, and how many groups would have had to be.
 #[derive(Debug)]
-pub(crate) struct Masking {
+pub(crate) struct Masking<'a> {
+    names: Names<'a>,
     redactor: Redactor,
     counts: BTreeMap<String, u64>,
     tally: Tally,
 }
 
-impl Masking {
-    pub(crate) fn new(policy: Policy) -> Self {
-        Self { redactor: Redactor::new(policy), counts: BTreeMap::new(), tally: Tally::default() }
+impl<'a> Masking<'a> {
+    pub(crate) fn new(policy: Policy, names: Names<'a>) -> Self {
+        let redactor = Redactor::new(policy);
+        Self { names, redactor, counts: BTreeMap::new(), tally: Tally::default() }
+    }
+
+    pub(crate) fn has_names(&self) -> bool {
+        self.names.0.is_some()
+    }
+
+    /// Tells a masker the names in messages; false where they cannot be known.
+    pub(crate) fn learn<'m>(
+        &self,
+        messages: impl IntoIterator<Item = &'m Message>,
+        masker: &mut Masker,
+    ) -> Result<bool, DatasetError> {
+        let Some(recogniser) = self.names.0 else { return Ok(true) };
+        for text in messages.into_iter().flat_map(texts) {
+            match recogniser.names(&text) {
+                Ok(names) => names.into_iter().for_each(|named| masker.know(named)),
+                Err(RecogniserError::Unusable { .. }) => return Ok(false),
+                Err(why) => return Err(DatasetError::Recogniser(why)),
+            }
+        }
+        Ok(true)
+    }
+
+    /// The first row with its names in it: what suites, which keep theirs, are compared with.
+    pub(crate) fn asked(&self, rows: &[Row]) -> Option<Row> {
+        let mut first = rows.first().filter(|_| self.has_names()).cloned()?;
+        mask(std::slice::from_mut(&mut first), &mut self.redactor.masker());
+        Some(first)
+    }
+
+    /// Counts the steps of a trajectory that is left out.
+    pub(crate) fn quarantine(&mut self, steps: usize) {
+        self.tally.add_many("steps_with_names_unknown", steps as u64);
     }
 
     /// Starts a trajectory. Its rows must come in the order of their candidates.
@@ -38,12 +98,17 @@ impl Masking {
     }
 
     /// Whether a group can stay, which goes as a whole where any of it would have to be masked.
-    pub(crate) fn admits(&mut self, row: &Row) -> bool {
-        let revealing = revealing(row, self.redactor);
+    pub(crate) fn admits(&mut self, row: &Row) -> Result<bool, DatasetError> {
+        let mut masker = self.redactor.masker();
+        let revealing = if self.learn(row.messages(), &mut masker)? {
+            revealing(row, &masker)
+        } else {
+            Some("group_with_names_unknown")
+        };
         if let Some(what) = revealing {
             self.tally.add(what);
         }
-        revealing.is_none()
+        Ok(revealing.is_none())
     }
 
     /// Closes the stage and returns how often each kind was replaced.
@@ -82,9 +147,9 @@ pub(crate) fn mask(rows: &mut [Row], masker: &mut Masker) {
 }
 
 /// What of a group would have to be masked, if anything.
-fn revealing(row: &Row, redactor: Redactor) -> Option<&'static str> {
+fn revealing(row: &Row, masker: &Masker) -> Option<&'static str> {
     let Lesson::Group(group) = &row.lesson else { return None };
-    let is_open = |message: &Message| masked(message, &mut redactor.masker()) == *message;
+    let is_open = |message: &Message| masked(message, &mut masker.clone()) == *message;
     if !row.prompts().flatten().all(is_open) {
         Some("group_prompt_masked")
     } else if !group.replies.iter().all(is_open) {
@@ -102,4 +167,37 @@ fn masked(message: &Message, masker: &mut Masker) -> Message {
         function.arguments = masker.mask(&function.arguments);
     }
     message
+}
+
+/// What is said in a message, text by text; of JSON its values, which are what is masked.
+fn texts(message: &Message) -> Vec<String> {
+    let mut texts = Vec::new();
+    drop(message.content.map_text(|text| {
+        texts.push(values(text));
+        String::new()
+    }));
+    texts.extend(message.name.clone());
+    texts.extend(message.tool_calls.iter().map(|call| values(&call.function.arguments)));
+    texts.retain(|text| !text.trim().is_empty());
+    texts
+}
+
+fn values(text: &str) -> String {
+    match serde_json::from_str::<Value>(text) {
+        Ok(value @ (Value::Object(_) | Value::Array(_))) => {
+            let mut lines = Vec::new();
+            gather(&value, &mut lines);
+            lines.join("\n")
+        }
+        _ => text.to_owned(),
+    }
+}
+
+fn gather(value: &Value, lines: &mut Vec<String>) {
+    match value {
+        Value::String(text) => lines.push(values(text)),
+        Value::Array(items) => items.iter().for_each(|item| gather(item, lines)),
+        Value::Object(fields) => fields.values().for_each(|item| gather(item, lines)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }

@@ -78,6 +78,16 @@ impl Row {
         [&self.prompt].into_iter().chain(others).map(|prompt| &**prompt)
     }
 
+    /// Everything that is said in it.
+    pub(crate) fn messages(&self) -> impl Iterator<Item = &Message> {
+        let lesson: Vec<&Message> = match &self.lesson {
+            Lesson::Sft { completion } | Lesson::Label { completion, .. } => vec![completion],
+            Lesson::Pair { chosen, rejected } => vec![chosen, rejected],
+            Lesson::Group(group) => group.replies.iter().collect(),
+        };
+        self.prompts().flatten().chain(lesson)
+    }
+
     /// Equal for rows that teach the same.
     pub(crate) fn content_digest(&self) -> Digest {
         let prompt = canonical_json(&*self.prompt);

@@ -14,13 +14,14 @@ use std::{
 
 use understudy_manifest::Origin;
 use understudy_message::Message;
-use understudy_trajectory::{Outcome, RewardPolicy, Signal, Source};
+use understudy_trajectory::Outcome;
 
 use crate::{
     DatasetError,
     candidate::{Candidate, Kept},
     key::Key,
     ledger::{Ledger, Tally},
+    rewarding::Rewarding,
     row::{Lesson, Row},
     selection::{Fact, Selected, response_key},
 };
@@ -68,7 +69,7 @@ pub(crate) fn by_trajectory(selected: &Selected, judged: &[usize]) -> Vec<Vec<us
 /// Makes the rows of one candidate after the other.
 pub(crate) struct Rules<'a> {
     selected: &'a Selected,
-    policy: RewardPolicy,
+    rewarding: &'a Rewarding,
     min_reward: f64,
     /// Whole candidates by response, where somebody kept that response.
     by_response: BTreeMap<Key, Vec<usize>>,
@@ -85,7 +86,7 @@ pub(crate) struct Made {
 }
 
 impl<'a> Rules<'a> {
-    pub(crate) fn new(selected: &'a Selected, policy: RewardPolicy, min_reward: f64) -> Self {
+    pub(crate) fn new(selected: &'a Selected, rewarding: &'a Rewarding, min_reward: f64) -> Self {
         let regenerated = || selected.whole().filter(|(_, fact)| fact.was_regenerated);
         let kept: BTreeSet<Key> = regenerated().filter_map(|(_, fact)| fact.kept).collect();
         let within: BTreeSet<Key> = regenerated().map(|(_, fact)| fact.trajectory).collect();
@@ -100,7 +101,7 @@ impl<'a> Rules<'a> {
             }
         }
         let tally = Tally::default();
-        Self { selected, policy, min_reward, by_response, by_trajectory, tally }
+        Self { selected, rewarding, min_reward, by_response, by_trajectory, tally }
     }
 
     pub(crate) fn into_tally(self) -> Tally {
@@ -189,9 +190,9 @@ impl<'a> Rules<'a> {
     }
 
     fn judged(&self, nth: usize, candidate: &Candidate, made: &mut Made) {
-        let Some(reward) = self.policy.reward(&candidate.reply.text(), &candidate.outcomes) else {
-            return;
-        };
+        let reward = self.rewarding.reward(&candidate.reply.text(), &candidate.outcomes);
+        // Behaviour that was not found to tell anything is no opinion.
+        let Some(reward) = reward else { return made.reasons.push("tells_nothing") };
         let because = || names(&candidate.outcomes);
         if reward.value >= self.min_reward {
             let completion = candidate.reply.clone();
@@ -203,7 +204,7 @@ impl<'a> Rules<'a> {
             completion: candidate.reply.clone(),
             label: reward.value > 0.5,
             reward: reward.value,
-            weight: weight(&candidate.outcomes),
+            weight: reward.weight(),
         };
         if reward.value != 0.5 && reward.value.is_finite() {
             made.push(nth, candidate, label, because());
@@ -239,12 +240,4 @@ pub(crate) fn names<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> Vec<
     names.sort();
     names.dedup();
     names
-}
-
-/// As much as its strongest outcome: ten guesses do not make a statement.
-fn weight(outcomes: &[Outcome]) -> f64 {
-    let said = |outcome: &Outcome| {
-        outcome.source != Source::Implicit || matches!(outcome.signal, Signal::Flag { .. })
-    };
-    if outcomes.iter().any(said) { 1.0 } else { 0.25 }
 }

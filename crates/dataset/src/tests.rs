@@ -15,6 +15,7 @@ mod explain;
 mod frozen;
 mod groups;
 mod leaks;
+mod names;
 mod recall;
 mod rules;
 mod snips;

@@ -94,6 +94,13 @@ impl Trail {
         }
     }
 
+    /// Left out with its trajectory, because nobody knows whose names are in it.
+    pub(crate) fn quarantined(&mut self, nth: usize) {
+        if self.nth == Some(nth) {
+            self.note("redact", "left out: the recogniser cannot tell the names in its trajectory");
+        }
+    }
+
     /// Runs a stage and tells which rows of the step it left out.
     pub(crate) fn follow(
         &mut self,

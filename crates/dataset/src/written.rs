@@ -58,10 +58,15 @@ struct Asked {
 }
 
 impl Writer<'_> {
-    /// Writes rows that have their prompts in common.
-    pub(crate) fn write(&self, rows: &[Row]) -> Result<Vec<Written>, DatasetError> {
+    /// Writes rows that have their prompts in common. `asked` is the first of them as it is compared
+    /// with suites and with other rows, where that is not how it is written.
+    pub(crate) fn write(
+        &self,
+        rows: &[Row],
+        asked: Option<&Row>,
+    ) -> Result<Vec<Written>, DatasetError> {
         let Some(first) = rows.first() else { return Ok(Vec::new()) };
-        let asked = self.asked(first);
+        let asked = self.asked(asked.unwrap_or(first));
         let write = |row: &Row| {
             Ok(Written {
                 kind: row.kind(),

@@ -181,6 +181,8 @@ struct About {
     trajectory: Option<String>,
     #[serde(rename = "session_id")]
     session: Option<String>,
+    /// Of the session, from 1.
+    turn: Option<u32>,
 }
 
 async fn said(
@@ -188,11 +190,16 @@ async fn said(
     caller: Caller,
     Query(about): Query<About>,
 ) -> Result<Json<Value>, ApiError> {
+    let session = match (about.session, about.turn) {
+        (None, Some(_)) => return Err(ApiError::bad_request("`turn` needs `session_id`")),
+        (Some(session), Some(turn)) => Some(Target::Turn { session, turn }),
+        (session, None) => session.map(Target::Session),
+    };
     let named = [
         about.response.map(Target::Response),
         about.step.map(|id| Target::Step(caller.id_text::<kind::Step>(&id))),
         about.trajectory.map(|id| Target::Trajectory(caller.id_text::<kind::Trajectory>(&id))),
-        about.session.map(Target::Session),
+        session,
     ];
     let named: Vec<Target> = named.into_iter().flatten().collect();
     let [target] = &named[..] else {

@@ -12,6 +12,8 @@
 
 mod atif;
 mod attempt;
+#[cfg(test)]
+mod damage;
 mod example;
 mod format;
 mod openai;

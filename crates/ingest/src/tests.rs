@@ -42,6 +42,7 @@ fn refusal(format: Format, text: &str) -> String {
 }
 
 mod formats;
+mod mutations;
 mod recorded;
 mod suites;
 

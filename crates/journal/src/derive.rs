@@ -4,23 +4,33 @@
 //! It costs an append about a third of its time (`benches/append.rs`), far less than a second
 //! transaction would. The stored offset is for everything else: a schema that changed, a rebuild.
 
-use rusqlite::{Transaction, named_params, params};
+use rusqlite::{Transaction, params};
 use understudy_ident::{OutcomeId, TaskName, TenantName};
 
 use crate::{
     link::{outcomes_of, tasks_of},
-    record::{Names, Record},
+    record::{Names, Record, steps_called, turn_name},
     seal::{Holder, Stored},
 };
 
 /// Enters record `seq` into the tables; entering it again changes nothing.
 pub(crate) fn enter(tx: &Transaction<'_>, seq: u64, names: &Names) -> rusqlite::Result<()> {
     match names {
-        Names::Step { id, response_id, trajectory, session, subject, task, at_us, origin } => {
+        Names::Step {
+            id,
+            response_id,
+            trajectory,
+            session,
+            turn,
+            subject,
+            task,
+            at_us,
+            origin,
+        } => {
             end(tx, seq, names)?;
             let holder = subject.as_deref().map(|name| Holder::subject(tx, name)).transpose()?;
             tx.prepare_cached(
-                "INSERT OR IGNORE INTO steps VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL, ?9)",
+                "INSERT OR IGNORE INTO steps VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL, ?9, ?10)",
             )?
             .execute(params![
                 seq,
@@ -31,7 +41,8 @@ pub(crate) fn enter(tx: &Transaction<'_>, seq: u64, names: &Names) -> rusqlite::
                 task,
                 at_us,
                 origin,
-                holder.as_ref().map(Holder::as_str)
+                holder.as_ref().map(Holder::as_str),
+                turn
             ])?;
             settle_pending(tx, names)?;
         }
@@ -39,28 +50,25 @@ pub(crate) fn enter(tx: &Transaction<'_>, seq: u64, names: &Names) -> rusqlite::
             end(tx, seq, names)?;
             let tenant = id.parse::<OutcomeId>().ok();
             let theirs = tasks_of(tenant.as_ref().and_then(OutcomeId::tenant));
-            tx.prepare_cached(
+            let called = steps_called(by);
+            let sql = format!(
                 "INSERT OR IGNORE INTO outcomes
-                 SELECT :seq, :id, :by, :target, :at_us, NOT EXISTS (SELECT 1 FROM retractions WHERE id = :id)
-                         AND NOT CASE :by
-                     WHEN 'response' THEN EXISTS (
-                         SELECT 1 FROM steps WHERE response_id = :target AND gone IS NULL
-                         AND (task GLOB :like) = :is_like)
-                     WHEN 'step' THEN EXISTS (
-                         SELECT 1 FROM steps WHERE id = :target AND gone IS NULL
-                         AND (task GLOB :like) = :is_like)
-                     WHEN 'trajectory' THEN EXISTS (
-                         SELECT 1 FROM steps WHERE trajectory = :target AND gone IS NULL
-                         AND (task GLOB :like) = :is_like)
-                     ELSE EXISTS (SELECT 1 FROM steps WHERE session = :target AND gone IS NULL
-                         AND (task GLOB :like) = :is_like)
-                     END, :origin,
-                     (SELECT seq FROM retractions WHERE id = :id)",
-            )?
-            .execute(named_params! {
-                ":seq": seq, ":id": id, ":by": by, ":target": target, ":at_us": at_us,
-                ":origin": origin, ":like": theirs.like, ":is_like": theirs.is_like,
-            })?;
+                 SELECT ?2, ?3, ?4, ?1, ?5,
+                     NOT EXISTS (SELECT 1 FROM retractions WHERE id = ?3) AND NOT EXISTS (
+                         SELECT 1 FROM steps WHERE {called} AND gone IS NULL
+                         AND (task GLOB ?7) = ?8),
+                     ?6, (SELECT seq FROM retractions WHERE id = ?3)"
+            );
+            tx.prepare_cached(&sql)?.execute(params![
+                target,
+                seq,
+                id,
+                by,
+                at_us,
+                origin,
+                theirs.like,
+                theirs.is_like
+            ])?;
         }
         Names::Retraction { id } => {
             tx.prepare_cached("INSERT OR IGNORE INTO retractions VALUES (?1, ?2)")?
@@ -95,27 +103,30 @@ fn end(tx: &Transaction<'_>, seq: u64, names: &Names) -> rusqlite::Result<()> {
         return Ok(());
     }
     let sql = format!(
-        "UPDATE steps SET gone = ?2 WHERE {before} RETURNING response_id, id, trajectory, session, task"
+        "UPDATE steps SET gone = ?2 WHERE {before} RETURNING response_id, id, trajectory, session, task, turn"
     );
     let mut ending = tx.prepare_cached(&sql)?;
     let mut rows = ending.query(params![names.id(), seq])?;
-    let mut left: Vec<(&str, &str, String, Option<TenantName>)> = Vec::new();
+    let mut left: Vec<(&str, String, Option<TenantName>)> = Vec::new();
     while let Some(row) = rows.next()? {
         let tenant = tenant_of(&row.get::<_, String>(4)?);
-        left.push(("response", "response_id", row.get(0)?, tenant.clone()));
-        left.push(("step", "id", row.get(1)?, tenant.clone()));
-        left.push(("trajectory", "trajectory", row.get(2)?, tenant.clone()));
-        let session: Option<String> = row.get(3)?;
-        left.extend(session.map(|session| ("session", "session", session, tenant)));
+        left.push(("response", row.get(0)?, tenant.clone()));
+        left.push(("step", row.get(1)?, tenant.clone()));
+        left.push(("trajectory", row.get(2)?, tenant.clone()));
+        if let Some(session) = row.get::<_, Option<String>>(3)? {
+            left.push(("turn", turn_name(&session, row.get(5)?), tenant.clone()));
+            left.push(("session", session, tenant));
+        }
     }
     // What was said about a step that is no more waits again, unless another one has its name.
-    for (by, column, name, tenant) in left {
+    for (by, name, tenant) in left {
         let tenant = tenant.as_ref().map(TenantName::as_str);
         let (tasks, outcomes) = (tasks_of(tenant), outcomes_of(tenant));
+        let called = steps_called(by);
         let sql = format!(
             "UPDATE outcomes SET pending = 1 WHERE target = ?1 AND target_by = ?2 AND gone IS NULL
              AND (id GLOB ?3) = ?4 AND NOT EXISTS (
-                 SELECT 1 FROM steps WHERE {column} = ?1 AND gone IS NULL AND (task GLOB ?5) = ?6)"
+                 SELECT 1 FROM steps WHERE {called} AND gone IS NULL AND (task GLOB ?5) = ?6)"
         );
         tx.prepare_cached(&sql)?.execute(params![
             name,
@@ -137,7 +148,7 @@ pub(crate) fn reached(tx: &Transaction<'_>, seq: u64) -> rusqlite::Result<()> {
 
 /// Outcomes that waited for this step wait no longer.
 fn settle_pending(tx: &Transaction<'_>, step: &Names) -> rusqlite::Result<()> {
-    let Names::Step { id, response_id, trajectory, session, task, .. } = step else {
+    let Names::Step { id, response_id, trajectory, session, turn, task, .. } = step else {
         return Ok(());
     };
     // Most of the time nothing waits for anything.
@@ -157,6 +168,7 @@ fn settle_pending(tx: &Transaction<'_>, step: &Names) -> rusqlite::Result<()> {
     settle(trajectory, "trajectory")?;
     if let Some(session) = session {
         settle(session, "session")?;
+        settle(&turn_name(session, *turn), "turn")?;
     }
     Ok(())
 }

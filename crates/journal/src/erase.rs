@@ -14,6 +14,7 @@ use understudy_trajectory::Target;
 use crate::{
     JournalError,
     link::{outcome_of, step_of},
+    record::turn_name,
     seal::Holder,
 };
 
@@ -34,6 +35,8 @@ pub struct Erasure {
 /// What there is of a subject.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Holdings {
+    /// As an [`Erasure`] of it says who it was of.
+    pub subject: String,
     /// Ids of its steps, superseded accounts included.
     pub steps: BTreeSet<String>,
     /// Ids of the responses in them.
@@ -53,6 +56,7 @@ pub(crate) fn holdings(connection: &Connection, subject: &str) -> Result<Holding
     let holder = Holder::subject(connection, subject).map_err(JournalError::read)?;
     let found = find(connection, &holder)?;
     Ok(Holdings {
+        subject: holder.as_str().to_owned(),
         steps: found.steps.into_iter().map(|(_, id)| id).collect(),
         responses: found.responses,
         outcomes: found.outcomes.len() as u64,
@@ -143,7 +147,7 @@ fn find(connection: &Connection, holder: &Holder) -> Result<Found, JournalError>
     let mut names: BTreeSet<(&str, String)> = BTreeSet::new();
     let mut query = connection
         .prepare_cached(
-            "SELECT seq, id, response_id, trajectory, session FROM steps WHERE subject = ?1",
+            "SELECT seq, id, response_id, trajectory, session, turn FROM steps WHERE subject = ?1",
         )
         .map_err(read)?;
     let mut rows = query.query([holder.as_str()]).map_err(read)?;
@@ -153,7 +157,10 @@ fn find(connection: &Connection, holder: &Holder) -> Result<Found, JournalError>
         names.insert(("response", row.get(2).map_err(read)?));
         names.insert(("trajectory", row.get(3).map_err(read)?));
         let session: Option<String> = row.get(4).map_err(read)?;
-        names.extend(session.map(|session| ("session", session)));
+        if let Some(session) = session {
+            names.insert(("turn", turn_name(&session, row.get(5).map_err(read)?)));
+            names.insert(("session", session));
+        }
         steps.push((row.get(0).map_err(read)?, id));
     }
     let own: BTreeSet<u64> = steps.iter().map(|(seq, _)| *seq).collect();

@@ -4,14 +4,14 @@
 //! in which they came. So an outcome may precede its target, a step that arrives late may take over
 //! an outcome, and what was known at an earlier record can be asked again with the same answer.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use rusqlite::{Connection, OptionalExtension, params};
 use understudy_trajectory::{JudgedStep, Outcome, Step, Target};
 
 use crate::{
     JournalError,
-    record::{Entry, target_names},
+    record::{Entry, steps_called, target_names, turn_name},
     seal::Stored,
 };
 
@@ -20,7 +20,7 @@ pub(crate) const HOLDS: &str = "seq <= ?2 AND (gone IS NULL OR gone > ?2)";
 
 /// The record of the step that `outcome` is about; `None` while it is pending.
 ///
-/// A trajectory or session stands for its last step at the time of the outcome, or for its first
+/// A trajectory, session or turn stands for its last step at the time of the outcome, or for its first
 /// when it had not begun. Equal times are told apart by id. Steps of another tenant than the
 /// outcome's are not meant, whatever they are called.
 pub(crate) fn step_of(
@@ -28,20 +28,15 @@ pub(crate) fn step_of(
     outcome: &Outcome,
     until: u64,
 ) -> Result<Option<u64>, JournalError> {
-    let (_, target) = target_names(&outcome.target);
-    let column = match &outcome.target {
-        Target::Response(_) => "response_id",
-        Target::Step(_) => "id",
-        Target::Trajectory(_) => "trajectory",
-        Target::Session(_) => "session",
-    };
+    let (by, target) = target_names(&outcome.target);
+    let called = steps_called(by);
     let theirs = tasks_of(outcome.id.tenant());
     let find = |then: &str, at_us: i64| {
         let sql = format!(
-            "SELECT seq FROM steps WHERE {column} = ?1 AND {HOLDS} AND (task GLOB ?4) = ?5 AND {then}"
+            "SELECT seq FROM steps WHERE {called} AND {HOLDS} AND (task GLOB ?4) = ?5 AND {then}"
         );
         let mut query = connection.prepare_cached(&sql)?;
-        let found = params![target, until, at_us, theirs.like, theirs.is_like];
+        let found = params![&*target, until, at_us, theirs.like, theirs.is_like];
         query.query_row(found, |row| row.get(0)).optional()
     };
     let first_after = |at_us| find("at_us > ?3 ORDER BY at_us, id LIMIT 1", at_us);
@@ -49,7 +44,8 @@ pub(crate) fn step_of(
     let at_us = outcome.at.as_microsecond();
     let found = match &outcome.target {
         Target::Response(_) | Target::Step(_) => first_after(i64::MIN),
-        Target::Trajectory(_) | Target::Session(_) => match last_until(at_us) {
+        Target::Trajectory(_) | Target::Session(_) | Target::Turn { .. } => match last_until(at_us)
+        {
             Ok(None) => first_after(at_us),
             found => found,
         },
@@ -102,18 +98,21 @@ pub(crate) fn judge(
     Ok(judged.collect())
 }
 
-/// Every outcome that names one of these steps, their trajectories or their sessions, once.
+/// Every outcome that names one of these steps, their trajectories, sessions or turns, once.
 fn outcomes_naming(
     connection: &Connection,
     steps: &[(u64, Step)],
     until: u64,
 ) -> Result<Vec<Outcome>, JournalError> {
-    let mut names: Vec<(&str, &str)> = Vec::with_capacity(4 * steps.len());
+    let mut names: Vec<(&str, Cow<'_, str>)> = Vec::with_capacity(5 * steps.len());
     for (_, step) in steps {
-        names.push(("response", &step.response_id));
-        names.push(("step", step.id.as_str()));
-        names.push(("trajectory", step.trajectory.as_str()));
-        names.extend(step.session.as_deref().map(|session| ("session", session)));
+        names.push(("response", step.response_id.as_str().into()));
+        names.push(("step", step.id.as_str().into()));
+        names.push(("trajectory", step.trajectory.as_str().into()));
+        if let Some(session) = step.session.as_deref() {
+            names.push(("session", session.into()));
+            names.push(("turn", turn_name(session, step.turn()).into()));
+        }
     }
     names.sort_unstable();
     names.dedup();
@@ -125,7 +124,7 @@ fn outcomes_naming(
         .map_err(JournalError::read)?;
     let mut outcomes = Vec::new();
     for (by, name) in names {
-        let mut rows = query.query(params![by, until, name]).map_err(JournalError::read)?;
+        let mut rows = query.query(params![by, until, &*name]).map_err(JournalError::read)?;
         while let Some(row) = rows.next().map_err(JournalError::read)? {
             if let (_, Entry::Outcome(outcome)) = entry(row)? {
                 outcomes.push(outcome);

@@ -120,7 +120,7 @@ impl Reader {
         self.outcomes(
             "SELECT seq, kind, body, key, secret FROM outcomes JOIN readable USING (seq)
              WHERE target_by = ?1 AND target = ?2 AND gone IS NULL ORDER BY at_us, id",
-            params![by, name],
+            params![by, &*name],
         )
     }
 

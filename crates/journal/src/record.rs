@@ -1,6 +1,6 @@
 //! One record: its bytes, and the names it can be found by.
 
-use std::{cell::RefCell, io};
+use std::{borrow::Cow, cell::RefCell, io};
 
 use serde::{Deserialize, Serialize};
 use understudy_trajectory::{Outcome, Step, Target};
@@ -180,6 +180,7 @@ pub(crate) enum Names {
         response_id: String,
         trajectory: String,
         session: Option<String>,
+        turn: u32,
         subject: Option<String>,
         task: String,
         at_us: i64,
@@ -217,6 +218,7 @@ impl Names {
                 response_id: step.response_id.clone(),
                 trajectory: step.trajectory.to_string(),
                 session: step.session.clone(),
+                turn: step.turn(),
                 subject: step.subject.clone(),
                 task: step.task.to_string(),
                 at_us: step.at.as_microsecond(),
@@ -224,7 +226,7 @@ impl Names {
             },
             Entry::Outcome(outcome) => {
                 let (by, target) = target_names(&outcome.target);
-                let (id, target) = (outcome.id.to_string(), target.to_owned());
+                let (id, target) = (outcome.id.to_string(), target.into_owned());
                 Self::Outcome { id, by, target, at_us: outcome.at.as_microsecond(), origin }
             }
         }
@@ -252,11 +254,29 @@ impl Names {
 }
 
 /// The kind and name of a target, as they are stored.
-pub(crate) fn target_names(target: &Target) -> (&'static str, &str) {
+pub(crate) fn target_names(target: &Target) -> (&'static str, Cow<'_, str>) {
     match target {
-        Target::Response(id) => ("response", id),
-        Target::Step(id) => ("step", id),
-        Target::Trajectory(id) => ("trajectory", id),
-        Target::Session(id) => ("session", id),
+        Target::Response(id) => ("response", id.into()),
+        Target::Step(id) => ("step", id.into()),
+        Target::Trajectory(id) => ("trajectory", id.into()),
+        Target::Session(id) => ("session", id.into()),
+        Target::Turn { session, turn } => ("turn", turn_name(session, *turn).into()),
+    }
+}
+
+/// What a turn is called; the tables find it by [`steps_called`].
+pub(crate) fn turn_name(session: &str, turn: u32) -> String {
+    format!("{turn} {session}")
+}
+
+/// The condition by which a step is one of those that a target of this kind, called `?1`, may mean.
+pub(crate) fn steps_called(by: &str) -> &'static str {
+    match by {
+        "response" => "response_id = ?1",
+        "step" => "id = ?1",
+        "trajectory" => "trajectory = ?1",
+        // A number's text ends where the number does.
+        "turn" => "session = substr(?1, instr(?1, ' ') + 1) AND turn = CAST(?1 AS INTEGER)",
+        _ => "session = ?1",
     }
 }

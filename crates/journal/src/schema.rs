@@ -10,6 +10,8 @@ use understudy_storage::sqlite::Migration;
 /// the record from which on a step or outcome no longer holds, because its telemetry tells another
 /// story; only what has an `origin` can go.
 ///
+/// `steps.turn` counts the user's messages in the prompt; a target `turn` is called `3 session`.
+///
 /// What is about a person is sealed: `records.key` names the key, which is gone once the person is
 /// erased. Then `erased` has the record's number; only a record that was never sealed may be emptied.
 ///
@@ -153,6 +155,14 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     CREATE INDEX steps_by_origin ON steps (origin) WHERE origin IS NOT NULL AND gone IS NULL;
     CREATE INDEX steps_by_subject ON steps (subject) WHERE subject IS NOT NULL;
     DELETE FROM outcomes; DELETE FROM withdrawals; DELETE FROM retractions;
+    UPDATE progress SET seq = 0;
+    ",
+    },
+    Migration {
+        version: 4,
+        sql: "
+    ALTER TABLE steps ADD COLUMN turn INTEGER;
+    DELETE FROM steps; DELETE FROM outcomes; DELETE FROM withdrawals; DELETE FROM retractions;
     UPDATE progress SET seq = 0;
     ",
     },

@@ -155,3 +155,5 @@ fn what_lies_inside_a_field_is_refused_by_its_whole_name() {
     let result = GenerateBody::parse(body.to_string().as_bytes()).map(|_| ());
     assert_eq!(refused(result), "sampling_params.extra_args");
 }
+
+mod mutations;

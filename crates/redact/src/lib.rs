@@ -4,17 +4,22 @@
 //! [`Masker`] and none that links it to another; text that is JSON stays JSON of the same shape;
 //! masking twice changes nothing more; every replacement is counted by kind.
 //!
+//! What a pattern cannot find (names, places, organisations) is found by a [`Recogniser`], where the
+//! caller has one, and told to the masker, which masks it wherever it occurs.
+//!
 //! Never: decides policy silently. What is looked for is the [`Policy`] the caller named, whose id
-//! goes into the dataset's manifest. Patterns and checksums only: names, addresses and birthdays
-//! need a language model and are left as they are.
+//! goes into the dataset's manifest. By itself it knows patterns and checksums only: without a
+//! recogniser names, addresses and birthdays are left as they are.
 
 mod detect;
 mod json;
 mod mask;
 mod measured;
+mod names;
 
 pub use mask::{Masker, without_numbers};
 pub use measured::{MEASURED_ON, Measured};
+pub use names::{Named, Recogniser, RecogniserError};
 
 /// What is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,10 +69,15 @@ pub enum Kind {
     /// The address of a page.
     Url,
     Phone,
+    /// Somebody's name: found by a [`Recogniser`] only, as the two below.
+    Person,
+    /// A place or a street address.
+    Location,
+    Organization,
 }
 
 impl Kind {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Secret,
         Self::Iban,
         Self::Email,
@@ -76,6 +86,9 @@ impl Kind {
         Self::Ip,
         Self::Url,
         Self::Phone,
+        Self::Person,
+        Self::Location,
+        Self::Organization,
     ];
 
     /// The word used in counts and, in capitals, in pseudonyms.
@@ -89,6 +102,9 @@ impl Kind {
             Self::Ip => "ip",
             Self::Url => "url",
             Self::Phone => "phone",
+            Self::Person => "person",
+            Self::Location => "location",
+            Self::Organization => "organization",
         }
     }
 }

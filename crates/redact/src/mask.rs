@@ -4,12 +4,14 @@ use std::{borrow::Cow, collections::BTreeMap, sync::LazyLock};
 
 use regex::Regex;
 
-use crate::{Kind, Redactor, json};
+use crate::{Kind, Named, Redactor, Span, json, names};
 
 /// Masks texts that belong together, numbering each kind in order of first appearance.
 #[derive(Debug, Clone)]
 pub struct Masker {
     redactor: Redactor,
+    /// What it was told to mask wherever it occurs.
+    known: Vec<Named>,
     pseudonyms: BTreeMap<(Kind, String), usize>,
     /// The highest number in use, ours or one the text already held.
     highest: BTreeMap<Kind, usize>,
@@ -20,6 +22,7 @@ impl Masker {
     pub(crate) fn new(redactor: Redactor) -> Self {
         Self {
             redactor,
+            known: Vec::new(),
             pseudonyms: BTreeMap::new(),
             highest: BTreeMap::new(),
             counts: BTreeMap::new(),
@@ -32,6 +35,31 @@ impl Masker {
         self.reserve_foreign(text);
         let rewritten = json::rewrite_values(text, &mut |key, value| self.mask_value(key, value));
         rewritten.unwrap_or_else(|| self.replace("", text))
+    }
+
+    /// Has this masked from here on, wherever it stands as a word of its own.
+    pub fn know(&mut self, named: Named) {
+        if !named.text.trim().is_empty() && !self.known.contains(&named) {
+            self.known.push(named);
+        }
+    }
+
+    /// What it would mask in a plain text, by pattern and by what is known, in order and without
+    /// overlaps: a pattern wins over a name, and the longer name over the shorter.
+    pub fn find(&self, text: &str) -> Vec<Span> {
+        let mut found = self.redactor.find(text);
+        let named = names::occurrences(&self.known, text);
+        let free = |span: &Span, found: &[Span]| {
+            found.iter().all(|other| span.end <= other.start || other.end <= span.start)
+        };
+        for span in named {
+            // Within a pseudonym there is nobody's name.
+            if free(&span, &found) && !within_pseudonym(text, span) {
+                found.push(span);
+            }
+        }
+        found.sort_by_key(|span| span.start);
+        found
     }
 
     /// How often each kind was replaced so far.
@@ -50,7 +78,7 @@ impl Masker {
             // A number is replaced only as a whole: half a number is no JSON.
             json::Value::Number(digits) => {
                 let (context, offset) = with_key(key, digits);
-                let spans = self.redactor.find(&context);
+                let spans = self.find(&context);
                 let whole = spans.iter().find(|s| s.start == offset && s.end == context.len())?;
                 Some(self.pseudonym(whole.kind, digits))
             }
@@ -64,7 +92,7 @@ impl Masker {
         // Every round leaves less unmasked text, so there is a last one.
         loop {
             let (context, offset) = with_key(key, &masked);
-            let mut spans = self.redactor.find(&context);
+            let mut spans = self.find(&context);
             spans.retain(|span| span.start >= offset);
             if spans.is_empty() {
                 return masked;
@@ -108,9 +136,15 @@ pub fn without_numbers(text: &str) -> Cow<'_, str> {
 }
 
 static PSEUDONYM: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new("<(SECRET|IBAN|EMAIL|CARD|SSN|IP|URL|PHONE)_([0-9]{1,6})>")
-        .expect("is a valid pattern")
+    Regex::new(
+        "<(SECRET|IBAN|EMAIL|CARD|SSN|IP|URL|PHONE|PERSON|LOCATION|ORGANIZATION)_([0-9]{1,6})>",
+    )
+    .expect("is a valid pattern")
 });
+
+fn within_pseudonym(text: &str, span: Span) -> bool {
+    PSEUDONYM.find_iter(text).any(|one| one.start() < span.end && span.start < one.end())
+}
 
 fn with_key(key: &str, text: &str) -> (String, usize) {
     if key.is_empty() {
@@ -125,7 +159,9 @@ fn with_key(key: &str, text: &str) -> (String, usize) {
 fn normalised(kind: Kind, value: &str) -> String {
     match kind {
         Kind::Secret | Kind::Url => value.to_owned(),
-        Kind::Email | Kind::Ip => value.to_lowercase(),
+        Kind::Email | Kind::Ip | Kind::Person | Kind::Location | Kind::Organization => {
+            value.to_lowercase()
+        }
         Kind::Iban => {
             let letters = value.chars().filter(char::is_ascii_alphanumeric);
             letters.map(|c| c.to_ascii_uppercase()).collect()

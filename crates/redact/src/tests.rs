@@ -1,4 +1,5 @@
 mod kinds;
+mod mutations;
 mod presidio;
 
 use rand::{Rng, SeedableRng, seq::IndexedRandom};

@@ -20,8 +20,9 @@ pub struct Withdrawal {
 
 impl Registry {
     /// Declares that nothing trained on a dataset version may reach users, neither itself nor
-    /// through a version that training continued from. Returns the versions this concerns; those
-    /// that serve go on until somebody rolls them back. Withdrawing twice changes nothing.
+    /// through a version that training continued from. Returns the versions that this concerns, and
+    /// none that only other withdrawals do; those that serve go on until somebody rolls them back.
+    /// Withdrawing twice changes nothing.
     pub fn withdraw_data(
         &self,
         dataset: &DatasetVersion,
@@ -40,8 +41,22 @@ impl Registry {
                 let subject = dataset.to_string();
                 fact::add(transaction, Action::WithdrawData, None, &subject, &record, change)?;
             }
-            trained_on_withdrawn(transaction)
+            trained_on(transaction, dataset)
         })
+    }
+
+    /// Every version that was trained on this dataset, itself or through a version that training
+    /// continued from.
+    pub fn trained_on(
+        &self,
+        dataset: &DatasetVersion,
+    ) -> Result<Vec<AdapterVersion>, RegistryError> {
+        self.read(|connection| trained_on(connection, dataset))
+    }
+
+    /// The withdrawn data that keeps a version from being released, if any does.
+    pub fn tainted(&self, version: &AdapterVersion) -> Result<Option<Withdrawal>, RegistryError> {
+        self.read(|connection| taint(connection, &adapter::load(connection, version)?.record))
     }
 }
 
@@ -50,13 +65,24 @@ pub(crate) fn taint(
     connection: &Connection,
     record: &AdapterRecord,
 ) -> Result<Option<Withdrawal>, RegistryError> {
-    let task = &record.version.task;
-    let mut seen = Vec::new();
-    let mut next = Some(record.clone());
-    while let Some(record) = next {
-        if let Some(found) = withdrawal(connection, &record.lineage.dataset.version)? {
+    for dataset in datasets(connection, record)? {
+        if let Some(found) = withdrawal(connection, &dataset)? {
             return Ok(Some(found));
         }
+    }
+    Ok(None)
+}
+
+/// What a version was trained on, then what the one it continued from was, and so on.
+fn datasets(
+    connection: &Connection,
+    record: &AdapterRecord,
+) -> Result<Vec<DatasetVersion>, RegistryError> {
+    let task = &record.version.task;
+    let (mut found, mut seen) = (Vec::new(), Vec::new());
+    let mut next = Some(record.clone());
+    while let Some(record) = next {
+        found.push(record.lineage.dataset.version);
         seen.push(record.generation);
         // A parent that is not registered cannot be looked up; one seen before is a forged circle.
         next = match record.lineage.parent.filter(|parent| !seen.contains(parent)) {
@@ -64,7 +90,7 @@ pub(crate) fn taint(
             None => None,
         };
     }
-    Ok(None)
+    Ok(found)
 }
 
 fn withdrawal(
@@ -74,11 +100,14 @@ fn withdrawal(
     Ok(fact::about(connection, Action::WithdrawData, &dataset.to_string())?.pop())
 }
 
-fn trained_on_withdrawn(connection: &Connection) -> Result<Vec<AdapterVersion>, RegistryError> {
+fn trained_on(
+    connection: &Connection,
+    dataset: &DatasetVersion,
+) -> Result<Vec<AdapterVersion>, RegistryError> {
     let sql = "SELECT record FROM adapter ORDER BY task, number";
     let mut found = Vec::new();
     for record in records::<AdapterRecord>(connection, sql, [])? {
-        if taint(connection, &record)?.is_some() {
+        if datasets(connection, &record)?.contains(dataset) {
             found.push(record.version);
         }
     }

@@ -10,12 +10,26 @@ use p256::ecdsa::{
     signature::{Signer as _, Verifier as _},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
-use crate::{SignatureError, SigningKey, VerifyingKey};
+use crate::{SignatureError, SigningKey, VerifyingKey, key::hex};
 
 const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
+
+const STATEMENT: &str = "https://in-toto.io/Statement/v1";
+
+/// An in-toto statement about some bytes: what they are called, their SHA-256, and what of a type is
+/// said about them.
+pub fn statement(name: &str, bytes: &[u8], predicate_type: &str, predicate: &Value) -> Value {
+    json!({
+        "_type": STATEMENT,
+        "subject": [{"name": name, "digest": {"sha256": hex(&Sha256::digest(bytes))}}],
+        "predicateType": predicate_type,
+        "predicate": predicate,
+    })
+}
 
 /// A signed in-toto statement, in the JSON that goes into a `.sig` file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -21,7 +21,7 @@ mod error;
 mod files;
 mod key;
 
-pub use bundle::Bundle;
+pub use bundle::{Bundle, statement};
 pub use checkpoint::Checkpoint;
 pub use directory::{SignedDirectory, sign_directory, verify_directory};
 pub use error::SignatureError;

@@ -1,5 +1,7 @@
 //! What a signature promises, and against what another program wrote.
 
+mod mutations;
+
 use std::{fs, path::PathBuf};
 
 use proptest::prelude::*;

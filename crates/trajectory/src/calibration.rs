@@ -21,6 +21,8 @@ use crate::{Outcome, Signal, Source};
 /// Fewer overlaps than this say nothing about anything.
 const LEAST: usize = 20;
 const BINS: usize = 10;
+/// Probabilities that are further off than this, on replies they were not fitted on, mislead.
+const MOST_ERROR: f64 = 0.1;
 /// Of the slope, so that a signal that tells both sides apart perfectly leaves it finite.
 const RIDGE: f64 = 1e-3;
 
@@ -49,6 +51,14 @@ impl Overlap {
         signals.dedup();
         let unit = Digest::of(unit.as_bytes());
         (!signals.is_empty()).then_some(Self { unit, wanted, signals })
+    }
+
+    /// What of it is behaviour, without what programs said.
+    #[must_use]
+    pub fn behaviour(self) -> Option<Self> {
+        let signals: Vec<String> =
+            self.signals.into_iter().filter(|name| name.starts_with("implicit ")).collect();
+        (!signals.is_empty()).then_some(Self { signals, ..self })
     }
 }
 
@@ -147,6 +157,26 @@ impl Calibration {
         signals.dedup();
         let known = signals.iter().any(|signal| self.signals.contains_key(signal));
         known.then(|| predict(&self.signals, self.platt, &signals))
+    }
+}
+
+impl Calibration {
+    /// How well behaviour told wanted replies from unwanted ones that it was not fitted on: Gini's
+    /// coefficient 2·AUC − 1, and 0 where its probabilities are off by more than [`MOST_ERROR`].
+    pub fn strength(&self) -> f64 {
+        if self.ece <= MOST_ERROR { (2.0 * self.auc - 1.0).max(0.0) } else { 0.0 }
+    }
+
+    /// The probability that a reply was wanted, by what its user did and nobody said; `None` where
+    /// nothing of it weighs anything.
+    pub fn implied(&self, outcomes: &[Outcome]) -> Option<f64> {
+        let seen = outcomes.iter().filter(|outcome| outcome.source == Source::Implicit);
+        let mut signals: Vec<String> = seen.map(name).collect();
+        signals.sort();
+        signals.dedup();
+        let weighs = |name: &String| self.signals.get(name).is_some_and(|one| one.weight != 0.0);
+        let any = self.strength() > 0.0 && signals.iter().any(weighs);
+        any.then(|| predict(&self.signals, self.platt, &signals))
     }
 }
 

@@ -16,8 +16,8 @@ pub struct Outcome {
     pub note: Option<String>,
 }
 
-/// What an outcome is about. It may arrive before or long after its target. A trajectory or
-/// session stands for its last step at the time of the outcome.
+/// What an outcome is about. It may arrive before or long after its target. A trajectory, session or
+/// turn stands for its last step at the time of the outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "by", content = "id", rename_all = "snake_case")]
 pub enum Target {
@@ -25,6 +25,12 @@ pub enum Target {
     Step(String),
     Trajectory(String),
     Session(String),
+    /// One exchange of a session: the steps that were asked with so many messages of the user, of
+    /// which the first is turn 1.
+    Turn {
+        session: String,
+        turn: u32,
+    },
 }
 
 impl Outcome {
@@ -37,7 +43,7 @@ impl Outcome {
                 Target::Trajectory(text_within::<kind::Trajectory>(&id, tenant))
             }
             // Of these only the tenant's own are meant, whatever they are called.
-            other @ (Target::Response(_) | Target::Session(_)) => other,
+            other @ (Target::Response(_) | Target::Session(_) | Target::Turn { .. }) => other,
         };
         Self { id: self.id.within(tenant), target, ..self }
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Outcome, Signal, Source};
+use crate::{Calibration, Outcome, Signal, Source};
 
 /// A number in [0, 1] and where it came from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,17 +26,26 @@ pub struct Component {
 pub enum RewardPolicy {
     /// Explicit outcomes weigh 1, implicit ones a quarter: abandoning is weak evidence of anything.
     DefaultV1,
+    /// Explicit outcomes and programs weigh 1. Behaviour counts as the probability that a reply with
+    /// it was wanted, by a [`Calibration`], and weighs as much as that told the two apart; a signal
+    /// that tells nothing, and all of them without a calibration, weigh nothing.
+    CalibratedV1,
 }
 
 impl RewardPolicy {
     /// The policy a recipe names; the version may be left out to mean the newest.
     pub fn named(name: &str) -> Option<Self> {
-        matches!(name, "default" | "default@1").then_some(Self::DefaultV1)
+        match name {
+            "default" | "default@1" => Some(Self::DefaultV1),
+            "calibrated" | "calibrated@1" => Some(Self::CalibratedV1),
+            _ => None,
+        }
     }
 
     pub fn id(self) -> &'static str {
         match self {
             Self::DefaultV1 => "default@1",
+            Self::CalibratedV1 => "calibrated@1",
         }
     }
 
@@ -44,20 +53,58 @@ impl RewardPolicy {
     ///
     /// The weighted mean over outcomes, where a flag overrides everything with 0.
     pub fn reward(self, reply: &str, outcomes: &[Outcome]) -> Option<Reward> {
-        let components: Vec<Component> =
-            outcomes.iter().map(|outcome| component(reply, outcome)).collect();
+        self.reward_by(None, reply, outcomes)
+    }
+
+    /// The same by what behaviour was found to tell. A policy that does not calibrate ignores it.
+    pub fn reward_by(
+        self,
+        calibration: Option<&Calibration>,
+        reply: &str,
+        outcomes: &[Outcome],
+    ) -> Option<Reward> {
+        let mut components: Vec<Component> =
+            outcomes.iter().map(|outcome| self.component(reply, outcome)).collect();
+        if self == Self::CalibratedV1 {
+            let behaviour = calibration.and_then(|found| {
+                let (value, weight) = (found.implied(outcomes)?, found.strength());
+                Some(Component { signal: "behaviour".to_owned(), value, weight })
+            });
+            components.extend(behaviour);
+        }
         let weight: f64 = components.iter().map(|c| c.weight).sum();
-        if weight <= 0.0 {
+        let flagged = outcomes.iter().any(|o| matches!(o.signal, Signal::Flag { .. }));
+        if weight <= 0.0 && !flagged {
             return None;
         }
-        let flagged = outcomes.iter().any(|o| matches!(o.signal, Signal::Flag { .. }));
-        let mean = components.iter().map(|c| c.weight * c.value).sum::<f64>() / weight;
-        let value = if flagged { 0.0 } else { mean };
+        let mean = || components.iter().map(|c| c.weight * c.value).sum::<f64>() / weight;
+        let value = if flagged { 0.0 } else { mean() };
         Some(Reward { value, components, policy: self.id().to_owned() })
     }
 }
 
-fn component(reply: &str, outcome: &Outcome) -> Component {
+impl Reward {
+    /// As much as the strongest of what was said: ten guesses do not make a statement. A flag is
+    /// one, whoever raised it.
+    pub fn weight(&self) -> f64 {
+        let weights = self.components.iter();
+        let weights = weights.map(|one| if one.signal == "flag" { 1.0 } else { one.weight });
+        weights.fold(0.0, f64::max)
+    }
+}
+
+impl RewardPolicy {
+    fn component(self, reply: &str, outcome: &Outcome) -> Component {
+        let implicit = match self {
+            Self::DefaultV1 => 0.25,
+            // They count together, once.
+            Self::CalibratedV1 => 0.0,
+        };
+        component(reply, outcome, implicit)
+    }
+}
+
+fn component(reply: &str, outcome: &Outcome, implicit: f64) -> Component {
     let value = match &outcome.signal {
         Signal::Accept => 1.0,
         Signal::Edit { text } => 1.0 - edit_ratio(reply, text),
@@ -66,7 +113,7 @@ fn component(reply: &str, outcome: &Outcome) -> Component {
     };
     let weight = match outcome.source {
         Source::Explicit | Source::Automated => 1.0,
-        Source::Implicit => 0.25,
+        Source::Implicit => implicit,
     };
     Component { signal: outcome.signal.name().to_owned(), value, weight }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use understudy_ident::{StepId, TaskName, TenantName, Timestamp, TrajectoryId};
 use understudy_inference::{FinishReason, Served, Timing, TokenRecord, Usage};
-use understudy_message::Message;
+use understudy_message::{Message, Role};
 
 use crate::Course;
 
@@ -47,6 +47,13 @@ impl Step {
     pub fn within(self, tenant: Option<&TenantName>) -> Self {
         let (id, trajectory) = (self.id.within(tenant), self.trajectory.within(tenant));
         Self { id, trajectory, ..self }
+    }
+
+    /// Which exchange of its session it belongs to: how many messages of the user it was asked with.
+    /// A model that goes on after a tool, and one that is asked again, are in the same turn.
+    pub fn turn(&self) -> u32 {
+        let said = self.prompt.iter().filter(|message| message.role == Role::User);
+        said.count().try_into().unwrap_or(u32::MAX)
     }
 }
 

@@ -125,6 +125,7 @@ impl Attending {
             out: self.out,
             student: std::sync::OnceLock::from(Arc::clone(&self.student)),
             make_teacher: (self.make_teacher)(),
+            recogniser: self.config.recogniser.clone(),
             unattended: Some(Attended { nice: settings.nice }),
         }
     }

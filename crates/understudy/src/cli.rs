@@ -499,8 +499,10 @@ pub(crate) enum BenchCommand {
         understudy bench soak --seconds 28800 --json   (a night)\n\n\
         Exit codes: 0 clean; 1 something was left behind, failed or grew; 2 bad input")]
     Soak(BenchSoakArgs),
-    /// Telemetry that is durable when it is acknowledged: spans a second, delays, memory
-    #[command(after_help = "Example:\n  understudy bench ingest --seconds 20 --json\n\n\
+    /// Telemetry that is durable when it is acknowledged: spans a second, delays, memory; beside
+    /// Phoenix and MLflow
+    #[command(after_help = "Examples:\n  understudy bench ingest --seconds 20 --json\n  \
+        understudy bench ingest --phoenix .venv-phoenix/bin/python --mlflow .venv-mlflow/bin/python\n\n\
         Exit codes: 0 measured; 2 bad input")]
     Ingest(BenchIngestArgs),
     /// What the gateway costs: requests through it beside nginx, LiteLLM and no gateway at all
@@ -559,6 +561,15 @@ pub(crate) struct BenchIngestArgs {
     /// Spans of a request
     #[arg(long, default_value_t = 128, value_name = "N")]
     pub(crate) batch: usize,
+    /// Spans of a trace: an agent's and those of the calls it made; of one, a call's
+    #[arg(long, default_value_t = 8, value_name = "N")]
+    pub(crate) trace: usize,
+    /// A Python with arize-phoenix, to be measured as well
+    #[arg(long, value_name = "PYTHON")]
+    pub(crate) phoenix: Option<PathBuf>,
+    /// A Python with mlflow, to be measured as well
+    #[arg(long, value_name = "PYTHON")]
+    pub(crate) mlflow: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

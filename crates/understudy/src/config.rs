@@ -12,6 +12,7 @@ use serde::Deserialize;
 use understudy_access::Pepper;
 use understudy_ident::TenantName;
 use understudy_manifest::{Check, Scorer};
+use understudy_recognition::ModelRecogniser;
 use understudy_upstream::{Endpoint, Replay, Timeouts, TokenLimitField};
 
 use crate::{cli::Global, paths::DataDir};
@@ -42,6 +43,7 @@ struct File {
     access: AccessSettings,
     tls: Option<TlsSettings>,
     fleet: Option<FleetSettings>,
+    recogniser: Option<RecogniserSettings>,
 }
 
 /// The frontier model behind the tap and behind tasks nothing has been released for yet.
@@ -100,6 +102,31 @@ pub(crate) struct FleetSettings {
     pub(crate) api_key_env: Option<String>,
     #[serde(flatten)]
     pub(crate) patience: Patience,
+}
+
+/// A model that finds names, places and organisations in what datasets are built from.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RecogniserSettings {
+    /// An OpenAI-compatible endpoint, up to and including `/v1`.
+    url: String,
+    model: String,
+    /// The environment variable that holds the key, so that the key is in no file.
+    api_key_env: Option<String>,
+    /// Of one question, in seconds.
+    timeout_s: Option<u64>,
+}
+
+impl RecogniserSettings {
+    pub(crate) fn open(&self) -> Result<ModelRecogniser> {
+        let endpoint = understudy_recognition::Endpoint {
+            url: self.url.clone(),
+            model: self.model.clone(),
+            api_key_env: self.api_key_env.clone(),
+            timeout: Duration::from_secs(self.timeout_s.unwrap_or(60).max(1)),
+        };
+        Ok(ModelRecogniser::new(&endpoint)?)
+    }
 }
 
 /// How long to wait for what, and whether to ask again. Times are in milliseconds.
@@ -179,6 +206,7 @@ pub(crate) struct Config {
     pub(crate) pepper_file: Option<PathBuf>,
     pub(crate) tls: Option<TlsSettings>,
     pub(crate) fleet: Option<FleetSettings>,
+    pub(crate) recogniser: Option<RecogniserSettings>,
     pub(crate) json: bool,
 }
 
@@ -214,6 +242,7 @@ impl Config {
                 .tls
                 .map(|tls| TlsSettings { cert: home.join(tls.cert), key: home.join(tls.key) }),
             fleet: file.fleet,
+            recogniser: file.recogniser,
             json: global.json,
         })
     }

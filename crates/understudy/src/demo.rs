@@ -118,6 +118,7 @@ impl<'a> Demo<'a> {
             out,
             student: engine,
             make_teacher: Box::new(|| Ok(Some(world::teacher()?))),
+            recogniser: None,
             unattended: None,
         };
         let (tally, seconds) = (Arc::default(), Mutex::default());

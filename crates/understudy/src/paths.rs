@@ -54,6 +54,11 @@ impl DataDir {
         self.root.join("erasures")
     }
 
+    /// What receipts are signed with, where somebody put a key there.
+    pub(crate) fn receipt_key(&self) -> PathBuf {
+        self.root.join("receipts.pem")
+    }
+
     pub(crate) fn adapters(&self) -> PathBuf {
         self.root.join("adapters")
     }

@@ -21,6 +21,7 @@ use understudy_storage::atomic;
 
 use crate::{
     commands::suite,
+    config::RecogniserSettings,
     held::HeldIn,
     output::Out,
     wiring::{self, Stores},
@@ -43,6 +44,8 @@ pub(crate) struct Stages<'a> {
     /// The engine of a server in this process; without one, an evaluation starts its own.
     pub(crate) student: OnceLock<Arc<dyn Student>>,
     pub(crate) make_teacher: MakeTeacher,
+    /// Who finds the names in what is learnt from, if anybody is configured.
+    pub(crate) recogniser: Option<RecogniserSettings>,
     /// Set where nobody sits in front of the run.
     pub(crate) unattended: Option<Attended>,
 }
@@ -242,7 +245,11 @@ impl Stages<'_> {
         // Beside the versions, because a system's own directory for temporary files may be memory.
         let root = self.stores.data.datasets();
         atomic::create_dir(&root)?;
+        let recogniser = self.recogniser.as_ref().map(RecogniserSettings::open).transpose()?;
         let mut builder = Builder::new(request, &root)?;
+        if let Some(recogniser) = &recogniser {
+            builder = builder.recognising(recogniser);
+        }
         if let Some(name) = follow {
             builder = builder.following(name);
         }

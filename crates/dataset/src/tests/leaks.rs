@@ -7,8 +7,8 @@ use understudy_manifest::{Redact, canonical_json};
 use understudy_redact::without_numbers;
 
 use crate::{
-    decontaminate::assert_clean, ledger::Ledger, rules::Rules, selection::Selection, spill::Spill,
-    trail::Trail, written::Writer,
+    decontaminate::assert_clean, ledger::Ledger, rewarding::Rewarding, rules::Rules,
+    selection::Selection, spill::Spill, trail::Trail, written::Writer,
 };
 
 use super::*;
@@ -175,8 +175,9 @@ fn a_held_out_case_that_is_still_there_in_the_end_stops_the_build() {
         let selected = selection.finish(&mut ledger, &mut trail);
         let policy = understudy_trajectory::RewardPolicy::DefaultV1;
         let candidate = selected.candidate(0).unwrap();
-        let made = Rules::new(&selected, policy, 0.9).apply(0, &candidate).unwrap();
-        Writer { spill, suites, seed: 1 }.write(&made.rows).unwrap()
+        let rewarding = Rewarding::of(policy, &selected);
+        let made = Rules::new(&selected, &rewarding, 0.9).apply(0, &candidate).unwrap();
+        Writer { spill, suites, seed: 1 }.write(&made.rows, None).unwrap()
     };
     let clean = [suite(&["something else"])];
     assert!(assert_clean(&written(&clean), &clean).is_ok());

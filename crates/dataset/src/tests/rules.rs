@@ -371,6 +371,53 @@ fn the_card_says_how_far_behaviour_and_redaction_can_be_believed() {
     assert!(card.contains("on 60 replies where both are known (40 wanted): AUC 1.000"), "{card}");
     assert!(card.contains("| implicit abandon | 20 |"), "{card}");
     assert!(card.contains("| card | 136 | 0.993 | 1.000 | 0 |"), "{card}");
+    assert!(card.contains("Told, and not used by this policy."), "{card}");
     let silent = try_build(&all_train(), &[], [with(step("s", "a", "p", "r"), Signal::Accept)]);
     assert_eq!(silent.unwrap().manifest().calibration, None);
+}
+
+#[test]
+fn behaviour_teaches_as_far_as_it_was_found_to_tell_what_people_say() {
+    let implicit = |name: &str, reply: &str, signal| {
+        let mut judged = with(step(name, name, name, reply), signal);
+        judged.outcomes.last_mut().unwrap().source = Source::Implicit;
+        judged
+    };
+    // People say what they think of sixty replies, and copy the good ones; asking again is noise.
+    let told = (0..60).map(|nth| {
+        let name = nth.to_string();
+        let is_good = nth % 3 != 0;
+        let said = if is_good { Signal::Accept } else { Signal::Abandon };
+        let mut judged = with(step(&name, &name, &name, "told"), said);
+        let mut seen = vec![if is_good { Signal::Accept } else { Signal::Abandon }];
+        seen.extend((nth % 2 == 0).then_some(Signal::Rating { value: 1.0 }));
+        for signal in seen {
+            judged = with(judged, signal);
+            judged.outcomes.last_mut().unwrap().source = Source::Implicit;
+        }
+        judged
+    });
+    // Of these nobody says anything.
+    let silent = [
+        implicit("copied", "copied", Signal::Accept),
+        implicit("left", "left", Signal::Abandon),
+        implicit("noise", "noise", Signal::Rating { value: 1.0 }),
+    ];
+    let data = Data { reward: "calibrated".to_owned(), ..all_train() };
+    let draft = try_build(&data, &[], told.clone().chain(silent.clone())).unwrap();
+    let manifest = draft.manifest();
+    assert_eq!(manifest.reward_policy, "calibrated@1");
+    assert_eq!(count(&draft, "build", "tells_nothing"), 1, "the noise");
+    let text = draft.file("sft.train.jsonl").unwrap().unwrap();
+    assert!(text.contains("copied") && !text.contains("left"));
+    let labels = draft.file("labels.train.jsonl").unwrap().unwrap();
+    assert!(labels.contains("left") && !labels.contains("noise"), "{labels}");
+    // The weights are in the manifest, and so in the version's name; the card says that they count.
+    assert!(manifest.calibration.as_ref().unwrap()["signals"]["implicit accept"].is_object());
+    let (_root, frozen) = freeze(&draft);
+    let card = std::fs::read_to_string(frozen.dir().join("README.md")).unwrap();
+    assert!(card.contains("Rewards count behaviour by it"), "{card}");
+    // By themselves they teach nothing, and a build of nothing else says so.
+    let alone = try_build(&data, &[], silent);
+    assert!(matches!(alone, Err(DatasetError::NotEnough { .. } | DatasetError::Nothing { .. })));
 }

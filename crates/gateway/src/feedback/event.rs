@@ -23,6 +23,8 @@ pub(super) struct Event {
     pub(super) tool_call_id: Option<String>,
     pub(super) trajectory_id: Option<String>,
     pub(super) session_id: Option<String>,
+    /// Which exchange of the session, from 1.
+    pub(super) turn: Option<u32>,
     /// `accept`, `edit`, `regenerate`, `comparison`, `abandon`, `rating`, `verifier` or `flag`.
     pub(super) signal: String,
     /// The edited text, for `edit`.
@@ -78,7 +80,7 @@ impl Event {
         check(&response)?;
         let others = [&self.step_id, &self.span_id, &self.trace_id, &self.tool_call_id];
         let further = [&self.trajectory_id, &self.session_id, &self.supersedes];
-        if others.into_iter().chain(further).any(Option::is_some) {
+        if others.into_iter().chain(further).any(Option::is_some) || self.turn.is_some() {
             return Err("a signed event is about its response and nothing else".to_owned());
         }
         if matches!(self.source, Some(Class::Automated | Class::Teacher)) {
@@ -142,6 +144,12 @@ impl Event {
         let step = |id: &str| FeedbackTarget::Step(caller.id_text::<kind::Step>(id));
         let trajectory =
             |id: &str| FeedbackTarget::Trajectory(caller.id_text::<kind::Trajectory>(id));
+        let session = match (self.session_id.clone(), self.turn) {
+            (None, Some(_)) => return Err("`turn` needs `session_id`".to_owned()),
+            (Some(_), Some(0)) => return Err("`turn` counts from 1".to_owned()),
+            (Some(session), Some(turn)) => Some(FeedbackTarget::Turn { session, turn }),
+            (session, None) => session.map(FeedbackTarget::Session),
+        };
         let named = [
             self.step_id.as_deref().map(step),
             response.map(FeedbackTarget::Response),
@@ -149,7 +157,7 @@ impl Event {
             self.tool_call_id.clone().map(FeedbackTarget::ToolCall),
             trace.map(FeedbackTarget::Trace),
             self.trajectory_id.as_deref().map(trajectory),
-            self.session_id.clone().map(FeedbackTarget::Session),
+            session,
         ];
         let named: Vec<FeedbackTarget> = named.into_iter().flatten().collect();
         match named.first() {
@@ -203,6 +211,9 @@ fn direct(target: &FeedbackTarget) -> Option<Target> {
         FeedbackTarget::Response(id) => Some(Target::Response(id.clone())),
         FeedbackTarget::Trajectory(id) => Some(Target::Trajectory(id.clone())),
         FeedbackTarget::Session(id) => Some(Target::Session(id.clone())),
+        FeedbackTarget::Turn { session, turn } => {
+            Some(Target::Turn { session: session.clone(), turn: *turn })
+        }
         FeedbackTarget::Run(_)
         | FeedbackTarget::Span { .. }
         | FeedbackTarget::ToolCall(_)

@@ -49,6 +49,6 @@ fn subject(gateway: &Gateway, outcome: &Outcome) -> Result<String, ApiError> {
         Target::Response(id) => format!("response {id}"),
         Target::Step(id) => format!("step {id}"),
         Target::Trajectory(id) => format!("trajectory {id}"),
-        Target::Session(id) => format!("session {id}"),
+        Target::Session(id) | Target::Turn { session: id, .. } => format!("session {id}"),
     })
 }

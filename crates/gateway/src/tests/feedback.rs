@@ -87,6 +87,40 @@ fn every_signal_is_stored_as_what_it_means() {
 }
 
 #[test]
+fn a_turn_of_a_session_is_meant_also_before_it_comes() {
+    let server = start();
+    server.route("triage", Route::Base);
+    let ask = |words: &[&str]| {
+        let mut body = chat("hi");
+        let said = words.iter().map(|word| json!({"role": "user", "content": word}));
+        body["messages"] = said.collect();
+        body["session_id"] = json!("s");
+        assert_eq!(server.post(CHAT, &body).status, 200);
+    };
+    let waiting = || server.get("/v1/pending").json()["waiting"].as_u64().unwrap();
+    let said = |turn: u32, signal: &str| json!({"session_id": "s", "turn": turn, "signal": signal});
+    assert_eq!(server.state(FEEDBACK, &said(2, "accept")), "pending");
+    ask(&["hi"]);
+    assert_eq!(waiting(), 1, "the first turn is not the second");
+    ask(&["hi", "and then?"]);
+    assert_eq!(waiting(), 0);
+    ask(&["hi", "and then?", "and?"]);
+    let first = json!({"event": "undo", "target": {"session_id": "s", "turn": 1}});
+    assert_eq!(server.state("/v1/outcomes", &first), "linked");
+    let trajectories = server.journal.trajectories(&Query::default()).unwrap();
+    let steps = trajectories.into_iter().flat_map(|trajectory| trajectory.steps);
+    let said_of: Vec<Vec<Signal>> = steps
+        .map(|judged| judged.outcomes.into_iter().map(|outcome| outcome.signal).collect())
+        .collect();
+    assert_eq!(said_of, [vec![Signal::Abandon], vec![Signal::Accept], vec![]]);
+    let listed = server.get(&format!("{FEEDBACK}?session_id=s&turn=2")).json();
+    assert_eq!(listed["feedback"].as_array().unwrap().len(), 1);
+    for wrong in [json!({"turn": 1, "signal": "accept"}), said(0, "accept")] {
+        assert_eq!(server.post(FEEDBACK, &wrong).status, 400, "{wrong}");
+    }
+}
+
+#[test]
 fn the_words_of_a_user_interface_mean_the_same() {
     let server = start();
     let (id, _) = server.reply();

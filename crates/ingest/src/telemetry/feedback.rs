@@ -44,6 +44,11 @@ pub enum FeedbackTarget {
     Trace(String),
     Trajectory(String),
     Session(String),
+    /// An exchange of a session, from 1.
+    Turn {
+        session: String,
+        turn: u32,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

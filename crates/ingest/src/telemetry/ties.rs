@@ -90,7 +90,9 @@ fn of_target(target: &FeedbackTarget) -> String {
         FeedbackTarget::ToolCall(id) => format!("call {id}"),
         FeedbackTarget::Run(id) => format!("run {id}"),
         FeedbackTarget::Span { trace: id, .. } | FeedbackTarget::Trace(id) => trace(id),
-        FeedbackTarget::Session(id) => format!("session {id}"),
+        FeedbackTarget::Session(id) | FeedbackTarget::Turn { session: id, .. } => {
+            format!("session {id}")
+        }
     }
 }
 

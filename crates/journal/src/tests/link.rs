@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
+use understudy_message::Message;
 use understudy_trajectory::{JudgedStep, Outcome, Step, Target, Trajectory};
 
 use super::{Home, about_response, append, everything, outcome, record, step};
@@ -20,6 +21,7 @@ fn world(random: &mut StdRng) -> (Vec<Step>, Vec<Outcome>) {
         step.task = ["triage", "reply", "acme.reply", "bolt.triage"][random.random_range(0..4)]
             .parse()
             .unwrap();
+        step.prompt = (0..random.random_range(1..4)).map(|_| Message::user("said")).collect();
         if random.random_bool(0.2) {
             step.session = None;
         }
@@ -30,11 +32,15 @@ fn world(random: &mut StdRng) -> (Vec<Step>, Vec<Outcome>) {
     }
     let outcomes = (0..random.random_range(0..14)).map(|n| {
         let step = &steps[random.random_range(0..steps.len())];
-        let target = match random.random_range(0..6) {
+        let target = match random.random_range(0..8) {
             0 => Target::Response(step.response_id.clone()),
             1 => Target::Step(step.id.to_string()),
             2 => Target::Trajectory(step.trajectory.to_string()),
             3 | 4 => Target::Session(["a", "b", "c"][random.random_range(0..3)].to_owned()),
+            5 | 6 => Target::Turn {
+                session: ["a", "b", "c"][random.random_range(0..3)].to_owned(),
+                turn: random.random_range(1..5),
+            },
             _ => Target::Response("never said".to_owned()),
         };
         let said = outcome(&format!("outcome {n}"), target, 0);
@@ -61,10 +67,13 @@ fn about<'a>(outcome: &Outcome, steps: &'a [Step]) -> Option<&'a Step> {
         Target::Step(id) => step.id.as_str() == id,
         Target::Trajectory(id) => step.trajectory.as_str() == id,
         Target::Session(id) => step.session.as_ref() == Some(id),
+        Target::Turn { session, turn } => {
+            step.session.as_ref() == Some(session) && step.prompt.len() == *turn as usize
+        }
     });
     match &outcome.target {
         Target::Response(_) | Target::Step(_) => named.min_by_key(key),
-        Target::Trajectory(_) | Target::Session(_) => {
+        Target::Trajectory(_) | Target::Session(_) | Target::Turn { .. } => {
             let (before, after): (Vec<_>, Vec<_>) = named.partition(|step| step.at <= outcome.at);
             before.into_iter().max_by_key(key).or_else(|| after.into_iter().min_by_key(key))
         }

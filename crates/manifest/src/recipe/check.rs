@@ -76,8 +76,12 @@ impl Check<'_> {
         let data = &recipe.data;
         self.within(("data", 0, "holdout"), data.holdout, 0.0, 0.9)?;
         self.within(("data", 0, "min_reward"), data.min_reward, 0.0, 1.0)?;
-        if !matches!(data.reward.as_str(), "default" | "default@1") {
-            let what = format!("names no reward policy `{}`; there is `default`", data.reward);
+        let policies = ["default", "default@1", "calibrated", "calibrated@1"];
+        if !policies.contains(&data.reward.as_str()) {
+            let what = format!(
+                "names no reward policy `{}`; there are `default` and `calibrated`",
+                data.reward
+            );
             return self.fail("data", 0, "reward", &what);
         }
         if data.limit == Some(0) {

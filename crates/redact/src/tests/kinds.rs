@@ -1,6 +1,6 @@
 //! Social security numbers, machine addresses and page addresses: what they are and are not.
 
-use crate::{Kind, Policy, Redactor};
+use crate::{Kind, Named, Policy, Redactor};
 
 fn found(text: &str) -> Vec<(Kind, &str)> {
     let spans = Redactor::new(Policy::Standard).find(text);
@@ -72,4 +72,26 @@ fn page_addresses() {
     let masked = masker.mask("https://a.example/?u=jo@b.example&x=1 and https://a.example/?u=");
     assert_eq!(masked, "<URL_1><EMAIL_1>&x=1 and <URL_1>");
     assert_eq!(masker.mask("http://10.1.2.3/x"), "http://<IP_1>/x");
+}
+
+#[test]
+fn what_a_recogniser_named_is_masked_wherever_it_is_a_word() {
+    let mut masker = Redactor::new(Policy::Standard).masker();
+    let named = |kind, text: &str| Named { kind, text: text.to_owned() };
+    masker.know(named(Kind::Person, "Ann"));
+    masker.know(named(Kind::Person, "Ann Lee"));
+    masker.know(named(Kind::Location, "Bern"));
+    masker.know(named(Kind::Organization, "Acme (UK)"));
+    masker.know(named(Kind::Person, " "));
+    assert_eq!(
+        masker.mask("Ann Lee of Acme (UK) met ann.lee@example.org and Ann in Bern; Annual, Berner"),
+        "<PERSON_1> of <ORGANIZATION_1> met <EMAIL_1> and <PERSON_2> in <LOCATION_1>; Annual, Berner"
+    );
+    // In JSON values, in keys not; the same pseudonym, and nothing more the second time.
+    let masked = masker.mask(r#"{"Bern": "Ann", "n": 7, "to": ["Bern, PERSON"]}"#);
+    assert_eq!(masked, r#"{"Bern": "<PERSON_2>", "n": 7, "to": ["<LOCATION_1>, PERSON"]}"#);
+    assert_eq!(masker.mask(&masked), masked);
+    masker.know(named(Kind::Person, "PERSON"));
+    assert_eq!(masker.mask("<PERSON_2>"), "<PERSON_2>", "no name is within a pseudonym");
+    assert_eq!(masker.counts()[&Kind::Person], 3);
 }

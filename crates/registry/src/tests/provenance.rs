@@ -1,3 +1,5 @@
+use understudy_ident::DatasetVersion;
+
 use super::*;
 use crate::{Missing, provenance};
 
@@ -31,9 +33,10 @@ fn withdrawn_data_blocks_the_start_and_the_promotion_of_whatever_was_trained_on_
     let parent = it.judged("parent", true);
     let generation = it.registry.get(&parent).unwrap().record.generation;
     // Trained on other data, but from the parent.
-    let clean = format!("support-triage@{}", Digest::of(b"clean data")).parse().unwrap();
+    let child_data: DatasetVersion =
+        format!("support-triage@{}", Digest::of(b"clean data")).parse().unwrap();
     let mut lineage = AdapterManifest { parent: Some(generation), ..lineage() };
-    lineage.dataset.version = clean;
+    lineage.dataset.version = child_data.clone();
     let directory = it.trained("child");
     let child = it.registry.register(&task(), &directory, &lineage, it.change()).unwrap();
     let generation = child.record.generation.to_hex();
@@ -41,9 +44,16 @@ fn withdrawn_data_blocks_the_start_and_the_promotion_of_whatever_was_trained_on_
     it.registry.attach_report(&child, &report(&generation, true), it.change()).unwrap();
     let release = it.start(&child, Target::Teacher);
 
+    // Withdrawn as well, and nobody was trained on it: it concerns none of them.
+    let other = format!("support-triage@{}", Digest::of(b"other data")).parse().unwrap();
+    assert_eq!(it.registry.withdraw_data(&other, it.change()).unwrap(), []);
     let withdrawn = super::lineage().dataset.version;
     let change = Change::new("ada", "a user asked for erasure", &it.clock);
-    assert_eq!(it.registry.withdraw_data(&withdrawn, change).unwrap(), [parent.clone(), child]);
+    let both = [parent.clone(), child.clone()];
+    assert_eq!(it.registry.withdraw_data(&withdrawn, change).unwrap(), both);
+    assert_eq!(it.registry.withdraw_data(&other, it.change()).unwrap(), []);
+    assert_eq!(it.registry.trained_on(&child_data).unwrap(), std::slice::from_ref(&child));
+    assert_eq!(it.registry.tainted(&child).unwrap().unwrap().dataset, withdrawn);
     let entries = it.actions().len();
     it.registry.withdraw_data(&withdrawn, change).unwrap();
     assert_eq!(it.actions().len(), entries, "withdrawing twice changes nothing");

@@ -1,7 +1,7 @@
 use understudy_ident::{OutcomeId, Timestamp};
 
 use super::*;
-use crate::Target;
+use crate::{RewardPolicy, Target};
 
 fn outcome(signal: Signal, source: Source) -> Outcome {
     Outcome {
@@ -110,4 +110,47 @@ fn people_who_disagree_and_edits_are_no_overlap() {
     assert_eq!(of(&[said(Signal::Edit { text: "x".to_owned() }), copied()]), None);
     assert_eq!(of(&[said(Signal::Accept)]), None);
     assert_eq!(of(&[copied()]), None);
+}
+
+#[test]
+fn behaviour_counts_as_far_as_it_was_found_to_tell_something() {
+    let world = world(4000);
+    let seen: Vec<Overlap> = overlaps(&world).into_iter().filter_map(Overlap::behaviour).collect();
+    let calibration = Calibration::fit(seen).unwrap();
+    assert!(calibration.signals.keys().all(|name| name.starts_with("implicit ")));
+    assert!(calibration.strength() > 0.3 && calibration.strength() < 1.0, "{calibration:#?}");
+    let policy = RewardPolicy::CalibratedV1;
+    let reward = |outcomes: &[Outcome]| policy.reward_by(Some(&calibration), "reply", outcomes);
+    let copied = outcome(Signal::Accept, Source::Implicit);
+    let planted = outcome(Signal::Rating { value: 1.0 }, Source::Implicit);
+    let noise = outcome(Signal::Regenerate { kept: None }, Source::Implicit);
+    let good = reward(std::slice::from_ref(&copied)).unwrap();
+    let bad = reward(std::slice::from_ref(&planted)).unwrap();
+    assert!(good.value > 0.6, "{good:?}");
+    assert!(bad.value < 0.4, "what looks like praise and goes against it: {bad:?}");
+    assert_eq!(good.policy, "calibrated@1");
+    assert_eq!(good.weight(), calibration.strength());
+    // Each is kept as a component, and counts together with the others, once.
+    assert_eq!(good.components.len(), 2);
+    assert_eq!(reward(std::slice::from_ref(&noise)), None, "noise is no opinion");
+    let both = reward(&[copied.clone(), noise]).unwrap();
+    assert_eq!(both.value, good.value);
+
+    // What somebody says counts for more; a program's word as much as it did.
+    let said = reward(&[outcome(Signal::Abandon, Source::Explicit), copied.clone()]).unwrap();
+    assert!(said.value < 0.5 && said.value > 0.0, "{said:?}");
+    let tests = Signal::Verifier { name: "tests".to_owned(), score: 1.0 };
+    let passed = reward(&[outcome(tests, Source::Automated)]).unwrap();
+    assert_eq!((passed.value, passed.weight()), (1.0, 1.0));
+    // A flag is no behaviour to calibrate.
+    let flag = outcome(Signal::Flag { reason: "harm".to_owned() }, Source::Implicit);
+    let flagged = reward(&[copied.clone(), flag]).unwrap();
+    assert_eq!((flagged.value, flagged.weight()), (0.0, 1.0));
+
+    // Without a calibration, or with one whose probabilities are off, behaviour is no opinion.
+    assert_eq!(policy.reward("reply", std::slice::from_ref(&copied)), None);
+    let off = Calibration { ece: 0.2, ..calibration };
+    assert_eq!(policy.reward_by(Some(&off), "reply", std::slice::from_ref(&copied)), None);
+    let before = RewardPolicy::DefaultV1.reward_by(Some(&off), "reply", &[copied]).unwrap();
+    assert_eq!((before.value, before.weight()), (1.0, 0.25), "the default does not calibrate");
 }

@@ -12,6 +12,14 @@ pub(crate) enum DatasetCommand {
     /// All versions
     #[command(after_help = "Example:\n  understudy dataset list --json")]
     List,
+    /// Everything that versions are built from: recorded steps and what was said of them, one JSON
+    /// object a line, as `understudy import` reads it
+    #[command(
+        after_help = "Examples:\n  understudy dataset records --task support-triage > kept.jsonl\n  \
+        understudy import kept.jsonl --task support-triage --format understudy\n\n\
+        Exit codes: 0 there are some; 1 there are none; 2 bad input"
+    )]
+    Records(RecordsArgs),
     /// One version: sources, counts per stage, files
     #[command(after_help = "Example:\n  understudy dataset show support-triage@4f0c…")]
     Show { version: String },
@@ -27,6 +35,12 @@ pub(crate) enum DatasetCommand {
         Exit codes: 0 erased; 1 there is nothing of this subject; 2 bad input"
     )]
     Erase(EraseArgs),
+    /// Whether a receipt of an erasure is genuine, and whether what it says holds here
+    #[command(after_help = "Examples:\n  \
+        understudy dataset receipt .understudy/erasures/9f2c41d08a11.sig --key receipts.pub.pem\n  \
+        understudy dataset receipt received.sig --key receipts.pub.pem --elsewhere --json\n\n\
+        Exit codes: 0 genuine, and it holds; 1 it is forged, or something does not hold; 2 bad input")]
+    Receipt(ReceiptArgs),
     /// Why a step is in a version or not: its rows, and with a recipe every stage's verdict on it
     #[command(after_help = "Examples:\n  understudy dataset explain chatcmpl-7f3a…\n  \
         understudy dataset explain step_01J9… --recipe recipes/support-triage.toml\n\n\
@@ -38,6 +52,13 @@ pub(crate) enum DatasetCommand {
         python -c 'from datasets import load_dataset; print(load_dataset(\"out\", \"sft\"))'"
     )]
     Export(ExportArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecordsArgs {
+    /// Only this task's [default: all]
+    #[arg(long)]
+    pub(crate) task: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -54,6 +75,25 @@ pub(crate) struct EraseArgs {
     /// Goes into the audit chain; do not name the person here
     #[arg(long, default_value = "erased on request")]
     pub(crate) reason: String,
+    /// Sign the receipt with this private P-256 key [default: receipts.pem in the data directory, if
+    /// it is there]
+    #[arg(long, value_name = "PEM", env = "UNDERSTUDY_RECEIPT_KEY")]
+    pub(crate) key: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReceiptArgs {
+    /// The signed receipt, a `.sig` file
+    pub(crate) receipt: PathBuf,
+    /// The signer's public key
+    #[arg(long, value_name = "PEM")]
+    pub(crate) key: PathBuf,
+    /// Whether it is about this subject, and nothing of theirs has come back
+    #[arg(long)]
+    pub(crate) subject: Option<String>,
+    /// Look at the signature alone: the data is on another machine
+    #[arg(long, conflicts_with = "subject")]
+    pub(crate) elsewhere: bool,
 }
 
 #[derive(Debug, Args)]

@@ -28,6 +28,7 @@ pub(crate) fn run(command: AdapterCommand, config: &Config, out: Out) -> Result<
                 "reports": registry.reports(version)?,
                 "approvals": registry.approvals(version)?,
                 "signatures": registry.signatures(version)?,
+                "tainted": registry.tainted(version)?,
                 "adapter": adapter,
             });
             out.either(serde_json::to_string_pretty(&value)?, &value)?;
@@ -74,14 +75,16 @@ fn list(task: Option<&str>, registry: &Registry, out: Out) -> Result<()> {
         for adapter in registry.versions(&task)? {
             let record = &adapter.record;
             let serves = stable.as_ref().and_then(|s| s.adapter()) == Some(&record.version);
+            let tainted = registry.tainted(&record.version)?;
             out.say(format!(
-                "{:<22} {:<11} {} {} {}: {}",
+                "{:<22} {:<11} {} {} {}: {}{}",
                 record.version.to_string(),
                 adapter.status.as_str(),
                 record.generation.short(),
                 if serves { "stable" } else { "      " },
                 record.owner,
-                record.reason
+                record.reason,
+                tainted.map_or_else(String::new, |data| format!(" (tainted: {})", data.reason)),
             ));
             all.push(adapter);
         }

@@ -15,6 +15,7 @@ mod job;
 mod load;
 mod peer;
 mod policy;
+mod process;
 mod profile;
 mod report;
 mod rollback;

@@ -2,6 +2,8 @@
 
 mod erase;
 mod explain;
+mod receipt;
+mod records;
 
 use anyhow::Result;
 use understudy_dataset::{FrozenDataset, list};
@@ -60,6 +62,8 @@ pub(crate) fn run(command: DatasetCommand, config: &Config, out: Out) -> Result<
             return Ok(if diff.is_empty() { Exit::Ok } else { Exit::No });
         }
         DatasetCommand::Erase(args) => return erase::run(&args, config, out),
+        DatasetCommand::Receipt(args) => return receipt::verify(&args, config, out),
+        DatasetCommand::Records(args) => return records::run(&args, config),
         DatasetCommand::Explain(args) => return explain::run(&args, config, out),
         DatasetCommand::Export(args) => export(&find(&args.version)?, &args, config, out)?,
     }

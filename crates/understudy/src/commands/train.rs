@@ -124,6 +124,7 @@ pub(crate) fn stages<'a>(
         device: config.device.clone(),
         out,
         student: OnceLock::new(),
+        recogniser: config.recogniser.clone(),
         make_teacher: Box::new(move || wiring::teacher(&config)),
         unattended: None,
     })

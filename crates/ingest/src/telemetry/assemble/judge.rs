@@ -70,6 +70,9 @@ impl<'a> Known<'a> {
             FeedbackTarget::ToolCall(id) => self.asked.get(id.as_str()).cloned(),
             FeedbackTarget::Response(id) => Some(Target::Response(id.clone())),
             FeedbackTarget::Session(id) => Some(Target::Session(id.clone())),
+            FeedbackTarget::Turn { session, turn } => {
+                Some(Target::Turn { session: session.clone(), turn: *turn })
+            }
             FeedbackTarget::Run(id) => self.step((*self.runs.get(id.as_str())?).clone()),
             FeedbackTarget::Span { trace, span } => self.step(step_id(trace, span)),
             FeedbackTarget::Trace(id) => Some(whole(self.traces.get(id.as_str())?)),

@@ -5,14 +5,11 @@
 
 use std::{fs, path::Path};
 
-use rand::seq::IndexedRandom;
-
 use super::*;
-use crate::telemetry::{accounts, ties, unit};
-
-const COPIES: usize = 12;
-/// Bodies are cut to this before they are damaged, so that damage meets structure and time is short.
-const LONGEST: usize = 6000;
+use crate::{
+    damage::{copies, damaged},
+    telemetry::{accounts, ties, unit},
+};
 
 fn corpus() -> Vec<Vec<u8>> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/telemetry/tests/captures");
@@ -41,52 +38,9 @@ fn parts(value: &Value) -> Vec<Vec<u8>> {
     value.as_array().map_or_else(|| vec![of(value)], |items| items.iter().map(of).collect())
 }
 
-fn damaged(body: &[u8], others: &[Vec<u8>], random: &mut ChaCha8Rng) -> Vec<u8> {
-    let mut bytes = body[..body.len().min(LONGEST)].to_vec();
-    for _ in 0..random.random_range(1..6) {
-        let at = random.random_range(0..=bytes.len().saturating_sub(1));
-        match random.random_range(0..7) {
-            _ if bytes.is_empty() => bytes.push(random.random()),
-            0 => bytes[at] ^= 1 << random.random_range(0..8),
-            1 => bytes[at] = random.random(),
-            2 => bytes.truncate(at),
-            3 => drop(bytes.drain(at..(at + random.random_range(0..40)).min(bytes.len()))),
-            4 => {
-                let word: &[u8] = [
-                    b"null".as_slice(),
-                    b"{}",
-                    b"[]",
-                    b"\"\"",
-                    b"-1",
-                    b"1e999",
-                    b"\\ud800",
-                    b"\xff",
-                    b"18446744073709551616",
-                    b"{\"a\":",
-                    b"\0\0\0\0",
-                ][random.random_range(0..11)];
-                bytes.splice(at..at, word.iter().copied());
-            }
-            5 => {
-                let other = others.choose(random).unwrap();
-                let from = random.random_range(0..=other.len());
-                let to = (from + random.random_range(0..200)).min(other.len());
-                bytes.splice(at..at, other[from..to].iter().copied());
-            }
-            _ => {
-                let end = (at + random.random_range(0..100)).min(bytes.len());
-                let again = bytes[at..end].to_vec();
-                bytes.splice(at..at, again);
-            }
-        }
-    }
-    bytes
-}
-
 #[test]
 fn no_damage_stops_a_decoder() {
-    let copies = std::env::var("UNDERSTUDY_MUTATIONS").ok().and_then(|text| text.parse().ok());
-    let copies = copies.unwrap_or(COPIES);
+    let copies = copies(12);
     let bodies = corpus();
     let mut random = ChaCha8Rng::seed_from_u64(17);
     let kinds = ["application/x-protobuf", "application/json", "multipart/form-data; boundary=b"];

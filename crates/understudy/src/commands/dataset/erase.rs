@@ -1,17 +1,15 @@
 //! `understudy dataset erase`: a person out of everything that was kept.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs};
 
 use anyhow::{Context, Result};
-use serde::Serialize;
 use understudy_dataset::ErasedVersion;
-use understudy_ident::{AdapterVersion, Digest, Timestamp};
 use understudy_intake::{Intake, Limits};
 use understudy_journal::Erasure;
-use understudy_manifest::{DatasetManifest, canonical_json};
+use understudy_manifest::DatasetManifest;
 use understudy_registry::Change;
-use understudy_storage::atomic;
 
+use super::receipt::{self, Receipt};
 use crate::{
     cli::EraseArgs,
     commands::Exit,
@@ -21,25 +19,10 @@ use crate::{
     wiring::Stores,
 };
 
-/// What was done, for whoever asked for it. It names nobody.
-#[derive(Debug, Serialize)]
-struct Receipt {
-    /// Of the subject's name, over a secret of the journal.
-    subject: String,
-    at: Timestamp,
-    steps: usize,
-    outcomes: u64,
-    raw_bodies: u64,
-    versions: Vec<ErasedVersion>,
-    /// Adapters that were trained on these versions, or go on from one that was.
-    tainted: Vec<AdapterVersion>,
-    copies_removed: Vec<String>,
-    /// Copies that were moved or changed since they were made: a person has to look.
-    copies_left: Vec<String>,
-}
-
 pub(crate) fn run(args: &EraseArgs, config: &Config, out: Out) -> Result<Exit> {
     let stores = Stores::open(&config.data)?;
+    // First, so that nothing is erased that could not be signed for.
+    let key = receipt::signer(args.key.as_deref(), &config.data)?;
     let spinner = out.spinner("looking for the subject");
     let intake = Intake::new(stores.journal.clone(), Limits::default());
     let holdings = stores.journal.holdings(&args.subject)?;
@@ -66,11 +49,8 @@ pub(crate) fn run(args: &EraseArgs, config: &Config, out: Out) -> Result<Exit> {
     let receipt = derived(&stores, config, args, erasure)?;
     spinner.finish_and_clear();
     // Written last: it says what is done.
-    let text = canonical_json(&receipt);
-    let digest = Digest::of(text.as_bytes());
-    let path = config.data.erasures().join(format!("{}.json", digest.short()));
-    atomic::write(&path, format!("{text}\n").as_bytes())?;
-    out.either(describe(&receipt, &path), &receipt)?;
+    let written = receipt::write(&receipt, key.as_ref(), &config.data)?;
+    out.either(describe(&receipt, &written.text()), &written.value(&receipt))?;
     Ok(if receipt.steps == 0 && receipt.raw_bodies == 0 { Exit::No } else { Exit::Ok })
 }
 
@@ -83,14 +63,16 @@ fn derived(
 ) -> Result<Receipt> {
     let name = format!("erasure of {}", &erasure.subject[..16]);
     let versions = understudy_dataset::erase(&config.data.datasets(), &erasure.steps, &name)?;
-    let mut tainted = Vec::new();
+    let mut tainted = BTreeSet::new();
     for ErasedVersion { version, .. } in &versions {
         let reason = format!("{}: {name}", args.reason);
         let change = Change::new(&args.owner, &reason, &*stores.clock);
         tainted.extend(stores.registry.withdraw_data(version, change)?);
+        // Withdrawn before for somebody else, while this subject was in them as well.
+        for earlier in understudy_dataset::predecessors(&config.data.datasets(), version)? {
+            tainted.extend(stores.registry.trained_on(&earlier)?);
+        }
     }
-    tainted.sort();
-    tainted.dedup();
     let (mut removed, mut left) = (Vec::new(), Vec::new());
     for copy in exports::all(&config.data)? {
         if versions.iter().any(|one| one.version == copy.version) && copy.directory.exists() {
@@ -105,9 +87,10 @@ fn derived(
         outcomes: erasure.outcomes,
         raw_bodies: erasure.bodies,
         versions,
-        tainted,
+        tainted: tainted.into_iter().collect(),
         copies_removed: removed,
         copies_left: left,
+        audit: stores.registry.audit_head()?,
     })
 }
 
@@ -124,7 +107,7 @@ fn remove(copy: &Copy) -> Result<bool> {
     Ok(true)
 }
 
-fn describe(receipt: &Receipt, path: &Path) -> String {
+fn describe(receipt: &Receipt, written: &str) -> String {
     let mut lines = vec![format!(
         "{} steps, {} outcomes and {} raw bodies cannot be read by anybody any more",
         receipt.steps, receipt.outcomes, receipt.raw_bodies
@@ -149,6 +132,6 @@ fn describe(receipt: &Receipt, path: &Path) -> String {
     lines.extend(receipt.copies_left.iter().map(|place| {
         format!("  the copy at {place} was changed since it was made: remove it by hand")
     }));
-    lines.push(format!("receipt: {}", path.display()));
+    lines.push(written.to_owned());
     lines.join("\n")
 }

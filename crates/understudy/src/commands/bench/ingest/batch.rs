@@ -1,6 +1,6 @@
 //! One export request, made once and numbered anew each time it is sent.
 
-use std::ops::Range;
+use std::{fmt, ops::Range};
 
 use serde::Serialize;
 use serde_json::json;
@@ -22,44 +22,111 @@ impl Encoding {
     }
 }
 
-/// The spans of one request: chat calls of about a kilobyte, each in a trace of its own.
+impl fmt::Display for Encoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Protobuf => "protobuf",
+            Self::Json => "json",
+        })
+    }
+}
+
+/// The spans of one request: traces of an agent and the chat calls it made, a call of about a
+/// kilobyte; where a trace has one span, that is a call.
 #[derive(Debug, Clone)]
 pub(super) struct Batch {
     encoding: Encoding,
+    shape: Shape,
     bytes: Vec<u8>,
-    /// Where each span has its trace id, its span id and the number of its ticket.
-    ids: Vec<Range<usize>>,
+    /// Where there is something that no other batch has, and of which span it is the number.
+    places: Vec<(Range<usize>, Mark)>,
+}
+
+/// How many spans, and how many of them in a trace.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    pub(super) spans: usize,
+    pub(super) a_trace: usize,
+}
+
+impl Shape {
+    /// The span its trace begins with.
+    fn root(self, span: usize) -> usize {
+        span - span % self.a_trace
+    }
+
+    fn is_agent(self, span: usize) -> bool {
+        self.a_trace > 1 && self.root(span) == span
+    }
+
+    /// Calls of a model, which are what steps are made of.
+    pub(super) fn calls(self) -> usize {
+        (0..self.spans).filter(|span| !self.is_agent(*span)).count()
+    }
+}
+
+/// The number of a span, as its bytes or, with what stands before it, as text.
+#[derive(Debug, Clone, Copy)]
+enum Mark {
+    Trace(usize),
+    Span(usize),
+    Ticket(usize),
+}
+
+impl Mark {
+    fn of(self) -> usize {
+        let (Self::Trace(span) | Self::Span(span) | Self::Ticket(span)) = self;
+        span
+    }
+
+    fn is_text(self, encoding: Encoding) -> bool {
+        encoding == Encoding::Json || matches!(self, Self::Ticket(_))
+    }
+
+    fn bytes(self, encoding: Encoding) -> Vec<u8> {
+        let own = (self.of() as u64 + 1).to_be_bytes();
+        let id = match self {
+            // The first half is the same everywhere.
+            Self::Trace(_) => [[0xa5; 8], own].concat(),
+            Self::Span(_) => own.to_vec(),
+            Self::Ticket(_) => return format!("ticket {}", hex(&own)).into_bytes(),
+        };
+        if encoding == Encoding::Json { hex(&id).into_bytes() } else { id }
+    }
 }
 
 const ANSWER_WORDS: usize = 60;
 
 impl Batch {
-    pub(super) fn new(encoding: Encoding, spans: usize) -> Self {
+    pub(super) fn new(encoding: Encoding, shape: Shape) -> Self {
         let bytes = match encoding {
-            Encoding::Protobuf => protobuf(spans),
-            Encoding::Json => json_text(spans).into_bytes(),
+            Encoding::Protobuf => protobuf(shape),
+            Encoding::Json => json_text(shape).into_bytes(),
         };
-        let ids = (0..spans).flat_map(|span| {
-            let [trace, own] = [trace_mark(span).to_vec(), span_mark(span).to_vec()];
-            let ticket = ticket(span).into_bytes();
-            match encoding {
-                Encoding::Protobuf => [trace, own, ticket],
-                Encoding::Json => [hex(&trace).into_bytes(), hex(&own).into_bytes(), ticket],
-            }
+        let marks = (0..shape.spans).flat_map(|span| {
+            let root = shape.root(span);
+            let parent = (root != span).then_some(Mark::Span(root));
+            let ticket = (!shape.is_agent(span)).then_some(Mark::Ticket(span));
+            [Some(Mark::Trace(root)), Some(Mark::Span(span)), parent, ticket].into_iter().flatten()
         });
         let mut from = 0;
-        let place = |id: Vec<u8>| {
-            let found = bytes[from..].windows(id.len()).position(|window| window == id);
+        let place = |mark: Mark| {
+            let wanted = mark.bytes(encoding);
+            let found = bytes[from..].windows(wanted.len()).position(|window| window == wanted);
             let start = from + found.expect("an id was written where its span is");
-            from = start + id.len();
-            start..from
+            from = start + wanted.len();
+            (start..from, mark)
         };
-        let ids = ids.map(place).collect();
-        Self { encoding, bytes, ids }
+        let places = marks.map(place).collect();
+        Self { encoding, shape, bytes, places }
     }
 
     pub(super) fn encoding(&self) -> Encoding {
         self.encoding
+    }
+
+    pub(super) fn shape(&self) -> Shape {
+        self.shape
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -68,48 +135,40 @@ impl Batch {
 
     /// Gives every span ids and words that no other batch has.
     pub(super) fn number(&mut self, batch: u64) {
-        for (n, place) in self.ids.iter().enumerate() {
-            let number = (batch << 16) + (n as u64 / IDS as u64) + 1;
+        for (place, mark) in &self.places {
+            let number = ((batch << 16) + mark.of() as u64 + 1).to_be_bytes();
             let own = &mut self.bytes[place.clone()];
-            let is_text = self.encoding == Encoding::Json || n % IDS == IDS - 1;
             // The last eight bytes, or their digits; what is before them stays.
-            if is_text {
+            if mark.is_text(self.encoding) {
                 let start = own.len() - 16;
-                own[start..].copy_from_slice(hex(&number.to_be_bytes()).as_bytes());
+                own[start..].copy_from_slice(hex(&number).as_bytes());
             } else {
                 let start = own.len() - 8;
-                own[start..].copy_from_slice(&number.to_be_bytes());
+                own[start..].copy_from_slice(&number);
             }
         }
     }
-}
-
-/// What of a span is numbered.
-const IDS: usize = 3;
-
-fn ticket(span: usize) -> String {
-    format!("ticket {}", hex(&span_mark(span)))
-}
-
-fn trace_mark(span: usize) -> [u8; 16] {
-    let mut id = [0xa5; 16];
-    id[8..].copy_from_slice(&(span as u64 + 1).to_be_bytes());
-    id
-}
-
-fn span_mark(span: usize) -> [u8; 8] {
-    (span as u64 + 1).to_be_bytes()
 }
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
+fn text_of(mark: Mark, encoding: Encoding) -> String {
+    String::from_utf8(mark.bytes(encoding)).expect("digits and letters are UTF-8")
+}
+
 /// The attributes of one span.
-fn attributes(span: usize) -> Vec<(&'static str, String)> {
+fn attributes(shape: Shape, span: usize) -> Vec<(&'static str, String)> {
+    if shape.is_agent(span) {
+        return vec![
+            ("gen_ai.operation.name", "invoke_agent".to_owned()),
+            ("gen_ai.agent.name", "support".to_owned()),
+        ];
+    }
     let message = |role: &str, text: String| json!([{"role": role, "parts": [{"type": "text", "content": text}]}]);
-    let question =
-        format!("{}: where is my order, and what does sending it back cost?", ticket(span));
+    let ticket = text_of(Mark::Ticket(span), Encoding::Json);
+    let question = format!("{ticket}: where is my order, and what does sending it back cost?");
     let answer: Vec<String> =
         (0..ANSWER_WORDS).map(|n| format!("word{}", (n * 7 + span) % 97)).collect();
     vec![
@@ -121,35 +180,56 @@ fn attributes(span: usize) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn json_text(spans: usize) -> String {
+fn name(shape: Shape, span: usize) -> &'static str {
+    if shape.is_agent(span) { "invoke_agent support" } else { "chat gpt-test" }
+}
+
+fn json_text(shape: Shape) -> String {
+    let id = |mark| text_of(mark, Encoding::Json);
     let span = |n: usize| {
-        let attributes: Vec<_> = attributes(n)
+        let attributes: Vec<_> = attributes(shape, n)
             .into_iter()
             .map(|(key, text)| json!({"key": key, "value": {"stringValue": text}}))
             .collect();
-        json!({
-            "traceId": hex(&trace_mark(n)), "spanId": hex(&span_mark(n)), "name": "chat gpt-test",
-            "kind": 3, "startTimeUnixNano": "1767225600000000000",
-            "endTimeUnixNano": "1767225601000000000", "attributes": attributes,
-        })
+        let root = shape.root(n);
+        let parent = if root == n { String::new() } else { id(Mark::Span(root)) };
+        // Written in this order, which is the order that they are looked for in.
+        format!(
+            "{{\"traceId\":\"{}\",\"spanId\":\"{}\",\"parentSpanId\":\"{parent}\",\"name\":\"{}\",\
+             \"kind\":3,\"startTimeUnixNano\":\"1767225600000000000\",\
+             \"endTimeUnixNano\":\"1767225601000000000\",\"attributes\":{}}}",
+            id(Mark::Trace(root)),
+            id(Mark::Span(n)),
+            name(shape, n),
+            json!(attributes),
+        )
     };
-    let spans: Vec<_> = (0..spans).map(span).collect();
-    json!({"resourceSpans": [{"scopeSpans": [{"scope": {"name": "bench"}, "spans": spans}]}]})
-        .to_string()
+    let spans: Vec<String> = (0..shape.spans).map(span).collect();
+    let spans = spans.join(",");
+    format!(
+        "{{\"resourceSpans\":[{{\"scopeSpans\":[{{\"scope\":{{\"name\":\"bench\"}},\"spans\":[{spans}]}}]}}]}}"
+    )
 }
 
 /// As opentelemetry-proto's `trace.proto` has it.
-fn protobuf(spans: usize) -> Vec<u8> {
+fn protobuf(shape: Shape) -> Vec<u8> {
+    let id = |mark: Mark| mark.bytes(Encoding::Protobuf);
     let mut list = field(1, &field(1, b"bench"));
-    for n in 0..spans {
-        let ids = [field(1, &trace_mark(n)), field(2, &span_mark(n))].concat();
-        let mut span = [ids, field(5, b"chat gpt-test")].concat();
+    for n in 0..shape.spans {
+        let root = shape.root(n);
+        let mut span = [field(1, &id(Mark::Trace(root))), field(2, &id(Mark::Span(n)))].concat();
+        if root != n {
+            span.extend(field(4, &id(Mark::Span(root))));
+        }
+        span.extend(field(5, name(shape, n).as_bytes()));
+        // Its kind: a client's.
+        span.extend([6 << 3, 3]);
         for (number, at) in [(7, 1_767_225_600_u64), (8, 1_767_225_601)] {
             // A fixed 64-bit field.
             span.push(number << 3 | 1);
             span.extend((at * 1_000_000_000).to_le_bytes());
         }
-        for (key, text) in attributes(n) {
+        for (key, text) in attributes(shape, n) {
             let pair = [field(1, key.as_bytes()), field(2, &field(1, text.as_bytes()))].concat();
             span.extend(field(9, &pair));
         }
@@ -181,25 +261,28 @@ mod tests {
 
     #[test]
     fn every_batch_reads_as_calls_with_ids_of_their_own() {
-        for encoding in [Encoding::Protobuf, Encoding::Json] {
+        let encodings = [Encoding::Protobuf, Encoding::Json];
+        for (encoding, a_trace) in encodings.into_iter().flat_map(|one| [(one, 1), (one, 8)]) {
             let payload = Payload::named("otlp-traces", encoding.content_type()).unwrap();
-            let mut batch = Batch::new(encoding, 300);
-            let mut ids = BTreeSet::new();
+            let shape = Shape { spans: 300, a_trace };
+            let mut batch = Batch::new(encoding, shape);
+            let (mut spans, mut traces) = (BTreeSet::new(), BTreeSet::new());
             for number in 0..3 {
                 batch.number(number);
                 let decoded = telemetry::decode(&payload, batch.bytes()).unwrap();
                 assert_eq!((decoded.items.len(), decoded.rejected.len()), (300, 0));
-                ids.extend(decoded.items.iter().map(|item| match item {
-                    Item::Span(span) => (span.trace_id.clone(), span.span_id.clone()),
-                    other => panic!("{other:?}"),
-                }));
+                for item in &decoded.items {
+                    let Item::Span(span) = item else { panic!("{item:?}") };
+                    spans.insert((span.trace_id.clone(), span.span_id.clone()));
+                    traces.insert(span.trace_id.clone());
+                }
                 let assembled = telemetry::assemble(&decoded.items);
                 let steps = assembled.conversations.iter().flat_map(|conversation| {
                     telemetry::steps(conversation, &"t".parse().unwrap()).steps
                 });
-                assert_eq!(steps.count(), 300, "{encoding:?}");
+                assert_eq!(steps.count(), shape.calls(), "{encoding:?}, {a_trace} a trace");
             }
-            assert_eq!(ids.len(), 900);
+            assert_eq!((spans.len(), traces.len()), (900, 3 * 300_usize.div_ceil(a_trace)));
         }
     }
 }
