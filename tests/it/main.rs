@@ -8,6 +8,7 @@ mod eval;
 mod http;
 mod ingest;
 mod keys;
+mod memory;
 mod release;
 mod runs;
 mod tidy;

@@ -2,7 +2,7 @@
 //!
 //! The controller reads the journal from where a release began, gives every judged unit of both
 //! slices to [`understudy_router::judge`], and writes what that says into the registry; the routes
-//! follow the registry. All state can be rebuilt from the two, so a restart changes nothing.
+//! follow the registry. Memory releases go the same way, on a draw of their own. All state can be rebuilt from the two, so a restart changes nothing.
 //!
 //! Guarantees: a verdict is recorded, with the numbers it rests on, before any route moves; what
 //! an operator does by hand in the registry takes effect at the next tick like any verdict; a
@@ -12,12 +12,14 @@
 
 mod controller;
 mod error;
+mod memory;
 mod observe;
 mod rules;
 mod watch;
 
 pub use controller::{Controller, Note, Parts};
 pub use error::CanaryError;
+pub use memory::Lessons;
 pub use rules::{Rules, fresh_salt};
 
 #[cfg(test)]

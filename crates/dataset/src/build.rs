@@ -19,6 +19,7 @@ use crate::{
     key::Key,
     ledger::{Ledger, Tally},
     mask::{Masking, mask},
+    remember::{Lessons, remember},
     row::RowKind,
     rules::{self, Rules},
     selection::{Fact, Selected, Selection},
@@ -64,6 +65,7 @@ pub struct Builder<'a> {
     spill: Arc<Spill>,
     selection: Selection,
     trail: Trail,
+    lessons: Option<&'a dyn Lessons>,
 }
 
 impl<'a> Builder<'a> {
@@ -79,7 +81,8 @@ impl<'a> Builder<'a> {
         let spill = Arc::new(Spill::create(scratch)?);
         let not_before = not_before(data, request.now)?;
         let selection = Selection::new(request.task, not_before, Arc::clone(&spill));
-        Ok(Self { request, reward, spill, selection, trail: Trail::default() })
+        let trail = Trail::default();
+        Ok(Self { request, reward, spill, selection, trail, lessons: None })
     }
 
     /// Follows one step, by its id or its response's, for [`explain`](Self::explain).
@@ -87,6 +90,12 @@ impl<'a> Builder<'a> {
     pub fn following(mut self, name: &str) -> Self {
         self.trail = Trail::of(name);
         self
+    }
+
+    /// Where the lessons for the recipe's `memory_slot` come from.
+    #[must_use]
+    pub fn remembering(self, lessons: &'a dyn Lessons) -> Self {
+        Self { lessons: Some(lessons), ..self }
     }
 
     pub fn add(&mut self, trajectory: Trajectory) -> Result<(), DatasetError> {
@@ -115,8 +124,11 @@ impl<'a> Builder<'a> {
 
     /// Every stage up to the split.
     fn run(self) -> Result<Stages<'a>, DatasetError> {
-        let Self { request, reward, spill, selection, mut trail } = self;
+        let Self { request, reward, spill, selection, mut trail, lessons } = self;
         let data = request.data;
+        if data.memory_slot > 0.0 && lessons.is_none() {
+            return Err(DatasetError::NoLessons { share: data.memory_slot });
+        }
         let policy = match data.redact {
             Redact::Standard => Policy::Standard,
             Redact::Off => Policy::Off,
@@ -138,7 +150,12 @@ impl<'a> Builder<'a> {
         }
         trail.follow("limit", &mut rows, |rows| limit(rows, data.limit, &mut ledger));
         let splits = split(&rows, &selected.facts, data.holdout, &mut ledger);
+        let slot = lessons.filter(|_| data.memory_slot > 0.0).map(|lessons| {
+            let by = (request.task, request.seed);
+            remember(&mut rows, by, data.memory_slot, lessons, &spill, &mut ledger)
+        });
         let manifest = DatasetManifest {
+            memory: slot.transpose()?,
             stages: ledger.into_stages(),
             redacted,
             calibration: calibration(&selected),
@@ -247,6 +264,7 @@ fn blank_manifest(request: Request<'_>, reward: RewardPolicy, policy: Policy) ->
         stages: Vec::new(),
         redacted: [].into(),
         calibration: None,
+        memory: None,
         files: Vec::new(),
     }
 }

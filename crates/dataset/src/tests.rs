@@ -16,6 +16,7 @@ mod frozen;
 mod groups;
 mod leaks;
 mod recall;
+mod remember;
 mod rules;
 mod snips;
 mod throughput;

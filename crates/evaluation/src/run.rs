@@ -11,8 +11,8 @@ use std::collections::VecDeque;
 use understudy_inference::{
     Backend, Chat, Completion, GenerateRequest, InferenceError, Prompt, Sampling, Usage,
 };
-use understudy_manifest::Suite;
-use understudy_message::ToolCall;
+use understudy_manifest::{Case, Suite};
+use understudy_message::{Message, ToolCall};
 
 use crate::EvaluationError;
 use flight::{Flight, Landing};
@@ -80,6 +80,22 @@ pub fn run(
     options: RunOptions,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Vec<SubjectRun>, EvaluationError> {
+    let as_written = |_: usize, case: &Case| case.prompt.clone();
+    run_prompted(backend, suite, (subjects, &as_written), options, progress)
+}
+
+/// What a subject, by its position, is asked for a case: the prompt as it was written, or with
+/// whatever it has at hand.
+pub type PromptOf<'a> = &'a dyn Fn(usize, &Case) -> Vec<Message>;
+
+/// The same, where not every subject is asked in the same words.
+pub fn run_prompted(
+    backend: &dyn Backend,
+    suite: &Suite,
+    (subjects, prompt_of): (&[Subject], PromptOf<'_>),
+    options: RunOptions,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<Vec<SubjectRun>, EvaluationError> {
     refuse_nonsense(suite, subjects, options)?;
     let mut queue: VecDeque<Job> = (0..suite.cases.len())
         .flat_map(|case| (0..subjects.len()).map(move |subject| Job { subject, case }))
@@ -92,7 +108,7 @@ pub fn run(
         while flight.len() < options.concurrency
             && let Some(job) = queue.pop_front()
         {
-            let request = request(suite, subjects, job, options);
+            let request = request(suite, (subjects, prompt_of), job, options);
             if !flight.launch(job, request) {
                 // The backend is full: wait for one of ours to land before asking again.
                 queue.push_front(job);
@@ -131,9 +147,14 @@ fn refuse_nonsense(
     }
 }
 
-fn request(suite: &Suite, subjects: &[Subject], job: Job, options: RunOptions) -> GenerateRequest {
+fn request(
+    suite: &Suite,
+    (subjects, prompt_of): (&[Subject], PromptOf<'_>),
+    job: Job,
+    options: RunOptions,
+) -> GenerateRequest {
     let case = &suite.cases[job.case];
-    let chat = Chat { tools: case.tools.clone(), ..Chat::new(case.prompt.clone()) };
+    let chat = Chat { tools: case.tools.clone(), ..Chat::new(prompt_of(job.subject, case)) };
     GenerateRequest::new(Prompt::Chat(Box::new(chat)), Sampling::greedy(options.max_new_tokens))
         .with_adapter(subjects[job.subject].adapter.clone())
 }

@@ -54,12 +54,14 @@ pub(crate) fn taint(
     let mut seen = Vec::new();
     let mut next = Some(record.clone());
     while let Some(record) = next {
-        if let Some(found) = withdrawal(connection, &record.lineage.dataset.version)? {
+        // Lessons were never trained on rows.
+        let Some(lineage) = record.lineage.adapter() else { break };
+        if let Some(found) = withdrawal(connection, &lineage.dataset.version)? {
             return Ok(Some(found));
         }
         seen.push(record.generation);
         // A parent that is not registered cannot be looked up; one seen before is a forged circle.
-        next = match record.lineage.parent.filter(|parent| !seen.contains(parent)) {
+        next = match lineage.parent.filter(|parent| !seen.contains(parent)) {
             Some(parent) => adapter::by_generation(connection, task, parent)?,
             None => None,
         };

@@ -11,7 +11,7 @@ mod import;
 mod init;
 pub(crate) mod key;
 mod logits;
-mod memory;
+pub(crate) mod memory;
 pub(crate) mod model;
 mod release;
 pub(crate) mod run;

@@ -23,7 +23,7 @@ use understudy_storage::atomic;
 use understudy_trajectory::RewardPolicy;
 
 use crate::{
-    commands::suite,
+    commands::{memory::Remembering, suite},
     held::HeldIn,
     output::Out,
     wiring::{self, Stores},
@@ -245,7 +245,14 @@ impl Stages<'_> {
         // Beside the versions, because a system's own directory for temporary files may be memory.
         let root = self.stores.data.datasets();
         atomic::create_dir(&root)?;
+        let lessons = (recipe.data.memory_slot > 0.0)
+            .then(|| Remembering::open(None, None, &self.stores.data.memory()))
+            .transpose()
+            .context("the recipe's memory_slot needs lessons")?;
         let mut builder = Builder::new(request, &root)?;
+        if let Some(lessons) = &lessons {
+            builder = builder.remembering(lessons);
+        }
         if let Some(name) = follow {
             builder = builder.following(name);
         }
@@ -337,7 +344,8 @@ impl Stages<'_> {
         suite: &Suite,
         gate: &Gate,
     ) -> Result<Vec<SubjectRun>> {
-        let lineage = self.stores.registry.get(version)?.record.lineage;
+        let record = self.stores.registry.get(version)?.record;
+        let lineage = record.lineage.adapter().context("a memory release was trained on nothing")?;
         let dataset = FrozenDataset::find(&self.stores.data.datasets(), &lineage.dataset.version)?;
         let mut others = vec![NearestExample::fit(&dataset.sft(Split::Train)?).run(suite)];
         if let Some(teacher) = (self.make_teacher)()? {

@@ -75,9 +75,9 @@ fn teach(directory: &Path) -> MemoryId {
 
 fn remember(gateway: &Gateway, directory: &Path, journal: &Journal) {
     let deployment = Deployment::parse(FILE).unwrap();
-    let clock = Arc::new(SystemClock);
-    let memories =
-        Memories::open(directory, deployment, Arc::new(HashingEmbedder), journal.clone(), clock);
+    let (clock, embedder) = (Arc::new(SystemClock), Arc::new(HashingEmbedder));
+    let routes = Arc::default();
+    let memories = Memories::open(directory, deployment, embedder, journal.clone(), clock, routes);
     gateway.remember_with(memories.unwrap()).unwrap();
 }
 

@@ -28,7 +28,7 @@ pub(crate) fn run(command: ReleaseCommand, config: &Config, out: Out) -> Result<
     }
 }
 
-fn is_a_no(error: &anyhow::Error) -> bool {
+pub(crate) fn is_a_no(error: &anyhow::Error) -> bool {
     matches!(
         error.downcast_ref::<RegistryError>(),
         Some(
