@@ -1,12 +1,10 @@
 //! Memory on the command line and at a running server, from traces to forgetting; and that nothing
 //! anybody said leaves the journal on the way.
 
-mod canary;
-
 use std::{
     collections::BTreeSet,
     fs,
-    io::{BufRead as _, BufReader, Read as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::{Arc, Mutex},
@@ -318,9 +316,177 @@ fn lessons_go_from_traces_to_requests_and_back_out_on_the_command_line() {
     assert!(!any_holds(&home.memory(), sentence), "{sentence}");
     assert_eq!(home.code(&format!("memory explain {}", chosen[0])), 2);
     assert_eq!(home.code("memory forget --user nobody@example.org --reason left"), 1);
-    for line in ["memory forget --reason x", "memory list --status odd", "memory rollback --to 12345678 --reason x"] {
+    for line in [
+        "memory forget --reason x",
+        "memory list --status odd",
+        "memory rollback --to 12345678 --reason x",
+    ] {
         assert_eq!(home.code(line), 2, "{line}");
     }
+}
+
+#[test]
+fn a_release_is_a_version_that_the_registry_admits_watches_and_takes_back() {
+    let home = Home::new(120);
+    home.learn();
+    home.release(&["refunds.quote"]);
+    let status = home.run("release status memory-greyhaven --json");
+    let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!(status["stable"], "memory-greyhaven@1", "{status}");
+    let releases = home.json("memory list --releases");
+    assert_eq!(
+        (&releases[0]["version"], &releases[0]["status"], &releases[0]["serves"]),
+        (&json!("memory-greyhaven@1"), &json!("registered"), &json!(true))
+    );
+    // Another lesson, on trial: refused without a report, admitted by whoever answers for it.
+    let waiting = home.json("memory review");
+    let id = waiting[0]["item"]["id"].as_str().unwrap().to_owned();
+    assert_eq!(home.code(&format!("memory review {id} --approve --reason read")), 0);
+    let trial = "memory release --canary --owner ada --reason trial";
+    let refused = home.run(trial);
+    assert_eq!(refused.status.code(), Some(1), "{}", text(&refused.stderr));
+    assert!(text(&refused.stderr).contains("needs a passing report"), "{}", text(&refused.stderr));
+    let forced = [
+        "memory",
+        "release",
+        "--canary",
+        "--force",
+        "--owner",
+        "ada",
+        "--json",
+        "--reason",
+        "there is no suite for the desk yet",
+    ];
+    let started = understudy(home.path(), &forced);
+    assert!(started.status.success(), "{}", text(&started.stderr));
+    let started: Value = serde_json::from_slice(&started.stdout).unwrap();
+    assert_eq!(
+        (&started["version"], &started["served"]),
+        (&json!("memory-greyhaven@2"), &json!(false))
+    );
+    assert_eq!(home.json("memory list --releases").as_array().unwrap().len(), 2);
+    assert_eq!(home.json(&format!("memory explain {id}"))["lesson"]["status"], "validated");
+    let open = home.json("release status memory-greyhaven");
+    assert_eq!(open["open"]["state"], "staging");
+    // Taken off before it met anybody: the lesson waits, and what served never stopped.
+    assert_eq!(home.code("memory rollback --owner ada --reason doubts"), 0);
+    assert_eq!(home.json(&format!("memory explain {id}"))["lesson"]["status"], "suspended");
+    assert!(explain(&home, "please refund my order")["retrieved"]["block"].is_string());
+    let history = home.json("release history memory-greyhaven");
+    let states: Vec<&Value> =
+        history["releases"].as_array().unwrap().iter().map(|release| &release["state"]).collect();
+    assert_eq!(states, ["promoted", "rolled_back"]);
+    assert_eq!(home.code("audit verify"), 0);
+    // No word of a lesson is in the registry, whose entries are never deleted.
+    let registry = home.path().join(".understudy/registry.db");
+    let bytes = fs::read(registry).unwrap();
+    assert!(!bytes.windows(13).any(|window| window == b"refunds.quote"));
+}
+
+#[test]
+fn an_agent_asks_for_lessons_over_the_model_context_protocol() {
+    let home = Home::new(120);
+    home.learn();
+    home.release(&["refunds.quote"]);
+    let mut agent = Command::new(env!("CARGO_BIN_EXE_understudy"))
+        .current_dir(home.path())
+        .env_remove("UNDERSTUDY_DATA_DIR")
+        .args(["memory", "mcp"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = agent.stdin.take().unwrap();
+    let mut output = BufReader::new(agent.stdout.take().unwrap());
+    let mut ask = |id: u32, method: &str, params: Value| -> Value {
+        let request = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
+        writeln!(input, "{request}").unwrap();
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        let answer: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(answer["id"], id, "{answer}");
+        answer["result"].clone()
+    };
+    let hello = ask(0, "initialize", json!({"protocolVersion": "2025-06-18"}));
+    assert_eq!(hello["serverInfo"]["name"], "understudy-memory");
+    let tools = ask(1, "tools/list", json!({}));
+    let names: Vec<&str> =
+        tools["tools"].as_array().unwrap().iter().map(|t| t["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["heal", "heal_outcome", "plan"]);
+    let plan = json!({"name": "plan", "arguments": {"goal": "please refund my order",
+        "agent": "desk", "tools": TOOLS, "session": "s"}});
+    let planned = ask(2, "tools/call", plan);
+    assert_eq!(planned["isError"], false, "{planned}");
+    let prefers = planned["structuredContent"]["prefer_tools"].to_string();
+    assert!(prefers.contains("refunds.quote"), "{planned}");
+    let failure = json!({"agent": "desk", "target": {"kind": "app", "key": "desk"},
+        "action": {"tool": "refunds.create"}, "error": {"message": "no quotation", "code": 412}});
+    let healed = ask(3, "tools/call", json!({"name": "heal", "arguments": failure}));
+    assert!(healed["structuredContent"]["tier"].is_string(), "{healed}");
+    let wrong = ask(4, "tools/call", json!({"name": "heal", "arguments": {"user": "ada"}}));
+    assert_eq!(wrong["isError"], true, "{wrong}");
+    let id = planned["structuredContent"]["shown"][0]["id"].as_str().unwrap().to_owned();
+    let worked = json!({"name": "heal_outcome", "arguments": {"id": id, "worked": true}});
+    assert_eq!(ask(5, "tools/call", worked)["isError"], false);
+    drop(input);
+    assert!(agent.wait().unwrap().success());
+    let told = home.json(&format!("memory explain {id}"));
+    assert!(told["lesson"]["counters"]["success_with"].as_f64().unwrap() > 0.9, "{told}");
+}
+
+#[test]
+fn examples_and_cases_are_shown_the_lessons_that_fit_them() {
+    let home = Home::new(120);
+    home.learn();
+    home.release(&["refunds.quote"]);
+    let recipe = "schema = 1\ntask = \"desk\"\nbase = \"smollm2-135m-instruct\"\n[data]\n\
+                  memory_slot = 0.5\nmin_verified = 5\n[[train]]\nmethod = \"sft\"\n";
+    fs::write(home.path().join("desk.toml"), recipe).unwrap();
+    let built = home.json("dataset build desk.toml");
+    let text = built.to_string();
+    let release = home.json("memory list --releases")[0]["release"].as_str().unwrap().to_owned();
+    assert!(text.contains(&release) && text.contains("memory"), "{built}");
+    let rows = files(&home.path().join(".understudy/datasets"));
+    let train = rows.iter().find(|path| path.ends_with("sft.train.jsonl")).unwrap();
+    let lines = fs::read_to_string(train).unwrap();
+    let with = lines.lines().filter(|line| line.contains("<memory release=")).count();
+    let all = lines.lines().count();
+    assert!(0 < with && with < all, "{with} of {all}");
+    assert!(
+        lines
+            .lines()
+            .all(|line| !line.contains("<memory release=") || line.contains("refunds.quote"))
+    );
+
+    let tool = |name: &&str| json!({"name": name, "parameters": {"type": "object"}});
+    let tools: Vec<Value> = TOOLS.iter().map(tool).collect();
+    let case = |id: &str, goal: &str| {
+        json!({"id": id, "prompt": [{"role": "user", "content": goal}], "expected": "x",
+            "tools": tools})
+        .to_string()
+    };
+    let header = json!({"schema": 1, "suite": "desk", "tier": "dev", "scorers": ["exact"]});
+    let cases = [
+        header.to_string(),
+        case("one", "please refund my order"),
+        case("two", "write a poem about the sea"),
+    ];
+    fs::write(home.path().join("cases.jsonl"), cases.join("\n")).unwrap();
+    assert_eq!(home.code("suite import cases.jsonl --name desk"), 0, "{}", text_of(&home));
+    let line =
+        "eval base --memory serves --baseline base --suite desk --mock-engine --answers told";
+    let judged = home.run(&format!("{line} --json"));
+    let report: Value = serde_json::from_slice(&judged.stdout).unwrap();
+    let candidate = &report["subjects"][1];
+    assert!(candidate["name"].as_str().unwrap().starts_with("base with memory "), "{report}");
+    assert_eq!(candidate["generation"], release, "the report is about the lessons");
+    let tokens = |nth: usize| report["subjects"][nth]["prompt_tokens"].as_u64().unwrap();
+    assert!(tokens(1) > tokens(0), "one of the two cases has a lesson: {report}");
+}
+
+fn text_of(home: &Home) -> String {
+    let said = home.said.lock().unwrap();
+    said.iter().rev().take(2).map(|(place, bytes)| format!("{place}: {}", text(bytes))).collect()
 }
 
 fn explain(home: &Home, goal: &str) -> Value {

@@ -8,9 +8,7 @@ use std::sync::Arc;
 
 use understudy_ident::{AdapterVersion, Clock, Digest, TaskName};
 use understudy_inference::Embedder;
-use understudy_memory::{
-    By, Catalogue, Deployment, DeploymentStore, MemoryRoot, Releases, Shelf,
-};
+use understudy_memory::{By, Catalogue, Deployment, DeploymentStore, MemoryRoot, Releases, Shelf};
 use understudy_registry::{Registry, ReleaseState, Target as Serving};
 use understudy_router::RouteTable;
 
@@ -69,8 +67,11 @@ impl Lessons {
     ) -> Result<Vec<String>, CanaryError> {
         let mut done = Vec::new();
         done.extend(self.follow_channel(registry, clock)?);
+        let history = registry.history(&self.channel)?;
         for release in registry.releases(&self.channel)? {
-            let taken_off = release.state == ReleaseState::RolledBack;
+            // What served and was taken back is the pointer's affair; its lessons may serve again.
+            let served = history.iter().any(|made| made.release == release.id);
+            let taken_off = release.state == ReleaseState::RolledBack && !served;
             let what = format!("taken off {}", release.id);
             if !taken_off || self.store.has_settled(&what)? {
                 continue;
@@ -114,11 +115,7 @@ impl Lessons {
     }
 
     /// Weights that learnt from what lessons brought about may need them no longer.
-    fn rescore(
-        &self,
-        registry: &Registry,
-        clock: &dyn Clock,
-    ) -> Result<Vec<String>, CanaryError> {
+    fn rescore(&self, registry: &Registry, clock: &dyn Clock) -> Result<Vec<String>, CanaryError> {
         let mut done = Vec::new();
         for task in registry.tasks()? {
             let history = registry.history(&task)?;

@@ -40,9 +40,7 @@ pub use nearest::NearestExample;
 pub use recorded::{read_recorded, write_recorded};
 pub use render::{Document, Format, render};
 pub use report::{Evidence, assemble, scorers};
-pub use run::{
-    CaseResult, Progress, PromptOf, RunOptions, Subject, SubjectRun, run, run_prompted,
-};
+pub use run::{CaseResult, Progress, PromptOf, RunOptions, Subject, SubjectRun, run, run_prompted};
 pub use table::table;
 
 #[cfg(test)]

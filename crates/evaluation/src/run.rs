@@ -167,7 +167,7 @@ struct Record {
 
 impl Record {
     fn new(suite: &Suite) -> Self {
-        let unanswered = |case: &understudy_manifest::Case| CaseResult {
+        let unanswered = |case: &Case| CaseResult {
             id: case.id.clone(),
             output: String::new(),
             calls: Vec::new(),

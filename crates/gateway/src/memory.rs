@@ -36,6 +36,7 @@ use understudy_memory::{
     Catalogue, Deployment, DeploymentStore, Intents, Library, MemoryError, MemoryId, MemoryRoot,
     Query, Releases, Retrieved, Room, Shelf, Standings, estimated_tokens, has_block, place,
 };
+use understudy_message::{Message, Role};
 use understudy_router::RouteTable;
 use understudy_trajectory::Recalled;
 
@@ -180,14 +181,18 @@ impl Memories {
     ) -> Result<Option<Met>, MemoryError> {
         let shared = &self.shared;
         let view = shared.view(caller)?;
-        let trial = shared.trial(&routing.assignment.unit)?;
+        // Without the candidate, its sessions go on with what serves, and are not compared.
+        let trial = shared.trial(&routing.assignment.unit).unwrap_or_else(|why| {
+            tracing::warn!("the release on trial is not shown: {why}");
+            shared.failed.fetch_add(1, Ordering::Relaxed);
+            None
+        });
         if view.shelf.release().is_none() && trial.is_none() && view.own.is_none() {
             return Ok(None);
         }
         // What the user wants now; the first message may be hours old.
-        let last = chat.messages.iter().rev();
-        let user = last.clone().find(|message| message.role == understudy_message::Role::User);
-        let goal = user.map(understudy_message::Message::text).unwrap_or_default();
+        let user = chat.messages.iter().rev().find(|message| message.role == Role::User);
+        let goal = user.map(Message::text).unwrap_or_default();
         let off = headers.get(SWITCH).is_some_and(|value| value.as_bytes() == b"off");
         let query = Query {
             goal: &goal,
@@ -205,28 +210,7 @@ impl Memories {
         let count: &dyn Fn(&str) -> usize =
             if routing.way.teacher { &estimated_tokens } else { &by_tokenizer };
         let tokens = shared.settings().token_budget(gateway.student.context());
-        let room = Room { tokens, count };
-        let Some(trial) = trial else {
-            let retrieved = shared.retrieve(&view, &query, room)?;
-            let recalled = trial::plain(&retrieved);
-            return Ok(Some(Met { retrieved, recalled }));
-        };
-        let other = View { shelf: Arc::clone(&trial.candidate), ..view.clone() };
-        if !trial.recalled.analysed {
-            let mine = if trial.is_canary() { &other } else { &view };
-            let retrieved = shared.retrieve(mine, &query, room)?;
-            let recalled = Recalled {
-                arm: trial.recalled.arm,
-                u: trial.recalled.u,
-                trial: trial.recalled.trial,
-                ..trial::plain(&retrieved)
-            };
-            return Ok(Some(Met { retrieved, recalled }));
-        }
-        let stable = shared.retrieve(&view, &query, room)?;
-        let candidate = shared.retrieve(&other, &query, room)?;
-        let (retrieved, recalled) = trial::compared(trial.recalled, stable, candidate);
-        Ok(Some(Met { retrieved, recalled }))
+        shared.meet(trial, &view, &query, Room { tokens, count }).map(Some)
     }
 
     /// Has it written down that a reply was shown lessons. A reply whose session asked for none
@@ -258,7 +242,7 @@ impl Shared {
         let serving = self.serving();
         let own = self.own(caller)?;
         let merged =
-            own.as_ref().map(|own| serving.standings.clone().and(own.standings.clone()));
+            own.as_ref().map(|own| Standings::clone(&serving.standings).and(own.standings.clone()));
         let standings = merged.map_or_else(|| Arc::clone(&serving.standings), Arc::new);
         Ok(View { shelf: Arc::clone(&serving.shelf), own, standings })
     }

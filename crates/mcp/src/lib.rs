@@ -78,7 +78,10 @@ impl Server<'_> {
             let whole = line.ends_with(b"\n");
             let answer = if !whole && line.len() as u64 == LONGEST {
                 skip_line(&mut input)?;
-                Some(rpc::error(&Value::Null, &Refusal::new(INVALID_REQUEST, "the line is too long")))
+                Some(rpc::error(
+                    &Value::Null,
+                    &Refusal::new(INVALID_REQUEST, "the line is too long"),
+                ))
             } else {
                 self.answer(&line, tools)
             };

@@ -33,7 +33,9 @@ impl<'a> Request<'a> {
     pub(crate) fn read(message: &'a Value) -> Result<Option<Self>, Refusal> {
         let invalid = |why: &str| Err(Refusal::new(INVALID_REQUEST, why));
         let Some(fields) = message.as_object() else {
-            return invalid("a message is an object; batches are not part of the protocol any more");
+            return invalid(
+                "a message is an object; batches are not part of the protocol any more",
+            );
         };
         if fields.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
             return invalid("`jsonrpc` must be \"2.0\"");

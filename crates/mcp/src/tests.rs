@@ -9,12 +9,8 @@ struct Sums {
 impl Tools for Sums {
     fn list(&self) -> Vec<Tool> {
         let input = json!({"type": "object", "properties": {"a": {"type": "number"}}});
-        let tool = |name, description| Tool {
-            name,
-            description,
-            input: input.clone(),
-            reads_only: true,
-        };
+        let tool =
+            |name, description| Tool { name, description, input: input.clone(), reads_only: true };
         vec![tool("add", "Adds one."), tool("fail", "Fails.")]
     }
 
@@ -76,7 +72,11 @@ fn what_is_no_request_is_refused_by_its_code_and_ends_nothing() {
         (r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#, -32_600, json!(null)),
         (r#"{"jsonrpc":"2.0","id":1,"method":"resources/list"}"#, -32_601, json!(1)),
         (r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#, -32_602, json!(1)),
-        (r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}}"#, -32_602, json!(1)),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}}"#,
+            -32_602,
+            json!(1),
+        ),
         (
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"add","arguments":[]}}"#,
             -32_602,
@@ -102,7 +102,8 @@ fn an_unknown_version_is_answered_with_the_newest_and_a_long_line_with_a_refusal
     let answer: Value = serde_json::from_str(&talk(hello).0[0]).unwrap();
     assert_eq!(answer["result"]["protocolVersion"], VERSIONS[0]);
     let long = "x".repeat(LONGEST as usize + 10);
-    let (answers, _) = talk(&format!("{long}\n{{\"jsonrpc\":\"2.0\",\"id\":9,\"method\":\"ping\"}}\n"));
+    let (answers, _) =
+        talk(&format!("{long}\n{{\"jsonrpc\":\"2.0\",\"id\":9,\"method\":\"ping\"}}\n"));
     assert_eq!(answers.len(), 2, "one for the line and one for what follows it");
     assert!(answers[0].contains("too long") && answers[1].contains("\"id\":9"));
 }

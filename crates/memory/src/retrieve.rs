@@ -353,8 +353,7 @@ impl Library<'_> {
     fn on_probation(&self, entry: &Entry, session: &str) -> bool {
         // What is on trial is compared with the sessions of the other arm.
         let tried = |standing: &Standing| self.deployment.trial && standing.validated;
-        let probation =
-            self.standings.0.get(&entry.id).is_some_and(|s| s.probation && !tried(s));
+        let probation = self.standings.0.get(&entry.id).is_some_and(|s| s.probation && !tried(s));
         let of_user = self.user.is_some_and(|user| user.entries.iter().any(|e| e.id == entry.id));
         // A user who stated a preference wants it followed, not measured.
         probation

@@ -6,8 +6,8 @@ use understudy_ident::{Digest, Timestamp};
 use understudy_inference::Embedder;
 
 use crate::{
-    Catalogue, CounterSettings, Counters, ErrorSignature, Item, Kept, Keyed, Kind, MemoryError, MemoryId,
-    MemoryRelease, Status, Tactic, Text, effect::fade, lexical::Lexical, scope::Declared,
+    Catalogue, CounterSettings, Counters, ErrorSignature, Item, Kept, Keyed, Kind, MemoryError,
+    MemoryId, MemoryRelease, Status, Tactic, Text, effect::fade, lexical::Lexical, scope::Declared,
 };
 
 /// One lesson as retrieval sees it.
@@ -199,9 +199,10 @@ impl Standings {
                 let control = counters.success_control + counters.fail_control;
                 with.min(control) >= least
             };
-            let rescored = kept.rescored.as_ref().is_none_or(|rescored| {
-                measured(&rescored.counters, settings.rescore_outcomes)
-            });
+            let rescored = kept
+                .rescored
+                .as_ref()
+                .is_none_or(|rescored| measured(&rescored.counters, settings.rescore_outcomes));
             let confirmed = kept.last_confirmed.unwrap_or(kept.since);
             Standing {
                 active: kept.status == Status::Active,

@@ -261,7 +261,10 @@ pub(crate) fn by_generation(
     record(connection, sql, params![task.as_str(), generation.to_hex()])
 }
 
-pub(crate) fn next_version(connection: &Connection, task: &TaskName) -> Result<AdapterVersion, RegistryError> {
+pub(crate) fn next_version(
+    connection: &Connection,
+    task: &TaskName,
+) -> Result<AdapterVersion, RegistryError> {
     let sql = "SELECT coalesce(max(number), 0) + 1 FROM adapter WHERE task = ?1";
     let number = connection.query_row(sql, [task.as_str()], |row| row.get::<_, u32>(0))?;
     let number = number.try_into().expect("a count plus one is not zero");

@@ -26,7 +26,9 @@ pub enum RegistryError {
          another one"
     )]
     OtherKind { task: TaskName },
-    #[error("{version} is a memory release, and only adapters have {what}; see `understudy memory list --releases`")]
+    #[error(
+        "{version} is a memory release, and only adapters have {what}; see `understudy memory list --releases`"
+    )]
     NotWeights { version: AdapterVersion, what: &'static str },
     #[error("there is no adapter {version}; see `understudy adapter list`")]
     UnknownVersion { version: AdapterVersion },

@@ -12,9 +12,7 @@ use std::error::Error;
 use serde_json::{Value, json};
 use understudy_ident::Timestamp;
 use understudy_inference::HashingEmbedder;
-use understudy_memory::{
-    By, Choice, Job, MemoryRoot, NoVerifier, Proposed, Settings, TenantId,
-};
+use understudy_memory::{By, Choice, Job, MemoryRoot, NoVerifier, Proposed, Settings, TenantId};
 use understudy_toolworld::{Agent, Rate, Request, Service, catalogue, journal_lines, observe};
 
 const SEED: u64 = 17;

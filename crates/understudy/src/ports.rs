@@ -345,7 +345,8 @@ impl Stages<'_> {
         gate: &Gate,
     ) -> Result<Vec<SubjectRun>> {
         let record = self.stores.registry.get(version)?.record;
-        let lineage = record.lineage.adapter().context("a memory release was trained on nothing")?;
+        let lineage =
+            record.lineage.adapter().context("a memory release was trained on nothing")?;
         let dataset = FrozenDataset::find(&self.stores.data.datasets(), &lineage.dataset.version)?;
         let mut others = vec![NearestExample::fit(&dataset.sft(Split::Train)?).run(suite)];
         if let Some(teacher) = (self.make_teacher)()? {

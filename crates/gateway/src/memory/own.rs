@@ -205,10 +205,7 @@ async fn forget_all(
 }
 
 /// Whose memory: the key's own, or nobody's.
-fn whose<'g>(
-    gateway: &'g Gateway,
-    caller: &Caller,
-) -> Result<(&'g Memories, Principal), ApiError> {
+fn whose<'g>(gateway: &'g Gateway, caller: &Caller) -> Result<(&'g Memories, Principal), ApiError> {
     let memories = memories(gateway)?;
     let principal = memories.shared.principal(caller).ok_or_else(|| {
         ApiError::forbidden(
@@ -229,7 +226,8 @@ fn of_user(
     principal: &Principal,
     id: &str,
 ) -> Result<(UserStore, MemoryId), ApiError> {
-    let unknown = || ApiError::not_found(format!("you have no memory {id}; see GET /v1/memory/mine"));
+    let unknown =
+        || ApiError::not_found(format!("you have no memory {id}; see GET /v1/memory/mine"));
     let parsed: MemoryId = id.parse().map_err(|_| unknown())?;
     if !memories.shared.root.has_user(principal) {
         return Err(unknown());

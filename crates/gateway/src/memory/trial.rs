@@ -7,23 +7,17 @@
 use std::sync::{Arc, PoisonError};
 
 use understudy_ident::Digest;
-use understudy_memory::{MemoryError, Retrieved, Shelf};
+use understudy_memory::{MemoryError, Query, Retrieved, Room, Shelf};
 use understudy_router::Target;
 use understudy_trajectory::{Arm, Recalled};
 
-use super::Shared;
+use super::{Met, Shared, View};
 
 /// How one request meets a release in progress.
 pub(super) struct Trial {
     /// As it would be recorded, before anything was looked up.
-    pub(super) recalled: Recalled,
-    pub(super) candidate: Arc<Shelf>,
-}
-
-impl Trial {
-    pub(super) fn is_canary(&self) -> bool {
-        self.recalled.arm == Arm::Canary
-    }
+    recalled: Recalled,
+    candidate: Arc<Shelf>,
 }
 
 impl Shared {
@@ -46,6 +40,38 @@ impl Shared {
         Ok(Some(Trial { recalled, candidate }))
     }
 
+    /// What a request meets: of the release that serves, or of the one on trial.
+    pub(super) fn meet(
+        &self,
+        trial: Option<Trial>,
+        view: &View,
+        query: &Query<'_>,
+        room: Room<'_>,
+    ) -> Result<Met, MemoryError> {
+        let Some(Trial { recalled, candidate }) = trial else {
+            let retrieved = self.retrieve(view, query, room)?;
+            let recalled = plain(&retrieved);
+            return Ok(Met { retrieved, recalled });
+        };
+        let other = View { shelf: candidate, ..view.clone() };
+        let is_canary = recalled.arm == Arm::Canary;
+        let [own, opposite] = if is_canary { [&other, view] } else { [view, &other] };
+        let retrieved = self.retrieve(own, query, room)?;
+        let differs = || -> Result<bool, MemoryError> {
+            let shown = self.retrieve(opposite, query, room)?.shown_ids();
+            Ok(shown != retrieved.shown_ids())
+        };
+        let analysed = recalled.analysed && differs()?;
+        let recalled = Recalled {
+            arm: recalled.arm,
+            analysed,
+            u: recalled.u,
+            trial: recalled.trial,
+            ..plain(&retrieved)
+        };
+        Ok(Met { retrieved, recalled })
+    }
+
     /// A candidate's lessons: read once, by the first request that may meet them.
     fn candidate(&self, release: Digest) -> Result<Arc<Shelf>, MemoryError> {
         let known = self.candidate.read().unwrap_or_else(PoisonError::into_inner).clone();
@@ -60,7 +86,7 @@ impl Shared {
 }
 
 /// What is recorded of a request outside of any release in progress.
-pub(super) fn plain(retrieved: &Retrieved) -> Recalled {
+fn plain(retrieved: &Retrieved) -> Recalled {
     Recalled {
         release: retrieved.release.map(|release| release.to_string()),
         shown: shown(retrieved),
@@ -69,19 +95,6 @@ pub(super) fn plain(retrieved: &Retrieved) -> Recalled {
         u: 0,
         trial: None,
     }
-}
-
-/// Takes the arm's own lessons, and notes whether the other arm's would have been others.
-pub(super) fn compared(
-    mut recalled: Recalled,
-    stable: Retrieved,
-    candidate: Retrieved,
-) -> (Retrieved, Recalled) {
-    recalled.analysed &= stable.shown_ids() != candidate.shown_ids();
-    let met = if recalled.arm == Arm::Canary { candidate } else { stable };
-    recalled.release = met.release.map(|release| release.to_string());
-    recalled.shown = shown(&met);
-    (met, recalled)
 }
 
 fn shown(retrieved: &Retrieved) -> Vec<String> {

@@ -1,3 +1,5 @@
+mod own;
+
 use std::{path::Path, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};

@@ -258,7 +258,8 @@ fn a_candidate_shows_what_waits_for_it_and_leaves_it_suspended_when_taken_off() 
     let (next, _) = store.next_release(&releases, "hashing@1", &choice, &place.by()).unwrap();
     let candidate = releases.cut(&next, place.now).unwrap();
     let shown = |trial: bool| {
-        let shelf = crate::Shelf::of_release(candidate, &next, Some(&HashingEmbedder), &place.catalogue);
+        let shelf =
+            crate::Shelf::of_release(candidate, &next, Some(&HashingEmbedder), &place.catalogue);
         let shelf = if trial { shelf.unwrap().on_trial() } else { shelf.unwrap() };
         let kept = store.all(place.now).unwrap();
         let settings = &store.settings().counters;
@@ -289,7 +290,10 @@ fn a_candidate_shows_what_waits_for_it_and_leaves_it_suspended_when_taken_off() 
     let text = serde_json::to_string(&manifest).unwrap();
     assert!(!text.contains("b.list") && !text.contains("records"), "{text}");
 
-    assert_eq!(store.condemn(&releases, &candidate, &place.by()).unwrap(), std::slice::from_ref(&id));
+    assert_eq!(
+        store.condemn(&releases, &candidate, &place.by()).unwrap(),
+        std::slice::from_ref(&id)
+    );
     assert_eq!(store.get(&id, place.now).unwrap().status, Status::Suspended);
     assert_eq!(store.get(&stays, place.now).unwrap().status, Status::Active);
     assert_eq!(store.releases().unwrap()[0], serving, "the pointer never moved");

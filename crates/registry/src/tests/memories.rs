@@ -40,7 +40,10 @@ fn a_memory_release_is_a_version_with_owner_reason_and_content_and_without_files
     assert!(text.contains(r#""kind":"memory""#), "{text}");
     assert_eq!(serde_json::from_str::<Adapter>(&text).unwrap(), two);
     assert!(!it.registry.directory(&first).exists());
-    assert_eq!((it.registry.tasks().unwrap(), it.registry.memories().unwrap()), (vec![], vec![channel()]));
+    assert_eq!(
+        (it.registry.tasks().unwrap(), it.registry.memories().unwrap()),
+        (vec![], vec![channel()])
+    );
     assert!(matches!(
         provenance(&two, &it.registry.directory(&first)),
         Err(RegistryError::NotWeights { .. })
@@ -56,8 +59,7 @@ fn lessons_and_weights_never_share_a_name() {
     assert!(matches!(refused, Err(RegistryError::OtherKind { .. })), "{refused:?}");
     it.remembered("one");
     let lineage = AdapterManifest { task: channel().to_string(), ..lineage() };
-    let refused =
-        it.registry.register(&channel(), &it.trained("weights"), &lineage, it.change());
+    let refused = it.registry.register(&channel(), &it.trained("weights"), &lineage, it.change());
     assert!(matches!(refused, Err(RegistryError::OtherKind { .. })), "{refused:?}");
 }
 

@@ -56,12 +56,10 @@ pub(crate) enum MemoryCommand {
         Exit codes: 0 a way is known; 1 a person should look; 2 bad input")]
     Heal(HealArgs),
     /// Serve the memory as tools of an agent, over the Model Context Protocol on stdin and stdout
-    #[command(
-        after_help = "Example, in an agent's configuration:\n  \
+    #[command(after_help = "Example, in an agent's configuration:\n  \
         {\"mcpServers\": {\"memory\": {\"command\": \"understudy\",\n    \
         \"args\": [\"memory\", \"mcp\", \"--file\", \"/srv/desk/memory.toml\"]}}}\n\n\
-        Tools: heal, heal_outcome, plan. Standard output is the protocol's, in JSON with or without --json."
-    )]
+        Tools: heal, heal_outcome, plan. Standard output is the protocol's, in JSON with or without --json.")]
     Mcp(MemoryMcpArgs),
     /// Forget a lesson, or everything of a user: the bytes, not only the rows
     #[command(

@@ -201,9 +201,10 @@ fn ask(
     for one in asked {
         let subject = subject(one.text, registry, &**engine)?;
         subjects.push(Subject { name: one.name.clone(), ..subject });
-        let own = suite.cases.iter().map(|case| {
-            Ok((case.id.as_str(), one.prompt(suite, case, &**engine)?))
-        });
+        let own = suite
+            .cases
+            .iter()
+            .map(|case| Ok((case.id.as_str(), one.prompt(suite, case, &**engine)?)));
         prompts.push(own.collect::<Result<_>>()?);
     }
     let shown = prompts.iter().zip(asked).filter(|(_, one)| one.lessons.is_some());

@@ -23,9 +23,7 @@ use understudy_memory::{
 
 use super::{Exit, complain};
 use crate::{
-    cli::{
-        LearnArgs, MemoryCommand, MemoryScope, ReviewArgs,
-    },
+    cli::{LearnArgs, MemoryCommand, MemoryScope, ReviewArgs},
     config::Config,
     output::Out,
     wiring::{self, Stores},

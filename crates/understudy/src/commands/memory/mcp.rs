@@ -110,7 +110,8 @@ impl Desk {
 
     fn plan(&self, arguments: &Value) -> Result<Value> {
         let text = |name: &str| arguments.get(name).and_then(Value::as_str);
-        let tools = arguments.get("tools").and_then(Value::as_array).context("`tools` is missing")?;
+        let tools =
+            arguments.get("tools").and_then(Value::as_array).context("`tools` is missing")?;
         let query = Query {
             goal: text("goal").context("`goal` is missing")?,
             agent: text("agent"),

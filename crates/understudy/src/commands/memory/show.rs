@@ -104,7 +104,7 @@ fn releases(opened: &Opened, config: &Config, out: Out) -> Result<Exit> {
         let serves = pointers.first() == Some(&Some(digest));
         let version = registry.find(&channel, digest)?;
         let version = version.map(|found| (found.record.version.to_string(), found.status));
-        let name = version.as_ref().map_or("by hand", |(name, _)| name);
+        let name = version.as_ref().map_or("by hand", |(name, _)| name.as_str());
         let mark = if serves { "serves" } else { "" };
         let (count, at) = (manifest.items.len(), manifest.cut_at);
         out.say(format!("{}  {name:<16}  {count:>3} lessons  {at}  {mark}", digest.short()));

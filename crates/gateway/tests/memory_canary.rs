@@ -1,4 +1,5 @@
 //! A memory release on trial: a gateway, the controller, and a model that does what its lessons say.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use std::{
     net::SocketAddr,
@@ -26,7 +27,13 @@ use understudy_router::RouteTable;
 use understudy_toolworld::{Agent, Job, Request};
 use understudy_trajectory::{Arm, Recalled, RewardPolicy};
 
-use super::{ALWAYS, TOOLS};
+/// Shown to every session, so that the arms differ in nothing but the release.
+const ALWAYS: &str = "\n[settings.counters]\ncontrol_share = 0.0\nprobation_share = 0.0\n\
+                      [settings.retrieval]\nbudget_ms = 5000\nsmall_model = false\n\
+                      max_line_tokens = 400\nmax_tokens = 2000\ncontext_share = 0.5\n";
+
+const TOOLS: [&str; 5] =
+    ["orders.find", "orders.cancel", "refunds.quote", "refunds.create", "shipments.history"];
 
 /// A model that says what its lessons tell it to do, and nothing else.
 #[derive(Debug)]
@@ -77,7 +84,7 @@ struct World {
 }
 
 fn deployment() -> Deployment {
-    let file = include_str!("../../../crates/toolworld/memory.toml");
+    let file = include_str!("../../toolworld/memory.toml");
     let release = "\n[release]\nsteps = [50, 100]\nmin_outcomes_per_step = 10\nmargin = 0.1\n\
                    rollback_on = [\"reward\"]\n";
     Deployment::parse(&format!("{file}{ALWAYS}{release}")).unwrap()
@@ -127,8 +134,18 @@ impl World {
         let agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
         let _runtime = runtime;
         let mut world = Self {
-            deployment, store, releases, registry, journal, routes, controller, address, agent,
-            asked: 0, _runtime, directory,
+            deployment,
+            store,
+            releases,
+            registry,
+            journal,
+            routes,
+            controller,
+            address,
+            agent,
+            asked: 0,
+            _runtime,
+            directory,
         };
         world.tick();
         assert!(world.routes.get(&"desk".parse().unwrap()).is_some());
@@ -206,7 +223,11 @@ impl World {
     fn post(&self, path: &str, body: &Value) -> (Value, Vec<(String, String)>) {
         let mut response =
             self.agent.post(format!("http://{}{path}", self.address)).send_json(body).unwrap();
-        assert!(response.status().is_success(), "{}", response.body_mut().read_to_string().unwrap());
+        assert!(
+            response.status().is_success(),
+            "{}",
+            response.body_mut().read_to_string().unwrap()
+        );
         let headers = response
             .headers()
             .iter()
@@ -226,7 +247,7 @@ impl World {
             }
         };
         let tool = |name: &str| json!({"type": "function", "function": {"name": name, "parameters": {"type": "object"}}});
-        let tools: Vec<Value> = TOOLS.iter().copied().chain(["orders.cancel"]).map(tool).collect();
+        let tools: Vec<Value> = TOOLS.iter().map(|name| tool(name)).collect();
         let body = json!({"model": "desk", "tools": tools, "user": request.session,
             "messages": [{"role": "user", "content": request.goal}]});
         let (reply, headers) = self.post("/v1/chat/completions", &body);
@@ -234,9 +255,8 @@ impl World {
         let played = Agent::student().play(&request, Some(said), 7, SystemClock.now());
         let signal = if played.success { "accept" } else { "abandon" };
         self.post("/v1/feedback", &json!({"response_id": reply["id"], "signal": signal}));
-        let header = |name: &str| {
-            headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone())
-        };
+        let header =
+            |name: &str| headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone());
         (header("x-memory-arm"), played.success, header("x-memory-ids").unwrap_or_default())
     }
 
@@ -264,6 +284,13 @@ impl World {
 
     fn serving(&self) -> Option<Digest> {
         self.store.releases().unwrap().into_iter().next().flatten()
+    }
+
+    /// What every step met.
+    fn recalled(&self) -> Vec<Recalled> {
+        let all = self.journal.scan(&Query::default()).unwrap();
+        let steps = all.flat_map(|trajectory| trajectory.unwrap().steps);
+        steps.filter_map(|judged| judged.step.assignment?.course.memory).collect()
     }
 
     /// Waits until the gateway has taken notice.
@@ -330,19 +357,13 @@ fn a_harmful_release_is_rolled_back_by_its_canary_and_a_good_one_is_promoted() {
     assert!(verdict.evidence.as_ref().unwrap()["judgement"].is_object());
     world.registry.verify_audit(None).unwrap();
     let trial = release.id.to_string();
-    let met: Vec<Recalled> = world
-        .journal
-        .trajectories(&Query::default())
-        .unwrap()
-        .into_iter()
-        .flat_map(|trajectory| trajectory.steps)
-        .filter_map(|judged| judged.step.assignment?.course.memory)
-        .filter(|met| met.trial.as_ref() == Some(&trial))
-        .collect();
+    let met = world.recalled();
+    let met: Vec<&Recalled> = met.iter().filter(|met| met.trial.as_ref() == Some(&trial)).collect();
     let of = |arm: Arm| met.iter().filter(move |met| met.arm == arm && met.analysed);
     assert!(of(Arm::Canary).all(|met| met.release == Some(second.to_string())));
     assert!(of(Arm::Stable).all(|met| met.release == Some(first.to_string())));
-    assert!(of(Arm::Canary).count() >= 10 && of(Arm::Stable).count() >= 10);
+    let counts = [Arm::Canary, Arm::Stable].map(|arm| of(arm).count());
+    assert!(counts.iter().all(|count| *count >= 10), "{counts:?}");
 
     // And back to nothing at all: one row, within a second.
     let began = Instant::now();
@@ -367,10 +388,7 @@ fn requests_that_no_lesson_of_the_trial_concerns_are_not_compared() {
         let (_, headers) = world.post("/v1/chat/completions", &body);
         assert!(headers.iter().any(|(name, value)| name == "x-memory-ids" && value.is_empty()));
     }
-    let steps = world.journal.trajectories(&Query::default()).unwrap();
-    let met = steps.into_iter().flat_map(|trajectory| trajectory.steps);
-    let met: Vec<Recalled> =
-        met.filter_map(|judged| judged.step.assignment?.course.memory).collect();
+    let met = world.recalled();
     assert_eq!(met.len(), 10);
     assert!(met.iter().all(|met| !met.analysed && met.trial == Some(release.id.to_string())));
 }
