@@ -10,6 +10,7 @@ mod http;
 mod ingest;
 mod judge;
 mod keys;
+mod memory;
 mod release;
 mod runs;
 mod tidy;

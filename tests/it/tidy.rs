@@ -11,6 +11,7 @@ use std::{
 const ARROWS: &[(&str, &str)] = &[
     ("ident", ""),
     ("chart", ""),
+    ("mcp", ""),
     ("message", ""),
     ("inference", "ident message"),
     ("trajectory", "ident inference message"),
@@ -44,7 +45,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("teacher", "ident inference message storage"),
     ("conduct", "inference manifest message scorer trajectory"),
     ("upstream", "inference message"),
-    ("canary", "ident inference journal manifest registry router trajectory"),
+    ("canary", "ident inference journal manifest memory registry router trajectory"),
     ("orchestrator", "ident manifest storage"),
     ("lookout", "ident journal manifest message orchestrator registry statistics trajectory"),
     ("live", "ident journal manifest scorer statistics trajectory"),

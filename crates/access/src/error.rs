@@ -12,6 +12,8 @@ pub enum AccessError {
     Role { text: String, known: String },
     #[error("a key needs {what}")]
     Unsaid { what: &'static str },
+    #[error("a key's user must have 1 to 256 characters, none of them a control character")]
+    User,
     #[error("a key needs at least one scope, or a role: {known}")]
     NoScopes { known: String },
     #[error(

@@ -25,6 +25,7 @@ pub struct Principal {
     pub key: KeyId,
     pub owner: String,
     pub tenant: Option<TenantName>,
+    pub user: Option<String>,
     pub scopes: Scopes,
     pub limits: Limits,
 }
@@ -90,12 +91,13 @@ impl Keyring {
         let mut store = self.store();
         let pepper = self.pepper(&store)?;
         let key = Key::generate()?;
-        let NewKey { owner, note, tenant, scopes, limits, expires_at } = new;
+        let NewKey { owner, note, tenant, user, scopes, limits, expires_at } = new;
         let record = KeyRecord {
             id: key.id().clone(),
             owner,
             note,
             tenant,
+            user,
             scopes,
             limits,
             created_at: now,
@@ -176,8 +178,8 @@ impl Keyring {
             State::Active => {}
         }
         lock(&self.used).insert(key.id().clone(), now);
-        let KeyRecord { id, owner, tenant, scopes, limits, .. } = entry.record.clone();
-        Ok(Principal { key: id, owner, tenant, scopes, limits })
+        let KeyRecord { id, owner, tenant, user, scopes, limits, .. } = entry.record.clone();
+        Ok(Principal { key: id, owner, tenant, user, scopes, limits })
     }
 
     /// Looks whether another process has made or revoked keys, and notes which were used. To be

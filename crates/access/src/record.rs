@@ -42,6 +42,8 @@ pub struct NewKey {
     /// What it is for.
     pub note: String,
     pub tenant: Option<TenantName>,
+    /// The one person whose requests it makes, for what is kept of that person alone.
+    pub user: Option<String>,
     pub scopes: Scopes,
     pub limits: Limits,
     pub expires_at: Option<Timestamp>,
@@ -51,6 +53,12 @@ impl NewKey {
     pub(crate) fn check(&self, now: Timestamp) -> Result<(), AccessError> {
         if self.owner.trim().is_empty() {
             return Err(AccessError::Unsaid { what: "an owner, who answers for it" });
+        }
+        let fits = |user: &String| {
+            (1..=256).contains(&user.chars().count()) && !user.chars().any(char::is_control)
+        };
+        if !self.user.as_ref().is_none_or(fits) {
+            return Err(AccessError::User);
         }
         if self.scopes.is_empty() {
             let known = Role::ALL.map(Role::as_str).join(", ");
@@ -78,6 +86,8 @@ pub struct KeyRecord {
     pub owner: String,
     pub note: String,
     pub tenant: Option<TenantName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
     pub scopes: Scopes,
     pub limits: Limits,
     pub created_at: Timestamp,

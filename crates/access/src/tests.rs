@@ -38,6 +38,7 @@ fn new_key() -> NewKey {
         owner: "ada".to_owned(),
         note: "a test".to_owned(),
         tenant: None,
+        user: None,
         scopes: Role::Application.scopes(false),
         limits: Limits::default(),
         expires_at: None,

@@ -15,7 +15,7 @@ use understudy_router::{
 };
 
 use crate::{
-    CanaryError, Rules,
+    CanaryError, Lessons, Rules,
     watch::{READ_TO, Watch},
 };
 
@@ -38,6 +38,8 @@ pub struct Parts {
     pub tasks: Vec<TaskName>,
     /// What serves a task before its first promotion: the teacher, or the base without one.
     pub first: Serving,
+    /// Where there is a memory, its releases are carried out as well.
+    pub lessons: Option<Arc<Lessons>>,
 }
 
 /// Something that happened, as a sentence.
@@ -67,6 +69,7 @@ impl Controller {
         tasks.extend(self.parts.tasks.iter().cloned());
         tasks.sort();
         tasks.dedup();
+        tasks.extend(self.parts.lessons.iter().map(|lessons| lessons.channel().clone()));
         let mut notes = Vec::new();
         let mut failed = None;
         for task in tasks {
@@ -75,10 +78,27 @@ impl Controller {
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
+        match self.follow_lessons() {
+            Ok(new) => notes.extend(new),
+            Err(error) => failed = failed.or(Some(error)),
+        }
         match failed {
             Some(error) if notes.is_empty() => Err(error),
             _ => Ok(notes),
         }
+    }
+
+    /// The memory's store follows what was decided, in this tick or by a person.
+    fn follow_lessons(&self) -> Result<Vec<Note>, CanaryError> {
+        let Some(lessons) = &self.parts.lessons else { return Ok(Vec::new()) };
+        let done = lessons.follow(&self.parts.registry, &*self.parts.clock)?;
+        let task = lessons.channel();
+        Ok(done.into_iter().map(|text| Note { task: task.clone(), text }).collect())
+    }
+
+    /// The memory, where this is its channel.
+    fn lessons_of(&self, task: &TaskName) -> Option<&Lessons> {
+        self.parts.lessons.as_deref().filter(|lessons| lessons.channel() == task)
     }
 
     fn tick_task(&mut self, task: &TaskName) -> Result<Vec<Note>, CanaryError> {
@@ -141,7 +161,10 @@ impl Controller {
     /// Publishes the route the registry asks for, if it differs from the one in force.
     fn follow_registry(&self, task: &TaskName) -> Result<Option<Note>, CanaryError> {
         let parts = &self.parts;
-        let stable = parts.registry.stable(task)?.unwrap_or_else(|| parts.first.clone());
+        let lessons = self.lessons_of(task);
+        let first = if lessons.is_some() { Serving::Base } else { parts.first.clone() };
+        let routes = lessons.map_or(&*parts.routes, Lessons::routes);
+        let stable = parts.registry.stable(task)?.unwrap_or(first);
         let open = parts.registry.open_release(task)?;
         let ramping = open.as_ref().filter(|open| open.state == ReleaseState::Ramping);
         let canary = match ramping.map(|release| self.canary(release)).transpose() {
@@ -155,6 +178,8 @@ impl Controller {
         };
         let candidate = canary.as_ref().map(|canary| canary.target.clone());
         let (tap, support) = match self.latest_rules(task)? {
+            // Nobody stands beside a lesson.
+            _ if lessons.is_some() => (None, Support::default()),
             Some(rules) if stable != Serving::Teacher => {
                 (rules.tap(task), rules.support(task, candidate))
             }
@@ -169,11 +194,11 @@ impl Controller {
         let route = Route { stable: self.target(&stable)?, canary, tap, support };
         let release = ramping.map(|release| release.id.to_string());
         let wanted = TaskRoute { route, release };
-        if parts.routes.get(task).is_some_and(|current| *current == wanted) {
+        if routes.get(task).is_some_and(|current| *current == wanted) {
             return Ok(None);
         }
-        let text = describe(&wanted);
-        parts.routes.publish(task.clone(), wanted.route, wanted.release);
+        let text = describe(&wanted, lessons.is_some());
+        routes.publish(task.clone(), wanted.route, wanted.release);
         Ok(Some(Note { task: task.clone(), text }))
     }
 
@@ -220,7 +245,11 @@ impl Controller {
 
     /// Makes sure the student holds exactly the registered content of a version, and names it.
     fn loaded(&self, version: &AdapterVersion) -> Result<String, CanaryError> {
-        let expected = self.parts.registry.get(version)?.record.generation.to_hex();
+        let expected = self.parts.registry.get(version)?.record.generation;
+        if let Some(lessons) = self.lessons_of(&version.task) {
+            return lessons.load(version, expected);
+        }
+        let expected = expected.to_hex();
         let alias = version.to_string();
         let loaded = self.parts.student.adapters().into_iter().find(|info| info.alias == alias);
         let found = if let Some(info) = loaded {
@@ -259,6 +288,9 @@ impl Controller {
         task: &TaskName,
         release: &ReleaseRecord,
     ) -> Result<Option<Note>, CanaryError> {
+        if self.lessons_of(task).is_some() {
+            return Ok(None);
+        }
         let candidate = AdapterChoice::Alias(release.candidate.to_string());
         let Some((out, all)) = self.parts.student.out_of_order(&candidate) else {
             return Ok(None);
@@ -369,9 +401,10 @@ fn what_happened(release: &ReleaseRecord) -> String {
     }
 }
 
-fn describe(wanted: &TaskRoute) -> String {
+fn describe(wanted: &TaskRoute, of_memory: bool) -> String {
     let name = |target: &Target| match target {
         Target::Teacher => "the teacher".to_owned(),
+        Target::Base if of_memory => "no lessons".to_owned(),
         Target::Base => "the base".to_owned(),
         Target::Adapter { version, .. } => version.clone(),
     };

@@ -17,6 +17,7 @@ enum Name {
     Step(String),
     Trajectory(String),
     Session(String),
+    Turn(String, u32),
 }
 
 impl Early {
@@ -26,6 +27,7 @@ impl Early {
             Target::Step(id) => Name::Step(id.clone()),
             Target::Trajectory(id) => Name::Trajectory(id.clone()),
             Target::Session(id) => Name::Session(id.clone()),
+            Target::Turn { session, turn } => Name::Turn(session.clone(), *turn),
         };
         self.waiting.entry(name).or_default().push(outcome);
     }
@@ -37,6 +39,7 @@ impl Early {
             Some(Name::Step(step.id.to_string())),
             Some(Name::Trajectory(step.trajectory.to_string())),
             step.session.clone().map(Name::Session),
+            step.session.clone().map(|session| Name::Turn(session, step.turn())),
         ];
         let found = names.into_iter().flatten().filter_map(|name| self.waiting.remove(&name));
         found.flatten().collect()

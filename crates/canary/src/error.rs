@@ -3,6 +3,7 @@
 use understudy_ident::{AdapterVersion, TaskName};
 use understudy_inference::InferenceError;
 use understudy_journal::JournalError;
+use understudy_memory::MemoryError;
 use understudy_registry::RegistryError;
 use understudy_router::RouterError;
 
@@ -26,6 +27,17 @@ pub enum CanaryError {
     UnknownReward { name: String },
     #[error("{what} cannot serve: {source}")]
     Load { what: String, source: InferenceError },
+    #[error("{what} cannot be shown to anybody: {source}")]
+    Lessons { what: String, source: Box<MemoryError> },
+    #[error("the memory refused: {0}")]
+    Memory(Box<MemoryError>),
     #[error("{what} loaded as {found}, but is registered as {expected}; its files were changed")]
     OtherContent { what: String, expected: String, found: String },
+}
+
+/// Boxed, because it is larger than all others.
+impl From<MemoryError> for CanaryError {
+    fn from(error: MemoryError) -> Self {
+        Self::Memory(Box::new(error))
+    }
 }

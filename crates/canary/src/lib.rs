@@ -2,8 +2,9 @@
 //!
 //! The controller reads the journal from where a release began, gives every judged unit of both
 //! slices to [`understudy_router::judge`], and writes what that says into the registry; the routes
-//! follow the registry. All state can be rebuilt from the two, so a restart changes nothing.
-//! [`open`] is how a release begins, and an [`Examiner`] shows what it rests on.
+//! follow the registry. Memory releases go the same way, on a draw of their own. All state can be
+//! rebuilt from the two, so a restart changes nothing. [`open`] is how a release begins, and an
+//! [`Examiner`] shows what it rests on.
 //!
 //! Guarantees: a verdict is recorded, with the numbers it rests on, before any route moves; what
 //! an operator does by hand in the registry takes effect at the next tick like any verdict; a
@@ -16,6 +17,7 @@ mod controller;
 mod early;
 mod error;
 mod examine;
+mod memory;
 mod observe;
 mod rules;
 mod watch;
@@ -24,6 +26,7 @@ pub use begin::{Opening, open};
 pub use controller::{Controller, Note, Parts};
 pub use error::CanaryError;
 pub use examine::{Decided, Examined, Examiner, decided};
+pub use memory::Lessons;
 pub use rules::{Rules, fresh_salt};
 
 #[cfg(test)]

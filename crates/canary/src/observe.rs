@@ -9,14 +9,18 @@ use crate::Rules;
 /// Which slice of `release`'s comparison a step belongs to; `None` for everything else.
 pub(crate) fn side(step: &Step, release: &str) -> Option<Side> {
     let assignment = step.assignment.as_ref()?;
+    let of = |trial: Option<&String>| trial.is_some_and(|trial| trial == release);
+    // A memory's canary is drawn apart from an adapter's, and a step may be part of both.
+    let recalled = assignment.course.memory.as_ref().filter(|met| of(met.trial.as_ref()));
+    let (arm, analysed) = match recalled {
+        Some(met) => (met.arm, met.analysed),
+        None => (assignment.arm, assignment.analysed && of(assignment.release.as_ref())),
+    };
     // What nobody was shown is nobody's experience.
-    if assignment.course.beside.is_some()
-        || !assignment.analysed
-        || assignment.release.as_deref() != Some(release)
-    {
+    if assignment.course.beside.is_some() || !analysed {
         return None;
     }
-    match assignment.arm {
+    match arm {
         Arm::Canary => Some(Side::Canary),
         Arm::Stable => Some(Side::Baseline),
         Arm::Teacher | Arm::Shadow | Arm::Base => None,

@@ -123,6 +123,7 @@ impl Stage {
             clock: Arc::new(SystemClock),
             tasks: Vec::new(),
             first: Target::Teacher,
+            lessons: None,
         })
     }
 

@@ -19,6 +19,7 @@ use crate::{
     key::Key,
     ledger::{Ledger, Tally},
     mask::{Masking, Names, mask},
+    remember::{Lessons, remember},
     rewarding::Rewarding,
     row::RowKind,
     rules::{self, Rules},
@@ -66,6 +67,7 @@ pub struct Builder<'a> {
     selection: Selection,
     trail: Trail,
     names: Names<'a>,
+    lessons: Option<&'a dyn Lessons>,
 }
 
 impl<'a> Builder<'a> {
@@ -82,7 +84,7 @@ impl<'a> Builder<'a> {
         let not_before = not_before(data, request.now)?;
         let selection = Selection::new(request.task, not_before, Arc::clone(&spill));
         let (trail, names) = (Trail::default(), Names::default());
-        Ok(Self { request, reward, spill, selection, trail, names })
+        Ok(Self { request, reward, spill, selection, trail, names, lessons: None })
     }
 
     /// Has names masked as well that this finds, where the recipe has anything masked. A trajectory
@@ -99,6 +101,12 @@ impl<'a> Builder<'a> {
     pub fn following(mut self, name: &str) -> Self {
         self.trail = Trail::of(name);
         self
+    }
+
+    /// Where the lessons for the recipe's `memory_slot` come from.
+    #[must_use]
+    pub fn remembering(self, lessons: &'a dyn Lessons) -> Self {
+        Self { lessons: Some(lessons), ..self }
     }
 
     pub fn add(&mut self, trajectory: Trajectory) -> Result<(), DatasetError> {
@@ -127,8 +135,11 @@ impl<'a> Builder<'a> {
 
     /// Every stage up to the split.
     fn run(self) -> Result<Stages<'a>, DatasetError> {
-        let Self { request, reward, spill, selection, mut trail, names } = self;
+        let Self { request, reward, spill, selection, mut trail, names, lessons } = self;
         let data = request.data;
+        if data.memory_slot > 0.0 && lessons.is_none() {
+            return Err(DatasetError::NoLessons { share: data.memory_slot });
+        }
         let policy = match data.redact {
             Redact::Standard => Policy::Standard,
             Redact::Off => Policy::Off,
@@ -153,7 +164,12 @@ impl<'a> Builder<'a> {
         }
         trail.follow("limit", &mut rows, |rows| limit(rows, data.limit, &mut ledger));
         let splits = split(&rows, &selected.facts, data.holdout, &mut ledger);
+        let slot = lessons.filter(|_| data.memory_slot > 0.0).map(|lessons| {
+            let by = (request.task, request.seed);
+            remember(&mut rows, by, data.memory_slot, lessons, &spill, &mut ledger)
+        });
         let manifest = DatasetManifest {
+            memory: slot.transpose()?,
             stages: ledger.into_stages(),
             redacted,
             calibration: rewarding.calibration(),
@@ -303,6 +319,7 @@ fn blank_manifest(
         stages: Vec::new(),
         redacted: [].into(),
         calibration: None,
+        memory: None,
         files: Vec::new(),
     }
 }

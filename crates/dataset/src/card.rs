@@ -43,6 +43,15 @@ fn write_card(card: &mut String, manifest: &DatasetManifest, extension: &str) ->
         manifest.holdout
     )?;
 
+    if let Some(slot) = &manifest.memory {
+        let rows = slot.rows.iter().map(|(what, count)| format!("{what} {count}"));
+        let (rows, release) = (list(rows.collect()), slot.release.short());
+        writeln!(
+            card,
+            "- Lessons of memory release `{release}` in a share of {}: {rows}\n",
+            slot.share
+        )?;
+    }
     writeln!(card, "| file | rows | bytes | digest |\n| --- | ---: | ---: | --- |")?;
     for file in &manifest.files {
         writeln!(

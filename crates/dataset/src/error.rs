@@ -7,6 +7,13 @@ use understudy_ident::{DatasetVersion, Digest, TaskName};
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
     #[error(
+        "the recipe wants lessons in {share} of the examples, and no memory release serves: see \
+         `understudy memory release`, or leave `memory_slot` out"
+    )]
+    NoLessons { share: f64 },
+    #[error("cannot look up the lessons of an example: {0}")]
+    Lessons(Box<dyn std::error::Error + Send + Sync>),
+    #[error(
         "the dataset of `{task}` needs {needed} examples with a verified outcome and found {found}: \
          {missing} are missing; collect more outcomes, widen `since`, or lower `min_verified`"
     )]

@@ -31,6 +31,7 @@ mod groups;
 mod key;
 mod ledger;
 mod mask;
+mod remember;
 mod rewarding;
 mod row;
 mod rules;
@@ -48,6 +49,7 @@ pub use erase::{ErasedVersion, erase, erased, predecessors};
 pub use error::DatasetError;
 pub use fingerprint::SuiteFingerprints;
 pub use frozen::{FrozenDataset, list};
+pub use remember::{Lessons, Placed};
 pub use row::RowKind;
 pub use trail::Verdict;
 

@@ -17,6 +17,7 @@ mod groups;
 mod leaks;
 mod names;
 mod recall;
+mod remember;
 mod rules;
 mod snips;
 mod throughput;

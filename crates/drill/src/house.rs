@@ -116,6 +116,7 @@ impl House {
             clock: Arc::clone(&clock),
             tasks: vec![task()],
             first: Target::Base,
+            lessons: None,
         });
         // Routes exist before anybody is answered.
         controller.tick()?;

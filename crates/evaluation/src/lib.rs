@@ -49,7 +49,9 @@ pub use nearest::NearestExample;
 pub use recorded::{read_recorded, write_recorded};
 pub use render::{Document, Format, render};
 pub use report::{Evidence, assemble, scorers};
-pub use run::{CaseResult, Progress, RunOptions, Subject, SubjectRun, resume, run};
+pub use run::{
+    CaseResult, Progress, PromptOf, RunOptions, Subject, SubjectRun, as_written, resume, run,
+};
 pub use table::table;
 
 #[cfg(test)]

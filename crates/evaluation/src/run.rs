@@ -11,8 +11,8 @@ use std::collections::VecDeque;
 use understudy_inference::{
     Backend, Chat, Completion, GenerateRequest, InferenceError, Prompt, Sampling, Usage,
 };
-use understudy_manifest::Suite;
-use understudy_message::ToolCall;
+use understudy_manifest::{Case, Suite};
+use understudy_message::{Message, ToolCall};
 
 use crate::{
     EvaluationError,
@@ -87,15 +87,25 @@ pub fn run(
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Vec<SubjectRun>, EvaluationError> {
     let kept = Kept { cache: &mut NoCache, subjects: &[] };
-    resume(backend, suite, subjects, options, kept, progress)
+    resume(backend, suite, (subjects, &as_written), options, kept, progress)
+}
+
+/// What a subject, by its position, is asked for a case: the prompt as it was written, or with
+/// whatever it has at hand.
+pub type PromptOf<'a> = &'a dyn Fn(usize, &Case) -> Vec<Message>;
+
+/// Everybody is asked in the same words.
+pub fn as_written(_subject: usize, case: &Case) -> Vec<Message> {
+    case.prompt.clone()
 }
 
 /// The same, but asks only for answers that are not kept yet, and keeps each as it comes, so that a
-/// run may be killed at any time and go on where it was.
+/// run may be killed at any time and go on where it was. What a subject has at hand belongs to the
+/// digest it is kept under.
 pub fn resume(
     backend: &dyn Backend,
     suite: &Suite,
-    subjects: &[Subject],
+    (subjects, prompt_of): (&[Subject], PromptOf<'_>),
     options: RunOptions,
     mut kept: Kept<'_>,
     progress: &mut dyn FnMut(Progress<'_>),
@@ -123,7 +133,7 @@ pub fn resume(
         while flight.len() < options.concurrency
             && let Some(job) = queue.pop_front()
         {
-            let request = request(suite, subjects, job, options);
+            let request = request(suite, (subjects, prompt_of), job, options);
             if !flight.launch(job, request) {
                 // The backend is full: wait for one of ours to land before asking again.
                 queue.push_front(job);
@@ -172,9 +182,14 @@ fn refuse_nonsense(
     }
 }
 
-fn request(suite: &Suite, subjects: &[Subject], job: Job, options: RunOptions) -> GenerateRequest {
+fn request(
+    suite: &Suite,
+    (subjects, prompt_of): (&[Subject], PromptOf<'_>),
+    job: Job,
+    options: RunOptions,
+) -> GenerateRequest {
     let case = &suite.cases[job.case];
-    let chat = Chat { tools: case.tools.clone(), ..Chat::new(case.prompt.clone()) };
+    let chat = Chat { tools: case.tools.clone(), ..Chat::new(prompt_of(job.subject, case)) };
     GenerateRequest::new(Prompt::Chat(Box::new(chat)), options.sampling())
         .with_adapter(subjects[job.subject].adapter.clone())
 }
@@ -187,7 +202,7 @@ struct Record {
 
 impl Record {
     fn new(suite: &Suite) -> Self {
-        let unanswered = |case: &understudy_manifest::Case| CaseResult {
+        let unanswered = |case: &Case| CaseResult {
             id: case.id.clone(),
             output: String::new(),
             calls: Vec::new(),

@@ -11,14 +11,16 @@ use understudy_ident::{StepId, Timestamp, TrajectoryId};
 use understudy_inference::{
     Admission, Completion, FinishReason, GenerateRequest, Served, Timing, Usage,
 };
-use understudy_memory::Retrieved;
 use understudy_message::Message;
 use understudy_openai::{
     Ask, ChatRequest, ReplyHead, ToolReading, call_id, fingerprint, read_calls,
 };
 use understudy_trajectory::{Arm, Assignment, Course, Step};
 
-use crate::{auth::Caller, error::ApiError, feedback::TokenKey, routing::Routing, state::Gateway};
+use crate::{
+    auth::Caller, error::ApiError, feedback::TokenKey, memory::Met, routing::Routing,
+    state::Gateway,
+};
 
 /// A request with everything decided, before any token exists.
 #[derive(Debug, Clone)]
@@ -47,7 +49,7 @@ pub(crate) struct Exchange {
     /// Whose it is, and who pays for its tokens.
     caller: Caller,
     /// The lessons it was shown, where there is a memory.
-    remembered: Option<Arc<Retrieved>>,
+    remembered: Option<Arc<Met>>,
 }
 
 impl Exchange {
@@ -58,20 +60,24 @@ impl Exchange {
         (headers, caller): (&HeaderMap, Caller),
     ) -> Result<Self, ApiError> {
         let choices = request.ask.n as usize;
-        let opened = Self::open(gateway, request.ask.clone(), (headers, caller), choices)?;
+        let mut opened = Self::open(gateway, request.ask.clone(), (headers, caller), choices)?;
         let mut request = request;
         let memories = gateway.memories().filter(|memories| memories.are_for(&opened.caller));
         let remembered = memories
             .and_then(|memories| {
-                memories.show(gateway, &opened.routing, headers, &mut request.chat)
+                let from = (&opened.routing, &opened.caller);
+                memories.show(gateway, from, headers, &mut request.chat)
             })
             .map(Arc::new);
+        if let Some(met) = &remembered {
+            opened.routing.recalls(&met.recalled);
+        }
         let mut ask = Ask { admission: opened.ask.admission.clone(), ..request.ask.clone() };
         ask.sampling.max_tokens = opened.ask.sampling.max_tokens;
         let (ask, chat) = (Arc::new(ask), Some(Arc::new(request)));
         let exchange = Self { ask, chat, prefix: "chatcmpl", remembered, ..opened }.named();
-        if let (Some(memories), Some(retrieved)) = (memories, &exchange.remembered) {
-            memories.note(exchange.response_id().to_owned(), retrieved, exchange.at);
+        if let (Some(memories), Some(met)) = (memories, &exchange.remembered) {
+            memories.note(exchange.response_id().to_owned(), &met.retrieved, exchange.at);
         }
         Ok(exchange)
     }
@@ -262,7 +268,11 @@ impl Exchange {
         if let Some(what) = &course.escalation {
             put("x-understudy-escalation", what);
         }
-        if let Some(retrieved) = &self.remembered {
+        if let Some(met) = &self.remembered {
+            let Met { retrieved, recalled } = &**met;
+            if recalled.trial.is_some() {
+                put("x-memory-arm", recalled.arm.as_str());
+            }
             let release = retrieved.release.map(|release| release.short());
             put("x-memory-release", release.as_deref().unwrap_or("none"));
             put("x-memory-ids", &retrieved.ids_header());

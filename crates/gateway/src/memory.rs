@@ -10,14 +10,17 @@
 //! | `POST /v1/memory/heal/{id}/outcome` | `{"worked": true}`: whether it did |
 //! | `POST /v1/memory/plan` | the lessons for a goal, with tools to prefer and to avoid |
 //! | `GET /v1/memory/status` | what serves, and how often it was shown, withheld or failed |
+//! | `/v1/memory/mine` | a user's own lessons, for that user's key alone |
 
 mod http;
+mod own;
+mod trial;
 mod worker;
 
 use std::{
     path::Path,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
         mpsc,
     },
@@ -26,13 +29,16 @@ use std::{
 
 use axum::http::HeaderMap;
 use serde_json::Value;
-use understudy_ident::{Clock, Digest, Timestamp};
+use understudy_ident::{Clock, Digest, TaskName, Timestamp};
 use understudy_inference::{Chat, Embedder, Prompt};
 use understudy_journal::Journal;
 use understudy_memory::{
     Catalogue, Deployment, DeploymentStore, Intents, Library, MemoryError, MemoryId, MemoryRoot,
     Query, Releases, Retrieved, Room, Shelf, Standings, estimated_tokens, has_block, place,
 };
+use understudy_message::{Message, Role};
+use understudy_router::RouteTable;
+use understudy_trajectory::Recalled;
 
 use crate::{auth::Caller, routing::Routing, state::Gateway};
 
@@ -57,6 +63,13 @@ struct Shared {
     releases: Releases,
     embedder: Arc<dyn Embedder>,
     clock: Arc<dyn Clock>,
+    /// Users' own lessons lie beside those of everybody.
+    root: MemoryRoot,
+    held: Mutex<own::Held>,
+    /// What the registry calls this memory, and which sessions meet which of its releases.
+    channel: TaskName,
+    routes: Arc<RouteTable>,
+    candidate: RwLock<Option<Arc<Shelf>>>,
     serving: RwLock<Arc<Serving>>,
     shown: AtomicU64,
     withheld: AtomicU64,
@@ -68,7 +81,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Serving {
     shelf: Arc<Shelf>,
-    standings: Standings,
+    standings: Arc<Standings>,
 }
 
 /// That a reply was shown lessons, or would have been.
@@ -81,13 +94,15 @@ struct Note {
 }
 
 impl Memories {
-    /// Opens a deployment's memory and begins to follow the journal for outcomes.
+    /// Opens a deployment's memory and begins to follow the journal for outcomes. `routes` says which
+    /// sessions meet a release on trial; with an empty table there is none.
     pub fn open(
         directory: &Path,
         deployment: Deployment,
         embedder: Arc<dyn Embedder>,
         journal: Journal,
         clock: Arc<dyn Clock>,
+        routes: Arc<RouteTable>,
     ) -> Result<Self, MemoryError> {
         let root = MemoryRoot::open(directory, deployment.settings.clone())?;
         let store = root.deployment(&deployment.tenant)?;
@@ -95,6 +110,7 @@ impl Memories {
         let mut catalogue = deployment.catalogue.clone();
         catalogue.approved_terms.extend(store.approved_terms()?);
         let shared = Arc::new(Shared {
+            channel: deployment.channel(),
             deployment,
             intents: Intents::new(&catalogue, embedder.as_ref())?,
             catalogue,
@@ -102,6 +118,10 @@ impl Memories {
             releases,
             embedder,
             clock,
+            root,
+            held: Mutex::default(),
+            routes,
+            candidate: RwLock::default(),
             serving: RwLock::default(),
             shown: AtomicU64::new(0),
             withheld: AtomicU64::new(0),
@@ -124,19 +144,16 @@ impl Memories {
     pub(crate) fn show(
         &self,
         gateway: &Gateway,
-        routing: &Routing,
+        (routing, caller): (&Routing, &Caller),
         headers: &HeaderMap,
         chat: &mut Chat,
-    ) -> Option<Retrieved> {
+    ) -> Option<Met> {
         let began = Instant::now();
-        let serving = self.shared.serving();
-        serving.shelf.release()?;
         if has_block(&chat.messages) {
             return None;
         }
-        let retrieved = self.retrieve(gateway, routing, headers, chat, &serving);
-        let retrieved = match retrieved {
-            Ok(retrieved) => retrieved,
+        let met = match self.met(gateway, (routing, caller), headers, chat) {
+            Ok(met) => met?,
             Err(why) => {
                 tracing::warn!("a chat goes without memory: {why}");
                 self.shared.failed.fetch_add(1, Ordering::Relaxed);
@@ -147,24 +164,35 @@ impl Memories {
             self.shared.late.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        if let Some(block) = &retrieved.block {
+        if let Some(block) = &met.retrieved.block {
             chat.messages = place(&chat.messages, block);
         }
-        Some(retrieved)
+        Some(met)
     }
 
-    fn retrieve(
+    /// What the request meets: of the release that serves, or of the one on trial, and of the user's
+    /// own.
+    fn met(
         &self,
         gateway: &Gateway,
-        routing: &Routing,
+        (routing, caller): (&Routing, &Caller),
         headers: &HeaderMap,
         chat: &Chat,
-        serving: &Serving,
-    ) -> Result<Retrieved, MemoryError> {
+    ) -> Result<Option<Met>, MemoryError> {
+        let shared = &self.shared;
+        let view = shared.view(caller)?;
+        // Without the candidate, its sessions go on with what serves, and are not compared.
+        let trial = shared.trial(&routing.assignment.unit).unwrap_or_else(|why| {
+            tracing::warn!("the release on trial is not shown: {why}");
+            shared.failed.fetch_add(1, Ordering::Relaxed);
+            None
+        });
+        if view.shelf.release().is_none() && trial.is_none() && view.own.is_none() {
+            return Ok(None);
+        }
         // What the user wants now; the first message may be hours old.
-        let last = chat.messages.iter().rev();
-        let user = last.clone().find(|message| message.role == understudy_message::Role::User);
-        let goal = user.map(understudy_message::Message::text).unwrap_or_default();
+        let user = chat.messages.iter().rev().find(|message| message.role == Role::User);
+        let goal = user.map(Message::text).unwrap_or_default();
         let off = headers.get(SWITCH).is_some_and(|value| value.as_bytes() == b"off");
         let query = Query {
             goal: &goal,
@@ -181,16 +209,18 @@ impl Memories {
         // A teacher's tokens are not ours to count.
         let count: &dyn Fn(&str) -> usize =
             if routing.way.teacher { &estimated_tokens } else { &by_tokenizer };
-        let tokens = self.shared.settings().token_budget(gateway.student.context());
-        self.shared.retrieve(serving, query, Room { tokens, count })
+        let tokens = shared.settings().token_budget(gateway.student.context());
+        shared.meet(trial, &view, &query, Room { tokens, count }).map(Some)
     }
 
     /// Has it written down that a reply was shown lessons. A reply whose session asked for none
     /// belongs to no comparison.
     pub(crate) fn note(&self, response: String, retrieved: &Retrieved, at: Timestamp) {
-        let (shown, withheld) = (retrieved.shown_ids(), retrieved.withheld.clone());
+        let (mut shown, withheld) = (retrieved.shown_ids(), retrieved.withheld.clone());
         self.shared.shown.fetch_add(u64::from(!shown.is_empty()), Ordering::Relaxed);
         self.shared.withheld.fetch_add(u64::from(!withheld.is_empty()), Ordering::Relaxed);
+        // What a user wants for themselves is followed and not measured, and leaves no trace here.
+        shown.retain(|id| self.shared.serving().standings.knows(id));
         if !shown.is_empty() || !withheld.is_empty() {
             // The thread is gone only when the server is.
             self.notes.send(Note { response, shown, withheld, at }).ok();
@@ -207,27 +237,23 @@ impl Shared {
         Arc::clone(&self.serving.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn library<'a>(&'a self, serving: &'a Serving) -> Library<'a> {
-        Library {
-            deployment: &serving.shelf,
-            // Users' own lessons wait for requests that are authenticated.
-            user: None,
-            standings: &serving.standings,
-            embedder: Some(self.embedder.as_ref()),
-            intents: Some(&self.intents),
-            settings: self.settings(),
-            counters: &self.deployment.settings.counters,
-            key: self.store.key(),
-        }
+    /// What a caller's requests are retrieved from.
+    fn view(&self, caller: &Caller) -> Result<View, MemoryError> {
+        let serving = self.serving();
+        let own = self.own(caller)?;
+        let merged =
+            own.as_ref().map(|own| Standings::clone(&serving.standings).and(own.standings.clone()));
+        let standings = merged.map_or_else(|| Arc::clone(&serving.standings), Arc::new);
+        Ok(View { shelf: Arc::clone(&serving.shelf), own, standings })
     }
 
     fn retrieve(
         &self,
-        serving: &Serving,
-        query: Query<'_>,
+        view: &View,
+        query: &Query<'_>,
         room: Room<'_>,
     ) -> Result<Retrieved, MemoryError> {
-        Ok(self.library(serving).retrieve(&query, room, self.clock.now())?.0)
+        Ok(view.library(self).retrieve(query, room, self.clock.now())?.0)
     }
 
     /// Serves what the store points at, as its lessons stand now.
@@ -246,7 +272,7 @@ impl Shared {
                 Arc::new(shelf)
             }
         };
-        let serving = Arc::new(Serving { shelf, standings });
+        let serving = Arc::new(Serving { shelf, standings: Arc::new(standings) });
         *self.serving.write().unwrap_or_else(PoisonError::into_inner) = serving;
         Ok(())
     }
@@ -256,6 +282,37 @@ impl Shared {
         let release = self.releases.read(digest)?;
         Shelf::of_release(*digest, &release, Some(self.embedder.as_ref()), &self.catalogue)
     }
+}
+
+/// What one request is retrieved from.
+#[derive(Debug, Clone)]
+struct View {
+    shelf: Arc<Shelf>,
+    own: Option<Arc<own::Own>>,
+    /// Of both.
+    standings: Arc<Standings>,
+}
+
+impl View {
+    fn library<'a>(&'a self, shared: &'a Shared) -> Library<'a> {
+        Library {
+            deployment: &self.shelf,
+            user: self.own.as_ref().map(|own| &own.shelf),
+            standings: &self.standings,
+            embedder: Some(shared.embedder.as_ref()),
+            intents: Some(&shared.intents),
+            settings: shared.settings(),
+            counters: &shared.deployment.settings.counters,
+            key: shared.store.key(),
+        }
+    }
+}
+
+/// What a request was shown, and what is recorded of it.
+#[derive(Debug)]
+pub(crate) struct Met {
+    pub(crate) retrieved: Retrieved,
+    pub(crate) recalled: Recalled,
 }
 
 fn tool_name(tool: &Value) -> Option<&str> {

@@ -8,7 +8,7 @@ use understudy_inference::AdapterChoice;
 use understudy_manifest::{Cue, Fallback};
 use understudy_openai::{Ask, ErrorReply};
 use understudy_router::{Assignment as Assigned, Target, TaskRoute};
-use understudy_trajectory::{Arm, Assignment, Course, TapMode, Tapped};
+use understudy_trajectory::{Arm, Assignment, Course, Recalled, TapMode, Tapped};
 
 use crate::{auth::Caller, error::ApiError, state::Gateway};
 
@@ -118,6 +118,14 @@ impl Routing {
             return Ok(Self::direct(task, unit, Arm::Stable, Some(AdapterChoice::Alias(alias))));
         }
         Err(unknown(gateway, caller, asked))
+    }
+
+    /// Notes what the request remembers, whichever arm it ends up with.
+    pub(crate) fn recalls(&mut self, recalled: &Recalled) {
+        let others = self.others.iter_mut().filter_map(|other| other.instead.as_mut());
+        for assignment in others.chain([&mut self.assignment]) {
+            assignment.course.memory = Some(recalled.clone());
+        }
     }
 
     /// Asked for by name: served, recorded, and never part of a comparison.

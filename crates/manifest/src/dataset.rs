@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use understudy_ident::{DatasetVersion, Digest, TaskName};
 
-use crate::digest_json;
+use crate::{MemorySlot, digest_json};
 
 /// Names every source and every stage's counts. Its digest is the version, so it holds nothing
 /// that differs between two builds of the same rows: no clock, no path, no host.
@@ -29,6 +29,9 @@ pub struct DatasetManifest {
     /// their names, as `trajectory` makes them. Absent from versions of before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<serde_json::Value>,
+    /// Whose lessons a share of the prompts carry. Absent where none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemorySlot>,
     pub files: Vec<FileEntry>,
 }
 

@@ -12,6 +12,7 @@ mod canonical;
 mod consultation;
 mod dataset;
 mod example;
+mod memory;
 mod objective;
 mod recipe;
 mod report;
@@ -27,6 +28,7 @@ pub use dataset::{DatasetManifest, FileEntry, StageCount};
 pub use example::{
     GroupExample, LabelExample, LoggedAttempt, Origin, PairExample, SftExample, Split,
 };
+pub use memory::{MemoryKind, MemoryManifest, MemorySlot};
 pub use objective::{
     AdvantageScale, AdvantageSettings, Aggregation, CorrectionSettings, ImportanceCorrection,
     KlEstimator, KlGradient, KlSettings, LabelLoss, LabelSettings, PolicyLoss, PolicySettings,

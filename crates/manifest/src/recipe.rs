@@ -111,6 +111,15 @@ pub struct Data {
     /// Take at most this many steps of one subject, the newest ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_per_subject: Option<u64>,
+    /// The share of examples whose prompt carries the lessons that fit it, as a request's would.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub memory_slot: f64,
+}
+
+/// A recipe that says nothing about memory has the digest it always had.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+fn is_zero(share: &f64) -> bool {
+    *share == 0.0
 }
 
 impl Default for Data {
@@ -125,6 +134,7 @@ impl Default for Data {
             min_verified: 1,
             limit: None,
             max_per_subject: None,
+            memory_slot: 0.0,
         }
     }
 }

@@ -2,6 +2,9 @@
 
 use serde::Deserialize;
 
+use understudy_ident::TaskName;
+use understudy_manifest::Release;
+
 use crate::{Catalogue, MemoryError, Settings, TenantId};
 
 /// What an operator writes down once.
@@ -10,6 +13,8 @@ pub struct Deployment {
     pub tenant: TenantId,
     pub catalogue: Catalogue,
     pub settings: Settings,
+    /// The canary of its releases, as in a recipe.
+    pub release: Release,
 }
 
 #[derive(Deserialize)]
@@ -21,6 +26,8 @@ struct File {
     catalogue: Catalogue,
     #[serde(default)]
     settings: Settings,
+    #[serde(default)]
+    release: Release,
 }
 
 impl Deployment {
@@ -31,8 +38,20 @@ impl Deployment {
             toml::from_str(text).map_err(|why| MemoryError::Catalogue { why: why.to_string() })?;
         file.catalogue.check()?;
         file.settings.check()?;
-        let tenant = file.tenant.parse()?;
-        Ok(Self { tenant, catalogue: file.catalogue, settings: file.settings })
+        let tenant: TenantId = file.tenant.parse()?;
+        Self::channel_of(&tenant)?;
+        let File { catalogue, settings, release, .. } = file;
+        Ok(Self { tenant, catalogue, settings, release })
+    }
+
+    /// What the registry calls this memory: `memory-acme`, of which `memory-acme@3` is a release.
+    pub fn channel(&self) -> TaskName {
+        Self::channel_of(&self.tenant).expect("a parsed file has a tenant that fits")
+    }
+
+    fn channel_of(tenant: &TenantId) -> Result<TaskName, MemoryError> {
+        let wrong = |_| MemoryError::Tenant { text: tenant.to_string() };
+        format!("memory-{tenant}").parse().map_err(wrong)
     }
 }
 

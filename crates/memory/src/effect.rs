@@ -44,6 +44,8 @@ pub(crate) struct Tally {
     /// Successes of either arm that wait for a partner, oldest first: one of the two is empty.
     waiting: [Vec<bool>; 2],
     harm: BlockTally,
+    /// Counted since the agent got other weights: with and without the lesson.
+    anew: Option<[[Fading; 2]; 2]>,
 }
 
 /// The counters as they are shown.
@@ -69,6 +71,10 @@ impl Tally {
     ) {
         let cells = if injected { &mut self.with } else { &mut self.control };
         cells[usize::from(success)].add(now, settings.half_life_days);
+        if let Some(anew) = &mut self.anew {
+            let cells = &mut anew[usize::from(injected)];
+            cells[usize::from(success)].add(now, settings.half_life_days);
+        }
         if injected && success {
             self.last_confirmed = Some(now);
         }
@@ -90,6 +96,28 @@ impl Tally {
             success_control: value(self.control[1]),
             fail_control: value(self.control[0]),
         }
+    }
+
+    /// Begins to count a second time: what other weights did with the lesson says little of these.
+    pub(crate) fn begin_anew(&mut self) {
+        self.anew = Some(Default::default());
+    }
+
+    /// What was counted since.
+    pub(crate) fn counters_anew(
+        &self,
+        now: Timestamp,
+        settings: &CounterSettings,
+    ) -> Option<Counters> {
+        let [control, with] = self.anew?;
+        let value = |cell: Fading| cell.value(now, settings.half_life_days);
+        Some(Counters {
+            success_with: value(with[1]),
+            fail_with: value(with[0]),
+            success_control: value(control[1]),
+            fail_control: value(control[0]),
+            ..Counters::default()
+        })
     }
 
     /// Whether the sequential test says, at a level, that it does harm. Looking after every outcome

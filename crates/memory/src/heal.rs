@@ -198,7 +198,9 @@ impl Library<'_> {
             let words = shelf.lexical.matches(&goal);
             for (at, entry) in shelf.entries.iter().enumerate() {
                 let standing = self.standings.0.get(&entry.id).copied();
-                let Some(standing) = standing.filter(|standing| standing.active) else { continue };
+                let Some(standing) = standing.filter(|standing| standing.serves(shelf)) else {
+                    continue;
+                };
                 let usable = entry.expires_at.is_none_or(|end| end > now)
                     && (entry.agent.is_none() || entry.agent == request.agent);
                 let (Some(tactic), true) = (entry.tactic, usable) else { continue };

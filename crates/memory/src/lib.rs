@@ -92,6 +92,6 @@ pub use settings::{
 pub use shadow::{Matching, Miss, NoReader, Reader, Shadow, ShadowReport};
 pub use shelf::{Shelf, Standings};
 pub use skeleton::{Move, Shape, Skeleton};
-pub use state::{Kept, Operation};
+pub use state::{Kept, Operation, Rescored};
 pub use teacher::TeacherDistiller;
 pub use transcript::{Called, Failure, Part, Run, Transcript};

@@ -93,7 +93,10 @@ struct Inner<T> {
     forgotten: i64,
 }
 
-const MIGRATIONS: [Migration; 1] = [Migration { version: 1, sql: include_str!("schema.sql") }];
+const MIGRATIONS: [Migration; 2] = [
+    Migration { version: 1, sql: include_str!("schema.sql") },
+    Migration { version: 2, sql: include_str!("schema_2.sql") },
+];
 
 impl<T: Text> Partition<T> {
     pub(crate) fn open(path: &Path, key: Key, settings: Settings) -> Result<Self, MemoryError> {
@@ -180,6 +183,24 @@ impl<T: Text> Partition<T> {
         Ok(())
     }
 
+    /// Whether a decision that was made elsewhere has been carried out here.
+    pub fn has_settled(&self, what: &str) -> Result<bool, MemoryError> {
+        let inner = self.read()?;
+        let sql = "SELECT EXISTS (SELECT 1 FROM settled WHERE what = ?)";
+        let found = inner.connection.query_row(sql, [what], |row| row.get(0));
+        found.attempt_sql("read", &self.path)
+    }
+
+    /// Notes that it has.
+    pub fn settle(&self, what: &str, at: Timestamp) -> Result<(), MemoryError> {
+        let inner = self.read()?;
+        inner
+            .connection
+            .execute("INSERT OR IGNORE INTO settled VALUES (?, ?)", [what, &at.to_string()])
+            .attempt_sql("write to", &self.path)?;
+        Ok(())
+    }
+
     /// How far the journal was read for outcomes; `None` before the first time.
     pub fn followed(&self) -> Result<Option<u64>, MemoryError> {
         use rusqlite::OptionalExtension as _;
@@ -241,7 +262,8 @@ impl<T: Text> Partition<T> {
         let (operation, reason) = {
             let inner = self.read()?;
             let Some(lesson) = inner.state.lessons.get(id) else { return Ok(None) };
-            if lesson.status != Status::Active {
+            // One on trial is shown to the canary's share, and does its harm there.
+            if !matches!(lesson.status, Status::Active | Status::Validated) {
                 return Ok(None);
             }
             let effect = crate::Effect::of(&lesson.tally.counters(at, settings), settings.bound);

@@ -11,11 +11,12 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use understudy_ident::{Digest, Timestamp};
+use understudy_manifest::{MemoryKind, MemoryManifest};
 use understudy_storage::{StorageError, atomic};
 
 use crate::{
     By, DeploymentItem, DeploymentStore, DeploymentText, Item, MemoryError, MemoryId, Operation,
-    Retrieval, Status, error::AttemptIo, render,
+    Retrieval, Status, TenantId, error::AttemptIo, render,
 };
 
 /// The lessons that are served together, and how they are found and shown.
@@ -108,6 +109,21 @@ impl MemoryRelease {
         }
         diff.removed = old.into_keys().filter(|id| !new.contains_key(id)).collect();
         diff
+    }
+
+    /// As a registry keeps it: by digests, without a word of any lesson.
+    pub fn registered(&self, tenant: &TenantId) -> MemoryManifest {
+        let lesson = |item: &DeploymentItem| (item.id.to_string(), item.digest());
+        MemoryManifest {
+            schema: MemoryManifest::SCHEMA,
+            kind: MemoryKind::Memory,
+            tenant: tenant.to_string(),
+            release: self.digest(),
+            lessons: self.items.iter().map(lesson).collect(),
+            embedder: self.embedder.clone(),
+            renderer: render::RENDERER.to_owned(),
+            parent: self.parent,
+        }
     }
 
     pub(crate) fn without(&self, id: &MemoryId) -> Self {
@@ -266,13 +282,52 @@ impl DeploymentStore {
     ) -> Result<(Digest, ReleaseDiff), MemoryError> {
         let (release, diff) = self.next_release(releases, embedder, choice, by)?;
         let digest = releases.cut(&release, by.at)?;
-        for item in &release.items {
+        self.serve(releases, Some(&digest), by)?;
+        Ok((digest, diff))
+    }
+
+    /// Makes a release what every session meets; what was validated in it is active from then on.
+    /// Serving what serves already changes nothing.
+    pub fn serve(
+        &self,
+        releases: &Releases,
+        release: Option<&Digest>,
+        by: &By,
+    ) -> Result<(), MemoryError> {
+        let read = release.map(|digest| releases.read(digest)).transpose()?;
+        for item in read.iter().flat_map(|release| &release.items) {
             if self.get(&item.id, by.at)?.status == Status::Validated {
                 self.operate(Some(&item.id), &Operation::Activate, None, by)?;
             }
         }
-        self.point(Some(&digest), by)?;
-        Ok((digest, diff))
+        if self.releases()?.first() == Some(&release.copied()) {
+            return Ok(());
+        }
+        self.point(release, by)
+    }
+
+    /// Suspends what a candidate brought that was taken off: the lessons that nothing else serves.
+    /// They wait for a person, and the next release goes without them.
+    pub fn condemn(
+        &self,
+        releases: &Releases,
+        candidate: &Digest,
+        by: &By,
+    ) -> Result<Vec<MemoryId>, MemoryError> {
+        let serving = self.releases()?.into_iter().next().flatten();
+        let serving = serving.map(|digest| releases.read(&digest)).transpose()?;
+        let serves = |id: &MemoryId| {
+            serving.as_ref().is_some_and(|release| release.items.iter().any(|item| item.id == *id))
+        };
+        let mut suspended = Vec::new();
+        for item in releases.read(candidate)?.items {
+            let status = self.get(&item.id, by.at)?.status;
+            if !serves(&item.id) && matches!(status, Status::Validated | Status::Active) {
+                self.operate(Some(&item.id), &Operation::Suspend, None, by)?;
+                suspended.push(item.id);
+            }
+        }
+        Ok(suspended)
     }
 
     /// What [`Self::release`] would cut.

@@ -239,7 +239,7 @@ impl Library<'_> {
             .enumerate()
             .map(|(at, entry)| {
                 let core = shelf.core.contains(&at);
-                self.rule_out(entry, query, now).filter(|why| {
+                self.rule_out(shelf, entry, query, now).filter(|why| {
                     // What is always shown is shown even where its tools are not asked for.
                     !(core && *why == Decision::ToolNotAvailable)
                 })
@@ -290,9 +290,15 @@ impl Library<'_> {
         }
     }
 
-    fn rule_out(&self, entry: &Entry, query: &Query<'_>, now: Timestamp) -> Option<Decision> {
+    fn rule_out(
+        &self,
+        shelf: &Shelf,
+        entry: &Entry,
+        query: &Query<'_>,
+        now: Timestamp,
+    ) -> Option<Decision> {
         let standing: Option<&Standing> = self.standings.0.get(&entry.id);
-        if standing.is_none_or(|standing| !standing.active) {
+        if standing.is_none_or(|standing| !standing.serves(shelf)) {
             Some(Decision::NotActive)
         } else if entry.expires_at.is_some_and(|end| end <= now) || entry.valid_from > now {
             Some(Decision::Expired)
@@ -345,7 +351,9 @@ impl Library<'_> {
     }
 
     fn on_probation(&self, entry: &Entry, session: &str) -> bool {
-        let probation = self.standings.0.get(&entry.id).is_some_and(|s| s.probation);
+        // What is on trial is compared with the sessions of the other arm.
+        let tried = |standing: &Standing| self.deployment.trial && standing.validated;
+        let probation = self.standings.0.get(&entry.id).is_some_and(|s| s.probation && !tried(s));
         let of_user = self.user.is_some_and(|user| user.entries.iter().any(|e| e.id == entry.id));
         // A user who stated a preference wants it followed, not measured.
         probation

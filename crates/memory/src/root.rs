@@ -74,6 +74,34 @@ impl MemoryRoot {
         Ok(found)
     }
 
+    /// Forgets one lesson of a user's own, down to the bytes.
+    pub fn forget_own(
+        &self,
+        principal: &Principal,
+        id: &MemoryId,
+        by: &By,
+    ) -> Result<(), MemoryError> {
+        self.user(principal)?.erase(id, by)
+    }
+
+    /// Cuts what serves without one of its lessons; nothing where it does not hold it. It does not
+    /// serve yet, and what held the lesson is still there.
+    pub fn recut_without(
+        &self,
+        tenant: &TenantId,
+        id: &MemoryId,
+        by: &By,
+    ) -> Result<Option<Digest>, MemoryError> {
+        let store = self.deployment(tenant)?;
+        let releases = self.releases(tenant);
+        let Some(serving) = store.releases()?.into_iter().next().flatten() else { return Ok(None) };
+        let release = releases.read(&serving)?;
+        if !release.items.iter().any(|item| item.id == *id) {
+            return Ok(None);
+        }
+        releases.cut(&release.without(id), by.at).map(Some)
+    }
+
     /// Forgets one lesson of a deployment, and every release that holds it. When it was being
     /// served, a release without it takes over, and its name is returned.
     pub fn forget_item(

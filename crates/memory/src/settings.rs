@@ -113,6 +113,11 @@ pub struct CounterSettings {
     pub alpha: f64,
     /// A lesson nobody was shown for so long is retired.
     pub unused_days: f64,
+    /// After an adapter of its agent is promoted, a lesson is measured anew, on so many outcomes with
+    /// it and without.
+    pub rescore_outcomes: f64,
+    /// Whose bound is below this by then has graduated into the weights.
+    pub graduate_below: f64,
 }
 
 impl Default for CounterSettings {
@@ -127,6 +132,8 @@ impl Default for CounterSettings {
             suspect: 0.2,
             alpha: 0.05,
             unused_days: 90.0,
+            rescore_outcomes: 50.0,
+            graduate_below: 0.1,
         }
     }
 }
@@ -224,6 +231,7 @@ impl Settings {
         share("counters.bound", self.counters.bound)?;
         share("counters.suspect", self.counters.suspect)?;
         share("counters.alpha", self.counters.alpha)?;
+        share("counters.graduate_below", self.counters.graduate_below)?;
         share("retrieval.threshold", self.retrieval.threshold)?;
         share("retrieval.mmr_lambda", self.retrieval.mmr_lambda)?;
         share("retrieval.context_share", self.retrieval.context_share)?;

@@ -6,8 +6,8 @@ use understudy_ident::{Digest, Timestamp};
 use understudy_inference::Embedder;
 
 use crate::{
-    Catalogue, CounterSettings, ErrorSignature, Item, Kept, Keyed, Kind, MemoryError, MemoryId,
-    MemoryRelease, Status, Tactic, Text, effect::fade, lexical::Lexical, scope::Declared,
+    Catalogue, CounterSettings, Counters, ErrorSignature, Item, Kept, Keyed, Kind, MemoryError,
+    MemoryId, MemoryRelease, Status, Tactic, Text, effect::fade, lexical::Lexical, scope::Declared,
 };
 
 /// One lesson as retrieval sees it.
@@ -41,9 +41,18 @@ pub struct Shelf {
     /// Empty without an embedder.
     pub(crate) vectors: Vec<Vec<f32>>,
     pub(crate) embedder: Option<String>,
+    /// It is a candidate's: what waits for the release's end serves here.
+    pub(crate) trial: bool,
 }
 
 impl Shelf {
+    /// The same as a candidate shows it to the sessions that try it: with the lessons that are active
+    /// nowhere else yet, and to all of them, because the other sessions are what it is compared with.
+    #[must_use]
+    pub fn on_trial(self) -> Self {
+        Self { trial: true, ..self }
+    }
+
     /// Of a release of a tenant. An embedder other than the release's is refused: its vectors would
     /// find other lessons than those that were evaluated.
     pub fn of_release(
@@ -98,6 +107,7 @@ impl Shelf {
             lexical,
             vectors: vectors.unwrap_or_default(),
             embedder: embedder.map(|embedder| embedder.name().to_owned()),
+            trial: false,
         })
     }
 
@@ -159,6 +169,8 @@ fn entry<T: Text>(item: &Item<T>, catalogue: &Catalogue) -> Entry {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Standing {
     pub(crate) active: bool,
+    /// Approved, and in no release that serves.
+    pub(crate) validated: bool,
     pub(crate) effect: f64,
     pub(crate) harms: bool,
     pub(crate) recency: f64,
@@ -166,6 +178,12 @@ pub(crate) struct Standing {
     pub(crate) successes: f64,
     pub(crate) failures: f64,
     pub(crate) last_seen: Option<Timestamp>,
+}
+
+impl Standing {
+    pub(crate) fn serves(&self, shelf: &Shelf) -> bool {
+        self.active || shelf.trial && self.validated
+    }
 }
 
 /// Where all lessons of a store stand; taken now and then, not for every request.
@@ -176,21 +194,34 @@ impl Standings {
     pub fn of<T>(kept: &[Kept<T>], settings: &CounterSettings, now: Timestamp) -> Self {
         let standing = |kept: &Kept<T>| {
             let counters = &kept.counters;
-            let with = counters.success_with + counters.fail_with;
-            let control = counters.success_control + counters.fail_control;
+            let measured = |counters: &Counters, least: f64| {
+                let with = counters.success_with + counters.fail_with;
+                let control = counters.success_control + counters.fail_control;
+                with.min(control) >= least
+            };
+            let rescored = kept
+                .rescored
+                .as_ref()
+                .is_none_or(|rescored| measured(&rescored.counters, settings.rescore_outcomes));
             let confirmed = kept.last_confirmed.unwrap_or(kept.since);
             Standing {
                 active: kept.status == Status::Active,
+                validated: kept.status == Status::Validated,
                 effect: kept.effect.mean,
                 harms: kept.effect.harms(),
                 recency: fade(confirmed, now, settings.half_life_days),
-                probation: with.min(control) < settings.probation_outcomes,
+                probation: !rescored || !measured(counters, settings.probation_outcomes),
                 successes: counters.success_with,
                 failures: counters.fail_with,
                 last_seen: kept.last_used,
             }
         };
         Self(kept.iter().map(|kept| (kept.item.id.clone(), standing(kept))).collect())
+    }
+
+    /// Whether a lesson is of these.
+    pub fn knows(&self, id: &MemoryId) -> bool {
+        self.0.contains_key(id)
     }
 
     /// The same and those of another store.

@@ -27,6 +27,10 @@ pub enum Operation {
     Keep {
         other: MemoryId,
     },
+    /// The lesson's agent got these weights, so its worth is measured anew.
+    Rescore {
+        version: String,
+    },
     /// A word a person allowed.
     Approve {
         term: String,
@@ -45,6 +49,7 @@ impl Operation {
             Self::Restore => "restore",
             Self::Conflict { .. } => "conflict",
             Self::Keep { .. } => "keep",
+            Self::Rescore { .. } => "rescore",
             Self::Approve { .. } => "approve",
         }
     }
@@ -63,6 +68,28 @@ pub struct Kept<T> {
     pub last_confirmed: Option<Timestamp>,
     pub conflicts_with: BTreeSet<MemoryId>,
     pub kept_apart_from: BTreeSet<MemoryId>,
+    /// How it does with the weights its agent got since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rescored: Option<Rescored>,
+}
+
+/// A lesson under weights that were promoted after it was learnt.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Rescored {
+    /// The adapter version.
+    pub version: String,
+    pub counters: Counters,
+    pub effect: Effect,
+    /// The weights do by themselves what it says: measured long enough, it makes no difference worth
+    /// its tokens. A person retires it.
+    pub graduated: bool,
+}
+
+impl<T> Kept<T> {
+    /// Whether it serves and is proposed for retirement.
+    pub fn has_graduated(&self) -> bool {
+        self.status == Status::Active && self.rescored.as_ref().is_some_and(|r| r.graduated)
+    }
 }
 
 /// The fold of a log.
@@ -82,6 +109,21 @@ pub(crate) struct Lesson<T> {
     pub(crate) tally: Tally,
     pub(crate) conflicts: BTreeSet<MemoryId>,
     pub(crate) apart: BTreeSet<MemoryId>,
+    /// The weights it is measured under since.
+    pub(crate) rescored: Option<String>,
+}
+
+impl<T> Lesson<T> {
+    fn rescored(&self, now: Timestamp, settings: &CounterSettings) -> Option<Rescored> {
+        let (version, counters) =
+            self.rescored.clone().zip(self.tally.counters_anew(now, settings))?;
+        let effect = Effect::of(&counters, settings.bound);
+        let with = counters.success_with + counters.fail_with;
+        let control = counters.success_control + counters.fail_control;
+        let graduated = with.min(control) >= settings.rescore_outcomes
+            && effect.upper < settings.graduate_below;
+        Some(Rescored { version, counters, effect, graduated })
+    }
 }
 
 /// One thing that happened to a request.
@@ -116,7 +158,8 @@ impl<T: Clone> State<T> {
             let (status, tally) = (Status::Proposed, Tally::default());
             let (conflicts, apart) = (BTreeSet::new(), BTreeSet::new());
             let item = item.clone();
-            let lesson = Lesson { item, status, since: at, tally, conflicts, apart };
+            let lesson =
+                Lesson { item, status, since: at, tally, conflicts, apart, rescored: None };
             self.lessons.insert(id.clone(), lesson);
             return;
         }
@@ -135,6 +178,11 @@ impl<T: Clone> State<T> {
                 if let Some(item) = item {
                     lesson.item = item;
                 }
+                return;
+            }
+            Operation::Rescore { version } => {
+                lesson.rescored = Some(version.clone());
+                lesson.tally.begin_anew();
                 return;
             }
             // A restored lesson is reviewed and released again like any other.
@@ -209,6 +257,7 @@ impl<T: Clone> State<T> {
             last_confirmed: lesson.tally.last_confirmed,
             conflicts_with: lesson.conflicts.clone(),
             kept_apart_from: lesson.apart.clone(),
+            rescored: lesson.rescored(now, settings),
         })
     }
 }

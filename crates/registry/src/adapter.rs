@@ -12,9 +12,10 @@ use understudy_ident::{AdapterVersion, Digest, TaskName, Timestamp};
 use understudy_manifest::{AdapterManifest, EvalReport, canonical_json};
 
 use crate::{
-    Change, Registry, RegistryError, Status, Target, approval, artifact,
+    Change, Lineage, Registry, RegistryError, Status, Target, approval, artifact,
     audit::{self, Action},
     lifecycle::{VersionEvent, status_after},
+    lineage::refuse_other_kind,
     people,
     registry::{record, records},
 };
@@ -36,7 +37,7 @@ pub struct AdapterRecord {
     pub owner: String,
     pub reason: String,
     /// Where it comes from, down to the bytes it was trained on.
-    pub lineage: AdapterManifest,
+    pub lineage: Lineage,
     /// Size of all files.
     pub bytes: u64,
     pub registered_at: Timestamp,
@@ -107,6 +108,7 @@ impl Registry {
         self.write(|transaction| {
             let who = VersionEvent::Register.transition().who;
             people::allow(transaction, change, who, "register a version")?;
+            refuse_other_kind(transaction, task, false)?;
             if let Some(known) = by_generation(transaction, task, staged.generation)? {
                 return load(transaction, &known.version);
             }
@@ -115,7 +117,7 @@ impl Registry {
                 generation: staged.generation,
                 owner: change.owner.to_owned(),
                 reason: change.reason.to_owned(),
-                lineage: lineage.clone(),
+                lineage: Lineage::Adapter(Box::new(lineage.clone())),
                 bytes: staged.bytes,
                 registered_at: change.now(),
                 version,
@@ -153,9 +155,10 @@ impl Registry {
         })
     }
 
-    /// All tasks that have a version, by name.
+    /// All tasks that have an adapter, by name.
     pub fn tasks(&self) -> Result<Vec<TaskName>, RegistryError> {
-        let sql = "SELECT json_quote(task) FROM adapter GROUP BY task ORDER BY task";
+        let sql = "SELECT json_quote(task) FROM adapter
+                   WHERE record ->> '$.lineage.kind' IS NULL GROUP BY task ORDER BY task";
         self.read(|connection| records(connection, sql, []))
     }
 
@@ -170,9 +173,13 @@ impl Registry {
         self.adapters.join(version.task.as_str()).join(version.number.to_string())
     }
 
-    /// Reads a version's files and compares them with what was registered; says where they lie.
+    /// Reads a version's files and compares them with what was registered; says where they lie. Of a
+    /// memory release nothing lies here: it is read and compared by whoever loads it.
     pub fn verify(&self, version: &AdapterVersion) -> Result<PathBuf, RegistryError> {
-        let expected = self.get(version)?.record.generation;
+        let AdapterRecord { generation: expected, lineage, .. } = self.get(version)?.record;
+        if lineage.memory().is_some() {
+            return Ok(self.directory(version));
+        }
         let directory = self.directory(version);
         let found = artifact::generation(&directory)?;
         if found == expected {
@@ -254,14 +261,17 @@ pub(crate) fn by_generation(
     record(connection, sql, params![task.as_str(), generation.to_hex()])
 }
 
-fn next_version(connection: &Connection, task: &TaskName) -> Result<AdapterVersion, RegistryError> {
+pub(crate) fn next_version(
+    connection: &Connection,
+    task: &TaskName,
+) -> Result<AdapterVersion, RegistryError> {
     let sql = "SELECT coalesce(max(number), 0) + 1 FROM adapter WHERE task = ?1";
     let number = connection.query_row(sql, [task.as_str()], |row| row.get::<_, u32>(0))?;
     let number = number.try_into().expect("a count plus one is not zero");
     Ok(AdapterVersion { task: task.clone(), number })
 }
 
-fn insert(
+pub(crate) fn insert(
     transaction: &Transaction<'_>,
     record: &AdapterRecord,
     change: Change<'_>,

@@ -82,10 +82,12 @@ fn datasets(
     let (mut found, mut seen) = (Vec::new(), Vec::new());
     let mut next = Some(record.clone());
     while let Some(record) = next {
-        found.push(record.lineage.dataset.version);
+        // Lessons were never trained on rows.
+        let Some(lineage) = record.lineage.adapter() else { break };
+        found.push(lineage.dataset.version.clone());
         seen.push(record.generation);
         // A parent that is not registered cannot be looked up; one seen before is a forged circle.
-        next = match record.lineage.parent.filter(|parent| !seen.contains(parent)) {
+        next = match lineage.parent.filter(|parent| !seen.contains(parent)) {
             Some(parent) => adapter::by_generation(connection, task, parent)?,
             None => None,
         };

@@ -21,6 +21,15 @@ pub enum RegistryError {
         "cannot register an adapter for `{task}`: its manifest says it was trained for `{manifest}`"
     )]
     OtherTask { task: TaskName, manifest: String },
+    #[error(
+        "cannot register this for `{task}`: adapters and memory releases never share a name; take \
+         another one"
+    )]
+    OtherKind { task: TaskName },
+    #[error(
+        "{version} is a memory release, and only adapters have {what}; see `understudy memory list --releases`"
+    )]
+    NotWeights { version: AdapterVersion, what: &'static str },
     #[error("there is no adapter {version}; see `understudy adapter list`")]
     UnknownVersion { version: AdapterVersion },
     #[error("adapter {version} at {} is damaged: expected content {expected}, found {found}; restore it from a backup", directory.display())]

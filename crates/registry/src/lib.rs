@@ -1,7 +1,10 @@
 //! Which adapters exist, who answers for them, which one serves, and how that came about.
 //!
-//! Three things are kept apart: an adapter version (its content never changes, evidence about it is
-//! only added), the channel (the one pointer per task that says what serves, with its history), and
+//! A memory release is a version too, of a channel of its own, and goes by the same rules; its lessons
+//! are never here.
+//!
+//! Three things are kept apart: a version (its content never changes, evidence about it is only
+//! added), the channel (the one pointer per task that says what serves, with its history), and
 //! a release (the act of taking a candidate to the channel, or back). What may follow what is a
 //! table, [`transition_tables`], and `docs/RELEASES.md` shows it.
 //!
@@ -28,6 +31,7 @@ mod fact;
 mod freeze;
 mod keys;
 mod lifecycle;
+mod lineage;
 mod people;
 mod protection;
 mod provenance;
@@ -47,6 +51,7 @@ pub use error::RegistryError;
 pub use freeze::Freeze;
 pub use keys::KeyNote;
 pub use lifecycle::{Evidence, PauseReason, ReleaseState, Role, Status, transition_tables};
+pub use lineage::Lineage;
 pub use people::{Grant, People};
 pub use protection::Protection;
 pub use provenance::provenance;

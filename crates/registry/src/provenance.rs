@@ -9,6 +9,7 @@ use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use understudy_manifest::AdapterManifest;
 
 use crate::{Adapter, RegistryError, artifact::NAMED};
 
@@ -19,7 +20,11 @@ const BUILD_TYPE: &str = "urn:understudy:train:v1";
 /// The statement about a version whose files lie in `directory`. Our own digests are BLAKE3; the
 /// subjects have the SHA-256 that other tools ask for.
 pub fn provenance(adapter: &Adapter, directory: &Path) -> Result<Value, RegistryError> {
-    let lineage = &adapter.record.lineage;
+    let wrong = || RegistryError::NotWeights {
+        version: adapter.record.version.clone(),
+        what: "a SLSA provenance",
+    };
+    let lineage = adapter.record.lineage.adapter().ok_or_else(wrong)?;
     let subject = NAMED
         .iter()
         .map(|name| {
@@ -50,7 +55,7 @@ pub fn provenance(adapter: &Adapter, directory: &Path) -> Result<Value, Registry
                     "stages": stages,
                 },
                 "internalParameters": {"device": lineage.device, "threads": lineage.threads},
-                "resolvedDependencies": dependencies(adapter),
+                "resolvedDependencies": dependencies(lineage),
             },
             "runDetails": {
                 "builder": {
@@ -71,8 +76,7 @@ pub fn provenance(adapter: &Adapter, directory: &Path) -> Result<Value, Registry
     }))
 }
 
-fn dependencies(adapter: &Adapter) -> Vec<Value> {
-    let lineage = &adapter.record.lineage;
+fn dependencies(lineage: &AdapterManifest) -> Vec<Value> {
     let dataset = &lineage.dataset;
     let mut dependencies = vec![
         json!({"name": lineage.base, "digest": {"blake3": lineage.base_digest}}),

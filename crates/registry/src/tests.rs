@@ -3,6 +3,7 @@
 mod adapters;
 mod audit;
 mod checkpoints;
+mod memories;
 mod never_blocked;
 mod provenance;
 mod releases;

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use understudy_ident::StepId;
 
+use crate::Arm;
+
 /// Everything beyond "the assigned arm answered": whatever happens, a unit counts for the arm it
 /// was assigned to, so what happened has to be told beside it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -28,12 +30,38 @@ pub struct Course {
     /// What the assigned arm's own reply did.
     #[serde(skip_serializing_if = "Marks::is_clean")]
     pub marks: Marks,
+    /// The lessons it was shown, where there is a memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Recalled>,
 }
 
 impl Course {
     pub fn is_plain(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// Which memory a request met, and for which comparison: with the adapter that answered, all that is
+/// needed to tell a reply's cause.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recalled {
+    /// The memory release, by its digest; none where the arm serves no lessons.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
+    /// What was shown of it, as `mem_…@revision`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shown: Vec<String>,
+    /// Of the memory's own canary, which is drawn apart from the adapter's.
+    pub arm: Arm,
+    /// Whether it belongs to the comparison of the arms: it lies in one of the two slices, and the
+    /// arms would have shown it different lessons.
+    pub analysed: bool,
+    /// Where the unit fell under the memory canary's salt, of 2^64.
+    pub u: u64,
+    /// The memory's release in progress, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<String>,
 }
 
 /// A reply the teacher made or was to make, and how likely it was to be asked.

@@ -21,7 +21,7 @@ use understudy_ident::TrajectoryId;
 
 pub use calibration::{Calibration, Overlap, Platt, SignalWeight};
 pub use conversation::{Conversation, Phase};
-pub use course::{Confidence, Course, Marks, TapMode, Tapped};
+pub use course::{Confidence, Course, Marks, Recalled, TapMode, Tapped};
 pub use outcome::{Outcome, Signal, Source, Target};
 pub use reward::{Component, Reward, RewardPolicy, edit_ratio};
 pub use span::{

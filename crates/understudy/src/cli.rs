@@ -85,6 +85,7 @@ pub(crate) enum Command {
         after_help = "Examples:\n  understudy eval support-triage@1 --suite support-triage --baseline base\n  \
         understudy eval support-triage@2 --suite support-triage --baseline support-triage@1 \\\n      \
         --report html=report.html --report junit=report.xml --answers answers\n  \
+        understudy eval desk@1 --memory 9f2c1a --suite desk --baseline desk@1 --out report.json\n  \
         understudy eval answers/candidate.jsonl --suite support-triage --baseline answers/baseline.jsonl\n  \
         understudy eval support-triage@2 --suite support-triage --judge --rubric rubric.md\n\n\
         A run that was killed goes on where it was when it is started again.\n\
@@ -374,6 +375,16 @@ pub(crate) struct EvalArgs {
     /// Likewise
     #[arg(long, default_value = "base")]
     pub(crate) baseline: String,
+    /// Show the subject the lessons of this memory release, or of the one that `serves`; the
+    /// baseline answers without, so that a report on the same subject is about the lessons
+    #[arg(long, value_name = "RELEASE")]
+    pub(crate) memory: Option<String>,
+    /// Show the baseline the lessons of this one
+    #[arg(long, value_name = "RELEASE")]
+    pub(crate) baseline_memory: Option<String>,
+    /// Answer with the mock engine, which knows no model: for trying out commands
+    #[arg(long)]
+    pub(crate) mock_engine: bool,
     /// The base model, by name or path
     #[arg(long)]
     pub(crate) base: Option<String>,

@@ -13,7 +13,7 @@ mod judge;
 pub(crate) mod key;
 mod live;
 mod logits;
-mod memory;
+pub(crate) mod memory;
 pub(crate) mod model;
 mod release;
 pub(crate) mod run;

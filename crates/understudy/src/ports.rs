@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use understudy_canary::Opening;
 use understudy_dataset::{
     Builder, DatasetError, FrozenDataset, Request, SuiteFingerprints, Verdict,
@@ -20,7 +20,7 @@ use understudy_registry::{Change, Override, ReleaseRecord, ReleaseState, Target}
 use understudy_storage::atomic;
 
 use crate::{
-    commands::suite,
+    commands::{memory::Remembering, suite},
     config::RecogniserSettings,
     held::HeldIn,
     output::Out,
@@ -250,6 +250,13 @@ impl Stages<'_> {
         if let Some(recogniser) = &recogniser {
             builder = builder.recognising(recogniser);
         }
+        let lessons = (recipe.data.memory_slot > 0.0)
+            .then(|| Remembering::open(None, None, &self.stores.data.memory()))
+            .transpose()
+            .context("the recipe's memory_slot needs lessons")?;
+        if let Some(lessons) = &lessons {
+            builder = builder.remembering(lessons);
+        }
         if let Some(name) = follow {
             builder = builder.following(name);
         }
@@ -320,7 +327,9 @@ impl Stages<'_> {
         suite: &Suite,
         gate: &Gate,
     ) -> Result<Vec<SubjectRun>> {
-        let lineage = self.stores.registry.get(version)?.record.lineage;
+        let record = self.stores.registry.get(version)?.record;
+        let lineage =
+            record.lineage.adapter().context("a memory release was trained on nothing")?;
         let dataset = FrozenDataset::find(&self.stores.data.datasets(), &lineage.dataset.version)?;
         let mut others = vec![NearestExample::fit(&dataset.sft(Split::Train)?).run(suite)];
         if let Some(teacher) = (self.make_teacher)()? {

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use understudy_access::Keyring;
-use understudy_canary::{Controller, Parts};
+use understudy_canary::{Controller, Lessons, Parts};
 use understudy_engine::Engine;
 use understudy_gateway::{
     AdapterUpdates, Board, Door, Gateway, GatewayParts, LiveBoard, Memories, Patience, Tls,
@@ -18,7 +18,7 @@ use understudy_gateway::{
 use understudy_ident::{Clock, Digest, SystemClock, TaskName};
 use understudy_inference::{Backend, HashingEmbedder, MockConfig, MockEngine, Student};
 use understudy_journal::Journal;
-use understudy_memory::Deployment;
+use understudy_memory::{Deployment, MemoryRoot};
 use understudy_model::{BaseDigests, BaseModel, device};
 use understudy_orchestrator::RunStore;
 use understudy_registry::{Registry, Target};
@@ -270,6 +270,7 @@ impl Server {
         let door = keys.map_or_else(Door::open, |keys| Door::keyed(keys, listen));
         let is_https = tls.is_some();
         let routes = Arc::new(RouteTable::default());
+        let memory_routes = Arc::new(RouteTable::default());
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -291,6 +292,12 @@ impl Server {
             };
             Router::Follower { _follower: Follower::start(following)? }
         } else {
+            let lessons = serving.memory.as_ref().map(|deployment| {
+                let root = MemoryRoot::open(&stores.data.memory(), deployment.settings.clone())?;
+                let (embedder, routes) = (Arc::new(HashingEmbedder), Arc::clone(&memory_routes));
+                Lessons::open(&root, deployment, embedder, routes)
+            });
+            let lessons = lessons.transpose().context("failed to open the memory")?;
             let controller = Controller::new(Parts {
                 registry: Arc::clone(&stores.registry),
                 journal: stores.journal.clone(),
@@ -299,6 +306,7 @@ impl Server {
                 clock: Arc::clone(&stores.clock),
                 tasks,
                 first: if teacher.is_some() { Target::Teacher } else { Target::Base },
+                lessons: lessons.map(Arc::new),
             });
             let registry = Arc::clone(&stores.registry);
             Router::Watcher { _watcher: Watcher::start(controller, registry, serving.on_note)? }
@@ -316,7 +324,8 @@ impl Server {
         if let Some(deployment) = serving.memory {
             let (directory, embedder) = (stores.data.memory(), Arc::new(HashingEmbedder));
             let (journal, clock) = (stores.journal.clone(), Arc::clone(&stores.clock));
-            let memories = Memories::open(&directory, deployment, embedder, journal, clock)
+            let routes = memory_routes;
+            let memories = Memories::open(&directory, deployment, embedder, journal, clock, routes)
                 .context("failed to open the memory")?;
             gateway.remember_with(memories).map_err(|_| anyhow!("there are two memories"))?;
         }

@@ -39,7 +39,8 @@ fn resumed(
 ) -> Result<(SubjectRun, Vec<usize>), EvaluationError> {
     let mut kept = Vec::new();
     let mut note = |now: Progress<'_>| kept.push(now.kept);
-    let runs = resume(backend, suite, &base(), FOUR, Kept { cache, subjects }, &mut note)?;
+    let runs =
+        resume(backend, suite, (&base(), &as_written), FOUR, Kept { cache, subjects }, &mut note)?;
     Ok((runs.into_iter().next().unwrap(), kept))
 }
 
@@ -87,7 +88,7 @@ fn another_case_subject_or_sampling_is_asked_anew() {
     let backend = timed(usize::MAX);
     let longer = RunOptions { max_new_tokens: 99, ..FOUR };
     let kept = Kept { cache: &mut cache, subjects: &identities() };
-    resume(&backend, &suite, &base(), longer, kept, &mut |_| {}).unwrap();
+    resume(&backend, &suite, (&base(), &as_written), longer, kept, &mut |_| {}).unwrap();
     assert_eq!(asked(&backend), 6);
 }
 
@@ -115,7 +116,7 @@ fn a_latency_from_other_company_is_not_shown() {
     let mut subjects = base();
     subjects.push(Subject { name: "new".to_owned(), adapter: None });
     let (backend, kept) = (timed(usize::MAX), Kept { cache: &mut cache, subjects: &both });
-    let runs = resume(&backend, &suite, &subjects, FOUR, kept, &mut |_| {}).unwrap();
+    let runs = resume(&backend, &suite, (&subjects, &as_written), FOUR, kept, &mut |_| {}).unwrap();
     assert_eq!(asked(&backend), 3, "only the new one is asked");
     assert!(runs[0].results.iter().all(|result| result.latency_ms == 0.0));
     assert!(runs[1].results.iter().all(|result| result.latency_ms > 0.0));

@@ -257,7 +257,29 @@ fn the_tools_of_a_case_are_offered() {
     suite.cases[0].tools = vec![tool.clone()];
     let subjects = [Subject { name: "base".to_owned(), adapter: None }];
     let options = RunOptions { max_new_tokens: 8, concurrency: 1 };
-    let asked = request(&suite, &subjects, Job { subject: 0, case: 0 }, options);
+    let prompt_of = |_: usize, case: &Case| case.prompt.clone();
+    let subjects = (subjects.as_slice(), &prompt_of as PromptOf<'_>);
+    let asked = request(&suite, subjects, Job { subject: 0, case: 0 }, options);
     let Prompt::Chat(chat) = asked.prompt else { panic!("a case is a conversation") };
     assert_eq!((chat.tools, chat.messages), (vec![tool], suite.cases[0].prompt.clone()));
+}
+
+#[test]
+fn each_subject_is_asked_in_its_own_words() {
+    let backend = FakeBackend::new("tiny", |text, _| Ok(format!("heard {text}")));
+    let suite = suite(3);
+    let subjects = ["plain", "told"].map(|name| Subject { name: name.to_owned(), adapter: None });
+    let prompt_of = |subject: usize, case: &Case| {
+        let mut prompt = case.prompt.clone();
+        if subject == 1 {
+            prompt.push(Message::user("and what you were told"));
+        }
+        prompt
+    };
+    let options = RunOptions { max_new_tokens: 8, concurrency: 2 };
+    let asked = (subjects.as_slice(), &prompt_of as PromptOf<'_>);
+    let kept = Kept { cache: &mut NoCache, subjects: &[] };
+    let runs = resume(&backend, &suite, asked, options, kept, &mut |_| {}).unwrap();
+    assert!(runs[1].results.iter().all(|result| result.output.ends_with("what you were told")));
+    assert!(runs[0].results.iter().all(|result| !result.output.contains("told")));
 }

@@ -54,6 +54,11 @@ impl Caller {
         self.key.as_ref().map(|key| key.who.owner.as_str())
     }
 
+    /// The one person whose key it is, where it is one person's.
+    pub(crate) fn user(&self) -> Option<&str> {
+        self.key.as_ref().and_then(|key| key.who.user.as_deref())
+    }
+
     /// The full name of what the caller calls this; `None` where it is somebody else's.
     pub(crate) fn full(&self, name: &str) -> Option<String> {
         TenantName::full(self.tenant(), name)

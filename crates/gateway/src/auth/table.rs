@@ -83,6 +83,12 @@ pub(crate) const TABLE: &[Row] = &[
     row("POST", "/v1/memory/heal/{id}/outcome", Needs::Whole(Scope::Infer), CONTROL),
     row("POST", "/v1/memory/plan", Needs::Whole(Scope::Infer), CONTROL),
     row("GET", "/v1/memory/status", Needs::Whole(Scope::Read), NO_BODY),
+    // Of one user's own, by that user's key; the handler refuses a key that is no user's.
+    row("GET", "/v1/memory/mine", INFER, NO_BODY),
+    row("POST", "/v1/memory/mine", INFER, CONTROL),
+    row("DELETE", "/v1/memory/mine", INFER, NO_BODY),
+    row("PUT", "/v1/memory/mine/{id}", INFER, CONTROL),
+    row("DELETE", "/v1/memory/mine/{id}", INFER, NO_BODY),
     row("POST", "/v1/load_lora_adapter", ADAPTERS, CONTROL),
     row("POST", "/v1/unload_lora_adapter", ADAPTERS, CONTROL),
     row("POST", "/v1/rollback_lora_adapter", ADAPTERS, CONTROL),

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use understudy_memory::{HealRequest, MemoryError, Query, Room, estimated_tokens};
 
 use super::Memories;
-use crate::{body::Body, error::ApiError, state::Gateway};
+use crate::{auth::Caller, body::Body, error::ApiError, state::Gateway};
 
 pub(crate) fn routes() -> Router<Gateway> {
     Router::new()
@@ -20,6 +20,7 @@ pub(crate) fn routes() -> Router<Gateway> {
         .route("/v1/memory/heal/{id}/outcome", post(healed))
         .route("/v1/memory/plan", post(plan))
         .route("/v1/memory/status", get(status))
+        .merge(super::own::routes())
 }
 
 #[derive(Deserialize)]
@@ -38,11 +39,16 @@ struct Healed {
     worked: bool,
 }
 
-async fn heal(State(gateway): State<Gateway>, Body(body): Body) -> Result<Json<Value>, ApiError> {
+async fn heal(
+    State(gateway): State<Gateway>,
+    caller: Caller,
+    Body(body): Body,
+) -> Result<Json<Value>, ApiError> {
     let memories = memories(&gateway)?;
     let request: HealRequest = parse(&body)?;
     let shared = &memories.shared;
-    let reply = shared.library(&shared.serving()).heal(&request, shared.clock.now());
+    let view = shared.view(&caller).map_err(|why| failed(&why))?;
+    let reply = view.library(shared).heal(&request, shared.clock.now());
     Ok(Json(json!(reply.map_err(|why| failed(&why))?)))
 }
 
@@ -66,7 +72,11 @@ async fn healed(
     Ok(Json(json!({"noted": id, "consequences": counted.map_err(|why| failed(&why))?})))
 }
 
-async fn plan(State(gateway): State<Gateway>, Body(body): Body) -> Result<Json<Value>, ApiError> {
+async fn plan(
+    State(gateway): State<Gateway>,
+    caller: Caller,
+    Body(body): Body,
+) -> Result<Json<Value>, ApiError> {
     let memories = memories(&gateway)?;
     let plan: Plan = parse(&body)?;
     let shared = &memories.shared;
@@ -78,7 +88,8 @@ async fn plan(State(gateway): State<Gateway>, Body(body): Body) -> Result<Json<V
         ..Query::default()
     };
     let room = Room { tokens: shared.settings().max_tokens, count: &estimated_tokens };
-    let retrieved = shared.retrieve(&shared.serving(), query, room);
+    let view = shared.view(&caller).map_err(|why| failed(&why))?;
+    let retrieved = shared.retrieve(&view, &query, room);
     Ok(Json(json!(retrieved.map_err(|why| failed(&why))?)))
 }
 
@@ -86,8 +97,14 @@ async fn status(State(gateway): State<Gateway>) -> Result<Json<Value>, ApiError>
     let shared = &memories(&gateway)?.shared;
     let serving = shared.serving();
     let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    let trial = shared.routes.get(&shared.channel);
+    let trial = trial.filter(|entry| entry.route.canary.is_some());
     Ok(Json(json!({
         "tenant": shared.deployment.tenant,
+        "trial": trial.map(|entry| json!({
+            "release": entry.release,
+            "canary": entry.route.canary,
+        })),
         "release": serving.shelf.release(),
         "lessons": serving.shelf.len(),
         "shown": count(&shared.shown),
@@ -97,7 +114,7 @@ async fn status(State(gateway): State<Gateway>) -> Result<Json<Value>, ApiError>
     })))
 }
 
-fn memories(gateway: &Gateway) -> Result<&Memories, ApiError> {
+pub(super) fn memories(gateway: &Gateway) -> Result<&Memories, ApiError> {
     gateway.memories().ok_or_else(|| {
         ApiError::not_found(
             "this server has no memory; write a memory.toml and start it again".to_owned(),
@@ -105,11 +122,11 @@ fn memories(gateway: &Gateway) -> Result<&Memories, ApiError> {
     })
 }
 
-fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+pub(super) fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     serde_json::from_slice(body)
         .map_err(|why| ApiError::bad_request(format!("the body cannot be understood: {why}")))
 }
 
-fn failed(why: &MemoryError) -> ApiError {
+pub(super) fn failed(why: &MemoryError) -> ApiError {
     ApiError::unavailable(why.to_string())
 }

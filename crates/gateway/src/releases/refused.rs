@@ -31,9 +31,10 @@ impl From<Refused> for ApiError {
             | CanaryError::NoRelease
             | CanaryError::UnknownReward { .. }
             | CanaryError::Unreadable { .. } => (422, "wrong_rules"),
-            CanaryError::Load { .. } | CanaryError::OtherContent { .. } => {
-                (409, "rollback_target_not_loaded")
-            }
+            CanaryError::Load { .. }
+            | CanaryError::Lessons { .. }
+            | CanaryError::OtherContent { .. } => (409, "rollback_target_not_loaded"),
+            CanaryError::Memory(_) => (503, "memory_unreadable"),
             CanaryError::Journal(_) => (503, "journal_unreadable"),
         };
         let message = match error {

@@ -59,7 +59,15 @@ fn open(desk: &tempfile::TempDir) -> Keyring {
 
 fn new_key(scopes: Scopes) -> NewKey {
     let (owner, note) = ("ada".to_owned(), String::new());
-    NewKey { owner, note, tenant: None, scopes, limits: Limits::default(), expires_at: None }
+    NewKey {
+        owner,
+        note,
+        tenant: None,
+        user: None,
+        scopes,
+        limits: Limits::default(),
+        expires_at: None,
+    }
 }
 
 impl Guarded {

@@ -1,3 +1,5 @@
+mod own;
+
 use std::{path::Path, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
@@ -75,9 +77,9 @@ fn teach(directory: &Path) -> MemoryId {
 
 fn remember(gateway: &Gateway, directory: &Path, journal: &Journal) {
     let deployment = Deployment::parse(FILE).unwrap();
-    let clock = Arc::new(SystemClock);
-    let memories =
-        Memories::open(directory, deployment, Arc::new(HashingEmbedder), journal.clone(), clock);
+    let (clock, embedder) = (Arc::new(SystemClock), Arc::new(HashingEmbedder));
+    let routes = Arc::default();
+    let memories = Memories::open(directory, deployment, embedder, journal.clone(), clock, routes);
     gateway.remember_with(memories.unwrap()).unwrap();
 }
 

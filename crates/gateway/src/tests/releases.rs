@@ -82,6 +82,7 @@ impl<'a> Desk<'a> {
             clock: std::sync::Arc::new(SystemClock),
             tasks: Vec::new(),
             first: Serving::Base,
+            lessons: None,
         });
         controller.tick().unwrap();
     }

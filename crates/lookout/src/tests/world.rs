@@ -149,6 +149,7 @@ impl System {
             clock: Arc::new(clock.clone()),
             tasks: vec![task()],
             first: Target::Teacher,
+            lessons: None,
         });
         let runs = RunStore::open(&at("runs.db"), Box::new(clock.clone())).unwrap();
         let watcher = RefCell::new(watcher(&journal, &registry, clock));

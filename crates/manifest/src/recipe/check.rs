@@ -76,6 +76,11 @@ impl Check<'_> {
         let data = &recipe.data;
         self.within(("data", 0, "holdout"), data.holdout, 0.0, 0.9)?;
         self.within(("data", 0, "min_reward"), data.min_reward, 0.0, 1.0)?;
+        self.within(("data", 0, "memory_slot"), data.memory_slot, 0.0, 1.0)?;
+        if data.memory_slot > 0.0 && data.source != DataSource::Journal {
+            let what = "is for datasets that are built now; a frozen version has its lessons in it";
+            return self.fail("data", 0, "memory_slot", what);
+        }
         let policies = ["default", "default@1", "calibrated", "calibrated@1"];
         if !policies.contains(&data.reward.as_str()) {
             let what = format!(

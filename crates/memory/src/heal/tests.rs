@@ -51,6 +51,7 @@ fn ask(items: &[DeploymentItem], request: &HealRequest, active: bool) -> HealRep
     let shelf = Shelf::of_release(release.digest(), &release, None, &Catalogue::default()).unwrap();
     let standing = Standing {
         active,
+        validated: false,
         effect: 0.0,
         harms: false,
         recency: 1.0,

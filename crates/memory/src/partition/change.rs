@@ -217,6 +217,28 @@ impl Partition<DeploymentText> {
         self.change(id, &Operation::Validate, &[Status::Proposed], by)
     }
 
+    /// Has every active lesson of an agent measured anew, because the agent got other weights: they
+    /// may know by now what it says. Returns which.
+    pub fn rescore(
+        &self,
+        agent: &str,
+        (version, promoted): (&str, Timestamp),
+        at: Timestamp,
+    ) -> Result<Vec<MemoryId>, MemoryError> {
+        let mut of_agent = self.all(at)?;
+        of_agent.retain(|kept| {
+            let own = kept.item.agent.as_ref().is_some_and(|own| own.as_str() == agent);
+            // What became active later was never measured under other weights.
+            kept.status == Status::Active && own && kept.since <= promoted
+        });
+        let by = By::rule(&format!("{version} was promoted"), at);
+        for kept in &of_agent {
+            let operation = Operation::Rescore { version: version.to_owned() };
+            self.operate(Some(&kept.item.id), &operation, None, &by)?;
+        }
+        Ok(of_agent.into_iter().map(|kept| kept.item.id).collect())
+    }
+
     /// Approves a word for texts that every user may be shown.
     pub fn approve_term(
         &self,

@@ -243,3 +243,133 @@ fn a_release_is_its_content_small_and_checked_when_it_is_read() {
     assert!(store.roll_back(&releases, Some(&digest), &place.by()).is_err());
     assert!(By::new("ada", " ", place.now).is_err());
 }
+
+#[test]
+fn a_candidate_shows_what_waits_for_it_and_leaves_it_suspended_when_taken_off() {
+    let place = place();
+    let (store, releases) = (place.store(), place.root.releases(&place.tenant));
+    let stays = place.active(&store, place.item("prefer `a.find`.", &["a.find"], &[]));
+    let serving = store.releases().unwrap()[0];
+    let tried = place.item("avoid `b.list`.", &[], &["b.list"]);
+    let id = tried.id.clone();
+    store.propose(tried, &HashingEmbedder, &place.by()).unwrap();
+    store.validate(&id, &place.by()).unwrap();
+    let choice = Choice::default();
+    let (next, _) = store.next_release(&releases, "hashing@1", &choice, &place.by()).unwrap();
+    let candidate = releases.cut(&next, place.now).unwrap();
+    let shown = |trial: bool| {
+        let shelf =
+            crate::Shelf::of_release(candidate, &next, Some(&HashingEmbedder), &place.catalogue);
+        let shelf = if trial { shelf.unwrap().on_trial() } else { shelf.unwrap() };
+        let kept = store.all(place.now).unwrap();
+        let settings = &store.settings().counters;
+        let library = crate::Library {
+            deployment: &shelf,
+            user: None,
+            standings: &crate::Standings::of(&kept, settings, place.now),
+            embedder: Some(&HashingEmbedder),
+            intents: None,
+            settings: &crate::Retrieval { threshold: 0.0, ..store.settings().retrieval.clone() },
+            counters: &CounterSettings { control_share: 0.0, ..settings.clone() },
+            key: store.key(),
+        };
+        let query = crate::Query {
+            goal: "a task needs records",
+            tools: vec!["a.find", "a.get", "b.list"],
+            session: "s",
+            ..crate::Query::default()
+        };
+        let room = crate::Room { tokens: 500, count: &crate::estimated_tokens };
+        library.retrieve(&query, room, place.now).unwrap().0.shown_ids()
+    };
+    assert!(shown(true).contains(&id), "on trial it is shown, and to every session that tries it");
+    assert!(!shown(false).contains(&id), "and nowhere else");
+
+    let manifest = next.registered(&place.tenant);
+    assert_eq!((manifest.release, manifest.lessons.len()), (candidate, 2));
+    let text = serde_json::to_string(&manifest).unwrap();
+    assert!(!text.contains("b.list") && !text.contains("records"), "{text}");
+
+    assert_eq!(
+        store.condemn(&releases, &candidate, &place.by()).unwrap(),
+        std::slice::from_ref(&id)
+    );
+    assert_eq!(store.get(&id, place.now).unwrap().status, Status::Suspended);
+    assert_eq!(store.get(&stays, place.now).unwrap().status, Status::Active);
+    assert_eq!(store.releases().unwrap()[0], serving, "the pointer never moved");
+    // Promoted after all, it is active; serving what serves is no second row.
+    store.restore(&id, &place.by()).unwrap();
+    store.serve(&releases, Some(&candidate), &place.by()).unwrap();
+    assert_eq!(store.get(&id, place.now).unwrap().status, Status::Active);
+    let rows = store.releases().unwrap().len();
+    store.serve(&releases, Some(&candidate), &place.by()).unwrap();
+    assert_eq!(store.releases().unwrap().len(), rows);
+}
+
+#[test]
+fn a_lesson_on_trial_that_does_harm_is_retired_there() {
+    let place = place();
+    let store = place.store();
+    let item = place.item("prefer `a.find`.", &["a.find"], &[]);
+    let id = item.id.clone();
+    store.propose(item, &HashingEmbedder, &place.by()).unwrap();
+    store.validate(&id, &place.by()).unwrap();
+    for n in 0..40 {
+        let (with, without) = (format!("w{n}"), format!("o{n}"));
+        store.considered(&with, std::slice::from_ref(&id), &[], place.now).unwrap();
+        store.considered(&without, &[], std::slice::from_ref(&id), place.now).unwrap();
+        store.outcome(&with, false, place.now).unwrap();
+        store.outcome(&without, true, place.now).unwrap();
+    }
+    assert_eq!(store.get(&id, place.now).unwrap().status, Status::Retired);
+}
+
+#[test]
+fn weights_that_know_a_lesson_have_it_proposed_for_retirement() {
+    let place = place();
+    let store = place.store();
+    let written = place.item("prefer `a.find`.", &["a.find"], &[]);
+    let catalogue = Catalogue { agents: vec!["desk".to_owned()], ..place.catalogue.clone() };
+    let agent = crate::Declared::find(&catalogue, "desk");
+    let [known, needed] = ["prefer `a.find`.", "prefer `a.get`."].map(|_| agent.clone());
+    let known = place.active(&store, DeploymentItem { agent: known, ..written });
+    let other = place.item("prefer `a.get` first.", &["a.get"], &[]);
+    let needed = place.active(&store, DeploymentItem { agent: needed, ..other });
+    // Under the old weights both were worth a lot; what was counted then says nothing of the new.
+    let mut n = 0;
+    let mut outcome = |id: &MemoryId, shown: bool, success: bool| {
+        n += 1;
+        let (request, ids) = (format!("r{n}"), std::slice::from_ref(id));
+        let (with, without) = if shown { (ids, &[][..]) } else { (&[][..], ids) };
+        store.considered(&request, with, without, place.now).unwrap();
+        store.outcome(&request, success, place.now).unwrap();
+    };
+    for id in [&known, &needed] {
+        for _ in 0..30 {
+            outcome(id, true, true);
+            outcome(id, false, false);
+        }
+    }
+    let of = |agent: &str| store.rescore(agent, ("desk@2", place.now), place.now).unwrap();
+    assert!(of("browser").is_empty(), "another agent's weights change nothing");
+    assert_eq!(of("desk").len(), 2);
+    let kept = |id: &MemoryId| store.get(id, place.now).unwrap();
+    assert!(!kept(&known).has_graduated(), "nothing was measured yet");
+    for at in 0..80 {
+        // The new weights succeed nine times of ten, with the first lesson or without.
+        outcome(&known, at % 2 == 0, at % 20 > 1);
+        outcome(&needed, at % 2 == 0, at % 2 == 0);
+    }
+    assert!(!kept(&known).has_graduated(), "40 of 50 on each side are not enough");
+    for at in 0..40 {
+        outcome(&known, at % 2 == 0, at % 20 > 1);
+        outcome(&needed, at % 2 == 0, at % 2 == 0);
+    }
+    let (gone, still) = (kept(&known), kept(&needed));
+    assert!(gone.has_graduated() && gone.status == Status::Active, "a person retires it: {gone:?}");
+    assert!(gone.effect.helps(), "over all weights together it helped");
+    assert!(!still.has_graduated() && still.rescored.unwrap().effect.helps());
+    let operations = store.history(Some(&known)).unwrap();
+    let last = operations.last().unwrap();
+    assert_eq!((last.operation.name(), last.reason.as_str()), ("rescore", "desk@2 was promoted"));
+}

@@ -59,6 +59,7 @@ fn kept<T>(item: crate::Item<T>, now: Timestamp) -> Kept<T> {
         last_confirmed: None,
         conflicts_with: std::collections::BTreeSet::new(),
         kept_apart_from: std::collections::BTreeSet::new(),
+        rescored: None,
     }
 }
 

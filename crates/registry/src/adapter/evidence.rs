@@ -78,7 +78,10 @@ impl Registry {
         version: &AdapterVersion,
         change: Change<'_>,
     ) -> Result<Adapter, RegistryError> {
-        artifact::check_header(&self.verify(version)?)?;
+        let directory = self.verify(version)?;
+        if self.get(version)?.record.lineage.adapter().is_some() {
+            artifact::check_header(&directory)?;
+        }
         self.once(change, &("verify", version), |transaction| {
             let adapter = load(transaction, version)?;
             if adapter.status != Status::Registered {

@@ -8,6 +8,7 @@ pub(crate) enum KeyCommand {
     #[command(after_help = "Examples:\n  understudy key create --owner ada --role admin\n  \
         understudy key create --owner shop --tenant acme --role application --note checkout \\\n      \
         --requests-per-minute 600 --tokens-per-minute 200000 --concurrent 16\n  \
+        understudy key create --owner shop --role application --user ada@example.org\n  \
         understudy key create --owner ci --scope infer:support-triage --scope feedback --expires-in 90d\n\n\
         Roles: application (infer, feedback, telemetry), engineer (application, read and release),\n\
         release_manager (read, release, metrics, audit:read), on_call (read, release, metrics,\n\
@@ -39,6 +40,9 @@ pub(crate) struct KeyCreateArgs {
     /// Whose key it is: it sees nothing of others, and others see nothing of it
     #[arg(long, value_name = "NAME")]
     pub(crate) tenant: Option<String>,
+    /// The one person it is for: that user's own lessons are shown to its requests
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<String>,
     /// What it is for
     #[arg(long, default_value = "")]
     pub(crate) note: String,

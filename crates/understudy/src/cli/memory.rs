@@ -11,6 +11,15 @@ pub(crate) enum MemoryCommand {
         understudy memory learn --task support-triage --owner ada --reason 'weekly'\n\n\
         Exit codes: 0 done, also when there was nothing to learn; 2 bad input")]
     Learn(LearnArgs),
+    /// Propose a lesson in your own words, for everybody
+    #[command(
+        after_help = "Example:\n  understudy memory propose --agent desk --intent refund-order \\\n      \
+        --tools refunds.quote,refunds.create --prefer refunds.quote \\\n      \
+        --situation 'When a task needs `refunds.create`' \\\n      \
+        --text 'prefer calling `refunds.quote` first.' --reason 'the handbook says so'\n\n\
+        Exit codes: 0 proposed; 2 bad input, such as a word that nobody has approved"
+    )]
+    Propose(ProposeArgs),
     /// Read what is proposed; approve or reject a lesson, or approve a word
     #[command(after_help = "Examples:\n  understudy memory review\n  \
         understudy memory review mem_0192… --approve --reason 'read it'\n  \
@@ -18,8 +27,11 @@ pub(crate) enum MemoryCommand {
     Review(ReviewArgs),
     /// Serve what is active and what was approved since, as one immutable release
     #[command(after_help = "Examples:\n  understudy memory release --dry-run --reason check\n  \
+        understudy memory release --canary --report report.json --reason 'quotes first'\n  \
         understudy memory release --only mem_0192… --owner ada --reason 'quotes first'\n\n\
-        Exit codes: 0 released; 1 nothing changed; 2 bad input")]
+        A canary is watched, paused, promoted and ended like an adapter's: `understudy release\n\
+        status memory-TENANT`.\n\n\
+        Exit codes: 0 released; 1 nothing changed, or the rules say no; 2 bad input")]
     Release(MemoryReleaseArgs),
     /// Serve what was served before, another release, or nothing
     #[command(
@@ -43,6 +55,12 @@ pub(crate) enum MemoryCommand {
         \"action\": {\"tool\": \"page.click\"}, \"error\": {\"message\": \"#buy is not visible\"}}\n\n\
         Exit codes: 0 a way is known; 1 a person should look; 2 bad input")]
     Heal(HealArgs),
+    /// Serve the memory as tools of an agent, over the Model Context Protocol on stdin and stdout
+    #[command(after_help = "Example, in an agent's configuration:\n  \
+        {\"mcpServers\": {\"memory\": {\"command\": \"understudy\",\n    \
+        \"args\": [\"memory\", \"mcp\", \"--file\", \"/srv/desk/memory.toml\"]}}}\n\n\
+        Tools: heal, heal_outcome, plan. Standard output is the protocol's, in JSON with or without --json.")]
+    Mcp(MemoryMcpArgs),
     /// Forget a lesson, or everything of a user: the bytes, not only the rows
     #[command(
         after_help = "Examples:\n  understudy memory forget mem_0192… --reason 'asked to'\n  \
@@ -81,6 +99,35 @@ pub(crate) struct LearnArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ProposeArgs {
+    #[command(flatten)]
+    pub(crate) scope: MemoryScope,
+    /// When it applies: `When …`
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) situation: String,
+    /// What to do then: `prefer …` or `avoid …`
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) text: String,
+    /// Only for this agent of the catalogue [default: all]
+    #[arg(long)]
+    pub(crate) agent: Option<String>,
+    /// For this kind of task of the catalogue
+    #[arg(long)]
+    pub(crate) intent: Option<String>,
+    /// Shown only where all of these can be called
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) tools: Vec<String>,
+    /// Tools that it prefers
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) prefer: Vec<String>,
+    /// Tools that it avoids
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) avoid: Vec<String>,
+    #[arg(long)]
+    pub(crate) reason: String,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ReviewArgs {
     #[command(flatten)]
     pub(crate) scope: MemoryScope,
@@ -112,6 +159,15 @@ pub(crate) struct MemoryReleaseArgs {
     /// Always shown, in this order; repeatable, at most five
     #[arg(long, value_name = "LESSON")]
     pub(crate) core: Vec<String>,
+    /// To a growing share of sessions, compared with the others; memory.toml's [release] says how
+    #[arg(long)]
+    pub(crate) canary: bool,
+    /// An evaluation of these lessons, as `understudy eval --memory` writes it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    /// Start the canary although no report passes; kept for ever, with the owner and the reason
+    #[arg(long, requires = "canary")]
+    pub(crate) force: bool,
     /// Print what would change, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -174,6 +230,12 @@ pub(crate) struct HealArgs {
     /// yes or no
     #[arg(long, requires = "lesson", value_parser = ["yes", "no"])]
     pub(crate) worked: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MemoryMcpArgs {
+    #[command(flatten)]
+    pub(crate) scope: MemoryScope,
 }
 
 #[derive(Debug, Args)]

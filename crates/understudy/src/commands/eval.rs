@@ -1,24 +1,28 @@
 //! `understudy eval`: one subject beside another on the same cases.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use anyhow::{Context, Result, anyhow, bail};
-use understudy_dataset::FrozenDataset;
+use serde_json::Value;
+use understudy_dataset::{FrozenDataset, Placed};
 use understudy_evaluation::{
-    Cache, Document, Evidence, Format, Kept, NearestExample, NoCache, RunOptions, Subject,
-    SubjectRun, assemble, details, read_recorded, render, table, write_recorded,
+    Cache, Document, Evidence, Format, Kept, NearestExample, NoCache, PromptOf, RunOptions,
+    Subject, SubjectRun, assemble, details, read_recorded, render, resume, table, write_recorded,
 };
 use understudy_ident::{DatasetVersion, Digest};
-use understudy_inference::Student;
-use understudy_manifest::{EvalReport, Gate, RequiredVerdict, Split, Suite, Verdict};
+use understudy_inference::{Prompt, Student};
+use understudy_manifest::{Case, EvalReport, Gate, RequiredVerdict, Split, Suite, Verdict};
+use understudy_memory::estimated_tokens;
+use understudy_message::Message;
 use understudy_registry::Registry;
 use understudy_storage::atomic;
 
-use super::{Exit, judge::Bench, model, suite};
+use super::{Exit, judge::Bench, memory::Remembering, model, suite};
 use crate::{cli::EvalArgs, config::Config, held::HeldIn, kept::KeptLog, output::Out, wiring};
 
 /// Requests in flight, which the engine decodes as one batch.
@@ -32,7 +36,11 @@ pub(crate) fn run(args: &EvalArgs, config: &Config, out: Out) -> Result<Exit> {
     let mut judge = Bench::of(&args.judge, config)?;
     let registry = Registry::open(&config.data.registry(), &config.data.adapters())?;
     let trivial = nearest(args, config, &registry)?.map(|nearest| nearest.run(&suite));
-    let [baseline, candidate] = answers(args, config, &registry, (&suite, &gate), out)?;
+    let [baseline, mut candidate] = answers(args, config, &registry, (&suite, &gate), out)?;
+    if let Some(asked) = &args.memory {
+        // The report is about the lessons, which are the candidate's content here.
+        candidate.generation = Some(remembering(asked, config)?.release().to_hex());
+    }
     let evidence =
         Evidence { baseline: &baseline, candidate: &candidate, others: trivial.as_slice() };
     let mut report = assemble(&suite, &gate, evidence, args.seed)?;
@@ -105,47 +113,127 @@ fn answers(
     (suite, gate): (&Suite, &Gate),
     out: Out,
 ) -> Result<[SubjectRun; 2]> {
-    let texts = [args.baseline.as_str(), args.subject.as_str()];
-    let mut recorded = texts
-        .iter()
-        .filter(|text| Path::new(text).is_file())
-        .map(|text| {
-            let answers = fs::read_to_string(text)?;
-            read_recorded(text, suite, &answers).with_context(|| format!("failed to use {text}"))
-        })
-        .collect::<Result<Vec<SubjectRun>>>()?;
-    let asked: Vec<&str> =
-        texts.iter().copied().filter(|text| !Path::new(text).is_file()).collect();
+    let both = [
+        Asked::of(&args.baseline, args.baseline_memory.as_deref(), config)?,
+        Asked::of(&args.subject, args.memory.as_deref(), config)?,
+    ];
+    let mut recorded = Vec::new();
+    for Asked { text, name, lessons } in both.iter().filter(|asked| asked.is_recorded()) {
+        if lessons.is_some() {
+            bail!("{text} was answered before; lessons can only be shown to whoever answers now");
+        }
+        let answers = fs::read_to_string(text)?;
+        let run = read_recorded(name, suite, &answers);
+        recorded.push(run.with_context(|| format!("failed to use {text}"))?);
+    }
+    let asked: Vec<&Asked<'_>> = both.iter().filter(|asked| !asked.is_recorded()).collect();
     if !asked.is_empty() {
-        let name = args.base.clone().unwrap_or_else(|| config.base.clone());
-        let held = (HeldIn::default(), config.device.as_str());
-        let engine = wiring::known_engine(&model::obtain(config, &name, out)?, &name, held)?;
+        let engine = engine(args, config, out)?;
         let cache: &mut dyn Cache =
             if args.no_cache { &mut NoCache } else { &mut KeptLog::open(&config.data.answers())? };
-        let names = (registry, asked.as_slice());
-        recorded.extend(ask(&engine, names, (suite, gate), cache, out)?);
+        recorded.extend(ask(&engine, (registry, &asked), (suite, gate), cache, out)?);
     }
-    let mut take = |text: &str| {
-        let at = recorded.iter().position(|run| run.subject == text);
-        at.map(|at| recorded.remove(at)).with_context(|| format!("`{text}` gave no answers"))
+    let mut take = |asked: &Asked<'_>| {
+        let at = recorded.iter().position(|run| run.subject == asked.name);
+        at.map(|at| recorded.remove(at))
+            .with_context(|| format!("`{}` gave no answers", asked.name))
     };
-    Ok([take(texts[0])?, take(texts[1])?])
+    Ok([take(&both[0])?, take(&both[1])?])
+}
+
+/// Somebody to hold against the suite.
+struct Asked<'a> {
+    text: &'a str,
+    /// In the report.
+    name: String,
+    lessons: Option<Remembering>,
+}
+
+impl<'a> Asked<'a> {
+    fn of(text: &'a str, memory: Option<&str>, config: &Config) -> Result<Self> {
+        let lessons = memory.map(|asked| remembering(asked, config)).transpose()?;
+        let name = match &lessons {
+            Some(lessons) => format!("{text} with memory {}", lessons.release().short()),
+            None => text.to_owned(),
+        };
+        Ok(Self { text, name, lessons })
+    }
+
+    fn is_recorded(&self) -> bool {
+        Path::new(self.text).is_file()
+    }
+
+    /// A case as a server would put it: with the lessons that fit, in the model's own tokens.
+    fn prompt(&self, suite: &Suite, case: &Case, engine: &dyn Student) -> Result<Vec<Message>> {
+        let Some(lessons) = &self.lessons else { return Ok(case.prompt.clone()) };
+        let count = |text: &str| {
+            let ids = engine.tokenize(&Prompt::Text(text.to_owned()));
+            ids.map_or_else(|_| estimated_tokens(text), |ids| ids.len())
+        };
+        let tools = case.tools.iter().filter_map(|tool| {
+            tool.get("function").unwrap_or(tool).get("name").and_then(Value::as_str)
+        });
+        let asked = (case.prompt.as_slice(), Some(tools.collect()));
+        let room: (_, &dyn Fn(&str) -> usize) = (Some(engine.context()), &count);
+        Ok(match lessons.prompt(suite.name.as_str(), asked, room)? {
+            Placed::Shown(prompt) => prompt,
+            Placed::NothingFits | Placed::ShownBefore => case.prompt.clone(),
+        })
+    }
+}
+
+fn remembering(asked: &str, config: &Config) -> Result<Remembering> {
+    let release = (asked != "serves").then_some(asked);
+    Remembering::open(None, release, &config.data.memory())
+}
+
+/// Who answers, and by what its answers may be kept; those of a fake are not worth it.
+fn engine(
+    args: &EvalArgs,
+    config: &Config,
+    out: Out,
+) -> Result<(Arc<dyn Student>, Option<Digest>)> {
+    if args.mock_engine {
+        return Ok((wiring::mock_engine(args.base.as_deref().unwrap_or("mock"), 0)?, None));
+    }
+    let name = args.base.clone().unwrap_or_else(|| config.base.clone());
+    let held = (HeldIn::default(), config.device.as_str());
+    let (engine, weights) = wiring::known_engine(&model::obtain(config, &name, out)?, &name, held)?;
+    Ok((engine, Some(weights)))
 }
 
 fn ask(
-    (engine, weights): &(Arc<dyn Student>, Digest),
-    (registry, names): (&Registry, &[&str]),
+    (engine, weights): &(Arc<dyn Student>, Option<Digest>),
+    (registry, asked): (&Registry, &[&Asked<'_>]),
     (suite, gate): (&Suite, &Gate),
     cache: &mut dyn Cache,
     out: Out,
 ) -> Result<Vec<SubjectRun>> {
-    let load = |name: &&str| subject(name, registry, &**engine);
-    let loaded = names.iter().map(load).collect::<Result<Vec<_>>>()?;
-    let (subjects, generations): (Vec<Subject>, Vec<String>) = loaded.into_iter().unzip();
-    let identity = |generation: &String| {
-        Some(Digest::of_parts([weights.as_bytes().as_slice(), generation.as_bytes()]))
+    let (mut subjects, mut identities) = (Vec::new(), Vec::new());
+    let mut prompts: Vec<BTreeMap<&str, Vec<Message>>> = Vec::new();
+    for one in asked {
+        let (subject, generation) = subject(one.text, registry, &**engine)?;
+        subjects.push(Subject { name: one.name.clone(), ..subject });
+        let release = one.lessons.as_ref().map(|lessons| lessons.release().to_hex());
+        identities.push(weights.map(|weights| {
+            let parts = [generation.as_str(), release.as_deref().unwrap_or_default()];
+            Digest::of_parts([weights.to_hex().as_str(), parts[0], parts[1]].map(str::as_bytes))
+        }));
+        let own = suite
+            .cases
+            .iter()
+            .map(|case| Ok((case.id.as_str(), one.prompt(suite, case, &**engine)?)));
+        prompts.push(own.collect::<Result<_>>()?);
+    }
+    let shown = prompts.iter().zip(asked).filter(|(_, one)| one.lessons.is_some());
+    for (prompts, one) in shown {
+        let differs = |case: &&Case| prompts.get(case.id.as_str()) != Some(&case.prompt);
+        let count = suite.cases.iter().filter(differs).count();
+        out.say(format!("{} has lessons for {count} of {} cases", one.name, suite.cases.len()));
+    }
+    let prompt_of = |subject: usize, case: &Case| {
+        prompts[subject].get(case.id.as_str()).cloned().unwrap_or_else(|| case.prompt.clone())
     };
-    let identities: Vec<Option<Digest>> = generations.iter().map(identity).collect();
     let kept = Kept { cache, subjects: &identities };
     let options = RunOptions { max_new_tokens: gate.max_new_tokens, concurrency: CONCURRENCY };
     let bar = out.bar((subjects.len() * suite.cases.len()) as u64, "evaluation");
@@ -155,7 +243,8 @@ fn ask(
             bar.set_message(format!("{} answered before", progress.kept));
         }
     };
-    let runs = understudy_evaluation::resume(&**engine, suite, &subjects, options, kept, show)?;
+    let asked = (subjects.as_slice(), &prompt_of as PromptOf<'_>);
+    let runs = resume(&**engine, suite, asked, options, kept, show)?;
     bar.finish_and_clear();
     Ok(runs)
 }
@@ -176,7 +265,12 @@ fn subject(text: &str, registry: &Registry, engine: &dyn Student) -> Result<(Sub
         })?;
         registry.verify(&version)?
     };
-    let info = engine.load_adapter(text, &directory)?;
+    // The same adapter may answer twice: with lessons and without.
+    let loaded = engine.adapters().into_iter().find(|loaded| loaded.alias == text);
+    let info = match loaded {
+        Some(info) => info,
+        None => engine.load_adapter(text, &directory)?,
+    };
     let subject = Subject { name: text.to_owned(), adapter: Some(text.to_owned()) };
     Ok((subject, info.generation))
 }
@@ -189,7 +283,10 @@ fn nearest(
 ) -> Result<Option<NearestExample>> {
     let version: DatasetVersion = match (&args.examples, args.subject.parse()) {
         (Some(named), _) => named.parse()?,
-        (None, Ok(adapter)) => registry.get(&adapter)?.record.lineage.dataset.version,
+        (None, Ok(adapter)) => match registry.get(&adapter)?.record.lineage.adapter() {
+            Some(lineage) => lineage.dataset.version.clone(),
+            None => return Ok(None),
+        },
         (None, Err(_)) => return Ok(None),
     };
     match FrozenDataset::find(&config.data.datasets(), &version) {

@@ -41,6 +41,7 @@ fn create(args: &KeyCreateArgs, keys: &Keyring, config: &Config, out: Out) -> Re
         note: args.note.clone(),
         scopes: scopes(args, tenant.is_some())?,
         tenant,
+        user: args.user.clone(),
         limits: Limits {
             requests_per_minute: args.requests_per_minute,
             tokens_per_minute: args.tokens_per_minute,
@@ -129,7 +130,7 @@ fn shown(record: &KeyRecord) -> Value {
 }
 
 fn line(record: &KeyRecord) -> String {
-    let KeyRecord { id, owner, tenant, scopes, note, .. } = record;
+    let KeyRecord { id, owner, tenant, user, scopes, note, .. } = record;
     let whose = tenant.as_ref().map_or_else(String::new, |tenant| format!(" of {tenant}"));
     let end = match (&record.revoked, record.expires_at) {
         (Some(end), _) => format!("  revoked by {}: {}", end.owner, end.reason),
@@ -138,7 +139,8 @@ fn line(record: &KeyRecord) -> String {
         (None, None) => String::new(),
     };
     let note = if note.is_empty() { String::new() } else { format!("  ({note})") };
-    format!("{id}  {owner}{whose}  {scopes}{note}{end}")
+    let user = user.as_ref().map_or_else(String::new, |user| format!("  for {user} alone"));
+    format!("{id}  {owner}{whose}{user}  {scopes}{note}{end}")
 }
 
 /// The time after so many days, hours or minutes.

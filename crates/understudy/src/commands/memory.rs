@@ -1,7 +1,13 @@
 //! `understudy memory`: lessons from traces, from learning to forgetting.
 
 mod apply;
+mod mcp;
+mod propose;
+mod release;
+mod remember;
 mod show;
+
+pub(crate) use self::remember::Remembering;
 
 use std::path::{Path, PathBuf};
 
@@ -11,16 +17,13 @@ use understudy_ident::{Clock as _, SystemClock};
 use understudy_inference::HashingEmbedder;
 use understudy_journal::Query;
 use understudy_memory::{
-    By, Choice, Deployment, DeploymentStore, Distil, Episode, Job, LearnReport, MemoryId,
-    MemoryRoot, NoVerifier, Principal, Proposed, Releases, TeacherDistiller, Transcript,
+    By, Deployment, DeploymentStore, Distil, Episode, Job, LearnReport, MemoryId, MemoryRoot,
+    NoVerifier, Proposed, Releases, TeacherDistiller, Transcript,
 };
 
-use super::Exit;
+use super::{Exit, complain};
 use crate::{
-    cli::{
-        ForgetArgs, LearnArgs, MemoryCommand, MemoryReleaseArgs, MemoryRollbackArgs, MemoryScope,
-        ReviewArgs,
-    },
+    cli::{LearnArgs, MemoryCommand, MemoryScope, ReviewArgs},
     config::Config,
     output::Out,
     wiring::{self, Stores},
@@ -29,20 +32,34 @@ use crate::{
 /// Lessons are found by spelling until a sentence model is configured.
 const EMBEDDER: HashingEmbedder = HashingEmbedder;
 
+/// That the rules of releases say no is an answer, not a failure of the command.
 pub(crate) fn run(command: MemoryCommand, config: &Config, out: Out) -> Result<Exit> {
+    match dispatch(command, config, out) {
+        Err(error) if super::release::is_a_no(&error) => {
+            complain(&error);
+            Ok(Exit::No)
+        }
+        outcome => outcome,
+    }
+}
+
+fn dispatch(command: MemoryCommand, config: &Config, out: Out) -> Result<Exit> {
     match command {
         MemoryCommand::Learn(args) => learn(&args, config, out),
+        MemoryCommand::Propose(args) => propose::propose(&args, config, out),
         MemoryCommand::Review(args) => review(&args, config, out),
-        MemoryCommand::Release(args) => release(&args, config, out),
-        MemoryCommand::Rollback(args) => roll_back(&args, config, out),
+        MemoryCommand::Release(args) => release::release(&args, config, out),
+        MemoryCommand::Rollback(args) => release::roll_back(&args, config, out),
         MemoryCommand::List(args) => show::list(&args, config, out),
         MemoryCommand::Explain(args) => apply::explain(&args, config, out),
         MemoryCommand::Heal(args) => apply::heal(&args, config, out),
-        MemoryCommand::Forget(args) => forget(&args, config, out),
+        MemoryCommand::Mcp(args) => mcp::run(&args, config),
+        MemoryCommand::Forget(args) => release::forget(&args, config, out),
     }
 }
 
 /// What every command works on.
+#[derive(Debug)]
 struct Opened {
     deployment: Deployment,
     root: MemoryRoot,
@@ -52,8 +69,12 @@ struct Opened {
 
 impl Opened {
     fn open(scope: &MemoryScope, config: &Config) -> Result<Self> {
-        let mut deployment = read(&find(scope.file.as_deref())?)?;
-        let root = MemoryRoot::open(&config.data.memory(), deployment.settings.clone())?;
+        Self::at(scope.file.as_deref(), &config.data.memory())
+    }
+
+    fn at(file: Option<&Path>, directory: &Path) -> Result<Self> {
+        let mut deployment = read(&find(file)?)?;
+        let root = MemoryRoot::open(directory, deployment.settings.clone())?;
         let store = root.deployment(&deployment.tenant)?;
         let releases = root.releases(&deployment.tenant);
         deployment.catalogue.approved_terms.extend(store.approved_terms()?);
@@ -194,82 +215,5 @@ fn review(args: &ReviewArgs, config: &Config, out: Out) -> Result<Exit> {
         }
     }
     show::one(&opened, &id, out)?;
-    Ok(Exit::Ok)
-}
-
-fn release(args: &MemoryReleaseArgs, config: &Config, out: Out) -> Result<Exit> {
-    use understudy_inference::Embedder as _;
-    let opened = Opened::open(&args.scope, config)?;
-    let choice = Choice { only: opened.lessons(&args.only)?, core: opened.lessons(&args.core)? };
-    let by = by(&args.scope, &args.reason)?;
-    // What time alone has done comes first, so that nothing stale is released again.
-    if !args.dry_run {
-        for done in opened.store.sweep(&opened.deployment.catalogue, by.at)? {
-            out.say(format!("  {} {}: {}", show::short(&done.item), done.status, done.reason));
-        }
-    }
-    let (next, diff) =
-        opened.store.next_release(&opened.releases, EMBEDDER.name(), &choice, &by)?;
-    let digest = next.digest();
-    let changed = diff.changes() > 0 || diff.settings || next.parent.is_none();
-    let summary = format!(
-        "{}: {} lessons, {} added, {} revised, {} removed",
-        digest.short(),
-        next.items.len(),
-        diff.added.len(),
-        diff.revised.len(),
-        diff.removed.len()
-    );
-    let value = json!({"release": digest, "diff": diff, "lessons": next.items.len(), "served": changed && !args.dry_run});
-    if !changed || next.items.is_empty() && next.parent.is_none() {
-        out.either("nothing was approved since the last release", &value)?;
-        return Ok(Exit::No);
-    }
-    if !args.dry_run {
-        opened.store.release(&opened.releases, EMBEDDER.name(), &choice, &by)?;
-    }
-    out.either(summary, &value)?;
-    Ok(Exit::Ok)
-}
-
-fn roll_back(args: &MemoryRollbackArgs, config: &Config, out: Out) -> Result<Exit> {
-    let opened = Opened::open(&args.scope, config)?;
-    let by = by(&args.scope, &args.reason)?;
-    let now = match args.to.as_deref() {
-        Some("none") => {
-            opened.store.withdraw(&by)?;
-            None
-        }
-        Some(text) => {
-            let digest = opened.releases.find(text)?;
-            opened.store.roll_back(&opened.releases, Some(&digest), &by)?
-        }
-        None => opened.store.roll_back(&opened.releases, None, &by)?,
-    };
-    let text = match now {
-        Some(digest) => format!("{} serves now", digest.short()),
-        None => "no memory is served now".to_owned(),
-    };
-    out.either(text, &json!({"release": now}))?;
-    Ok(Exit::Ok)
-}
-
-fn forget(args: &ForgetArgs, config: &Config, out: Out) -> Result<Exit> {
-    let opened = Opened::open(&args.scope, config)?;
-    if let Some(user) = &args.user {
-        let principal = Principal::authenticated(opened.deployment.tenant.clone(), user)?;
-        let found = opened.root.forget_user(&principal)?;
-        let text = if found { "forgotten" } else { "nothing was kept for this user" };
-        out.either(text, &json!({"forgotten": found}))?;
-        return Ok(if found { Exit::Ok } else { Exit::No });
-    }
-    let id = opened.lesson(args.lesson.as_deref().unwrap_or_default())?;
-    let by = by(&args.scope, &args.reason)?;
-    let replaced = opened.root.forget_item(&opened.deployment.tenant, &id, &by)?;
-    let text = match replaced {
-        Some(digest) => format!("forgotten; {} serves without it", digest.short()),
-        None => "forgotten".to_owned(),
-    };
-    out.either(text, &json!({"forgotten": id, "release": replaced}))?;
     Ok(Exit::Ok)
 }

@@ -32,7 +32,7 @@ pub(crate) fn run(command: ReleaseCommand, config: &Config, out: Out) -> Result<
     }
 }
 
-fn is_a_no(error: &anyhow::Error) -> bool {
+pub(crate) fn is_a_no(error: &anyhow::Error) -> bool {
     let refused = match error.downcast_ref::<CanaryError>() {
         Some(CanaryError::Registry(refused)) => Some(refused),
         _ => error.downcast_ref::<RegistryError>(),

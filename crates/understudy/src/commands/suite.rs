@@ -164,7 +164,9 @@ fn adapters(config: &Config) -> Result<Vec<(AdapterVersion, DatasetVersion)>> {
     let mut adapters = Vec::new();
     for task in registry.tasks()? {
         for adapter in registry.versions(&task)? {
-            adapters.push((adapter.record.version, adapter.record.lineage.dataset.version));
+            if let Some(lineage) = adapter.record.lineage.adapter() {
+                adapters.push((adapter.record.version.clone(), lineage.dataset.version.clone()));
+            }
         }
     }
     Ok(adapters)

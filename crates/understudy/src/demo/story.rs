@@ -78,7 +78,8 @@ impl Story {
         let refused = reports.iter().find(|record| !record.report.decision.passed);
         let primary = first.and_then(|report| report.comparisons.first());
         let releases = registry.releases(task)?;
-        let trainer = versions.iter().flat_map(|v| &v.record.lineage.stages);
+        let trainer = versions.iter().filter_map(|v| v.record.lineage.adapter());
+        let trainer = trainer.flat_map(|lineage| &lineage.stages);
         let seconds = demo.seconds.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Ok(Self {
             seconds_total: total.as_secs_f64(),

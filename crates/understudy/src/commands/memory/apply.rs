@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// What would be served right now.
-struct Serving {
+pub(super) struct Serving {
     shelf: Shelf,
     standings: Standings,
     intents: Intents,
@@ -27,7 +27,7 @@ struct Serving {
 }
 
 impl Serving {
-    fn load(opened: &Opened) -> Result<Self> {
+    pub(super) fn load(opened: &Opened) -> Result<Self> {
         let now = SystemClock.now();
         let catalogue = &opened.deployment.catalogue;
         let shelf = match opened.store.releases()?.into_iter().next().flatten() {
@@ -43,7 +43,7 @@ impl Serving {
         Ok(Self { shelf, standings, intents, now })
     }
 
-    fn library<'a>(&'a self, opened: &'a Opened) -> Library<'a> {
+    pub(super) fn library<'a>(&'a self, opened: &'a Opened) -> Library<'a> {
         let embedder: &dyn Embedder = &EMBEDDER;
         Library {
             deployment: &self.shelf,

@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 use serde_json::json;
 use understudy_ident::{Clock as _, SystemClock};
 use understudy_memory::{DeploymentItem, DeploymentText, Kept, MemoryId, Status};
+use understudy_registry::Registry;
 
 use super::Opened;
 use crate::{cli::MemoryListArgs, commands::Exit, config::Config, output::Out};
@@ -21,7 +22,7 @@ pub(super) fn sentence(item: &DeploymentItem) -> String {
 pub(super) fn list(args: &MemoryListArgs, config: &Config, out: Out) -> Result<Exit> {
     let opened = Opened::open(&args.scope, config)?;
     if args.releases {
-        return releases(&opened, out);
+        return releases(&opened, config, out);
     }
     let mut all = opened.store.all(SystemClock.now())?;
     if let Some(status) = &args.status {
@@ -40,7 +41,9 @@ pub(super) fn list(args: &MemoryListArgs, config: &Config, out: Out) -> Result<E
 
 pub(super) fn waiting(opened: &Opened, out: Out) -> Result<Exit> {
     let mut all = opened.store.all(SystemClock.now())?;
-    all.retain(|kept| matches!(kept.status, Status::Proposed | Status::Suspended));
+    all.retain(|kept| {
+        matches!(kept.status, Status::Proposed | Status::Suspended) || kept.has_graduated()
+    });
     for kept in &all {
         out.say(line(kept));
         let evidence = &kept.item.evidence;
@@ -53,6 +56,11 @@ pub(super) fn waiting(opened: &Opened, out: Out) -> Result<Exit> {
             evidence.p,
             evidence.agreement
         ));
+        if let Some(rescored) = kept.rescored.as_ref().filter(|_| kept.has_graduated()) {
+            let upper = 100.0 * rescored.effect.upper;
+            let version = &rescored.version;
+            out.say(format!("    {version} needs it no longer (at most {upper:.0} points): retire it with --reject"));
+        }
         for other in &kept.conflicts_with {
             out.say(format!("    contradicts {}", short(other)));
         }
@@ -86,16 +94,23 @@ pub(super) fn one(opened: &Opened, id: &MemoryId, out: Out) -> Result<()> {
     out.value(&json!({"lesson": kept, "history": history}))
 }
 
-fn releases(opened: &Opened, out: Out) -> Result<Exit> {
+fn releases(opened: &Opened, config: &Config, out: Out) -> Result<Exit> {
+    let registry = Registry::open(&config.data.registry(), &config.data.adapters())?;
+    let channel = opened.deployment.channel();
     let pointers = opened.store.releases()?;
     let mut rows = Vec::new();
     for digest in opened.releases.list()? {
         let manifest = opened.releases.manifest(&digest)?;
         let serves = pointers.first() == Some(&Some(digest));
+        let version = registry.find(&channel, digest)?;
+        let version = version.map(|found| (found.record.version.to_string(), found.status));
+        let name = version.as_ref().map_or("by hand", |(name, _)| name.as_str());
         let mark = if serves { "serves" } else { "" };
         let (count, at) = (manifest.items.len(), manifest.cut_at);
-        out.say(format!("{}  {count:>3} lessons  {at}  {mark}", digest.short()));
-        rows.push(json!({"release": digest, "serves": serves, "manifest": manifest}));
+        out.say(format!("{}  {name:<16}  {count:>3} lessons  {at}  {mark}", digest.short()));
+        let (version, status) = version.unzip();
+        rows.push(json!({"release": digest, "version": version, "status": status,
+            "serves": serves, "manifest": manifest}));
     }
     out.value(&rows)?;
     Ok(if rows.is_empty() { Exit::No } else { Exit::Ok })

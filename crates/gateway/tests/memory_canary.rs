@@ -1,0 +1,394 @@
+//! A memory release on trial: a gateway, the controller, and a model that does what its lessons say.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use understudy_canary::{Controller, Lessons, Parts, Rules, fresh_salt};
+use understudy_gateway::{AdapterUpdates, Gateway, GatewayParts, Memories};
+use understudy_ident::{AdapterVersion, Clock as _, Digest, SystemClock, TaskName};
+use understudy_inference::{
+    Backend, FakeBackend, GenerateRequest, HashingEmbedder, InferenceError, Prompt, Sink,
+};
+use understudy_journal::{Config, Journal, Query};
+use understudy_memory::{
+    By, Choice, Deployment, DeploymentItem, DeploymentStore, MemoryId, MemoryRoot, Releases,
+    Status, Written,
+};
+use understudy_registry::{
+    Change, Override, Registry, ReleaseRecord, ReleaseState, RollbackTarget, StartRelease, Target,
+};
+use understudy_router::RouteTable;
+use understudy_toolworld::{Agent, Job, Request};
+use understudy_trajectory::{Arm, Recalled, RewardPolicy};
+
+/// Shown to every session, so that the arms differ in nothing but the release.
+const ALWAYS: &str = "\n[settings.counters]\ncontrol_share = 0.0\nprobation_share = 0.0\n\
+                      [settings.retrieval]\nbudget_ms = 5000\nsmall_model = false\n\
+                      max_line_tokens = 400\nmax_tokens = 2000\ncontext_share = 0.5\n";
+
+const TOOLS: [&str; 5] =
+    ["orders.find", "orders.cancel", "refunds.quote", "refunds.create", "shipments.history"];
+
+/// A model that says what its lessons tell it to do, and nothing else.
+#[derive(Debug)]
+struct Obedient(FakeBackend);
+
+impl Obedient {
+    fn new() -> Self {
+        Self(FakeBackend::new("obedient", |text, _| Ok(text.to_owned())))
+    }
+
+    fn heard(request: GenerateRequest) -> GenerateRequest {
+        let block = match &request.prompt {
+            Prompt::Chat(chat) => chat.messages.first().map(|message| message.text()),
+            _ => None,
+        };
+        let block = block.filter(|text| text.contains("<memory")).unwrap_or_default();
+        GenerateRequest { prompt: Prompt::Text(format!("I was told:\n{block}")), ..request }
+    }
+}
+
+impl Backend for Obedient {
+    fn base(&self) -> &str {
+        self.0.base()
+    }
+
+    fn submit(&self, request: GenerateRequest, sink: Sink) -> Result<(), InferenceError> {
+        self.0.submit(Self::heard(request), sink)
+    }
+
+    fn submit_all(&self, requests: Vec<(GenerateRequest, Sink)>) -> Result<(), InferenceError> {
+        requests.into_iter().try_for_each(|(request, sink)| self.submit(request, sink))
+    }
+}
+
+struct World {
+    deployment: Deployment,
+    store: DeploymentStore,
+    releases: Releases,
+    registry: Arc<Registry>,
+    journal: Journal,
+    routes: Arc<RouteTable>,
+    controller: Controller,
+    address: SocketAddr,
+    agent: ureq::Agent,
+    asked: u64,
+    _runtime: tokio::runtime::Runtime,
+    directory: tempfile::TempDir,
+}
+
+fn deployment() -> Deployment {
+    let file = include_str!("../../toolworld/memory.toml");
+    let release = "\n[release]\nsteps = [50, 100]\nmin_outcomes_per_step = 10\nmargin = 0.1\n\
+                   rollback_on = [\"reward\"]\n";
+    Deployment::parse(&format!("{file}{ALWAYS}{release}")).unwrap()
+}
+
+impl World {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let (deployment, clock) = (deployment(), Arc::new(SystemClock));
+        let registry = Arc::new(Registry::open(&at("registry.db"), &at("adapters")).unwrap());
+        let journal = Journal::open(&at("journal.db"), Config::default()).unwrap();
+        let root = MemoryRoot::open(&at("memory"), deployment.settings.clone()).unwrap();
+        let (routes, memory_routes) = (Arc::new(RouteTable::default()), Arc::default());
+        let embedder = Arc::new(HashingEmbedder);
+        let lessons =
+            Lessons::open(&root, &deployment, embedder.clone(), Arc::clone(&memory_routes));
+        let student = Arc::new(FakeBackend::new("idle", |_, _| Ok("nobody asks".to_owned())));
+        let controller = Controller::new(Parts {
+            registry: Arc::clone(&registry),
+            journal: journal.clone(),
+            routes: Arc::clone(&routes),
+            student: student.clone(),
+            clock: clock.clone(),
+            tasks: vec!["desk".parse().unwrap()],
+            first: Target::Teacher,
+            lessons: Some(Arc::new(lessons.unwrap())),
+        });
+        let gateway = Gateway::new(GatewayParts {
+            student,
+            teacher: Some(Arc::new(Obedient::new())),
+            routes: Arc::clone(&routes),
+            journal: journal.clone(),
+            registry: Arc::clone(&registry),
+            clock: clock.clone(),
+            adapter_updates: AdapterUpdates::Forbidden,
+        });
+        let memory = at("memory");
+        let memories = open(&memory, &deployment, &journal, &memory_routes);
+        gateway.remember_with(memories).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        runtime.spawn(understudy_gateway::serve(listener, gateway, std::future::pending()));
+        let store = root.deployment(&deployment.tenant).unwrap();
+        let releases = root.releases(&deployment.tenant);
+        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let _runtime = runtime;
+        let mut world = Self {
+            deployment,
+            store,
+            releases,
+            registry,
+            journal,
+            routes,
+            controller,
+            address,
+            agent,
+            asked: 0,
+            _runtime,
+            directory,
+        };
+        world.tick();
+        assert!(world.routes.get(&"desk".parse().unwrap()).is_some());
+        world
+    }
+
+    fn channel(&self) -> TaskName {
+        self.deployment.channel()
+    }
+
+    fn by(&self) -> By {
+        By::new("ada", "a test", SystemClock.now()).unwrap()
+    }
+
+    fn tick(&mut self) {
+        self.controller.tick().unwrap();
+    }
+
+    /// Writes and approves a lesson for refunds.
+    fn lesson(&self, first: &str) -> MemoryId {
+        let strategy = format!("prefer calling `{first}` first.");
+        let written = Written {
+            intent: Some("refund-order"),
+            agent: Some("desk"),
+            tools: &[first, "refunds.create"],
+            situation: "When a task needs `refunds.create`",
+            strategy: &strategy,
+            prefer: &[first],
+            ..Written::default()
+        };
+        let (catalogue, key) = (&self.deployment.catalogue, self.store.key());
+        let item = DeploymentItem::written(&written, catalogue, key, SystemClock.now()).unwrap();
+        let id = item.id.clone();
+        self.store.propose(item, &HashingEmbedder, &self.by()).unwrap();
+        self.store.validate(&id, &self.by()).unwrap();
+        id
+    }
+
+    /// Cuts what is approved and puts it on trial.
+    fn start(&mut self) -> (AdapterVersion, Digest, ReleaseRecord) {
+        let (next, _) = self
+            .store
+            .next_release(&self.releases, "hashing@1", &Choice::default(), &self.by())
+            .unwrap();
+        let digest = self.releases.cut(&next, SystemClock.now()).unwrap();
+        let change = Change::new("ada", "for the test", &SystemClock);
+        let manifest = next.registered(&self.deployment.tenant);
+        let registered = self.registry.register_memory(&self.channel(), &manifest, change).unwrap();
+        let version = registered.record.version;
+        let target = self.registry.stable(&self.channel()).unwrap().unwrap_or(Target::Base);
+        let loaded_generation = target
+            .adapter()
+            .map(|stable| self.registry.get(stable).unwrap().record.generation.to_hex());
+        let policy = Rules::of(&self.deployment.release, RewardPolicy::DefaultV1).unwrap();
+        let start = StartRelease {
+            candidate: version.clone(),
+            rollback: RollbackTarget {
+                target,
+                loaded_generation,
+                verified_by: "read by the test".to_owned(),
+            },
+            policy: policy.to_value(),
+            salt: fresh_salt().to_string(),
+            forced: Some(Override {
+                owner: "ada".to_owned(),
+                reason: "there is no gate in this test".to_owned(),
+            }),
+        };
+        let release = self.registry.start_release(start, change).unwrap();
+        self.tick();
+        let release = self.registry.release(&release.id).unwrap();
+        (version, digest, release)
+    }
+
+    fn post(&self, path: &str, body: &Value) -> (Value, Vec<(String, String)>) {
+        let mut response =
+            self.agent.post(format!("http://{}{path}", self.address)).send_json(body).unwrap();
+        assert!(
+            response.status().is_success(),
+            "{}",
+            response.body_mut().read_to_string().unwrap()
+        );
+        let headers = response
+            .headers()
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+            .collect();
+        (response.body_mut().read_json().unwrap(), headers)
+    }
+
+    /// One refund: the model is asked, the agent does what it says, and the outcome is told. Returns
+    /// the arm, whether it went well, and what was shown.
+    fn refund(&mut self) -> (Option<String>, bool, String) {
+        let request = loop {
+            self.asked += 1;
+            let request = Request::draw(7, self.asked);
+            if request.job == Job::Refund {
+                break request;
+            }
+        };
+        let tool = |name: &str| json!({"type": "function", "function": {"name": name, "parameters": {"type": "object"}}});
+        let tools: Vec<Value> = TOOLS.iter().map(|name| tool(name)).collect();
+        let body = json!({"model": "desk", "tools": tools, "user": request.session,
+            "messages": [{"role": "user", "content": request.goal}]});
+        let (reply, headers) = self.post("/v1/chat/completions", &body);
+        let said = reply["choices"][0]["message"]["content"].as_str().unwrap();
+        let played = Agent::student().play(&request, Some(said), 7, SystemClock.now());
+        let signal = if played.success { "accept" } else { "abandon" };
+        self.post("/v1/feedback", &json!({"response_id": reply["id"], "signal": signal}));
+        let header =
+            |name: &str| headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone());
+        (header("x-memory-arm"), played.success, header("x-memory-ids").unwrap_or_default())
+    }
+
+    /// Requests until the release is decided; successes and requests of each arm.
+    fn run_until_decided(&mut self, release: &ReleaseRecord) -> [[u32; 2]; 2] {
+        let mut counts = [[0; 2]; 2];
+        for n in 1..=600 {
+            let (arm, success, _) = self.refund();
+            let arm = usize::from(arm.as_deref() == Some("canary"));
+            counts[arm][0] += u32::from(success);
+            counts[arm][1] += 1;
+            if n % 10 == 0 {
+                self.tick();
+                if self.registry.release(&release.id).unwrap().state != ReleaseState::Ramping {
+                    return counts;
+                }
+            }
+        }
+        panic!("never decided: {counts:?}, {:?}", self.registry.release(&release.id).unwrap());
+    }
+
+    fn status(&self, id: &MemoryId) -> Status {
+        self.store.get(id, SystemClock.now()).unwrap().status
+    }
+
+    fn serving(&self) -> Option<Digest> {
+        self.store.releases().unwrap().into_iter().next().flatten()
+    }
+
+    /// What every step met.
+    fn recalled(&self) -> Vec<Recalled> {
+        let all = self.journal.scan(&Query::default()).unwrap();
+        let steps = all.flat_map(|trajectory| trajectory.unwrap().steps);
+        steps.filter_map(|judged| judged.step.assignment?.course.memory).collect()
+    }
+
+    /// Waits until the gateway has taken notice.
+    fn eventually(&mut self, what: &str, holds: impl Fn(&(Option<String>, bool, String)) -> bool) {
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(5) {
+            if holds(&self.refund()) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("{what} did not come about");
+    }
+}
+
+fn open(
+    directory: &Path,
+    deployment: &Deployment,
+    journal: &Journal,
+    routes: &Arc<RouteTable>,
+) -> Memories {
+    let (embedder, clock) = (Arc::new(HashingEmbedder), Arc::new(SystemClock));
+    let (journal, routes) = (journal.clone(), Arc::clone(routes));
+    Memories::open(directory, deployment.clone(), embedder, journal, clock, routes).unwrap()
+}
+
+#[test]
+fn a_harmful_release_is_rolled_back_by_its_canary_and_a_good_one_is_promoted() {
+    let mut world = World::new();
+    let good = world.lesson("refunds.quote");
+    let (version, first, release) = world.start();
+    assert_eq!(release.state, ReleaseState::Ramping);
+    let promoted = world.run_until_decided(&release);
+    assert_eq!(
+        world.registry.release(&release.id).unwrap().state,
+        ReleaseState::Promoted,
+        "{promoted:?}"
+    );
+    let [without, with] = promoted.map(|[successes, n]| f64::from(successes) / f64::from(n));
+    assert!(with > without + 0.2, "the lesson is worth something: {promoted:?}");
+    assert_eq!((world.serving(), world.status(&good)), (Some(first), Status::Active));
+    world.eventually("the promotion", |(arm, _, shown)| {
+        arm.is_none() && shown.contains(good.as_str())
+    });
+
+    let bad = world.lesson("orders.cancel");
+    let (_, second, release) = world.start();
+    let refused = world.run_until_decided(&release);
+    let ended = world.registry.release(&release.id).unwrap();
+    assert_eq!(ended.state, ReleaseState::RolledBack, "{refused:?} {}", ended.changed_because);
+    let [stable, canary] = refused.map(|[successes, n]| f64::from(successes) / f64::from(n));
+    assert!(canary < stable - 0.2, "{refused:?}");
+    // The pointer never moved; the lesson waits for a person; nobody meets it any more.
+    assert_eq!((world.serving(), world.status(&bad)), (Some(first), Status::Suspended));
+    assert_eq!(world.status(&good), Status::Active);
+    world.eventually("the end of the trial", |(arm, _, _)| arm.is_none());
+    for _ in 0..20 {
+        assert!(!world.refund().2.contains(bad.as_str()));
+    }
+    // Why is in the registry, with the numbers, and on every step is what it met.
+    let audit = world.registry.audit(Some(&world.channel())).unwrap();
+    let verdict = audit.iter().rev().find(|entry| entry.action == "release.roll_back").unwrap();
+    assert_eq!(verdict.actor, "canary controller");
+    assert!(verdict.evidence.as_ref().unwrap()["judgement"].is_object());
+    world.registry.verify_audit(None).unwrap();
+    let trial = release.id.to_string();
+    let met = world.recalled();
+    let met: Vec<&Recalled> = met.iter().filter(|met| met.trial.as_ref() == Some(&trial)).collect();
+    let of = |arm: Arm| met.iter().filter(move |met| met.arm == arm && met.analysed);
+    assert!(of(Arm::Canary).all(|met| met.release == Some(second.to_string())));
+    assert!(of(Arm::Stable).all(|met| met.release == Some(first.to_string())));
+    let counts = [Arm::Canary, Arm::Stable].map(|arm| of(arm).count());
+    assert!(counts.iter().all(|count| *count >= 10), "{counts:?}");
+
+    // And back to nothing at all: one row, within a second.
+    let began = Instant::now();
+    let change = Change::new("ada", "answers got worse", &SystemClock);
+    world.registry.undo(&world.channel(), None, change).unwrap();
+    world.tick();
+    assert_eq!(world.serving(), None);
+    assert!(began.elapsed() < Duration::from_secs(1));
+    world.eventually("the rollback", |(_, _, shown)| shown.is_empty());
+    assert_eq!(version.to_string(), "memory-greyhaven@1");
+    assert!(!world.directory.path().join("adapters/memory-greyhaven/1").exists());
+}
+
+#[test]
+fn requests_that_no_lesson_of_the_trial_concerns_are_not_compared() {
+    let mut world = World::new();
+    world.lesson("refunds.quote");
+    let (_, _, release) = world.start();
+    for n in 0..10 {
+        let body = json!({"model": "desk", "user": format!("poet {n}"),
+            "messages": [{"role": "user", "content": "write a poem about the sea"}]});
+        let (_, headers) = world.post("/v1/chat/completions", &body);
+        assert!(headers.iter().any(|(name, value)| name == "x-memory-ids" && value.is_empty()));
+    }
+    let met = world.recalled();
+    assert_eq!(met.len(), 10);
+    assert!(met.iter().all(|met| !met.analysed && met.trial == Some(release.id.to_string())));
+}

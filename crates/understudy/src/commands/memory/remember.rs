@@ -1,0 +1,119 @@
+//! Lessons as a request would be shown them, outside of a server: for evaluations and for datasets.
+
+use std::{error::Error, path::Path};
+
+use anyhow::{Context, Result};
+use understudy_dataset::{Lessons, Placed};
+use understudy_ident::{Clock as _, Digest, SystemClock, TaskName, Timestamp};
+use understudy_memory::{
+    CounterSettings, Intents, Library, Query, Room, Shelf, Standings, estimated_tokens, has_block,
+    place,
+};
+use understudy_message::{Message, Role};
+
+use super::{EMBEDDER, Opened};
+
+/// One memory release, shown to every prompt that it has a lesson for.
+#[derive(Debug)]
+pub(crate) struct Remembering {
+    opened: Opened,
+    release: Digest,
+    shelf: Shelf,
+    standings: Standings,
+    intents: Intents,
+    counters: CounterSettings,
+    now: Timestamp,
+}
+
+impl Remembering {
+    /// Of a release by the beginning of its name, or of the one that serves.
+    pub(crate) fn open(
+        file: Option<&Path>,
+        release: Option<&str>,
+        directory: &Path,
+    ) -> Result<Self> {
+        let opened = Opened::at(file, directory)?;
+        let now = SystemClock.now();
+        let release = match release {
+            Some(text) => opened.releases.find(text)?,
+            None => opened.store.releases()?.into_iter().next().flatten().context(
+                "no memory release serves: name one, or release one with `understudy memory release`",
+            )?,
+        };
+        let catalogue = &opened.deployment.catalogue;
+        let read = opened.releases.read(&release)?;
+        // A candidate is looked at before anybody met it.
+        let shelf = Shelf::of_release(release, &read, Some(&EMBEDDER), catalogue)?.on_trial();
+        // Nothing is withheld here: both sides answer every case.
+        let counters = CounterSettings {
+            control_share: 0.0,
+            probation_share: 0.0,
+            ..opened.deployment.settings.counters.clone()
+        };
+        let standings = Standings::of(&opened.store.all(now)?, &counters, now);
+        let intents = Intents::new(catalogue, &EMBEDDER)?;
+        Ok(Self { release, shelf, standings, intents, counters, now, opened })
+    }
+
+    pub(crate) fn release(&self) -> Digest {
+        self.release
+    }
+
+    /// The prompt with the lessons that fit, counted by `count` against a context of `context`
+    /// tokens, or against the settings alone where there is none.
+    pub(crate) fn prompt(
+        &self,
+        agent: &str,
+        (prompt, tools): (&[Message], Option<Vec<&str>>),
+        (context, count): (Option<usize>, &dyn Fn(&str) -> usize),
+    ) -> Result<Placed> {
+        if has_block(prompt) {
+            return Ok(Placed::ShownBefore);
+        }
+        let settings = &self.opened.deployment.settings.retrieval;
+        let own =
+            || if settings.small_model { settings.max_tokens_small } else { settings.max_tokens };
+        let tokens = context.map_or_else(own, |context| settings.token_budget(context));
+        let last = prompt.iter().rev().find(|message| message.role == Role::User);
+        let goal = last.map(Message::text).unwrap_or_default();
+        let known = &self.opened.deployment.catalogue.tools;
+        let all = || known.iter().map(|tool| tool.name.as_str()).collect();
+        let query = Query {
+            goal: &goal,
+            agent: Some(agent),
+            tools: tools.unwrap_or_else(all),
+            session: "evaluation",
+            ..Query::default()
+        };
+        let library = Library {
+            deployment: &self.shelf,
+            user: None,
+            standings: &self.standings,
+            embedder: Some(&EMBEDDER),
+            intents: Some(&self.intents),
+            settings,
+            counters: &self.counters,
+            key: self.opened.store.key(),
+        };
+        let (retrieved, _) = library.retrieve(&query, Room { tokens, count }, self.now)?;
+        Ok(match retrieved.block {
+            Some(block) => Placed::Shown(place(prompt, &block)),
+            None => Placed::NothingFits,
+        })
+    }
+}
+
+/// A trace does not say which tools could have been called, so all of the catalogue's could.
+impl Lessons for Remembering {
+    fn release(&self) -> Digest {
+        self.release
+    }
+
+    fn place(
+        &self,
+        task: &TaskName,
+        prompt: &[Message],
+    ) -> Result<Placed, Box<dyn Error + Send + Sync>> {
+        Ok(self.prompt(task.as_str(), (prompt, None), (None, &estimated_tokens))?)
+    }
+}

@@ -1,0 +1,184 @@
+#!/usr/bin/env python3
+"""What lessons are worth to a model: the same cases answered with and without, case by case.
+
+    scripts/memory-ablation.py --rows train.jsonl --cases test.jsonl --out DIR \\
+        [--adapter DIR …] [--memory-slot 0.3 --recipe recipes/snips.toml] [--count 256] [--mock-engine]
+
+Both files hold rows like {"text": "…", "intent": "…", "slots": {…}}. From the training rows alone it
+writes down, for every kind of request, which slots its replies have; these sentences go the way of
+all lessons (propose, review, release), and `understudy eval --memory` holds each subject with them
+against the same subject without. `memory learn` is tried on the same rows first, and what it says is
+kept: rows that call no tool hold nothing for it to learn.
+
+Subjects are the base model, every --adapter, and, with --memory-slot, an adapter that is trained here
+by the recipe on a share of prompts with lessons. Everything lands in DIR; what is there is not done
+again. --mock-engine tries the commands out without any model: its figures mean nothing.
+"""
+
+import argparse
+import json
+import random
+import re
+import subprocess
+from collections import Counter, defaultdict
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+SYSTEM = "Read the request and reply with JSON: the intent and its slots."
+FIELDS = ["--input", "text", "--output", "intent", "--output", "slots", "--system", SYSTEM]
+SCORERS = ["field_f1", "field:intent", "json_equal", "json_valid"]
+OWNER = ["--owner", "ablation"]
+
+
+def main():
+    args = arguments()
+    args.out.mkdir(parents=True, exist_ok=True)
+    rows = training_rows(args)
+    remember(args, rows)
+    subjects = ["base", *args.adapter]
+    if args.memory_slot:
+        subjects.append(train(args))
+    reports = {str(subject): compare(args, subject) for subject in subjects}
+    text = table(reports)
+    (args.out / "table.md").write_text(text + "\n")
+    print(text)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rows", type=Path, required=True)
+    parser.add_argument("--cases", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--task", default="snips")
+    parser.add_argument("--adapter", type=Path, nargs="*", default=[])
+    parser.add_argument("--count", type=int, default=256, help="rows to write lessons from")
+    parser.add_argument("--seed", type=int, default=17)
+    parser.add_argument("--memory-slot", type=float, help="train an adapter with this share")
+    parser.add_argument("--recipe", type=Path, default=HERE.parent / "recipes/snips.toml")
+    parser.add_argument("--binary", type=Path, default=HERE.parent / "target/release/understudy")
+    parser.add_argument("--mock-engine", action="store_true")
+    return parser.parse_args()
+
+
+def training_rows(args):
+    """The rows that lessons are written from, drawn as scripts/learn-snips.py draws them."""
+    lines = args.rows.read_text().splitlines()
+    chosen = random.Random(args.seed).sample(lines, min(args.count, len(lines)))
+    (args.out / "rows.jsonl").write_text("\n".join(chosen) + "\n")
+    return [json.loads(line) for line in chosen]
+
+
+def remember(args, rows):
+    """Writes lessons down and releases them, once."""
+    if (args.out / "memory.toml").exists():
+        return
+    kinds = defaultdict(list)
+    for row in rows:
+        kinds[row["intent"]].append(row)
+    slots = {kind: usual_slots(of_kind) for kind, of_kind in sorted(kinds.items())}
+    (args.out / "memory.part").write_text(catalogue(args.task, kinds, slots))
+    (args.out / "memory.part").rename(args.out / "memory.toml")
+    understudy(args, "import", args.out / "rows.jsonl", "--task", args.task, "--format", "rows",
+               *FIELDS)
+    scorers = [word for scorer in SCORERS for word in ("--scorer", scorer)]
+    understudy(args, "suite", "import", args.cases, "--name", args.task, *FIELDS, *scorers)
+    learnt = understudy(args, "memory", "learn", *OWNER, "--reason", "ablation", "--json")
+    (args.out / "learnt.json").write_text(learnt)
+    for kind, names in slots.items():
+        listed = ", ".join(f"`{name}`" for name in names)
+        proposed = understudy(
+            args, "memory", "propose", *OWNER, "--agent", args.task, "--intent", name_of(kind),
+            "--situation", f"When the request is of the kind `{kind}`",
+            "--text", f"prefer the `intent` `{kind}` with what is named of {listed}.",
+            "--reason", "the usual slots of the training rows", "--json")
+        lesson = json.loads(proposed)["lesson"]
+        understudy(args, "memory", "review", lesson, "--approve", *OWNER, "--reason", "as it is",
+                   "--json")
+    understudy(args, "memory", "release", *OWNER, "--reason", "for the ablation", "--json")
+
+
+def usual_slots(rows, share=0.2):
+    """Slots that at least this share of the replies have, the most usual first."""
+    counts = Counter(slot for row in rows for slot in row["slots"])
+    return [slot for slot, count in counts.most_common() if count >= share * len(rows)]
+
+
+def name_of(kind):
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", kind).lower()
+
+
+def catalogue(task, kinds, slots):
+    names = sorted({slot for of_kind in slots.values() for slot in of_kind})
+    arguments = [f'{{ name = "intent", values = {json.dumps(sorted(kinds))} }}']
+    arguments += [f"{{ name = {json.dumps(name)} }}" for name in names]
+    lines = [
+        'tenant = "ablation"', "", "[settings.counters]", "control_share = 0.0",
+        "probation_share = 0.0", "", "[settings.retrieval]", "k = 1", "small_model = false",
+        "max_line_tokens = 160", "max_tokens = 200", "context_share = 0.2", "", "[settings.caps]",
+        "per_release = 50", "", "[catalogue]", f"agents = [{json.dumps(task)}]", "",
+        "[[catalogue.tools]]", 'name = "reply"', 'access = "read"',
+        f"arguments = [{', '.join(arguments)}]",
+    ]
+    for kind, rows in sorted(kinds.items()):
+        words = name_of(kind).replace("-", " ")
+        examples = [row["text"] for row in rows[:5]]
+        lines += ["", "[[catalogue.intents]]", f"name = {json.dumps(name_of(kind))}",
+                  f"description = {json.dumps(words)}", f"examples = {json.dumps(examples)}"]
+    return "\n".join(lines) + "\n"
+
+
+def train(args):
+    """An adapter that has seen lessons in a share of its prompts."""
+    recipe, trained = args.out / "recipe.toml", args.out / "trained.json"
+    if not trained.exists():
+        text = args.recipe.read_text()
+        recipe.write_text(f"seed = {args.seed}\n" + text.replace(
+            "[data]\n", f"[data]\nmemory_slot = {args.memory_slot}\n", 1))
+        trained.write_text(understudy(args, "train", recipe, "--out", args.out / "stages", "--json"))
+    return Path(json.loads(trained.read_text())["stages"][-1]["directory"])
+
+
+def compare(args, subject):
+    """The subject with lessons against itself without."""
+    name = subject if subject == "base" else f"{subject.parent.name}-{subject.name}"
+    file = args.out / f"report-{name}.json"
+    if not file.exists():
+        mock = ["--mock-engine"] if args.mock_engine else []
+        understudy(args, "eval", subject, "--memory", "serves", "--baseline", subject, "--suite",
+                   args.task, "--max-new-tokens", "192", "--out", file, "--answers",
+                   args.out / f"answers-{name}", *mock, "--json")
+    return json.loads(file.read_text())
+
+
+def understudy(args, *words):
+    command = [args.binary.resolve(), "--data-dir", (args.out / "state").resolve(), *words]
+    command = [str(word.resolve() if isinstance(word, Path) else word) for word in command]
+    print("$", *command, flush=True)
+    # memory.toml is found in the working directory.
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=args.out)
+    # An evaluation whose gate fails exits with 1 or 3, and is a result all the same.
+    if done.returncode not in (0, 1, 3):
+        raise SystemExit(f"{words[0]} exited with {done.returncode}")
+    return done.stdout
+
+
+def table(reports):
+    rows = [f"| subject | lessons | {' | '.join(SCORERS)} |",
+            "|---" * (len(SCORERS) + 2) + "|"]
+    for name, report in reports.items():
+        baseline, candidate = report["subjects"][:2]
+        for label, subject in (("without", baseline), ("with", candidate)):
+            cells = [interval(subject["scores"][scorer], "mean", "") for scorer in SCORERS]
+            rows.append(f"| {Path(name).name} | {label} | {' | '.join(cells)} |")
+        told = {comparison["scorer"]: comparison for comparison in report["comparisons"]}
+        cells = [interval(told[scorer], "difference", "+") for scorer in SCORERS]
+        rows.append(f"| {Path(name).name} | difference | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def interval(found, key, sign):
+    return f"{found[key]:{sign}.3f} [{found['low']:{sign}.3f}, {found['high']:{sign}.3f}]"
+
+
+if __name__ == "__main__":
+    main()
