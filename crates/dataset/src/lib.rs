@@ -31,6 +31,7 @@ mod groups;
 mod key;
 mod ledger;
 mod mask;
+mod paraphrase;
 mod row;
 mod rules;
 mod selection;
@@ -47,6 +48,7 @@ pub use erase::{ErasedVersion, erase};
 pub use error::DatasetError;
 pub use fingerprint::SuiteFingerprints;
 pub use frozen::{FrozenDataset, list};
+pub use paraphrase::SuiteMeanings;
 pub use row::RowKind;
 pub use trail::Verdict;
 

@@ -52,10 +52,10 @@ pub struct Memories {
 struct Shared {
     deployment: Deployment,
     catalogue: Catalogue,
-    intents: Intents,
     store: DeploymentStore,
     releases: Releases,
-    embedder: Arc<dyn Embedder>,
+    /// A release cut for spelling is found by spelling all the same.
+    preferred: Arc<dyn Embedder>,
     clock: Arc<dyn Clock>,
     serving: RwLock<Arc<Serving>>,
     shown: AtomicU64,
@@ -69,6 +69,15 @@ struct Shared {
 struct Serving {
     shelf: Arc<Shelf>,
     standings: Standings,
+    /// `None` until there is a release.
+    finder: Option<Arc<Finder>>,
+}
+
+/// By what lessons are found, with the kinds of task as it sees them.
+#[derive(Debug)]
+struct Finder {
+    embedder: Arc<dyn Embedder>,
+    intents: Intents,
 }
 
 /// That a reply was shown lessons, or would have been.
@@ -96,11 +105,10 @@ impl Memories {
         catalogue.approved_terms.extend(store.approved_terms()?);
         let shared = Arc::new(Shared {
             deployment,
-            intents: Intents::new(&catalogue, embedder.as_ref())?,
             catalogue,
             store,
             releases,
-            embedder,
+            preferred: embedder,
             clock,
             serving: RwLock::default(),
             shown: AtomicU64::new(0),
@@ -208,13 +216,14 @@ impl Shared {
     }
 
     fn library<'a>(&'a self, serving: &'a Serving) -> Library<'a> {
+        let finder = serving.finder.as_deref();
         Library {
             deployment: &serving.shelf,
             // Users' own lessons wait for requests that are authenticated.
             user: None,
             standings: &serving.standings,
-            embedder: Some(self.embedder.as_ref()),
-            intents: Some(&self.intents),
+            embedder: finder.map(|finder| finder.embedder.as_ref()),
+            intents: finder.map(|finder| &finder.intents),
             settings: self.settings(),
             counters: &self.deployment.settings.counters,
             key: self.store.key(),
@@ -237,24 +246,27 @@ impl Shared {
         let now = self.clock.now();
         let kept = self.store.all(now)?;
         let standings = Standings::of(&kept, &self.deployment.settings.counters, now);
-        let shelf = match pointed {
-            Some(digest) if before.shelf.release() == Some(&digest) => Arc::clone(&before.shelf),
-            None if before.shelf.release().is_none() => Arc::clone(&before.shelf),
-            pointed => {
-                let shelf = self.shelf(pointed.as_ref())?;
-                tracing::info!(release = ?pointed, lessons = shelf.len(), "another memory release serves");
-                Arc::new(shelf)
-            }
+        let (shelf, finder) = if before.shelf.release() == pointed.as_ref() {
+            (Arc::clone(&before.shelf), before.finder.clone())
+        } else {
+            let (shelf, finder) = self.shelf(pointed.as_ref())?;
+            let (lessons, by) = (shelf.len(), finder.as_ref().map(|one| one.embedder.name()));
+            tracing::info!(release = ?pointed, lessons, by, "another memory release serves");
+            (Arc::new(shelf), finder.map(Arc::new))
         };
-        let serving = Arc::new(Serving { shelf, standings });
+        let serving = Arc::new(Serving { shelf, standings, finder });
         *self.serving.write().unwrap_or_else(PoisonError::into_inner) = serving;
         Ok(())
     }
 
-    fn shelf(&self, release: Option<&Digest>) -> Result<Shelf, MemoryError> {
-        let Some(digest) = release else { return Ok(Shelf::default()) };
+    fn shelf(&self, release: Option<&Digest>) -> Result<(Shelf, Option<Finder>), MemoryError> {
+        let Some(digest) = release else { return Ok((Shelf::default(), None)) };
         let release = self.releases.read(digest)?;
-        Shelf::of_release(*digest, &release, Some(self.embedder.as_ref()), &self.catalogue)
+        let embedder = release.embedder(Arc::clone(&self.preferred));
+        let shelf =
+            Shelf::of_release(*digest, &release, Some(embedder.as_ref()), &self.catalogue)?;
+        let intents = Intents::new(&self.catalogue, embedder.as_ref())?;
+        Ok((shelf, Some(Finder { embedder, intents })))
     }
 }
 

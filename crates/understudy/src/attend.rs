@@ -79,7 +79,8 @@ impl Attending {
         // Opened here, so that what cannot be opened stops the server and not only its thread.
         let stores = Stores::open(&self.config.data)?;
         atomic::create_dir(&self.config.data.loops())?;
-        let attend = move || self.attend(&stores);
+        let embedder = meaning::directory(&self.config)?;
+        let attend = move || self.attend(&stores, embedder.as_deref());
         thread::Builder::new()
             .name("loop".to_owned())
             .spawn(attend)
@@ -87,13 +88,13 @@ impl Attending {
             .context("failed to start the loop")
     }
 
-    fn attend(&self, stores: &Stores) {
+    fn attend(&self, stores: &Stores, embedder: Option<&Path>) {
         let all: Vec<(Recipe, Unattended, Stages<'_>)> = self
             .recipes
             .iter()
             .filter_map(|recipe| {
                 let settings = recipe.unattended.clone()?;
-                let stages = self.stages(stores, &settings);
+                let stages = self.stages(stores, &settings, embedder);
                 Some((recipe.clone(), settings, stages))
             })
             .collect();
@@ -117,11 +118,17 @@ impl Attending {
         }
     }
 
-    fn stages<'a>(&self, stores: &'a Stores, settings: &Unattended) -> Stages<'a> {
+    fn stages<'a>(
+        &self,
+        stores: &'a Stores,
+        settings: &Unattended,
+        embedder: Option<&Path>,
+    ) -> Stages<'a> {
         Stages {
             stores,
             base: self.base.clone(),
             device: self.config.device.clone(),
+            embedder: embedder.map(Path::to_owned),
             out: self.out,
             student: std::sync::OnceLock::from(Arc::clone(&self.student)),
             make_teacher: (self.make_teacher)(),

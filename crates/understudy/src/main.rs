@@ -10,6 +10,7 @@ mod exports;
 mod follow;
 mod groups;
 mod held;
+mod meaning;
 mod output;
 mod paths;
 mod ports;

@@ -15,7 +15,7 @@ use understudy_gateway::{
     AdapterUpdates, Board, Door, Gateway, GatewayParts, Memories, Patience, Tls, serve_with,
 };
 use understudy_ident::{Clock, SystemClock, TaskName};
-use understudy_inference::{Backend, HashingEmbedder, MockConfig, MockEngine, Student};
+use understudy_inference::{Backend, Embedder, MockConfig, MockEngine, Student};
 use understudy_journal::Journal;
 use understudy_memory::Deployment;
 use understudy_model::{BaseModel, device};
@@ -199,6 +199,12 @@ impl Grpc {
     }
 }
 
+/// Whose lessons a server shows, and by what it finds them.
+pub(crate) struct Remembering {
+    pub(crate) deployment: Deployment,
+    pub(crate) embedder: Arc<dyn Embedder>,
+}
+
 /// What a server is started with.
 pub(crate) struct Serving<'a> {
     pub(crate) stores: &'a Stores,
@@ -210,7 +216,7 @@ pub(crate) struct Serving<'a> {
     pub(crate) adapter_updates: AdapterUpdates,
     pub(crate) on_note: OnNote,
     /// Lessons for chats, where there is a memory.toml.
-    pub(crate) memory: Option<Deployment>,
+    pub(crate) memory: Option<Remembering>,
     /// The server to follow; without one, this one decides for itself.
     pub(crate) control: Option<Control>,
     pub(crate) access: Access,
@@ -275,8 +281,8 @@ impl Server {
             adapter_updates,
         };
         let gateway = Gateway::behind(door, parts);
-        if let Some(deployment) = serving.memory {
-            let (directory, embedder) = (stores.data.memory(), Arc::new(HashingEmbedder));
+        if let Some(Remembering { deployment, embedder }) = serving.memory {
+            let directory = stores.data.memory();
             let (journal, clock) = (stores.journal.clone(), Arc::clone(&stores.clock));
             let memories = Memories::open(&directory, deployment, embedder, journal, clock)
                 .context("failed to open the memory")?;

@@ -1,5 +1,5 @@
 //! `understudy bench`: figures that anybody can repeat. `serve`, `swap`, `soak`, `ingest` and
-//! `gateway` and `rollback` are in files of their own.
+//! `gateway`, `rollback` and `retrieval` are in files of their own.
 //!
 //! `understudy bench train`: our training step beside torch + PEFT and TRL, in one run, as ratios.
 //!
@@ -16,6 +16,7 @@ mod peer;
 mod policy;
 mod profile;
 mod report;
+mod retrieval;
 mod rollback;
 mod serve;
 mod soak;
@@ -63,6 +64,7 @@ pub(crate) fn run(command: BenchCommand, config: &Config, out: Out) -> Result<Ex
         BenchCommand::Ingest(args) => ingest::run(&args, out),
         BenchCommand::Gateway(args) => gateway::run(&args, out),
         BenchCommand::Rollback(args) => rollback::run(&args, out),
+        BenchCommand::Retrieval(args) => retrieval::run(&args, config, out),
     }
 }
 

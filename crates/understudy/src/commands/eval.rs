@@ -19,7 +19,7 @@ use understudy_registry::Registry;
 use understudy_storage::atomic;
 
 use super::{Exit, model, suite};
-use crate::{cli::EvalArgs, config::Config, held::HeldIn, output::Out, wiring};
+use crate::{cli::EvalArgs, config::Config, held::HeldIn, meaning, output::Out, wiring};
 
 /// Requests in flight, which the engine decodes as one batch.
 const CONCURRENCY: usize = 16;
@@ -31,8 +31,13 @@ pub(crate) fn run(args: &EvalArgs, config: &Config, out: Out) -> Result<Exit> {
     let registry = Registry::open(&config.data.registry(), &config.data.adapters())?;
     let trivial = nearest(args, config, &registry)?.map(|nearest| nearest.run(&suite));
     let [baseline, candidate] = answers(args, config, &registry, (&suite, &gate), out)?;
-    let evidence =
-        Evidence { baseline: &baseline, candidate: &candidate, others: trivial.as_slice() };
+    let embedder = meaning::sentences(config)?;
+    let evidence = Evidence {
+        baseline: &baseline,
+        candidate: &candidate,
+        others: trivial.as_slice(),
+        embedder: embedder.as_deref(),
+    };
     let mut report = assemble(&suite, &gate, evidence, args.seed)?;
     let cases = details(&suite, &gate, evidence)?;
     report.consultation = suite::consult(&config.data, &suite)?;

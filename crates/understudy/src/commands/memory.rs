@@ -3,12 +3,15 @@
 mod apply;
 mod show;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use understudy_ident::{Clock as _, SystemClock};
-use understudy_inference::HashingEmbedder;
+use understudy_inference::Embedder;
 use understudy_journal::Query;
 use understudy_memory::{
     By, Choice, Deployment, DeploymentStore, Distil, Episode, Job, LearnReport, MemoryId,
@@ -22,12 +25,10 @@ use crate::{
         ReviewArgs,
     },
     config::Config,
+    meaning,
     output::Out,
-    wiring::{self, Stores},
+    wiring::{self, Remembering, Stores},
 };
-
-/// Lessons are found by spelling until a sentence model is configured.
-const EMBEDDER: HashingEmbedder = HashingEmbedder;
 
 pub(crate) fn run(command: MemoryCommand, config: &Config, out: Out) -> Result<Exit> {
     match command {
@@ -44,6 +45,7 @@ pub(crate) fn run(command: MemoryCommand, config: &Config, out: Out) -> Result<E
 
 /// What every command works on.
 struct Opened {
+    config: Config,
     deployment: Deployment,
     root: MemoryRoot,
     store: DeploymentStore,
@@ -57,7 +59,12 @@ impl Opened {
         let store = root.deployment(&deployment.tenant)?;
         let releases = root.releases(&deployment.tenant);
         deployment.catalogue.approved_terms.extend(store.approved_terms()?);
-        Ok(Self { deployment, root, store, releases })
+        Ok(Self { config: config.clone(), deployment, root, store, releases })
+    }
+
+    /// What new lessons and releases are compared with.
+    fn embedder(&self) -> Result<Arc<dyn Embedder>> {
+        meaning::embedder(&self.config)
     }
 
     /// A lesson by its id, or by how its id ends or begins.
@@ -80,9 +87,11 @@ impl Opened {
     }
 }
 
-/// What a server remembers for: what `memory.toml` says, if there is one.
-pub(crate) fn deployment() -> Result<Option<Deployment>> {
-    lookup()?.as_deref().map(read).transpose()
+/// What a server remembers for, as `memory.toml` says, if there is one, and by what it finds it.
+pub(crate) fn remembering(config: &Config) -> Result<Option<Remembering>> {
+    let Some(path) = lookup()? else { return Ok(None) };
+    let (deployment, embedder) = (read(&path)?, meaning::embedder(config)?);
+    Ok(Some(Remembering { deployment, embedder }))
 }
 
 fn read(path: &Path) -> Result<Deployment> {
@@ -134,11 +143,12 @@ fn learn(args: &LearnArgs, config: &Config, out: Out) -> Result<Exit> {
         (false, _) => None,
     };
     spinner.set_message("learning");
+    let embedder = opened.embedder()?;
     let job = Job {
         catalogue: &deployment.catalogue,
         key: &key,
         settings: &deployment.settings,
-        embedder: &EMBEDDER,
+        embedder: embedder.as_ref(),
         teacher: teacher.as_ref().map(|teacher| teacher as &dyn Distil),
         now: SystemClock.now(),
     };
@@ -147,7 +157,7 @@ fn learn(args: &LearnArgs, config: &Config, out: Out) -> Result<Exit> {
     if !args.dry_run {
         let by = by(&args.scope, &args.reason)?;
         for item in &report.proposals {
-            proposed.push(opened.store.propose(item.clone(), &EMBEDDER, &by)?);
+            proposed.push(opened.store.propose(item.clone(), embedder.as_ref(), &by)?);
         }
     }
     spinner.finish_and_clear();
@@ -198,8 +208,8 @@ fn review(args: &ReviewArgs, config: &Config, out: Out) -> Result<Exit> {
 }
 
 fn release(args: &MemoryReleaseArgs, config: &Config, out: Out) -> Result<Exit> {
-    use understudy_inference::Embedder as _;
     let opened = Opened::open(&args.scope, config)?;
+    let embedder = opened.embedder()?;
     let choice = Choice { only: opened.lessons(&args.only)?, core: opened.lessons(&args.core)? };
     let by = by(&args.scope, &args.reason)?;
     // What time alone has done comes first, so that nothing stale is released again.
@@ -209,24 +219,26 @@ fn release(args: &MemoryReleaseArgs, config: &Config, out: Out) -> Result<Exit> 
         }
     }
     let (next, diff) =
-        opened.store.next_release(&opened.releases, EMBEDDER.name(), &choice, &by)?;
+        opened.store.next_release(&opened.releases, embedder.name(), &choice, &by)?;
     let digest = next.digest();
     let changed = diff.changes() > 0 || diff.settings || next.parent.is_none();
     let summary = format!(
-        "{}: {} lessons, {} added, {} revised, {} removed",
+        "{}: {} lessons, {} added, {} revised, {} removed; found by {}",
         digest.short(),
         next.items.len(),
         diff.added.len(),
         diff.revised.len(),
-        diff.removed.len()
+        diff.removed.len(),
+        meaning::described(embedder.name())
     );
-    let value = json!({"release": digest, "diff": diff, "lessons": next.items.len(), "served": changed && !args.dry_run});
+    let value = json!({"release": digest, "diff": diff, "lessons": next.items.len(),
+        "embedder": embedder.name(), "served": changed && !args.dry_run});
     if !changed || next.items.is_empty() && next.parent.is_none() {
         out.either("nothing was approved since the last release", &value)?;
         return Ok(Exit::No);
     }
     if !args.dry_run {
-        opened.store.release(&opened.releases, EMBEDDER.name(), &choice, &by)?;
+        opened.store.release(&opened.releases, embedder.name(), &choice, &by)?;
     }
     out.either(summary, &value)?;
     Ok(Exit::Ok)

@@ -71,7 +71,7 @@ pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
         on_note: Box::new(move |note| out.say(format!("{}: {}", note.task, note.text))),
         access,
         control,
-        memory: super::memory::deployment()?,
+        memory: super::memory::remembering(config)?,
     })?;
     let routed = if is_replica {
         "tasks are routed as the server it follows says".to_owned()
