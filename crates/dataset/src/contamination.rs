@@ -51,8 +51,10 @@ impl FrozenDataset {
                 found.unread += rows;
             } else if rows > 0 {
                 let asked = self.rows::<Asked>(kind, split)?;
-                let (by_words, others): (Vec<_>, Vec<_>) =
-                    asked.iter().map(|row| (suite.find(&row.prompt), row)).partition(|it| it.0.is_some());
+                let (by_words, others): (Vec<_>, Vec<_>) = asked
+                    .iter()
+                    .map(|row| (suite.find(&row.prompt), row))
+                    .partition(|it| it.0.is_some());
                 by_words.iter().filter_map(|(how, _)| *how).for_each(|how| found.add(how, 1));
                 if let Some(meanings) = meanings {
                     let prompts = others.iter().map(|(_, row)| &row.prompt[..]);

@@ -72,7 +72,15 @@ fn subject(name: &str, adapter: Option<&str>) -> Subject {
 
 fn report(baseline: &Subject, candidate: &Subject, others: &[SubjectRun]) -> EvalReport {
     let (suite, gate) = (suite(60), gate());
-    let plan = Plan { suite: &suite, gate: &gate, baseline, candidate, seed: 17, concurrency: 8, embedder: None };
+    let plan = Plan {
+        suite: &suite,
+        gate: &gate,
+        baseline,
+        candidate,
+        seed: 17,
+        concurrency: 8,
+        embedder: None,
+    };
     evaluate(&backend(), plan, others, &mut |_| {}).unwrap()
 }
 
@@ -275,7 +283,10 @@ fn similarity_is_scored_by_the_embedder_and_unscored_without_one() {
         let report = evaluate(&backend(), plan, &[], &mut |_| {}).unwrap();
         let of = |name: &str| {
             let subject = report.subjects.iter().find(|one| one.name == name).unwrap();
-            (subject.scores["similarity"].mean, subject.unscored["similarity"])
+            (
+                subject.scores["similarity"].mean,
+                subject.unscored.get("similarity").copied().unwrap_or(0),
+            )
         };
         [of("base"), of("good@1")]
     };

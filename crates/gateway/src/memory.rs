@@ -263,8 +263,7 @@ impl Shared {
         let Some(digest) = release else { return Ok((Shelf::default(), None)) };
         let release = self.releases.read(digest)?;
         let embedder = release.embedder(Arc::clone(&self.preferred));
-        let shelf =
-            Shelf::of_release(*digest, &release, Some(embedder.as_ref()), &self.catalogue)?;
+        let shelf = Shelf::of_release(*digest, &release, Some(embedder.as_ref()), &self.catalogue)?;
         let intents = Intents::new(&self.catalogue, embedder.as_ref())?;
         Ok((shelf, Some(Finder { embedder, intents })))
     }

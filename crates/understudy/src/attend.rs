@@ -1,7 +1,12 @@
 //! The thread that runs the loop while the server serves: one step at a time, of one loop after the
 //! other, so that no two trainers share the machine.
 
-use std::{path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -19,6 +24,7 @@ use understudy_trajectory::RewardPolicy;
 use crate::{
     commands::{suite, train},
     config::Config,
+    meaning,
     output::Out,
     ports::{Attended, MakeTeacher, Stages},
     wiring::Stores,

@@ -37,9 +37,8 @@ pub(crate) fn directory(config: &Config) -> Result<Option<PathBuf>> {
 
 /// A sentence model from its directory.
 pub(crate) fn load(directory: &Path) -> Result<Arc<dyn Embedder>> {
-    let encoder = SentenceEncoder::load(directory).with_context(|| {
-        format!("failed to load the sentence model in {}", directory.display())
-    })?;
+    let encoder = SentenceEncoder::load(directory)
+        .with_context(|| format!("failed to load the sentence model in {}", directory.display()))?;
     Ok(Arc::new(encoder))
 }
 

@@ -15,8 +15,15 @@ struct Finding {
 }
 
 pub(crate) fn run(config: &Config, out: Out) -> Result<Exit> {
-    let findings =
-        [threads(), python(), base(config), embedder(config), data(config), access(config), teacher(config)];
+    let findings = [
+        threads(),
+        python(),
+        base(config),
+        embedder(config),
+        data(config),
+        access(config),
+        teacher(config),
+    ];
     for Finding { what, good, detail } in &findings {
         out.say(format!("{} {what:<14} {detail}", if *good { "ok  " } else { "look" }));
     }
@@ -61,7 +68,9 @@ fn base(config: &Config) -> Finding {
 /// That there is none is no fault: lessons are found by spelling then.
 fn embedder(config: &Config) -> Finding {
     let (good, detail) = match meaning::embedder(config) {
-        Ok(embedder) => (true, format!("texts are compared by {}", meaning::described(embedder.name()))),
+        Ok(embedder) => {
+            (true, format!("texts are compared by {}", meaning::described(embedder.name())))
+        }
         Err(error) => (false, format!("{error:#}")),
     };
     Finding { what: "embedder", good, detail }

@@ -144,7 +144,10 @@ fn findings(config: &Config, suite: &Suite, by_meaning: bool) -> Result<Vec<Stri
 /// Spelling would not find other words for the same.
 fn sentence_model(config: &Config) -> Result<Arc<dyn Embedder>> {
     meaning::sentences(config)?.with_context(|| {
-        format!("--by-meaning needs a sentence model; run `understudy model pull {}`", meaning::MODEL)
+        format!(
+            "--by-meaning needs a sentence model; run `understudy model pull {}`",
+            meaning::MODEL
+        )
     })
 }
 

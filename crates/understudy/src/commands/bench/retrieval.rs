@@ -45,8 +45,7 @@ pub(super) fn run(args: &BenchRetrievalArgs, config: &Config, out: Out) -> Resul
     let knows_meaning = sentences.is_some();
     let embedder = meaning::embedder(config)?;
     out.say(format!("compared by {}", meaning::described(embedder.name())));
-    let plan =
-        RetrievalPlan { seed: args.seed, sizes: args.sizes.clone(), queries: args.queries };
+    let plan = RetrievalPlan { seed: args.seed, sizes: args.sizes.clone(), queries: args.queries };
     let watch = Watch::begin();
     let bar = out.bar(1, "retrieving");
     let stores = plan.measure(embedder.as_ref(), &mut |done, of| {
@@ -93,10 +92,19 @@ fn exit(report: &Report) -> Exit {
 fn text(report: &Report) -> String {
     let mut text = format!(
         "{:>8}  {:^17}  {:^17}  {:^17}  {:>15}\n{:>8}  {:^17}  {:^17}  {:^17}  {:>15}\n",
-        "", "by meaning", "by words", "as memory ranks", "query, ms",
-        "lessons", "P@1  @3   @5", "P@1  @3   @5", "P@1  @3   @5", "p50     p95"
+        "",
+        "by meaning",
+        "by words",
+        "as memory ranks",
+        "query, ms",
+        "lessons",
+        "P@1  @3   @5",
+        "P@1  @3   @5",
+        "P@1  @3   @5",
+        "p50     p95"
     );
-    let hits = |hits: &Hits| format!("{:.3} {:.3} {:.3}", hits.p_at_1, hits.hit_at_3, hits.hit_at_5);
+    let hits =
+        |hits: &Hits| format!("{:.3} {:.3} {:.3}", hits.p_at_1, hits.hit_at_3, hits.hit_at_5);
     for found in &report.stores {
         let line = writeln!(
             text,
