@@ -24,6 +24,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("journal", "ident inference message storage trajectory"),
     ("intake", "ident ingest journal trajectory"),
     ("dataset", "ident inference manifest message redact storage trajectory"),
+    ("embedding", "ident inference"),
     ("export", "dataset manifest storage"),
     ("model", "ident inference manifest message"),
     ("objective", "manifest"),
@@ -65,13 +66,13 @@ const ARROWS: &[(&str, &str)] = &[
 
 /// Heavy dependencies, and the crates that may name them.
 const FENCES: &[(&str, &str)] = &[
-    ("candle-core", "model trainer engine understudy"),
+    ("candle-core", "embedding model trainer engine understudy"),
     ("axum", "gateway"),
     ("tokio-rustls", "gateway"),
     ("llguidance", "engine"),
     ("clap", "understudy"),
     ("hf-hub", "hub"),
-    ("tokenizers", "model"),
+    ("tokenizers", "embedding model"),
     ("p256", "signature"),
     ("ed25519-dalek", "signature"),
     ("rusqlite", "storage journal registry orchestrator memory access"),

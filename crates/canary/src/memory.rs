@@ -52,7 +52,8 @@ impl Lessons {
     /// Reads a release, compares it with its name and makes it ready as a server would.
     pub fn load(&self, version: &AdapterVersion, expected: Digest) -> Result<String, CanaryError> {
         let loaded = self.releases.read(&expected).and_then(|release| {
-            Shelf::of_release(expected, &release, Some(self.embedder.as_ref()), &self.catalogue)
+            let embedder = release.embedder(Arc::clone(&self.embedder));
+            Shelf::of_release(expected, &release, Some(embedder.as_ref()), &self.catalogue)
         });
         let what = version.to_string();
         loaded.map_err(|source| CanaryError::Lessons { what, source: Box::new(source) })?;

@@ -7,7 +7,9 @@ use understudy_ident::DatasetVersion;
 use understudy_manifest::Split;
 use understudy_message::Message;
 
-use crate::{DatasetError, FrozenDataset, SuiteFingerprints, draft::file_name, row::RowKind};
+use crate::{
+    DatasetError, FrozenDataset, SuiteFingerprints, SuiteMeanings, draft::file_name, row::RowKind,
+};
 
 /// How many rows of a version repeat a case. What was trained on them has seen the case.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -27,8 +29,13 @@ struct Asked {
 }
 
 impl FrozenDataset {
-    /// Looks for the cases of a suite in every row, of both splits.
-    pub fn contamination(&self, suite: &SuiteFingerprints) -> Result<Contamination, DatasetError> {
+    /// Looks for the cases of a suite in every row, of both splits; with `meanings` for such in other
+    /// words as well, which takes milliseconds a row.
+    pub fn contamination(
+        &self,
+        suite: &SuiteFingerprints,
+        meanings: Option<&SuiteMeanings<'_>>,
+    ) -> Result<Contamination, DatasetError> {
         let mut found = Contamination {
             version: self.version().clone(),
             rows: 0,
@@ -44,10 +51,15 @@ impl FrozenDataset {
                 found.unread += rows;
             } else if rows > 0 {
                 let asked = self.rows::<Asked>(kind, split)?;
-                asked
+                let (by_words, others): (Vec<_>, Vec<_>) = asked
                     .iter()
-                    .filter_map(|row| suite.find(&row.prompt))
-                    .for_each(|how| found.add(how));
+                    .map(|row| (suite.find(&row.prompt), row))
+                    .partition(|it| it.0.is_some());
+                by_words.iter().filter_map(|(how, _)| *how).for_each(|how| found.add(how, 1));
+                if let Some(meanings) = meanings {
+                    let prompts = others.iter().map(|(_, row)| &row.prompt[..]);
+                    found.add("meaning", meanings.count(prompts)?);
+                }
             }
         }
         Ok(found)
@@ -55,8 +67,10 @@ impl FrozenDataset {
 }
 
 impl Contamination {
-    fn add(&mut self, how: &'static str) {
-        self.rows += 1;
-        *self.reasons.entry(how).or_default() += 1;
+    fn add(&mut self, how: &'static str, rows: u64) {
+        if rows > 0 {
+            self.rows += rows;
+            *self.reasons.entry(how).or_default() += rows;
+        }
     }
 }

@@ -68,6 +68,9 @@ pub enum DatasetError {
     )]
     Changed { path: PathBuf, expected: Digest, found: Digest },
 
+    #[error("failed to compare rows with held-out cases by meaning")]
+    Meaning(#[from] understudy_inference::InferenceError),
+
     #[error("line {line} of {} is no row: {why}", path.display())]
     Row { path: PathBuf, line: usize, why: String },
 }

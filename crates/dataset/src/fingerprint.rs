@@ -62,8 +62,7 @@ impl SuiteFingerprints {
 
     fn learn_case(&mut self, prompt: &[Message]) {
         let texts = user_texts(prompt);
-        let mut masker = Redactor::new(Policy::Standard).masker();
-        let masked: Vec<String> = texts.iter().map(|text| masker.mask(text)).collect();
+        let masked = masked(&texts);
         for texts in [texts, masked] {
             self.learn(&words(texts.last().map_or("", String::as_str)));
             self.learn(&words(&texts.join("\n")));
@@ -152,7 +151,13 @@ fn candidates(prompt: &[Message]) -> Vec<Vec<u64>> {
     texts.iter().map(|text| words(text)).chain(together).collect()
 }
 
-fn user_texts(prompt: &[Message]) -> Vec<String> {
+/// As redaction leaves them.
+pub(crate) fn masked(texts: &[String]) -> Vec<String> {
+    let mut masker = Redactor::new(Policy::Standard).masker();
+    texts.iter().map(|text| masker.mask(text)).collect()
+}
+
+pub(crate) fn user_texts(prompt: &[Message]) -> Vec<String> {
     let users = prompt.iter().filter(|message| message.role == Role::User);
     users.map(Message::text).filter(|text| !text.trim().is_empty()).collect()
 }

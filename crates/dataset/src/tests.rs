@@ -6,7 +6,7 @@ use understudy_manifest::{Case, Data, Scorer, Split, Suite, Tier};
 use understudy_message::Message;
 use understudy_trajectory::{JudgedStep, Outcome, Signal, Source, Step, Target, Trajectory};
 
-use crate::{DatasetError, Draft, FrozenDataset, Request, SuiteFingerprints, build};
+use crate::{DatasetError, Draft, FrozenDataset, Request, SuiteFingerprints, SuiteMeanings, build};
 
 mod determinism;
 mod digests;

@@ -1,6 +1,6 @@
 //! The whole of an evaluation in one call.
 
-use understudy_inference::Backend;
+use understudy_inference::{Backend, Embedder};
 use understudy_manifest::{EvalReport, Gate, Suite};
 
 use crate::{
@@ -18,6 +18,8 @@ pub struct Plan<'a> {
     /// Of the bootstrap; decoding is greedy and needs none.
     pub seed: u64,
     pub concurrency: usize,
+    /// What compares texts by meaning, if anything.
+    pub embedder: Option<&'a dyn Embedder>,
 }
 
 /// Runs baseline and candidate interleaved on one backend, and reports on them and on `others`:
@@ -28,12 +30,12 @@ pub fn evaluate(
     others: &[SubjectRun],
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<EvalReport, EvaluationError> {
-    let Plan { suite, gate, .. } = plan;
+    let Plan { suite, gate, embedder, .. } = plan;
     // Found now, not after the minutes that generating takes.
     Graders::new(suite, &scorers(suite, gate))?;
     let subjects = [plan.baseline.clone(), plan.candidate.clone()];
     let options = RunOptions { max_new_tokens: gate.max_new_tokens, concurrency: plan.concurrency };
     let runs = run(backend, suite, &subjects, options, progress)?;
-    let evidence = Evidence { baseline: &runs[0], candidate: &runs[1], others };
+    let evidence = Evidence { baseline: &runs[0], candidate: &runs[1], others, embedder };
     assemble(suite, gate, evidence, plan.seed)
 }

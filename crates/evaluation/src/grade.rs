@@ -1,7 +1,8 @@
 //! All answers of a subject under all scorers of a report.
 
+use understudy_inference::Embedder;
 use understudy_manifest::{Case, Scorer, Suite};
-use understudy_scorer::{Answer, Grader, Measured, Outcome};
+use understudy_scorer::{Answer, Grader, Measured, Outcome, similarity};
 
 use crate::{
     EvaluationError,
@@ -35,14 +36,33 @@ impl Graders {
     }
 
     /// Grades answers that stand in the order of the cases.
-    pub(crate) fn grade<'a>(&self, run: &'a SubjectRun) -> Graded<'a> {
+    pub(crate) fn grade<'a>(
+        &self,
+        run: &'a SubjectRun,
+        embedder: Option<&dyn Embedder>,
+    ) -> Graded<'a> {
+        let through = embedder.map(Through);
+        let embedder = through.as_ref().map(|it| it as &dyn similarity::Embedder);
         let one = |(grader, result): (&Grader, &CaseResult)| match result.error {
-            // No embedder comes with an evaluation, so similarity says that it cannot decide.
-            None => grader.score(&answer(result), None),
+            None => grader.score(&answer(result), embedder),
             Some(_) => grader.unanswered().into(),
         };
         let of_scorer = |graders: &Vec<Grader>| graders.iter().zip(&run.results).map(one).collect();
         Graded { run, outcomes: self.0.iter().map(of_scorer).collect() }
+    }
+}
+
+/// An embedder in the scorers' words.
+#[derive(Debug)]
+struct Through<'a>(&'a dyn Embedder);
+
+impl similarity::Embedder for Through<'_> {
+    fn id(&self) -> &str {
+        self.0.name()
+    }
+
+    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, String> {
+        self.0.embed(texts).map_err(|error| error.to_string())
     }
 }
 
@@ -56,9 +76,10 @@ pub fn mean_score(
     suite: &Suite,
     scorer: &Scorer,
     run: &SubjectRun,
+    embedder: Option<&dyn Embedder>,
 ) -> Result<f64, EvaluationError> {
     let graders = Graders::new(suite, std::slice::from_ref(scorer))?;
-    let graded = graders.grade(run);
+    let graded = graders.grade(run, embedder);
     let values: Vec<f64> =
         graded.outcomes.iter().flatten().filter_map(|o| o.score().map(|s| s.value)).collect();
     Ok(values.iter().sum::<f64>() / values.len().max(1) as f64)

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use understudy_inference::Embedder;
 use understudy_manifest::{
     Comparison, EvalReport, Gate, Scorer, ScorerSummary, SubjectReport, Suite, Tally,
 };
@@ -34,6 +35,8 @@ pub struct Evidence<'a> {
     pub candidate: &'a SubjectRun,
     /// Shown beside them and not compared: the nearest example, a teacher.
     pub others: &'a [SubjectRun],
+    /// What compares texts by meaning; without one, similarity says that it cannot decide.
+    pub embedder: Option<&'a dyn Embedder>,
 }
 
 /// Scores all answers, compares the candidate with the baseline and decides. Pure: the same answers
@@ -47,8 +50,9 @@ pub fn assemble(
     let scorers = scorers(suite, gate);
     let graders = Graders::new(suite, &scorers)?;
     check_subjects(suite, evidence)?;
-    let Evidence { baseline, candidate, others } = evidence;
-    let (baseline, candidate) = (graders.grade(baseline), graders.grade(candidate));
+    let Evidence { baseline, candidate, others, embedder } = evidence;
+    let grade = |run| graders.grade(run, embedder);
+    let (baseline, candidate) = (grade(baseline), grade(candidate));
     let both = || candidate.outcomes.iter().zip(&baseline.outcomes);
     let comparisons: Vec<Comparison> = scorers
         .iter()
@@ -74,7 +78,7 @@ pub fn assemble(
     // A table reads from the trivial to the best: look-up, baseline, candidate, teacher.
     let (trivial, rest): (Vec<&SubjectRun>, Vec<_>) =
         others.iter().partition(|run| run.subject == NearestExample::NAME);
-    let summary_of = |run: &SubjectRun| summary(&graders.grade(run));
+    let summary_of = |run: &SubjectRun| summary(&graders.grade(run, embedder));
     let mut subjects: Vec<SubjectReport> = trivial.into_iter().map(summary_of).collect();
     subjects.extend([baseline, candidate]);
     subjects.extend(rest.into_iter().map(summary_of));

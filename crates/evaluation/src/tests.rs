@@ -1,6 +1,6 @@
 //! The whole way from a suite to a table, on the fake backend.
 
-use understudy_inference::{FakeBackend, Student};
+use understudy_inference::{Embedder, FakeBackend, InferenceError, Student};
 use understudy_manifest::{
     Case, EvalReport, Gate, Origin, RequiredVerdict, Scorer, SftExample, Suite, Tier, Verdict,
 };
@@ -76,7 +76,15 @@ fn subject(name: &str, adapter: Option<&str>) -> Subject {
 
 fn report(baseline: &Subject, candidate: &Subject, others: &[SubjectRun]) -> EvalReport {
     let (suite, gate) = (suite(60), gate());
-    let plan = Plan { suite: &suite, gate: &gate, baseline, candidate, seed: 17, concurrency: 8 };
+    let plan = Plan {
+        suite: &suite,
+        gate: &gate,
+        baseline,
+        candidate,
+        seed: 17,
+        concurrency: 8,
+        embedder: None,
+    };
     evaluate(&backend(), plan, others, &mut |_| {}).unwrap()
 }
 
@@ -191,7 +199,7 @@ fn answers_to_other_cases_and_namesakes_are_refused() {
     let named = |name: &str| SubjectRun { subject: name.to_owned(), ..nothing.clone() };
     let (a, b) = (named("a"), named("b"));
     let assembled = |candidate: &SubjectRun, others: &[SubjectRun]| {
-        let evidence = Evidence { baseline: &a, candidate, others };
+        let evidence = Evidence { baseline: &a, candidate, others, embedder: None };
         assemble(&suite, &gate, evidence, 1)
     };
     assert!(assembled(&b, &[]).is_ok());
@@ -208,7 +216,7 @@ fn unanswered_cases_score_zero_and_are_counted() {
     let (suite, gate) = (suite(10), gate());
     let silent = NearestExample::default().run(&suite);
     let other = SubjectRun { subject: "other".to_owned(), ..silent.clone() };
-    let evidence = Evidence { baseline: &silent, candidate: &other, others: &[] };
+    let evidence = Evidence { baseline: &silent, candidate: &other, others: &[], embedder: None };
     let report = assemble(&suite, &gate, evidence, 1).unwrap();
     let subject = &report.subjects[0];
     assert_eq!(subject.errors, 10);
@@ -229,6 +237,7 @@ fn an_expected_answer_that_is_not_json_is_found_before_generating() {
         candidate: &candidate,
         seed: 1,
         concurrency: 1,
+        embedder: None,
     };
     let error = evaluate(&backend(), plan, &[], &mut |_| {}).unwrap_err();
     assert!(error.to_string().contains("case `case-1`"), "{error}");
@@ -236,4 +245,57 @@ fn an_expected_answer_that_is_not_json_is_found_before_generating() {
     assert!(source.contains("not JSON"), "{source}");
     assert_eq!(check(&suite), Err(error));
     assert_eq!(check(&self::suite(3)), Ok(()));
+}
+
+/// Counts letters.
+#[derive(Debug)]
+struct Letters;
+
+impl Embedder for Letters {
+    fn name(&self) -> &'static str {
+        "letters"
+    }
+
+    fn dimensions(&self) -> usize {
+        26
+    }
+
+    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, InferenceError> {
+        let vector = |text: &&str| {
+            let count = |letter: char| text.chars().filter(|c| *c == letter).count() as f32;
+            ('a'..='z').map(count).collect()
+        };
+        Ok(texts.iter().map(vector).collect())
+    }
+}
+
+#[test]
+fn similarity_is_scored_by_the_embedder_and_unscored_without_one() {
+    let mut suite = suite(8);
+    suite.scorers = vec![Scorer::parse("similarity").unwrap()];
+    let (gate, base, good) = (gate(), subject("base", None), subject("good@1", Some("good")));
+    let report = |embedder: Option<&dyn Embedder>| {
+        let plan = Plan {
+            suite: &suite,
+            gate: &gate,
+            baseline: &base,
+            candidate: &good,
+            seed: 17,
+            concurrency: 8,
+            embedder,
+        };
+        let report = evaluate(&backend(), plan, &[], &mut |_| {}).unwrap();
+        let of = |name: &str| {
+            let subject = report.subjects.iter().find(|one| one.name == name).unwrap();
+            (
+                subject.scores["similarity"].mean,
+                subject.unscored.get("similarity").copied().unwrap_or(0),
+            )
+        };
+        [of("base"), of("good@1")]
+    };
+    let [base_score, good_score] = report(Some(&Letters));
+    assert_eq!((base_score.1, good_score.1), (0, 0));
+    assert!(good_score.0 > 0.9 && good_score.0 > base_score.0, "{good_score:?} {base_score:?}");
+    assert_eq!(report(None).map(|(_, unscored)| unscored), [8, 8]);
 }

@@ -43,6 +43,7 @@ use understudy_trajectory::Recalled;
 use crate::{auth::Caller, routing::Routing, state::Gateway};
 
 pub(crate) use http::routes;
+use trial::Shelved;
 
 /// The request goes without lessons when this header says `off`.
 const SWITCH: &str = "x-memory";
@@ -58,10 +59,10 @@ pub struct Memories {
 struct Shared {
     deployment: Deployment,
     catalogue: Catalogue,
-    intents: Intents,
     store: DeploymentStore,
     releases: Releases,
-    embedder: Arc<dyn Embedder>,
+    /// A release cut for spelling is found by spelling all the same.
+    preferred: Arc<Finder>,
     clock: Arc<dyn Clock>,
     /// Users' own lessons lie beside those of everybody.
     root: MemoryRoot,
@@ -69,7 +70,7 @@ struct Shared {
     /// What the registry calls this memory, and which sessions meet which of its releases.
     channel: TaskName,
     routes: Arc<RouteTable>,
-    candidate: RwLock<Option<Arc<Shelf>>>,
+    candidate: RwLock<Option<Shelved>>,
     serving: RwLock<Arc<Serving>>,
     shown: AtomicU64,
     withheld: AtomicU64,
@@ -82,6 +83,22 @@ struct Shared {
 struct Serving {
     shelf: Arc<Shelf>,
     standings: Arc<Standings>,
+    /// `None` until there is a release.
+    finder: Option<Arc<Finder>>,
+}
+
+/// By what lessons are found, with the kinds of task as it sees them.
+#[derive(Debug)]
+struct Finder {
+    embedder: Arc<dyn Embedder>,
+    intents: Intents,
+}
+
+impl Finder {
+    fn new(embedder: Arc<dyn Embedder>, catalogue: &Catalogue) -> Result<Self, MemoryError> {
+        let intents = Intents::new(catalogue, embedder.as_ref())?;
+        Ok(Self { embedder, intents })
+    }
 }
 
 /// That a reply was shown lessons, or would have been.
@@ -112,11 +129,10 @@ impl Memories {
         let shared = Arc::new(Shared {
             channel: deployment.channel(),
             deployment,
-            intents: Intents::new(&catalogue, embedder.as_ref())?,
-            catalogue,
             store,
             releases,
-            embedder,
+            preferred: Arc::new(Finder::new(embedder, &catalogue)?),
+            catalogue,
             clock,
             root,
             held: Mutex::default(),
@@ -240,11 +256,13 @@ impl Shared {
     /// What a caller's requests are retrieved from.
     fn view(&self, caller: &Caller) -> Result<View, MemoryError> {
         let serving = self.serving();
-        let own = self.own(caller)?;
+        let finder = serving.finder.as_ref().unwrap_or(&self.preferred);
+        let own = self.own(caller, finder)?;
         let merged =
             own.as_ref().map(|own| Standings::clone(&serving.standings).and(own.standings.clone()));
         let standings = merged.map_or_else(|| Arc::clone(&serving.standings), Arc::new);
-        Ok(View { shelf: Arc::clone(&serving.shelf), own, standings })
+        let (shelf, finder) = (Arc::clone(&serving.shelf), Arc::clone(finder));
+        Ok(View { shelf, finder, own, standings })
     }
 
     fn retrieve(
@@ -263,24 +281,30 @@ impl Shared {
         let now = self.clock.now();
         let kept = self.store.all(now)?;
         let standings = Standings::of(&kept, &self.deployment.settings.counters, now);
-        let shelf = match pointed {
-            Some(digest) if before.shelf.release() == Some(&digest) => Arc::clone(&before.shelf),
-            None if before.shelf.release().is_none() => Arc::clone(&before.shelf),
-            pointed => {
-                let shelf = self.shelf(pointed.as_ref())?;
-                tracing::info!(release = ?pointed, lessons = shelf.len(), "another memory release serves");
-                Arc::new(shelf)
-            }
+        let (shelf, finder) = if before.shelf.release() == pointed.as_ref() {
+            (Arc::clone(&before.shelf), before.finder.clone())
+        } else {
+            let (shelf, finder) = self.shelf(pointed.as_ref())?;
+            let (lessons, by) = (shelf.len(), finder.as_ref().map(|one| one.embedder.name()));
+            tracing::info!(release = ?pointed, lessons, by, "another memory release serves");
+            (Arc::new(shelf), finder)
         };
-        let serving = Arc::new(Serving { shelf, standings: Arc::new(standings) });
+        let serving = Arc::new(Serving { shelf, standings: Arc::new(standings), finder });
         *self.serving.write().unwrap_or_else(PoisonError::into_inner) = serving;
         Ok(())
     }
 
-    fn shelf(&self, release: Option<&Digest>) -> Result<Shelf, MemoryError> {
-        let Some(digest) = release else { return Ok(Shelf::default()) };
+    fn shelf(&self, release: Option<&Digest>) -> Result<(Shelf, Option<Arc<Finder>>), MemoryError> {
+        let Some(digest) = release else { return Ok((Shelf::default(), None)) };
         let release = self.releases.read(digest)?;
-        Shelf::of_release(*digest, &release, Some(self.embedder.as_ref()), &self.catalogue)
+        let embedder = release.embedder(Arc::clone(&self.preferred.embedder));
+        let shelf = Shelf::of_release(*digest, &release, Some(embedder.as_ref()), &self.catalogue)?;
+        let finder = if embedder.name() == self.preferred.embedder.name() {
+            Arc::clone(&self.preferred)
+        } else {
+            Arc::new(Finder::new(embedder, &self.catalogue)?)
+        };
+        Ok((shelf, Some(finder)))
     }
 }
 
@@ -288,6 +312,7 @@ impl Shared {
 #[derive(Debug, Clone)]
 struct View {
     shelf: Arc<Shelf>,
+    finder: Arc<Finder>,
     own: Option<Arc<own::Own>>,
     /// Of both.
     standings: Arc<Standings>,
@@ -299,8 +324,8 @@ impl View {
             deployment: &self.shelf,
             user: self.own.as_ref().map(|own| &own.shelf),
             standings: &self.standings,
-            embedder: Some(shared.embedder.as_ref()),
-            intents: Some(&shared.intents),
+            embedder: Some(self.finder.embedder.as_ref()),
+            intents: Some(&self.finder.intents),
             settings: shared.settings(),
             counters: &shared.deployment.settings.counters,
             key: shared.store.key(),

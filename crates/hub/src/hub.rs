@@ -1,7 +1,7 @@
 //! The catalog over a cache directory: pull, list, verify.
 //!
 //! ```text
-//! <cache>/<name>/<file>             verified, and only then there
+//! <cache>/<name>/<file>             verified, and only then there; one or several
 //! <cache>/<name>/<file>.refused     lay there with the wrong digest
 //! <cache>/partial/<name>/<n>/       what source n has fetched so far
 //! <cache>/partial/<name>.lock       held while one process pulls
@@ -16,7 +16,7 @@ use serde::Serialize;
 use understudy_storage::atomic;
 
 use crate::{
-    Base, CatalogEntry, HubError, Progress, Refusal, Sha256,
+    Base, CatalogEntry, HubError, PinnedFile, Progress, Purpose, Refusal, Sha256,
     catalog::CATALOG,
     error::{Attempt, chain},
     resolve,
@@ -26,7 +26,7 @@ use crate::{
 /// The label of the first source of every model.
 const LOCAL_CACHE: &str = "local cache";
 
-/// The named base models, kept in one cache directory. Several processes may share it.
+/// The named models, kept in one cache directory. Several processes may share it.
 #[derive(Debug, Clone)]
 pub struct Hub {
     cache_dir: PathBuf,
@@ -34,12 +34,15 @@ pub struct Hub {
     catalog: &'static [CatalogEntry],
 }
 
-/// A file that was just found to be what its name promises.
+/// A model that was just found to be what its name promises.
 #[derive(Debug, Clone, Serialize)]
 pub struct PulledModel {
     pub name: &'static str,
+    /// The file, or the directory of a model of several files.
     pub path: PathBuf,
+    /// Of the weights.
     pub digest: Sha256,
+    /// Of all files.
     pub bytes: u64,
     /// Who brought it this time; `local cache` if nobody had to.
     pub source: String,
@@ -51,11 +54,14 @@ pub struct CatalogRow {
     pub name: &'static str,
     pub summary: &'static str,
     pub licence: &'static str,
+    pub purpose: Purpose,
+    /// Of all files.
     pub bytes: u64,
+    /// Of the weights.
     pub digest: Sha256,
-    /// Where the file is, or will be.
+    /// Where the file is, or the directory of several, or will be.
     pub path: PathBuf,
-    /// Whether a file of the right size is there; its digest is the business of `verify`.
+    /// Whether files of the right size are there; their digests are the business of `verify`.
     pub present: bool,
     /// Where it can be pulled from, in order.
     pub sources: Vec<String>,
@@ -73,7 +79,7 @@ impl Hub {
         self
     }
 
-    /// What a user meant: a name of the catalog, or a path of their own.
+    /// What a user meant by a base model: a name of the catalog, or a path of their own.
     pub fn resolve(&self, name_or_path: &str) -> Result<Base, HubError> {
         resolve::resolve(self.catalog, name_or_path)
     }
@@ -90,7 +96,8 @@ impl Hub {
         }
     }
 
-    /// Gets a model's file into the cache, from the first source that has it, and verifies it.
+    /// Gets a model's files into the cache, each from the first source that has it, and verifies
+    /// them.
     ///
     /// A file that is there already is verified too, which costs a fraction of a second; if it is
     /// wrong it is set aside and pulled anew.
@@ -103,21 +110,23 @@ impl Hub {
         self.pull_from(entry, &source::sources(entry, self.endpoint.as_deref()), progress)
     }
 
-    /// Recomputes the digest of a model's file and changes nothing.
+    /// Recomputes the digests of a model's files and changes nothing.
     pub fn verify(&self, name: &str) -> Result<PulledModel, HubError> {
         let entry = resolve::find(self.catalog, name)?;
-        let path = self.path(entry);
-        if !path.is_file() {
-            return Err(HubError::NotPulled { name: entry.name, path });
+        for file in entry.files {
+            let path = self.path_of(entry, file);
+            if !path.is_file() {
+                return Err(HubError::NotPulled { name: entry.name, path });
+            }
+            check(file, &path)?;
         }
-        check(entry, &path)?;
-        Ok(pulled(entry, path, LOCAL_CACHE))
+        Ok(self.pulled(entry, LOCAL_CACHE))
     }
 
-    /// Where a model's file is, if a file of the right size is there.
+    /// Where a model is, if files of the right size are there.
     pub fn path_if_present(&self, name: &str) -> Result<Option<PathBuf>, HubError> {
         let entry = resolve::find(self.catalog, name)?;
-        Ok(Some(self.path(entry)).filter(|path| has_size(path, entry.bytes)))
+        Ok(self.is_present(entry).then(|| self.path(entry)))
     }
 
     /// Every model that has a name.
@@ -126,16 +135,16 @@ impl Hub {
     }
 
     fn row(&self, entry: &CatalogEntry) -> CatalogRow {
-        let path = self.path(entry);
         let sources = source::sources(entry, self.endpoint.as_deref());
         CatalogRow {
             name: entry.name,
             summary: entry.summary,
             licence: entry.licence,
-            bytes: entry.bytes,
-            digest: entry.digest,
-            present: has_size(&path, entry.bytes),
-            path,
+            purpose: entry.purpose,
+            bytes: entry.bytes(),
+            digest: entry.weights().digest,
+            present: self.is_present(entry),
+            path: self.path(entry),
             sources: sources.iter().map(|source| source.label()).collect(),
         }
     }
@@ -146,76 +155,126 @@ impl Hub {
         sources: &[Box<dyn Source>],
         progress: &mut dyn FnMut(Progress),
     ) -> Result<PulledModel, HubError> {
-        let path = self.path(entry);
         let partials = self.cache_dir.join("partial");
         let partial = partials.join(entry.name);
         atomic::create_dir(&partials)?;
         let _lock = lock(&partials.join(format!("{}.lock", entry.name)), progress)?;
 
         let mut refusals = Vec::new();
-        if let Some(model) = self.look_into_cache(entry, &mut refusals, progress)? {
-            return Ok(model);
+        let mut missing = self.look_into_cache(entry, &mut refusals, progress)?;
+        if missing.is_empty() {
+            progress(Progress::Done);
+            return Ok(self.pulled(entry, LOCAL_CACHE));
         }
         for (position, source) in sources.iter().enumerate() {
             let label = source.label();
             progress(Progress::Trying { source: label.clone() });
             let scratch = partial.join(position.to_string());
-            match bring(entry, source.as_ref(), &scratch, &path, progress) {
+            match self.bring_all(entry, &mut missing, source.as_ref(), &scratch, progress) {
                 Ok(()) => {
                     // Of no more use, and a leftover costs disk space but no correctness.
                     fs::remove_dir_all(&partial).ok();
                     progress(Progress::Done);
-                    return Ok(pulled(entry, path, &label));
+                    return Ok(self.pulled(entry, &label));
                 }
                 Err(why) => refuse(label, why, &mut refusals, progress),
             }
         }
-        Err(HubError::NoSource { name: entry.name, refusals, path, digest: entry.digest })
+        let missing =
+            missing.into_iter().map(|file| (self.path_of(entry, file), file.digest)).collect();
+        Err(HubError::NoSource { name: entry.name, refusals, missing })
     }
 
-    /// The first source. A file there may have been copied by hand, as the advice of a failed pull
-    /// suggests, so it is believed no more than any other.
-    fn look_into_cache(
+    /// Brings what is missing from one source, as far as it has it; what arrived stays.
+    fn bring_all(
         &self,
         entry: &CatalogEntry,
+        missing: &mut Vec<&PinnedFile>,
+        source: &dyn Source,
+        scratch: &Path,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(), String> {
+        while let Some(file) = missing.first() {
+            bring(file, source, scratch, &self.path_of(entry, file), progress)?;
+            missing.remove(0);
+        }
+        Ok(())
+    }
+
+    /// The first source; what it lacks. A file there may have been copied by hand, as the advice of a failed pull
+    /// suggests, so it is believed no more than any other.
+    fn look_into_cache<'a>(
+        &self,
+        entry: &'a CatalogEntry,
         refusals: &mut Vec<Refusal>,
         progress: &mut dyn FnMut(Progress),
-    ) -> Result<Option<PulledModel>, HubError> {
+    ) -> Result<Vec<&'a PinnedFile>, HubError> {
         progress(Progress::Trying { source: LOCAL_CACHE.into() });
-        let path = self.path(entry);
-        if !path.is_file() {
-            let why = format!("{} is not there", path.display());
+        let mut missing = Vec::new();
+        for file in entry.files {
+            let path = self.path_of(entry, file);
+            let why = if path.is_file() {
+                progress(Progress::Verifying);
+                match check(file, &path) {
+                    Ok(()) => continue,
+                    Err(HubError::WrongDigest { found, .. }) => {
+                        self.set_aside(entry, file, found)?
+                    }
+                    Err(error) => return Err(error),
+                }
+            } else {
+                format!("{} is not there", path.display())
+            };
             refuse(LOCAL_CACHE.into(), why, refusals, progress);
-            return Ok(None);
+            missing.push(file);
         }
-        progress(Progress::Verifying);
-        match check(entry, &path) {
-            Ok(()) => {
-                progress(Progress::Done);
-                Ok(Some(pulled(entry, path, LOCAL_CACHE)))
-            }
-            Err(HubError::WrongDigest { found, .. }) => {
-                // Set aside rather than deleted: it may be somebody's hour of downloading.
-                let aside = self.cache_dir.join(entry.name).join(format!("{}.refused", entry.file));
-                fs::rename(&path, &aside).attempt("set aside", &path)?;
-                let why =
-                    format!("sha256 {found} is not the pinned one; moved to {}", aside.display());
-                refuse(LOCAL_CACHE.into(), why, refusals, progress);
-                Ok(None)
-            }
-            Err(error) => Err(error),
+        Ok(missing)
+    }
+
+    /// Set aside rather than deleted: it may be somebody's hour of downloading.
+    fn set_aside(
+        &self,
+        entry: &CatalogEntry,
+        file: &PinnedFile,
+        found: Sha256,
+    ) -> Result<String, HubError> {
+        let path = self.path_of(entry, file);
+        let aside = self.cache_dir.join(entry.name).join(format!("{}.refused", file.name));
+        fs::rename(&path, &aside).attempt("set aside", &path)?;
+        Ok(format!("sha256 {found} is not the pinned one; moved to {}", aside.display()))
+    }
+
+    fn is_present(&self, entry: &CatalogEntry) -> bool {
+        entry.files.iter().all(|file| has_size(&self.path_of(entry, file), file.bytes))
+    }
+
+    /// What is handed out to load: a file, or the directory of several.
+    fn path(&self, entry: &CatalogEntry) -> PathBuf {
+        match entry.files {
+            [file] => self.path_of(entry, file),
+            _ => self.cache_dir.join(entry.name),
         }
     }
 
-    fn path(&self, entry: &CatalogEntry) -> PathBuf {
-        self.cache_dir.join(entry.name).join(entry.file)
+    fn path_of(&self, entry: &CatalogEntry, file: &PinnedFile) -> PathBuf {
+        self.cache_dir.join(entry.name).join(file.name)
+    }
+
+    fn pulled(&self, entry: &CatalogEntry, source: &str) -> PulledModel {
+        PulledModel {
+            name: entry.name,
+            path: self.path(entry),
+            digest: entry.weights().digest,
+            bytes: entry.bytes(),
+            source: source.into(),
+        }
     }
 }
 
 /// Fetches from one source, verifies, and publishes. What is in `scratch` afterwards is worth
 /// keeping for the next attempt.
 fn bring(
-    entry: &CatalogEntry,
+    file: &PinnedFile,
     source: &dyn Source,
     scratch: &Path,
     path: &Path,
@@ -223,9 +282,9 @@ fn bring(
 ) -> Result<(), String> {
     atomic::create_dir(scratch).map_err(|error| chain(&error))?;
     let report = &mut |done, total| progress(Progress::Bytes { done, total });
-    let fetched = source.fetch(scratch, report)?;
+    let fetched = source.fetch(file, scratch, report)?;
     progress(Progress::Verifying);
-    if let Err(error) = check(entry, &fetched) {
+    if let Err(error) = check(file, &fetched) {
         // Resuming on top of wrong bytes would only bring the same wrong bytes again.
         fs::remove_dir_all(scratch).ok();
         return Err(match error {
@@ -238,12 +297,12 @@ fn bring(
     atomic::publish_file(&fetched, path).map_err(|error| chain(&error))
 }
 
-fn check(entry: &CatalogEntry, path: &Path) -> Result<(), HubError> {
+fn check(file: &PinnedFile, path: &Path) -> Result<(), HubError> {
     let found = Sha256::of_file(path).attempt("read base model", path)?;
-    if found == entry.digest {
+    if found == file.digest {
         Ok(())
     } else {
-        Err(HubError::WrongDigest { path: path.to_owned(), expected: entry.digest, found })
+        Err(HubError::WrongDigest { path: path.to_owned(), expected: file.digest, found })
     }
 }
 
@@ -269,16 +328,6 @@ fn lock(path: &Path, progress: &mut dyn FnMut(Progress)) -> Result<File, HubErro
         Err(TryLockError::Error(error)) => Err(error).attempt("lock", path)?,
     }
     Ok(file)
-}
-
-fn pulled(entry: &CatalogEntry, path: PathBuf, source: &str) -> PulledModel {
-    PulledModel {
-        name: entry.name,
-        path,
-        digest: entry.digest,
-        bytes: entry.bytes,
-        source: source.into(),
-    }
 }
 
 fn has_size(path: &Path, bytes: u64) -> bool {

@@ -1,10 +1,10 @@
-//! Named base models: where their bytes come from, and that they are the right bytes.
+//! Named models: where their bytes come from, and that they are the right bytes.
 //!
-//! A name stands for exactly one file with one SHA-256 digest; the sources of that file are
+//! A name stands for fixed files, each with one SHA-256 digest; the sources of these files are
 //! interchangeable and are tried in order (local cache, Hugging Face hub, Python package).
 //!
 //! Guarantees: a path handed out for a name holds the bytes the catalog pins, whichever source they
-//! came from; a file appears in the cache whole or not at all; what an interrupted pull had already
+//! came from; a sentence encoder is never handed out as a base; a file appears in the cache whole or not at all; what an interrupted pull had already
 //! fetched is used by the next one where the source allows it; when no source answers, the error
 //! says what each of them answered and what to do.
 //!
@@ -19,7 +19,7 @@ mod resolve;
 mod sha256;
 mod source;
 
-pub use catalog::{CatalogEntry, Origin};
+pub use catalog::{CatalogEntry, Origin, PinnedFile, Purpose};
 pub use error::{HubError, Refusal};
 pub use hub::{CatalogRow, Hub, PulledModel};
 pub use progress::Progress;

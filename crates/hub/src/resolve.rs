@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{HubError, catalog::CatalogEntry, error::Attempt};
+use crate::{HubError, Purpose, catalog::CatalogEntry, error::Attempt};
 
 /// What a user meant by a base model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +22,11 @@ pub enum Base {
 /// A name of the catalog wins over a file of the same name; `./name` means the file.
 pub(crate) fn resolve(catalog: &[CatalogEntry], text: &str) -> Result<Base, HubError> {
     if let Some(entry) = catalog.iter().find(|entry| entry.name == text) {
+        if entry.purpose != Purpose::Base {
+            let bases = catalog.iter().filter(|entry| entry.purpose == Purpose::Base);
+            let bases = bases.map(|entry| entry.name).collect();
+            return Err(HubError::NotABase { name: entry.name, bases });
+        }
         return Ok(Base::Named(entry.name));
     }
     let path = Path::new(text);
@@ -109,6 +114,8 @@ mod tests {
         for slip in ["smollm2-135m", "smolm2-135m-instruct", "SmolLM2-135M-Instruct"] {
             assert!(refusal(slip).contains("did you mean \"smollm2-135m-instruct\"?"), "{slip}");
         }
+        let text = refusal("all-minilm-l6-v2");
+        assert!(text.contains("cannot be a base model; base models are smollm2"), "{text}");
         let text = refusal("bert");
         assert!(
             !text.contains("did you mean") && text.contains("known are smollm2-135m-instruct"),

@@ -7,10 +7,12 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
 use understudy_ident::{Digest, Timestamp};
+use understudy_inference::{Embedder, HashingEmbedder};
 use understudy_manifest::{MemoryKind, MemoryManifest};
 use understudy_storage::{StorageError, atomic};
 
@@ -74,6 +76,16 @@ impl ReleaseDiff {
 impl MemoryRelease {
     pub const MANIFEST: &'static str = "manifest.json";
     const ITEMS: &'static str = "items.jsonl";
+
+    /// What finds its lessons: the preferred one, unless it was cut for spelling, which needs no
+    /// model and is always at hand.
+    pub fn embedder(&self, preferred: Arc<dyn Embedder>) -> Arc<dyn Embedder> {
+        if self.embedder != preferred.name() && self.embedder == HashingEmbedder.name() {
+            Arc::new(HashingEmbedder)
+        } else {
+            preferred
+        }
+    }
 
     pub fn digest(&self) -> Digest {
         let revisions: Vec<String> =

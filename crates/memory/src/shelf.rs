@@ -65,7 +65,8 @@ impl Shelf {
         if name != release.embedder {
             return Err(MemoryError::Text {
                 why: format!(
-                    "the release was cut for the embedder `{}`, and this is `{name}`; release again",
+                    "the release was cut for the embedder `{}`, and this is `{name}`; configure \
+                     that one, or release again",
                     release.embedder
                 ),
             });

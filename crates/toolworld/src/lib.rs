@@ -8,6 +8,8 @@
 //! obeys what it reads in a memory block: it is given the rendered text and nothing else.
 //! [`Browser`] is a handful of sites that fail in various ways and change their ways.
 //!
+//! [`RetrievalPlan`] asks memory for the kinds of seventy-seven kinds of ticket, and counts.
+//!
 //! Guarantees: the same seed gives the same requests, runs and outcomes on every machine.
 //!
 //! Never: asks a model, touches the network or a disk, or tells an agent how the world works.
@@ -20,6 +22,8 @@ mod draw;
 mod export;
 mod lesson;
 mod request;
+mod retrieval;
+mod routing;
 mod serve;
 
 pub use agent::{Agent, Habits, Played};
@@ -30,4 +34,6 @@ pub use draw::Draw;
 pub use export::journal_lines;
 pub use lesson::{Lesson, lessons};
 pub use request::{Job, Request};
+pub use retrieval::{Found, Hits, RetrievalPlan, Spread};
+pub use routing::{Ticket, Voice};
 pub use serve::{Rate, Service, observe};

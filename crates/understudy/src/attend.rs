@@ -1,7 +1,12 @@
 //! The thread that runs the loop while the server serves: one step at a time, of one loop after the
 //! other, so that no two trainers share the machine.
 
-use std::{path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -19,6 +24,7 @@ use understudy_trajectory::RewardPolicy;
 use crate::{
     commands::{suite, train},
     config::Config,
+    meaning,
     output::Out,
     ports::{Attended, MakeTeacher, Stages},
     wiring::Stores,
@@ -79,7 +85,8 @@ impl Attending {
         // Opened here, so that what cannot be opened stops the server and not only its thread.
         let stores = Stores::open(&self.config.data)?;
         atomic::create_dir(&self.config.data.loops())?;
-        let attend = move || self.attend(&stores);
+        let embedder = meaning::directory(&self.config)?;
+        let attend = move || self.attend(&stores, embedder.as_deref());
         thread::Builder::new()
             .name("loop".to_owned())
             .spawn(attend)
@@ -87,13 +94,13 @@ impl Attending {
             .context("failed to start the loop")
     }
 
-    fn attend(&self, stores: &Stores) {
+    fn attend(&self, stores: &Stores, embedder: Option<&Path>) {
         let all: Vec<(Recipe, Unattended, Stages<'_>)> = self
             .recipes
             .iter()
             .filter_map(|recipe| {
                 let settings = recipe.unattended.clone()?;
-                let stages = self.stages(stores, &settings);
+                let stages = self.stages(stores, &settings, embedder);
                 Some((recipe.clone(), settings, stages))
             })
             .collect();
@@ -117,11 +124,17 @@ impl Attending {
         }
     }
 
-    fn stages<'a>(&self, stores: &'a Stores, settings: &Unattended) -> Stages<'a> {
+    fn stages<'a>(
+        &self,
+        stores: &'a Stores,
+        settings: &Unattended,
+        embedder: Option<&Path>,
+    ) -> Stages<'a> {
         Stages {
             stores,
             base: self.base.clone(),
             device: self.config.device.clone(),
+            embedder: embedder.map(Path::to_owned),
             out: self.out,
             student: std::sync::OnceLock::from(Arc::clone(&self.student)),
             make_teacher: (self.make_teacher)(),

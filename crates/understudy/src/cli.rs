@@ -347,6 +347,10 @@ pub(crate) struct SuiteImportArgs {
     /// Write the answers that came with the cases here, for `eval`
     #[arg(long, value_name = "FILE", requires = "format")]
     pub(crate) answers: Option<PathBuf>,
+    /// Look for the cases in frozen datasets by meaning as well (cosine of at least 0.95), with the
+    /// sentence model; milliseconds a row
+    #[arg(long)]
+    pub(crate) by_meaning: bool,
     #[command(flatten)]
     pub(crate) rows: RowArgs,
 }
@@ -531,6 +535,30 @@ pub(crate) enum BenchCommand {
     #[command(after_help = "Example:\n  understudy bench rollback --replicas 16 --json\n\n\
         Exit codes: 0 within a second everywhere; 1 later, or a request failed; 2 bad input")]
     Rollback(BenchRollbackArgs),
+    /// How well and how fast memory finds the lessons that belong to a request
+    #[command(after_help = "Examples:\n  understudy model pull all-minilm-l6-v2\n  \
+        understudy bench retrieval\n  \
+        understudy bench retrieval --sizes 77,770 --queries 154 --json\n\n\
+        Tickets of 77 kinds are lessons; queries are others, some in words no lesson has.\n\
+        Exit codes: 0 as promised; 1 below the floor, or too late; 2 bad input; \
+        3 too late, on a busy machine, or no sentence model to hold against the floor")]
+    Retrieval(BenchRetrievalArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchRetrievalArgs {
+    /// Lessons of each store; the floor is checked at 770 and more
+    #[arg(long, value_delimiter = ',', default_values_t = [77, 231, 770, 10_000],
+          value_name = "N")]
+    pub(crate) sizes: Vec<usize>,
+    /// Queries to each store
+    #[arg(long, default_value_t = 770, value_name = "N")]
+    pub(crate) queries: usize,
+    #[arg(long, default_value_t = 17)]
+    pub(crate) seed: u64,
+    /// Of a whole query at the 95th percentile, its embedding included
+    #[arg(long, default_value_t = 20.0, value_name = "MS")]
+    pub(crate) budget_ms: f64,
 }
 
 #[derive(Debug, Args)]

@@ -15,7 +15,7 @@ use understudy_manifest::{Check, Scorer};
 use understudy_recognition::ModelRecogniser;
 use understudy_upstream::{Endpoint, Replay, Timeouts, TokenLimitField};
 
-use crate::{cli::Global, paths::DataDir};
+use crate::{cli::Global, meaning::AUTO, paths::DataDir};
 
 const FILE: &str = "understudy.toml";
 const PEPPER: &str = "UNDERSTUDY_PEPPER";
@@ -29,6 +29,8 @@ struct File {
     data_dir: Option<PathBuf>,
     models_dir: Option<PathBuf>,
     base: Option<String>,
+    /// What compares texts: `auto`, `hashing`, a model's name, or its directory.
+    embedder: Option<String>,
     device: Option<String>,
     listen: Option<SocketAddr>,
     /// Tasks to route before anything is registered for them.
@@ -193,6 +195,8 @@ pub(crate) struct Config {
     pub(crate) data: DataDir,
     pub(crate) models_dir: PathBuf,
     pub(crate) base: String,
+    /// As `meaning` reads it.
+    pub(crate) embedder: String,
     /// What models run on, as `understudy_model::device` reads it.
     pub(crate) device: String,
     pub(crate) listen: SocketAddr,
@@ -226,6 +230,7 @@ impl Config {
             data: DataDir::new(root),
             models_dir: models_dir(file.models_dir.map(|dir| home.join(dir)))?,
             base: file.base.unwrap_or_else(|| DEFAULT_BASE.to_owned()),
+            embedder: embedder(file.embedder, home),
             device: global.device.clone().or(file.device).unwrap_or_else(|| "cpu".to_owned()),
             listen: match file.listen {
                 Some(address) => address,
@@ -250,6 +255,17 @@ impl Config {
     /// Where the pepper is, unless the environment has it.
     pub(crate) fn pepper_file(&self) -> PathBuf {
         self.pepper_file.clone().unwrap_or_else(|| self.data.pepper())
+    }
+}
+
+/// A path is meant from where the file is.
+fn embedder(from_file: Option<String>, home: &Path) -> String {
+    let said = std::env::var("UNDERSTUDY_EMBEDDER").ok().filter(|text| !text.is_empty());
+    match (said, from_file) {
+        (Some(said), _) => said,
+        (None, Some(path)) if path.contains(['/', '\\']) => home.join(path).display().to_string(),
+        (None, Some(name)) => name,
+        (None, None) => AUTO.to_owned(),
     }
 }
 

@@ -115,6 +115,8 @@ impl<'a> Demo<'a> {
             stores,
             base,
             device: device.to_owned(),
+            // Its scorers are rules.
+            embedder: None,
             out,
             student: engine,
             make_teacher: Box::new(|| Ok(Some(world::teacher()?))),

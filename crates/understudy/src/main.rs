@@ -12,6 +12,7 @@ mod groups;
 mod held;
 mod kept;
 mod live;
+mod meaning;
 mod output;
 mod paths;
 mod ports;

@@ -23,6 +23,7 @@ use crate::{
     commands::{memory::Remembering, suite},
     config::RecogniserSettings,
     held::HeldIn,
+    meaning,
     output::Out,
     wiring::{self, Stores},
     worker::{self, Job},
@@ -40,6 +41,8 @@ pub(crate) struct Stages<'a> {
     pub(crate) base: PathBuf,
     /// What models run on.
     pub(crate) device: String,
+    /// The directory of the model that compares texts by meaning, if one is here.
+    pub(crate) embedder: Option<PathBuf>,
     pub(crate) out: Out,
     /// The engine of a server in this process; without one, an evaluation starts its own.
     pub(crate) student: OnceLock<Arc<dyn Student>>,
@@ -97,6 +100,7 @@ impl Ports for Stages<'_> {
         let job = Job {
             base: self.base.clone(),
             device: self.device.clone(),
+            embedder: self.embedder.clone(),
             recipe: recipe.clone(),
             stage,
             dataset: dataset.dir().to_owned(),
@@ -251,7 +255,9 @@ impl Stages<'_> {
             builder = builder.recognising(recogniser);
         }
         let lessons = (recipe.data.memory_slot > 0.0)
-            .then(|| Remembering::open(None, None, &self.stores.data.memory()))
+            .then(|| {
+                Remembering::open(None, None, &self.stores.data.memory(), self.embedder.clone())
+            })
             .transpose()
             .context("the recipe's memory_slot needs lessons")?;
         if let Some(lessons) = &lessons {
@@ -300,6 +306,7 @@ impl Stages<'_> {
         self.load(recipe, version)?;
         let candidate = Subject { name: version.to_string(), adapter: Some(version.to_string()) };
         let others = self.others(version, &suite, gate)?;
+        let embedder = self.embedder.as_deref().map(meaning::load).transpose()?;
         let plan = Plan {
             suite: &suite,
             gate,
@@ -307,6 +314,7 @@ impl Stages<'_> {
             candidate: &candidate,
             seed: recipe.seed,
             concurrency: CONCURRENCY,
+            embedder: embedder.as_deref(),
         };
         let bar = self.out.bar(2 * suite.cases.len() as u64, "evaluation");
         let mut report = understudy_evaluation::evaluate(

@@ -22,7 +22,10 @@ use understudy_trainer::{
     train_stage,
 };
 
-use crate::worker::{Job, Said, say};
+use crate::{
+    meaning,
+    worker::{Job, Said, say},
+};
 
 /// Dev cases beyond this many cost more time than they add certainty to the choice of a stage.
 const DEV_CASES: usize = 48;
@@ -325,6 +328,7 @@ fn score_cases(job: &Job, base: Arc<BaseModel>, dev: &[SftExample]) -> Result<(f
             let (done, total) = (progress.done as u64, progress.total as u64);
             say(&Said::Scoring { done, total }).ok();
         })?;
-    let mean = mean_score(&suite, &job.scorer, &runs[0])?;
+    let embedder = job.embedder.as_deref().map(meaning::load).transpose()?;
+    let mean = mean_score(&suite, &job.scorer, &runs[0], embedder.as_deref())?;
     Ok((mean, suite.cases.len() as u64))
 }

@@ -16,7 +16,7 @@ use understudy_gateway::{
     serve_with,
 };
 use understudy_ident::{Clock, Digest, SystemClock, TaskName};
-use understudy_inference::{Backend, HashingEmbedder, MockConfig, MockEngine, Student};
+use understudy_inference::{Backend, Embedder, MockConfig, MockEngine, Student};
 use understudy_journal::Journal;
 use understudy_memory::{Deployment, MemoryRoot};
 use understudy_model::{BaseDigests, BaseModel, device};
@@ -237,6 +237,12 @@ impl Grpc {
     }
 }
 
+/// Whose lessons a server shows, and by what it finds them.
+pub(crate) struct ServedMemory {
+    pub(crate) deployment: Deployment,
+    pub(crate) embedder: Arc<dyn Embedder>,
+}
+
 /// What a server is started with.
 pub(crate) struct Serving<'a> {
     pub(crate) stores: &'a Stores,
@@ -248,7 +254,7 @@ pub(crate) struct Serving<'a> {
     pub(crate) adapter_updates: AdapterUpdates,
     pub(crate) on_note: OnNote,
     /// Lessons for chats, where there is a memory.toml.
-    pub(crate) memory: Option<Deployment>,
+    pub(crate) memory: Option<ServedMemory>,
     /// The server to follow; without one, this one decides for itself.
     pub(crate) control: Option<Control>,
     pub(crate) access: Access,
@@ -292,9 +298,10 @@ impl Server {
             };
             Router::Follower { _follower: Follower::start(following)? }
         } else {
-            let lessons = serving.memory.as_ref().map(|deployment| {
+            let lessons = serving.memory.as_ref().map(|memory| {
+                let deployment = &memory.deployment;
                 let root = MemoryRoot::open(&stores.data.memory(), deployment.settings.clone())?;
-                let (embedder, routes) = (Arc::new(HashingEmbedder), Arc::clone(&memory_routes));
+                let (embedder, routes) = (Arc::clone(&memory.embedder), Arc::clone(&memory_routes));
                 Lessons::open(&root, deployment, embedder, routes)
             });
             let lessons = lessons.transpose().context("failed to open the memory")?;
@@ -321,8 +328,8 @@ impl Server {
             adapter_updates,
         };
         let gateway = Gateway::behind(door, parts);
-        if let Some(deployment) = serving.memory {
-            let (directory, embedder) = (stores.data.memory(), Arc::new(HashingEmbedder));
+        if let Some(ServedMemory { deployment, embedder }) = serving.memory {
+            let directory = stores.data.memory();
             let (journal, clock) = (stores.journal.clone(), Arc::clone(&stores.clock));
             let routes = memory_routes;
             let memories = Memories::open(&directory, deployment, embedder, journal, clock, routes)

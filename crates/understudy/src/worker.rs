@@ -30,6 +30,9 @@ pub(crate) struct Job {
     pub(crate) base: PathBuf,
     /// What the model runs on.
     pub(crate) device: String,
+    /// The directory of the model that compares texts by meaning, if one is here.
+    #[serde(default)]
+    pub(crate) embedder: Option<PathBuf>,
     pub(crate) recipe: Recipe,
     pub(crate) stage: usize,
     /// A frozen dataset version's directory.

@@ -1,6 +1,7 @@
 //! How surely planted copies of held-out cases are found, kind by kind.
 
 use rand::seq::SliceRandom;
+use understudy_inference::{Embedder, InferenceError};
 
 use super::*;
 
@@ -80,9 +81,51 @@ fn a_version_that_holds_a_later_case_is_recognised() {
     let asked = ["where is my parcel today please", "reset my password"];
     let steps = asked.iter().map(|text| with(step(text, text, text, "bad"), edit("good")));
     let (_root, frozen) = freeze(&try_build(&all_train(), &[], steps).unwrap());
-    let found = frozen.contamination(&suite(&["Where is my parcel today, please?"])).unwrap();
+    let found = frozen.contamination(&suite(&["Where is my parcel today, please?"]), None).unwrap();
     // One to imitate and one to prefer.
     assert_eq!((found.rows, found.reasons.get("exact")), (2, Some(&2)));
-    let clean = frozen.contamination(&suite(&["something else entirely"])).unwrap();
+    let clean = frozen.contamination(&suite(&["something else entirely"]), None).unwrap();
     assert_eq!((clean.rows, clean.reasons.len()), (0, 0));
+}
+
+/// Knows that two questions are one: its vectors are of the thing that is asked about.
+#[derive(Debug)]
+struct Things;
+
+impl Embedder for Things {
+    fn name(&self) -> &'static str {
+        "things"
+    }
+
+    fn dimensions(&self) -> usize {
+        2
+    }
+
+    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, InferenceError> {
+        let vector = |text: &&str| {
+            let about_parcels = text.contains("parcel") || text.contains("delivery");
+            if about_parcels { vec![0.6, 0.8] } else { vec![0.8, -0.6] }
+        };
+        Ok(texts.iter().map(vector).collect())
+    }
+}
+
+#[test]
+fn a_version_that_holds_a_later_case_in_other_words_is_recognised_by_meaning() {
+    let asked = ["when does the delivery come at last", "reset my password"];
+    let steps = asked.iter().map(|text| with(step(text, text, text, "bad"), edit("good")));
+    let (_root, frozen) = freeze(&try_build(&all_train(), &[], steps).unwrap());
+    let cases = "where is my parcel";
+    let prints = suite(&[cases]);
+    assert_eq!(frozen.contamination(&prints, None).unwrap().rows, 0, "words do not tell");
+    let case = Case { prompt: vec![Message::user(cases)], ..Case::default() };
+    let held_out =
+        Suite { name: task(), tier: Tier::Dev, scorers: vec![Scorer::Exact], cases: vec![case] };
+    let meanings = SuiteMeanings::of(&held_out, &Things).unwrap();
+    let found = frozen.contamination(&prints, Some(&meanings)).unwrap();
+    assert_eq!((found.rows, found.reasons.get("meaning")), (2, Some(&2)), "{found:?}");
+    // What words tell already is not counted twice.
+    let exact = suite(&["when does the delivery come at last"]);
+    let found = frozen.contamination(&exact, Some(&meanings)).unwrap();
+    assert_eq!((found.rows, found.reasons.get("meaning")), (2, None), "{found:?}");
 }

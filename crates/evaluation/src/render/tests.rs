@@ -56,7 +56,7 @@ fn answers(subject: &str, suite: &Suite, right: usize) -> SubjectRun {
 fn written(tier: Tier, format: Format) -> String {
     let suite = suite(tier);
     let (old, new) = (answers("base", &suite, 10), answers("new", &suite, 20));
-    let evidence = Evidence { baseline: &old, candidate: &new, others: &[] };
+    let evidence = Evidence { baseline: &old, candidate: &new, others: &[], embedder: None };
     let report = assemble(&suite, &gate(), evidence, 17).unwrap();
     let cases = details(&suite, &gate(), evidence).unwrap();
     render(format, Document { report: &report, cases: &cases })
@@ -147,7 +147,7 @@ fn markdown_tells_the_verdict_the_power_and_the_lost_cases() {
 fn too_many_decisions_on_one_version_are_told() {
     let suite = suite(Tier::Gate);
     let (old, new) = (answers("base", &suite, 10), answers("new", &suite, 20));
-    let evidence = Evidence { baseline: &old, candidate: &new, others: &[] };
+    let evidence = Evidence { baseline: &old, candidate: &new, others: &[], embedder: None };
     let mut report = assemble(&suite, &gate(), evidence, 17).unwrap();
     for (times, warned) in [(Consultations::MANY, false), (Consultations::MANY + 1, true)] {
         report.consultation = Some(times);
@@ -181,7 +181,7 @@ fn recorded_answers_cover_the_suite_once() {
 fn a_change_needs_both_scores() {
     let suite = Suite { scorers: vec![Scorer::Latency(100)], ..suite(Tier::Dev) };
     let (old, new) = (answers("base", &suite, 10), answers("new", &suite, 10));
-    let evidence = Evidence { baseline: &old, candidate: &new, others: &[] };
+    let evidence = Evidence { baseline: &old, candidate: &new, others: &[], embedder: None };
     let cases = details(&suite, &gate(), evidence).unwrap();
     assert!(cases.iter().all(|case| case.change == Change::Unscored));
     let report = assemble(&suite, &gate(), evidence, 17).unwrap();

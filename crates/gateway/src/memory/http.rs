@@ -107,6 +107,7 @@ async fn status(State(gateway): State<Gateway>) -> Result<Json<Value>, ApiError>
         })),
         "release": serving.shelf.release(),
         "lessons": serving.shelf.len(),
+        "embedder": serving.finder.as_ref().map(|finder| finder.embedder.name()),
         "shown": count(&shared.shown),
         "withheld": count(&shared.withheld),
         "failed": count(&shared.failed),

@@ -30,7 +30,7 @@ use understudy_memory::{
 };
 
 use super::{
-    Memories, Shared,
+    Finder, Memories, Shared,
     http::{failed, memories, parse},
 };
 use crate::{auth::Caller, body::Body, error::ApiError, state::Gateway};
@@ -45,6 +45,8 @@ const HELD: usize = 1024;
 pub(super) struct Own {
     pub(super) shelf: Shelf,
     pub(super) standings: Standings,
+    /// The embedder they are found by.
+    by: String,
     read: Instant,
 }
 
@@ -66,20 +68,26 @@ impl Shared {
     }
 
     /// The user's own lessons; none where nothing was ever kept.
-    pub(super) fn own(&self, caller: &Caller) -> Result<Option<Arc<Own>>, MemoryError> {
+    pub(super) fn own(
+        &self,
+        caller: &Caller,
+        finder: &Finder,
+    ) -> Result<Option<Arc<Own>>, MemoryError> {
         let Some(principal) = self.principal(caller) else { return Ok(None) };
         if !self.root.has_user(&principal) {
             self.held().remove(&principal);
             return Ok(None);
         }
-        if let Some(own) = self.held().get(&principal).filter(|own| own.read.elapsed() < FRESH) {
+        let by = finder.embedder.name();
+        let is_ready = |own: &&Arc<Own>| own.read.elapsed() < FRESH && own.by == by;
+        if let Some(own) = self.held().get(&principal).filter(is_ready) {
             return Ok(Some(Arc::clone(own)));
         }
         let now = self.clock.now();
         let kept = self.root.user(&principal)?.all(now)?;
-        let shelf = Shelf::of_user(&kept, Some(self.embedder.as_ref()), &self.catalogue)?;
+        let shelf = Shelf::of_user(&kept, Some(finder.embedder.as_ref()), &self.catalogue)?;
         let standings = Standings::of(&kept, &self.deployment.settings.counters, now);
-        let own = Arc::new(Own { shelf, standings, read: Instant::now() });
+        let own = Arc::new(Own { shelf, standings, by: by.to_owned(), read: Instant::now() });
         let mut held = self.held();
         if held.len() >= HELD {
             held.retain(|_, own| own.read.elapsed() < FRESH);
@@ -146,7 +154,7 @@ async fn add(
             return Ok(None);
         }
         let item = UserItem::written(&written, &shared.catalogue, store.key(), by.at)?;
-        let id = match store.propose(item, shared.embedder.as_ref(), &by)? {
+        let id = match store.propose(item, shared.preferred.embedder.as_ref(), &by)? {
             understudy_memory::Proposed::New { id }
             | understudy_memory::Proposed::Conflicting { id, .. } => id,
             understudy_memory::Proposed::Merged { into } => into,

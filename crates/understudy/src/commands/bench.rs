@@ -1,5 +1,5 @@
 //! `understudy bench`: figures that anybody can repeat. `serve`, `swap`, `soak`, `ingest`,
-//! `gateway`, `gateway-soak` and `rollback` are in files of their own.
+//! `gateway`, `gateway-soak`, `rollback` and `retrieval` are in files of their own.
 //!
 //! `understudy bench train`: our training step beside torch + PEFT and TRL, in one run, as ratios.
 //!
@@ -18,6 +18,7 @@ mod policy;
 mod process;
 mod profile;
 mod report;
+mod retrieval;
 mod rollback;
 mod serve;
 mod soak;
@@ -66,6 +67,7 @@ pub(crate) fn run(command: BenchCommand, config: &Config, out: Out) -> Result<Ex
         BenchCommand::Gateway(args) => gateway::run(&args, out),
         BenchCommand::GatewaySoak(args) => gateway_soak::run(&args, out),
         BenchCommand::Rollback(args) => rollback::run(&args, out),
+        BenchCommand::Retrieval(args) => retrieval::run(&args, config, out),
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::{Exit, model};
-use crate::{config::Config, output::Out, wiring::Stores};
+use crate::{config::Config, meaning, output::Out, wiring::Stores};
 
 struct Finding {
     what: &'static str,
@@ -15,8 +15,15 @@ struct Finding {
 }
 
 pub(crate) fn run(config: &Config, out: Out) -> Result<Exit> {
-    let findings =
-        [threads(), python(), base(config), data(config), access(config), teacher(config)];
+    let findings = [
+        threads(),
+        python(),
+        base(config),
+        embedder(config),
+        data(config),
+        access(config),
+        teacher(config),
+    ];
     for Finding { what, good, detail } in &findings {
         out.say(format!("{} {what:<14} {detail}", if *good { "ok  " } else { "look" }));
     }
@@ -56,6 +63,17 @@ fn base(config: &Config) -> Finding {
         Err(error) => (false, format!("{error}")),
     };
     Finding { what: "base model", good, detail }
+}
+
+/// That there is none is no fault: lessons are found by spelling then.
+fn embedder(config: &Config) -> Finding {
+    let (good, detail) = match meaning::embedder(config) {
+        Ok(embedder) => {
+            (true, format!("texts are compared by {}", meaning::described(embedder.name())))
+        }
+        Err(error) => (false, format!("{error:#}")),
+    };
+    Finding { what: "embedder", good, detail }
 }
 
 fn access(config: &Config) -> Finding {

@@ -23,7 +23,9 @@ use understudy_registry::Registry;
 use understudy_storage::atomic;
 
 use super::{Exit, judge::Bench, memory::Remembering, model, suite};
-use crate::{cli::EvalArgs, config::Config, held::HeldIn, kept::KeptLog, output::Out, wiring};
+use crate::{
+    cli::EvalArgs, config::Config, held::HeldIn, kept::KeptLog, meaning, output::Out, wiring,
+};
 
 /// Requests in flight, which the engine decodes as one batch.
 const CONCURRENCY: usize = 16;
@@ -41,8 +43,13 @@ pub(crate) fn run(args: &EvalArgs, config: &Config, out: Out) -> Result<Exit> {
         // The report is about the lessons, which are the candidate's content here.
         candidate.generation = Some(remembering(asked, config)?.release().to_hex());
     }
-    let evidence =
-        Evidence { baseline: &baseline, candidate: &candidate, others: trivial.as_slice() };
+    let embedder = meaning::sentences(config)?;
+    let evidence = Evidence {
+        baseline: &baseline,
+        candidate: &candidate,
+        others: trivial.as_slice(),
+        embedder: embedder.as_deref(),
+    };
     let mut report = assemble(&suite, &gate, evidence, args.seed)?;
     let cases = details(&suite, &gate, evidence)?;
     if let Some(judge) = &mut judge {
@@ -184,7 +191,7 @@ impl<'a> Asked<'a> {
 
 fn remembering(asked: &str, config: &Config) -> Result<Remembering> {
     let release = (asked != "serves").then_some(asked);
-    Remembering::open(None, release, &config.data.memory())
+    Remembering::open(None, release, &config.data.memory(), meaning::directory(config)?)
 }
 
 /// Who answers, and by what its answers may be kept; those of a fake are not worth it.

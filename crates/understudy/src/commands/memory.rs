@@ -9,12 +9,15 @@ mod show;
 
 pub(crate) use self::remember::Remembering;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use understudy_ident::{Clock as _, SystemClock};
-use understudy_inference::HashingEmbedder;
+use understudy_inference::Embedder;
 use understudy_journal::Query;
 use understudy_memory::{
     By, Deployment, DeploymentStore, Distil, Episode, Job, LearnReport, MemoryId, MemoryRoot,
@@ -25,12 +28,10 @@ use super::{Exit, complain};
 use crate::{
     cli::{LearnArgs, MemoryCommand, MemoryScope, ReviewArgs},
     config::Config,
+    meaning,
     output::Out,
-    wiring::{self, Stores},
+    wiring::{self, ServedMemory, Stores},
 };
-
-/// Lessons are found by spelling until a sentence model is configured.
-const EMBEDDER: HashingEmbedder = HashingEmbedder;
 
 /// That the rules of releases say no is an answer, not a failure of the command.
 pub(crate) fn run(command: MemoryCommand, config: &Config, out: Out) -> Result<Exit> {
@@ -61,6 +62,8 @@ fn dispatch(command: MemoryCommand, config: &Config, out: Out) -> Result<Exit> {
 /// What every command works on.
 #[derive(Debug)]
 struct Opened {
+    /// The sentence model's directory, where there is one.
+    sentences: Option<PathBuf>,
     deployment: Deployment,
     root: MemoryRoot,
     store: DeploymentStore,
@@ -69,16 +72,21 @@ struct Opened {
 
 impl Opened {
     fn open(scope: &MemoryScope, config: &Config) -> Result<Self> {
-        Self::at(scope.file.as_deref(), &config.data.memory())
+        Self::at(scope.file.as_deref(), &config.data.memory(), meaning::directory(config)?)
     }
 
-    fn at(file: Option<&Path>, directory: &Path) -> Result<Self> {
+    fn at(file: Option<&Path>, directory: &Path, sentences: Option<PathBuf>) -> Result<Self> {
         let mut deployment = read(&find(file)?)?;
         let root = MemoryRoot::open(directory, deployment.settings.clone())?;
         let store = root.deployment(&deployment.tenant)?;
         let releases = root.releases(&deployment.tenant);
         deployment.catalogue.approved_terms.extend(store.approved_terms()?);
-        Ok(Self { deployment, root, store, releases })
+        Ok(Self { sentences, deployment, root, store, releases })
+    }
+
+    /// What new lessons and releases are compared with.
+    fn embedder(&self) -> Result<Arc<dyn Embedder>> {
+        meaning::at(self.sentences.as_deref())
     }
 
     /// A lesson by its id, or by how its id ends or begins.
@@ -101,9 +109,11 @@ impl Opened {
     }
 }
 
-/// What a server remembers for: what `memory.toml` says, if there is one.
-pub(crate) fn deployment() -> Result<Option<Deployment>> {
-    lookup()?.as_deref().map(read).transpose()
+/// What a server remembers for, as `memory.toml` says, if there is one, and by what it finds it.
+pub(crate) fn remembering(config: &Config) -> Result<Option<ServedMemory>> {
+    let Some(path) = lookup()? else { return Ok(None) };
+    let (deployment, embedder) = (read(&path)?, meaning::embedder(config)?);
+    Ok(Some(ServedMemory { deployment, embedder }))
 }
 
 fn read(path: &Path) -> Result<Deployment> {
@@ -155,11 +165,12 @@ fn learn(args: &LearnArgs, config: &Config, out: Out) -> Result<Exit> {
         (false, _) => None,
     };
     spinner.set_message("learning");
+    let embedder = opened.embedder()?;
     let job = Job {
         catalogue: &deployment.catalogue,
         key: &key,
         settings: &deployment.settings,
-        embedder: &EMBEDDER,
+        embedder: embedder.as_ref(),
         teacher: teacher.as_ref().map(|teacher| teacher as &dyn Distil),
         now: SystemClock.now(),
     };
@@ -168,7 +179,7 @@ fn learn(args: &LearnArgs, config: &Config, out: Out) -> Result<Exit> {
     if !args.dry_run {
         let by = by(&args.scope, &args.reason)?;
         for item in &report.proposals {
-            proposed.push(opened.store.propose(item.clone(), &EMBEDDER, &by)?);
+            proposed.push(opened.store.propose(item.clone(), embedder.as_ref(), &by)?);
         }
     }
     spinner.finish_and_clear();

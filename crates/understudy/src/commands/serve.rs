@@ -78,7 +78,7 @@ pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
         }),
         access,
         control,
-        memory: super::memory::deployment()?,
+        memory: super::memory::remembering(config)?,
     })?;
     let routed = if is_replica {
         "tasks are routed as the server it follows says".to_owned()

@@ -2,12 +2,13 @@
 
 mod case;
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, sync::Arc};
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
-use understudy_dataset::{FrozenDataset, SuiteFingerprints, list};
+use understudy_dataset::{FrozenDataset, SuiteFingerprints, SuiteMeanings, list};
 use understudy_ident::{AdapterVersion, DatasetVersion};
+use understudy_inference::Embedder;
 use understudy_ingest::{Foreign, RowMapping, foreign_suite, inspect_log};
 use understudy_manifest::{Consultations, Scorer, Suite, Tier};
 use understudy_registry::Registry;
@@ -17,6 +18,7 @@ use super::{Exit, import};
 use crate::{
     cli::{RowArgs, SuiteCommand, SuiteImportArgs},
     config::Config,
+    meaning,
     output::Out,
     paths::DataDir,
 };
@@ -59,7 +61,7 @@ fn import(args: &SuiteImportArgs, config: &Config, out: Out) -> Result<()> {
         None => of_rows(args, &text, tier)?,
     };
     understudy_evaluation::check(&suite)?;
-    let findings = findings(config, &suite)?;
+    let findings = findings(config, &suite, args.by_meaning)?;
     save(&config.data, &suite)?;
     out.say(line(&suite));
     for finding in &findings {
@@ -122,7 +124,8 @@ fn foreign(args: &SuiteImportArgs, format: &str, text: &str, tier: Tier) -> Resu
 
 /// What makes the new cases worth less than they seem: repetitions among themselves, and rows and
 /// adapters that have seen them.
-fn findings(config: &Config, suite: &Suite) -> Result<Vec<String>> {
+fn findings(config: &Config, suite: &Suite, by_meaning: bool) -> Result<Vec<String>> {
+    let embedder = by_meaning.then(|| sentence_model(config)).transpose()?;
     let repeats = SuiteFingerprints::repeats_within(suite);
     let mut findings: Vec<String> = repeats
         .first()
@@ -133,10 +136,12 @@ fn findings(config: &Config, suite: &Suite) -> Result<Vec<String>> {
         .into_iter()
         .collect();
     let prints = SuiteFingerprints::of(suite);
+    let meanings =
+        embedder.as_deref().map(|embedder| SuiteMeanings::of(suite, embedder)).transpose()?;
     let adapters = adapters(config)?;
     for version in list(&config.data.datasets())? {
-        let found =
-            FrozenDataset::find(&config.data.datasets(), &version)?.contamination(&prints)?;
+        let found = FrozenDataset::find(&config.data.datasets(), &version)?
+            .contamination(&prints, meanings.as_ref())?;
         if found.rows == 0 {
             continue;
         }
@@ -153,6 +158,16 @@ fn findings(config: &Config, suite: &Suite) -> Result<Vec<String>> {
         ));
     }
     Ok(findings)
+}
+
+/// Spelling would not find other words for the same.
+fn sentence_model(config: &Config) -> Result<Arc<dyn Embedder>> {
+    meaning::sentences(config)?.with_context(|| {
+        format!(
+            "--by-meaning needs a sentence model; run `understudy model pull {}`",
+            meaning::MODEL
+        )
+    })
 }
 
 /// Every registered adapter with the dataset it was trained on.

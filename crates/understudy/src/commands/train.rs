@@ -21,6 +21,7 @@ use super::{Exit, model};
 use crate::{
     cli::TrainArgs,
     config::Config,
+    meaning,
     output::Out,
     ports::Stages,
     training::{self, Source},
@@ -87,6 +88,7 @@ fn job(
     Ok(Job {
         base: stages.base.clone(),
         device: stages.device.clone(),
+        embedder: stages.embedder.clone(),
         recipe: recipe.clone(),
         stage,
         dataset: dataset.dir().to_owned(),
@@ -122,6 +124,7 @@ pub(crate) fn stages<'a>(
         stores,
         base,
         device: config.device.clone(),
+        embedder: meaning::directory(&config)?,
         out,
         student: OnceLock::new(),
         recogniser: config.recogniser.clone(),

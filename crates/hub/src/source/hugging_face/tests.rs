@@ -8,8 +8,11 @@ use std::{
 };
 
 use super::*;
+use crate::Sha256;
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+/// Sources do not look at it.
+const ANY_DIGEST: &str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
 const SHORT: Patience =
     Patience { first: Duration::from_millis(400), later: Duration::from_millis(400) };
 
@@ -51,12 +54,25 @@ impl Server {
         self.asked.lock().unwrap().clone()
     }
 
-    fn source(&self, bytes: usize) -> HuggingFace {
+    fn source(&self, bytes: usize) -> Tiny {
         let endpoint = Some(self.endpoint.as_str());
-        let mut source =
-            HuggingFace::new("someone/tiny", COMMIT, "tiny.gguf", bytes as u64, endpoint);
+        let mut source = HuggingFace::new("someone/tiny", COMMIT, endpoint);
         source.patience = SHORT;
-        source
+        Tiny { source, bytes: bytes as u64 }
+    }
+}
+
+/// The source, asked for its only file.
+struct Tiny {
+    source: HuggingFace,
+    bytes: u64,
+}
+
+impl Tiny {
+    fn fetch(&self, scratch: &Path, report: &mut dyn FnMut(u64, u64)) -> Result<PathBuf, String> {
+        let file =
+            PinnedFile { name: "tiny.gguf", bytes: self.bytes, digest: Sha256::pinned(ANY_DIGEST) };
+        self.source.fetch(&file, scratch, report)
     }
 }
 
@@ -170,7 +186,7 @@ fn a_partial_file_that_is_whole_does_not_block_the_download_for_ever() {
 fn a_hub_that_cannot_be_reached_or_does_not_answer_fails_quickly_and_says_so() {
     let home = tempfile::tempdir().unwrap();
     let started = std::time::Instant::now();
-    let fetch = |source: HuggingFace| source.fetch(home.path(), &mut |_, _| {}).unwrap_err();
+    let fetch = |source: Tiny| source.fetch(home.path(), &mut |_, _| {}).unwrap_err();
 
     let silent = Server::start(b"content", Mood::IsSilent);
     let why = fetch(silent.source(7));
@@ -191,8 +207,8 @@ fn a_hub_that_cannot_be_reached_or_does_not_answer_fails_quickly_and_says_so() {
 
 #[test]
 fn the_label_names_the_repository_and_a_mirror() {
-    let source = HuggingFace::new("someone/tiny", COMMIT, "tiny.gguf", 1, None);
+    let source = HuggingFace::new("someone/tiny", COMMIT, None);
     assert_eq!(source.label(), "Hugging Face hub (someone/tiny)");
-    let mirror = HuggingFace::new("someone/tiny", COMMIT, "f", 1, Some("http://mirror.local/"));
+    let mirror = HuggingFace::new("someone/tiny", COMMIT, Some("http://mirror.local/"));
     assert_eq!(mirror.label(), "Hugging Face hub at http://mirror.local (someone/tiny)");
 }

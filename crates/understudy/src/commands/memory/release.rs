@@ -7,7 +7,6 @@ use anyhow::{Context, Result};
 use serde_json::json;
 use understudy_canary::{Lessons, Rules, fresh_salt};
 use understudy_ident::{AdapterVersion, Digest, SystemClock, TaskName};
-use understudy_inference::Embedder as _;
 use understudy_manifest::EvalReport;
 use understudy_memory::{Choice, MemoryId, MemoryRelease, Principal, ReleaseDiff};
 use understudy_registry::{
@@ -16,7 +15,7 @@ use understudy_registry::{
 };
 use understudy_trajectory::RewardPolicy;
 
-use super::{EMBEDDER, Opened, by, show};
+use super::{Opened, by, show};
 use crate::{
     cli::{ForgetArgs, MemoryReleaseArgs, MemoryRollbackArgs},
     commands::Exit,
@@ -36,7 +35,7 @@ impl Desk {
     /// Opens both, and carries out what was decided since anybody looked.
     fn open(opened: Opened, config: &Config) -> Result<Self> {
         let registry = Registry::open(&config.data.registry(), &config.data.adapters())?;
-        let embedder = Arc::new(EMBEDDER);
+        let embedder = opened.embedder()?;
         let lessons = Lessons::open(&opened.root, &opened.deployment, embedder, Arc::default())?;
         let channel = opened.deployment.channel();
         let desk = Self { opened, registry, lessons, channel };
@@ -133,7 +132,7 @@ pub(super) fn release(args: &MemoryReleaseArgs, config: &Config, out: Out) -> Re
         }
     }
     let (next, diff) =
-        opened.store.next_release(&opened.releases, EMBEDDER.name(), &choice, &by)?;
+        opened.store.next_release(&opened.releases, opened.embedder()?.name(), &choice, &by)?;
     let changed = diff.changes() > 0 || diff.settings || next.parent.is_none();
     if !changed || next.items.is_empty() && next.parent.is_none() {
         let value = told(&next, &diff, None, false);

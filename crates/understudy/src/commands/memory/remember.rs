@@ -1,17 +1,22 @@
 //! Lessons as a request would be shown them, outside of a server: for evaluations and for datasets.
 
-use std::{error::Error, path::Path};
+use std::{
+    error::Error,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Context, Result};
 use understudy_dataset::{Lessons, Placed};
 use understudy_ident::{Clock as _, Digest, SystemClock, TaskName, Timestamp};
+use understudy_inference::Embedder;
 use understudy_memory::{
     CounterSettings, Intents, Library, Query, Room, Shelf, Standings, estimated_tokens, has_block,
     place,
 };
 use understudy_message::{Message, Role};
 
-use super::{EMBEDDER, Opened};
+use super::Opened;
 
 /// One memory release, shown to every prompt that it has a lesson for.
 #[derive(Debug)]
@@ -20,6 +25,7 @@ pub(crate) struct Remembering {
     release: Digest,
     shelf: Shelf,
     standings: Standings,
+    embedder: Arc<dyn Embedder>,
     intents: Intents,
     counters: CounterSettings,
     now: Timestamp,
@@ -31,8 +37,9 @@ impl Remembering {
         file: Option<&Path>,
         release: Option<&str>,
         directory: &Path,
+        sentences: Option<PathBuf>,
     ) -> Result<Self> {
-        let opened = Opened::at(file, directory)?;
+        let opened = Opened::at(file, directory, sentences)?;
         let now = SystemClock.now();
         let release = match release {
             Some(text) => opened.releases.find(text)?,
@@ -42,8 +49,10 @@ impl Remembering {
         };
         let catalogue = &opened.deployment.catalogue;
         let read = opened.releases.read(&release)?;
+        let embedder = read.embedder(opened.embedder()?);
         // A candidate is looked at before anybody met it.
-        let shelf = Shelf::of_release(release, &read, Some(&EMBEDDER), catalogue)?.on_trial();
+        let shelf = Shelf::of_release(release, &read, Some(embedder.as_ref()), catalogue)?;
+        let shelf = shelf.on_trial();
         // Nothing is withheld here: both sides answer every case.
         let counters = CounterSettings {
             control_share: 0.0,
@@ -51,8 +60,8 @@ impl Remembering {
             ..opened.deployment.settings.counters.clone()
         };
         let standings = Standings::of(&opened.store.all(now)?, &counters, now);
-        let intents = Intents::new(catalogue, &EMBEDDER)?;
-        Ok(Self { release, shelf, standings, intents, counters, now, opened })
+        let intents = Intents::new(catalogue, embedder.as_ref())?;
+        Ok(Self { release, shelf, standings, embedder, intents, counters, now, opened })
     }
 
     pub(crate) fn release(&self) -> Digest {
@@ -89,7 +98,7 @@ impl Remembering {
             deployment: &self.shelf,
             user: None,
             standings: &self.standings,
-            embedder: Some(&EMBEDDER),
+            embedder: Some(self.embedder.as_ref()),
             intents: Some(&self.intents),
             settings,
             counters: &self.counters,

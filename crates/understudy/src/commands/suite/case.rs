@@ -32,7 +32,9 @@ pub(super) fn add(args: &AddCaseArgs, config: &Config, out: Out) -> Result<Exit>
     };
     understudy_evaluation::check(&next)?;
     let alone = Suite { cases: vec![found.case.clone()], ..next.clone() };
-    let findings = findings(config, &alone)?;
+    // A single case is compared by meaning as well wherever that can be told.
+    let by_meaning = crate::meaning::directory(config)?.is_some();
+    let findings = findings(config, &alone, by_meaning)?;
     if args.approve {
         save(&config.data, &next)?;
     }
