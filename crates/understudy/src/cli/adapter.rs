@@ -85,7 +85,7 @@ pub(crate) struct AdapterImportArgs {
     pub(crate) directory: PathBuf,
     #[arg(long)]
     pub(crate) task: String,
-    /// What it was trained on, if that is a dataset version here; of an adapter from elsewhere
+    /// What it was trained on, of an adapter from elsewhere: a dataset version here, or `unknown`
     #[arg(long, value_name = "NAME@DIGEST")]
     pub(crate) dataset: Option<String>,
     /// The base model, by name or path

@@ -101,13 +101,28 @@ fn compare(path: &str, old: &Value, new: &Value, into: &mut Vec<(String, Value, 
                 compare(&path, &old[key], &new[key], into);
             }
         }
-        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
-            for (index, (a, b)) in a.iter().zip(b).enumerate() {
+        (Value::Array(a), Value::Array(b)) => {
+            for index in 0..a.len().max(b.len()) {
+                // One that is there on one side only differs from nothing.
+                let [a, b] = [a, b].map(|all| all.get(index).unwrap_or(&Value::Null));
                 compare(&format!("{path}[{index}]"), a, b, into);
             }
         }
         _ if old == new => {}
         _ => into.push((path.to_owned(), old.clone(), new.clone())),
+    }
+}
+
+/// The beginning of a value, for people; `--json` has all of it.
+fn short(value: &Value) -> String {
+    const MOST: usize = 100;
+    let text = match value {
+        Value::Null => "nothing".to_owned(),
+        value => value.to_string(),
+    };
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
     }
 }
 
@@ -133,7 +148,7 @@ impl Difference {
             )
         }];
         for (key, old, new) in &self.lineage {
-            lines.push(format!("  {key}: {old} → {new}"));
+            lines.push(format!("  {key}: {} → {}", short(old), short(new)));
         }
         let mut most: Vec<&Map> = self.maps.iter().filter(|map| map.change > 0.0).collect();
         most.sort_by(|a, b| b.change.total_cmp(&a.change));
@@ -167,5 +182,11 @@ mod tests {
         let keys: Vec<&str> = found.iter().map(|(key, ..)| key.as_str()).collect();
         assert_eq!(keys, ["a.c[1]", "d", "e"]);
         assert_eq!((&found[0].1, &found[0].2), (&json!(2), &json!(3)));
+        let (old, new) = (json!([{"method": "sft"}]), json!([{"method": "sft"}, {"method": "dpo"}]));
+        let mut found = Vec::new();
+        compare("stages", &old, &new, &mut found);
+        assert_eq!(found, [("stages[1]".to_owned(), Value::Null, json!({"method": "dpo"}))]);
+        assert_eq!(short(&found[0].1), "nothing");
+        assert!(short(&json!("é".repeat(300))).chars().count() < 110);
     }
 }
