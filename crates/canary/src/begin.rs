@@ -77,14 +77,13 @@ fn rollback_target<'s, E: From<CanaryError>>(
     let alias = version.to_string();
     let student = student()?;
     let held = student.adapters().into_iter().find(|info| info.alias == alias);
-    let (loaded, verified_by) = match held {
+    let (loaded, verified_by) = if let Some(info) = held {
         // What serves has proven that it loads, and is not loaded again under its users.
-        Some(info) => (info, format!("held by the engine as {version}")),
-        None => {
-            let failed = |source| CanaryError::Load { what: alias.clone(), source };
-            let info = student.load_adapter(&alias, &directory).map_err(failed)?;
-            (info, format!("loaded by the engine as {version}"))
-        }
+        (info, format!("held by the engine as {version}"))
+    } else {
+        let failed = |source| CanaryError::Load { what: alias.clone(), source };
+        let info = student.load_adapter(&alias, &directory).map_err(failed)?;
+        (info, format!("loaded by the engine as {version}"))
     };
     Ok(RollbackTarget { target, loaded_generation: Some(loaded.generation), verified_by })
 }

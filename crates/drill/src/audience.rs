@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{DrillError, house::TASK, script::Feeling};
 
 /// Longer than anything that is not lost.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A browser, so to speak; clones share its connections.
 #[derive(Clone)]

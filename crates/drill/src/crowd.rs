@@ -36,13 +36,12 @@ impl Crowd<'_> {
     /// Finds out how much the server takes, unless that is said, and asks for half of it until the
     /// end.
     pub(crate) fn load(self, settings: &Soak, until: Instant) -> Result<Load, DrillError> {
-        let most = match settings.rate {
-            Some(_) => None,
-            None => {
-                let whole = Duration::from_secs(settings.seconds);
-                let trial = (whole / 5).min(Duration::from_secs(10));
-                Some(self.for_a_while(settings.clients, None, Instant::now() + trial)?)
-            }
+        let most = if settings.rate.is_none() {
+            let whole = Duration::from_secs(settings.seconds);
+            let trial = (whole / 5).min(Duration::from_secs(10));
+            Some(self.for_a_while(settings.clients, None, Instant::now() + trial)?)
+        } else {
+            None
         };
         let half = most.map(|most| most / 2.0);
         let rate = settings.rate.or(half).unwrap_or(1.0).max(1.0);

@@ -9,7 +9,8 @@
 //! Everything between the users' sockets and the models is what `understudy serve` runs: gateway,
 //! journal, registry, router and canary controller. Models are scripts (`script.rs`): who answers
 //! what, and how long it would have taken, is drawn from the seed and the session's name. In a drill
-//! time is a clock that stands between rounds, so equal settings end equally on every machine.
+//! time is a clock that moves between rounds only, so equal settings end equally on every machine;
+//! but for a dead replica, because breakers and hedges go by the machine's own time.
 //!
 //! Guarantees: users do not know which arm answered them; nothing is told to the controller but
 //! through the journal, as in production.

@@ -186,7 +186,10 @@ impl Backend for Actor {
 
 fn asked(prompt: &Prompt) -> String {
     match prompt {
-        Prompt::Chat(chat) => chat.messages.last().map(|last| last.text()).unwrap_or_default(),
+        Prompt::Chat(chat) => {
+            let [.., last] = &chat.messages[..] else { return String::new() };
+            last.text()
+        }
         Prompt::Text(text) => text.clone(),
         Prompt::Tokens(_) => String::new(),
     }

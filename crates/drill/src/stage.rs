@@ -172,25 +172,26 @@ fn converse(user: &User, sessions: &[u64], turns: u32) -> Result<Vec<(u64, Heard
             .chunks(share)
             .map(|mine| {
                 let user = user.clone();
-                scope.spawn(move || {
-                    let mut heard = Vec::new();
-                    for nth in mine {
-                        for turn in 0..turns {
-                            let question = Script::question(*nth, turn);
-                            heard.push((*nth, user.ask(&session(*nth), &question, false)?));
-                        }
-                    }
-                    Ok(heard)
-                })
+                scope.spawn(move || ask_all(&user, mine, turns))
             })
             .collect();
         let mut all = Vec::new();
         for client in clients {
             // A client that panicked has said so; the drill ends with it.
-            let heard: Result<Vec<_>, DrillError> =
-                client.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let heard = client.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             all.extend(heard?);
         }
         Ok(all)
     })
+}
+
+fn ask_all(user: &User, sessions: &[u64], turns: u32) -> Result<Vec<(u64, Heard)>, DrillError> {
+    let mut heard = Vec::new();
+    for nth in sessions {
+        for turn in 0..turns {
+            let question = Script::question(*nth, turn);
+            heard.push((*nth, user.ask(&session(*nth), &question, false)?));
+        }
+    }
+    Ok(heard)
 }

@@ -66,7 +66,7 @@ impl Accounts {
             Some((name.clone(), Budget::resume(limit, *spent, now)))
         };
         let tenants = spent.tenants.iter().filter_map(budget).collect();
-        Self { whole, tenants, limits }
+        Self { limits, whole, tenants }
     }
 
     /// Sets `amount` aside for a tenant, or for whoever runs the server.

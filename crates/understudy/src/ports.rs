@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use understudy_canary::Opening;
 use understudy_dataset::{
     Builder, DatasetError, FrozenDataset, Request, SuiteFingerprints, Verdict,
@@ -281,10 +281,12 @@ impl Stages<'_> {
         (forced, supersede): (Option<Override>, bool),
     ) -> Result<ReleaseRecord> {
         let change = self.change(owner, reason);
-        let has_teacher = (self.make_teacher)()?.is_some();
+        // What serves already is what a rollback returns to, and no teacher is looked for.
+        let serves = self.stores.registry.stable(&version.task)?.is_some();
+        let has_teacher = !serves && (self.make_teacher)()?.is_some();
         let first = if has_teacher { Target::Teacher } else { Target::Base };
         let opening = Opening { candidate: version, recipe, forced, supersede, first };
-        let student = || Ok(&**self.student(recipe)?);
+        let student = || -> Result<&dyn Student> { Ok(&**self.student(recipe)?) };
         understudy_canary::open(&self.stores.registry, student, opening, change)
     }
 

@@ -36,7 +36,11 @@ fn passing(generation: &str) -> EvalReport {
             "name": "candidate", "generation": generation, "scores": {}, "latency_ms_p50": 10.0,
             "latency_ms_p95": 20.0, "prompt_tokens": 1, "completion_tokens": 1, "errors": 0
         }],
-        "comparisons": [],
+        "comparisons": [{
+            "scorer": "exact", "baseline": "base", "candidate": "candidate", "difference": 0.7,
+            "low": 0.6, "high": 0.8, "wins": 150, "losses": 1, "ties": 49, "mcnemar_p": null,
+            "minimum_detectable": 0.08, "verdict": "better"
+        }],
         "decision": {"passed": true, "checks": []},
     }))
     .unwrap()

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use understudy_canary::Rules;
 use understudy_drill::{Drill, Repeated, drill_rules, repeat};
 use understudy_manifest::Recipe;
-use understudy_simulation::{Behaviour, Scenario};
+use understudy_simulation::{Behaviour, Expected, Scenario};
 use understudy_trajectory::RewardPolicy;
 
 use crate::{
@@ -66,9 +66,10 @@ pub(super) fn drill(args: &ReleaseDrillArgs, out: Out) -> Result<Exit> {
 /// A fault must end as it should, each time; of harmless candidates so few may be taken off as the
 /// policy states.
 fn is_kept(repeated: &Repeated) -> bool {
-    let harmless = repeated.played.iter().all(|one| one.ending.spares() || !one.is_right);
-    let is_harmless = understudy_simulation::Expected::Promotion == repeated.scenario.expected();
-    if is_harmless && harmless { repeated.is_within() } else { repeated.right == repeated.runs }
+    match repeated.scenario.expected() {
+        Expected::Promotion => repeated.is_within(),
+        Expected::Rollback(_) | Expected::NoPromotion => repeated.right == repeated.runs,
+    }
 }
 
 fn rules_of(recipe: &Recipe) -> Result<Rules> {
