@@ -6,7 +6,7 @@ use std::{fs, path::Path, sync::Arc};
 use anyhow::{Context, Result};
 use serde_json::json;
 use understudy_canary::{Lessons, Rules, fresh_salt};
-use understudy_ident::{AdapterVersion, Clock as _, Digest, SystemClock, TaskName};
+use understudy_ident::{AdapterVersion, Digest, SystemClock, TaskName};
 use understudy_inference::Embedder as _;
 use understudy_manifest::EvalReport;
 use understudy_memory::{Choice, MemoryId, MemoryRelease, Principal, ReleaseDiff};
