@@ -27,20 +27,25 @@ PLAN = {
 }
 
 
+def wire(result):
+    """As it was on the wire: the attributes' names differ between versions of the package."""
+    return result.model_dump(mode="json", by_alias=True)
+
+
 async def main(command, *arguments):
     server = StdioServerParameters(command=command, args=list(arguments))
     async with stdio_client(server) as (read, write), ClientSession(read, write) as session:
-        greeting = await session.initialize()
-        print("server:", greeting.serverInfo.name, greeting.protocolVersion)
-        tools = (await session.list_tools()).tools
-        print("tools:", ", ".join(tool.name for tool in tools))
+        greeting = wire(await session.initialize())
+        print("server:", greeting["serverInfo"]["name"], greeting["protocolVersion"])
+        tools = wire(await session.list_tools())["tools"]
+        print("tools:", ", ".join(tool["name"] for tool in tools))
         for name, asked in [("plan", PLAN), ("heal", FAILURE)]:
-            answer = await session.call_tool(name, asked)
-            assert not answer.isError, answer.content
-            print(f"{name}:", json.dumps(json.loads(answer.content[0].text))[:400])
-        wrong = await session.call_tool("heal", {"target": {}})
-        assert wrong.isError, "a failure that is not understood is told to the model"
-        print("a wrong failure:", wrong.content[0].text)
+            answer = wire(await session.call_tool(name, asked))
+            assert not answer["isError"], answer
+            print(f"{name}:", json.dumps(answer["structuredContent"])[:400])
+        wrong = wire(await session.call_tool("heal", {"target": {}}))
+        assert wrong["isError"], "a failure that is not understood is told to the model"
+        print("a wrong failure:", wrong["content"][0]["text"])
 
 
 if __name__ == "__main__":

@@ -208,10 +208,16 @@ impl Served {
             .unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let mut out = BufReader::new(process.stdout.take().unwrap());
-        let mut line = String::new();
-        out.read_line(&mut line).unwrap();
-        let url = line.split_whitespace().find(|word| word.starts_with("http")).unwrap();
-        let url = url.trim_end_matches("/v1").to_owned();
+        // What was routed before is told first.
+        let url = loop {
+            let mut line = String::new();
+            assert!(out.read_line(&mut line).unwrap() > 0, "the server ended");
+            log.lock().unwrap().extend_from_slice(line.as_bytes());
+            let url = line.split_whitespace().find(|word| word.starts_with("http"));
+            if let Some(url) = url {
+                break url.trim_end_matches("/v1").to_owned();
+            }
+        };
         follow(out, &log);
         follow(process.stderr.take().unwrap(), &log);
         Self { process, url, log }
