@@ -4,7 +4,12 @@
 //! the rows is frozen beside it, a note of what happened takes the place of its rows, and its
 //! manifest stays, because adapters name it.
 
-use std::{collections::{BTreeMap, BTreeSet}, fs, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 use understudy_ident::DatasetVersion;

@@ -86,11 +86,7 @@ pub(crate) struct Made {
 }
 
 impl<'a> Rules<'a> {
-    pub(crate) fn new(
-        selected: &'a Selected,
-        rewarding: &'a Rewarding,
-        min_reward: f64,
-    ) -> Self {
+    pub(crate) fn new(selected: &'a Selected, rewarding: &'a Rewarding, min_reward: f64) -> Self {
         let regenerated = || selected.whole().filter(|(_, fact)| fact.was_regenerated);
         let kept: BTreeSet<Key> = regenerated().filter_map(|(_, fact)| fact.kept).collect();
         let within: BTreeSet<Key> = regenerated().map(|(_, fact)| fact.trajectory).collect();

@@ -132,11 +132,7 @@ impl ModelRecogniser {
     }
 
     /// One usable exchange: names, or why the answer is none.
-    fn answer(
-        &self,
-        text: &str,
-        seed: u32,
-    ) -> Result<Result<Vec<Named>, String>, RecogniserError> {
+    fn answer(&self, text: &str, seed: u32) -> Result<Result<Vec<Named>, String>, RecogniserError> {
         let mut waits = WAITS.iter();
         loop {
             let why = match self.ask(text, seed) {
@@ -202,14 +198,13 @@ impl Recogniser for ModelRecogniser {
             }
             let known = |asked: &Asked| asked.names.get(chunk).cloned();
             let found = known(&self.asked.lock().unwrap_or_else(PoisonError::into_inner));
-            let found = match found {
-                Some(found) => found,
-                None => {
-                    let found = self.names_of(chunk)?;
-                    let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-                    asked.remember(chunk, &found);
-                    found
-                }
+            let found = if let Some(found) = found {
+                found
+            } else {
+                let found = self.names_of(chunk)?;
+                let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+                asked.remember(chunk, &found);
+                found
             };
             names.extend(found);
         }

@@ -136,8 +136,10 @@ pub fn without_numbers(text: &str) -> Cow<'_, str> {
 }
 
 static PSEUDONYM: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new("<(SECRET|IBAN|EMAIL|CARD|SSN|IP|URL|PHONE|PERSON|LOCATION|ORGANIZATION)_([0-9]{1,6})>")
-        .expect("is a valid pattern")
+    Regex::new(
+        "<(SECRET|IBAN|EMAIL|CARD|SSN|IP|URL|PHONE|PERSON|LOCATION|ORGANIZATION)_([0-9]{1,6})>",
+    )
+    .expect("is a valid pattern")
 });
 
 fn within_pseudonym(text: &str, span: Span) -> bool {

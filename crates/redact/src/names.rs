@@ -26,7 +26,9 @@ pub trait Recogniser: Send + Sync {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecogniserError {
     /// It cannot be asked at all, and asking about another text would be no use.
-    #[error("failed to ask the recogniser at {url}: {why}; start it, or build with `redact = \"standard\"`")]
+    #[error(
+        "failed to ask the recogniser at {url}: {why}; start it, or build with `redact = \"standard\"`"
+    )]
     Unreachable { url: String, why: String },
     /// It answered, and what it said about this text cannot be used.
     #[error("the recogniser's answer cannot be used: {why}")]
@@ -41,8 +43,7 @@ pub(crate) fn occurrences(known: &[Named], text: &str) -> Vec<Span> {
     for Named { kind, text: name } in longest {
         for (start, _) in text.match_indices(name.as_str()) {
             let span = Span { kind: *kind, start, end: start + name.len() };
-            let free =
-                found.iter().all(|other| span.end <= other.start || other.end <= span.start);
+            let free = found.iter().all(|other| span.end <= other.start || other.end <= span.start);
             if free && is_word(text, &span) {
                 found.push(span);
             }

@@ -7,8 +7,8 @@ use understudy_manifest::{Redact, canonical_json};
 use understudy_redact::without_numbers;
 
 use crate::{
-    decontaminate::assert_clean, ledger::Ledger, rewarding::Rewarding, rules::Rules, selection::Selection, spill::Spill,
-    trail::Trail, written::Writer,
+    decontaminate::assert_clean, ledger::Ledger, rewarding::Rewarding, rules::Rules,
+    selection::Selection, spill::Spill, trail::Trail, written::Writer,
 };
 
 use super::*;

@@ -132,7 +132,10 @@ fn no_damage_stops_an_import_or_makes_it_read_differently_twice() {
             }
         }
     }
-    assert!(inputs >= 16 && read > 20 && in_part > 20 && refused > 20, "{read} {in_part} {refused}");
+    assert!(
+        inputs >= 16 && read > 20 && in_part > 20 && refused > 20,
+        "{read} {in_part} {refused}"
+    );
 }
 
 fn import_any(format: Format, text: &str) -> Result<Imported, IngestError> {

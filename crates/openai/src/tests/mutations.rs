@@ -1,8 +1,6 @@
 //! The short form of the fuzz target `requests`: bodies with one thing wrong, at every place.
 
-use crate::{
-    ChatRequest, CompletionRequest, DetokenizeBody, GenerateBody, LoadBody, TokenizeBody,
-};
+use crate::{ChatRequest, CompletionRequest, DetokenizeBody, GenerateBody, LoadBody, TokenizeBody};
 
 const BODIES: [&str; 6] = [
     r#"{"model":"m","messages":[{"role":"system","content":"s"},{"role":"user","content":[{"type":"text","text":"hi"}]},{"role":"assistant","content":null,"tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{}"}}]},{"role":"tool","tool_call_id":"c","content":"x"}],"tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object"}}}],"temperature":0.5,"stop":["a"],"n":2,"logprobs":true,"top_logprobs":2,"response_format":{"type":"json_schema","json_schema":{"name":"j","schema":{"type":"object"}}},"stream":true,"stream_options":{"include_usage":true},"logit_bias":{"5":-1}}"#,
@@ -13,8 +11,20 @@ const BODIES: [&str; 6] = [
     r#"{"lora_name":"a","lora_path":"/tmp/a","load_inplace":true}"#,
 ];
 
-const WORDS: [&str; 12] =
-    ["null", "{}", "[]", "\"\"", "-1", "1e999", "true", "\u{0}", "99999999999999999999", "{", "\"x\":", "[[["];
+const WORDS: [&str; 12] = [
+    "null",
+    "{}",
+    "[]",
+    "\"\"",
+    "-1",
+    "1e999",
+    "true",
+    "\u{0}",
+    "99999999999999999999",
+    "{",
+    "\"x\":",
+    "[[[",
+];
 
 #[test]
 fn no_damage_stops_a_request_s_reader_and_every_refusal_is_short() {

@@ -38,7 +38,10 @@ fn damaged(text: &str, random: &mut ChaCha8Rng) -> String {
     for _ in 0..random.random_range(1..5) {
         let at = random.random_range(0..chars.len());
         match random.random_range(0..4) {
-            0 => chars[at] = ['0', '@', '.', '-', '"', '{', '\\', ':', 'ß', '\u{0}'][random.random_range(0..10)],
+            0 => {
+                chars[at] = ['0', '@', '.', '-', '"', '{', '\\', ':', 'ß', '\u{0}']
+                    [random.random_range(0..10)]
+            }
             1 => drop(chars.remove(at)),
             2 => {
                 let other: Vec<char> = TEXTS[random.random_range(0..TEXTS.len())].chars().collect();

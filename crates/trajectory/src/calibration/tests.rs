@@ -115,8 +115,7 @@ fn people_who_disagree_and_edits_are_no_overlap() {
 #[test]
 fn behaviour_counts_as_far_as_it_was_found_to_tell_something() {
     let world = world(4000);
-    let seen: Vec<Overlap> =
-        overlaps(&world).into_iter().filter_map(Overlap::behaviour).collect();
+    let seen: Vec<Overlap> = overlaps(&world).into_iter().filter_map(Overlap::behaviour).collect();
     let calibration = Calibration::fit(seen).unwrap();
     assert!(calibration.signals.keys().all(|name| name.starts_with("implicit ")));
     assert!(calibration.strength() > 0.3 && calibration.strength() < 1.0, "{calibration:#?}");

@@ -14,9 +14,11 @@ pub(crate) enum DatasetCommand {
     List,
     /// Everything that versions are built from: recorded steps and what was said of them, one JSON
     /// object a line, as `understudy import` reads it
-    #[command(after_help = "Examples:\n  understudy dataset records --task support-triage > kept.jsonl\n  \
+    #[command(
+        after_help = "Examples:\n  understudy dataset records --task support-triage > kept.jsonl\n  \
         understudy import kept.jsonl --task support-triage --format understudy\n\n\
-        Exit codes: 0 there are some; 1 there are none; 2 bad input")]
+        Exit codes: 0 there are some; 1 there are none; 2 bad input"
+    )]
     Records(RecordsArgs),
     /// One version: sources, counts per stage, files
     #[command(after_help = "Example:\n  understudy dataset show support-triage@4f0c…")]

@@ -167,7 +167,8 @@ fn broken(receipt: &Receipt, args: &ReceiptArgs, config: &Config) -> Result<Vec<
         let bodies = intake.bodies_of(subject, &holdings)?.len();
         if !holdings.steps.is_empty() || bodies > 0 {
             let steps = holdings.steps.len();
-            broken.push(format!("the journal has {steps} steps and {bodies} bodies of theirs again"));
+            broken
+                .push(format!("the journal has {steps} steps and {bodies} bodies of theirs again"));
         }
     }
     for ErasedVersion { version, .. } in &receipt.versions {

@@ -124,7 +124,11 @@ impl Peer {
         let mut command = Command::new(&self.python);
         let said = said(command.args(["-c", program]).arg(&database));
         let unread = || {
-            format!("failed to count the spans of {} in {}: {said}", self.product.name(), database.display())
+            format!(
+                "failed to count the spans of {} in {}: {said}",
+                self.product.name(),
+                database.display()
+            )
         };
         said.parse().with_context(unread)
     }

@@ -66,9 +66,8 @@ impl Report {
     pub(super) fn of(args: &BenchIngestArgs, runs: Vec<Run>, absent: Vec<String>) -> Self {
         let ours = runs.iter().find(|run| run.is_ours() && run.encoding == Encoding::Protobuf);
         let peers = runs.iter().filter(|run| !run.is_ours());
-        let ratios = ours
-            .into_iter()
-            .flat_map(|ours| peers.clone().map(move |peer| Ratio::of(ours, peer)));
+        let ratios =
+            ours.into_iter().flat_map(|ours| peers.clone().map(move |peer| Ratio::of(ours, peer)));
         Self {
             bench: "ingest",
             clients: args.clients,
