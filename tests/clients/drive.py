@@ -273,7 +273,9 @@ def langfuse():
 
 
 def traceloop():
-    os.environ["TRACELOOP_TELEMETRY"] = "false"
+    # Prompts and metrics are for its own service.
+    os.environ.update(TRACELOOP_TELEMETRY="false", TRACELOOP_SYNC_ENABLED="false",
+                      TRACELOOP_METRICS_ENABLED="false")
     from traceloop.sdk import Traceloop
     from traceloop.sdk.decorators import tool, workflow
     from traceloop.sdk.instruments import Instruments

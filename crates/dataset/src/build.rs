@@ -220,14 +220,14 @@ impl Rewriting<'_> {
         let mut rows = Vec::new();
         for trajectory in rules::by_trajectory(selected, &judged) {
             let mut masker = self.masking.trajectory();
-            match self.rewritten(selected, &trajectory, (&mut rules, &mut masker), trail)? {
-                Some(written) => rows.extend(written),
-                None => {
-                    self.masking.quarantine(trajectory.len());
-                    trajectory.iter().for_each(|nth| trail.quarantined(*nth));
-                    continue;
-                }
-            }
+            let written =
+                self.rewritten(selected, &trajectory, (&mut rules, &mut masker), trail)?;
+            let Some(written) = written else {
+                self.masking.quarantine(trajectory.len());
+                trajectory.iter().for_each(|nth| trail.quarantined(*nth));
+                continue;
+            };
+            rows.extend(written);
             self.masking.count(&masker);
         }
         // The rows of one step stand together already, in their own order.

@@ -73,10 +73,10 @@ pub(crate) fn names(body: &str, text: &str) -> Result<Vec<Named>, String> {
         let said: String = content.chars().take(100).collect();
         return Err(format!("it is no JSON object with `names`: {said}"));
     };
-    names.into_iter().map(|said| named(said, text)).collect()
+    names.iter().map(|said| named(said, text)).collect()
 }
 
-fn named(said: Said, text: &str) -> Result<Named, String> {
+fn named(said: &Said, text: &str) -> Result<Named, String> {
     let kind = match said.kind.as_str() {
         "person" => Kind::Person,
         "location" => Kind::Location,

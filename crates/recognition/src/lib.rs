@@ -198,14 +198,13 @@ impl Recogniser for ModelRecogniser {
             }
             let known = |asked: &Asked| asked.names.get(chunk).cloned();
             let found = known(&self.asked.lock().unwrap_or_else(PoisonError::into_inner));
-            let found = match found {
-                Some(found) => found,
-                None => {
-                    let found = self.names_of(chunk)?;
-                    let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-                    asked.remember(chunk, &found);
-                    found
-                }
+            let found = if let Some(found) = found {
+                found
+            } else {
+                let found = self.names_of(chunk)?;
+                let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+                asked.remember(chunk, &found);
+                found
             };
             names.extend(found);
         }

@@ -53,7 +53,7 @@ fn names_are_masked_in_every_row_and_the_manifest_says_by_what() {
     let asked = |name: &str, prompt: &str, reply: &str| {
         with(step(name, name, prompt, reply), edit("Ask Bo Ek, bo@x.example"))
     };
-    let mut calls = asked("b", "Where is Ann Lee?", "");
+    let mut calls = asked("b", "Where is Ann Lee?", "I do not know");
     calls.step.prompt.push(Message::user(r#"{"who": "Ann Lee", "n": [1, "Bo Ek"]}"#));
     let steps = [asked("a", "I am Ann Lee. Annual?", "Hello Ann Lee, Bo Ek here"), calls];
     let draft = recognised(&RECOGNISER, &all_train(), &[], steps.clone()).unwrap();
