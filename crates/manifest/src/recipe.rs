@@ -262,6 +262,6 @@ fn default_max_new_tokens() -> u32 {
 impl Data {
     /// How old a trajectory may be, in milliseconds.
     pub fn since_ms(&self) -> Option<i64> {
-        self.since.as_deref().and_then(check::parse_age)
+        self.since.as_deref().and_then(parse_age)
     }
 }
