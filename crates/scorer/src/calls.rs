@@ -3,13 +3,15 @@
 //! A ground truth is a list with one object per expected call: `{"tool": {"parameter": [allowed,
 //! …]}}`, where `""` among the allowed values means that the parameter may be left out. Texts are
 //! compared without case, spaces and `,./-_*^`. Source: `ast_checker.py` of `bfcl-eval`
-//! (Apache-2.0), whose verdicts [`Rules::Bfcl`] reproduces for its Python categories.
+//! (Apache-2.0), whose verdicts [`Rules::Bfcl`] reproduces. Where a tool is one of Java or JavaScript
+//! (`"x-language"`), arguments are source text, and are read into values before they are compared.
 //!
 //! [`Rules::Strict`] mends what there is to mend in it: calls are assigned to each other as well as
 //! possible instead of first come first served; nested values are compared all the way down; `true`
 //! is not 1; and an allowed omission does not also allow an empty list.
 
 mod bfcl;
+mod source;
 mod strict;
 mod tool;
 
@@ -62,9 +64,17 @@ impl Expected {
         if self.0.len() != made.len() {
             return Err(format!("{} calls were made instead of {}", made.len(), self.0.len()));
         }
+        let fits = match rules {
+            Rules::Bfcl => bfcl::check,
+            Rules::Strict => strict::check,
+        };
+        let fits = |truth: &Truth, call: &Call| match truth.tool.language {
+            None => fits(truth, call),
+            Some(_) => truth.tool.values(call).and_then(|call| fits(truth, &call)),
+        };
         match rules {
-            Rules::Bfcl => first_come(&self.0, made),
-            Rules::Strict => assign(&self.0, made),
+            Rules::Bfcl => first_come(&self.0, made, fits),
+            Rules::Strict => assign(&self.0, made, fits),
         }
     }
 
@@ -140,12 +150,16 @@ fn standardised(text: &str) -> String {
 }
 
 /// Each expected call takes the first that fits it, even if a later one needed it more.
-fn first_come(truths: &[Truth], made: &[Call]) -> Result<(), String> {
+fn first_come(
+    truths: &[Truth],
+    made: &[Call],
+    fits: impl Fn(&Truth, &Call) -> Result<(), String>,
+) -> Result<(), String> {
     let mut open: Vec<&Call> = made.iter().collect();
     for truth in truths {
         let mut why = String::new();
-        let fits = |call: &&Call| bfcl::check(truth, call).map_err(|w| why = w).is_ok();
-        match open.iter().position(fits) {
+        let is_it = |call: &&Call| fits(truth, call).map_err(|w| why = w).is_ok();
+        match open.iter().position(is_it) {
             Some(at) => drop(open.remove(at)),
             None => return Err(why),
         }
@@ -154,11 +168,13 @@ fn first_come(truths: &[Truth], made: &[Call]) -> Result<(), String> {
 }
 
 /// Kuhn's augmenting paths: an expected call may take another's, if that one finds another.
-fn assign(truths: &[Truth], made: &[Call]) -> Result<(), String> {
-    let fits: Vec<Vec<Result<(), String>>> = truths
-        .iter()
-        .map(|truth| made.iter().map(|call| strict::check(truth, call)).collect())
-        .collect();
+fn assign(
+    truths: &[Truth],
+    made: &[Call],
+    fits: impl Fn(&Truth, &Call) -> Result<(), String>,
+) -> Result<(), String> {
+    let fits: Vec<Vec<Result<(), String>>> =
+        truths.iter().map(|truth| made.iter().map(|call| fits(truth, call)).collect()).collect();
     let mut taken: Vec<Option<usize>> = vec![None; made.len()];
     for truth in 0..truths.len() {
         if !augment(truth, &fits, &mut taken, &mut vec![false; made.len()]) {

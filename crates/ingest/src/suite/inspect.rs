@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use understudy_manifest::{Case, Check, Scorer};
 use understudy_message::{Message, Role};
-use zip::ZipArchive;
+use zip::{CompressionMethod, ZipArchive, result::ZipError};
 
 use crate::{IngestError, rows::Document};
 
@@ -30,18 +30,26 @@ pub fn inspect_log(bytes: &[u8]) -> Result<String, IngestError> {
 }
 
 fn unpacked(bytes: &[u8], most: u64) -> Result<String, String> {
-    let broken = |why: zip::result::ZipError| format!("the archive is damaged: {why}");
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(broken)?;
     let (mut left, mut header, mut samples) = (most, None, Vec::new());
     for index in 0..archive.len() {
-        let file = archive.by_index(index).map_err(broken)?;
-        let name = file.name().map_err(broken)?.into_owned();
+        let raw = archive.by_index_raw(index).map_err(broken)?;
+        let (name, method) = (raw.name().map_err(broken)?.into_owned(), raw.compression());
+        drop(raw);
         let is_sample = name.starts_with("samples/") && name.ends_with(".json");
         if !is_sample && name != "header.json" {
             continue;
         }
         let mut text = String::new();
-        file.take(left + 1).read_to_string(&mut text).map_err(|why| format!("{name}: {why}"))?;
+        let read = if method == CompressionMethod::ZSTD {
+            // Read by the zstd that is here anyway: the archive reader's own would be another.
+            let packed = archive.by_index_raw(index).map_err(broken)?;
+            zstd::Decoder::new(packed)
+                .and_then(|file| file.take(left + 1).read_to_string(&mut text))
+        } else {
+            archive.by_index(index).map_err(broken)?.take(left + 1).read_to_string(&mut text)
+        };
+        read.map_err(|why| format!("{name}: {why}"))?;
         left = left
             .checked_sub(text.len() as u64)
             .ok_or_else(|| format!("it unpacks to more than {most} bytes"))?;
@@ -59,6 +67,10 @@ fn unpacked(bytes: &[u8], most: u64) -> Result<String, String> {
     samples.sort_by(|(a, _), (b, _)| natural(a).cmp(&natural(b)));
     log.insert("samples".to_owned(), samples.into_iter().map(|(_, value)| value).collect());
     Ok(Value::Object(log).to_string())
+}
+
+fn broken(why: ZipError) -> String {
+    format!("the archive is damaged: {why}")
 }
 
 /// Digits as numbers, so that `samples/10_epoch_1.json` comes after the second.

@@ -204,3 +204,31 @@ fn a_configuration_that_unfolds_without_end_is_refused() {
     }
     assert!(refusal("promptfoo", &text).contains("neither JSON nor YAML"));
 }
+
+#[test]
+fn questions_of_java_and_javascript_say_that_arguments_are_source_text() {
+    let question = r#"{"id":"simple_java_0","question":[[{"role":"user","content":"sum?"}]],
+        "function":[{"name":"sum","description":"Sums.","parameters":{"type":"dict","properties":{
+        "ids":{"type":"ArrayList","description":"Which.","items":{"type":"long"}},
+        "map":{"type":"any"}},"required":["ids"]}}]}"#;
+    let truth = r#"{"id":"simple_java_0","ground_truth":[{"sum":{"ids":[[1,2]],"map":[""]}}]}"#;
+    let suite = read("bfcl", question, Some(truth)).unwrap().suite;
+    let function = &suite.cases[0].tools[0]["function"];
+    assert_eq!(function["x-language"], "java");
+    assert!(function["description"].as_str().unwrap().ends_with("in Java 8 SDK syntax."));
+    assert_eq!(function["parameters"]["type"], "object");
+    let ids = &function["parameters"]["properties"]["ids"];
+    assert_eq!(
+        (&ids["type"], &ids["x-type"], &ids["x-items"]),
+        (&json!("string"), &json!("ArrayList"), &json!("long"))
+    );
+    let says = ids["description"].as_str().unwrap();
+    assert!(says.starts_with("Which. This is Java ArrayList type"), "{says}");
+    assert!(ids.get("items").is_none());
+    let map = &function["parameters"]["properties"]["map"];
+    assert_eq!((&map["type"], &map["x-type"]), (&json!("string"), &json!("any")));
+    let script = question.replace("simple_java_0", "simple_javascript_0");
+    let truth = truth.replace("simple_java_0", "simple_javascript_0");
+    let suite = read("bfcl", &script, Some(&truth)).unwrap().suite;
+    assert_eq!(suite.cases[0].tools[0]["function"]["x-language"], "javascript");
+}

@@ -30,9 +30,11 @@ pub(super) fn check(truth: &Truth, call: &Call) -> Result<(), String> {
 
 fn is_allowed(declared: &Declared, value: &Value, allowed: &[Value]) -> bool {
     let Some(kind) = declared.kind else { return contains(allowed, value) };
-    // An integer will do for a float.
+    // An integer will do for a float, but not in a language that tells them apart.
     let converted = match value {
-        Value::Number(number) if kind == Kind::Float && !number.is_f64() => {
+        Value::Number(number)
+            if kind == Kind::Float && !number.is_f64() && declared.source.is_none() =>
+        {
             number.as_f64().map_or_else(|| value.clone(), Value::from)
         }
         _ => value.clone(),

@@ -33,10 +33,54 @@ fn both(truth: &Value, calls: &Value) -> [bool; 2] {
     [Rules::Bfcl, Rules::Strict].map(|rules| check(truth.clone(), calls, rules))
 }
 
+/// Every fifth task of Java and JavaScript, with answers in source text; `make_bfcl_source_golden.py`
+/// says how the rows came to be.
+#[test]
+fn verdicts_on_source_text_are_those_of_the_leaderboard() {
+    let [valid, invalid] = agree(include_str!("../../tests/golden/bfcl_source.jsonl"));
+    assert!(valid > 150 && invalid > 500, "{valid} and {invalid}");
+}
+
+#[test]
+fn a_tool_of_another_language_is_refused() {
+    let tool = json!({"name": "f", "x-language": "cobol", "parameters": {}});
+    let error = Expected::parse("[]", &[tool]).unwrap_err().to_string();
+    assert!(error.contains("cobol"), "{error}");
+}
+
+#[test]
+fn strict_rules_read_source_text_as_well() {
+    let tool = json!({"name": "f", "x-language": "java", "parameters": {
+        "type": "object", "required": ["ids"], "properties": {
+            "ids": {"type": "string", "x-type": "ArrayList", "x-items": "long"},
+            "who": {"type": "string", "x-type": "HashMap"},
+    }}});
+    let truth = json!([{"f": {"ids": [[1, 2]], "who": [{"name": ["Ada"]}, ""]}}]);
+    let expected = Expected::parse(&truth.to_string(), &[tool]).unwrap();
+    let check = |ids: &str, who: &str| {
+        let calls = json!([{"f": {"ids": ids, "who": who}}]);
+        expected.check(&made(&calls), Rules::Strict).is_ok()
+    };
+    let (ids, who) =
+        ("new ArrayList<>(Arrays.asList(1L, 2L))", "new HashMap<>() {{ put(\"name\", \"ada\"); }}");
+    assert!(check(ids, who));
+    assert!(!check("new ArrayList<>(Arrays.asList(2L, 1L))", who));
+    assert!(!check(ids, "new HashMap<>()"));
+    let bare = json!([{"f": {"ids": [1, 2]}}]);
+    let why = expected.check(&made(&bare), Rules::Strict).unwrap_err();
+    assert!(why.contains("source text"), "{why}");
+}
+
 /// One of each shape of a task; `make_bfcl_golden.py` says how the rows came to be. On all 2,351
 /// tasks the example `bfcl_parity` does the same.
 #[test]
 fn verdicts_are_those_of_the_leaderboard() {
+    let [valid, invalid] = agree(include_str!("../../tests/golden/bfcl.jsonl"));
+    assert!(valid > 100 && invalid > 500, "{valid} and {invalid}");
+}
+
+/// Holds our verdicts against theirs, and counts what is valid and what is not.
+fn agree(golden: &str) -> [usize; 2] {
     #[derive(Deserialize)]
     struct Row {
         id: String,
@@ -45,7 +89,7 @@ fn verdicts_are_those_of_the_leaderboard() {
         answers: Vec<(Value, bool)>,
     }
     let (mut valid, mut invalid) = (0, 0);
-    for line in include_str!("../../tests/golden/bfcl.jsonl").lines() {
+    for line in golden.lines() {
         let row: Row = serde_json::from_str(line).unwrap();
         let expected = Expected::parse(&row.truth.to_string(), &row.tools).unwrap();
         for (answer, theirs) in row.answers {
@@ -54,7 +98,7 @@ fn verdicts_are_those_of_the_leaderboard() {
             *(if theirs { &mut valid } else { &mut invalid }) += 1;
         }
     }
-    assert!(valid > 100 && invalid > 500, "{valid} and {invalid}");
+    [valid, invalid]
 }
 
 #[test]

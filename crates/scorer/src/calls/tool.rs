@@ -3,11 +3,16 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use understudy_reward::calls::Call;
+
+use super::source::{Language, SourceType};
 
 /// A function that may be called.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Tool {
     pub name: String,
+    /// In whose syntax its arguments are written; none where they are JSON.
+    pub language: Option<Language>,
     pub parameters: BTreeMap<String, Declared>,
     pub required: Vec<String>,
 }
@@ -19,6 +24,8 @@ pub(super) struct Declared {
     pub kind: Option<Kind>,
     pub items: Option<Box<Declared>>,
     pub properties: BTreeMap<String, Declared>,
+    /// What the argument is in its own language, where it is written as source text.
+    pub source: Option<SourceType>,
 }
 
 /// The types of JSON, with Python's difference between integers and floats.
@@ -40,13 +47,41 @@ impl Tool {
         let name = function.get("name").and_then(Value::as_str);
         let name = name.ok_or_else(|| "a tool of the case has no `name`".to_owned())?.to_owned();
         let parameters = function.get("parameters").unwrap_or(&Value::Null);
+        let language = match function.get("x-language").and_then(Value::as_str) {
+            Some(word) => Some(Language::named(word).ok_or_else(|| {
+                format!("`{name}` is written in {word}: only java and javascript are read")
+            })?),
+            None => None,
+        };
         let required = parameters.get("required").and_then(Value::as_array);
         let required = required.into_iter().flatten().filter_map(Value::as_str);
+        let mut properties = properties(parameters);
+        if let Some(language) = language {
+            properties.values_mut().for_each(|declared| declared.speak(language));
+        }
         Ok(Self {
             name,
-            parameters: properties(parameters),
+            language,
+            parameters: properties,
             required: required.map(str::to_owned).collect(),
         })
+    }
+
+    /// The call with the values that its source texts mean. What is not declared stays as it is,
+    /// and is refused later.
+    pub(super) fn values(&self, call: &Call) -> Result<Call, String> {
+        let Some(language) = self.language else { return Ok(call.clone()) };
+        let read = |(parameter, value): (&String, &Value)| {
+            let declared = self.parameters.get(parameter);
+            let wanted = declared.and_then(|declared| declared.source.as_ref());
+            let value =
+                wanted.map_or_else(|| Ok(value.clone()), |wanted| language.read(value, wanted));
+            value
+                .map(|value| (parameter.clone(), value))
+                .map_err(|why| format!("`{parameter}` of `{}`: {why}", self.name))
+        };
+        let arguments = call.arguments.iter().map(read).collect::<Result<_, _>>()?;
+        Ok(Call { name: call.name.clone(), arguments })
     }
 }
 
@@ -56,7 +91,17 @@ impl Declared {
             kind: schema.get("type").and_then(Value::as_str).and_then(Kind::named),
             items: schema.get("items").map(|items| Box::new(Self::read(items))),
             properties: properties(schema),
+            source: SourceType::of(schema),
         }
+    }
+
+    /// Takes the types from the language's own words instead of JSON Schema's, which say `string` of
+    /// everything that is written as source text.
+    fn speak(&mut self, language: Language) {
+        let Some(source) = &self.source else { return };
+        self.kind = language.kind(&source.word);
+        let items = source.items.as_deref().and_then(|word| language.kind(word));
+        self.items = items.map(|kind| Box::new(Self { kind: Some(kind), ..Self::default() }));
     }
 
     /// Of an element of this list.
