@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use understudy_canary::Opening;
 use understudy_dataset::{
     Builder, DatasetError, FrozenDataset, Request, SuiteFingerprints, Verdict,

@@ -322,12 +322,8 @@ fn reported(
     let word = |is_good: bool| if is_good { "good".to_owned() } else { "poor".to_owned() };
     let candidate = answers("new", &suite, |nth| word(nth < good));
     let baseline = answers("old", &suite, |nth| word(nth >= good));
-    let evidence = Evidence {
-        baseline: &baseline,
-        candidate: &candidate,
-        others: &[],
-        embedder: None,
-    };
+    let evidence =
+        Evidence { baseline: &baseline, candidate: &candidate, others: &[], embedder: None };
     let gate = gate(verdict);
     let mut report = assemble(&suite, &gate, evidence, 17).unwrap();
     let runs = (&candidate, &baseline);
@@ -382,12 +378,8 @@ fn a_calibration_of_another_judge_counts_for_nothing() {
     let other = Judge { rubric: "Prefer brevity.", ..one };
     let run = |name| answers(name, &suite, |_| "good".to_owned());
     let (candidate, baseline) = (run("new"), run("old"));
-    let evidence = Evidence {
-        baseline: &baseline,
-        candidate: &candidate,
-        others: &[],
-        embedder: None,
-    };
+    let evidence =
+        Evidence { baseline: &baseline, candidate: &candidate, others: &[], embedder: None };
     let gate = gate(RequiredVerdict::NonInferior);
     let mut report = assemble(&suite, &gate, evidence, 1).unwrap();
     let judgement =

@@ -182,7 +182,8 @@ mod tests {
         let keys: Vec<&str> = found.iter().map(|(key, ..)| key.as_str()).collect();
         assert_eq!(keys, ["a.c[1]", "d", "e"]);
         assert_eq!((&found[0].1, &found[0].2), (&json!(2), &json!(3)));
-        let (old, new) = (json!([{"method": "sft"}]), json!([{"method": "sft"}, {"method": "dpo"}]));
+        let (old, new) =
+            (json!([{"method": "sft"}]), json!([{"method": "sft"}, {"method": "dpo"}]));
         let mut found = Vec::new();
         compare("stages", &old, &new, &mut found);
         assert_eq!(found, [("stages[1]".to_owned(), Value::Null, json!({"method": "dpo"}))]);
