@@ -213,12 +213,12 @@ fn no_body_header_or_path_of_another_leads_to_it() {
         "openai-organization",
     ];
     let values = [ADA, &id, "acme", "*", "", "ada", "../ada", "%", "user:ada@example.org"];
-    let values = values.map(str::to_owned);
+    let values = values.map(str::to_owned).to_vec();
     let paths = [CHAT, "/v1/memory/plan", "/v1/memory/heal", MINE];
     let strategy = (
         proptest::sample::subsequence(fields.to_vec(), 0..=5),
         proptest::sample::subsequence(headers.to_vec(), 0..=4),
-        proptest::sample::select(values.to_vec()),
+        proptest::sample::select(values),
         proptest::sample::select(paths.to_vec()),
         any::<bool>(),
         "[ -~]{0,40}",
