@@ -40,15 +40,41 @@ fn an_evaluation_that_was_killed_asks_only_for_what_is_missing() {
     lines(home, "cases.jsonl", (0..CASES).map(|n| json!({"q": format!("question {n}"), "a": "x"})));
     let answer = |n: usize| json!({"id": format!("{:04}", n + 1), "output": "x"});
     lines(home, "old.jsonl", (0..CASES).map(answer));
-    run(home, &[
-        "suite", "import", "cases.jsonl", "--name", "quiz", "--tier", "dev", "--input", "q",
-        "--output", "a", "--scorer", "exact",
-    ]);
+    run(
+        home,
+        &[
+            "suite",
+            "import",
+            "cases.jsonl",
+            "--name",
+            "quiz",
+            "--tier",
+            "dev",
+            "--input",
+            "q",
+            "--output",
+            "a",
+            "--scorer",
+            "exact",
+        ],
+    );
     let base = base().display().to_string();
     let eval = |extra: &[&str]| {
         let common = [
-            "eval", "base", "--suite", "quiz", "--baseline", "old.jsonl", "--base", &base,
-            "--max-new-tokens", "48", "--report", "json=report.json", "--answers", "answers",
+            "eval",
+            "base",
+            "--suite",
+            "quiz",
+            "--baseline",
+            "old.jsonl",
+            "--base",
+            &base,
+            "--max-new-tokens",
+            "48",
+            "--report",
+            "json=report.json",
+            "--answers",
+            "answers",
         ];
         let mut command = Command::new(env!("CARGO_BIN_EXE_understudy"));
         command.current_dir(home).env_remove("UNDERSTUDY_DATA_DIR").args(common).args(extra);
@@ -83,7 +109,9 @@ fn an_evaluation_that_was_killed_asks_only_for_what_is_missing() {
     assert_eq!(kept(home), so_far);
     let outputs = |bytes: &[u8]| -> Vec<String> {
         let lines = std::str::from_utf8(bytes).unwrap().lines();
-        lines.map(|line| serde_json::from_str::<Value>(line).unwrap()["output"].to_string()).collect()
+        lines
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["output"].to_string())
+            .collect()
     };
     assert_eq!(outputs(&read()[1]), outputs(&first[1]));
 }
@@ -92,17 +120,40 @@ fn an_evaluation_that_was_killed_asks_only_for_what_is_missing() {
 fn failed() -> (tempfile::TempDir, String) {
     let home = tempfile::tempdir().unwrap();
     let at = home.path();
-    lines(at, "rows.jsonl", [json!({
-        "q": "my invoice of march never came, write to ada@example.org", "a": "billing"
-    })].into_iter());
+    lines(
+        at,
+        "rows.jsonl",
+        [json!({
+            "q": "my invoice of march never came, write to ada@example.org", "a": "billing"
+        })]
+        .into_iter(),
+    );
     let rows = ["--task", "triage", "--format", "rows", "--input", "q", "--output", "a"];
     run(at, &[&["import", "rows.jsonl"], &rows[..]].concat());
-    lines(at, "cases.jsonl", (0..3).map(|n| json!({"q": format!("where is parcel {n} now"), "a": "delivery"})));
+    lines(
+        at,
+        "cases.jsonl",
+        (0..3).map(|n| json!({"q": format!("where is parcel {n} now"), "a": "delivery"})),
+    );
     for tier in ["dev", "gate", "sealed"] {
-        run(at, &[
-            "suite", "import", "cases.jsonl", "--name", tier, "--tier", tier, "--input", "q",
-            "--output", "a", "--scorer", "exact",
-        ]);
+        run(
+            at,
+            &[
+                "suite",
+                "import",
+                "cases.jsonl",
+                "--name",
+                tier,
+                "--tier",
+                tier,
+                "--input",
+                "q",
+                "--output",
+                "a",
+                "--scorer",
+                "exact",
+            ],
+        );
     }
     let id = trajectory(at);
     (home, id)
@@ -119,8 +170,16 @@ fn trajectory(home: &Path) -> String {
 
 fn add(home: &Path, suite: &str, id: &str, extra: &[&str]) -> (Option<i32>, Value, String) {
     let common = [
-        "suite", "add-case", suite, "--trajectory", id, "--reason", "it went to delivery",
-        "--owner", "ada", "--json",
+        "suite",
+        "add-case",
+        suite,
+        "--trajectory",
+        id,
+        "--reason",
+        "it went to delivery",
+        "--owner",
+        "ada",
+        "--json",
     ];
     let output = understudy(home, &[&common, extra].concat());
     let value = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
@@ -197,7 +256,8 @@ fn what_was_served_is_scored_by_arm() {
     use std::io::{BufRead as _, BufReader};
     let home = tempfile::tempdir().unwrap();
     let home = home.path();
-    let config = "[live]\nshare = 1.0\nscorers = [\"json_valid\", \"no_refusal\", \"tokens:100000\"]\n";
+    let config =
+        "[live]\nshare = 1.0\nscorers = [\"json_valid\", \"no_refusal\", \"tokens:100000\"]\n";
     fs::write(home.join("understudy.toml"), config).unwrap();
     let mut process = Command::new(env!("CARGO_BIN_EXE_understudy"))
         .current_dir(home)
@@ -232,7 +292,10 @@ fn what_was_served_is_scored_by_arm() {
         let rows = report["rows"].as_array().unwrap();
         rows.iter().find(|row| row["scorer"] == scorer).unwrap().clone()
     };
-    assert_eq!((&row("no_refusal")["mean"], &row("no_refusal")["scored"]), (&json!(1.0), &json!(6)));
+    assert_eq!(
+        (&row("no_refusal")["mean"], &row("no_refusal")["scored"]),
+        (&json!(1.0), &json!(6))
+    );
     assert_eq!(row("json_valid")["mean"], 0.0);
     assert!(get("/metrics").contains("understudy_live_score{"));
     process.kill().unwrap();

@@ -63,7 +63,8 @@ fn meet(
                  data: {delta}\n\ndata: {end}\n\ndata: [DONE]\n\n"
             )
         }
-        None => "HTTP/1.1 400 Bad Request\r\ncontent-length: 4\r\nconnection: close\r\n\r\nno!!".to_owned(),
+        None => "HTTP/1.1 400 Bad Request\r\ncontent-length: 4\r\nconnection: close\r\n\r\nno!!"
+            .to_owned(),
     };
     stream.write_all(reply.as_bytes()).ok()
 }
@@ -119,7 +120,8 @@ fn home(url: &str) -> tempfile::TempDir {
     );
     fs::write(home.path().join("understudy.toml"), config).unwrap();
     let topics = ["parcel", "invoice", "password", "refund", "address", "upgrade"];
-    let question = |n: usize| format!("help me with {} number {n} of month {}", topics[n % 6], n % 7);
+    let question =
+        |n: usize| format!("help me with {} number {n} of month {}", topics[n % 6], n % 7);
     write("cases.jsonl", (0..30).map(|n| json!({"q": question(n), "a": "x"})).collect());
     let answers = |good: &dyn Fn(usize) -> bool| {
         let word = |n| if good(n) { format!("good {n}") } else { format!("poor {n}") };
@@ -133,8 +135,19 @@ fn home(url: &str) -> tempfile::TempDir {
     };
     write("labels.jsonl", (0..50).map(label).collect());
     let import = [
-        "suite", "import", "cases.jsonl", "--name", "talk", "--tier", "dev", "--input", "q",
-        "--output", "a", "--scorer", "no_refusal",
+        "suite",
+        "import",
+        "cases.jsonl",
+        "--name",
+        "talk",
+        "--tier",
+        "dev",
+        "--input",
+        "q",
+        "--output",
+        "a",
+        "--scorer",
+        "no_refusal",
     ];
     let output = understudy(home.path(), &import);
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -143,10 +156,20 @@ fn home(url: &str) -> tempfile::TempDir {
 
 fn eval(home: &Path, extra: &[&str]) -> (Option<i32>, Value, String) {
     let common = [
-        "eval", "new.jsonl", "--suite", "talk", "--baseline", "old.jsonl", "--verdict",
-        "non_inferior", "--margin", "0.2", "--judge", "--json",
+        "eval",
+        "new.jsonl",
+        "--suite",
+        "talk",
+        "--baseline",
+        "old.jsonl",
+        "--margin",
+        "0.2",
+        "--judge",
+        "--json",
     ];
-    let output = understudy(home, &[&common, extra].concat());
+    let verdict =
+        if extra.contains(&"--verdict") { &[][..] } else { &["--verdict", "non_inferior"] };
+    let output = understudy(home, &[&common, verdict, extra].concat());
     let value = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
     (output.status.code(), value, text(&output.stderr))
 }
@@ -158,7 +181,10 @@ fn a_judge_is_advisory_until_people_agree_with_it() {
     let (code, report, why) = eval(home.path(), &[]);
     assert_eq!(code, Some(0), "{why}");
     let judge = &report["judge"];
-    assert_eq!((&judge["comparison"]["wins"], &judge["comparison"]["losses"]), (&json!(28), &json!(2)));
+    assert_eq!(
+        (&judge["comparison"]["wins"], &judge["comparison"]["losses"]),
+        (&json!(28), &json!(2))
+    );
     assert_eq!((&judge["undecided"], &judge["flips"]), (&json!(0), &json!({"met": 0, "of": 30})));
     // 60 replies of 100 and 10 tokens at 2 and 10 dollars a million.
     assert_eq!(judge["cost"], 60 * (100 * 2 + 10 * 10));
