@@ -162,14 +162,14 @@ fn eval(home: &Path, extra: &[&str]) -> (Option<i32>, Value, String) {
         "talk",
         "--baseline",
         "old.jsonl",
-        "--verdict",
-        "non_inferior",
         "--margin",
         "0.2",
         "--judge",
         "--json",
     ];
-    let output = understudy(home, &[&common, extra].concat());
+    let verdict =
+        if extra.contains(&"--verdict") { &[][..] } else { &["--verdict", "non_inferior"] };
+    let output = understudy(home, &[&common, verdict, extra].concat());
     let value = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
     (output.status.code(), value, text(&output.stderr))
 }

@@ -25,6 +25,8 @@ pub enum EvaluationError {
     Calibration { labels: usize, judged: u64 },
     #[error("cannot let `{name}` judge its own answers; name another model as the judge")]
     JudgeIsSubject { name: String },
+    #[error("cannot ask the judge `{model}`: its first replies all failed, the last with: {why}")]
+    JudgeFails { model: String, why: String },
     /// The judge cannot be asked at all.
     #[error(
         "cannot ask the judge `{model}`: it refuses every request; what it said so far is kept"

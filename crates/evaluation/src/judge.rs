@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use understudy_ident::Digest;
-use understudy_inference::{Backend, Chat, GenerateRequest, Prompt, Sampling};
+use understudy_inference::{Backend, Chat, GenerateRequest, InferenceError, Prompt, Sampling};
 use understudy_manifest::{Tally, digest_json};
 use understudy_message::Message;
 
@@ -37,6 +37,9 @@ pub use verdict::{JudgeRole, JudgedRun, add_judge, judge_runs};
 /// What a good answer is, where nobody says it better.
 pub const RUBRIC: &str = "The better answer does what the user asked for, is correct, and leaves \
     nothing out that matters. Length, style and politeness do not count by themselves.";
+
+/// After so many failures and not one reply, the endpoint is not worth asking further.
+const FIRST_FAILURES: usize = 3;
 
 /// Enough for a reason of a few sentences and the verdict.
 const REPLY_TOKENS: u32 = 400;
@@ -156,6 +159,7 @@ impl Judge<'_> {
         let mut done = total - queue.len();
         progress(done, total);
         let mut flight = Flight::new(self.backend);
+        let (mut replied, mut failed) = (0, 0);
         while done < total {
             while flight.len() < self.concurrency
                 && let Some(job) = queue.pop_front()
@@ -168,6 +172,16 @@ impl Judge<'_> {
             let landing = flight.land();
             let job = landing.job;
             let reply = self.read(landing)?;
+            match &reply {
+                Ok(_) => replied += 1,
+                Err(_) => failed += 1,
+            }
+            if let (0, Err(why)) = (replied, &reply)
+                && failed >= FIRST_FAILURES
+            {
+                let (model, why) = (self.model.to_owned(), why.clone());
+                return Err(EvaluationError::JudgeFails { model, why });
+            }
             if let Ok(reply) = &reply {
                 let text = understudy_manifest::canonical_json(reply);
                 cache.put(&self.key(&contests[job.case], job.subject), &text);
@@ -201,7 +215,7 @@ impl Judge<'_> {
                 prompt_tokens: completion.usage.prompt_tokens,
                 completion_tokens: completion.usage.completion_tokens,
             })),
-            Err(source) if concerns_every_request(&source) => {
+            Err(source) if concerns_every_question(&source) => {
                 Err(EvaluationError::Judge { model: self.model.to_owned(), source })
             }
             Err(error) => Ok(Err(error.to_string())),
@@ -262,6 +276,12 @@ impl Judgement {
             .collect();
         tally(&first)
     }
+}
+
+/// Whether an error says nothing about the question at hand. A request that is refused as invalid may
+/// be too long for this model, or have words in it that its provider does not pass on.
+fn concerns_every_question(error: &InferenceError) -> bool {
+    !matches!(error, InferenceError::Invalid { .. }) && concerns_every_request(error)
 }
 
 fn tally(met: &[bool]) -> Tally {

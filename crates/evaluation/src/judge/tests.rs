@@ -195,6 +195,25 @@ fn failures_are_counted_and_a_dead_endpoint_ends_it_but_keeps_what_was_said() {
 }
 
 #[test]
+fn a_judge_that_only_fails_is_not_asked_for_long_and_a_refused_question_is_one_failure() {
+    let contests: Vec<Contest> = (0..20).map(|n| contest("good", &format!("poor {n}"))).collect();
+    let (locked, asked) =
+        scripted(|_| Err(InferenceError::Failed("refused the API key (401)".to_owned())));
+    let error = judge(&locked).judge(&contests, &mut NoCache, &mut |_, _| {}).unwrap_err();
+    assert!(error.to_string().contains("(401)"), "{error}");
+    assert!(asked.load(Ordering::SeqCst) <= 6, "{asked:?} of 40");
+
+    let (picky, _) = scripted(|question| {
+        if question.contains("poor 7\n") {
+            return Err(InferenceError::invalid("request", "content policy"));
+        }
+        fair(question)
+    });
+    let found = judge(&picky).judge(&contests, &mut NoCache, &mut |_, _| {}).unwrap();
+    assert_eq!((found.errors(), found.undecided()), (1, 0));
+}
+
+#[test]
 fn agreement_kappa_and_length_agree_with_statsmodels_and_scipy() {
     #[derive(Deserialize)]
     struct Golden {
