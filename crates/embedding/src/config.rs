@@ -62,7 +62,7 @@ impl Config {
         is("hidden_act", &raw.hidden_act, "gelu")?;
         is("position_embedding_type", &raw.position_embedding_type, "absolute")?;
         let sizes = [raw.hidden_size, raw.num_attention_heads, raw.max_position_embeddings];
-        if sizes.contains(&0) || raw.hidden_size % raw.num_attention_heads != 0 {
+        if sizes.contains(&0) || !raw.hidden_size.is_multiple_of(raw.num_attention_heads) {
             return Err(format!(
                 "{} hidden units do not divide among {} heads",
                 raw.hidden_size, raw.num_attention_heads

@@ -46,7 +46,7 @@ impl Obedient {
 
     fn heard(request: GenerateRequest) -> GenerateRequest {
         let block = match &request.prompt {
-            Prompt::Chat(chat) => chat.messages.first().map(|message| message.text()),
+            Prompt::Chat(chat) => chat.messages.first().map(understudy_message::Message::text),
             _ => None,
         };
         let block = block.filter(|text| text.contains("<memory")).unwrap_or_default();

@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let file = arguments.next().ok_or("name the file with the labelled sentences")?;
     let recogniser = match (arguments.next(), arguments.next()) {
         (Some(url), Some(model)) => {
-            let timeout = Duration::from_secs(120);
+            let timeout = Duration::from_mins(2);
             Some(ModelRecogniser::new(&Endpoint { url, model, api_key_env: None, timeout })?)
         }
         (None, _) => None,

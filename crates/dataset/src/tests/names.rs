@@ -13,7 +13,7 @@ struct Scripted {
 }
 
 impl Recogniser for Scripted {
-    fn id(&self) -> &str {
+    fn id(&self) -> &'static str {
         "names@1:scripted"
     }
 

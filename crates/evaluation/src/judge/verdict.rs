@@ -141,7 +141,7 @@ fn check(gate: &Gate, judge: &JudgeReport, role: JudgeRole, cases: u64) -> Optio
             shortcoming(judge.calibration.as_ref()),
             Calibration::LABELS_MIN
         );
-        return (role == JudgeRole::Decides).then(|| GateCheck { name, passed: false, detail });
+        return (role == JudgeRole::Decides).then_some(GateCheck { name, passed: false, detail });
     }
     let verdict = judge.comparison.verdict;
     let met = match (role, gate.verdict) {

@@ -64,7 +64,7 @@ fn unpacked(bytes: &[u8], most: u64) -> Result<String, String> {
         return Err("the archive has no header.json; was the run finished?".to_owned());
     };
     // An archive lists samples as they finished; their order must not show.
-    samples.sort_by(|(a, _), (b, _)| natural(a).cmp(&natural(b)));
+    samples.sort_by_key(|(a, _)| natural(a));
     log.insert("samples".to_owned(), samples.into_iter().map(|(_, value)| value).collect());
     Ok(Value::Object(log).to_string())
 }
@@ -229,10 +229,7 @@ impl Sample {
             Some(_) => None,
             None => return Err("it has no messages; was it run?".to_owned()),
         };
-        match said.iter().any(|message| message.role == Role::Assistant) {
-            true => Err("it took several turns; one reply is asked here".to_owned()),
-            false => Ok((said, answer)),
-        }
+        if said.iter().any(|message| message.role == Role::Assistant) { Err("it took several turns; one reply is asked here".to_owned()) } else { Ok((said, answer)) }
     }
 }
 

@@ -40,7 +40,7 @@ fn damaged(text: &str, random: &mut ChaCha8Rng) -> String {
         match random.random_range(0..4) {
             0 => {
                 chars[at] = ['0', '@', '.', '-', '"', '{', '\\', ':', 'ß', '\u{0}']
-                    [random.random_range(0..10)]
+                    [random.random_range(0..10)];
             }
             1 => drop(chars.remove(at)),
             2 => {

@@ -80,7 +80,7 @@ impl<'a> Bench<'a> {
         Ok(Self { data: &config.data, settings, backend, rubric, kept, role })
     }
 
-    fn judge<'b>(&'b self) -> Judge<'b> {
+    fn judge(&self) -> Judge<'_> {
         judge(&self.backend, self.settings, &self.rubric)
     }
 

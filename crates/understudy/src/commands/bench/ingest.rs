@@ -31,7 +31,7 @@ use crate::{cli::BenchIngestArgs, commands::Exit, output::Out};
 /// How long a server may take to store or read what it has taken.
 const PATIENCE: Duration = Duration::from_mins(10);
 /// A server that stores nothing more for so long has lost the rest.
-const STALLED: Duration = Duration::from_secs(60);
+const STALLED: Duration = Duration::from_mins(1);
 /// A peer that does not answer for so long is not waited for.
 const SILENCE: Duration = Duration::from_mins(2);
 

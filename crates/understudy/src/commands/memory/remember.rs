@@ -61,7 +61,7 @@ impl Remembering {
         };
         let standings = Standings::of(&opened.store.all(now)?, &counters, now);
         let intents = Intents::new(catalogue, embedder.as_ref())?;
-        Ok(Self { release, shelf, standings, embedder, intents, counters, now, opened })
+        Ok(Self { opened, release, shelf, standings, embedder, intents, counters, now })
     }
 
     pub(crate) fn release(&self) -> Digest {
