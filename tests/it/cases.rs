@@ -33,13 +33,7 @@ fn kept(home: &Path) -> usize {
         .map_or(0, |text| text.lines().count())
 }
 
-#[test]
-fn an_evaluation_that_was_killed_asks_only_for_what_is_missing() {
-    let home = tempfile::tempdir().unwrap();
-    let home = home.path();
-    lines(home, "cases.jsonl", (0..CASES).map(|n| json!({"q": format!("question {n}"), "a": "x"})));
-    let answer = |n: usize| json!({"id": format!("{:04}", n + 1), "output": "x"});
-    lines(home, "old.jsonl", (0..CASES).map(answer));
+fn import_quiz(home: &Path) {
     run(
         home,
         &[
@@ -58,6 +52,16 @@ fn an_evaluation_that_was_killed_asks_only_for_what_is_missing() {
             "exact",
         ],
     );
+}
+
+#[test]
+fn an_evaluation_that_was_killed_asks_only_for_what_is_missing() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    lines(home, "cases.jsonl", (0..CASES).map(|n| json!({"q": format!("question {n}"), "a": "x"})));
+    let answer = |n: usize| json!({"id": format!("{:04}", n + 1), "output": "x"});
+    lines(home, "old.jsonl", (0..CASES).map(answer));
+    import_quiz(home);
     let base = base().display().to_string();
     let eval = |extra: &[&str]| {
         let common = [

@@ -130,7 +130,8 @@ fn home(url: &str) -> tempfile::TempDir {
     write("new.jsonl", answers(&|n| n < 28));
     write("old.jsonl", answers(&|n| n >= 28));
     let label = |n: usize| {
-        let (a, b, label) = if n.is_multiple_of(2) { ("good", "poor", "a") } else { ("poor", "good", "b") };
+        let (a, b, label) =
+            if n.is_multiple_of(2) { ("good", "poor", "a") } else { ("poor", "good", "b") };
         json!({"prompt": question(n), "a": format!("{a} {n}"), "b": format!("{b} {n}"), "label": label})
     };
     write("labels.jsonl", (0..50).map(label).collect());

@@ -52,7 +52,7 @@ impl Home {
             step["step"]["session"] = json!(at("session"));
             step["step"]["response_id"] = json!(at("response"));
             outcome["outcome"]["note"] = json!(at("note"));
-            lines += &format!("{step}\n{outcome}\n");
+            lines.extend([step.to_string(), "\n".into(), outcome.to_string(), "\n".into()]);
         }
         fs::write(directory.path().join("desk.jsonl"), lines).unwrap();
         Self { directory, hidden, said: Mutex::default() }
@@ -492,7 +492,8 @@ fn examples_and_cases_are_shown_the_lessons_that_fit_them() {
 
 fn text_of(home: &Home) -> String {
     let said = home.said.lock().unwrap();
-    said.iter().rev().take(2).map(|(place, bytes)| format!("{place}: {}", text(bytes))).collect()
+    let last = said.iter().rev().take(2);
+    last.map(|(place, bytes)| format!("{place}: {}", text(bytes))).collect::<Vec<_>>().concat()
 }
 
 fn explain(home: &Home, goal: &str) -> Value {

@@ -215,7 +215,7 @@ fn every_attempt_of_the_security_page_names_tests_that_exist() {
         let tests = row.split('|').nth(2).unwrap();
         let (mut file, mut found) = ("crates/gateway/src/tests/", 0);
         for name in tests.split('`').skip(1).step_by(2) {
-            if name.ends_with(".rs") {
+            if Path::new(name).extension().is_some_and(|extension| extension == "rs") {
                 file = name;
                 continue;
             }

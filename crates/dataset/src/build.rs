@@ -224,7 +224,9 @@ impl Rewriting<'_> {
                 self.rewritten(selected, &trajectory, (&mut rules, &mut masker), trail)?;
             let Some(written) = written else {
                 self.masking.quarantine(trajectory.len());
-                trajectory.iter().for_each(|nth| trail.quarantined(*nth));
+                for nth in &trajectory {
+                    trail.quarantined(*nth);
+                }
                 continue;
             };
             rows.extend(written);

@@ -1,6 +1,7 @@
 //! The faults of a release, rehearsed, without building the whole program:
 //! `cargo run -p understudy-drill --example drill -- unsafe dead-replica`, or `-- identical*20`, or
 //! `-- soak 60 [RATE]`.
+#![expect(clippy::print_stdout, reason = "an example tells what it found")]
 
 use std::error::Error;
 

@@ -1,5 +1,6 @@
 //! Against sentence-transformers, on a tiny random BERT. Values and model are made by
 //! `tests/golden/make_embedding_golden.py`.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use std::{
     fs,

@@ -149,9 +149,9 @@ impl Judge<'_> {
         let mut queue = VecDeque::new();
         for (case, contest) in contests.iter().enumerate().filter(|(_, c)| c.a.trim() != c.b.trim())
         {
-            for subject in 0..2 {
+            for (subject, reply) in replies[case].iter_mut().enumerate() {
                 match self.recall(contest, subject, cache) {
-                    Some(reply) => replies[case][subject] = Some(Ok(reply)),
+                    Some(found) => *reply = Some(Ok(found)),
                     None => queue.push_back(Job { subject, case }),
                 }
             }

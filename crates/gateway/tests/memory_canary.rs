@@ -1,5 +1,5 @@
 //! A memory release on trial: a gateway, the controller, and a model that does what its lessons say.
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
 
 use std::{
     net::SocketAddr,
@@ -132,7 +132,6 @@ impl World {
         let store = root.deployment(&deployment.tenant).unwrap();
         let releases = root.releases(&deployment.tenant);
         let agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-        let _runtime = runtime;
         let mut world = Self {
             deployment,
             store,
@@ -144,7 +143,7 @@ impl World {
             address,
             agent,
             asked: 0,
-            _runtime,
+            _runtime: runtime,
             directory,
         };
         world.tick();
@@ -156,7 +155,7 @@ impl World {
         self.deployment.channel()
     }
 
-    fn by(&self) -> By {
+    fn by() -> By {
         By::new("ada", "a test", SystemClock.now()).unwrap()
     }
 
@@ -179,8 +178,8 @@ impl World {
         let (catalogue, key) = (&self.deployment.catalogue, self.store.key());
         let item = DeploymentItem::written(&written, catalogue, key, SystemClock.now()).unwrap();
         let id = item.id.clone();
-        self.store.propose(item, &HashingEmbedder, &self.by()).unwrap();
-        self.store.validate(&id, &self.by()).unwrap();
+        self.store.propose(item, &HashingEmbedder, &Self::by()).unwrap();
+        self.store.validate(&id, &Self::by()).unwrap();
         id
     }
 
@@ -188,7 +187,7 @@ impl World {
     fn start(&mut self) -> (AdapterVersion, Digest, ReleaseRecord) {
         let (next, _) = self
             .store
-            .next_release(&self.releases, "hashing@1", &Choice::default(), &self.by())
+            .next_release(&self.releases, "hashing@1", &Choice::default(), &Self::by())
             .unwrap();
         let digest = self.releases.cut(&next, SystemClock.now()).unwrap();
         let change = Change::new("ada", "for the test", &SystemClock);

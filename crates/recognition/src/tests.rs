@@ -135,7 +135,8 @@ fn what_cannot_be_asked_at_all_is_said_at_once() {
 #[test]
 fn long_texts_are_covered_and_a_name_on_a_seam_is_whole_somewhere() {
     // Names every few words, so that some of them meet every seam.
-    let text: String = (0..3000).map(|nth| format!("word{nth} Ann-Lee{nth} ")).collect();
+    let text: String =
+        (0..3000).map(|nth| format!("word{nth} Ann-Lee{nth} ")).collect::<Vec<_>>().concat();
     let pieces = chunks::of(&text);
     assert!(pieces.len() > text.len() / CHUNK && pieces.iter().all(|piece| piece.len() <= CHUNK));
     assert!(text.starts_with(pieces[0]) && text.ends_with(pieces[pieces.len() - 1]));

@@ -33,23 +33,25 @@ impl Scoring {
             .name("live".to_owned())
             .spawn(move || {
                 while stopped.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
-                    // One page a look while little is new, and as many as there are otherwise.
-                    loop {
-                        match watch.read(&journal) {
-                            Ok(true) => {}
-                            Ok(false) => break,
-                            Err(error) => {
-                                tracing::error!(%error, "live traffic could not be scored");
-                                break;
-                            }
-                        }
-                    }
+                    read_on(&mut watch, &journal);
                     board.post(watch.report());
                 }
             })
             .context("failed to start the thread that scores live traffic")?;
         Ok(Self { stop: Some(stop), thread: Some(thread) })
     }
+}
+
+/// One page while little is new, and as many as there are otherwise.
+fn read_on(watch: &mut Watch, journal: &Journal) {
+    let more = || {
+        watch.read(journal).unwrap_or_else(|error| {
+            tracing::error!(%error, "live traffic could not be scored");
+            false
+        })
+    };
+    let mut more = more;
+    while more() {}
 }
 
 impl Drop for Scoring {

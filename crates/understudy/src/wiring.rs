@@ -179,8 +179,8 @@ pub(crate) struct Server {
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     task: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
     runtime: tokio::runtime::Runtime,
-    board: Arc<Board>,
-    live: Arc<LiveBoard>,
+    /// Where loops and live scores are shown.
+    shown: (Arc<Board>, Arc<LiveBoard>),
     _router: Router,
 }
 
@@ -243,6 +243,24 @@ pub(crate) struct ServedMemory {
     pub(crate) embedder: Arc<dyn Embedder>,
 }
 
+impl ServedMemory {
+    /// Releases of lessons, as the controller carries them out.
+    fn lessons(&self, stores: &Stores, routes: &Arc<RouteTable>) -> Result<Lessons> {
+        let root = MemoryRoot::open(&stores.data.memory(), self.deployment.settings.clone())?;
+        let (embedder, routes) = (Arc::clone(&self.embedder), Arc::clone(routes));
+        Lessons::open(&root, &self.deployment, embedder, routes)
+            .context("failed to open the memory")
+    }
+
+    /// Lessons, as the gateway shows them.
+    fn open(self, stores: &Stores, routes: Arc<RouteTable>) -> Result<Memories> {
+        let (journal, clock) = (stores.journal.clone(), Arc::clone(&stores.clock));
+        let directory = stores.data.memory();
+        Memories::open(&directory, self.deployment, self.embedder, journal, clock, routes)
+            .context("failed to open the memory")
+    }
+}
+
 /// What a server is started with.
 pub(crate) struct Serving<'a> {
     pub(crate) stores: &'a Stores,
@@ -298,13 +316,8 @@ impl Server {
             };
             Router::Follower { _follower: Follower::start(following)? }
         } else {
-            let lessons = serving.memory.as_ref().map(|memory| {
-                let deployment = &memory.deployment;
-                let root = MemoryRoot::open(&stores.data.memory(), deployment.settings.clone())?;
-                let (embedder, routes) = (Arc::clone(&memory.embedder), Arc::clone(&memory_routes));
-                Lessons::open(&root, deployment, embedder, routes)
-            });
-            let lessons = lessons.transpose().context("failed to open the memory")?;
+            let lessons =
+                serving.memory.as_ref().map(|memory| memory.lessons(stores, &memory_routes));
             let controller = Controller::new(Parts {
                 registry: Arc::clone(&stores.registry),
                 journal: stores.journal.clone(),
@@ -313,7 +326,7 @@ impl Server {
                 clock: Arc::clone(&stores.clock),
                 tasks,
                 first: if teacher.is_some() { Target::Teacher } else { Target::Base },
-                lessons: lessons.map(Arc::new),
+                lessons: lessons.transpose()?.map(Arc::new),
             });
             let registry = Arc::clone(&stores.registry);
             Router::Watcher { _watcher: Watcher::start(controller, registry, serving.on_note)? }
@@ -328,15 +341,11 @@ impl Server {
             adapter_updates,
         };
         let gateway = Gateway::behind(door, parts);
-        if let Some(ServedMemory { deployment, embedder }) = serving.memory {
-            let directory = stores.data.memory();
-            let (journal, clock) = (stores.journal.clone(), Arc::clone(&stores.clock));
-            let routes = memory_routes;
-            let memories = Memories::open(&directory, deployment, embedder, journal, clock, routes)
-                .context("failed to open the memory")?;
+        if let Some(memory) = serving.memory {
+            let memories = memory.open(stores, memory_routes)?;
             gateway.remember_with(memories).map_err(|_| anyhow!("there are two memories"))?;
         }
-        let (board, live) = (gateway.board(), gateway.live());
+        let shown = (gateway.board(), gateway.live());
         let grpc = runtime.block_on(grpc.bind())?;
         let grpc_address = grpc.as_ref().and_then(|listener| listener.local_addr().ok());
         if let Some(listener) = grpc {
@@ -345,33 +354,21 @@ impl Server {
             runtime.spawn(understudy_gateway::serve_grpc(listener, taking, std::future::pending()));
         }
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let stopped = async {
-            // A dropped sender means the same as a sent stop.
-            stopped.await.ok();
-        };
+        // A dropped sender means the same as a sent stop.
+        let stopped = async { drop(stopped.await) };
         let task = runtime.spawn(serve_with(listener, gateway, tls, Patience::default(), stopped));
         let (stop, task) = (Some(stop), Some(task));
-        Ok(Self {
-            address,
-            grpc_address,
-            is_https,
-            stop,
-            task,
-            runtime,
-            board,
-            live,
-            _router: router,
-        })
+        Ok(Self { address, grpc_address, is_https, stop, task, runtime, shown, _router: router })
     }
 
     /// Where the loops of this server say how they fare.
     pub(crate) fn board(&self) -> Arc<Board> {
-        Arc::clone(&self.board)
+        Arc::clone(&self.shown.0)
     }
 
     /// Where the scores of live traffic are shown.
     pub(crate) fn live(&self) -> Arc<LiveBoard> {
-        Arc::clone(&self.live)
+        Arc::clone(&self.shown.1)
     }
 
     pub(crate) fn url(&self) -> String {

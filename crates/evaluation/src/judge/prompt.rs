@@ -30,13 +30,15 @@ pub(super) fn messages(rubric: &str, contest: &Contest, swapped: bool) -> Vec<Me
         prompt.iter().map(|m| format!("{}: {}", m.role.as_str(), m.text())).collect();
     let mut question = format!("The request:\n{}\n\n", asked.join("\n"));
     if let Some(expected) = expected {
-        question.push_str(&format!("An answer that is known to be right:\n{expected}\n\n"));
+        question += "An answer that is known to be right:\n";
+        question += expected;
+        question += "\n\n";
     }
     for (name, answer) in [("A", first), ("B", second)] {
         let length = answer.chars().count();
-        question.push_str(&format!(
-            "<{name}-{fence}> ({length} characters)\n{answer}\n</{name}-{fence}>\n\n"
-        ));
+        let opening = format!("<{name}-{fence}> ({length} characters)\n");
+        let closing = format!("\n</{name}-{fence}>\n\n");
+        question.extend([opening.as_str(), answer, closing.as_str()]);
     }
     question.push_str("Which is better?");
     vec![Message::system(system), Message::user(question)]

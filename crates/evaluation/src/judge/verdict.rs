@@ -53,7 +53,7 @@ pub fn judge_runs(
         let mut text = result.output.clone();
         for call in answer(result).tool_calls().iter().flatten() {
             let arguments = canonical_json(&call.arguments);
-            text.push_str(&format!("\n[calls {} with {arguments}]", call.name));
+            text.extend(["\n[calls ", &call.name, " with ", &arguments, "]"]);
         }
         text
     };

@@ -142,7 +142,11 @@ fn whole(judged: &JudgedStep) -> Result<(), &'static str> {
         answered.extend(message.tool_call_id.as_deref());
     }
     let called = prompt.iter().flat_map(|message| &message.tool_calls);
-    if called.map(|call| call.id.as_str()).all(|id| answered.contains(id)) { Ok(()) } else { Err("a tool was called whose result is missing") }
+    if called.map(|call| call.id.as_str()).all(|id| answered.contains(id)) {
+        Ok(())
+    } else {
+        Err("a tool was called whose result is missing")
+    }
 }
 
 fn expectation(judged: &JudgedStep, request: &CaseRequest) -> Option<(String, &'static str)> {

@@ -36,7 +36,7 @@ fn unpacked(bytes: &[u8], most: u64) -> Result<String, String> {
         let raw = archive.by_index_raw(index).map_err(broken)?;
         let (name, method) = (raw.name().map_err(broken)?.into_owned(), raw.compression());
         drop(raw);
-        let is_sample = name.starts_with("samples/") && name.ends_with(".json");
+        let is_sample = name.strip_prefix("samples/").is_some_and(is_json);
         if !is_sample && name != "header.json" {
             continue;
         }
@@ -229,7 +229,11 @@ impl Sample {
             Some(_) => None,
             None => return Err("it has no messages; was it run?".to_owned()),
         };
-        if said.iter().any(|message| message.role == Role::Assistant) { Err("it took several turns; one reply is asked here".to_owned()) } else { Ok((said, answer)) }
+        if said.iter().any(|message| message.role == Role::Assistant) {
+            Err("it took several turns; one reply is asked here".to_owned())
+        } else {
+            Ok((said, answer))
+        }
     }
 }
 
@@ -310,6 +314,11 @@ fn literal(text: &str) -> String {
         literal.push(letter);
     }
     literal
+}
+
+/// Inspect writes its names in lower case.
+fn is_json(name: &str) -> bool {
+    std::path::Path::new(name).extension().is_some_and(|extension| extension == "json")
 }
 
 #[cfg(test)]

@@ -92,10 +92,14 @@ pub(super) fn cases(document: &Document<'_>) -> Result<Vec<Case>, IngestError> {
     }
     let prompt = match &config.prompts {
         Prompts::One(prompt) => prompt,
-        Prompts::Many(prompts) => if let [prompt] = prompts.as_slice() { prompt } else {
-            let count = prompts.len();
-            return Err(wrong(format!("it has {count} prompts, and a suite asks one")));
-        },
+        Prompts::Many(prompts) => {
+            if let [prompt] = prompts.as_slice() {
+                prompt
+            } else {
+                let count = prompts.len();
+                return Err(wrong(format!("it has {count} prompts, and a suite asks one")));
+            }
+        }
     };
     let elsewhere = |file: &str| wrong(format!("`{file}` is another file: put its content here"));
     if prompt.trim_start().starts_with("file://") {

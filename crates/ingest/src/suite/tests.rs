@@ -200,7 +200,8 @@ fn a_configuration_that_unfolds_without_end_is_refused() {
     let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
     for n in 1..12 {
         let last = format!("*a{}", n - 1);
-        text.push_str(&format!("a{n}: &a{n} [{}]\n", [last.as_str(); 9].join(", ")));
+        let line = format!("a{n}: &a{n} [{}]\n", [last.as_str(); 9].join(", "));
+        text += &line;
     }
     assert!(refusal("promptfoo", &text).contains("neither JSON nor YAML"));
 }

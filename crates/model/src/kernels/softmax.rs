@@ -201,7 +201,9 @@ mod tests {
     fn the_first_of_the_largest_is_found_wherever_it_is() {
         for (len, places) in [(1, vec![0]), (50, vec![17, 40]), (5000, vec![4100, 4999])] {
             let mut values = noise(len, 5);
-            places.iter().for_each(|place| values[*place] = 30.0);
+            for place in &places {
+                values[*place] = 30.0;
+            }
             assert_eq!(first_of_largest(&values), places[0]);
         }
         assert_eq!(first_of_largest(&[f32::NAN, f32::NAN]), 0);

@@ -57,7 +57,9 @@ impl Tool {
         let required = required.into_iter().flatten().filter_map(Value::as_str);
         let mut properties = properties(parameters);
         if let Some(language) = language {
-            properties.values_mut().for_each(|declared| declared.speak(language));
+            for declared in properties.values_mut() {
+                declared.speak(language);
+            }
         }
         Ok(Self {
             name,

@@ -30,7 +30,9 @@ pub(crate) fn run(command: JudgeCommand, config: &Config, out: Out) -> Result<Ex
         JudgeCommand::Calibrate(args) => hold(&args, config, out),
         JudgeCommand::List => {
             let found = calibrations(&config.data)?;
-            found.iter().for_each(|calibration| out.say(line(calibration)));
+            for calibration in &found {
+                out.say(line(calibration));
+            }
             out.value(&found)?;
             Ok(Exit::Ok)
         }

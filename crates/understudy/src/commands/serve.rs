@@ -32,7 +32,6 @@ use crate::{
 const CERTIFICATE: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
-    let name = args.base.clone().unwrap_or_else(|| config.base.clone());
     let listen = args.listen.unwrap_or(config.listen);
     let access = access(args, config, listen)?;
     let needs_key = access.keys.as_ref().is_some_and(|keys| keys.is_locked());
@@ -50,17 +49,7 @@ pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
     let live = live_rules(config)?;
     let first = if teacher.is_some() { "the teacher" } else { "the base model" };
     let tasks = tasks(config)?;
-    let student = if args.mock_engine {
-        wiring::mock_engine(args.base.as_deref().unwrap_or("mock"), args.mock_step)?
-    } else if let Some(fleet) = wiring::fleet(config)? {
-        fleet
-    } else {
-        wiring::engine(
-            &model::obtain(config, &name, out)?,
-            &name,
-            (args.precision, &config.device),
-        )?
-    };
+    let student = student(args, config, out)?;
     let name = student.base().to_owned();
     let recipes = attend::recipes(paths, config, &name)?;
     let is_replica = control.is_some();
@@ -85,23 +74,7 @@ pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
     } else {
         format!("tasks nothing was released for are answered by {first}")
     };
-    out.say(format!(
-        "serving {name} at {}/v1\n  state in {}\n  {routed}\n  {}",
-        server.url(),
-        config.data.root().display(),
-        if needs_key {
-            "whoever asks needs an API key: understudy key list"
-        } else {
-            "this machine is answered without an API key; understudy key create makes one"
-        }
-    ));
-    if let Some(address) = server.grpc_address {
-        out.say(format!("  OTLP over gRPC at {address}"));
-    }
-    out.line(&json!({
-        "event": "serving", "base": name, "url": server.url(), "grpc": server.grpc_address,
-        "needs_key": needs_key, "data_dir": config.data.root(),
-    }));
+    announce(&server, (&name, &routed, needs_key), config, out);
     let _scoring = match live {
         // Dropped after the server, when nothing is served any more.
         Some(rules) => {
@@ -115,6 +88,45 @@ pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
     }
     server.wait()?;
     Ok(Exit::Ok)
+}
+
+/// Says where what is served.
+fn announce(
+    server: &Server,
+    (name, routed, needs_key): (&str, &str, bool),
+    config: &Config,
+    out: Out,
+) {
+    let who = if needs_key {
+        "whoever asks needs an API key: understudy key list"
+    } else {
+        "this machine is answered without an API key; understudy key create makes one"
+    };
+    let (url, root) = (server.url(), config.data.root());
+    out.say(format!(
+        "serving {name} at {url}/v1\n  state in {}\n  {routed}\n  {who}",
+        root.display()
+    ));
+    if let Some(address) = server.grpc_address {
+        out.say(format!("  OTLP over gRPC at {address}"));
+    }
+    out.line(&json!({
+        "event": "serving", "base": name, "url": url, "grpc": server.grpc_address,
+        "needs_key": needs_key, "data_dir": root,
+    }));
+}
+
+/// Who answers where nothing was released, and holds the adapters.
+fn student(args: &ServeArgs, config: &Config, out: Out) -> Result<Arc<dyn Student>> {
+    if args.mock_engine {
+        return wiring::mock_engine(args.base.as_deref().unwrap_or("mock"), args.mock_step);
+    }
+    if let Some(fleet) = wiring::fleet(config)? {
+        return Ok(fleet);
+    }
+    let name = args.base.clone().unwrap_or_else(|| config.base.clone());
+    let base = model::obtain(config, &name, out)?;
+    wiring::engine(&base, &name, (args.precision, &config.device))
 }
 
 /// What of the traffic is scored, if anything.

@@ -177,6 +177,35 @@ fn its_user_rewrites_and_forgets_it_down_to_the_bytes() {
     }
 }
 
+/// Where somebody might try to say who they are.
+const FIELDS: [&str; 14] = [
+    "user",
+    "user_id",
+    "tenant",
+    "owner",
+    "owner_user",
+    "principal",
+    "scope",
+    "metadata",
+    "memory",
+    "memory_user",
+    "session_id",
+    "agent",
+    "subject",
+    "filters",
+];
+const HEADERS: [&str; 9] = [
+    "x-user",
+    "x-user-id",
+    "x-memory-user",
+    "x-understudy-user",
+    "x-tenant",
+    "x-forwarded-user",
+    "x-memory",
+    "x-session-id",
+    "openai-organization",
+];
+
 /// Whatever Grace sends, in whatever field or header, she never gets anything of Ada's.
 #[test]
 fn no_body_header_or_path_of_another_leads_to_it() {
@@ -185,39 +214,12 @@ fn no_body_header_or_path_of_another_leads_to_it() {
     let id = town.tell(&ada, &format!("prefer to begin with {SECRET}."));
     // Held ready, as it would be for a user who is active right now.
     town.post_by(&ada, CHAT, &letter());
-    let fields = [
-        "user",
-        "user_id",
-        "tenant",
-        "owner",
-        "owner_user",
-        "principal",
-        "scope",
-        "metadata",
-        "memory",
-        "memory_user",
-        "session_id",
-        "agent",
-        "subject",
-        "filters",
-    ];
-    let headers = [
-        "x-user",
-        "x-user-id",
-        "x-memory-user",
-        "x-understudy-user",
-        "x-tenant",
-        "x-forwarded-user",
-        "x-memory",
-        "x-session-id",
-        "openai-organization",
-    ];
     let values = [ADA, &id, "acme", "*", "", "ada", "../ada", "%", "user:ada@example.org"];
     let values = values.map(str::to_owned).to_vec();
     let paths = [CHAT, "/v1/memory/plan", "/v1/memory/heal", MINE];
     let strategy = (
-        proptest::sample::subsequence(fields.to_vec(), 0..=5),
-        proptest::sample::subsequence(headers.to_vec(), 0..=4),
+        proptest::sample::subsequence(FIELDS.to_vec(), 0..=5),
+        proptest::sample::subsequence(HEADERS.to_vec(), 0..=4),
         proptest::sample::select(values),
         proptest::sample::select(paths.to_vec()),
         any::<bool>(),

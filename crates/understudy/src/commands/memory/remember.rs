@@ -18,6 +18,9 @@ use understudy_message::{Message, Role};
 
 use super::Opened;
 
+/// The model's context in tokens, where there is a model, and how a text's are counted.
+pub(crate) type Window<'a> = (Option<usize>, &'a dyn Fn(&str) -> usize);
+
 /// One memory release, shown to every prompt that it has a lesson for.
 #[derive(Debug)]
 pub(crate) struct Remembering {
@@ -74,7 +77,7 @@ impl Remembering {
         &self,
         agent: &str,
         (prompt, tools): (&[Message], Option<Vec<&str>>),
-        (context, count): (Option<usize>, &dyn Fn(&str) -> usize),
+        (context, count): Window<'_>,
     ) -> Result<Placed> {
         if has_block(prompt) {
             return Ok(Placed::ShownBefore);

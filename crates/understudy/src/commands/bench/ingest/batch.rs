@@ -262,27 +262,32 @@ mod tests {
     #[test]
     fn every_batch_reads_as_calls_with_ids_of_their_own() {
         let encodings = [Encoding::Protobuf, Encoding::Json];
-        for (encoding, a_trace) in encodings.into_iter().flat_map(|one| [(one, 1), (one, 8)]) {
-            let payload = Payload::named("otlp-traces", encoding.content_type()).unwrap();
-            let shape = Shape { spans: 300, a_trace };
-            let mut batch = Batch::new(encoding, shape);
-            let (mut spans, mut traces) = (BTreeSet::new(), BTreeSet::new());
-            for number in 0..3 {
-                batch.number(number);
-                let decoded = telemetry::decode(&payload, batch.bytes()).unwrap();
-                assert_eq!((decoded.items.len(), decoded.rejected.len()), (300, 0));
-                for item in &decoded.items {
-                    let Item::Span(span) = item else { panic!("{item:?}") };
-                    spans.insert((span.trace_id.clone(), span.span_id.clone()));
-                    traces.insert(span.trace_id.clone());
-                }
-                let assembled = telemetry::assemble(&decoded.items);
-                let steps = assembled.conversations.iter().flat_map(|conversation| {
-                    telemetry::steps(conversation, &"t".parse().unwrap()).steps
-                });
-                assert_eq!(steps.count(), shape.calls(), "{encoding:?}, {a_trace} a trace");
-            }
-            assert_eq!((spans.len(), traces.len()), (900, 3 * 300_usize.div_ceil(a_trace)));
+        for encoding in encodings {
+            reads_as_calls(encoding, 1);
+            reads_as_calls(encoding, 8);
         }
+    }
+
+    fn reads_as_calls(encoding: Encoding, a_trace: usize) {
+        let payload = Payload::named("otlp-traces", encoding.content_type()).unwrap();
+        let shape = Shape { spans: 300, a_trace };
+        let mut batch = Batch::new(encoding, shape);
+        let (mut spans, mut traces) = (BTreeSet::new(), BTreeSet::new());
+        for number in 0..3 {
+            batch.number(number);
+            let decoded = telemetry::decode(&payload, batch.bytes()).unwrap();
+            assert_eq!((decoded.items.len(), decoded.rejected.len()), (300, 0));
+            for item in &decoded.items {
+                let Item::Span(span) = item else { panic!("{item:?}") };
+                spans.insert((span.trace_id.clone(), span.span_id.clone()));
+                traces.insert(span.trace_id.clone());
+            }
+            let assembled = telemetry::assemble(&decoded.items);
+            let task = "t".parse().unwrap();
+            let steps = assembled.conversations.iter();
+            let steps = steps.map(|one| telemetry::steps(one, &task).steps.len());
+            assert_eq!(steps.sum::<usize>(), shape.calls(), "{encoding:?}, {a_trace} a trace");
+        }
+        assert_eq!((spans.len(), traces.len()), (900, 3 * 300_usize.div_ceil(a_trace)));
     }
 }
