@@ -24,16 +24,17 @@ impl Tools for Sums {
     }
 }
 
-fn talk(lines: &str) -> (Vec<String>, usize) {
+fn talk(lines: &str) -> (Vec<Value>, usize) {
     let server = Server { name: "sums", version: "1.2.3", instructions: "Add." };
     let (mut output, mut tools) = (Vec::new(), Sums::default());
     server.serve(lines.as_bytes(), &mut output, &mut tools).unwrap();
     let text = String::from_utf8(output).unwrap();
-    (text.lines().map(str::to_owned).collect(), tools.calls)
+    // In what order the keys come depends on how serde_json was built.
+    (text.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), tools.calls)
 }
 
 #[test]
-fn a_whole_conversation_byte_for_byte() {
+fn a_whole_conversation_message_for_message() {
     let (answers, calls) = talk(concat!(
         r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-03-26","capabilities":{},"clientInfo":{"name":"c","version":"0"}}}"#,
         "\n",
@@ -56,6 +57,7 @@ fn a_whole_conversation_byte_for_byte() {
             r#"{"id":2,"jsonrpc":"2.0","result":{"content":[{"text":"{\"sum\":5}","type":"text"}],"isError":false,"structuredContent":{"sum":5}}}"#,
             r#"{"id":3,"jsonrpc":"2.0","result":{"content":[{"text":"it always fails; add instead","type":"text"}],"isError":true}}"#,
         ]
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
     );
     assert_eq!(calls, 2);
 }
@@ -84,9 +86,9 @@ fn what_is_no_request_is_refused_by_its_code_and_ends_nothing() {
         ),
     ] {
         let (answers, _) = talk(&format!("{line}\n{ping}\n"));
-        let answer: Value = serde_json::from_str(&answers[0]).unwrap();
+        let answer = &answers[0];
         assert_eq!((&answer["error"]["code"], &answer["id"]), (&json!(code), &id), "{line}");
-        assert_eq!(answers[1], r#"{"id":9,"jsonrpc":"2.0","result":{}}"#);
+        assert_eq!(answers[1], json!({"id": 9, "jsonrpc": "2.0", "result": {}}));
     }
     for silent in [
         r#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":"add"}}"#,
@@ -99,11 +101,12 @@ fn what_is_no_request_is_refused_by_its_code_and_ends_nothing() {
 #[test]
 fn an_unknown_version_is_answered_with_the_newest_and_a_long_line_with_a_refusal() {
     let hello = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"1999-01-01"}}"#;
-    let answer: Value = serde_json::from_str(&talk(hello).0[0]).unwrap();
+    let answer = &talk(hello).0[0];
     assert_eq!(answer["result"]["protocolVersion"], VERSIONS[0]);
     let long = "x".repeat(LONGEST as usize + 10);
     let (answers, _) =
         talk(&format!("{long}\n{{\"jsonrpc\":\"2.0\",\"id\":9,\"method\":\"ping\"}}\n"));
     assert_eq!(answers.len(), 2, "one for the line and one for what follows it");
-    assert!(answers[0].contains("too long") && answers[1].contains("\"id\":9"));
+    assert!(answers[0]["error"]["message"].as_str().unwrap().contains("too long"));
+    assert_eq!(answers[1]["id"], 9);
 }

@@ -41,6 +41,7 @@ fn town() -> Town {
             remember(gateway, &directory.join("memory"), journal);
         });
     server.route("desk", Target::Base);
+    server.route("bolt.desk", Target::Base);
     Town { server, keys, _desk: desk }
 }
 
