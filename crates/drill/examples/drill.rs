@@ -1,4 +1,4 @@
-//! The faults of a release, rehearsed, without building the whole program:
+//! The faults of a release, rehearsed without the command line:
 //! `cargo run -p understudy-drill --example drill -- unsafe dead-replica`, or `-- identical*20`, or
 //! `-- soak 60 [RATE]`.
 #![expect(clippy::print_stdout, reason = "an example tells what it found")]
