@@ -22,10 +22,12 @@ Needs torch, transformers, peft, gguf and regex. Exits with 1 when something dif
 import argparse
 import ast
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
 import types
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -86,7 +88,9 @@ def rendered(base, system, prompt):
 
 
 def by_understudy(args, scratch, prompts):
-    """Without and with the adapter."""
+    """Without and with the adapter, which a server loads from its own directory alone."""
+    held = scratch / "state/adapters/checked"
+    shutil.copytree(args.adapter, held)
     command = [args.binary, "--data-dir", scratch / "state", "serve", "--listen", "127.0.0.1:0",
                "--grpc", "off", "--base", args.base, "--precision", "f32",
                "--allow-adapter-updates", "--json"]
@@ -95,7 +99,7 @@ def by_understudy(args, scratch, prompts):
         said = json.loads(server.stdout.readline())
         url = said["url"]
         post(f"{url}/v1/load_lora_adapter",
-             {"lora_name": "checked", "lora_path": str(args.adapter.resolve())})
+             {"lora_name": "checked", "lora_path": str(held)})
         models = json.load(urllib.request.urlopen(f"{url}/v1/models"))["data"]
         base = next(model["id"] for model in models if model["id"] != "checked")
         return [[completion(url, model, prompt) for prompt in prompts]
@@ -113,7 +117,10 @@ def completion(url, model, prompt):
 def post(url, body):
     request = urllib.request.Request(url, json.dumps(body).encode(),
                                      {"content-type": "application/json"})
-    return urllib.request.urlopen(request, timeout=600).read()
+    try:
+        return urllib.request.urlopen(request, timeout=600).read()
+    except urllib.error.HTTPError as refused:
+        raise SystemExit(f"{url}: {refused.read().decode()}") from None
 
 
 def by_peft(adapter, base, prompts):
