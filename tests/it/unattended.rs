@@ -378,10 +378,8 @@ fn sixteen_replicas_take_a_version_back_and_a_silent_server_leaves_champions_alo
     let follow = ["--mock-engine", "--role", "replica", "--control", &control.url];
     let replicas: Vec<Served> =
         homes.iter().map(|home| serve(home.path(), &follow).unwrap()).collect();
-    let acknowledged = || {
-        let nodes = control.get("/api/v1/watch/nodes").unwrap();
-        nodes["acknowledged"] == 16
-    };
+    let nodes = || control.get("/api/v1/watch/nodes").unwrap();
+    let acknowledged = || nodes()["acknowledged"] == 16;
     eventually("an acknowledgement of all", acknowledged);
     for (n, replica) in replicas.iter().enumerate() {
         let met = met(replica, &format!("before-{n}"));
@@ -406,7 +404,10 @@ fn sixteen_replicas_take_a_version_back_and_a_silent_server_leaves_champions_alo
     eventually("an acknowledgement of all", acknowledged);
 
     let data = home.path().join(".understudy").display().to_string();
+    let before = nodes()["sequence"].as_u64().unwrap();
     ok(home.path(), &["release", "rollback", "quiz", "--reason", "wrong", "--data-dir", &data]);
+    // What came before was acknowledged by all as well, until the server has noticed.
+    eventually("another table", || nodes()["sequence"].as_u64().unwrap() > before);
     eventually("an acknowledgement of all", acknowledged);
     for (n, replica) in replicas.iter().enumerate() {
         let met = met(replica, &format!("after-{n}"));
