@@ -54,6 +54,7 @@ def convert(gguf, folder):
     save_file(weights, Path(folder, "model.safetensors"), metadata={"format": "pt"})
     config = model.config.to_dict()
     config.pop("quantization_config", None)
+    config["architectures"] = [type(model).__name__]
     Path(folder, "config.json").write_text(json.dumps(config, default=str))
     AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
 
