@@ -214,8 +214,7 @@ impl Lens<'_> {
     }
 }
 
-/// In eight sums side by side, which a processor adds up at once; one sum after the other made the
-/// scan of ten thousand lessons eight times as long.
+/// In eight sums side by side, which a processor adds up at once.
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let length = a.len().min(b.len());
     let (a, b) = (a[..length].chunks_exact(8), b[..length].chunks_exact(8));

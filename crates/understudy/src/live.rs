@@ -44,13 +44,12 @@ impl Scoring {
 
 /// One page while little is new, and as many as there are otherwise.
 fn read_on(watch: &mut Watch, journal: &Journal) {
-    let more = || {
+    let mut more = || {
         watch.read(journal).unwrap_or_else(|error| {
             tracing::error!(%error, "live traffic could not be scored");
             false
         })
     };
-    let mut more = more;
     while more() {}
 }
 

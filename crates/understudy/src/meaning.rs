@@ -8,6 +8,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use understudy_embedding::SentenceEncoder;
 use understudy_inference::{Embedder, HashingEmbedder};
+use understudy_manifest::{Scorer, Suite};
 
 use crate::{commands::model, config::Config};
 
@@ -45,6 +46,19 @@ pub(crate) fn load(directory: &Path) -> Result<Arc<dyn Embedder>> {
 /// The sentence model, where one is here: what must not be judged by spelling asks for this.
 pub(crate) fn sentences(config: &Config) -> Result<Option<Arc<dyn Embedder>>> {
     directory(config)?.as_deref().map(load).transpose()
+}
+
+/// The sentence model, if one of these scorers or a case of the suite compares by it: it is not read
+/// for evaluations that ask for something else.
+pub(crate) fn wanted(
+    directory: Option<&Path>,
+    suite: &Suite,
+    scorers: &[Scorer],
+) -> Result<Option<Arc<dyn Embedder>>> {
+    let of_cases = suite.cases.iter().flat_map(|case| &case.checks).map(|check| &check.scorer);
+    let compares = |scorer: &Scorer| matches!(scorer, Scorer::Similarity(_));
+    let is_wanted = scorers.iter().chain(of_cases).any(compares);
+    directory.filter(|_| is_wanted).map(load).transpose()
 }
 
 /// The sentence model, or spelling where there is none.

@@ -308,7 +308,8 @@ impl Stages<'_> {
         self.load(recipe, version)?;
         let candidate = Subject { name: version.to_string(), adapter: Some(version.to_string()) };
         let others = self.others(version, &suite, gate)?;
-        let embedder = self.embedder.as_deref().map(meaning::load).transpose()?;
+        let scorers = understudy_evaluation::scorers(&suite, gate);
+        let embedder = meaning::wanted(self.embedder.as_deref(), &suite, &scorers)?;
         let plan = Plan {
             suite: &suite,
             gate,

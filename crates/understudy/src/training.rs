@@ -328,7 +328,8 @@ fn score_cases(job: &Job, base: Arc<BaseModel>, dev: &[SftExample]) -> Result<(f
             let (done, total) = (progress.done as u64, progress.total as u64);
             say(&Said::Scoring { done, total }).ok();
         })?;
-    let embedder = job.embedder.as_deref().map(meaning::load).transpose()?;
+    let scorers = std::slice::from_ref(&job.scorer);
+    let embedder = meaning::wanted(job.embedder.as_deref(), &suite, scorers)?;
     let mean = mean_score(&suite, &job.scorer, &runs[0], embedder.as_deref())?;
     Ok((mean, suite.cases.len() as u64))
 }

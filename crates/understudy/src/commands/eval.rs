@@ -12,7 +12,8 @@ use serde_json::Value;
 use understudy_dataset::{FrozenDataset, Placed};
 use understudy_evaluation::{
     Cache, Document, Evidence, Format, Kept, NearestExample, NoCache, PromptOf, RunOptions,
-    Subject, SubjectRun, assemble, details, read_recorded, render, resume, table, write_recorded,
+    Subject, SubjectRun, assemble, details, read_recorded, render, resume, scorers, table,
+    write_recorded,
 };
 use understudy_ident::{DatasetVersion, Digest};
 use understudy_inference::{Prompt, Student};
@@ -43,7 +44,8 @@ pub(crate) fn run(args: &EvalArgs, config: &Config, out: Out) -> Result<Exit> {
         // The report is about the lessons, which are the candidate's content here.
         candidate.generation = Some(remembering(asked, config)?.release().to_hex());
     }
-    let embedder = meaning::sentences(config)?;
+    let directory = meaning::directory(config)?;
+    let embedder = meaning::wanted(directory.as_deref(), &suite, &scorers(&suite, &gate))?;
     let evidence = Evidence {
         baseline: &baseline,
         candidate: &candidate,
