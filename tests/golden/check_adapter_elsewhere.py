@@ -155,7 +155,8 @@ def by_llama(args, scratch, base, prompts):
                    prompt, "-n", str(NEW_TOKENS), "--temp", "0", "-no-cnv", "--no-display-prompt"]
         done = subprocess.run(command, check=True, capture_output=True, text=True,
                               stdin=subprocess.DEVNULL)
-        answers.append(done.stdout.removesuffix("\n").removesuffix("\n").removesuffix(" [end of text]"))
+        said, ended, _ = done.stdout.rpartition(" [end of text]")
+        answers.append(said if ended else done.stdout.rstrip("\n"))
     return answers
 
 

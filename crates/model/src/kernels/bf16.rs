@@ -44,7 +44,7 @@ const BAND: usize = 32 * ROWS;
 const BANDS_FROM: usize = 64;
 
 /// Panels that one task multiplies by few rows.
-const PANELS_AT_ONCE: usize = 2;
+const PANELS_AT_ONCE: usize = 1;
 
 impl Packed {
     /// Rounds row-major values `[inputs, outputs]`; none where the processor lacks the instruction.

@@ -4,8 +4,8 @@
 #![expect(unsafe_code, reason = "vector loads and stores take pointers")]
 
 use std::arch::x86_64::{
-    __m512, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps,
-    _mm512_storeu_ps,
+    __m512, _MM_HINT_T0, _mm_prefetch, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mul_ps,
+    _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
 };
 
 use crate::cache::BLOCK;
@@ -17,6 +17,10 @@ const _: () = assert!(BLOCK == LANES);
 /// Queries whose sums are held at once, so that each key and value is loaded once for all of them:
 /// with four vectors of a value row each, they fill 28 of 32 registers.
 const AT_ONCE: usize = 6;
+
+/// How many blocks ahead of the one being read the next are called for: their pieces of one layer
+/// and head are too short for the processor to foresee.
+const AHEAD: usize = 4;
 
 fn is_supported() -> bool {
     is_x86_feature_detected!("avx512f")
@@ -45,25 +49,61 @@ pub(super) fn score(queries: &[f32], blocks: &[&[f32]], dim: usize, scores: &mut
     true
 }
 
+/// Two blocks at a time, because the few sums of one would wait for each other.
 #[target_feature(enable = "avx512f")]
 fn score_group<const G: usize>(queries: &[f32], blocks: &[&[f32]], dim: usize, scores: &mut [f32]) {
-    let scale = _mm512_set1_ps(1.0 / (dim as f32).sqrt());
     let padded = blocks.len() * BLOCK;
     let queries: [&[f32]; G] = std::array::from_fn(|head| &queries[head * dim..(head + 1) * dim]);
-    for (index, block) in blocks.iter().enumerate() {
-        let mut sums = [_mm512_setzero_ps(); G];
-        let keys = &block.as_chunks::<LANES>().0[..dim];
-        for (component, key) in keys.iter().enumerate() {
-            let key = load(key);
-            for (sum, query) in sums.iter_mut().zip(queries) {
-                *sum = _mm512_fmadd_ps(_mm512_set1_ps(query[component]), key, *sum);
-            }
-        }
+    // After the last keys come the first values.
+    let soon = |index: usize| match blocks.get(index + AHEAD) {
+        Some(block) => block.as_ptr(),
+        None => blocks[(index + AHEAD) % blocks.len()].as_ptr().wrapping_add(BLOCK * dim),
+    };
+    let mut place = |index: usize, sums: [__m512; G]| {
         for (head, sum) in sums.into_iter().enumerate() {
             let scores = scores[head * padded + index * BLOCK..].first_chunk_mut();
-            store(scores.expect("a block of scores for each block"), _mm512_mul_ps(sum, scale));
+            store(scores.expect("a block of scores for each block"), sum);
+        }
+    };
+    let (pairs, last) = blocks.as_chunks::<2>();
+    for (pair, blocks) in pairs.iter().enumerate() {
+        let index = 2 * pair;
+        let [first, second] = score_blocks(queries, *blocks, [soon(index), soon(index + 1)], dim);
+        place(index, first);
+        place(index + 1, second);
+    }
+    if let [block] = last {
+        let index = blocks.len() - 1;
+        let [sums] = score_blocks(queries, [block], [soon(index)], dim);
+        place(index, sums);
+    }
+}
+
+/// The scores of some blocks' tokens, while the lines from each of `soon` on are called for.
+#[target_feature(enable = "avx512f")]
+fn score_blocks<const G: usize, const B: usize>(
+    queries: [&[f32]; G],
+    blocks: [&[f32]; B],
+    soon: [*const f32; B],
+    dim: usize,
+) -> [[__m512; G]; B] {
+    let scale = _mm512_set1_ps(1.0 / (dim as f32).sqrt());
+    let keys = blocks.map(|block| &block.as_chunks::<LANES>().0[..dim]);
+    let queries = queries.map(|query| &query[..dim]);
+    let mut sums = [[_mm512_setzero_ps(); G]; B];
+    for component in 0..dim {
+        for soon in soon {
+            _mm_prefetch::<_MM_HINT_T0>(soon.wrapping_add(component * LANES).cast());
+        }
+        let keys = keys.map(|keys| load(&keys[component]));
+        for (head, query) in queries.iter().enumerate() {
+            let query = _mm512_set1_ps(query[component]);
+            for (sums, key) in sums.iter_mut().zip(keys) {
+                sums[head] = _mm512_fmadd_ps(query, key, sums[head]);
+            }
         }
     }
+    sums.map(|sums| sums.map(|sum| _mm512_mul_ps(sum, scale)))
 }
 
 /// False where the processor cannot, or the width is no multiple of a vector; nothing is written
@@ -128,6 +168,12 @@ fn blend_columns<const G: usize, const V: usize>(
     let rows = blocks.iter().flat_map(|block| block[BLOCK * dim..].chunks_exact(dim));
     for (token, row) in rows.take(context).enumerate() {
         let row = &row[column..].as_chunks::<LANES>().0[..V];
+        if let Some(block) = blocks.get(token / BLOCK + AHEAD) {
+            let soon = block.as_ptr().wrapping_add((BLOCK + token % BLOCK) * dim + column);
+            for part in 0..V {
+                _mm_prefetch::<_MM_HINT_T0>(soon.wrapping_add(part * LANES).cast());
+            }
+        }
         let values: [__m512; V] = std::array::from_fn(|part| load(&row[part]));
         for (sums, weights) in sums.iter_mut().zip(weights) {
             let weight = _mm512_set1_ps(weights[token]);
@@ -167,7 +213,7 @@ mod tests {
             return;
         }
         for (group, dim, context) in
-            [(1_usize, 16_usize, 1_usize), (3, 64, 33), (5, 128, 16), (7, 80, 47)]
+            [(1_usize, 16_usize, 1_usize), (3, 64, 33), (5, 128, 16), (7, 80, 47), (6, 64, 96)]
         {
             let count = context.div_ceil(BLOCK);
             let values: Vec<Vec<f32>> =

@@ -1,0 +1,65 @@
+//! `understudy serve`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::held::HeldIn;
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Address and port
+    #[arg(long, env = "UNDERSTUDY_LISTEN", value_name = "ADDRESS")]
+    pub(crate) listen: Option<std::net::SocketAddr>,
+    /// Where OTLP over gRPC is taken: an address, or `off` [default: 127.0.0.1:4317 if it is free]
+    #[arg(long, env = "UNDERSTUDY_GRPC", value_name = "ADDRESS")]
+    pub(crate) grpc: Option<crate::wiring::Grpc>,
+    /// The base model, by name or path
+    #[arg(long, env = "UNDERSTUDY_BASE")]
+    pub(crate) base: Option<String>,
+    /// In what the base is held and multiplied; adapters stay in f32
+    #[arg(long, value_enum, default_value_t, env = "UNDERSTUDY_PRECISION")]
+    pub(crate) precision: HeldIn,
+    /// A certificate in PEM, followed by those that vouch for it: serve HTTPS
+    #[arg(long, env = "UNDERSTUDY_TLS_CERT", value_name = "PEM")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Its private key in PEM
+    #[arg(long, env = "UNDERSTUDY_TLS_KEY", value_name = "PEM")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Let clients load and unload adapters, and pause and resume generation
+    #[arg(long)]
+    pub(crate) allow_adapter_updates: bool,
+    /// Where clients may load adapters from; repeatable [default: the data directory's adapters
+    /// and the working directory]
+    #[arg(long, value_name = "DIR", requires = "allow_adapter_updates")]
+    pub(crate) adapter_root: Vec<PathBuf>,
+    /// Serve an engine without a model, which repeats what it is told: for trying the API out and
+    /// for clients' tests
+    #[arg(long)]
+    pub(crate) mock_engine: bool,
+    /// How long the mock engine takes for a token, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 0, requires = "mock_engine")]
+    pub(crate) mock_step: u64,
+    /// A recipe to run by itself, whenever its [loop] table says so; repeatable [default: `loops`
+    /// of understudy.toml]
+    #[arg(long = "loop", value_name = "RECIPE", conflicts_with = "role")]
+    pub(crate) loops: Vec<PathBuf>,
+    /// A replica routes as another server says, and by its champions alone while it hears nothing
+    #[arg(long, value_enum, requires = "control")]
+    pub(crate) role: Option<Role>,
+    /// The server that a replica follows
+    #[arg(long, value_name = "URL", requires = "role")]
+    pub(crate) control: Option<String>,
+    /// The environment variable that holds the key for that server
+    #[arg(long, value_name = "VARIABLE", requires = "control")]
+    pub(crate) control_key_env: Option<String>,
+    /// What that server lists this one as [default: the address it listens at]
+    #[arg(long, value_name = "NAME", requires = "control")]
+    pub(crate) node: Option<String>,
+}
+
+/// What a server is among several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Role {
+    Replica,
+}

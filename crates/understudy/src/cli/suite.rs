@@ -1,0 +1,69 @@
+//! `understudy suite`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{AddCaseArgs, RowArgs};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SuiteCommand {
+    /// Make a suite from rows, and keep its cases out of every later dataset
+    #[command(
+        after_help = "Examples:\n  understudy suite import test.jsonl --name snips --input text \\\n      \
+        --output intent --output slots --system 'Reply with JSON.' --sample 200 \\\n      \
+        --scorer field_f1 --scorer field:intent --scorer json_valid\n  \
+        understudy suite import BFCL_v4_multiple.json --name tools --format bfcl \\\n      \
+        --truths possible_answer/BFCL_v4_multiple.json\n  \
+        understudy suite import samples_gsm8k.jsonl --name gsm8k --format lm-eval --answers old.jsonl\n  \
+        understudy suite import logs/2026-11-01_sums.eval --name sums --format inspect --answers old.jsonl\n  \
+        understudy suite import promptfooconfig.yaml --name words --format promptfoo"
+    )]
+    Import(Box<SuiteImportArgs>),
+    /// Make a new version of a suite with a case from a trajectory that went wrong
+    #[command(
+        after_help = "Examples:\n  understudy suite add-case support-triage --trajectory 0192… \\\n      \
+        --expected '{\"intent\": \"billing\"}' --reason 'an invoice went to sales'\n  \
+        understudy suite add-case support-triage --trajectory 0192… --reason 'as edited' --approve\n\n\
+        Exit codes: 0 the version was made; 1 the case was only shown; 2 bad input"
+    )]
+    AddCase(Box<AddCaseArgs>),
+    /// All suites
+    List,
+    /// One suite: scorers, size, digest
+    Show { name: String },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SuiteImportArgs {
+    /// A JSONL file of rows, or of a suite already in our format
+    pub(crate) file: PathBuf,
+    #[arg(long)]
+    pub(crate) name: String,
+    /// dev, gate or sealed
+    #[arg(long, default_value = "sealed")]
+    pub(crate) tier: String,
+    /// How answers are judged; the first is primary. exact, normalized, number, starts_with,
+    /// contains, icontains, contains_any, contains_all, regex[:PATTERN], json_valid, json_schema,
+    /// json_equal, field_f1, field:KEY, tool_call_ast, tool_call_bfcl, tool_name_f1, trajectory,
+    /// state, similarity[:MIN], levenshtein[:MIN], latency:MS, tokens:N, cost:MICRODOLLARS, refusal,
+    /// no_refusal, pii_leak or checks
+    #[arg(long = "scorer", value_name = "SCORER")]
+    pub(crate) scorers: Vec<String>,
+    /// The suite of another program: evals-match, evals-includes, evals-json, bfcl, promptfoo,
+    /// inspect or lm-eval; it brings its scorers
+    #[arg(long, conflicts_with_all = ["scorers", "input", "output", "system"])]
+    pub(crate) format: Option<String>,
+    /// bfcl: the file of possible answers
+    #[arg(long, value_name = "FILE", requires = "format")]
+    pub(crate) truths: Option<PathBuf>,
+    /// Write the answers that came with the cases here, for `eval`
+    #[arg(long, value_name = "FILE", requires = "format")]
+    pub(crate) answers: Option<PathBuf>,
+    /// Look for the cases in frozen datasets by meaning as well (cosine of at least 0.95), with the
+    /// sentence model; milliseconds a row
+    #[arg(long)]
+    pub(crate) by_meaning: bool,
+    #[command(flatten)]
+    pub(crate) rows: RowArgs,
+}
