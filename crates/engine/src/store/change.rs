@@ -94,7 +94,7 @@ impl<P> AdapterStore<P> {
         next.aliases.remove(alias);
         next.prune();
         self.write_down(alias, &next)?;
-        self.swap(&mut ledger, next);
+        drop(self.swap(&mut ledger, next));
         Ok(())
     }
 
@@ -134,9 +134,12 @@ impl<P> AdapterStore<P> {
         self.write_down(alias, &next)?;
         let info = next.info(alias).ok_or_else(|| next.unknown(alias))?;
         let begun = Instant::now();
-        self.swap(ledger, next);
+        let last = self.swap(ledger, next);
+        let took = drafted + begun.elapsed();
+        // Everybody reads the new one by now; to free what only the last one held takes longer.
+        drop(last);
         ledger.forgive(alias);
-        Ok(Published { info, replaced, took: drafted + begun.elapsed() })
+        Ok(Published { info, replaced, took })
     }
 
     fn write_down(&self, alias: &str, next: &Snapshot<P>) -> Result<(), InferenceError> {

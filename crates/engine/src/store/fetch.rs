@@ -110,7 +110,7 @@ impl<P> AdapterStore<P> {
             Arc::make_mut(entry).current = version;
         }
         next.prune();
-        self.swap(ledger, next);
+        drop(self.swap(ledger, next));
         Ok(lease)
     }
 

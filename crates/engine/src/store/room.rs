@@ -89,7 +89,7 @@ impl<P> AdapterStore<P> {
                 next.evict(&victim);
             }
             drop(now);
-            self.swap(ledger, next);
+            drop(self.swap(ledger, next));
             // A request may have got hold of a victim meanwhile, and then another has to go; but
             // one that is only passing by takes no longer than this.
             for _ in 0..64 {
@@ -101,8 +101,9 @@ impl<P> AdapterStore<P> {
         }
     }
 
-    /// Makes a draft what everybody sees, and remembers what it no longer holds.
-    pub(super) fn swap(&self, ledger: &mut Ledger<P>, next: Snapshot<P>) {
+    /// Makes a draft what everybody sees, and remembers what it no longer holds. Returns what was
+    /// seen before, which takes its time to be freed.
+    pub(super) fn swap(&self, ledger: &mut Ledger<P>, next: Snapshot<P>) -> Arc<Snapshot<P>> {
         let next = Arc::new(next);
         let last = self.snapshot.swap(Arc::clone(&next));
         let left = last.resident.iter().filter(|(digest, _)| !next.resident.contains_key(*digest));
@@ -110,8 +111,8 @@ impl<P> AdapterStore<P> {
             bytes: held.content.bytes,
             content: Arc::downgrade(&held.content),
         }));
-        drop(last);
         ledger.retired.retain(|one| one.content.strong_count() > 0);
+        last
     }
 
     fn full(&self, alias: &str, bytes: u64, used: Used) -> InferenceError {

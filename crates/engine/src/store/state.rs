@@ -162,7 +162,7 @@ impl<P> AdapterStore<P> {
             if let Some(entry) = next.aliases.get_mut(alias) {
                 Arc::make_mut(entry).previous.push(version);
             }
-            self.swap(&mut ledger, next);
+            drop(self.swap(&mut ledger, next));
         }
         Ok(())
     }
