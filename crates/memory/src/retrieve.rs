@@ -233,13 +233,15 @@ impl Library<'_> {
             Some(vector) => shelf.vectors.iter().map(|other| dot(vector, other)).collect(),
             None => Vec::new(),
         };
+        let standings: Vec<Option<&Standing>> =
+            shelf.entries.iter().map(|entry| self.standings.0.get(&entry.id)).collect();
         let ruled_out: Vec<Option<Decision>> = shelf
             .entries
             .iter()
             .enumerate()
             .map(|(at, entry)| {
                 let core = shelf.core.contains(&at);
-                self.rule_out(shelf, entry, query, now).filter(|why| {
+                rule_out(shelf, (entry, standings[at]), query, now).filter(|why| {
                     // What is always shown is shown even where its tools are not asked for.
                     !(core && *why == Decision::ToolNotAvailable)
                 })
@@ -266,10 +268,10 @@ impl Library<'_> {
             let similar = close.get(at).copied().unwrap_or(0.0).max(words[at].coverage);
             let relevance =
                 if same_intent || same_error { 1.0 } else { f64::from(similar.clamp(0.0, 1.0)) };
-            let standing = self.standings.0.get(&entry.id);
             let boost =
                 1.0 + 0.5 * f64::from(u8::from(same_intent)) + f64::from(u8::from(same_error));
-            let measured = standing.map_or(1.0, |s| (1.0 + s.effect) * (0.5 + 0.5 * s.recency));
+            let measured =
+                standings[at].map_or(1.0, |s| (1.0 + s.effect) * (0.5 + 0.5 * s.recency));
             let score = if most > 0.0 { fused / most * boost * measured } else { 0.0 };
             let decision = match ruled_out[at] {
                 Some(why) => why,
@@ -287,27 +289,6 @@ impl Library<'_> {
             };
             let vector = shelf.vectors.get(at).map(Vec::as_slice);
             all.push(Candidate { entry, vector, considered });
-        }
-    }
-
-    fn rule_out(
-        &self,
-        shelf: &Shelf,
-        entry: &Entry,
-        query: &Query<'_>,
-        now: Timestamp,
-    ) -> Option<Decision> {
-        let standing: Option<&Standing> = self.standings.0.get(&entry.id);
-        if standing.is_none_or(|standing| !standing.serves(shelf)) {
-            Some(Decision::NotActive)
-        } else if entry.expires_at.is_some_and(|end| end <= now) || entry.valid_from > now {
-            Some(Decision::Expired)
-        } else if entry.agent.is_some() && entry.agent.as_deref() != query.agent {
-            Some(Decision::OtherAgent)
-        } else if entry.tools.iter().any(|tool| !query.tools.contains(&tool.as_str())) {
-            Some(Decision::ToolNotAvailable)
-        } else {
-            None
         }
     }
 
@@ -367,6 +348,25 @@ impl Library<'_> {
     }
 }
 
+fn rule_out(
+    shelf: &Shelf,
+    (entry, standing): (&Entry, Option<&Standing>),
+    query: &Query<'_>,
+    now: Timestamp,
+) -> Option<Decision> {
+    if standing.is_none_or(|standing| !standing.serves(shelf)) {
+        Some(Decision::NotActive)
+    } else if entry.expires_at.is_some_and(|end| end <= now) || entry.valid_from > now {
+        Some(Decision::Expired)
+    } else if entry.agent.is_some() && entry.agent.as_deref() != query.agent {
+        Some(Decision::OtherAgent)
+    } else if entry.tools.iter().any(|tool| !query.tools.contains(&tool.as_str())) {
+        Some(Decision::ToolNotAvailable)
+    } else {
+        None
+    }
+}
+
 /// Ranks from 1, of those allowed that match at all; equal scores share a rank.
 fn ranks(
     n: usize,
@@ -374,7 +374,7 @@ fn ranks(
     score: impl Fn(usize) -> f32,
 ) -> Vec<Option<usize>> {
     let mut order: Vec<usize> = (0..n).filter(|at| allowed(at) && score(*at) > 0.0).collect();
-    order.sort_by(|&a, &b| score(b).total_cmp(&score(a)));
+    order.sort_unstable_by(|&a, &b| score(b).total_cmp(&score(a)));
     let mut ranks = vec![None; n];
     let mut before: Option<(f32, usize)> = None;
     for (place, at) in order.into_iter().enumerate() {

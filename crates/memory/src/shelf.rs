@@ -1,6 +1,6 @@
 //! Lessons made ready for search: what of them is compared, once for all requests.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use understudy_ident::{Digest, Timestamp};
 use understudy_inference::Embedder;
@@ -189,7 +189,7 @@ impl Standing {
 
 /// Where all lessons of a store stand; taken now and then, not for every request.
 #[derive(Debug, Clone, Default)]
-pub struct Standings(pub(crate) BTreeMap<MemoryId, Standing>);
+pub struct Standings(pub(crate) HashMap<MemoryId, Standing>);
 
 impl Standings {
     pub fn of<T>(kept: &[Kept<T>], settings: &CounterSettings, now: Timestamp) -> Self {

@@ -73,6 +73,8 @@ impl Subject {
             .args(["--host", "127.0.0.1", "--num_workers", "1", "--port", &port.to_string()])
             // It would wait for the network otherwise.
             .env("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+            // Newer ones do not start without a key of their own; here nobody else gets in.
+            .env("LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY", "true")
             .env("LITELLM_LOG", "ERROR");
         let version = said(Command::new(program).arg("--version"));
         Self::start("LiteLLM", version, command, port, folder)
