@@ -55,6 +55,16 @@ impl Counters {
         })
     }
 
+    /// Whether anybody waits for tokens.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.running.load(Relaxed) + self.waiting.load(Relaxed) > 0
+    }
+
+    /// Whether steps are being made.
+    pub(crate) fn is_decoding(&self) -> bool {
+        self.running.load(Relaxed) > 0 && !self.paused.load(Relaxed)
+    }
+
     /// Gives back what was taken.
     pub(crate) fn leave(&self, prompt: usize) {
         self.waiting.fetch_sub(1, Relaxed);

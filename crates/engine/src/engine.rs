@@ -63,9 +63,10 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         config.check()?;
         let model = model.into();
-        let loader = Loader::new(Arc::clone(&model), config.adapter_bytes)?;
+        let counters = Arc::<Counters>::default();
+        let loader = Loader::new(Arc::clone(&model), config.adapter_bytes, Arc::clone(&counters))?;
         let store = AdapterStore::new(Box::new(loader.clone()), config.limits());
-        Self::over(model, name.into(), config, (loader, store))
+        Self::over(model, name.into(), (config, counters), (loader, store))
     }
 
     /// The same, with every alias meaning what it meant when an engine last used this file, which
@@ -79,31 +80,32 @@ impl Engine {
     ) -> Result<(Self, Vec<(String, InferenceError)>), EngineError> {
         config.check()?;
         let model = model.into();
-        let loader = Loader::new(Arc::clone(&model), config.adapter_bytes)?;
+        let counters = Arc::<Counters>::default();
+        let loader = Loader::new(Arc::clone(&model), config.adapter_bytes, Arc::clone(&counters))?;
         let store = AdapterStore::new(Box::new(loader.clone()), config.limits());
         let (store, missing) = store
             .restored(StateFile::new(state.to_owned()))
             .map_err(|source| EngineError::State { path: state.to_owned(), source })?;
-        Ok((Self::over(model, name.into(), config, (loader, store))?, missing))
+        Ok((Self::over(model, name.into(), (config, counters), (loader, store))?, missing))
     }
 
     fn over(
         model: Arc<BaseModel>,
         name: String,
-        config: Config,
+        (config, counters): (Config, Arc<Counters>),
         (loader, store): (Loader, AdapterStore),
     ) -> Result<Self, EngineError> {
-        let counters = Arc::<Counters>::default();
         let context = model.decoder.config().max_positions.min(config.kv_tokens);
         let (jobs, queue) = channel();
         let store = Arc::new(store);
         let (owned_model, owned_counters) = (Arc::clone(&model), Arc::clone(&counters));
-        let known = Arc::clone(&store);
+        let (known, door) = (Arc::clone(&store), Arc::clone(loader.door()));
         let thread = thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || {
                 let is_in_memory = Box::new(move |digest: &str| known.resident(digest).is_some());
-                Worker::new(&owned_model, config, &owned_counters, queue, is_in_memory).run();
+                Worker::new(&owned_model, config, &owned_counters, queue, &door, is_in_memory)
+                    .run();
             })
             .map_err(EngineError::Thread)?;
         let shared = Shared {

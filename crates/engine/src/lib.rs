@@ -28,6 +28,7 @@ mod stop;
 mod store;
 mod student;
 mod verify;
+mod visit;
 mod worker;
 
 pub use config::Config;

@@ -9,15 +9,15 @@ use rayon::ThreadPool;
 use understudy_ident::Digest;
 use understudy_inference::InferenceError;
 use understudy_model::{BaseModel, Lora, PeftFiles};
+use understudy_team as team;
 
 use crate::{
     EngineError,
+    counters::Counters,
     store::{Generation, Source},
     verify::Verifier,
+    visit::Door,
 };
-
-/// How much less than others the loading thread is worth to the scheduler: as little as there is.
-const NICENESS: i32 = 19;
 
 /// The payload of a generation.
 #[derive(Debug)]
@@ -25,27 +25,39 @@ pub(crate) struct Adapter {
     pub(crate) lora: Lora,
 }
 
-/// Reads adapters one after the other, on one thread of low priority whose parallel loops stay on
-/// it: the threads that decode neither wait for it nor share their pool with it.
+/// Reads adapters one after the other, on one thread whose parallel loops stay on it and which
+/// pauses again and again while others decode.
 #[derive(Debug, Clone)]
 pub(crate) struct Loader {
     pool: Arc<ThreadPool>,
     verifier: Arc<Verifier>,
     turn: Arc<Mutex<()>>,
+    /// Say whether anybody decodes.
+    counters: Arc<Counters>,
+    door: Arc<Door>,
     /// The largest weight file worth reading.
     most_bytes: u64,
 }
 
 impl Loader {
-    pub(crate) fn new(model: Arc<BaseModel>, most_bytes: u64) -> Result<Self, EngineError> {
+    pub(crate) fn new(
+        model: Arc<BaseModel>,
+        most_bytes: u64,
+        counters: Arc<Counters>,
+    ) -> Result<Self, EngineError> {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(1)
             .thread_name(|_| "adapter-loader".to_owned())
-            .start_handler(|_| step_back())
             .build()
             .map_err(|error| EngineError::Thread(std::io::Error::other(error)))?;
-        let verifier = Arc::new(Verifier::new(model));
-        Ok(Self { pool: Arc::new(pool), verifier, turn: Arc::default(), most_bytes })
+        let (verifier, door) = (Arc::new(Verifier::new(model)), Arc::default());
+        let (pool, turn) = (Arc::new(pool), Arc::default());
+        Ok(Self { pool, verifier, turn, counters, door, most_bytes })
+    }
+
+    /// Through which probes join a step of those who decode.
+    pub(crate) fn door(&self) -> &Arc<Door> {
+        &self.door
     }
 
     /// Held from reading to publishing, so that only one adapter at a time is in memory without
@@ -55,13 +67,19 @@ impl Loader {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Does something on the loading thread.
+    fn beside<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        let counters = Arc::clone(&self.counters);
+        self.pool.install(|| team::beside(move || counters.is_busy(), work))
+    }
+
     /// The files of an adapter that was made for this base, and their digest.
     pub(crate) fn files(
         &self,
         alias: &str,
         directory: &Path,
     ) -> Result<(PeftFiles, String), InferenceError> {
-        self.pool.install(|| {
+        self.beside(|| {
             let bad = |why: String| InferenceError::BadAdapter { alias: alias.to_owned(), why };
             let size = PeftFiles::bytes_at(directory).map_err(|error| bad(error.to_string()))?;
             if size > self.most_bytes {
@@ -84,9 +102,9 @@ impl Loader {
         files: PeftFiles,
     ) -> Result<Generation, InferenceError> {
         let bad = |why: String| InferenceError::BadAdapter { alias: alias.to_owned(), why };
-        self.pool.install(|| {
-            let (digest, lora) = self.verifier.verify(directory, files).map_err(bad)?;
-            lora.prepare();
+        self.beside(|| {
+            let company = || self.counters.is_decoding().then_some(&*self.door);
+            let (digest, lora) = self.verifier.verify(directory, files, company).map_err(bad)?;
             Ok(generation(digest, lora, Some(directory.to_owned())))
         })
     }
@@ -122,16 +140,6 @@ pub(crate) fn in_memory(
 }
 
 fn generation(digest: String, lora: Lora, directory: Option<PathBuf>) -> Generation {
-    // Decoding keeps a second copy of every B, the other way round.
-    let factors =
-        lora.tensors().map(|(place, values)| (1 + usize::from(place.is_b)) * values.len());
-    let bytes = (factors.sum::<usize>() * size_of::<f32>()) as u64;
+    let bytes = lora.bytes();
     Generation { digest, directory, rank: lora.rank(), bytes, content: Adapter { lora } }
-}
-
-/// Lets those who decode go first. Where a system has no such notion, or refuses, loading is merely
-/// not as polite.
-fn step_back() {
-    #[cfg(target_os = "linux")]
-    let _: Result<(), rustix::io::Errno> = rustix::process::setpriority_process(None, NICENESS);
 }

@@ -29,11 +29,12 @@ pub(crate) struct Plan {
 }
 
 /// Every decoding sequence gets its token; prompts, and tokens that must follow, share a part of
-/// the step, first come, first served. When keys and values would not fit, the last ones yield.
-pub(crate) fn plan(running: &[Standing], config: &Config) -> Plan {
+/// the step, first come, first served, after so many rows of a visit. When keys and values would
+/// not fit, the last ones yield.
+pub(crate) fn plan(running: &[Standing], visiting: usize, config: &Config) -> Plan {
     for evict in 0..running.len() {
         let kept = &running[..running.len() - evict];
-        let rows = rows(kept, config);
+        let rows = rows(kept, visiting, config);
         let held: usize = kept.iter().map(|one| one.cached).sum();
         // One sequence alone always fits: none is admitted that could outgrow the whole cache.
         if held + rows.iter().sum::<usize>() <= config.kv_tokens || kept.len() == 1 {
@@ -52,11 +53,11 @@ pub(crate) fn admits(running: &[Standing], next: Standing, config: &Config) -> b
         || (running.len() < config.max_running && held + wanted(&next) < config.kv_tokens)
 }
 
-fn rows(running: &[Standing], config: &Config) -> Vec<usize> {
+fn rows(running: &[Standing], visiting: usize, config: &Config) -> Vec<usize> {
     let Config { step_tokens, beside_decoding, .. } = *config;
     let decoding = running.iter().filter(|one| one.pending == 1).count();
     let share = if decoding == 0 { step_tokens } else { beside_decoding.max(2 * decoding) };
-    let mut left = share.min(step_tokens.saturating_sub(decoding));
+    let mut left = share.min(step_tokens.saturating_sub(decoding)).saturating_sub(visiting);
     let chunk = |one: &Standing| {
         if one.pending == 1 {
             return 1;
@@ -97,26 +98,28 @@ mod tests {
     #[test]
     fn decoding_comes_first_and_prompts_are_read_in_chunks_oldest_first() {
         let running = [at(0, 7), at(5, 1), at(0, 9), at(8, 1)];
-        assert_eq!(plan(&running, &CONFIG), Plan { rows: vec![7, 1, 1, 1], evict: 0 });
+        assert_eq!(plan(&running, 0, &CONFIG), Plan { rows: vec![7, 1, 1, 1], evict: 0 });
     }
 
     #[test]
     fn a_prompt_is_read_in_small_chunks_while_others_decode_and_in_large_ones_alone() {
         let config = Config { step_tokens: 512, kv_tokens: 10_000, ..CONFIG };
-        let rows = |running: &[Standing]| plan(running, &config).rows;
+        let rows = |running: &[Standing]| plan(running, 0, &config).rows;
         assert_eq!(rows(&[at(0, 300), at(0, 300)]), [300, 212]);
         assert_eq!(rows(&[at(9, 1), at(0, 300), at(0, 300)]), [1, 32, 0]);
         let mut many = vec![at(9, 1); 30];
         many.push(at(0, 300));
         assert_eq!(rows(&many).last(), Some(&60));
+        let beside_a_visit = plan(&[at(9, 1), at(0, 300)], 20, &config);
+        assert_eq!(beside_a_visit.rows, [1, 12], "a visit is no reason for a longer step");
     }
 
     #[test]
     fn the_youngest_yield_when_memory_is_full() {
         let running = [at(20, 1), at(18, 1), at(1, 1)];
-        assert_eq!(plan(&running, &CONFIG), Plan { rows: vec![1, 1], evict: 1 });
+        assert_eq!(plan(&running, 0, &CONFIG), Plan { rows: vec![1, 1], evict: 1 });
         let running = [at(20, 1), at(20, 1)];
-        assert_eq!(plan(&running, &CONFIG), Plan { rows: vec![1], evict: 1 });
+        assert_eq!(plan(&running, 0, &CONFIG), Plan { rows: vec![1], evict: 1 });
     }
 
     #[test]
@@ -161,7 +164,7 @@ mod tests {
                 self.running.extend(self.waiting.pop_front());
             }
             assert!(self.running.len() <= CONFIG.max_running);
-            let plan = plan(&self.standings(), &CONFIG);
+            let plan = plan(&self.standings(), 0, &CONFIG);
             for _ in 0..plan.evict {
                 let toy = self.running.pop().unwrap();
                 let standing = at(0, toy.standing.cached + toy.standing.pending);

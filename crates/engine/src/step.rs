@@ -6,11 +6,11 @@ use std::{
     sync::Arc,
 };
 
-use rayon::prelude::*;
 use understudy_inference::InferenceError;
 use understudy_model::{AdapterRun, BaseModel, Batch, KvCache, Result, Tensor};
+use understudy_team as team;
 
-use crate::{sequence::Sequence, store::Generation};
+use crate::{sequence::Sequence, store::Generation, visit::Visit};
 
 /// A sequence and how many of its pending tokens run now.
 pub(crate) struct Member<'a, 'm> {
@@ -18,29 +18,43 @@ pub(crate) struct Member<'a, 'm> {
     pub(crate) rows: usize,
 }
 
-/// Advances every member. When a step fails, each member runs alone, so that only those fail that
-/// would have failed without the others.
-pub(crate) fn step(model: &BaseModel, members: &mut [Member<'_, '_>], logits: &mut Vec<f32>) {
+/// Advances every member, and scores a visit. When a step fails, each member runs alone, so that
+/// only those fail that would have failed without the others; a visit stays without scores.
+pub(crate) fn step(
+    model: &BaseModel,
+    members: &mut [Member<'_, '_>],
+    mut visit: Option<&mut Visit>,
+    logits: &mut Vec<f32>,
+) {
     // Rows of one adapter lie together, so that each adapter is applied once.
     members.sort_by(|a, b| a.sequence.generation().cmp(&b.sequence.generation()));
-    let why = match catch_unwind(AssertUnwindSafe(|| score(model, members, logits))) {
-        Ok(Ok(asking)) => return draw(members, &asking, logits, model.decoder.config().vocab),
+    let vocab = model.decoder.config().vocab;
+    let scored = || score(model, members, visit.as_deref(), logits);
+    let why = match catch_unwind(AssertUnwindSafe(scored)) {
+        Ok(Ok(asking)) => {
+            if let Some(visit) = &mut visit {
+                visit.read(&logits[asking.len() * vocab..], vocab);
+            }
+            return draw(members, &asking, logits, vocab);
+        }
         Ok(Err(error)) => error.to_string(),
         Err(_) => "the model panicked".to_owned(),
     };
     match members {
-        [alone] => alone.sequence.fail(InferenceError::Failed(why)),
-        members => members.chunks_mut(1).for_each(|alone| step(model, alone, logits)),
+        [alone] if visit.is_none() => alone.sequence.fail(InferenceError::Failed(why)),
+        members => members.chunks_mut(1).for_each(|alone| step(model, alone, None, logits)),
     }
 }
 
 /// A member that asks for scores, and the place of the token they follow.
 type Asking = (usize, usize);
 
-/// Writes scores over the vocabulary, one row after the other, for those who ask.
+/// Writes scores over the vocabulary, one row after the other, for those who ask; a visit comes
+/// last.
 fn score(
     model: &BaseModel,
     members: &mut [Member<'_, '_>],
+    visit: Option<&Visit>,
     logits: &mut Vec<f32>,
 ) -> Result<Vec<Asking>> {
     let (mut batch, mut asking, mut asked_rows) = (Batch::default(), Vec::new(), Vec::new());
@@ -55,11 +69,17 @@ fn score(
             asked_rows.push((span.rows().start + place - standing.cached) as u32);
         }
     }
-    let runs = adapter_runs(&batch, &leases);
+    let mut seats = visit.map(|visit| visit.join(&mut batch, model)).transpose()?;
+    let mut runs = adapter_runs(&batch, &leases);
+    if let (Some(visit), Some(seats)) = (visit, &seats) {
+        runs.push(visit.run(seats));
+        asked_rows.extend(visit.asked(seats));
+    }
     let mut caches: Vec<&mut KvCache> =
         members.iter_mut().filter_map(|member| member.sequence.cache_mut()).collect();
+    caches.extend(seats.iter_mut().flat_map(|seats| &mut seats.caches));
     let hidden = model.decoder.infer(&batch, &mut caches, &runs)?;
-    if asking.is_empty() {
+    if asked_rows.is_empty() {
         return Ok(asking);
     }
     let hidden = if asked_rows.len() == batch.rows() {
@@ -103,7 +123,7 @@ fn draw(members: &mut [Member<'_, '_>], asking: &[Asking], logits: &[f32], vocab
         .filter(|nth| is_last(*nth))
         .map(|nth| (asking[nth].0, asking[nth].1, nth))
         .collect();
-    members.par_iter_mut().enumerate().for_each(|(index, member)| {
+    team::each_item(members, |index, member| {
         if let Ok(found) = last.binary_search_by_key(&index, |(member, ..)| *member) {
             let (_, place, nth) = last[found];
             member.sequence.draw_ahead(place, of(nth));

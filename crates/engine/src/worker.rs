@@ -20,6 +20,7 @@ use crate::{
     schedule::{self, Standing},
     sequence::{End, Job, Sequence},
     step::{self, Member},
+    visit::Door,
 };
 
 /// How long to sleep where nothing but a message can end the wait.
@@ -33,6 +34,7 @@ pub(crate) struct Worker<'m> {
     config: Config,
     counters: &'m Counters,
     jobs: Receiver<Vec<Job>>,
+    door: &'m Door,
     /// In the order of their places; the first is the next to join.
     waiting: VecDeque<Sequence<'m>>,
     /// In the order of their places; the last is the first to yield.
@@ -51,6 +53,7 @@ impl<'m> Worker<'m> {
         config: Config,
         counters: &'m Counters,
         jobs: Receiver<Vec<Job>>,
+        door: &'m Door,
         is_in_memory: InMemory,
     ) -> Self {
         let (waiting, running) = (VecDeque::new(), VecDeque::new());
@@ -60,6 +63,7 @@ impl<'m> Worker<'m> {
             config,
             counters,
             jobs,
+            door,
             waiting,
             running,
             prefixes,
@@ -204,7 +208,9 @@ impl<'m> Worker<'m> {
 
     fn step(&mut self) {
         let standings: Vec<Standing> = self.running.iter().map(Sequence::standing).collect();
-        let plan = schedule::plan(&standings, &self.config);
+        let mut guest = if self.running.is_empty() { None } else { self.door.take() };
+        let visiting = guest.as_ref().map_or(0, |(visit, _)| visit.rows());
+        let plan = schedule::plan(&standings, visiting, &self.config);
         for _ in 0..plan.evict {
             if let Some(mut last) = self.running.pop_back() {
                 last.yield_cache();
@@ -217,7 +223,7 @@ impl<'m> Worker<'m> {
             .filter(|(_, rows)| **rows > 0)
             .map(|(sequence, rows)| Member { sequence, rows: *rows })
             .collect();
-        if members.is_empty() {
+        if members.is_empty() && guest.is_none() {
             return;
         }
         let reading: Vec<u64> = members
@@ -226,7 +232,12 @@ impl<'m> Worker<'m> {
             .map(|member| member.sequence.place().arrival)
             .collect();
         let before: usize = members.iter().map(|member| member.sequence.produced()).sum();
-        step::step(self.model, &mut members, &mut self.logits);
+        let visit = guest.as_mut().map(|(visit, _)| visit);
+        step::step(self.model, &mut members, visit, &mut self.logits);
+        if let Some((visit, told)) = guest {
+            // Whoever asked may have ended since.
+            let _gone = told.send(visit);
+        }
         let after: usize = members.iter().map(|member| member.sequence.produced()).sum();
         self.counters.completion_tokens.fetch_add((after - before) as u64, Relaxed);
         self.counters.stepped(plan.rows.iter().sum());

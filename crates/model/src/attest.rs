@@ -3,6 +3,7 @@
 
 use understudy_ident::Digest;
 use understudy_manifest::{Attestation, AttestedModule, AttestedProbe};
+use understudy_team as team;
 
 use crate::{
     base::BaseModel,
@@ -26,6 +27,8 @@ const TOKENS: usize = 8;
 /// Measures an adapter as its files hold it: one scale, a module's own folded into its B.
 pub fn attest(base: &BaseModel, adapter: &Lora, generation: Digest) -> Result<Attestation> {
     let lora = adapter.folded();
+    // As servers of this base read it.
+    lora.prepare(base.precision);
     let tokens = TEXTS
         .iter()
         .map(|text| {
@@ -82,7 +85,17 @@ impl Lora {
 }
 
 fn norm(values: &[f32]) -> f64 {
-    values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt()
+    team::breathe();
+    // Several sums side by side, since each waits for its last addition.
+    let (chunks, rest) = values.as_chunks::<16>();
+    let mut sums = [0.0; 16];
+    for chunk in chunks {
+        for (sum, value) in sums.iter_mut().zip(chunk) {
+            *sum += f64::from(*value) * f64::from(*value);
+        }
+    }
+    let rest = rest.iter().map(|value| f64::from(*value).powi(2));
+    sums.into_iter().chain(rest).sum::<f64>().sqrt()
 }
 
 impl From<Precision> for understudy_manifest::Precision {

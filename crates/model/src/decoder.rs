@@ -68,10 +68,8 @@ impl Decoder {
         for (cache, span) in caches.iter_mut().zip(&batch.spans) {
             cache.reserve(span.len)?;
         }
-        let hidden = on_pool(|| {
-            let last = self.run(batch, adapters, Some(caches), None)?;
-            self.finish(&last)
-        })?;
+        let last = self.run(batch, adapters, Some(caches), None)?;
+        let hidden = self.finish(&last)?;
         for (cache, span) in caches.iter_mut().zip(&batch.spans) {
             cache.advance(span.len);
         }
@@ -83,7 +81,7 @@ impl Decoder {
         let hidden = hidden.contiguous()?;
         let head = self.weights.head();
         let mut logits = Vec::new();
-        on_pool(|| self.ops.logits(&hidden, head, &mut logits))?;
+        self.ops.logits(&hidden, head, &mut logits)?;
         Ok(Tensor::from_vec(logits, (hidden.dim(0)?, head.vocab), &self.device)?)
     }
 
@@ -91,15 +89,13 @@ impl Decoder {
     /// batch's scores anew takes as long as computing some of them.
     pub fn logits_into(&self, hidden: &Tensor, logits: &mut Vec<f32>) -> Result<()> {
         let hidden = hidden.contiguous()?;
-        on_pool(|| self.ops.logits(&hidden, self.weights.head(), logits))
+        self.ops.logits(&hidden, self.weights.head(), logits)
     }
 
     /// Hidden states of whole sequences after the final norm, `[rows, hidden]`, keeping nothing.
     pub fn hidden(&self, batch: &Batch, lora: Option<&Lora>) -> Result<Tensor> {
-        on_pool(|| {
-            let last = self.run(batch, &AdapterRun::whole(batch, lora), None, None)?;
-            self.finish(&last)
-        })
+        let last = self.run(batch, &AdapterRun::whole(batch, lora), None, None)?;
+        self.finish(&last)
     }
 
     /// The same hidden states, and what [`Self::backward`] needs.
@@ -127,12 +123,9 @@ impl Decoder {
         dropout: Option<Dropout>,
     ) -> Result<(Tensor, Tape)> {
         let mut tape = Tape::new(batch.clone(), keep, lora.is_some(), dropout);
-        let hidden = on_pool(|| {
-            let last = self.run(batch, &AdapterRun::whole(batch, lora), None, Some(&mut tape))?;
-            let hidden = self.finish(&last);
-            tape.last = Some(last);
-            hidden
-        })?;
+        let last = self.run(batch, &AdapterRun::whole(batch, lora), None, Some(&mut tape))?;
+        let hidden = self.finish(&last)?;
+        tape.last = Some(last);
         Ok((hidden, tape))
     }
 
@@ -147,13 +140,13 @@ impl Decoder {
         if !grads.belongs_to(lora) {
             return Err(refuse!(Lora, "the gradient buffer belongs to another adapter layout"));
         }
-        on_pool(|| self.backpropagate(tape, d_hidden, lora, grads))
+        self.backpropagate(tape, d_hidden, lora, grads)
     }
 
     /// Log-probability of each term's target under softmax(logits / temperature), with the entropy
     /// of that distribution. Several terms may read one row.
     pub fn log_probs(&self, hidden: &Tensor, terms: &[Term], temperature: f32) -> Result<LogProbs> {
-        on_pool(|| logprob::log_probs(self.ops, self.weights.head(), hidden, terms, temperature))
+        logprob::log_probs(self.ops, self.weights.head(), hidden, terms, temperature)
     }
 
     /// The same, and the gradient of Σ coefficient · log-probability with respect to `hidden`.
@@ -181,7 +174,7 @@ impl Decoder {
         coefficient: &(dyn Fn(usize, f32) -> f32 + Sync),
     ) -> Result<(LogProbs, Tensor)> {
         let head = self.weights.head();
-        on_pool(|| logprob::log_probs_grad(self.ops, head, hidden, terms, temperature, coefficient))
+        logprob::log_probs_grad(self.ops, head, hidden, terms, temperature, coefficient)
     }
 
     fn finish(&self, hidden: &Tensor) -> Result<Tensor> {
@@ -204,10 +197,4 @@ fn check_caches(batch: &Batch, caches: &[&mut KvCache]) -> Result<()> {
         }
         None => Ok(()),
     }
-}
-
-/// Runs a whole pass on a thread of the pool. From outside, every parallel loop in it would put the
-/// caller to sleep and wake it again, which costs more than the loops of a decoding step.
-fn on_pool<R: Send>(pass: impl FnOnce() -> R + Send) -> R {
-    rayon::scope(|_| pass())
 }

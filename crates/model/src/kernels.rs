@@ -17,7 +17,7 @@ pub(crate) mod softmax;
 pub(crate) mod steady;
 pub(crate) mod swiglu;
 
-use rayon::prelude::*;
+use understudy_team as team;
 
 /// Elements below which splitting work over threads costs more than it saves.
 const PARALLEL_FROM: usize = 1 << 14;
@@ -31,12 +31,12 @@ pub(crate) fn for_row_bands(
     if width == 0 || out.is_empty() {
         return;
     }
-    if out.len() < PARALLEL_FROM || rayon::current_num_threads() == 1 {
+    if out.len() < PARALLEL_FROM || team::threads() == 1 {
         return each(0, out);
     }
     let rows = out.len() / width;
     let band = (PARALLEL_FROM / 2 / width).max(1).min(rows);
-    out.par_chunks_mut(band * width).enumerate().for_each(|(index, part)| each(index * band, part));
+    team::each_chunk(out, band * width, |index, part| each(index * band, part));
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! [`token_log_prob`], the trainer's from chunks of rows through the same reading of a row.
 
 use candle_core::Tensor;
-use rayon::prelude::*;
+use understudy_team as team;
 
 use crate::{
     error::{Result, refuse},
@@ -186,13 +186,10 @@ fn walk(
         let end = (start + CHUNK_ROWS).min(plan.rows.len());
         let index = Tensor::from_slice(&plan.rows[start..end], end - start, device)?;
         ops.logits(&hidden.index_select(&index, 0)?, head, &mut logits)?;
-        let results: Vec<Vec<TermResult>> = logits
-            .par_chunks_mut(vocab)
-            .enumerate()
-            .map(|(row, logits)| {
-                score_row(logits, plan.terms_of(start + row), terms, temperature, coefficient)
-            })
-            .collect();
+        let rows = logits.chunks_mut(vocab).enumerate().collect();
+        let results: Vec<Vec<TermResult>> = team::map_items(rows, |(row, logits)| {
+            score_row(logits, plan.terms_of(start + row), terms, temperature, coefficient)
+        });
         for (index, log_prob, entropy, is_greedy) in results.into_iter().flatten() {
             out.log_probs[index] = log_prob;
             out.entropy[index] = entropy;

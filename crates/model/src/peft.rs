@@ -10,12 +10,13 @@ mod import;
 use std::{
     collections::HashMap,
     fs::{self, File},
-    io::Write as _,
+    io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
 use safetensors::{Dtype, tensor::TensorView};
-use understudy_ident::Digest;
+use understudy_ident::{Digest, Hasher};
+use understudy_team as team;
 
 use crate::{
     config::ModelConfig,
@@ -56,11 +57,13 @@ impl PeftFiles {
     }
 
     pub fn read(directory: &Path) -> Result<Self> {
-        let read = |name: &str| {
+        let mut hasher = Hasher::default();
+        let mut read = |name: &str| {
             let path = directory.join(name);
-            fs::read(&path).map_err(|source| ModelError::Read { path, source })
+            read_hashing(&path, &mut hasher).map_err(|source| ModelError::Read { path, source })
         };
-        Ok(Self::new(read(CONFIG)?, read(WEIGHTS)?))
+        let (config, weights) = (read(CONFIG)?, read(WEIGHTS)?);
+        Ok(Self { config, weights, digest: hasher.finish() })
     }
 
     fn new(config: Vec<u8>, weights: Vec<u8>) -> Self {
@@ -145,6 +148,29 @@ pub fn adapter_digest(directory: &Path) -> Result<String> {
     Ok(PeftFiles::read(directory)?.digest().to_hex())
 }
 
+/// Bytes read at once: as many as still lie in the cache when they are hashed.
+const PIECE: usize = 1 << 18;
+
+/// Reads a file whole, hashing it as [`Digest::of_parts`] hashes a part.
+fn read_hashing(path: &Path, hasher: &mut Hasher) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let mut bytes = Vec::with_capacity(length as usize);
+    hasher.update(&length.to_le_bytes());
+    loop {
+        let hashed = bytes.len();
+        if (&file).take(PIECE as u64).read_to_end(&mut bytes)? == 0 {
+            break;
+        }
+        hasher.update(&bytes[hashed..]);
+        team::breathe();
+    }
+    if bytes.len() as u64 != length {
+        return Err(io::Error::other("it was written to while it was read"));
+    }
+    Ok(bytes)
+}
+
 fn tensor_name(parameter: &Parameter) -> String {
     format!("{PREFIX}{}.weight", parameter.name)
 }
@@ -182,23 +208,23 @@ fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Temporary directories are private to their creator; a finished adapter is for every reader.
 #[cfg(unix)]
-fn share(directory: &Path) -> std::io::Result<()> {
+fn share(directory: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     fs::set_permissions(directory, fs::Permissions::from_mode(0o755))
 }
 
 #[cfg(not(unix))]
-fn share(_directory: &Path) -> std::io::Result<()> {
+fn share(_directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
 #[cfg(unix)]
-fn sync_directory(directory: &Path) -> std::io::Result<()> {
+fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
 #[cfg(not(unix))]
-fn sync_directory(_directory: &Path) -> std::io::Result<()> {
+fn sync_directory(_directory: &Path) -> io::Result<()> {
     Ok(())
 }
 

@@ -1,13 +1,24 @@
 //! An adapter acts or does not load: one test for every reason, each with its numbers.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 
 use serde_json::{Value, json};
 use understudy_manifest::{AdapterManifest, Precision};
 use understudy_model::{PeftFiles, attest};
 
 use super::*;
-use crate::verify::tolerance;
+use crate::{
+    step::step,
+    verify::tolerance,
+    visit::{Door, Visit},
+};
 
 /// An adapter with everything a trainer of ours writes beside it.
 struct Attested {
@@ -86,6 +97,108 @@ fn assert_says(why: &str, parts: &[&str]) {
     for part in parts {
         assert!(why.contains(part), "`{part}` is not in: {why}");
     }
+}
+
+#[test]
+fn probes_in_a_step_of_others_score_what_they_score_alone() {
+    let (model, attested) = (model(), attested());
+    let lora = read_peft(&attested.path, model.decoder.config()).unwrap().lora;
+    let texts = vec![vec![5, 6, 7, 8, 9], vec![1, 2], vec![300, 20, 4]];
+    let alone = understudy_model::probe(&model, Some(&lora), &texts).unwrap();
+    let mut visit = Visit { lora, texts, scores: None };
+    step(&model, &mut [], Some(&mut visit), &mut Vec::new());
+    assert_eq!(visit.scores, Some(alone));
+}
+
+#[test]
+fn what_it_does_is_checked_beside_those_who_decode() {
+    let engine = engine(Config::default());
+    let stop = Arc::new(AtomicBool::new(false));
+    let (told, begun) = mpsc::channel();
+    let stopping = Arc::clone(&stop);
+    let sink = move |event| {
+        if matches!(event, Event::Delta(_)) {
+            let _heard = told.send(());
+        }
+        if stopping.load(Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    engine.submit(request(&[1, 5, 9], None, 900), Box::new(sink)).unwrap();
+    begun.recv_timeout(PATIENCE).unwrap();
+    let off = attested().claiming("/probes/0/adapted/0", -40.0);
+    assert_says(&refusal(&engine, &off.path), &["probe 1 with the adapter is off by"]);
+    engine.load_adapter("task", &attested().path).unwrap();
+    stop.store(true, Relaxed);
+}
+
+#[test]
+fn one_that_was_attested_with_all_bits_and_acts_otherwise_in_sixteen_is_served_with_all() {
+    let config = ModelConfig::tiny(Family::Llama);
+    let bf16 = understudy_model::Precision::Bf16;
+    let model = BaseModel::random_with(config.clone(), 7, &Device::Cpu, bf16).unwrap();
+    // Values so large that rounding them shows.
+    let spec = LoraSpec::new(4, 8.0, Targets::AllLinear);
+    let mut lora = Lora::init(&config, &spec, 1).unwrap();
+    let values = lora.values_mut().iter_mut().enumerate();
+    values.for_each(|(n, value)| *value += (n as f32 * 0.7).sin() * 3.0);
+    let mut attested = attested();
+    write_peft(&lora, &attested.path.with_file_name("large"), "tiny", &[]).unwrap();
+    attested.path = attested.path.with_file_name("large");
+    let digest = PeftFiles::read(&attested.path).unwrap().digest();
+    let attestation = attest(&model, &lora, digest).unwrap();
+    attested.manifest["attestation"] = serde_json::to_value(&attestation).unwrap();
+    let texts: Vec<Vec<u32>> = attestation.probes.iter().map(|one| one.tokens.clone()).collect();
+    let all = understudy_model::probe(&model, Some(&lora), &texts).unwrap();
+    // Just within what is allowed of what all bits say, on the side away from the rounded ones.
+    let away = |all: &f32, rounded: &f32| all + 0.045_f32.copysign(all - rounded);
+    let rounded = attestation.probes.iter().map(|one| &one.adapted);
+    let claims: Vec<Vec<f32>> = all
+        .iter()
+        .zip(rounded)
+        .map(|(all, rounded)| all.iter().zip(rounded).map(|(all, one)| away(all, one)).collect())
+        .collect();
+    let gaps = claims[0].iter().zip(&attestation.probes[0].adapted).map(|(a, b)| (a - b).abs());
+    let gap = gaps.sum::<f32>() / claims[0].len() as f32;
+    assert!(gap > tolerance(Precision::Bf16, Precision::Bf16), "rounding shows: {gap}");
+
+    let engine = Engine::start(model, "tiny", Config::default()).unwrap();
+    attested.write();
+    let half = engine.load_adapter("task", &attested.path).unwrap().generation;
+    engine.unload_adapter("task").unwrap();
+    let attested = (0..claims.len()).fold(attested, |attested, nth| {
+        attested.claiming(&format!("/probes/{nth}/adapted"), json!(claims[nth]))
+    });
+    let whole = engine.load_adapter("task", &attested.path).unwrap().generation;
+    assert_eq!(half, whole, "the same content");
+    engine.unload_adapter("task").unwrap();
+    let off = attested.claiming("/probes/0/adapted/0", -40.0);
+    assert_says(&refusal(&engine, &off.path), &["probe 1 with the adapter is off by"]);
+}
+
+#[test]
+fn a_probe_with_more_rows_than_a_step_is_scored_while_a_prompt_is_read() {
+    let config = Config { max_running: 1, step_tokens: 2, ..Config::default() };
+    let engine = engine(config);
+    let attested = attested();
+    // Prompts are read two tokens a step; nobody decodes for most of the time.
+    let prompt: Vec<u32> = (0..800).map(|n| n % 300 + 1).collect();
+    let replies: Vec<Reply> =
+        (0..3).map(|_| submit(&engine, request(&prompt, None, 1)).unwrap()).collect();
+    for _ in 0..10 {
+        engine.load_adapter("task", &attested.path).unwrap();
+        engine.unload_adapter("task").unwrap();
+    }
+    drop(replies);
+}
+
+#[test]
+fn a_visit_that_no_step_takes_along_comes_back_unscored() {
+    let lora = {
+        let spec = LoraSpec::new(4, 8.0, Targets::AllLinear);
+        Lora::init(&ModelConfig::tiny(Family::Llama), &spec, 3).unwrap()
+    };
+    let visit = Visit { lora, texts: vec![vec![1, 2]], scores: None };
+    let back = Door::default().visit(visit).unwrap();
+    assert_eq!(back.scores, None);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::{
     counters::Counters,
     sampler::{Sampler, Surroundings},
     sequence::Job,
+    visit::Door,
     worker::Worker,
 };
 
@@ -98,7 +99,16 @@ fn a_failing_forward_pass_fails_only_the_request_at_fault() {
         .collect();
     let ends: Vec<_> = thread::scope(|scope| {
         scope.spawn(|| {
-            Worker::new(&model, Config::default(), &counters, queue, Box::new(|_| true)).run();
+            let is_in_memory = Box::new(|_: &str| true);
+            Worker::new(
+                &model,
+                Config::default(),
+                &counters,
+                queue,
+                &Door::default(),
+                is_in_memory,
+            )
+            .run();
         });
         let ends = replies.into_iter().map(Reply::end).collect();
         drop(jobs);

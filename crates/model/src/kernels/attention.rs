@@ -6,7 +6,7 @@
 mod block;
 mod cached;
 
-use rayon::prelude::*;
+use understudy_team as team;
 
 pub(crate) use cached::Newest;
 
@@ -39,7 +39,7 @@ pub(crate) fn attention(
         .flat_map(|sequence| (0..shape.heads).map(move |head| (sequence, head)))
         .collect();
     let results: Vec<block::Forward> =
-        tasks.par_iter().map(|(sequence, head)| block::forward(sequence, shape, *head)).collect();
+        team::map_items(tasks, |(sequence, head)| block::forward(sequence, shape, head));
     let mut row = 0;
     for (sequence, heads) in sequences.iter().zip(results.chunks_exact(shape.heads)) {
         let out = &mut out[row * shape.q_dim()..(row + sequence.rows) * shape.q_dim()];
@@ -71,10 +71,10 @@ pub(crate) fn attention_over_blocks(
         }
         before += sequence.rows;
     }
-    let results: Vec<cached::Forward> = tasks
-        .par_iter()
-        .map(|(sequence, _, rows, head)| cached::forward(sequence, rows.clone(), shape, *head))
-        .collect();
+    let results: Vec<cached::Forward> = team::map(tasks.len(), |task| {
+        let (sequence, _, rows, head) = &tasks[task];
+        cached::forward(sequence, rows.clone(), shape, *head)
+    });
     for ((_, before, rows, head), result) in tasks.into_iter().zip(results) {
         let (first, end) = (before + rows.start, before + rows.end);
         let (wide, narrow) = (group * shape.dim, head * group);
@@ -105,15 +105,13 @@ pub(crate) fn attention_backward(
     let tasks: Vec<(usize, usize)> = (0..given.len())
         .flat_map(|index| (0..shape.heads).map(move |head| (index, head)))
         .collect();
-    let results: Vec<block::Backward> = tasks
-        .par_iter()
-        .map(|(index, head)| block::backward(&given[*index], shape, *head))
-        .collect();
+    let results: Vec<block::Backward> =
+        team::map_items(tasks, |(index, head)| block::backward(&given[index], shape, head));
     let sequences: Vec<Sequence<'_>> = given.iter().map(|given| given.sequence).collect();
     let parts = split(&sequences, width, d_qkv);
     let group = shape.heads / shape.kv_heads;
-    let pairs: Vec<_> = parts.into_iter().zip(results.chunks_exact(shape.heads)).collect();
-    let past = pairs.into_par_iter().zip(given).map(|((rows, results), given)| {
+    let given = given.iter().zip(results.chunks_exact(shape.heads));
+    team::map_items(parts.into_iter().zip(given).collect(), |(rows, (given, results))| {
         let before = given.sequence.past * dim;
         let mut past = vec![0.0; given.sequence.past * 2 * kv];
         for (head, result) in results.iter().enumerate() {
@@ -127,8 +125,7 @@ pub(crate) fn attention_backward(
             scatter_add(&result.values[..before], dim, &mut past, 2 * kv, kv + shared);
         }
         past
-    });
-    past.collect()
+    })
 }
 
 /// Cuts rows of all sequences into one slice per sequence.

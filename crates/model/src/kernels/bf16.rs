@@ -10,11 +10,12 @@ use std::ops::Range;
 
 use multiversion::multiversion;
 use rayon::prelude::*;
+use understudy_team as team;
 
 use super::{
     columns::{Columns, for_bands_of_columns},
     gemm::Into,
-    steady::{self, Rows},
+    steady::{Held, Rows},
 };
 use tile::{Line, ROWS, WIDTH};
 
@@ -130,7 +131,7 @@ impl Packed {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Addition<'a> {
     pub(crate) u: Rows<'a>,
-    pub(crate) w: Rows<'a>,
+    pub(crate) w: Held<'a>,
     /// Column of the product that w's first one is added to.
     pub(crate) column: usize,
 }
@@ -145,12 +146,12 @@ impl Addition<'_> {
         stride: usize,
     ) {
         let first = columns.start.max(self.column);
-        let end = columns.end.min(self.column + self.w.width);
+        let end = columns.end.min(self.column + self.w.width());
         if first < end {
             let u = Rows { values: self.u.from(row), ..self.u };
-            let values = &self.w.values[first - self.column..];
-            let w = Rows { values, width: end - first, stride: self.w.stride };
-            steady::multiply((u, rows), w, (c, first - columns.start, stride), Into::Add);
+            let place = (c, first - columns.start, stride);
+            let w = self.w.part(first - self.column..end - self.column);
+            w.multiply((u, rows), place, Into::Add);
         }
     }
 }
@@ -180,34 +181,34 @@ pub(crate) fn product_with(
         }
         return;
     }
-    let threads = rayon::current_num_threads();
+    let threads = team::threads();
     let bands = threads * rows.div_ceil(threads * BAND);
     let band = rows.div_ceil(bands).next_multiple_of(ROWS);
-    let parts = c.par_chunks_mut(band * w.outputs).zip(a.par_chunks(band * w.inputs));
-    parts.enumerate().for_each_init(Vec::new, |rounded, (index, (c, a))| {
-        let rows = (index * band, a.len() / w.inputs);
-        one_band((c, a, rows), w, into, additions, rounded);
+    team::each_chunk(c, band * w.outputs, |index, c| {
+        let (first, rows) = (index * band, c.len() / w.outputs);
+        let a = &a[first * w.inputs..][..rows * w.inputs];
+        one_band((c, a, (first, rows)), w, into, additions);
     });
 }
 
-/// A band of rows (first, count), whose inputs are rounded into `rounded`.
+/// A band of rows (first, count).
 fn one_band(
     (c, a, (row, rows)): (&mut [f32], &[f32], (usize, usize)),
     w: &Packed,
     into: Into,
     additions: &[Addition<'_>],
-    rounded: &mut Vec<u16>,
 ) {
+    let mut rounded = Vec::new();
     for first in (0..w.inputs).step_by(DEPTH) {
         let depth = first..(first + DEPTH).min(w.inputs);
-        let stride = round_rows(a, w.inputs, depth.clone(), rounded);
+        let stride = round_rows(a, w.inputs, depth.clone(), &mut rounded);
         let into = if first == 0 { into } else { Into::Add };
         for (panel, column) in (0..w.outputs).step_by(WIDTH).enumerate() {
             let lines = w.panel(panel, first / 2..depth.end.div_ceil(2));
             let columns = column..(column + WIDTH).min(w.outputs);
             let c = &mut c[column..];
             let mut place = Columns::of(c, (rows, w.outputs), (0, columns.len()));
-            tile::rows_times_panel((rounded, stride), lines, &mut place, into);
+            tile::rows_times_panel((&rounded, stride), lines, &mut place, into);
             if depth.end == w.inputs {
                 for addition in additions {
                     addition.add((row, rows), columns.clone(), c, w.outputs);

@@ -4,7 +4,7 @@
 
 use std::marker::PhantomData;
 
-use rayon::prelude::*;
+use understudy_team as team;
 
 /// Some adjacent columns of every row of a row-major matrix, borrowed uniquely.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ pub(crate) fn for_bands_of_columns(
 ) {
     assert_eq!(values.len(), rows * width, "a matrix of unfit shape");
     let whole = Shared(values.as_mut_ptr());
-    (0..width.div_ceil(band)).into_par_iter().for_each(|index| {
+    team::each(width.div_ceil(band), |index| {
         let first = index * band;
         let columns = Columns {
             start: whole.at(first),

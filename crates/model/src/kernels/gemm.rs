@@ -5,7 +5,7 @@
 use std::{marker::PhantomData, ops::Range};
 
 use gemm::Parallelism;
-use rayon::prelude::*;
+use understudy_team as team;
 
 /// A matrix inside a slice: element (i, j) is `data[i * row_stride + j * col_stride]`.
 #[derive(Debug, Clone, Copy)]
@@ -95,7 +95,7 @@ pub(crate) fn gemm<'a>(
 ) {
     assert_eq!((c.rows, c.cols, a.cols), (a.rows, b.cols, b.rows), "product of unfit shapes");
     assert!(b.fits(), "an operand leaves its slice");
-    let parts = rayon::current_num_threads();
+    let parts = team::threads();
     let job = Job::new(c, a, scale, into);
     let (rows, cols) = (0..job.c.rows, 0..job.c.cols);
     if threads == Threads::One || parts == 1 {
@@ -105,7 +105,7 @@ pub(crate) fn gemm<'a>(
     } else {
         // Vectors run along columns, so parts begin on whole vectors.
         let part = cols.len().div_ceil(parts).next_multiple_of(16);
-        (0..parts).into_par_iter().for_each(|index| {
+        team::each(parts, |index| {
             let first = (index * part).min(cols.end);
             let mine = first..(first + part).min(cols.end);
             job.run(rows.clone(), mine.clone(), b.columns(mine), Parallelism::None);

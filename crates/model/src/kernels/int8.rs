@@ -13,6 +13,7 @@ mod tile;
 use std::ops::Range;
 
 use rayon::prelude::*;
+use understudy_team as team;
 
 pub(crate) use rows::{Bits, QuantisedRows};
 
@@ -144,12 +145,12 @@ pub(crate) fn product(c: &mut [f32], a: &[f32], w: &Packed, rows: usize, into: I
         });
         return;
     }
-    let threads = rayon::current_num_threads();
+    let threads = team::threads();
     let bands = threads * rows.div_ceil(threads * BAND);
     let band = rows.div_ceil(bands).next_multiple_of(ROWS);
-    let parts = c.par_chunks_mut(band * w.outputs).zip(a.par_chunks(band * w.inputs));
-    parts.for_each(|(c, a)| {
-        let rows = a.len() / w.inputs;
+    team::each_chunk(c, band * w.outputs, |index, c| {
+        let rows = c.len() / w.outputs;
+        let a = &a[index * band * w.inputs..][..rows * w.inputs];
         let inputs = Inputs::new(a, w.inputs, rows);
         for (panel, first) in (0..w.outputs).step_by(WIDTH).enumerate() {
             let columns: Range<usize> = first..(first + WIDTH).min(w.outputs);

@@ -7,9 +7,13 @@
 mod gradient;
 mod tile;
 
-use rayon::prelude::*;
+use std::ops::Range;
+
+use half::f16;
+use understudy_team as team;
 
 pub(crate) use gradient::{Adapted, Map, gradients};
+pub(crate) use tile::Weight;
 use tile::{Left, Right, WIDTH};
 
 use super::{
@@ -33,29 +37,81 @@ const ROWS_AT_ONCE: usize = 252;
 
 /// Rows inside wider rows: `rows` lie `stride` apart, and `width` values of each count.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Rows<'a> {
-    pub(crate) values: &'a [f32],
+pub(crate) struct Rows<'a, T = f32> {
+    pub(crate) values: &'a [T],
     pub(crate) width: usize,
     pub(crate) stride: usize,
 }
 
-impl<'a> Rows<'a> {
-    pub(crate) fn whole(values: &'a [f32], width: usize) -> Self {
+impl<'a, T> Rows<'a, T> {
+    pub(crate) fn whole(values: &'a [T], width: usize) -> Self {
         Self { values, width, stride: width }
     }
 
-    pub(super) fn from(self, row: usize) -> &'a [f32] {
-        &self.values[row * self.stride..]
+    /// Some columns of all rows.
+    pub(super) fn part(self, columns: Range<usize>) -> Self {
+        Self { values: &self.values[columns.start..], width: columns.len(), stride: self.stride }
     }
 
+    pub(super) fn from(self, row: usize) -> &'a [T] {
+        &self.values[row * self.stride..]
+    }
+}
+
+impl<'a> Rows<'a> {
     fn left(self) -> Left<'a> {
         Left { values: self.values, row: self.stride, step: 1 }
     }
 }
 
+/// A right side in either of the precisions that adapters are held in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Held<'a> {
+    Plain(Rows<'a>),
+    Half(Rows<'a, f16>),
+}
+
+impl Held<'_> {
+    pub(super) fn width(&self) -> usize {
+        match self {
+            Self::Plain(w) => w.width,
+            Self::Half(w) => w.width,
+        }
+    }
+
+    /// Some columns of all rows.
+    pub(super) fn part(self, columns: Range<usize>) -> Self {
+        match self {
+            Self::Plain(w) => Self::Plain(w.part(columns)),
+            Self::Half(w) => Self::Half(w.part(columns)),
+        }
+    }
+
+    /// As [`times`].
+    pub(crate) fn times(self, x: Rows<'_>, out: &mut [f32], place: (usize, usize)) {
+        match self {
+            Self::Plain(w) => times(x, w, out, place),
+            Self::Half(w) => times(x, w, out, place),
+        }
+    }
+
+    /// As [`multiply`].
+    pub(crate) fn multiply(self, x: (Rows<'_>, usize), c: (&mut [f32], usize, usize), into: Into) {
+        match self {
+            Self::Plain(w) => multiply(x, w, c, into),
+            Self::Half(w) => multiply(x, w, c, into),
+        }
+    }
+}
+
 /// Columns `column..` of every row of `out`, `stride` apart, become x · w, for w `[x.width, cols]`.
-pub(crate) fn times(x: Rows<'_>, w: Rows<'_>, out: &mut [f32], (column, stride): (usize, usize)) {
-    out.par_chunks_mut(BAND * stride).enumerate().for_each(|(band, out)| {
+pub(crate) fn times<T: Weight>(
+    x: Rows<'_>,
+    w: Rows<'_, T>,
+    out: &mut [f32],
+    (column, stride): (usize, usize),
+) {
+    team::each_chunk(out, BAND * stride, |band, out| {
         let rows = out.len() / stride;
         let x = Rows { values: x.from(band * BAND), ..x };
         multiply((x, rows), w, (out, column, stride), Into::Replace);
@@ -64,9 +120,9 @@ pub(crate) fn times(x: Rows<'_>, w: Rows<'_>, out: &mut [f32], (column, stride):
 
 /// Columns `column..` of rows of c, `stride` apart, become x · w, or x · w is added to them; within
 /// one thread.
-pub(crate) fn multiply(
+pub(crate) fn multiply<T: Weight>(
     (x, rows): (Rows<'_>, usize),
-    w: Rows<'_>,
+    w: Rows<'_, T>,
     (c, column, stride): (&mut [f32], usize, usize),
     into: Into,
 ) {
@@ -100,11 +156,10 @@ pub(crate) fn times_panels(c: &mut [f32], x: &[f32], w: &[f32], rows: usize, int
         });
         return;
     }
-    let threads = rayon::current_num_threads();
+    let threads = team::threads();
     let bands = threads * rows.div_ceil(threads * BAND);
     let band = rows.div_ceil(bands);
-    let parts = c.par_chunks_mut(band * outputs).enumerate();
-    parts.for_each(|(index, c)| {
+    team::each_chunk(c, band * outputs, |index, c| {
         let rows = c.len() / outputs;
         for first in (0..outputs).step_by(panels::WIDTH) {
             let width = panels::WIDTH.min(outputs - first);

@@ -5,7 +5,7 @@ mod adapters;
 use std::borrow::Cow;
 
 use candle_core::Tensor;
-use rayon::prelude::*;
+use understudy_team as team;
 
 pub(super) use adapters::{
     FUSED_FROM, adapt, add_lora_input, apply_adapted, apply_transposed_adapted, lora_grads,
@@ -248,7 +248,7 @@ fn trunks(qkv: &[f32], width: usize, spans: &[Span], shape: HeadShape) -> Vec<Ve
     if spans.iter().all(|span| span.after.is_none()) {
         return vec![Vec::new(); spans.len()];
     }
-    (0..spans.len()).into_par_iter().map(gather).collect()
+    team::map(spans.len(), gather)
 }
 
 /// Sequences whose keys and values lie in their own fused rows, or were gathered from a trunk.

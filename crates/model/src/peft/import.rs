@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use candle_core::{DType, Device, Tensor};
+use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use understudy_team as team;
 
 use super::{PREFIX, config::Settings};
 use crate::{
@@ -13,9 +14,9 @@ use crate::{
 
 /// A and B of one module as stored, with the rank and scale the config gives it.
 #[derive(Default)]
-struct Found {
-    a: Option<Vec<f32>>,
-    b: Option<Vec<f32>>,
+struct Found<'a> {
+    a: Option<TensorView<'a>>,
+    b: Option<TensorView<'a>>,
     rank: usize,
     scale: f64,
 }
@@ -29,7 +30,7 @@ pub(super) fn lora(
 ) -> Result<Lora, String> {
     let file = SafeTensors::deserialize(bytes)
         .map_err(|error| format!("adapter_model.safetensors is not readable: {error}"))?;
-    let mut found: BTreeMap<Place, Found> = BTreeMap::new();
+    let mut found: BTreeMap<Place, Found<'_>> = BTreeMap::new();
     for (name, view) in file.iter() {
         let (layer, module, is_b) = place(name, config)?;
         let path = path(layer, module);
@@ -39,10 +40,13 @@ pub(super) fn lora(
         let (rank, scale) = settings.rank_and_scale(&path);
         let (inputs, outputs) = module.dims(config);
         let shape = if is_b { [outputs, rank] } else { [rank, inputs] };
-        let values = values(name, &view, shape)?;
+        if view.shape() != shape {
+            let found = view.shape();
+            return Err(format!("{name} has shape {found:?}; base and config expect {shape:?}"));
+        }
         let entry = found.entry((layer, module)).or_default();
         (entry.rank, entry.scale) = (rank, scale);
-        *(if is_b { &mut entry.b } else { &mut entry.a }) = Some(values);
+        *(if is_b { &mut entry.b } else { &mut entry.a }) = Some(view);
     }
     let paths: Vec<String> = found.keys().map(|(layer, module)| path(*layer, *module)).collect();
     if let Some(name) = settings.unmet_target(&paths) {
@@ -53,7 +57,7 @@ pub(super) fn lora(
 
 /// Brings every module to the largest rank and one scale: s B A is unchanged when B is scaled by
 /// s / s' and both are padded with zeros.
-fn assemble(found: &BTreeMap<Place, Found>, config: &ModelConfig) -> Result<Lora, String> {
+fn assemble(found: &BTreeMap<Place, Found<'_>>, config: &ModelConfig) -> Result<Lora, String> {
     let largest = found.values().max_by_key(|entry| entry.rank).ok_or("it holds no tensors")?;
     let (rank, scale) = (largest.rank, largest.scale);
     if !(scale.is_finite() && scale != 0.0) {
@@ -64,16 +68,27 @@ fn assemble(found: &BTreeMap<Place, Found>, config: &ModelConfig) -> Result<Lora
             .map_err(|error| error.to_string())?;
     let mut values = vec![0.0; layout.len()];
     for slot in layout.slots() {
+        team::breathe();
         let entry = &found[&(slot.layer, slot.module)];
-        let missing = |side: &str| format!("{} has no {side}", path(slot.layer, slot.module));
-        let a = entry.a.as_ref().ok_or_else(|| missing("lora_A"))?;
-        let b = entry.b.as_ref().ok_or_else(|| missing("lora_B"))?;
-        values[slot.a.clone()][..a.len()].copy_from_slice(a);
-        let factor = entry.scale / scale;
-        let rows = values[slot.b.clone()].chunks_exact_mut(rank);
-        for (row, from) in rows.zip(b.chunks_exact(entry.rank)) {
-            for (value, from) in row.iter_mut().zip(from) {
-                *value = (f64::from(*from) * factor) as f32;
+        let path = path(slot.layer, slot.module);
+        let read = |side: &str, view: &Option<TensorView<'_>>, to: &mut [f32]| {
+            let view = view.as_ref().ok_or_else(|| format!("{path} has no lora_{side}"))?;
+            read_values(view, to).map_err(|what| format!("lora_{side} of {path} {what}"))
+        };
+        read("A", &entry.a, &mut values[slot.a.clone()][..entry.rank * slot.inputs])?;
+        let b = &mut values[slot.b.clone()];
+        if entry.rank == rank {
+            read("B", &entry.b, b)?;
+        } else {
+            let mut narrow = vec![0.0; slot.outputs * entry.rank];
+            read("B", &entry.b, &mut narrow)?;
+            let rows = b.chunks_exact_mut(rank).zip(narrow.chunks_exact(entry.rank));
+            rows.for_each(|(row, from)| row[..entry.rank].copy_from_slice(from));
+        }
+        if entry.scale != scale {
+            let factor = entry.scale / scale;
+            for value in b.iter_mut() {
+                *value = (f64::from(*value) * factor) as f32;
             }
         }
     }
@@ -107,24 +122,22 @@ fn place(name: &str, config: &ModelConfig) -> Result<(usize, Module, bool), Stri
     Ok((layer, module, is_b))
 }
 
-fn values(name: &str, view: &TensorView<'_>, shape: [usize; 2]) -> Result<Vec<f32>, String> {
-    if view.shape() != shape {
-        let found = view.shape();
-        return Err(format!("{name} has shape {found:?}; base and config expect {shape:?}"));
+/// Writes the values of a tensor to as many places.
+fn read_values(view: &TensorView<'_>, to: &mut [f32]) -> Result<(), String> {
+    let data = view.data();
+    match view.dtype() {
+        Dtype::F32 => fill(to, data, f32::from_le_bytes),
+        Dtype::F16 => fill(to, data, |bytes| f16::from_le_bytes(bytes).to_f32()),
+        Dtype::BF16 => fill(to, data, |bytes| bf16::from_le_bytes(bytes).to_f32()),
+        other => return Err(format!("has type {other:?}; use f32, f16 or bf16")),
     }
-    let dtype = match view.dtype() {
-        Dtype::F32 => DType::F32,
-        Dtype::F16 => DType::F16,
-        Dtype::BF16 => DType::BF16,
-        other => return Err(format!("{name} has type {other:?}; use f32, f16 or bf16")),
-    };
-    let read = || -> candle_core::Result<Vec<f32>> {
-        let tensor = Tensor::from_raw_buffer(view.data(), dtype, &shape, &Device::Cpu)?;
-        tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()
-    };
-    let values = read().map_err(|error| format!("{name} is not readable: {error}"))?;
-    if values.iter().any(|value| !value.is_finite()) {
-        return Err(format!("{name} holds a value that is not finite"));
+    if to.iter().any(|value| !value.is_finite()) {
+        return Err("holds a value that is not finite".to_owned());
     }
-    Ok(values)
+    Ok(())
+}
+
+fn fill<const N: usize>(to: &mut [f32], data: &[u8], read: impl Fn([u8; N]) -> f32) {
+    let (values, _) = data.as_chunks::<N>();
+    to.iter_mut().zip(values).for_each(|(to, bytes)| *to = read(*bytes));
 }

@@ -116,7 +116,7 @@ fn additions_of_low_rank_are_added_where_they_belong() {
         let Some(w) = Packed::new(&plain, inner, cols) else { return };
         let addition = |offset: usize, w, width, column| Addition {
             u: Rows { values: &u[offset..], width: rank, stride: 11 },
-            w: Rows::whole(w, width),
+            w: Held::Plain(Rows::whole(w, width)),
             column,
         };
         let additions = [addition(0, &left, 70, 0), addition(5, &right, 61, 139)];

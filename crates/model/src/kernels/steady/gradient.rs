@@ -1,6 +1,6 @@
 //! The gradients of a group of adapters in one pass over the gradient of what they adapt.
 
-use rayon::prelude::*;
+use understudy_team as team;
 
 use super::{
     super::{columns::Columns, gemm::Into},
@@ -75,21 +75,16 @@ impl Gradients {
 pub(crate) fn gradients(given: &Adapted<'_>, rows: usize) -> Gradients {
     let stack = given.maps.len() * given.rank;
     let mut du = scratch(rows * stack);
-    let share = rows.div_ceil(rayon::current_num_threads()).next_multiple_of(BAND);
-    let parts: Vec<Sums> = du
-        .par_chunks_mut((share * stack).max(1))
-        .enumerate()
-        .map(|(index, du)| {
-            let mut sums = Sums {
-                a: vec![0.0; stack * given.x.width],
-                b: vec![0.0; given.rank * given.dy.width],
-            };
-            for (band, du) in du.chunks_mut(BAND * stack).enumerate() {
-                one_band(given, index * share + band * BAND, du, &mut sums);
-            }
-            sums
-        })
-        .collect();
+    let share = rows.div_ceil(team::threads()).next_multiple_of(BAND);
+    let shares = du.chunks_mut((share * stack).max(1)).enumerate().collect();
+    let parts = team::map_items(shares, |(index, du)| {
+        let mut sums =
+            Sums { a: vec![0.0; stack * given.x.width], b: vec![0.0; given.rank * given.dy.width] };
+        for (band, du) in du.chunks_mut(BAND * stack).enumerate() {
+            one_band(given, index * share + band * BAND, du, &mut sums);
+        }
+        sums
+    });
     let sums = parts.into_iter().reduce(|mut sums, part| {
         add(&mut sums.a, &part.a);
         add(&mut sums.b, &part.b);

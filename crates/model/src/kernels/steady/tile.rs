@@ -3,6 +3,9 @@
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod plain;
+mod weight;
+
+pub(crate) use weight::Weight;
 
 use super::super::{columns::Columns, gemm::Into};
 
@@ -19,16 +22,16 @@ pub(super) struct Left<'a> {
 
 /// Element (k, j) is `values[k * stride + j]`.
 #[derive(Clone, Copy)]
-pub(super) struct Right<'a> {
-    pub(super) values: &'a [f32],
+pub(super) struct Right<'a, T> {
+    pub(super) values: &'a [T],
     pub(super) stride: usize,
 }
 
 /// c = scale · a · b, or c += scale · a · b, for as many rows and columns as c has. Every element is
 /// one chain of fused multiply-adds over `depth`, then scaled, then added.
-pub(super) fn product(
+pub(super) fn product<T: Weight>(
     a: Left<'_>,
-    (b, depth): (Right<'_>, usize),
+    (b, depth): (Right<'_, T>, usize),
     scale: f32,
     c: &mut Columns<'_>,
     into: Into,
@@ -46,10 +49,10 @@ pub(super) fn product(
     if avx512::is_supported() {
         // As tall as leaves registers for the addresses of the rows.
         match c.width.div_ceil(16) {
-            1 => avx512::column::<8, 1>(a, (b, depth), scale, c, into),
-            2 => avx512::column::<8, 2>(a, (b, depth), scale, c, into),
-            3 => avx512::column::<8, 3>(a, (b, depth), scale, c, into),
-            _ => avx512::column::<6, 4>(a, (b, depth), scale, c, into),
+            1 => avx512::column::<T, 8, 1>(a, (b, depth), scale, c, into),
+            2 => avx512::column::<T, 8, 2>(a, (b, depth), scale, c, into),
+            3 => avx512::column::<T, 8, 3>(a, (b, depth), scale, c, into),
+            _ => avx512::column::<T, 6, 4>(a, (b, depth), scale, c, into),
         }
         return;
     }

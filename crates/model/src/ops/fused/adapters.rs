@@ -1,7 +1,7 @@
 //! Adapters at work: alone beside a map in f32, or within the product of a rounded one.
 
 use candle_core::Tensor;
-use rayon::prelude::*;
+use understudy_team as team;
 
 use crate::{
     error::Result,
@@ -9,7 +9,7 @@ use crate::{
     kernels::{
         bf16::{self, Addition, Packed},
         gemm::{Into, Threads, View, ViewMut, gemm},
-        steady::{self, Adapted, Map, Rows},
+        steady::{self, Adapted, Held, Map, Rows},
     },
     lora::{Lora, LoraGrads, Slot},
     ops::Adapting,
@@ -39,7 +39,7 @@ fn adapt_pieces(
     (x, inputs, width): (&[f32], usize, usize),
     active: &[Adapting<'_>],
 ) -> Vec<Vec<f32>> {
-    let pieces = rayon::current_num_threads().div_ceil(active.len());
+    let pieces = team::threads().div_ceil(active.len());
     let mut tasks = Vec::with_capacity(active.len() * pieces);
     let (mut rest, mut done) = (y, 0);
     for run in active {
@@ -52,7 +52,7 @@ fn adapt_pieces(
             tasks.push((mine, &x[first * inputs..end * inputs], run));
         }
     }
-    tasks.into_par_iter().map(|(y, x, run)| adapt_rows(y, x, run)).collect()
+    team::map_items(tasks, |(y, x, run)| adapt_rows(y, x, run))
 }
 
 /// y += s · (x Aᵀ) Bᵀ, within one thread; returns x Aᵀ.
@@ -61,14 +61,13 @@ fn adapt_rows(y: &mut [f32], x: &[f32], run: &Adapting<'_>) -> Vec<f32> {
     let inputs = run.slots.first().map_or(1, |slot| slot.inputs);
     let (rows, stack) = (x.len() / inputs, run.slots.len() * rank);
     let width = y.len() / rows;
-    let a = Rows::whole(run.lora.a_turned(run.slots), stack);
     let mut u = vec![0.0; rows * stack];
-    let place = (&mut u[..], 0, stack);
-    steady::multiply((Rows::whole(x, inputs), rows), a, place, Into::Replace);
+    let (x, place) = ((Rows::whole(x, inputs), rows), (&mut u[..], 0, stack));
+    run.lora.a_turned(run.slots).multiply(x, place, Into::Replace);
     for (index, slot) in run.slots.iter().enumerate() {
-        let u = Rows { values: &u[index * rank..], width: rank, stride: stack };
-        let b = Rows::whole(run.lora.b_turned(slot), slot.outputs);
-        steady::multiply((u, rows), b, (y, slot.column, width), Into::Add);
+        let u = (Rows { values: &u[index * rank..], width: rank, stride: stack }, rows);
+        let place = (&mut *y, slot.column, width);
+        run.lora.b_turned(slot).multiply(u, place, Into::Add);
     }
     u
 }
@@ -111,14 +110,13 @@ pub(in crate::ops) fn apply_adapted(
     let ((rows, inputs), rank) = (x.dims2()?, run.lora.rank());
     let (stack, outputs) = (run.slots.len() * rank, w.outputs());
     let x = Host::of(x)?;
-    let a = Rows::whole(run.lora.a_turned(run.slots), stack);
     let mut u = scratch(rows * stack);
-    steady::times(Rows::whole(&x, inputs), a, &mut u, (0, stack));
+    run.lora.a_turned(run.slots).times(Rows::whole(&x, inputs), &mut u, (0, stack));
     let slots = run.slots.iter().enumerate();
     let additions: Vec<Addition<'_>> = slots
         .map(|(index, slot)| Addition {
             u: Rows { values: &u[index * rank..], width: rank, stride: stack },
-            w: Rows::whole(run.lora.b_turned(slot), slot.outputs),
+            w: run.lora.b_turned(slot),
             column: slot.column,
         })
         .collect();
@@ -175,7 +173,7 @@ pub(in crate::ops) fn apply_transposed_adapted(
     let (dy, du) = (Host::of(dy)?, Host::of(du)?);
     let mut dx = scratch(rows * inputs);
     let (u, w_a) = (Rows::whole(&du, stack), Rows::whole(a, inputs));
-    let addition = Addition { u, w: w_a, column: 0 };
+    let addition = Addition { u, w: Held::Plain(w_a), column: 0 };
     bf16::product_with(&mut dx, &dy, w, rows, Into::Replace, &[addition]);
     tensor(dx, (rows, inputs))
 }

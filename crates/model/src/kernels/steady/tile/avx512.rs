@@ -3,28 +3,61 @@
 #![expect(unsafe_code, reason = "fused multiply-add is reached through intrinsics over pointers")]
 
 use std::arch::x86_64::{
-    _MM_HINT_T0, _mm_prefetch, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
-    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps,
+    __m512, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm256_maskz_loadu_epi16, _mm512_add_ps,
+    _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps,
+    _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps,
 };
+
+use half::f16;
 
 use super::{
     super::super::{columns::Columns, gemm::Into},
-    Left, Right,
+    Left, Right, Weight,
 };
 
-/// How many values ahead of those being multiplied weights are called for: the processor's own
+/// How many bytes ahead of those being multiplied weights are called for: the processor's own
 /// guesses end with a page, and without this a step of eight rows takes twice as long.
-const AHEAD: usize = 1024;
+const AHEAD: usize = 4096;
 
 pub(super) fn is_supported() -> bool {
     is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
+}
+
+/// # Safety
+///
+/// As for [`Weight::load`].
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn load_f32(from: *const f32, mask: u16) -> __m512 {
+    // SAFETY: the caller's.
+    unsafe {
+        if mask == u16::MAX { _mm512_loadu_ps(from) } else { _mm512_maskz_loadu_ps(mask, from) }
+    }
+}
+
+/// # Safety
+///
+/// As for [`Weight::load`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+pub(super) unsafe fn load_f16(from: *const f16, mask: u16) -> __m512 {
+    // SAFETY: the caller's; the type is its sixteen bits.
+    _mm512_cvtph_ps(unsafe {
+        if mask == u16::MAX {
+            _mm256_loadu_si256(from.cast())
+        } else {
+            _mm256_maskz_loadu_epi16(mask, from.cast())
+        }
+    })
 }
 
 /// All rows, R at a time, what is left over four, two and one at a time. The caller has checked
 /// bounds and instructions.
-pub(super) fn column<const R: usize, const V: usize>(
+pub(super) fn column<T: Weight, const R: usize, const V: usize>(
     a: Left<'_>,
-    (b, depth): (Right<'_>, usize),
+    (b, depth): (Right<'_, T>, usize),
     scale: f32,
     c: &mut Columns<'_>,
     into: Into,
@@ -40,21 +73,21 @@ pub(super) fn column<const R: usize, const V: usize>(
         // checked for the instructions as well.
         unsafe {
             match height {
-                1 => whole_or_not::<1, V>(operands, place, stride, add),
-                2 => whole_or_not::<2, V>(operands, place, stride, add),
-                4 => whole_or_not::<4, V>(operands, place, stride, add),
-                _ => whole_or_not::<R, V>(operands, place, stride, add),
+                1 => whole_or_not::<T, 1, V>(operands, place, stride, add),
+                2 => whole_or_not::<T, 2, V>(operands, place, stride, add),
+                4 => whole_or_not::<T, 4, V>(operands, place, stride, add),
+                _ => whole_or_not::<T, R, V>(operands, place, stride, add),
             }
         }
         row += height;
     }
 }
 
-struct Operands<'a> {
+struct Operands<'a, T> {
     a: *const f32,
     row: usize,
     step: usize,
-    b: Right<'a>,
+    b: Right<'a, T>,
     cols: usize,
     depth: usize,
     scale: f32,
@@ -63,9 +96,9 @@ struct Operands<'a> {
 /// # Safety
 ///
 /// As for [`tile`].
-#[target_feature(enable = "avx512f")]
-unsafe fn whole_or_not<const R: usize, const V: usize>(
-    of: Operands<'_>,
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn whole_or_not<T: Weight, const R: usize, const V: usize>(
+    of: Operands<'_, T>,
     c: *mut f32,
     stride: usize,
     add: bool,
@@ -73,9 +106,9 @@ unsafe fn whole_or_not<const R: usize, const V: usize>(
     // SAFETY: the caller's.
     unsafe {
         if of.cols == 16 * V {
-            tile::<R, V, true>(of, c, stride, add);
+            tile::<T, R, V, true>(of, c, stride, add);
         } else {
-            tile::<R, V, false>(of, c, stride, add);
+            tile::<T, R, V, false>(of, c, stride, add);
         }
     }
 }
@@ -84,9 +117,9 @@ unsafe fn whole_or_not<const R: usize, const V: usize>(
 ///
 /// `a` reaches to (R − 1) · row + (depth − 1) · step, `b` holds depth rows of `cols` ≤ 16 · V
 /// columns, and `c` has R rows of as many.
-#[target_feature(enable = "avx512f")]
-unsafe fn tile<const R: usize, const V: usize, const WHOLE: bool>(
-    of: Operands<'_>,
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn tile<T: Weight, const R: usize, const V: usize, const WHOLE: bool>(
+    of: Operands<'_, T>,
     c: *mut f32,
     stride: usize,
     add: bool,
@@ -104,8 +137,8 @@ unsafe fn tile<const R: usize, const V: usize, const WHOLE: bool>(
             // SAFETY: whole vectors lie in `b`, and the mask leaves only columns that it has. A
             // prefetch may name any place.
             *w = unsafe {
-                _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(AHEAD).cast());
-                if WHOLE { _mm512_loadu_ps(from) } else { _mm512_maskz_loadu_ps(mask, from) }
+                _mm_prefetch::<_MM_HINT_T0>(from.wrapping_byte_add(AHEAD).cast());
+                T::load(from, if WHOLE { u16::MAX } else { mask })
             };
         }
         for (row, sums) in sums.iter_mut().enumerate() {

@@ -9,15 +9,15 @@ use multiversion::multiversion;
 
 use super::{
     super::super::{columns::Columns, gemm::Into},
-    Left, Right,
+    Left, Right, Weight,
 };
 
 /// Columns whose sums are held at once.
 const LANES: usize = 16;
 
-pub(super) fn column(
+pub(super) fn column<T: Weight>(
     a: Left<'_>,
-    right: (Right<'_>, usize),
+    right: (Right<'_, T>, usize),
     scale: f32,
     c: &mut Columns<'_>,
     into: Into,
@@ -33,31 +33,31 @@ pub(super) fn column(
 }
 
 #[multiversion(targets = "simd")]
-fn four(
+fn four<T: Weight>(
     a: Left<'_>,
-    right: (Right<'_>, usize),
+    right: (Right<'_, T>, usize),
     scale: f32,
     place: (&mut Columns<'_>, usize),
     into: Into,
 ) {
-    rows::<4>(a, right, scale, place, into);
+    rows::<T, 4>(a, right, scale, place, into);
 }
 
 #[multiversion(targets = "simd")]
-fn one(
+fn one<T: Weight>(
     a: Left<'_>,
-    right: (Right<'_>, usize),
+    right: (Right<'_, T>, usize),
     scale: f32,
     place: (&mut Columns<'_>, usize),
     into: Into,
 ) {
-    rows::<1>(a, right, scale, place, into);
+    rows::<T, 1>(a, right, scale, place, into);
 }
 
 #[inline(always)]
-fn rows<const R: usize>(
+fn rows<T: Weight, const R: usize>(
     a: Left<'_>,
-    (b, depth): (Right<'_>, usize),
+    (b, depth): (Right<'_, T>, usize),
     scale: f32,
     (c, first): (&mut Columns<'_>, usize),
     into: Into,
@@ -68,7 +68,8 @@ fn rows<const R: usize>(
         for k in 0..depth {
             // A copy of whole width, so that the loop over it has no end to look for.
             let mut w = [0.0_f32; LANES];
-            w[..width].copy_from_slice(&b.values[k * b.stride + column..][..width]);
+            let held = &b.values[k * b.stride + column..][..width];
+            w.iter_mut().zip(held).for_each(|(w, held)| *w = held.wide());
             for (row, sums) in sums.iter_mut().enumerate() {
                 let x = a.values[(first + row) * a.row + k * a.step];
                 for (sum, w) in sums.iter_mut().zip(w) {
@@ -88,6 +89,8 @@ fn rows<const R: usize>(
 
 #[cfg(test)]
 mod tests {
+    use half::f16;
+
     use super::*;
     use crate::kernels::reference::noise;
 
@@ -105,6 +108,15 @@ mod tests {
                 super::super::product(left, (right, depth), 0.5, place, into);
                 assert_eq!(plain, fast);
             }
+            let mut half = Vec::<f16>::new();
+            Weight::extend(&mut half, &w);
+            let right = Right { values: &half, stride: cols };
+            let [mut plain, mut fast] = [(); 2].map(|()| noise(rows * cols, 3));
+            let place = &mut Columns::of(&mut plain, (rows, cols), (0, cols));
+            column(left, (right, depth), 0.5, place, Into::Add);
+            let place = &mut Columns::of(&mut fast, (rows, cols), (0, cols));
+            super::super::product(left, (right, depth), 0.5, place, Into::Add);
+            assert_eq!(plain, fast, "in sixteen bits");
         }
     }
 }
