@@ -3,8 +3,12 @@
 
     scripts/memory-ablation.py --rows train.jsonl --cases test.jsonl --out DIR \\
         [--adapter DIR …] [--memory-slot 0.3 --recipe recipes/snips.toml] [--count 256] [--mock-engine]
+    scripts/memory-ablation.py --demo .understudy/demo --out DIR
 
-Both files hold rows like {"text": "…", "intent": "…", "slots": {…}}. From the training rows alone it
+Both files hold rows like {"text": "…", "intent": "…", "slots": {…}}. With --demo they are made of what
+`understudy demo` left in its data directory: what its first dataset says users accepted, the cases of
+its suite, and its adapters as subjects; a reply there also has a priority, by a convention of the
+house that lessons can tell. From the training rows alone it
 writes down, for every kind of request, which slots its replies have; these sentences go the way of
 all lessons (propose, review, release), and `understudy eval --memory` holds each subject with them
 against the same subject without. `memory learn` is tried on the same rows first, and what it says is
@@ -24,8 +28,14 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-SYSTEM = "Read the request and reply with JSON: the intent and its slots."
-FIELDS = ["--input", "text", "--output", "intent", "--output", "slots", "--system", SYSTEM]
+SNIPS = {
+    "system": "Read the request and reply with JSON: the intent and its slots.",
+    "outputs": ["intent", "slots"],
+}
+DEMO = {
+    "system": "Triage the customer message. Reply with one JSON object: intent, priority, fields.",
+    "outputs": ["intent", "priority", "fields"],
+}
 SCORERS = ["field_f1", "field:intent", "json_equal", "json_valid"]
 OWNER = ["--owner", "ablation"]
 
@@ -33,6 +43,11 @@ OWNER = ["--owner", "ablation"]
 def main():
     args = arguments()
     args.out.mkdir(parents=True, exist_ok=True)
+    args.shape = DEMO if args.demo else SNIPS
+    if args.demo:
+        rows_of_demo(args)
+    elif not (args.rows and args.cases):
+        raise SystemExit("name --rows and --cases, or --demo")
     rows = training_rows(args)
     remember(args, rows)
     subjects = ["base", *args.adapter]
@@ -46,8 +61,9 @@ def main():
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rows", type=Path, required=True)
-    parser.add_argument("--cases", type=Path, required=True)
+    parser.add_argument("--rows", type=Path)
+    parser.add_argument("--cases", type=Path)
+    parser.add_argument("--demo", type=Path, metavar="DIR", help="where `understudy demo` worked")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--task", default="snips")
     parser.add_argument("--adapter", type=Path, nargs="*", default=[])
@@ -58,6 +74,33 @@ def arguments():
     parser.add_argument("--binary", type=Path, default=HERE.parent / "target/release/understudy")
     parser.add_argument("--mock-engine", action="store_true")
     return parser.parse_args()
+
+
+def rows_of_demo(args):
+    """Rows and cases in the shape the commands read, from a demo's data directory."""
+    args.task = "support-triage"
+    args.rows, args.cases = args.out / "demo-rows.jsonl", args.out / "demo-cases.jsonl"
+    made = sorted((args.demo / "datasets/support-triage").glob("*/sft.train.jsonl"),
+                  key=lambda path: path.stat().st_mtime)
+    answers = [json.loads(line) for line in made[0].read_text().splitlines()]
+    rows = [row(one["prompt"], one["completion"][0]["content"]) for one in answers]
+    suite = (args.demo / "suites/support-triage.jsonl").read_text().splitlines()[1:]
+    cases = [row(one["prompt"], one["expected"]) for one in map(json.loads, suite)]
+    for path, lines in ((args.rows, rows), (args.cases, cases)):
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    adapters = (args.demo / "adapters/support-triage").iterdir()
+    args.adapter += sorted((path for path in adapters if path.name.isdigit()),
+                           key=lambda path: int(path.name))
+
+
+def row(prompt, answer):
+    return {"text": prompt[-1]["content"], **json.loads(answer)}
+
+
+def fields(args):
+    """Which of a row's values are the request and the reply."""
+    outputs = [word for name in args.shape["outputs"] for word in ("--output", name)]
+    return ["--input", "text", *outputs, "--system", args.shape["system"]]
 
 
 def training_rows(args):
@@ -75,13 +118,14 @@ def remember(args, rows):
     kinds = defaultdict(list)
     for row in rows:
         kinds[row["intent"]].append(row)
-    slots = {kind: usual_slots(of_kind) for kind, of_kind in sorted(kinds.items())}
+    where = args.shape["outputs"][-1]
+    slots = {kind: usual_slots(of_kind, where) for kind, of_kind in sorted(kinds.items())}
     (args.out / "memory.part").write_text(catalogue(args.task, kinds, slots))
     (args.out / "memory.part").rename(args.out / "memory.toml")
     understudy(args, "import", args.out / "rows.jsonl", "--task", args.task, "--format", "rows",
-               *FIELDS)
+               *fields(args))
     scorers = [word for scorer in SCORERS for word in ("--scorer", scorer)]
-    understudy(args, "suite", "import", args.cases, "--name", args.task, *FIELDS, *scorers)
+    understudy(args, "suite", "import", args.cases, "--name", args.task, *fields(args), *scorers)
     learnt = understudy(args, "memory", "learn", *OWNER, "--reason", "ablation", "--json")
     (args.out / "learnt.json").write_text(learnt)
     for kind, names in slots.items():
@@ -89,7 +133,8 @@ def remember(args, rows):
         proposed = understudy(
             args, "memory", "propose", *OWNER, "--agent", args.task, "--intent", name_of(kind),
             "--situation", f"When the request is of the kind `{kind}`",
-            "--text", f"prefer the `intent` `{kind}` with what is named of {listed}.",
+            "--text", f"prefer the `intent` `{kind}` with {usual_priority(kinds[kind])}"
+                      f"what is named of {listed}.",
             "--reason", "the usual slots of the training rows", "--json")
         lesson = json.loads(proposed)["lesson"]
         understudy(args, "memory", "review", lesson, "--approve", *OWNER, "--reason", "as it is",
@@ -97,10 +142,16 @@ def remember(args, rows):
     understudy(args, "memory", "release", *OWNER, "--reason", "for the ablation", "--json")
 
 
-def usual_slots(rows, share=0.2):
+def usual_slots(rows, where, share=0.2):
     """Slots that at least this share of the replies have, the most usual first."""
-    counts = Counter(slot for row in rows for slot in row["slots"])
+    counts = Counter(slot for row in rows for slot in row[where])
     return [slot for slot, count in counts.most_common() if count >= share * len(rows)]
+
+
+def usual_priority(rows):
+    """How the replies of a kind agree on a priority, where they have one."""
+    counts = Counter(row["priority"] for row in rows if "priority" in row)
+    return f"the `priority` `{max(counts, key=counts.get)}` and " if counts else ""
 
 
 def name_of(kind):
@@ -110,6 +161,10 @@ def name_of(kind):
 def catalogue(task, kinds, slots):
     names = sorted({slot for of_kind in slots.values() for slot in of_kind})
     arguments = [f'{{ name = "intent", values = {json.dumps(sorted(kinds))} }}']
+    priorities = sorted({row["priority"] for rows in kinds.values() for row in rows
+                         if "priority" in row})
+    if priorities:
+        arguments.append(f'{{ name = "priority", values = {json.dumps(priorities)} }}')
     arguments += [f"{{ name = {json.dumps(name)} }}" for name in names]
     lines = [
         'tenant = "ablation"', "", "[settings.counters]", "control_share = 0.0",

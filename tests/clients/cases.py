@@ -181,7 +181,7 @@ def student(arrived):
     # The server's own record and the client's telemetry are of one call.
     (step,) = arrived.steps
     assert step["response_id"] == arrived.printed.strip(), (step["response_id"], arrived.printed)
-    assert step["subject"] == "user-9" and step["task"] == "mock", step
+    assert step["subject"] == "user-9" and step["task"] == "base", step
     time.sleep(1.5)
     assert len(arrived.records()[0]) == 1, "the client's account was stored again"
     judged(arrived)

@@ -34,6 +34,7 @@ pub(crate) enum BenchCommand {
     /// Telemetry that is durable when it is acknowledged: spans a second, delays, memory; beside
     /// Phoenix and MLflow
     #[command(after_help = "Examples:\n  understudy bench ingest --seconds 20 --json\n  \
+        understudy bench ingest --rate 5000   (delays and memory at a steady rate)\n  \
         understudy bench ingest --phoenix .venv-phoenix/bin/python --mlflow .venv-mlflow/bin/python\n\n\
         Exit codes: 0 measured; 2 bad input")]
     Ingest(BenchIngestArgs),
@@ -117,6 +118,9 @@ pub(crate) struct BenchIngestArgs {
     /// Spans of a request
     #[arg(long, default_value_t = 128, value_name = "N")]
     pub(crate) batch: usize,
+    /// Spans a second to send, however soon they are acknowledged; without it, as many as are taken
+    #[arg(long, value_name = "N")]
+    pub(crate) rate: Option<u64>,
     /// Spans of a trace: an agent's and those of the calls it made; of one, a call's
     #[arg(long, default_value_t = 8, value_name = "N")]
     pub(crate) trace: usize,

@@ -3,8 +3,9 @@
 //! it Phoenix and MLflow with the same bodies, in the encoding they read.
 //!
 //! Each server is a process of its own with a data directory that is gone afterwards; clients keep
-//! one connection each and send the next batch after the last was acknowledged. Every batch has ids
-//! of its own, so none is a redelivery.
+//! one connection each and send the next batch after the last was acknowledged, or, at a given rate,
+//! when it is due; then a delay counts from that time. Every batch has ids of its own, so none is a
+//! redelivery.
 
 mod batch;
 mod peer;
@@ -42,6 +43,7 @@ pub(super) fn run(args: &BenchIngestArgs, out: Out) -> Result<Exit> {
         (1..=args.batch).contains(&args.trace) && args.batch <= 1 << 16,
         "--trace must be from 1 to --batch, and --batch at most 65536"
     );
+    ensure!(args.rate != Some(0), "--rate must be at least 1");
     let shape = Shape { spans: args.batch, a_trace: args.trace };
     let asked = [(Product::Phoenix, &args.phoenix), (Product::Mlflow, &args.mlflow)];
     let mut runs = Vec::new();
@@ -152,10 +154,10 @@ fn measure(args: &BenchIngestArgs, server: &Server, batch: Batch) -> Result<Run>
     let next = AtomicU64::new(1);
     let watch = Watch::begin();
     let begun = Instant::now();
-    let end = begun + Duration::from_secs(args.seconds);
+    let plan = Plan::new(args, begun);
     let mut seen: Vec<Seen> = thread::scope(|scope| {
         let clients: Vec<_> = (0..args.clients)
-            .map(|_| scope.spawn(|| send(server, batch.clone(), &next, end)))
+            .map(|_| scope.spawn(|| send(server, batch.clone(), &next, &plan)))
             .collect();
         let mut seen = Vec::with_capacity(clients.len());
         for client in clients {
@@ -210,7 +212,7 @@ fn warm_up(server: &Server, batch: &Batch, kept: u64) -> Result<u64> {
     let mut batch = batch.clone();
     batch.number(0);
     let mut seen = Seen::default();
-    post(&agent(), server, &batch, &mut seen)?;
+    post(&agent(), server, &batch, Instant::now(), &mut seen)?;
     let name = server.name();
     if seen.ack_ms.is_empty() {
         let why = seen.failure.unwrap_or_else(|| "it says to come back later".to_owned());
@@ -229,18 +231,52 @@ fn agent() -> ureq::Agent {
         .into()
 }
 
-fn send(server: &Server, mut batch: Batch, next: &AtomicU64, end: Instant) -> Result<Seen> {
-    let agent = agent();
-    let mut seen = Seen::default();
-    while Instant::now() < end {
-        batch.number(next.fetch_add(1, Ordering::Relaxed));
-        post(&agent, server, &batch, &mut seen)?;
-    }
-    Ok(seen)
+/// When batches are sent.
+struct Plan {
+    begun: Instant,
+    end: Instant,
+    /// From one batch to the next; none when each follows an acknowledgement.
+    every: Option<Duration>,
 }
 
-fn post(agent: &ureq::Agent, server: &Server, batch: &Batch, seen: &mut Seen) -> Result<()> {
-    let begun = Instant::now();
+impl Plan {
+    fn new(args: &BenchIngestArgs, begun: Instant) -> Self {
+        let every = |rate| Duration::from_secs_f64(args.batch as f64 / rate as f64);
+        let end = begun + Duration::from_secs(args.seconds);
+        Self { begun, end, every: args.rate.map(every) }
+    }
+
+    /// When the nth batch is due, counted from one.
+    fn due(&self, nth: u64) -> Instant {
+        match self.every {
+            Some(every) => self.begun + every.mul_f64((nth - 1) as f64),
+            None => Instant::now(),
+        }
+    }
+}
+
+fn send(server: &Server, mut batch: Batch, next: &AtomicU64, plan: &Plan) -> Result<Seen> {
+    let agent = agent();
+    let mut seen = Seen::default();
+    loop {
+        let nth = next.fetch_add(1, Ordering::Relaxed);
+        let due = plan.due(nth);
+        if due >= plan.end {
+            return Ok(seen);
+        }
+        batch.number(nth);
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        post(&agent, server, &batch, due, &mut seen)?;
+    }
+}
+
+fn post(
+    agent: &ureq::Agent,
+    server: &Server,
+    batch: &Batch,
+    due: Instant,
+    seen: &mut Seen,
+) -> Result<()> {
     let mut request =
         agent.post(server.url()).header("content-type", batch.encoding().content_type());
     if let Some((name, value)) = server.header() {
@@ -253,7 +289,7 @@ fn post(agent: &ureq::Agent, server: &Server, batch: &Batch, seen: &mut Seen) ->
             let body = response.into_body().read_to_string();
             match status {
                 200 => {
-                    seen.ack_ms.push(begun.elapsed().as_secs_f64() * 1e3);
+                    seen.ack_ms.push(due.elapsed().as_secs_f64() * 1e3);
                     return Ok(());
                 }
                 429 | 503 => {
@@ -302,7 +338,18 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::quantile;
+    use super::*;
+
+    #[test]
+    fn at_a_rate_batches_are_due_however_late_the_last_one_was() {
+        let begun = Instant::now();
+        let every = Some(Duration::from_millis(20));
+        let plan = Plan { begun, end: begun + Duration::from_secs(1), every };
+        assert_eq!(
+            [1, 2, 51].map(|nth| plan.due(nth) - begun).map(|due| due.as_millis()),
+            [0, 20, 1000]
+        );
+    }
 
     #[test]
     fn quantiles_are_values_that_were_seen() {

@@ -194,7 +194,9 @@ impl Bench<'_> {
     fn stream(&self, stream: usize, references: &References, done: &AtomicBool) -> Seen {
         let mut seen = Seen::default();
         while !done.load(Relaxed) {
-            let request = streams::request(&self.prompts[stream], Some(ALIAS), self.args.tokens);
+            let side = side_alias(stream % self.adapters.len());
+            let alias = if self.mixed.load(Relaxed) { &side } else { ALIAS };
+            let request = streams::request(&self.prompts[stream], Some(alias), self.args.tokens);
             let answer =
                 streams::converse(&self.engine, request, &mut seen.gaps).and_then(streams::answer);
             seen.replies += 1;

@@ -9,6 +9,8 @@ use crate::cli::BenchIngestArgs;
 pub(super) struct Report {
     bench: &'static str,
     clients: usize,
+    /// Spans a second that were sent, if not as many as were taken.
+    rate: Option<u64>,
     spans_a_batch: usize,
     spans_a_trace: usize,
     runs: Vec<Run>,
@@ -71,6 +73,7 @@ impl Report {
         Self {
             bench: "ingest",
             clients: args.clients,
+            rate: args.rate,
             spans_a_batch: args.batch,
             spans_a_trace: args.trace,
             ratios: ratios.collect(),
@@ -81,8 +84,13 @@ impl Report {
 
     pub(super) fn text(&self) -> String {
         let mut text = format!(
-            "{} clients, {} spans a batch, {} a trace\n",
-            self.clients, self.spans_a_batch, self.spans_a_trace
+            "{} clients, {} spans a batch, {} a trace, {}\n",
+            self.clients,
+            self.spans_a_batch,
+            self.spans_a_trace,
+            self.rate.map_or("as fast as they are taken".to_owned(), |rate| format!(
+                "{rate} spans a second sent"
+            ))
         );
         for run in &self.runs {
             text.push_str(&run.text());
