@@ -1,6 +1,8 @@
 //! The inner loop: a few rows times up to 64 columns, all sums in registers.
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 mod plain;
 mod weight;
@@ -54,6 +56,11 @@ pub(super) fn product<T: Weight>(
             3 => avx512::column::<T, 8, 3>(a, (b, depth), scale, c, into),
             _ => avx512::column::<T, 6, 4>(a, (b, depth), scale, c, into),
         }
+        return;
+    }
+    #[cfg(target_arch = "x86_64")]
+    if avx2::is_supported() {
+        avx2::column(a, (b, depth), scale, c, into);
         return;
     }
     plain::column(a, (b, depth), scale, c, into);

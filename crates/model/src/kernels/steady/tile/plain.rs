@@ -94,29 +94,37 @@ mod tests {
     use super::*;
     use crate::kernels::reference::noise;
 
-    #[test]
-    fn the_fast_loop_gives_the_same_bits() {
-        for (rows, depth, cols) in [(1, 70, 64), (5, 33, 48), (13, 16, 7), (6, 0, 20)] {
-            let (x, w) = (noise(rows * depth, 1), noise(depth * cols, 2));
-            let left = Left { values: &x, row: depth, step: 1 };
-            let right = Right { values: &w, stride: cols };
-            for into in [Into::Replace, Into::Add] {
-                let [mut plain, mut fast] = [(); 2].map(|()| noise(rows * cols, 3));
-                let place = &mut Columns::of(&mut plain, (rows, cols), (0, cols));
-                column(left, (right, depth), 0.5, place, into);
-                let place = &mut Columns::of(&mut fast, (rows, cols), (0, cols));
-                super::super::product(left, (right, depth), 0.5, place, into);
-                assert_eq!(plain, fast);
+    /// What the processor has of: the loop that is chosen, and the one it would be without the widest.
+    fn each_loop<T: Weight>(w: &[T], x: &[f32], (rows, depth, cols): (usize, usize, usize)) {
+        let left = Left { values: x, row: depth, step: 1 };
+        let right = Right { values: w, stride: cols };
+        for into in [Into::Replace, Into::Add] {
+            let run = |product: &dyn Fn(&mut Columns<'_>)| {
+                let mut c = noise(rows * cols, 3);
+                product(&mut Columns::of(&mut c, (rows, cols), (0, cols)));
+                c
+            };
+            let plain = run(&|c| column(left, (right, depth), 0.5, c, into));
+            let chosen = run(&|c| super::super::product(left, (right, depth), 0.5, c, into));
+            assert_eq!(plain, chosen, "{rows} x {depth} x {cols}");
+            #[cfg(target_arch = "x86_64")]
+            if super::super::avx2::is_supported() {
+                let narrow =
+                    run(&|c| super::super::avx2::column(left, (right, depth), 0.5, c, into));
+                assert_eq!(plain, narrow, "{rows} x {depth} x {cols}, in 256 bits");
             }
+        }
+    }
+
+    #[test]
+    fn the_fast_loops_give_the_same_bits() {
+        for shape in [(1, 70, 64), (5, 33, 48), (13, 16, 7), (6, 0, 20), (12, 9, 27), (7, 5, 1)] {
+            let (rows, depth, cols) = shape;
+            let (x, w) = (noise(rows * depth, 1), noise(depth * cols, 2));
+            each_loop(&w, &x, shape);
             let mut half = Vec::<f16>::new();
             Weight::extend(&mut half, &w);
-            let right = Right { values: &half, stride: cols };
-            let [mut plain, mut fast] = [(); 2].map(|()| noise(rows * cols, 3));
-            let place = &mut Columns::of(&mut plain, (rows, cols), (0, cols));
-            column(left, (right, depth), 0.5, place, Into::Add);
-            let place = &mut Columns::of(&mut fast, (rows, cols), (0, cols));
-            super::super::product(left, (right, depth), 0.5, place, Into::Add);
-            assert_eq!(plain, fast, "in sixteen bits");
+            each_loop(&half, &x, shape);
         }
     }
 }

@@ -6,13 +6,13 @@
 )]
 
 #[cfg(target_arch = "x86_64")]
-use std::arch::x86_64::__m512;
+use std::arch::x86_64::{__m256, __m512};
 use std::fmt::Debug;
 
 use half::{f16, slice::HalfFloatSliceExt as _};
 
 #[cfg(target_arch = "x86_64")]
-use super::avx512;
+use super::{avx2, avx512};
 
 /// A number that is multiplied in f32.
 pub(crate) trait Weight: Copy + Send + Sync + Debug {
@@ -29,6 +29,15 @@ pub(crate) trait Weight: Copy + Send + Sync + Debug {
     /// at `from` that the mask names.
     #[cfg(target_arch = "x86_64")]
     unsafe fn load(from: *const Self, mask: u16) -> __m512;
+
+    /// Eight of them, zeros beyond the first `lanes`.
+    ///
+    /// # Safety
+    ///
+    /// The processor has the instructions that `avx2::is_supported` asks for, and `lanes` values lie
+    /// at `from`, or eight, where that is more than eight.
+    #[cfg(target_arch = "x86_64")]
+    unsafe fn load_eight(from: *const Self, lanes: usize) -> __m256;
 }
 
 impl Weight for f32 {
@@ -45,6 +54,13 @@ impl Weight for f32 {
     unsafe fn load(from: *const Self, mask: u16) -> __m512 {
         // SAFETY: the caller's.
         unsafe { avx512::load_f32(from, mask) }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    unsafe fn load_eight(from: *const Self, lanes: usize) -> __m256 {
+        // SAFETY: the caller's.
+        unsafe { avx2::load_f32(from, lanes) }
     }
 }
 
@@ -64,5 +80,12 @@ impl Weight for f16 {
     unsafe fn load(from: *const Self, mask: u16) -> __m512 {
         // SAFETY: the caller's.
         unsafe { avx512::load_f16(from, mask) }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    unsafe fn load_eight(from: *const Self, lanes: usize) -> __m256 {
+        // SAFETY: the caller's.
+        unsafe { avx2::load_f16(from, lanes) }
     }
 }
