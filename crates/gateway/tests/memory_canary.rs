@@ -25,12 +25,15 @@ use understudy_registry::{
 };
 use understudy_router::RouteTable;
 use understudy_toolworld::{Agent, Job, Request};
-use understudy_trajectory::{Arm, Recalled, RewardPolicy};
+use understudy_trajectory::{Arm, Recalled, RewardPolicy, Signal};
 
 /// Shown to every session, so that the arms differ in nothing but the release.
 const ALWAYS: &str = "\n[settings.counters]\ncontrol_share = 0.0\nprobation_share = 0.0\n\
                       [settings.retrieval]\nbudget_ms = 5000\nsmall_model = false\n\
                       max_line_tokens = 400\nmax_tokens = 2000\ncontext_share = 0.5\n";
+
+/// How long a busy machine may take over what takes a fifth of a second.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const TOOLS: [&str; 5] =
     ["orders.find", "orders.cancel", "refunds.quote", "refunds.create", "shipments.history"];
@@ -68,6 +71,13 @@ impl Backend for Obedient {
     }
 }
 
+/// A reply, and what its headers say about the lessons.
+struct Asked {
+    arm: Option<String>,
+    shown: String,
+    reply: Value,
+}
+
 struct World {
     deployment: Deployment,
     store: DeploymentStore,
@@ -79,6 +89,7 @@ struct World {
     address: SocketAddr,
     agent: ureq::Agent,
     asked: u64,
+    passed_by: u64,
     _runtime: tokio::runtime::Runtime,
     directory: tempfile::TempDir,
 }
@@ -143,6 +154,7 @@ impl World {
             address,
             agent,
             asked: 0,
+            passed_by: 0,
             _runtime: runtime,
             directory,
         };
@@ -236,46 +248,76 @@ impl World {
         (response.body_mut().read_json().unwrap(), headers)
     }
 
-    /// One refund: the model is asked, the agent does what it says, and the outcome is told. Returns
-    /// the arm, whether it went well, and what was shown.
-    fn refund(&mut self) -> (Option<String>, bool, String) {
-        let request = loop {
-            self.asked += 1;
-            let request = Request::draw(7, self.asked);
+    /// The next refund that somebody wants, of a stream that `seed` names.
+    fn draw(seed: u64, asked: &mut u64) -> Request {
+        loop {
+            *asked += 1;
+            let request = Request::draw(seed, *asked);
             if request.job == Job::Refund {
-                break request;
+                return request;
             }
-        };
+        }
+    }
+
+    /// What the model says to a refund, and by which arm and lessons.
+    fn ask(&self, request: &Request) -> Asked {
         let tool = |name: &str| json!({"type": "function", "function": {"name": name, "parameters": {"type": "object"}}});
         let tools: Vec<Value> = TOOLS.iter().map(|name| tool(name)).collect();
         let body = json!({"model": "desk", "tools": tools, "user": request.session,
             "messages": [{"role": "user", "content": request.goal}]});
         let (reply, headers) = self.post("/v1/chat/completions", &body);
-        let said = reply["choices"][0]["message"]["content"].as_str().unwrap();
-        let played = Agent::student().play(&request, Some(said), 7, SystemClock.now());
-        let signal = if played.success { "accept" } else { "abandon" };
-        self.post("/v1/feedback", &json!({"response_id": reply["id"], "signal": signal}));
         let header =
             |name: &str| headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone());
-        (header("x-memory-arm"), played.success, header("x-memory-ids").unwrap_or_default())
+        Asked {
+            arm: header("x-memory-arm"),
+            shown: header("x-memory-ids").unwrap_or_default(),
+            reply,
+        }
     }
 
-    /// Requests until the release is decided; successes and requests of each arm.
+    /// One refund: the model is asked, the agent does what it says, and the outcome is told.
+    fn refund(&mut self) -> Asked {
+        let request = Self::draw(7, &mut self.asked);
+        let asked = self.ask(&request);
+        let said = asked.reply["choices"][0]["message"]["content"].as_str().unwrap();
+        let played = Agent::student().play(&request, Some(said), 7, SystemClock.now());
+        let signal = if played.success { "accept" } else { "abandon" };
+        self.post("/v1/feedback", &json!({"response_id": asked.reply["id"], "signal": signal}));
+        asked
+    }
+
+    /// Refunds until the release is decided; successes and requests of each arm, the stable one
+    /// first, of those that were compared.
     fn run_until_decided(&mut self, release: &ReleaseRecord) -> [[u32; 2]; 2] {
-        let mut counts = [[0; 2]; 2];
         for n in 1..=600 {
-            let (arm, success, _) = self.refund();
-            let arm = usize::from(arm.as_deref() == Some("canary"));
-            counts[arm][0] += u32::from(success);
-            counts[arm][1] += 1;
+            self.refund();
             if n % 10 == 0 {
                 self.tick();
                 if self.registry.release(&release.id).unwrap().state != ReleaseState::Ramping {
-                    return counts;
+                    return self.compared(release);
                 }
             }
         }
-        panic!("never decided: {counts:?}, {:?}", self.registry.release(&release.id).unwrap());
+        let undecided = self.registry.release(&release.id).unwrap();
+        panic!("never decided: {:?}, {undecided:?}", self.compared(release));
+    }
+
+    /// What the controller went by. A request for which both arms would have shown the same is not
+    /// compared, and says nothing about the lesson.
+    fn compared(&self, release: &ReleaseRecord) -> [[u32; 2]; 2] {
+        let mut counts = [[0; 2]; 2];
+        for trajectory in self.journal.scan(&Query::default()).unwrap() {
+            for judged in trajectory.unwrap().steps {
+                let met = judged.step.assignment.and_then(|assignment| assignment.course.memory);
+                let of_trial = |met: &Recalled| met.trial == Some(release.id.to_string());
+                let Some(met) = met.filter(|met| met.analysed && of_trial(met)) else { continue };
+                let Some(outcome) = judged.outcomes.first() else { continue };
+                let arm = usize::from(met.arm == Arm::Canary);
+                counts[arm][0] += u32::from(outcome.signal == Signal::Accept);
+                counts[arm][1] += 1;
+            }
+        }
+        counts
     }
 
     fn status(&self, id: &MemoryId) -> Status {
@@ -293,16 +335,26 @@ impl World {
         steps.filter_map(|judged| judged.step.assignment?.course.memory).collect()
     }
 
-    /// Waits until the gateway has taken notice.
-    fn eventually(&mut self, what: &str, holds: impl Fn(&(Option<String>, bool, String)) -> bool) {
+    /// Waits until the gateway has taken notice, which it does by its own clock. Whoever asks until
+    /// then is none of those whose refunds are compared, so that these are the same in every run.
+    fn eventually(&mut self, what: &str, holds: impl Fn(&Asked) -> bool) {
         let began = Instant::now();
-        while began.elapsed() < Duration::from_secs(5) {
-            if holds(&self.refund()) {
+        while began.elapsed() < PATIENCE {
+            let request = Self::draw(8, &mut self.passed_by);
+            if holds(&self.ask(&request)) {
                 return;
             }
             std::thread::sleep(Duration::from_millis(50));
         }
         panic!("{what} did not come about");
+    }
+
+    /// Waits until the candidate's sessions meet its new lesson. Until the gateway has read where that
+    /// stands, both arms show the same and nothing is compared.
+    fn on_trial(&mut self, lesson: &MemoryId) {
+        self.eventually("the trial", |asked| {
+            asked.arm.as_deref() == Some("canary") && asked.shown.contains(lesson.as_str())
+        });
     }
 }
 
@@ -323,6 +375,7 @@ fn a_harmful_release_is_rolled_back_by_its_canary_and_a_good_one_is_promoted() {
     let good = world.lesson("refunds.quote");
     let (version, first, release) = world.start();
     assert_eq!(release.state, ReleaseState::Ramping);
+    world.on_trial(&good);
     let promoted = world.run_until_decided(&release);
     assert_eq!(
         world.registry.release(&release.id).unwrap().state,
@@ -332,12 +385,13 @@ fn a_harmful_release_is_rolled_back_by_its_canary_and_a_good_one_is_promoted() {
     let [without, with] = promoted.map(|[successes, n]| f64::from(successes) / f64::from(n));
     assert!(with > without + 0.2, "the lesson is worth something: {promoted:?}");
     assert_eq!((world.serving(), world.status(&good)), (Some(first), Status::Active));
-    world.eventually("the promotion", |(arm, _, shown)| {
-        arm.is_none() && shown.contains(good.as_str())
+    world.eventually("the promotion", |asked| {
+        asked.arm.is_none() && asked.shown.contains(good.as_str())
     });
 
     let bad = world.lesson("orders.cancel");
     let (_, second, release) = world.start();
+    world.on_trial(&bad);
     let refused = world.run_until_decided(&release);
     let ended = world.registry.release(&release.id).unwrap();
     assert_eq!(ended.state, ReleaseState::RolledBack, "{refused:?} {}", ended.changed_because);
@@ -346,9 +400,9 @@ fn a_harmful_release_is_rolled_back_by_its_canary_and_a_good_one_is_promoted() {
     // The pointer never moved; the lesson waits for a person; nobody meets it any more.
     assert_eq!((world.serving(), world.status(&bad)), (Some(first), Status::Suspended));
     assert_eq!(world.status(&good), Status::Active);
-    world.eventually("the end of the trial", |(arm, _, _)| arm.is_none());
+    world.eventually("the end of the trial", |asked| asked.arm.is_none());
     for _ in 0..20 {
-        assert!(!world.refund().2.contains(bad.as_str()));
+        assert!(!world.refund().shown.contains(bad.as_str()));
     }
     // Why is in the registry, with the numbers, and on every step is what it met.
     let audit = world.registry.audit(Some(&world.channel())).unwrap();
@@ -372,7 +426,7 @@ fn a_harmful_release_is_rolled_back_by_its_canary_and_a_good_one_is_promoted() {
     world.tick();
     assert_eq!(world.serving(), None);
     assert!(began.elapsed() < Duration::from_secs(1));
-    world.eventually("the rollback", |(_, _, shown)| shown.is_empty());
+    world.eventually("the rollback", |asked| asked.shown.is_empty());
     assert_eq!(version.to_string(), "memory-greyhaven@1");
     assert!(!world.directory.path().join("adapters/memory-greyhaven/1").exists());
 }
