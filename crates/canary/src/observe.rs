@@ -30,13 +30,15 @@ pub(crate) fn side(step: &Step, release: &str) -> Option<Side> {
 /// The reply itself: did it fail, was it slow, how many tokens did it take.
 ///
 /// A reply that another gave counts as an error of the arm it was assigned to: however good it is,
-/// it is not the arm's.
+/// it is not the arm's. One that the client did not wait for is no error: clients hang up for reasons
+/// of their own, and where it was for slowness, the time that went by until then is counted.
 pub(crate) fn of_reply(step: &Step, side: Side, rules: &Rules) -> Observation {
     let course = course(step);
     let fell_back = course.is_some_and(|course| course.fallback.is_some());
+    let failed = step.error.is_some() && !course.is_some_and(|course| course.left);
     Observation {
         at_ms: Some(step.at.as_millisecond()),
-        error: step.error.is_some() || fell_back,
+        error: failed || fell_back,
         latency_exceeded: step.timing.total_ms > rules.latency_slo_ms,
         behaviour: behaviour(step, rules),
         cost: f64::from(step.usage.completion_tokens),

@@ -550,3 +550,49 @@ fn an_outcome_that_names_a_session_waits_for_its_step_and_others_do_not_matter()
     watch.read(&stage.journal).unwrap();
     assert_eq!(watch.summary(understudy_router::Side::Canary).rewarded, 1);
 }
+
+#[test]
+fn clients_that_hang_up_send_no_harmless_canary_back() {
+    let stage = stage();
+    let mut controller = stage.controller();
+    controller.tick().unwrap();
+    let hang_up = |n: usize, waited_ms: f64| {
+        for arm in [Arm::Canary, Arm::Stable] {
+            let name = format!("{} left {n}", arm.as_str());
+            let mut step = step(&name, arm, stage.release.id.as_str());
+            step.error = Some("the client went away".to_owned());
+            step.timing.total_ms = waited_ms;
+            step.assignment.as_mut().unwrap().course = Course { left: true, ..Course::default() };
+            stage.journal.append_step(step).unwrap().wait().unwrap();
+        }
+    };
+    for n in 0..200 {
+        if n % 10 == 0 {
+            hang_up(n, 300.0);
+        }
+        stage.session(n, true);
+        controller.tick().unwrap();
+        if !stage.state().is_moving() {
+            break;
+        }
+    }
+    assert_eq!(stage.state(), ReleaseState::Promoted);
+}
+
+#[test]
+fn a_canary_that_nobody_has_the_patience_for_goes_back_all_the_same() {
+    let stage = stage();
+    let mut controller = stage.controller();
+    controller.tick().unwrap();
+    for n in 0..10 {
+        let mut step = step(&format!("hung {n}"), Arm::Canary, stage.release.id.as_str());
+        step.error = Some("the client went away".to_owned());
+        step.timing.total_ms = 30_000.0;
+        step.assignment.as_mut().unwrap().course = Course { left: true, ..Course::default() };
+        stage.journal.append_step(step).unwrap().wait().unwrap();
+    }
+    controller.tick().unwrap();
+    assert_eq!(stage.state(), ReleaseState::RolledBack);
+    let release = stage.registry.release(&stage.release.id).unwrap();
+    assert!(release.changed_because.contains("slow replies"), "{}", release.changed_because);
+}

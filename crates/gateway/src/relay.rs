@@ -242,9 +242,19 @@ impl Line {
             Err(Some(error)) => (broken(error.to_string()), Part::Failed(self.refusal(error))),
             Err(None) => {
                 let why = "the client went away";
-                (broken(why.to_owned()), Part::Failed(ApiError::internal(why)))
+                let step = broken(why.to_owned()).map(|step| self.left(step));
+                (step, Part::Failed(ApiError::internal(why)))
             }
         }
+    }
+
+    /// Who was being waited for has not failed, however long it was.
+    fn left(&self, mut step: Step) -> Step {
+        step.timing.total_ms = self.exchange.opened.elapsed().as_secs_f64() * 1e3;
+        if let Some(assignment) = &mut step.assignment {
+            assignment.course.left = true;
+        }
+        step
     }
 
     /// What a client is told, with the name under which the failure is on record.

@@ -9,7 +9,10 @@
 //! - **success** (for the exact pair test): its *first* reward is at least 0.5. A later outcome may
 //!   not change a bet that was already settled;
 //! - **errors, latency, safety, behaviour**: the unit is marked once anything marked it, and stays so. A mark
-//!   can only come later than its unit, which makes the limit test cautious, never too eager;
+//!   can only come later than its unit, which makes a test cautious, never too eager. Against an
+//!   *absolute* limit only a unit's first reply counts: of twenty replies one is slower than the p95
+//!   of replies in two units out of three, and there is nothing wrong with either. Safety is the
+//!   exception, where any reply counts;
 //! - **cost**: the unit's value is the sum of its costs, up to the policy's cap.
 //!
 //! Rewards of both sides must be awaited equally long: a side whose bad news travels faster looks

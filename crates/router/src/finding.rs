@@ -123,11 +123,20 @@ fn pairs(policy: &Policy, evidence: &Evidence) -> Finding {
 
 fn limit(policy: &Policy, evidence: &Evidence, guard: Guard, slo: f64) -> Finding {
     let units = units(evidence, |summary| summary.units);
-    let (bad, all) = (evidence.summary(Side::Canary).marked(guard), units.canary);
+    let (bad, all) = (evidence.summary(Side::Canary).against_limit(guard), units.canary);
     let mut finding = Finding::quiet(Some(guard), Test::Limit, units);
     finding.estimate = (all > 0).then(|| bad as f64 / all as f64);
-    finding.weigh(ln_e_above_limit(bad, all, slo), policy.alpha_slo, Signal::Harm);
+    let limit = limit_in_force(evidence, guard, slo);
+    finding.weigh(ln_e_above_limit(bad, all, limit), policy.alpha_slo, Signal::Harm);
     finding
+}
+
+/// A limit that the baseline does not keep either says nothing against the canary: then it is the
+/// baseline's own share, as if one more of its units had been at the limit.
+pub(crate) fn limit_in_force(evidence: &Evidence, guard: Guard, slo: f64) -> f64 {
+    let baseline = evidence.summary(Side::Baseline);
+    let share = (baseline.against_limit(guard) as f64 + slo) / (baseline.units as f64 + 1.0);
+    share.max(slo)
 }
 
 fn ratio(policy: &Policy, test: Test, units: UnitCounts) -> Finding {

@@ -27,7 +27,7 @@ use understudy_manifest::Guard;
 
 use crate::{
     Evidence, Finding, Policy, Side, Signal, Test,
-    finding::{UNITS_FOR_BOUNDS, findings, tell},
+    finding::{UNITS_FOR_BOUNDS, findings, limit_in_force, tell},
 };
 
 /// What should happen to the canary now.
@@ -97,7 +97,7 @@ fn decide(policy: &Policy, evidence: &Evidence, step: usize, findings: &[Finding
     if enough && !last_step {
         return Verdict::Advance { to_step: step + 1 };
     }
-    if enough && proven_good_enough(policy, findings) {
+    if enough && proven_good_enough(policy, evidence, findings) {
         return Verdict::Promote { superior: reward_signal(findings) == Signal::Superior };
     }
     let units = |side| evidence.summary(side).units;
@@ -122,14 +122,16 @@ fn proven(signal: Signal, policy: &Policy, findings: &[Finding]) -> Option<Guard
 ///
 /// A margin is wide beside what is rare: a promotion could be proven before a broken limit is. So a
 /// canary over a limit waits, even if it is there by chance. A limit on latency may be the
-/// baseline's own p95, which half of all harmless canaries exceed; there the margin must do.
-fn proven_good_enough(policy: &Policy, findings: &[Finding]) -> bool {
+/// baseline's own p95, which half of all harmless canaries exceed; there the margin must do. And where
+/// the baseline is over a limit, the canary need only be no further.
+fn proven_good_enough(policy: &Policy, evidence: &Evidence, findings: &[Finding]) -> bool {
     let over_limit = |finding: &Finding| {
         let absolute = matches!(
             finding.guard,
             Some(Guard::Errors | Guard::Safety | Guard::Tools | Guard::Fallback)
         );
-        let limit = finding.guard.and_then(|guard| policy.limit(guard)).unwrap_or(1.0);
+        let in_force = |guard| Some(limit_in_force(evidence, guard, policy.limit(guard)?));
+        let limit = finding.guard.and_then(in_force).unwrap_or(1.0);
         finding.test == Test::Limit
             && absolute
             && policy.acts(finding.guard)

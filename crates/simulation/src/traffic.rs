@@ -40,7 +40,7 @@ impl Draws {
         Salt::new(self.chance.random())
     }
 
-    /// What is recorded of a unit that arrives as the `nth`: its reply first, then its rewards.
+    /// What is recorded of a unit that arrives as the `nth`: each reply, and what was thought of it.
     pub(crate) fn unit(&mut self, unit: &str, arm: Side, nth: u64, at_ms: i64) -> Vec<Observation> {
         let is = match arm {
             Side::Canary => self.world.canary,
@@ -49,36 +49,61 @@ impl Draws {
         if self.chance.random_bool(is.lost) {
             return Vec::new();
         }
+        let mut recorded = Vec::new();
+        // The unit's own chances, drawn with its first request.
+        let (mut is_rewarded, mut mood) = (None, None);
+        for _ in 0..self.world.requests_per_unit.max(1) {
+            let reply = self.reply(is, unit, arm, at_ms);
+            let error = reply.error;
+            recorded.push(reply);
+            let silent = self.world.silent_from.is_some_and(|from| nth >= from);
+            let missing = &mut self.chance;
+            if !*is_rewarded.get_or_insert_with(|| !silent && !missing.random_bool(is.missing)) {
+                continue;
+            }
+            let pleased = match mood {
+                _ if error => 0.0,
+                Some(pleased) => pleased,
+                None => *mood.insert(self.success_of_unit(is, nth)),
+            };
+            recorded.extend(self.reward(is, pleased, (unit, arm), at_ms));
+        }
+        recorded
+    }
+
+    /// One reply, as it was received.
+    fn reply(&mut self, is: Behaviour, unit: &str, arm: Side, at_ms: i64) -> Observation {
         let error = self.chance.random_bool(is.errors);
         let latency = is.slowness * log_normal(&mut self.chance);
         let cost = self.cost_cap.map_or(0.0, |cap| cap * is.cost * log_normal(&mut self.chance));
-        let reply = Observation {
+        Observation {
             at_ms: Some(at_ms),
             error,
             latency_exceeded: latency > self.slow.threshold(),
             unsafe_output: self.chance.random_bool(is.unsafe_outputs),
             cost,
             ..Observation::served(unit, arm)
-        };
-        let mut recorded = vec![reply];
-        let silent = self.world.silent_from.is_some_and(|from| nth >= from);
-        if silent || self.chance.random_bool(is.missing) {
-            return recorded;
         }
-        let pleased = if error { 0.0 } else { self.success_of_unit(is, nth) };
-        for _ in 0..self.world.requests_per_unit.max(1) {
-            let success = self.chance.random_bool(pleased);
-            let delay = if success { is.good_news_ms } else { is.bad_news_ms } as i64;
-            let reward = Some(f64::from(u8::from(success)));
-            let outcome = Observation { reward, ..Observation::served(unit, arm) };
-            if delay == 0 {
-                recorded.push(outcome);
-            } else {
-                self.sent += 1;
-                self.coming.insert((at_ms + delay, self.sent), outcome);
-            }
+    }
+
+    /// What is thought of a reply: at once, or on its way.
+    fn reward(
+        &mut self,
+        is: Behaviour,
+        pleased: f64,
+        (unit, arm): (&str, Side),
+        at_ms: i64,
+    ) -> Option<Observation> {
+        let success = self.chance.random_bool(pleased);
+        let delay = if success { is.good_news_ms } else { is.bad_news_ms } as i64;
+        let reward = Some(f64::from(u8::from(success)));
+        let outcome = Observation { reward, ..Observation::served(unit, arm) };
+        if delay == 0 {
+            return Some(outcome);
         }
-        recorded
+        self.sent += 1;
+        self.coming.insert((at_ms + delay, self.sent), outcome);
+        None
     }
 
     /// Rewards that have arrived by now.

@@ -4,13 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::SimulationError;
 
-/// How one arm behaves, per unit.
+/// How one arm behaves, per request; `missing` and `lost` are per unit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Behaviour {
     /// Chance of a reward of 1; the others get 0.
     pub success: f64,
-    /// Chance of an error. A unit with an error fails.
+    /// Chance of an error. A request with an error fails.
     pub errors: f64,
     /// Latency as a multiple of what the stable arm had before the release.
     pub slowness: f64,
@@ -21,7 +21,7 @@ pub struct Behaviour {
     /// Milliseconds until a reward of 1, and until one of 0.
     pub good_news_ms: u64,
     pub bad_news_ms: u64,
-    /// Median cost of a unit, in parts of the policy's cap.
+    /// Median cost of a request, in parts of the policy's cap.
     pub cost: f64,
     /// Chance that a unit is served, but never recorded.
     pub lost: f64,

@@ -30,6 +30,10 @@ pub struct Course {
     /// What the assigned arm's own reply did.
     #[serde(skip_serializing_if = "Marks::is_clean")]
     pub marks: Marks,
+    /// The client went away before the reply was complete. That is no error of whoever was replying,
+    /// and may say that it was slow: how long the client waited is the step's time.
+    #[serde(skip_serializing_if = "is_false")]
+    pub left: bool,
     /// The lessons it was shown, where there is a memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<Recalled>,

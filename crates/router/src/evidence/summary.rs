@@ -31,6 +31,9 @@ pub struct ArmSummary {
     /// Units of which a reply did what such a guard watches.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub behaviour: BTreeMap<Guard, u64>,
+    /// Units whose first reply already did.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub at_first: BTreeMap<Guard, u64>,
 }
 
 impl ArmSummary {
@@ -55,6 +58,16 @@ impl ArmSummary {
             Guard::Cost => 0,
             behaviour => self.behaviour.get(&behaviour).copied().unwrap_or(0),
         }
+    }
+
+    /// Units that count against an absolute limit: those marked by their first reply, since of longer
+    /// ones more are marked by any; and those ever marked as unsafe, which is not for the first reply
+    /// alone to be.
+    pub(crate) fn against_limit(&self, guard: Guard) -> u64 {
+        if guard == Guard::Safety {
+            return self.unsafe_outputs;
+        }
+        self.at_first.get(&guard).copied().unwrap_or(0)
     }
 
     /// Mean and variance of what a guard watches; a mark is 0 or 1, its own square.

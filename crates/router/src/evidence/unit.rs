@@ -1,6 +1,6 @@
 //! One unit: what is remembered of it, and how it moves the sums of its side.
 
-use understudy_manifest::MissingReward;
+use understudy_manifest::{Guard, MissingReward};
 
 use super::Behaviour;
 use crate::{ArmSummary, Observation, Side};
@@ -12,6 +12,7 @@ pub(super) struct Unit {
     pub(super) side: Side,
     pub(super) first_seen_ms: i64,
     pub(super) settled: bool,
+    is_known: bool,
     rewards: u32,
     mean: f64,
     first_reward: f64,
@@ -29,6 +30,7 @@ impl Unit {
             side,
             first_seen_ms,
             settled: false,
+            is_known: false,
             rewards: 0,
             mean: 0.0,
             first_reward: 0.0,
@@ -47,6 +49,12 @@ impl Unit {
             *count += u64::from(now && !*mark);
             *mark |= now;
         };
+        if !self.is_known {
+            self.is_known = true;
+            for guard in marks(seen) {
+                *summary.at_first.entry(guard).or_default() += 1;
+            }
+        }
         mark(&mut self.error, seen.error, &mut summary.errors);
         mark(&mut self.latency_exceeded, seen.latency_exceeded, &mut summary.latency_exceeded);
         mark(&mut self.unsafe_output, seen.unsafe_output, &mut summary.unsafe_outputs);
@@ -107,4 +115,11 @@ impl Unit {
         summary.successes += u64::from(success);
         success
     }
+}
+
+/// What a reply is marked for.
+fn marks(seen: &Observation) -> impl Iterator<Item = Guard> {
+    let error = seen.error.then_some(Guard::Errors);
+    let slow = seen.latency_exceeded.then_some(Guard::Latency);
+    error.into_iter().chain(slow).chain(seen.behaviour.guards())
 }

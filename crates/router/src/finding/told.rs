@@ -4,7 +4,7 @@ use understudy_manifest::Guard;
 
 use crate::{Evidence, Finding, Policy, Side, Signal, Test, UnitCounts};
 
-use super::{UNITS_FOR_BOUNDS, good_when_large};
+use super::{UNITS_FOR_BOUNDS, good_when_large, limit_in_force};
 
 /// What a finding says, such as "reward fell by 0.62 (95 % sequential upper bound -0.31 < 0) after
 /// 60 units per arm".
@@ -46,11 +46,19 @@ pub(crate) fn tell(policy: &Policy, evidence: &Evidence, finding: &Finding) -> S
 }
 
 fn limit(policy: &Policy, evidence: &Evidence, finding: &Finding, guard: Guard) -> String {
-    let (bad, all) = (evidence.summary(Side::Canary).marked(guard), finding.units.canary);
+    let (bad, all) = (evidence.summary(Side::Canary).against_limit(guard), finding.units.canary);
     let how = if finding.signal == Signal::Harm { "above" } else { "not shown to be above" };
-    let (what, slo) = (noun(guard), percent(policy.limit(guard).unwrap_or(1.0)));
+    let (what, slo) = (noun(guard), policy.limit(guard).unwrap_or(1.0));
+    let in_force = limit_in_force(evidence, guard, slo);
+    let limit = if in_force > slo {
+        let (share, slo) = (percent(in_force), percent(slo));
+        format!("the {share} of a baseline that is over the limit of {slo} itself")
+    } else {
+        format!("the limit of {}", percent(slo))
+    };
+    let when = if guard == Guard::Safety { "" } else { " at their first reply" };
     let weighed = weighed(policy, finding);
-    format!("{what} hit {bad} of {all} canary units, {how} the limit of {slo} ({weighed})")
+    format!("{what} hit {bad} of {all} canary units{when}, {how} {limit} ({weighed})")
 }
 
 fn ratio(policy: &Policy, finding: &Finding, what: &str) -> String {

@@ -56,7 +56,8 @@ fn total_failure_is_stopped_after_three_canary_units() {
     }
     assert_eq!(verdict(&policy(), &evidence), Verdict::RollBack { guard: Guard::Errors });
     let text = &judge(&policy(), &evidence, 0).reasons[0].text;
-    assert!(text.starts_with("errors hit 3 of 3 canary units, above the limit of 2 %"), "{text}");
+    let begins = "errors hit 3 of 3 canary units at their first reply, above the limit of 2 %";
+    assert!(text.starts_with(begins), "{text}");
 }
 
 #[test]
@@ -307,12 +308,18 @@ fn a_canary_over_a_limit_is_not_promoted_even_if_by_chance() {
     for (error, unsafe_output, guard) in
         [(true, false, Guard::Errors), (false, true, Guard::Safety)]
     {
-        let mut evidence = failing(150, 0, 0, 20);
-        assert_eq!(verdict(&policy(), &evidence), Verdict::Promote { superior: false });
-        for i in 0..4 {
-            let seen = fact(i, Side::Canary, None);
-            evidence.observe(&Observation { error, unsafe_output, ..seen }).unwrap();
-        }
+        let with = |bad: u32| {
+            let mut evidence = Evidence::default();
+            for i in 0..150 {
+                let seen = fact(i, Side::Canary, Some(1.0));
+                let (error, unsafe_output) = (error && i < bad, unsafe_output && i < bad);
+                evidence.observe(&Observation { error, unsafe_output, ..seen }).unwrap();
+                evidence.observe(&fact(i, Side::Baseline, Some(1.0))).unwrap();
+            }
+            evidence
+        };
+        assert_eq!(verdict(&policy(), &with(0)), Verdict::Promote { superior: false });
+        let evidence = with(4);
         // 4 of 150 is over either limit, proven over neither, and within the margin.
         let held = Verdict::Hold { missing_outcomes: 0, missing_ms: 0 };
         assert_eq!(verdict(&policy(), &evidence), held, "{guard}");
@@ -369,7 +376,7 @@ fn behaviour_is_proven_equal_before_a_promotion_rests_on_it() {
     let acting = Policy { rollback_on: [Guard::Tools].into(), ..policy() };
     let good = |units| behaving(Guard::Tools, 2, 2, units);
     assert!(matches!(verdict(&acting, &good(3_000)), Verdict::Promote { .. }));
-    // Over its absolute limit, though no worse than a baseline that is as bad.
+    // As bad as its baseline, which sixty units of each do not show.
     let bad = behaving(Guard::Tools, 20, 20, 60);
     assert!(!matches!(verdict(&acting, &bad), Verdict::Promote { .. }));
     let told = judge(&acting, &behaving(Guard::Tools, 40, 2, 600), 0).to_string();
@@ -417,4 +424,73 @@ fn rewards_in_between_leave_no_step_before_any_test_has_seen_them() {
     assert_eq!(verdict(&ramp, &rewarded(50, 0.9)), Verdict::Advance { to_step: 1 });
     // Of rewards that are 0 or 1 the exact test has seen each, and the step's own count suffices.
     assert_eq!(verdict(&ramp, &failing(10, 0, 0, 20)), Verdict::Advance { to_step: 1 });
+}
+
+/// Units of both sides with so many replies each, of which every `nth` of the whole is slow and fails.
+fn talkative(replies: u32, units: u32, nth: u32) -> Evidence {
+    let mut evidence = Evidence::default();
+    for i in 0..units {
+        for (arm, shift) in [(Side::Canary, 0), (Side::Baseline, nth / 2)] {
+            for reply in 0..replies {
+                let bad = (i * replies + reply + shift).is_multiple_of(nth);
+                let seen = fact(i, arm, Some(1.0));
+                let seen = Observation { error: bad, latency_exceeded: bad, ..seen };
+                evidence.observe(&seen).unwrap();
+            }
+        }
+    }
+    evidence
+}
+
+#[test]
+fn long_units_are_not_held_to_the_limits_of_single_replies() {
+    // One reply in 61 is bad on both sides, so one unit in three.
+    let evidence = talkative(20, 600, 61);
+    let canary = evidence.summary(Side::Canary);
+    assert!(canary.errors * 4 > canary.units, "{canary:?}");
+    assert_eq!(verdict(&policy(), &evidence), Verdict::Promote { superior: false });
+    let limits = judge(&policy(), &evidence, 0).reasons;
+    let limits = limits.iter().filter(|finding| finding.test == Test::Limit);
+    assert!(limits.clone().all(|finding| finding.signal == Signal::Quiet));
+    assert!(limits.clone().all(|finding| finding.estimate.unwrap() < 0.03));
+    // First replies that are bad are found as soon as ever, whatever follows them.
+    let mut broken = talkative(20, 5, 61);
+    for i in 5..8 {
+        for reply in 0..20 {
+            let seen = Observation { error: reply == 0, ..fact(i, Side::Canary, None) };
+            broken.observe(&seen).unwrap();
+        }
+    }
+    assert_eq!(verdict(&policy(), &broken), Verdict::RollBack { guard: Guard::Errors });
+}
+
+#[test]
+fn a_limit_that_the_baseline_is_over_as_well_sends_nobody_back() {
+    // An outage of everything, and a limit that traffic has outgrown.
+    for (every, units) in [(1, 60), (8, 2_000)] {
+        let mut evidence = Evidence::default();
+        for i in 0..units {
+            for arm in [Side::Baseline, Side::Canary] {
+                let bad = (i * 7 % every) == 0;
+                let seen = fact(i, arm, Some(0.0));
+                let seen = Observation { error: bad, latency_exceeded: bad, ..seen };
+                evidence.observe(&seen).unwrap();
+                let now = verdict(&policy(), &evidence);
+                assert!(!matches!(now, Verdict::RollBack { .. }), "{now} after {i}");
+            }
+        }
+        let told = judge(&policy(), &evidence, 0).reasons;
+        let limit = told.iter().find(|finding| finding.test == Test::Limit).unwrap();
+        assert!(limit.text.contains("of a baseline that is over the limit of"), "{}", limit.text);
+    }
+    // A canary that fails where its baseline hardly does still goes within a few units.
+    let mut evidence = Evidence::default();
+    let failed = |i, arm| Observation { error: true, ..fact(i, arm, None) };
+    evidence.observe(&failed(0, Side::Baseline)).unwrap();
+    let gone = (1..20).find(|&i| {
+        evidence.observe(&fact(i, Side::Baseline, None)).unwrap();
+        evidence.observe(&failed(i, Side::Canary)).unwrap();
+        matches!(verdict(&policy(), &evidence), Verdict::RollBack { .. })
+    });
+    assert!(gone.is_some_and(|units| units <= 6), "{gone:?}");
 }
