@@ -1,4 +1,7 @@
 //! What waits for the writer: bounded in bytes, because a record may be ten or ten million of them.
+//!
+//! Records go before bodies, and bodies may take only a part of the room: what others report must
+//! not make a reply of ours wait, or fail.
 
 use std::{
     collections::VecDeque,
@@ -13,6 +16,8 @@ use crate::{Erasure, JournalError, Notes, ack::Promise, body::Label, record::Nam
 /// More in one commit would make the first of a batch wait long for the last.
 const BATCH_RECORDS: usize = 1024;
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// How much of the room is never given to bodies: one part in this many.
+const RECORDS_SHARE: usize = 4;
 /// What an append takes in memory beside its body and names.
 const OVERHEAD_BYTES: usize = 256;
 /// The advice of a full queue that has not yet seen a commit, and its bounds afterwards.
@@ -42,6 +47,10 @@ impl What {
 }
 
 impl Append {
+    fn is_body(&self) -> bool {
+        matches!(self.what, What::Body(_))
+    }
+
     fn bytes(&self) -> usize {
         self.body.len() + OVERHEAD_BYTES
     }
@@ -53,6 +62,7 @@ pub(crate) struct Work {
     pub(crate) appends: Vec<Append>,
     pub(crate) chores: Vec<Chore>,
     bytes: usize,
+    body_bytes: usize,
 }
 
 /// Something else for the thread that writes.
@@ -77,10 +87,13 @@ pub(crate) struct Queue {
 
 #[derive(Default)]
 struct State {
-    appends: VecDeque<Append>,
+    records: VecDeque<Append>,
+    bodies: VecDeque<Append>,
     chores: Vec<Chore>,
     /// Queued or being written: both are in memory.
     bytes: usize,
+    /// Those of bodies among them.
+    body_bytes: usize,
     closed: bool,
     last_commit: Option<(usize, Duration)>,
 }
@@ -91,21 +104,28 @@ impl Queue {
     }
 
     pub(crate) fn push(&self, append: Append) -> Result<(), JournalError> {
-        let bytes = append.bytes();
-        if bytes > self.limit {
-            let (id, limit) = (append.what.id().to_owned(), self.limit);
+        let (bytes, is_body) = (append.bytes(), append.is_body());
+        let limit = if is_body { self.body_limit() } else { self.limit };
+        if bytes > limit {
+            let id = append.what.id().to_owned();
             return Err(JournalError::TooLarge { id, bytes, limit });
         }
         let mut state = self.lock();
         if state.closed {
             return Err(JournalError::Closed);
         }
-        if state.bytes + bytes > self.limit {
+        let is_over = is_body && state.body_bytes + bytes > limit;
+        if is_over || state.bytes + bytes > self.limit {
             let (waiting_bytes, retry_after_ms) = (state.bytes, state.retry_after_ms());
             return Err(JournalError::Busy { waiting_bytes, retry_after_ms });
         }
         state.bytes += bytes;
-        state.appends.push_back(append);
+        if is_body {
+            state.body_bytes += bytes;
+            state.bodies.push_back(append);
+        } else {
+            state.records.push_back(append);
+        }
         self.arrived.notify_one();
         Ok(())
     }
@@ -120,20 +140,24 @@ impl Queue {
         Ok(())
     }
 
+    /// What waiting bodies may take together.
+    fn body_limit(&self) -> usize {
+        self.limit - self.limit / RECORDS_SHARE
+    }
+
     /// Waits for work. What was queued before closing is still handed out; `None` after that.
     pub(crate) fn take(&self) -> Option<Work> {
         let mut state = self
             .arrived
-            .wait_while(self.lock(), |state| {
-                state.appends.is_empty() && state.chores.is_empty() && !state.closed
-            })
+            .wait_while(self.lock(), |state| state.is_idle() && !state.closed)
             .unwrap_or_else(PoisonError::into_inner);
         let mut work = Work { chores: std::mem::take(&mut state.chores), ..Work::default() };
-        while work.appends.len() < BATCH_RECORDS && work.bytes < BATCH_BYTES {
-            let Some(append) = state.appends.pop_front() else { break };
-            work.bytes += append.bytes();
-            work.appends.push(append);
+        work.fill_from(&mut state.records);
+        // However many records there are, bodies get on.
+        if let Some(body) = state.bodies.pop_front() {
+            work.add(body);
         }
+        work.fill_from(&mut state.bodies);
         (!work.appends.is_empty() || !work.chores.is_empty()).then_some(work)
     }
 
@@ -141,6 +165,7 @@ impl Queue {
     pub(crate) fn finished(&self, work: &Work, elapsed: Duration) {
         let mut state = self.lock();
         state.bytes -= work.bytes;
+        state.body_bytes -= work.body_bytes;
         if work.bytes > 0 {
             state.last_commit = Some((work.bytes, elapsed));
         }
@@ -155,7 +180,10 @@ impl Queue {
     /// Drops what nobody will write any more, which tells those who wait.
     pub(crate) fn abandon(&self) {
         self.close();
-        let left = std::mem::take(&mut self.lock().appends);
+        let mut state = self.lock();
+        let left = (std::mem::take(&mut state.records), std::mem::take(&mut state.bodies));
+        drop(state);
+        // Their listeners run now, and may ask the queue for something.
         drop(left);
         self.lock().chores.clear();
     }
@@ -166,7 +194,33 @@ impl Queue {
     }
 }
 
+impl Work {
+    /// Bodies come last.
+    pub(crate) fn records_and_bodies(&self) -> (&[Append], &[Append]) {
+        self.appends.split_at(self.appends.partition_point(|append| !append.is_body()))
+    }
+
+    fn fill_from(&mut self, waiting: &mut VecDeque<Append>) {
+        while self.appends.len() < BATCH_RECORDS && self.bytes < BATCH_BYTES {
+            let Some(append) = waiting.pop_front() else { break };
+            self.add(append);
+        }
+    }
+
+    fn add(&mut self, append: Append) {
+        self.bytes += append.bytes();
+        if append.is_body() {
+            self.body_bytes += append.bytes();
+        }
+        self.appends.push(append);
+    }
+}
+
 impl State {
+    fn is_idle(&self) -> bool {
+        self.records.is_empty() && self.bodies.is_empty() && self.chores.is_empty()
+    }
+
     /// How long the waiting bytes will take if commits go on like the last one.
     fn retry_after_ms(&self) -> u64 {
         let Some((bytes, elapsed)) = self.last_commit else { return FIRST_RETRY_MS };

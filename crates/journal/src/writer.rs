@@ -56,9 +56,10 @@ impl Writer {
         let _closing = AbandonOnExit(queue);
         while let Some(mut work) = queue.take() {
             let started = Instant::now();
-            let committed = self.commit(&work.appends);
+            let answers = self.commit_what_fits(&work);
             queue.finished(&work, started.elapsed());
-            answer(&mut work, committed);
+            let appends = std::mem::take(&mut work.appends).into_iter();
+            appends.zip(answers).for_each(|(append, answer)| append.promise.keep(answer));
             for chore in work.chores {
                 self.run_chore(chore);
             }
@@ -81,6 +82,23 @@ impl Writer {
             Chore::Erase { subject, bodies, done } => {
                 done.send(self.erase(&subject, &bodies)).ok();
             }
+        }
+    }
+
+    /// An answer for each append. Where the disk has no room for bodies, it may have some for the
+    /// records that were to be committed with them.
+    fn commit_what_fits(&mut self, work: &Work) -> Vec<Answer> {
+        let (records, bodies) = work.records_and_bodies();
+        let for_all = |committed: Result<Vec<Answer>, JournalError>, count: usize| {
+            committed.unwrap_or_else(|why| vec![Err(why); count])
+        };
+        match self.commit(&work.appends) {
+            Err(JournalError::Full) if !records.is_empty() && !bodies.is_empty() => {
+                let mut answers = for_all(self.commit(records), records.len());
+                answers.extend(vec![Err(JournalError::Full); bodies.len()]);
+                answers
+            }
+            committed => for_all(committed, work.appends.len()),
         }
     }
 
@@ -177,16 +195,6 @@ struct AbandonOnExit<'a>(&'a Queue);
 impl Drop for AbandonOnExit<'_> {
     fn drop(&mut self) {
         self.0.abandon();
-    }
-}
-
-fn answer(work: &mut Work, committed: Result<Vec<Answer>, JournalError>) {
-    let appends = std::mem::take(&mut work.appends).into_iter();
-    match committed {
-        Ok(answers) => {
-            appends.zip(answers).for_each(|(append, answer)| append.promise.keep(answer));
-        }
-        Err(error) => appends.for_each(|append| append.promise.keep(Err(error.clone()))),
     }
 }
 

@@ -6,7 +6,7 @@ use understudy_ident::{Clock, ManualClock};
 use understudy_trajectory::{Outcome, Signal};
 
 use super::{Home, about_response, append, everything, record, step};
-use crate::{Config, Entry, Journal, JournalError};
+use crate::{Ack, Config, Entry, Journal, JournalError, RawBody};
 
 /// A body of this many bytes that does not compress.
 fn noisy(n: i64, bytes: usize) -> Entry {
@@ -19,6 +19,28 @@ fn noisy(n: i64, bytes: usize) -> Entry {
     let mut step = step("noise", n);
     step.reply = understudy_message::Message::assistant(noise.take(bytes).collect::<String>());
     step.into()
+}
+
+/// A body of telemetry with as much in it.
+fn noisy_body(n: i64, bytes: usize) -> RawBody {
+    let Entry::Step(step) = noisy(n, bytes) else { unreachable!("it is a step") };
+    RawBody {
+        task: "triage".parse().unwrap(),
+        payload: "otlp-traces".to_owned(),
+        content_type: "application/json".to_owned(),
+        body: step.reply.text().into_bytes(),
+    }
+}
+
+/// Queues bodies until there is no room for another one.
+fn fill_with_bodies(journal: &Journal) -> (Vec<Ack>, JournalError) {
+    let mut acks = Vec::new();
+    loop {
+        match journal.append_body(&noisy_body(acks.len() as i64, 3_000)) {
+            Ok(ack) => acks.push(ack),
+            Err(refused) => return (acks, refused),
+        }
+    }
 }
 
 /// Keeps the writer busy until the sender is used or dropped.
@@ -123,6 +145,43 @@ fn a_full_queue_says_when_to_come_back_and_loses_nothing_it_took() {
     record(&journal, [noisy(1000, 3_000)]);
     let too_large = append(&journal, noisy(1001, 60_000)).unwrap_err();
     assert!(matches!(too_large, JournalError::TooLarge { limit: 40_000, .. }), "{too_large}");
+}
+
+#[test]
+fn telemetry_that_fills_the_queue_leaves_room_for_replies_which_go_first() {
+    let home = Home::new();
+    let journal = home.open_with(Config { queue_bytes: 40_000, ..Config::default() });
+    let held = hold(&journal);
+    let (bodies, refused) = fill_with_bodies(&journal);
+    assert!(matches!(refused, JournalError::Busy { .. }), "{refused}");
+    assert!(bodies.len() > 5);
+    let order = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let note = |ack: Ack, what: &'static str| {
+        let order = std::sync::Arc::clone(&order);
+        ack.on_commit(move |answer| order.lock().unwrap().push((what, answer.is_ok())));
+    };
+    let count = bodies.len();
+    bodies.into_iter().for_each(|ack| note(ack, "body"));
+    note(append(&journal, noisy(1, 3_000)).unwrap(), "reply");
+    note(append(&journal, noisy(2, 3_000)).unwrap(), "reply");
+    drop(held);
+    journal.close();
+    let order = order.lock().unwrap();
+    assert_eq!(order[..2], [("reply", true); 2]);
+    assert_eq!(order[2..], vec![("body", true); count]);
+}
+
+#[test]
+fn a_disk_too_full_for_telemetry_takes_the_replies_beside_it() {
+    let home = Home::new();
+    let journal = home.open_with(Config { max_bytes: Some(1024 * 1024), ..Config::default() });
+    record(&journal, [step("first", 1).into()]);
+    let held = hold(&journal);
+    let body = journal.append_body(&noisy_body(1, 2_000_000)).unwrap();
+    let reply = append(&journal, step("a", 1).into()).unwrap();
+    drop(held);
+    assert!(matches!(body.wait(), Err(JournalError::Full)));
+    reply.wait().unwrap();
 }
 
 #[test]
