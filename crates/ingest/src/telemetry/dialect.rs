@@ -8,7 +8,7 @@ use super::SpanRecord;
 
 /// Counts up whenever a rule of mapping or assembly changes what comes out. Raw bodies are the
 /// source of truth, so conversations of an older version can be made again.
-pub const MAPPER_VERSION: u32 = 1;
+pub const MAPPER_VERSION: u32 = 2;
 
 /// The instrumentations whose attributes are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -83,6 +83,10 @@ pub(crate) fn map(mut record: SpanRecord, logs: &[LogRecord], reader: &mut Reade
     let dialect = Dialect::of(&record);
     let mut bag = Bag::new(std::mem::take(&mut record.attributes));
     let legacy = events::split(&record, logs, &mut bag);
+    // What was dropped may be any of the words, so nothing can be said to be whole.
+    if record.dropped_attributes > 0 || events::lost(&record, logs) {
+        bag.truncated += 1;
+    }
     reader.hidden = 0;
     let mut sheet = Sheet {
         bag,

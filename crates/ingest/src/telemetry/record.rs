@@ -52,6 +52,12 @@ pub struct SpanRecord {
     /// The trace and span ids of other spans this one points to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<(String, String)>,
+    /// Attributes that its client left out, mostly because there were more than its limit.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dropped_attributes: u32,
+    /// Events that its client left out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dropped_events: u32,
 }
 
 /// Something that happened at one moment of a span.
@@ -60,6 +66,8 @@ pub struct Event {
     pub name: String,
     pub at_ns: u64,
     pub attributes: BTreeMap<String, Value>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dropped_attributes: u32,
 }
 
 /// One log event, which belongs to a span when it names one.
@@ -72,4 +80,11 @@ pub struct LogRecord {
     pub at_ns: u64,
     pub body: Value,
     pub attributes: BTreeMap<String, Value>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dropped_attributes: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }

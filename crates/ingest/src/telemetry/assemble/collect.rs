@@ -105,6 +105,8 @@ fn merge<'a>(versions: impl Iterator<Item = &'a SpanRecord>) -> SpanRecord {
         let starts = [merged.started_ns, version.started_ns];
         merged.started_ns = starts.into_iter().filter(|&at| at > 0).min().unwrap_or(0);
         merged.ended_ns = merged.ended_ns.max(version.ended_ns);
+        merged.dropped_attributes = merged.dropped_attributes.max(version.dropped_attributes);
+        merged.dropped_events = merged.dropped_events.max(version.dropped_events);
         for (name, value) in version.attributes.iter().filter(|(_, value)| !value.is_null()) {
             merged.attributes.insert(name.clone(), value.clone());
         }

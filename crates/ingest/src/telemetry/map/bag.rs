@@ -11,7 +11,7 @@ const DEEPEST: usize = 16;
 #[derive(Debug, Default)]
 pub(crate) struct Bag {
     attributes: BTreeMap<String, Value>,
-    /// JSON texts that were cut off.
+    /// JSON texts that were cut off, and attributes or events of which some were dropped.
     pub(crate) truncated: usize,
 }
 

@@ -35,7 +35,7 @@ pub(crate) fn split(record: &SpanRecord, logs: &[LogRecord], bag: &mut Bag) -> V
         }
     }
     for event in &record.events {
-        if event.name == DETAILS || event.name.starts_with("gen_ai.content.") {
+        if holds_content(&event.name) {
             bag.fill(&event.attributes);
         } else {
             let body: Map<String, Value> = event.attributes.clone().into_iter().collect();
@@ -47,6 +47,26 @@ pub(crate) fn split(record: &SpanRecord, logs: &[LogRecord], bag: &mut Bag) -> V
     // and the reply comes last.
     events.sort_by_key(|(at, event)| (*at, event.is_choice, event.role != Role::System));
     events.into_iter().map(|(_, event)| event).collect()
+}
+
+/// Whether some of what the events say never came. Streams tell each chunk in an event of its own,
+/// which may be dropped: dropped events count only where events are what tells the messages.
+pub(crate) fn lost(record: &SpanRecord, logs: &[LogRecord]) -> bool {
+    let mut tell = record.events.iter().filter(|event| tells_messages(&event.name));
+    let dropped = |count: u32| count > 0;
+    (dropped(record.dropped_events) && tell.clone().next().is_some())
+        || tell.any(|event| dropped(event.dropped_attributes))
+        || logs.iter().any(|log| dropped(log.dropped_attributes))
+}
+
+fn tells_messages(event: &str) -> bool {
+    event != "gen_ai.content.completion.chunk"
+        && (holds_content(event) || legacy(event, Value::Null).is_some())
+}
+
+/// Whether its attributes are those of the span itself.
+fn holds_content(event: &str) -> bool {
+    event == DETAILS || event.starts_with("gen_ai.content.")
 }
 
 pub(crate) fn fill(sheet: &mut Sheet, events: &[Legacy]) {

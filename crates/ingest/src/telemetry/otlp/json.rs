@@ -2,7 +2,10 @@
 //!
 //! Against the letter of the specification, ids may be base64 (what protobuf's own JSON mapping
 //! writes), enums may be names, field names may be snake_case, any field may be missing or null, and
-//! numbers may be text. Numbers that JSON cannot hold (`"NaN"`, `"Infinity"`) become null.
+//! numbers may be text. Numbers that JSON cannot hold (`"NaN"`, `"Infinity"`) become null. A request
+//! that is no JSON to the letter is taken apart by [`salvage`].
+
+mod salvage;
 
 use std::collections::BTreeMap;
 
@@ -45,8 +48,7 @@ fn each_record(
     decoded: &mut Decoded,
     mut read: impl FnMut(&Map<String, Value>, &Scope, &mut Decoded),
 ) -> Result<(), TelemetryError> {
-    let body: Value =
-        serde_json::from_slice(body).map_err(|why| TelemetryError::Json(why.to_string()))?;
+    let body = parse(body, names, decoded)?;
     let Some(body) = body.as_object() else {
         let wanted = "an object with `resourceSpans` or `resourceLogs`";
         return Err(TelemetryError::Shape { expected: "an OTLP request", wanted });
@@ -72,6 +74,14 @@ fn each_record(
     Ok(())
 }
 
+/// Strictly first, because nearly every request is right and that is fast.
+fn parse(body: &[u8], names: Names, decoded: &mut Decoded) -> Result<Value, TelemetryError> {
+    serde_json::from_slice(body).or_else(|why| {
+        let lists = [names.resources, names.scopes, names.records];
+        salvage::request(body, &lists, decoded).ok_or_else(|| TelemetryError::Json(why.to_string()))
+    })
+}
+
 fn read_span(
     span: &Map<String, Value>,
     scope: &Scope,
@@ -81,6 +91,7 @@ fn read_span(
         name: text(event, "name").unwrap_or_default().to_owned(),
         at_ns: nanoseconds(event, "timeUnixNano"),
         attributes: attributes(event, repaired),
+        dropped_attributes: count(event, "droppedAttributesCount"),
     });
     let events = events.collect();
     let links = list(span, "links").map(|link| Ok((id(link, "traceId")?, id(link, "spanId")?)));
@@ -104,6 +115,8 @@ fn read_span(
         events,
         links: links.collect::<Result<_, String>>()?,
         attributes: attributes(span, repaired),
+        dropped_attributes: count(span, "droppedAttributesCount"),
+        dropped_events: count(span, "droppedEventsCount"),
     })
 }
 
@@ -123,6 +136,7 @@ fn read_log(
         at_ns: if at > 0 { at } else { nanoseconds(log, "observedTimeUnixNano") },
         body: field(log, "body").map_or(Value::Null, |body| any_value(body, repaired)),
         attributes,
+        dropped_attributes: count(log, "droppedAttributesCount"),
     })
 }
 
@@ -181,6 +195,15 @@ fn nanoseconds(object: &Map<String, Value>, name: &str) -> u64 {
         }
         _ => 0,
     }
+}
+
+fn count(object: &Map<String, Value>, name: &str) -> u32 {
+    let count = match field(object, name) {
+        Some(Value::String(text)) => text.parse().ok(),
+        Some(value) => value.as_u64(),
+        None => None,
+    };
+    count.map_or(0, |count| u32::try_from(count).unwrap_or(u32::MAX))
 }
 
 /// The attributes of an object: pairs of key and value, or, from hand-written clients, a map.

@@ -66,6 +66,7 @@ fn read_span(span: wire::Span, scope: &Scope, repaired: &mut usize) -> SpanRecor
         name: event.name,
         at_ns: event.time_unix_nano,
         attributes: attributes(event.attributes, repaired),
+        dropped_attributes: event.dropped_attributes,
     });
     let events = events.collect();
     let links = span.links.iter().map(|link| (hex(&link.trace_id), hex(&link.span_id)));
@@ -82,6 +83,8 @@ fn read_span(span: wire::Span, scope: &Scope, repaired: &mut usize) -> SpanRecor
         events,
         links: links.collect(),
         attributes: attributes(span.attributes, repaired),
+        dropped_attributes: span.dropped_attributes,
+        dropped_events: span.dropped_events,
     }
 }
 
@@ -95,6 +98,7 @@ fn read_log(log: wire::LogRecord, scope: &Scope, repaired: &mut usize) -> LogRec
         at_ns: Some(log.time_unix_nano).filter(|&at| at > 0).unwrap_or(log.observed_unix_nano),
         body: log.body.map_or(Value::Null, |body| any_value(body, repaired)),
         attributes,
+        dropped_attributes: log.dropped_attributes,
     }
 }
 
@@ -188,8 +192,12 @@ mod wire {
         pub(super) end_time_unix_nano: u64,
         #[prost(message, repeated, tag = "9")]
         pub(super) attributes: Vec<KeyValue>,
+        #[prost(uint32, tag = "10")]
+        pub(super) dropped_attributes: u32,
         #[prost(message, repeated, tag = "11")]
         pub(super) events: Vec<Event>,
+        #[prost(uint32, tag = "12")]
+        pub(super) dropped_events: u32,
         #[prost(message, repeated, tag = "13")]
         pub(super) links: Vec<Link>,
         #[prost(message, optional, tag = "15")]
@@ -204,6 +212,8 @@ mod wire {
         pub(super) name: String,
         #[prost(message, repeated, tag = "3")]
         pub(super) attributes: Vec<KeyValue>,
+        #[prost(uint32, tag = "4")]
+        pub(super) dropped_attributes: u32,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -230,6 +240,8 @@ mod wire {
         pub(super) body: Option<AnyValue>,
         #[prost(message, repeated, tag = "6")]
         pub(super) attributes: Vec<KeyValue>,
+        #[prost(uint32, tag = "7")]
+        pub(super) dropped_attributes: u32,
         #[prost(bytes = "vec", tag = "9")]
         pub(super) trace_id: Vec<u8>,
         #[prost(bytes = "vec", tag = "10")]

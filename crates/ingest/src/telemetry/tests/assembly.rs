@@ -351,3 +351,42 @@ fn any_order_and_number_of_deliveries_gives_the_same_bytes() {
         }
     }
 }
+
+#[test]
+fn a_call_whose_client_dropped_attributes_or_events_is_kept_and_not_trained_on() {
+    let task = "t".parse().unwrap();
+    let reply = says("assistant", "Hello!");
+    let call = || span(1, 1, None, 1, chat(question("Hi"), &reply));
+    let event = |name: &str| json!({"name": name, "timeUnixNano": "1", "attributes": []});
+    let with = |name: &str, value: Value| {
+        let mut call = call();
+        call[name] = value;
+        call
+    };
+    let mut chunks = with("droppedEventsCount", json!(3));
+    chunks["events"] = json!([event("gen_ai.content.completion.chunk"), event("exception")]);
+    for whole in [call(), with("droppedLinksCount", json!(1)), chunks] {
+        let assembled = assembled(vec![whole]);
+        assert_eq!(steps(only(&assembled), &task).steps.len(), 1);
+    }
+    let mut told = with("droppedEventsCount", json!(1));
+    told["events"] = json!([event("gen_ai.user.message")]);
+    let mut held = call();
+    held["events"] = json!([event("gen_ai.client.inference.operation.details")]);
+    held["events"][0]["droppedAttributesCount"] = json!(1);
+    let counted = [json!(2), json!("2")].map(|count| with("droppedAttributesCount", count));
+    for cut in counted.into_iter().chain([told, held]) {
+        let decoded = json_traces(&traces("test", vec![cut]));
+        let bytes = crate::telemetry::otlp::encode::request(&decoded.items, false);
+        let again = decode(&Payload::OtlpTraces(Encoding::Protobuf), &bytes).unwrap();
+        assert_eq!(again.items, decoded.items, "both encodings tell of it");
+        // Delivered again without the count, as a retry of another exporter may be.
+        let mut items = decoded.items;
+        items.extend(json_traces(&traces("test", vec![call()])).items);
+        let assembled = assemble(&items);
+        let (_, call) = only(&assembled).calls().next().unwrap();
+        assert_eq!(call.content, Fidelity::Truncated);
+        let made = steps(only(&assembled), &task);
+        assert_eq!((made.steps.len(), made.left_out.len()), (0, 1));
+    }
+}

@@ -72,6 +72,102 @@ fn a_broken_span_of_a_protobuf_request_falls_alone() {
     assert!(matches!(cut, Err(TelemetryError::Protobuf(_))), "{cut:?}");
 }
 
+/// A request of spans as text, the second of them changed by `damage`.
+fn with_damaged_second(damage: impl Fn(String) -> String) -> Vec<u8> {
+    let say = |text: &str| chat(json!([says("user", "Hi")]), &says("assistant", text));
+    let spans = (1..4).map(|n| span(1, n, None, u64::from(n), say(&format!("reply {n}"))));
+    let spans: Vec<String> = spans.map(|span| span.to_string()).collect();
+    let texts = [spans[0].clone(), damage(spans[1].clone()), spans[2].clone()].join(" ,\n");
+    format!(
+        r#"{{"resourceSpans": [{{"resource": {{"attributes": [{{"key": "service.name",
+        "value": {{"stringValue": "shop"}}}}]}}, "scopeSpans": [{{"scope": {{"name": "test"}},
+        "spans": [{texts}]}}], "schemaUrl": ""}}]}}"#
+    )
+    .into_bytes()
+}
+
+#[test]
+fn a_record_that_no_strict_parser_takes_is_mended() {
+    let add = |value: &'static str| {
+        move |span: String| {
+            let more =
+                format!(r#""attributes":[{{"key":"odd","value":{{"doubleValue":{value}}}}},"#);
+            span.replacen(r#""attributes":["#, &more, 1)
+        }
+    };
+    for odd in ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"] {
+        let decoded = json_traces(&with_damaged_second(add(odd)));
+        assert_eq!((decoded.items.len(), decoded.rejected.len()), (3, 0), "{odd}");
+        assert_eq!(decoded.repaired, 1, "{odd}");
+        let Item::Span(second) = &decoded.items[1] else { panic!("no span") };
+        assert_eq!(second.attributes["odd"], Value::Null, "{odd}");
+        assert_eq!((second.scope.service.as_str(), second.dropped_attributes), ("shop", 0));
+        assert_eq!(assemble(&decoded.items).counts.spans, 3);
+    }
+    // A word that merely looks like one inside a text is left alone.
+    let quoted = |span: String| add("NaN")(span.replace("reply 2", r#"NaN \\\" Infinity, 1e999"#));
+    let decoded = json_traces(&with_damaged_second(quoted));
+    let said = only(&assemble(&decoded.items)).messages.iter().any(|m| m.text().contains("1e999"));
+    assert!(said && decoded.repaired == 1);
+}
+
+#[test]
+fn half_a_character_is_replaced_and_its_call_is_not_trained_on() {
+    let halves: [&[u8]; 4] = [br"\ud83d", br"\ude00 and", br"\ud83d\u0041", b"\xf0\x9f"];
+    for half in halves {
+        let whole =
+            String::from_utf8(with_damaged_second(|s| s.replacen("\"op\"", "\"op HALF\"", 1)));
+        let whole = whole.unwrap();
+        let (before, after) = whole.split_once("HALF").unwrap();
+        let body = [before.as_bytes(), half, after.as_bytes()].concat();
+        let decoded = json_traces(&body);
+        assert_eq!((decoded.items.len(), decoded.rejected.len()), (3, 0));
+        assert_eq!(decoded.repaired, 1);
+        let Item::Span(second) = &decoded.items[1] else { panic!("no span") };
+        assert!(second.name.contains('\u{fffd}'), "{}", second.name);
+        let assembled = assemble(&decoded.items);
+        let task = "t".parse().unwrap();
+        let made: usize = assembled.conversations.iter().map(|c| steps(c, &task).steps.len()).sum();
+        assert_eq!(made, 2, "the call whose text was cut stays out");
+    }
+    let pair = with_damaged_second(|span| span.replacen("\"op\"", r#""\ud83d\ude00""#, 1));
+    let decoded = json_traces(&pair);
+    assert_eq!((decoded.items.len(), decoded.repaired), (3, 0));
+}
+
+#[test]
+fn a_record_nested_too_deep_falls_alone() {
+    let deep = format!("{}{}", "[".repeat(5000), "]".repeat(5000));
+    let nested = |span: String| span.replacen("\"op\"", &format!("\"op\",\"flags\":{deep}"), 1);
+    let payload = Payload::OtlpTraces(Encoding::Json);
+    let decoded = decode(&payload, &with_damaged_second(nested)).unwrap();
+    assert_eq!((decoded.items.len(), decoded.rejected.len()), (2, 1));
+    let answer = decoded.partial_success(&payload);
+    assert_eq!(answer["partialSuccess"]["rejectedSpans"], "1");
+    assert!(
+        answer["partialSuccess"]["errorMessage"].as_str().unwrap().contains("JSON"),
+        "{answer}"
+    );
+    let record = json!({"eventName": "gen_ai.choice", "body": {"stringValue": "x"}}).to_string();
+    let cut = record.replace("\"x\"", r#""\ud83d""#);
+    let body = format!(
+        r#"{{"resource_logs":[{{"scope_logs":[{{"log_records":[{record},{{"a":{deep}}},{cut}]}}]}}]}}"#
+    );
+    let decoded = decode(&Payload::OtlpLogs(Encoding::Json), body.as_bytes()).unwrap();
+    assert_eq!((decoded.items.len(), decoded.rejected.len()), (2, 1));
+    let Item::Log(last) = &decoded.items[1] else { panic!("no log") };
+    assert_eq!(last.dropped_attributes, 1);
+}
+
+#[test]
+fn what_holds_the_records_has_to_be_json() {
+    for body in [&b"{\"resourceSpans\": [NaN"[..], b"[NaN", b"", b"{\"a\" NaN}", b"{} NaN", b"\xff"]
+    {
+        let refused = decode(&Payload::OtlpTraces(Encoding::Json), body);
+        assert!(matches!(refused, Err(TelemetryError::Json(_))), "{refused:?}");
+    }
+}
+
 #[test]
 fn logs_sent_to_the_path_of_traces_are_refused_one_by_one() {
     let items = Capture::load("v2_legacy").items;

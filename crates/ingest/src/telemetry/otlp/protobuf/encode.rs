@@ -32,6 +32,7 @@ fn span_bytes(span: &crate::telemetry::SpanRecord) -> Vec<u8> {
         time_unix_nano: event.at_ns,
         name: event.name.clone(),
         attributes: attributes(&event.attributes),
+        dropped_attributes: event.dropped_attributes,
     });
     let links = span
         .links
@@ -47,7 +48,9 @@ fn span_bytes(span: &crate::telemetry::SpanRecord) -> Vec<u8> {
         start_time_unix_nano: span.started_ns,
         end_time_unix_nano: span.ended_ns,
         attributes: attributes(&span.attributes),
+        dropped_attributes: span.dropped_attributes,
         events: events.collect(),
+        dropped_events: span.dropped_events,
         links: links.collect(),
         status: Some(wire::Status { message: span.error.clone().unwrap_or_default(), code }),
     }
@@ -59,6 +62,7 @@ fn log_bytes(log: &crate::telemetry::LogRecord) -> Vec<u8> {
         time_unix_nano: 0,
         body: Some(any_value(&log.body)),
         attributes: attributes(&log.attributes),
+        dropped_attributes: log.dropped_attributes,
         trace_id: unhex(&log.trace_id),
         span_id: unhex(&log.span_id),
         observed_unix_nano: log.at_ns,
