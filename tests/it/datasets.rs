@@ -32,6 +32,7 @@ fn home() -> tempfile::TempDir {
             at: Timestamp::from_second(1_700_000_000 + nth).unwrap(),
             prompt: vec![Message::user(format!("{word} question {nth}"))],
             reply: Message::assistant(format!("{word} answer {nth}")),
+            tools: Vec::new(),
             finish_reason: FinishReason::Stop,
             assignment: None,
             served: Served { base: "other".to_owned(), adapter: None },

@@ -181,6 +181,7 @@ fn step(name: &str, arm: Arm, release: &str) -> Step {
         served: Served { base: "tiny".to_owned(), adapter: None },
         usage: Usage::default(),
         timing: Timing::default(),
+        tools: Vec::new(),
         tokens: None,
         error: None,
     }

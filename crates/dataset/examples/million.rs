@@ -106,6 +106,7 @@ fn trajectory(
         at: Timestamp::from_millisecond(1000 + nth as i64)?,
         prompt: vec![Message::system("Triage."), Message::user(question)],
         reply: Message::assistant(reply),
+        tools: Vec::new(),
         finish_reason: FinishReason::Stop,
         assignment: None,
         served: Served { base: "base".to_owned(), adapter: None },

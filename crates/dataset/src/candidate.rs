@@ -1,6 +1,7 @@
 //! Steps that may teach something: selected by task and age, then filtered by what they are.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use understudy_ident::{StepId, TrajectoryId};
 use understudy_inference::FinishReason;
 use understudy_message::Message;
@@ -18,6 +19,7 @@ pub(crate) struct Candidate {
     pub(crate) subject: Option<String>,
     pub(crate) response_id: String,
     pub(crate) prompt: Vec<Message>,
+    pub(crate) tools: Vec<Value>,
     pub(crate) reply: Message,
     /// Oldest first.
     pub(crate) outcomes: Vec<Outcome>,
@@ -60,6 +62,7 @@ impl Candidate {
             subject: step.subject,
             response_id: step.response_id,
             prompt: step.prompt,
+            tools: step.tools,
             reply: step.reply,
             outcomes,
             attempt,

@@ -192,6 +192,7 @@ fn row(prompt_ids: Vec<u32>, members: &[Member]) -> Option<Row> {
     };
     Some(Row {
         prompt,
+        tools: newest.candidate.tools.clone().into(),
         lesson: Lesson::Group(Box::new(group)),
         origin: Origin {
             // The oldest, so that an attempt that comes later does not rename the group.

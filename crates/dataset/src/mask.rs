@@ -126,13 +126,15 @@ impl<'a> Masking<'a> {
     }
 }
 
-/// Masks the rows of one step in place, the prompt they share once.
+/// Masks the rows of one step in place, what they share once.
 pub(crate) fn mask(rows: &mut [Row], masker: &mut Masker) {
     let Some(first) = rows.first() else { return };
     let prompt: Arc<[Message]> =
         first.prompt.iter().map(|message| masked(message, masker)).collect();
+    let tools: Arc<[Value]> = first.tools.iter().map(|tool| masked_tool(tool, masker)).collect();
     for row in rows {
         row.prompt = Arc::clone(&prompt);
+        row.tools = Arc::clone(&tools);
         match &mut row.lesson {
             Lesson::Sft { completion } | Lesson::Label { completion, .. } => {
                 *completion = masked(completion, masker);
@@ -150,7 +152,8 @@ pub(crate) fn mask(rows: &mut [Row], masker: &mut Masker) {
 fn revealing(row: &Row, masker: &Masker) -> Option<&'static str> {
     let Lesson::Group(group) = &row.lesson else { return None };
     let is_open = |message: &Message| masked(message, &mut masker.clone()) == *message;
-    if !row.prompts().flatten().all(is_open) {
+    let is_plain = |tool: &Value| masked_tool(tool, &mut masker.clone()) == *tool;
+    if !row.prompts().flatten().all(is_open) || !row.tools.iter().all(is_plain) {
         Some("group_prompt_masked")
     } else if !group.replies.iter().all(is_open) {
         Some("group_reply_masked")
@@ -167,6 +170,12 @@ fn masked(message: &Message, masker: &mut Masker) -> Message {
         function.arguments = masker.mask(&function.arguments);
     }
     message
+}
+
+/// A definition with its texts masked: what may be chosen from can be somebody's addresses. It stays
+/// JSON of the same shape.
+fn masked_tool(tool: &Value, masker: &mut Masker) -> Value {
+    serde_json::from_str(&masker.mask(&tool.to_string())).unwrap_or(Value::Null)
 }
 
 /// What is said in a message, text by text; of JSON its values, which are what is masked.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
 use understudy_ident::Digest;
 use understudy_manifest::{
     GroupExample, LabelExample, Origin, PairExample, SftExample, Split, canonical_json,
@@ -14,6 +15,8 @@ use crate::{draft::file_name, groups::Group};
 #[derive(Debug, Clone)]
 pub(crate) struct Row {
     pub(crate) prompt: Arc<[Message]>,
+    /// Definitions of what could be called, which are part of what the model was asked.
+    pub(crate) tools: Arc<[Value]>,
     pub(crate) lesson: Lesson,
     pub(crate) origin: Origin,
     /// Position of the judged step among the candidates; rows are ordered by it, groups after all
@@ -97,22 +100,28 @@ impl Row {
             Lesson::Label { completion, label, .. } => canonical_json(&(completion, label)),
             Lesson::Group(group) => canonical_json(&(&group.prompt_ids, &group.attempts)),
         };
-        let parts = [self.kind().as_str(), &prompt, &lesson];
-        Digest::of_parts(parts.map(str::as_bytes))
+        let mut parts = vec![self.kind().as_str(), &prompt, &lesson];
+        // A row without tools teaches what it taught before rows could have any.
+        let tools = canonical_json(&*self.tools);
+        if !self.tools.is_empty() {
+            parts.push(&tools);
+        }
+        Digest::of_parts(parts.into_iter().map(str::as_bytes))
     }
 
     /// The line of the file.
     pub(crate) fn to_line(&self) -> String {
-        let prompt = self.prompt.to_vec();
+        let (prompt, tools) = (self.prompt.to_vec(), self.tools.to_vec());
         let origin = self.origin.clone();
         match self.lesson.clone() {
             Lesson::Sft { completion } => {
-                canonical_json(&SftExample { prompt, completion: vec![completion], origin })
+                canonical_json(&SftExample { prompt, completion: vec![completion], tools, origin })
             }
             Lesson::Pair { chosen, rejected } => canonical_json(&PairExample {
                 prompt,
                 chosen: vec![chosen],
                 rejected: vec![rejected],
+                tools,
                 origin,
             }),
             Lesson::Label { completion, label, reward, weight } => canonical_json(&LabelExample {
@@ -121,6 +130,7 @@ impl Row {
                 label,
                 reward,
                 weight,
+                tools,
                 origin,
             }),
             Lesson::Group(group) => {

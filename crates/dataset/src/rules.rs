@@ -216,12 +216,13 @@ impl<'a> Rules<'a> {
 
 impl Made {
     fn push(&mut self, nth: usize, candidate: &Candidate, lesson: Lesson, because: Vec<String>) {
-        let prompt: Arc<[Message]> = match self.rows.last() {
-            Some(row) => Arc::clone(&row.prompt),
-            None => candidate.prompt.clone().into(),
+        let (prompt, tools) = match self.rows.last() {
+            Some(row) => (Arc::clone(&row.prompt), Arc::clone(&row.tools)),
+            None => (candidate.prompt.clone().into(), candidate.tools.clone().into()),
         };
         self.rows.push(Row {
             prompt,
+            tools,
             lesson,
             origin: Origin {
                 trajectory: candidate.trajectory.to_string(),

@@ -55,7 +55,7 @@ impl Fact {
             trajectory: Key::of("trajectory", candidate.trajectory.as_str()),
             session: candidate.session.as_deref().map(|name| Key::of("session", name)),
             subject: candidate.subject.as_deref().map(|name| Key::of("subject", name)),
-            prompt: Key::of("asked", &canonical_json(&candidate.prompt)),
+            prompt: asked(candidate),
             attempt: candidate.attempt.as_ref().map(|attempt| attempt.prompt),
             flaw: candidate.flaw,
             is_judged: !candidate.outcomes.is_empty(),
@@ -74,6 +74,15 @@ impl Fact {
 
     pub(crate) fn is_whole(&self) -> bool {
         self.flaw.is_none()
+    }
+}
+
+/// The same words with other tools are another question.
+fn asked(candidate: &Candidate) -> Key {
+    let prompt = canonical_json(&candidate.prompt);
+    match candidate.tools.as_slice() {
+        [] => Key::of("asked", &prompt),
+        tools => Key::of("asked with tools", &(prompt + &canonical_json(tools))),
     }
 }
 

@@ -21,6 +21,7 @@ mod remember;
 mod rules;
 mod snips;
 mod throughput;
+mod tools;
 
 fn task() -> TaskName {
     "support-triage".parse().unwrap()
@@ -43,6 +44,7 @@ fn step(session: &str, name: &str, prompt: &str, reply: &str) -> JudgedStep {
         at: at(1000),
         prompt: vec![Message::system("Triage."), Message::user(prompt)],
         reply: Message::assistant(reply),
+        tools: Vec::new(),
         finish_reason: FinishReason::Stop,
         assignment: None,
         served: Served { base: "b".to_owned(), adapter: None },

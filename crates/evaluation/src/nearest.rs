@@ -121,6 +121,7 @@ mod tests {
         SftExample {
             prompt: vec![Message::system("be brief"), Message::user(question)],
             completion: vec![Message::assistant(reply)],
+            tools: Vec::new(),
             origin: Origin { trajectory: String::new(), steps: vec![], because: vec![] },
         }
     }

@@ -155,6 +155,7 @@ fn the_table_reads_from_trivial_to_best() {
         .map(|n| SftExample {
             prompt: vec![Message::user(format!("message {n}"))],
             completion: vec![Message::assistant(expected(n))],
+            tools: Vec::new(),
             origin: Origin { trajectory: String::new(), steps: vec![], because: vec![] },
         })
         .collect();

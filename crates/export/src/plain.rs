@@ -1,5 +1,5 @@
 //! Rows as other programs expect them: the content of a message is one text, and the arguments of a
-//! tool call are the JSON they are.
+//! tool call and the definitions of tools are the JSON they are, or that JSON as text.
 
 use serde_json::{Map, Value};
 
@@ -14,6 +14,9 @@ pub(crate) fn row(mut row: Value, arguments: Arguments) -> Value {
         for message in messages.into_iter().flatten().filter_map(Value::as_object_mut) {
             plain_message(message, arguments);
         }
+    }
+    if let Some(tools) = row.get_mut("tools").filter(|_| arguments == Arguments::Text) {
+        *tools = Value::String(tools.to_string());
     }
     row
 }

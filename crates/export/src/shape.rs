@@ -54,7 +54,16 @@ impl Shape {
                 vec![has("prompt_ids", list(Self::Integer)), has("attempts", list(attempt()))]
             }
         };
-        Self::Record([own, vec![has("origin", origin())]].concat())
+        let definitions = match arguments {
+            Arguments::Json => Self::Json,
+            Arguments::Text => Self::Text,
+        };
+        let tools = match kind {
+            RowKind::Sft | RowKind::Pairs | RowKind::Labels => vec![may_have("tools", definitions)],
+            // They are in the prompt's ids.
+            RowKind::Groups => Vec::new(),
+        };
+        Self::Record([own, tools, vec![has("origin", origin())]].concat())
     }
 
     /// Notes which optional members there are.

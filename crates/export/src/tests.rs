@@ -33,6 +33,7 @@ fn judged(nth: u32, prompt: Vec<Message>, reply: Message, signal: Signal) -> Tra
         at: Timestamp::from_second(i64::from(nth)).unwrap(),
         prompt,
         reply,
+        tools: Vec::new(),
         finish_reason: FinishReason::Stop,
         assignment: None,
         served: Served { base: "b".to_owned(), adapter: None },
@@ -92,6 +93,12 @@ fn everything() -> Vec<Trajectory> {
             Signal::Edit { text: "21.5 degrees".to_owned() },
         ),
         judged(3, vec![Message::user("alone")], Message::assistant("no"), Signal::Abandon),
+    ];
+    let parameters = json!({"type": "object", "properties": {"days": {"enum": [1, null]}}});
+    let function = json!({"name": "lookup", "parameters": parameters});
+    all[1].steps[0].step.tools = vec![
+        json!({"type": "function", "function": function}),
+        json!({"type": "function", "function": {"name": "other", "strict": true}}),
     ];
     for (nth, reply, signal) in [(4, "good", Signal::Accept), (5, "bad", Signal::Abandon)] {
         let mut one = judged(nth, vec![Message::user("group")], Message::assistant(reply), signal);
@@ -167,7 +174,7 @@ fn as_columns(row: &Value, known: &Value) -> Value {
             .map(|(name, known)| {
                 let value =
                     row.get(name).map_or(Value::Null, |value| match (name.as_str(), value) {
-                        ("arguments", value) => Value::String(value.to_string()),
+                        ("arguments" | "tools", value) => Value::String(value.to_string()),
                         (_, value) => as_columns(value, known),
                     });
                 (name.clone(), value)
@@ -223,6 +230,11 @@ fn messages_are_what_chat_templates_expect() {
     assert_eq!(arguments(&json, 2), [json!("no json")]);
     let text = rows(Arguments::Text, "text");
     assert_eq!(arguments(&text, 0), [json!(r#"{"city": "Paris", "days": [1, 2]}"#)]);
+    // TRL takes the list as it is, and as text.
+    let tools = find(&json, "/tools");
+    assert_eq!(tools.len(), 1, "only one row has any");
+    assert_eq!(tools[0][0]["function"]["name"], "lookup");
+    assert_eq!(find(&text, "/tools"), [json!(tools[0].to_string())]);
 }
 
 #[test]

@@ -364,6 +364,7 @@ impl Exchange {
             response_id: self.choice_id(choice),
             at: self.at,
             prompt: chat.chat.messages.clone(),
+            tools: chat.chat.tools.clone(),
             reply,
             finish_reason: FinishReason::Aborted,
             assignment: Some(self.routing.assignment.clone()),

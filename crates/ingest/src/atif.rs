@@ -1,7 +1,7 @@
 //! The Agent Trajectory Interchange Format (Harbor's RFC 0001, versions 1.0 to 1.7).
 //!
-//! Definitions of tools, costs and token ids stay behind: a step has no place for the first two, and
-//! ids mean nothing without the digest of their tokenizer, which the format does not hold.
+//! Costs and token ids stay behind: a step has no place for the first, and ids mean nothing without
+//! the digest of their tokenizer, which the format does not hold.
 
 use serde_json::Value;
 use understudy_ident::{TaskName, Timestamp};
@@ -13,7 +13,7 @@ use understudy_trajectory::Step;
 use crate::{
     Row,
     reading::{Recording, nth_time},
-    telemetry::{argument_text, read_messages, result_text},
+    telemetry::{argument_text, read_messages, result_text, tool_definition},
 };
 
 /// A step for each step of the agent, prompted by all that came before it. Trajectories of
@@ -26,11 +26,14 @@ pub(crate) fn read(row: &Row, task: &TaskName, at: Timestamp) -> Result<Vec<Step
     let list = row.get("steps").and_then(Value::as_array).ok_or("there is no list `steps`")?;
     let agent = row.get("agent");
     let text = |name: &str| row.get(name).and_then(Value::as_str).map(str::to_owned);
+    let tools = tools(agent);
+    let told = (text("session_id"), text("trajectory_id"), list);
     let recording = Recording {
         task,
-        digest: digest_json(&(text("session_id"), text("trajectory_id"), list)),
+        digest: if tools.is_empty() { digest_json(&told) } else { digest_json(&(told, &tools)) },
         subject: None,
         session: text("session_id"),
+        tools,
     };
     let model = agent.and_then(|agent| agent.get("model_name")?.as_str());
     let mut said: Vec<Message> = Vec::new();
@@ -71,6 +74,12 @@ pub(crate) fn read(row: &Row, task: &TaskName, at: Timestamp) -> Result<Vec<Step
         return Err("the agent says nothing".to_owned());
     }
     Ok(steps)
+}
+
+/// From version 1.5 on the agent may tell what it could call.
+fn tools(agent: Option<&Value>) -> Vec<Value> {
+    let list = agent.and_then(|agent| agent.get("tool_definitions")?.as_array());
+    list.into_iter().flatten().cloned().map(tool_definition).collect()
 }
 
 fn message(role: Role, item: &Value) -> Message {

@@ -4,13 +4,17 @@ use serde_json::Value;
 use understudy_message::{Message, Role};
 use understudy_trajectory::Signal;
 
-use crate::{Format, IngestError, Row, RowMapping, openai, rows::Document, trl};
+use crate::{
+    Format, IngestError, Row, RowMapping, openai, rows::Document, telemetry::tool_definition, trl,
+};
 
 /// One row, understood.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Example {
     pub(crate) prompt: Vec<Message>,
     pub(crate) reply: Message,
+    /// Definitions of what could be called.
+    pub(crate) tools: Vec<Value>,
     pub(crate) signal: Signal,
 }
 
@@ -112,12 +116,28 @@ pub(crate) fn split_reply(
     }
 }
 
-/// A step has no place for tool definitions, and a reply that calls tools means little without.
-pub(crate) fn refuse_tools(row: &Row) -> Result<(), String> {
-    let is_used =
-        |value: &Value| !value.is_null() && value.as_array().is_none_or(|a| !a.is_empty());
-    match ["tools", "functions"].into_iter().find(|field| row.get(*field).is_some_and(is_used)) {
-        Some(field) => Err(format!("`{field}` is set, which this version cannot keep")),
-        None => Ok(()),
+/// Definitions of tools in the OpenAI form: from a list, from that list as JSON text, as exporters for
+/// older readers write it, or from what OpenAI called `functions` before.
+pub(crate) fn tools(row: &Row) -> Result<Vec<Value>, String> {
+    for field in ["tools", "functions"] {
+        let list = match row.get(field) {
+            None | Some(Value::Null) => continue,
+            Some(Value::String(text)) => serde_json::from_str(text)
+                .map_err(|why| format!("`{field}` is text that is no JSON: {why}"))?,
+            Some(value) => value.clone(),
+        };
+        let Value::Array(items) = list else {
+            return Err(format!("`{field}` is not a list of tool definitions"));
+        };
+        let named = |(place, item): (usize, Value)| {
+            let tool = tool_definition(item);
+            let name = tool.pointer("/function/name").and_then(Value::as_str);
+            match name {
+                Some(name) if !name.is_empty() => Ok(tool),
+                _ => Err(format!("`{field}`: definition {} has no `function.name`", place + 1)),
+            }
+        };
+        return items.into_iter().enumerate().map(named).collect();
     }
+    Ok(Vec::new())
 }

@@ -123,6 +123,8 @@ pub(crate) struct Recording<'a> {
     pub(crate) digest: Digest,
     pub(crate) subject: Option<String>,
     pub(crate) session: Option<String>,
+    /// Definitions of what could be called throughout.
+    pub(crate) tools: Vec<Value>,
 }
 
 impl Recording<'_> {
@@ -151,6 +153,7 @@ impl Recording<'_> {
             response_id: format!("import-{}-{place}", &name[..32]),
             at,
             prompt,
+            tools: self.tools.clone(),
             reply,
             finish_reason,
             assignment: None,

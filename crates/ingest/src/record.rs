@@ -18,9 +18,12 @@ pub(crate) struct Record {
 /// The ids follow from what was said, not from the spelling of the row: a file read again through
 /// a corrected mapping gives new steps, and one with its keys in another order gives none.
 pub(crate) fn record_example(example: Example, task: &TaskName, at: Timestamp) -> Record {
-    let Example { prompt, reply, signal } = example;
-    let said = canonical_json(&(&prompt, &reply));
-    let name = Digest::of_parts([task.as_str().as_bytes(), said.as_bytes()]).to_hex();
+    let Example { prompt, reply, tools, signal } = example;
+    let mut parts = vec![task.to_string(), canonical_json(&(&prompt, &reply))];
+    if !tools.is_empty() {
+        parts.push(canonical_json(&tools));
+    }
+    let name = Digest::of_parts(parts.iter().map(String::as_bytes)).to_hex();
     let id = StepId::derived(&name);
     let outcome = Outcome {
         id: OutcomeId::derived(&format!("{name} {}", canonical_json(&signal))),
@@ -41,6 +44,7 @@ pub(crate) fn record_example(example: Example, task: &TaskName, at: Timestamp) -
         response_id: format!("import-{}", &name[..32]),
         at,
         prompt,
+        tools,
         reply,
         finish_reason,
         assignment: None,

@@ -118,7 +118,8 @@ impl RowMapping {
         };
         let system = self.system.iter().map(Message::system);
         let prompt = system.chain([Message::user(input)]).collect();
-        Ok(Example { prompt, reply: Message::assistant(reply), signal: Signal::Accept })
+        let (reply, tools) = (Message::assistant(reply), Vec::new());
+        Ok(Example { prompt, reply, tools, signal: Signal::Accept })
     }
 
     fn fields(&self) -> impl Iterator<Item = &str> {

@@ -191,7 +191,7 @@ fn is_header(row: &Row) -> bool {
 }
 
 fn case(number: usize, example: Example) -> Result<Case, String> {
-    let Example { prompt, reply, signal } = example;
+    let Example { prompt, reply, tools, signal } = example;
     let expected = match signal {
         Signal::Edit { text } => text,
         Signal::Accept if reply.tool_calls.is_empty() && reply.content.is_text_only() => {
@@ -200,7 +200,7 @@ fn case(number: usize, example: Example) -> Result<Case, String> {
         Signal::Accept => return Err("the expected reply is not text".to_owned()),
         _ => return Err("the reply is labelled as unwanted".to_owned()),
     };
-    Ok(Case { id: format!("{number:04}"), prompt, expected, ..Case::default() })
+    Ok(Case { id: format!("{number:04}"), prompt, expected, tools, ..Case::default() })
 }
 
 #[cfg(test)]

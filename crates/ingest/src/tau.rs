@@ -37,6 +37,7 @@ pub(crate) fn read(row: &Row, task: &TaskName, at: Timestamp) -> Result<Trial, S
         digest: digest_json(&(problem, number("trial"), &said)),
         subject: user.map(str::to_owned),
         session: None,
+        tools: Vec::new(),
     };
     let replies = (0..said.len()).filter(|&at| said[at].role == Role::Assistant);
     let steps = replies.enumerate().map(|(place, reply)| {

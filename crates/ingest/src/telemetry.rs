@@ -33,6 +33,7 @@ pub use assemble::{Assembled, Counts, assemble};
 pub use body::{Compression, decompress};
 pub use dialect::{Dialect, MAPPER_VERSION};
 pub use feedback::{Feedback, FeedbackTarget, Verdict};
+pub(crate) use map::tool_definition;
 pub(crate) use messages::{arguments as argument_text, read_messages, result_text};
 pub use payload::Payload;
 pub use record::{Event, Item, LogRecord, Scope, SpanRecord};

@@ -6,15 +6,14 @@ use understudy_trajectory::Signal;
 
 use crate::{
     Row,
-    example::{Example, messages, refuse_tools, split_reply},
+    example::{Example, messages, split_reply, tools},
 };
 
 pub(crate) fn read(row: &Row) -> Result<Example, String> {
-    refuse_tools(row)?;
     match (row.get("completion"), row.get("chosen"), row.get("rejected")) {
         (Some(completion), None, None) => {
             let (prompt, reply) = conversation(row, "completion", completion)?;
-            Ok(Example { prompt, reply, signal: label(row)? })
+            Ok(Example { prompt, reply, tools: tools(row)?, signal: label(row)? })
         }
         (None, Some(chosen), Some(rejected)) => pair(row, chosen, rejected),
         _ => Err("expected either `completion`, or `chosen` and `rejected`".to_owned()),
@@ -34,7 +33,8 @@ fn pair(row: &Row, chosen: &Value, rejected: &Value) -> Result<Example, String> 
     if chosen == rejected {
         return Err("`chosen` and `rejected` are the same".to_owned());
     }
-    Ok(Example { prompt, reply: rejected, signal: Signal::Edit { text: chosen.text() } })
+    let signal = Signal::Edit { text: chosen.text() };
+    Ok(Example { prompt, reply: rejected, tools: tools(row)?, signal })
 }
 
 /// Everything up to the reply, and the reply. The prompt may stand apart, or be repeated at the

@@ -159,6 +159,7 @@ fn step() -> Step {
         at: Timestamp::now(),
         prompt: vec![Message::system("Answer in JSON. ".repeat(20)), Message::user(noise)],
         reply: Message::assistant(r#"{"intent": "refund", "priority": "high"}"#),
+        tools: Vec::new(),
         finish_reason: FinishReason::Stop,
         assignment: None,
         served: Served { base: "tiny".to_owned(), adapter: None },

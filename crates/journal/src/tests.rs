@@ -29,6 +29,7 @@ fn step(session: &str, n: i64) -> Step {
         at: Timestamp::from_millisecond(1000 * n).unwrap(),
         prompt: vec![Message::user("help")],
         reply: Message::assistant(format!("answer {n}")),
+        tools: Vec::new(),
         finish_reason: FinishReason::Stop,
         assignment: None,
         served: Served { base: "tiny".to_owned(), adapter: None },

@@ -41,6 +41,7 @@ fn step(nth: usize, arm: Option<Arm>, question: &str, reply: &str) -> Step {
         served: Served { base: "b".to_owned(), adapter },
         usage: Usage { prompt_tokens: 5, completion_tokens: 9, cached_tokens: 0 },
         timing: Timing { total_ms: 120.0, ..Timing::default() },
+        tools: Vec::new(),
         tokens: None,
         error: None,
     }

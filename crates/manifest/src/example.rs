@@ -1,6 +1,7 @@
 //! What the trainer reads: one example a line, in TRL's column names.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use understudy_message::Message;
 
 /// Learn to say `completion` after `prompt`.
@@ -10,6 +11,9 @@ pub struct SftExample {
     pub prompt: Vec<Message>,
     /// One assistant message; a list because that is TRL's conversational form.
     pub completion: Vec<Message>,
+    /// Definitions of the tools that could be called, in the OpenAI form: part of the prompt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<Value>,
     pub origin: Origin,
 }
 
@@ -20,6 +24,9 @@ pub struct PairExample {
     pub prompt: Vec<Message>,
     pub chosen: Vec<Message>,
     pub rejected: Vec<Message>,
+    /// Definitions of the tools that could be called, in the OpenAI form: part of the prompt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<Value>,
     pub origin: Origin,
 }
 
@@ -34,6 +41,9 @@ pub struct LabelExample {
     pub reward: f64,
     /// How much the judgement counts, between 0 and 1: an inferred one counts less.
     pub weight: f64,
+    /// Definitions of the tools that could be called, in the OpenAI form: part of the prompt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<Value>,
     pub origin: Origin,
 }
 

@@ -18,6 +18,8 @@ use crate::{
 #[derive(Debug, Clone, PartialEq)]
 pub struct Question {
     pub prompt: Vec<Message>,
+    /// Definitions of the tools that may be called, in the OpenAI form.
+    pub tools: Vec<Value>,
     /// The reply that was accepted, corrected, or the teacher's.
     pub expected: Option<Message>,
     /// For programs that verify; `null` if there is none.
@@ -28,7 +30,7 @@ impl From<&SftExample> for Question {
     fn from(example: &SftExample) -> Self {
         let expected = example.completion.first().cloned();
         let record = json!({"trajectory": example.origin.trajectory});
-        Self { prompt: example.prompt.clone(), expected, record }
+        Self { prompt: example.prompt.clone(), tools: example.tools.clone(), expected, record }
     }
 }
 
@@ -56,7 +58,8 @@ impl Replay {
         let most = max_tokens.min(base.decoder.config().max_positions).saturating_sub(new);
         let (mut kept, mut prompts) = (Vec::new(), Vec::new());
         for question in questions {
-            let text = base.template.render(&question.prompt, None, true)?;
+            let tools = (!question.tools.is_empty()).then(|| json!(question.tools));
+            let text = base.template.render(&question.prompt, tools.as_ref(), true)?;
             let ids = base.tokenizer.encode(&text)?;
             if ids.len() <= most {
                 kept.push(question);

@@ -41,6 +41,7 @@ fn in_desk() -> TrainStage {
 fn questions() -> Vec<Question> {
     let question = |nth: usize| Question {
         prompt: vec![Message::system("say a letter"), Message::user(format!("number {nth}"))],
+        tools: Vec::new(),
         expected: Some(Message::assistant("a")),
         record: Value::Null,
     };

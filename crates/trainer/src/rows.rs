@@ -4,6 +4,7 @@
 //! ids the model would have to sample: its content and the stop token, and not the newline that
 //! templates write behind it, which no sampler ever emits.
 
+use serde_json::Value;
 use understudy_manifest::{LabelExample, PairExample, SftExample};
 use understudy_message::{Message, Role};
 use understudy_model::{BaseModel, Conversation, Rendered};
@@ -198,7 +199,7 @@ impl Examples {
     pub(crate) fn of_sft(base: &BaseModel, rows: &[SftExample], max_tokens: usize) -> Result<Self> {
         let mut examples = Self::default();
         for row in rows {
-            let prompt = Prompt::new(base, &row.prompt, &row.origin.trajectory)?;
+            let prompt = Prompt::new(base, (&row.prompt, &row.tools), &row.origin.trajectory)?;
             let rows = prompt.rows(base, &row.completion)?;
             examples.rewritten += u64::from(rows.len() > 1);
             examples.keep(Example::imitate(rows), base, max_tokens);
@@ -213,7 +214,7 @@ impl Examples {
     ) -> Result<Self> {
         let mut examples = Self::default();
         for pair in pairs {
-            let prompt = Prompt::new(base, &pair.prompt, &pair.origin.trajectory)?;
+            let prompt = Prompt::new(base, (&pair.prompt, &pair.tools), &pair.origin.trajectory)?;
             let chosen = prompt.row(base, &pair.chosen)?;
             let rejected = prompt.row(base, &pair.rejected)?;
             if chosen == rejected {
@@ -232,7 +233,8 @@ impl Examples {
     ) -> Result<Self> {
         let mut examples = Self::default();
         for label in labels {
-            let prompt = Prompt::new(base, &label.prompt, &label.origin.trajectory)?;
+            let asked = (&label.prompt[..], &label.tools[..]);
+            let prompt = Prompt::new(base, asked, &label.origin.trajectory)?;
             let rows = vec![prompt.row(base, &label.completion)?];
             let kind = Kind::Judge { wanted: label.label, weight: label.weight };
             examples.keep(Example { rows, kind }, base, max_tokens);
@@ -253,16 +255,22 @@ impl Examples {
 /// A rendered prompt, to which one or several completions are set.
 struct Prompt<'a> {
     messages: &'a [Message],
+    /// Definitions of what may be called, which the template shows or a system message tells.
+    tools: &'a [Value],
     text: Rendered,
     ids: Vec<u32>,
     trajectory: &'a str,
 }
 
 impl<'a> Prompt<'a> {
-    fn new(base: &BaseModel, messages: &'a [Message], trajectory: &'a str) -> Result<Self> {
-        let text = base.render_chat(&Conversation::open(messages))?;
+    fn new(
+        base: &BaseModel,
+        (messages, tools): (&'a [Message], &'a [Value]),
+        trajectory: &'a str,
+    ) -> Result<Self> {
+        let text = base.render_chat(&Conversation { tools, ..Conversation::open(messages) })?;
         let ids = base.tokenizer.encode_rendered(&text)?;
-        Ok(Self { messages, text, ids, trajectory })
+        Ok(Self { messages, tools, text, ids, trajectory })
     }
 
     /// One row of the prompt and a single reply.
@@ -286,7 +294,8 @@ impl<'a> Prompt<'a> {
         let mut before = self.messages.to_vec();
         for message in completion {
             if message.role == Role::Assistant {
-                let text = base.render_chat(&Conversation::open(&before))?;
+                let open = Conversation { tools: self.tools, ..Conversation::open(&before) };
+                let text = base.render_chat(&open)?;
                 let prompt = base.tokenizer.encode_rendered(&text)?;
                 let reply = self.reply(base, &before, &text, message)?;
                 match rows.last_mut() {
@@ -315,7 +324,8 @@ impl<'a> Prompt<'a> {
     ) -> Result<Vec<u32>> {
         let trajectory = || self.trajectory.to_owned();
         let whole = [before, std::slice::from_ref(message)].concat();
-        let whole = base.render_chat(&Conversation::closed(&whole))?;
+        let closed = Conversation { tools: self.tools, ..Conversation::closed(&whole) };
+        let whole = base.render_chat(&closed)?;
         let reply = whole
             .strip_prefix(text)
             .ok_or_else(|| TrainError::PromptRewritten { trajectory: trajectory() })?;

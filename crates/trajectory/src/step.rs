@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use understudy_ident::{StepId, TaskName, TenantName, Timestamp, TrajectoryId};
 use understudy_inference::{FinishReason, Served, Timing, TokenRecord, Usage};
 use understudy_message::{Message, Role};
@@ -25,6 +26,10 @@ pub struct Step {
     pub response_id: String,
     pub at: Timestamp,
     pub prompt: Vec<Message>,
+    /// Definitions of the tools that it was told it may call, in the OpenAI form: they are part of
+    /// what the model read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<Value>,
     pub reply: Message,
     pub finish_reason: FinishReason,
     /// `None` for imported steps, whose arm nobody chose.

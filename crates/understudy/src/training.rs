@@ -260,6 +260,7 @@ fn mined(example: &SftExample, rejected: String) -> PairExample {
         prompt: example.prompt.clone(),
         chosen: example.completion.clone(),
         rejected: vec![Message::assistant(rejected)],
+        tools: example.tools.clone(),
         origin,
     }
 }
@@ -303,7 +304,7 @@ fn score_cases(job: &Job, base: Arc<BaseModel>, dev: &[SftExample]) -> Result<(f
             id: n.to_string(),
             prompt: example.prompt.clone(),
             expected: example.completion.iter().map(Message::text).collect(),
-            tags: Vec::new(),
+            tools: example.tools.clone(),
             ..Case::default()
         })
         .collect();

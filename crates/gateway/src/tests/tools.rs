@@ -52,6 +52,7 @@ fn a_required_call_is_made_in_form_and_journalled_as_one() {
         let step = server.steps().pop().unwrap();
         assert_eq!(json!(step.reply.tool_calls[0].id), call["id"]);
         assert_eq!(step.reply.text(), "");
+        assert_eq!(step.tools, [weather()], "what could be called is on record");
     }
 }
 

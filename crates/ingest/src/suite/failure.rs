@@ -4,6 +4,7 @@
 //! a person made of the reply: their edit, or what is given by hand. A trace that does not hold the
 //! whole question makes no case, since a case with a hole tests something else.
 
+use serde_json::Value;
 use understudy_ident::Digest;
 use understudy_inference::FinishReason;
 use understudy_manifest::{Case, Check, Risk, canonical_json};
@@ -76,11 +77,18 @@ pub fn case_of_failure(
         .map(|check| Check { value: check.value.map(|value| masker.mask(&value)), ..check });
     let checks: Vec<Check> = checks.collect();
     let reply = masker.mask(&judged.step.reply.text());
-    let question = Digest::of(canonical_json(&prompt).as_bytes());
+    let tools: Vec<Value> =
+        judged.step.tools.iter().map(|tool| masked_tool(tool, &mut masker)).collect();
+    let question = if tools.is_empty() {
+        Digest::of(canonical_json(&prompt).as_bytes())
+    } else {
+        Digest::of(canonical_json(&(&prompt, &tools)).as_bytes())
+    };
     let case = Case {
         id: format!("trace-{}", question.short()),
         prompt,
         expected,
+        tools,
         tags: request.tags.clone(),
         checks,
         risk: request.risk,
@@ -171,6 +179,11 @@ fn masked(message: &Message, masker: &mut Masker) -> Message {
         call.function.arguments = masker.mask(&call.function.arguments);
     }
     message
+}
+
+/// What may be chosen from can be somebody's addresses; the definition stays JSON of its shape.
+fn masked_tool(tool: &Value, masker: &mut Masker) -> Value {
+    serde_json::from_str(&masker.mask(&tool.to_string())).unwrap_or(Value::Null)
 }
 
 #[cfg(test)]

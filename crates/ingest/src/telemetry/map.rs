@@ -285,7 +285,7 @@ const PARAMS: &[&str] = &[
 ];
 
 /// `{"type": "function", "function": {…}}`, from that or from its flat form.
-fn tool_definition(value: Value) -> Value {
+pub(crate) fn tool_definition(value: Value) -> Value {
     let Value::Object(mut fields) = value else { return value };
     let is_flat = fields.contains_key("name") && !fields.contains_key("function");
     if !is_flat {

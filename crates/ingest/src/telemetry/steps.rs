@@ -64,6 +64,7 @@ fn step(
         response_id: call.response_id.clone().unwrap_or_else(|| format!("span-{}", span.id)),
         at: Timestamp::from_nanosecond(i128::from(span.started_ns)).unwrap_or(Timestamp::MAX),
         prompt,
+        tools: call.tools.clone(),
         reply,
         finish_reason,
         assignment: None,

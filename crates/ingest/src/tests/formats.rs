@@ -25,13 +25,46 @@ fn openai_refuses_what_a_step_cannot_keep() {
     let why = |row: serde_json::Value| refusal(Format::OpenAi, &row.to_string());
     assert!(why(json!({"messages": [reply, user]})).contains("ends with a user message"));
     assert_eq!(why(json!({"messages": [reply]})), "the prompt is empty");
-    let tools = json!([{"type": "function", "function": {"name": "look_up"}}]);
-    assert!(why(json!({"messages": [user, reply], "tools": tools})).contains("`tools`"));
+    let with = |tools: serde_json::Value| why(json!({"messages": [user, reply], "tools": tools}));
+    assert!(with(json!("[look_up")).contains("`tools` is text that is no JSON"));
+    assert!(with(json!({"name": "look_up"})).contains("`tools` is not a list"));
+    assert!(with(json!([{"type": "function"}])).contains("`tools`: definition 1 has no"));
     let skipped = json!({"role": "assistant", "content": "hi", "weight": 0});
     assert!(why(json!({"messages": [user, skipped]})).contains("weight 0"));
     let empty = json!({"role": "assistant", "content": null});
     assert_eq!(why(json!({"messages": [user, empty]})), "the reply is empty");
     assert!(why(json!({"text": "hello"})).contains("`messages`"));
+}
+
+#[test]
+fn the_tools_of_a_row_are_kept_in_the_openai_form() {
+    let function = json!({"name": "look_up", "parameters": {"type": "object"}});
+    let tools = json!([{"type": "function", "function": function}]);
+    let user = json!({"role": "user", "content": "hello"});
+    let reply = json!({"role": "assistant", "content": "hi"});
+    let row =
+        |field: &str, tools: serde_json::Value| json!({"messages": [user, reply], field: tools});
+    let rows = [
+        row("tools", tools.clone()),
+        row("tools", json!(tools.to_string())),
+        row("functions", json!([function])),
+        json!({"prompt": [user], "completion": [reply], "tools": tools}),
+        json!({"prompt": [user], "chosen": [reply], "rejected": "no", "tools": tools}),
+    ];
+    let mut ids = std::collections::BTreeSet::new();
+    for row in &rows {
+        let imported = import(Format::Auto, &row.to_string()).unwrap();
+        assert_eq!(imported.rejected, [], "{row}");
+        assert_eq!(json!(imported.steps[0].tools), tools, "{row}");
+        ids.insert(imported.steps[0].id.clone());
+    }
+    // Another reply is another step, and so are the same words without the tools.
+    assert_eq!(ids.len(), 2);
+    let without = import(Format::OpenAi, &row("tools", json!([])).to_string()).unwrap();
+    assert!(!ids.contains(&without.steps[0].id) && without.steps[0].tools.is_empty());
+    let text = rows[0].to_string();
+    let suite = suite(&text, None, &task(), Tier::Dev, &[Scorer::Exact], None).unwrap();
+    assert_eq!(json!(suite.cases[0].tools), tools);
 }
 
 #[test]

@@ -91,6 +91,18 @@ fn atif_steps_of_the_agent_become_steps() {
 }
 
 #[test]
+fn atif_tells_what_the_agent_could_call() {
+    let mut told = trajectory();
+    let tools = json!([{"type": "function", "function": {"name": "look"}}]);
+    told["schema_version"] = json!("ATIF-v1.5");
+    told["agent"]["tool_definitions"] = tools.clone();
+    let imported = import(Format::Atif, &told.to_string()).unwrap();
+    assert!(imported.steps.iter().all(|step| json!(step.tools) == tools));
+    let before = import(Format::Atif, &trajectory().to_string()).unwrap();
+    assert_ne!(imported.steps[0].id, before.steps[0].id, "it is not the step that had none");
+}
+
+#[test]
 fn atif_that_cannot_be_read_says_why() {
     let with = |change: &dyn Fn(&mut serde_json::Value)| {
         let mut value = trajectory();

@@ -80,6 +80,7 @@ pub(super) fn step(name: &str, prompt: &str, reply: &str, arm: Arm, adapter: Opt
         served: Served { base: "tiny".to_owned(), adapter },
         usage: Usage::default(),
         timing: Timing::default(),
+        tools: Vec::new(),
         tokens: None,
         error: None,
     }

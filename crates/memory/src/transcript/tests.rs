@@ -37,6 +37,7 @@ fn a_served_session_becomes_calls_with_their_failures_and_its_reward() {
             answered("2", "12.00"),
         ],
         reply: Message::assistant("done"),
+        tools: Vec::new(),
         finish_reason: FinishReason::Stop,
         assignment: None,
         served: Served { base: "b".to_owned(), adapter: None },

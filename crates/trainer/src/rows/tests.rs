@@ -20,6 +20,7 @@ fn sft(prompt: &str, completion: &str) -> SftExample {
     SftExample {
         prompt: vec![Message::system("be brief"), Message::user(prompt)],
         completion: vec![Message::assistant(completion)],
+        tools: Vec::new(),
         origin: origin(),
     }
 }
@@ -29,6 +30,7 @@ fn pair(chosen: &str, rejected: &str) -> PairExample {
         prompt: vec![Message::user("hi")],
         chosen: vec![Message::assistant(chosen)],
         rejected: vec![Message::assistant(rejected)],
+        tools: Vec::new(),
         origin: origin(),
     }
 }
@@ -53,6 +55,50 @@ fn a_prompt_is_what_the_server_feeds_the_model() {
     let row = only_row(&base, example);
     assert_eq!(&row.ids()[..row.prompt_len()], base.tokenizer.encode(&served).unwrap());
     assert!(served.ends_with("<|im_start|>assistant\n"));
+}
+
+fn lookup() -> serde_json::Value {
+    let parameters = serde_json::json!({"type": "object", "properties": {}});
+    serde_json::json!({"type": "function", "function": {"name": "lookup", "parameters": parameters}})
+}
+
+#[test]
+fn the_tools_of_an_example_are_shown_as_the_server_shows_them() {
+    let shows = "{% for t in tools or [] %}{{ t.function.name }}{% endfor %}\
+                 {% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}";
+    for base in [base(), with_template(shows)] {
+        let tools = vec![lookup()];
+        let example = SftExample { tools: tools.clone(), ..sft("hello", "hi") };
+        let served = Conversation { tools: &tools, ..Conversation::open(&example.prompt) };
+        let served = base.encode_chat(&served).unwrap();
+        let row = only_row(&base, example.clone());
+        assert_eq!(row.ids()[..row.prompt_len()], served);
+        assert!(base.tokenizer.decode(row.ids()).unwrap().contains("lookup"));
+        let without = only_row(&base, sft("hello", "hi"));
+        assert_ne!(row.ids(), without.ids());
+        assert_eq!(row.said(), without.said());
+
+        let (prompt, origin) = (example.prompt, example.origin);
+        let completion = example.completion.clone();
+        let label = LabelExample {
+            prompt: prompt.clone(),
+            completion: completion.clone(),
+            label: true,
+            reward: 1.0,
+            weight: 1.0,
+            tools: tools.clone(),
+            origin: origin.clone(),
+        };
+        let rejected = vec![Message::assistant("no")];
+        let pair = PairExample { prompt, chosen: completion, rejected, tools, origin };
+        let examples = [
+            Examples::of_labels(&base, &[label], 1024).unwrap(),
+            Examples::of_pairs(&base, &[pair], 1024).unwrap(),
+        ];
+        for row in examples.iter().flat_map(|examples| &examples.kept[0].rows) {
+            assert_eq!(row.ids()[..row.prompt_len()], served);
+        }
+    }
 }
 
 #[test]
@@ -123,7 +169,7 @@ fn conversation() -> SftExample {
         .flat_map(|(question, reply)| [Message::user(*question), Message::assistant(*reply)])
         .collect();
     let completion = messages.split_off(1);
-    SftExample { prompt: messages, completion, origin: origin() }
+    SftExample { prompt: messages, completion, tools: Vec::new(), origin: origin() }
 }
 
 #[test]

@@ -23,6 +23,7 @@ pub(super) fn sft(count: usize) -> Vec<SftExample> {
     let example = |index: usize| SftExample {
         prompt: vec![Message::user(format!("request {index} {}", "please ".repeat(index % 4)))],
         completion: vec![Message::assistant(format!("{} {index}", intents[index % 4]))],
+        tools: Vec::new(),
         origin: origin(index),
     };
     (0..count).map(example).collect()
@@ -33,6 +34,7 @@ pub(super) fn pairs(count: usize) -> Vec<PairExample> {
         prompt: example.prompt,
         chosen: example.completion,
         rejected: vec![Message::assistant("no idea".repeat(1 + index % 3))],
+        tools: Vec::new(),
         origin: example.origin,
     };
     sft(count).into_iter().enumerate().map(pair).collect()
@@ -46,6 +48,7 @@ pub(super) fn labels(count: usize) -> Vec<LabelExample> {
         label: index % 2 == 0,
         reward: f64::from(u8::from(index % 2 == 0)),
         weight: 1.0 - 0.1 * (index % 3) as f64,
+        tools: Vec::new(),
         origin: example.origin,
     };
     sft(count).into_iter().enumerate().map(label).collect()

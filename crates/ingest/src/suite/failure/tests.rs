@@ -18,6 +18,7 @@ fn step(name: &str, question: &str, reply: &str, said: &[Signal]) -> JudgedStep 
         at,
         prompt: vec![Message::system("Triage."), Message::user(question)],
         reply: Message::assistant(reply),
+        tools: Vec::new(),
         finish_reason: FinishReason::Stop,
         assignment: None,
         served: Served { base: "b".to_owned(), adapter: None },
@@ -140,4 +141,17 @@ fn a_trace_with_a_hole_makes_no_case() {
         step.prompt.insert(1, calling);
     };
     assert!(refused(&dangling).contains("result is missing"));
+}
+
+#[test]
+fn a_case_offers_the_tools_that_the_step_could_call() {
+    let function = |about: &str| serde_json::json!({"name": "mail", "description": about});
+    let tool = |about: &str| serde_json::json!({"type": "function", "function": function(about)});
+    let mut failed = step("a", "write to ada@example.org", "no", &[edit("done")]);
+    let without = case_of_failure(&of(vec![failed.clone()]), &because()).unwrap().case;
+    failed.step.tools = vec![tool("Writes to ada@example.org.")];
+    let case = case_of_failure(&of(vec![failed.clone()]), &because()).unwrap().case;
+    let pseudonym = case.prompt[1].text().replace("write to ", "");
+    assert_eq!(case.tools, [tool(&format!("Writes to {pseudonym}."))]);
+    assert!(!pseudonym.contains('@') && case.id != without.id && without.tools.is_empty());
 }

@@ -135,6 +135,8 @@ fn a_session_a_subject_and_settings_are_found_where_the_client_keeps_them() {
     assert_eq!(call.params["temperature"], 0.2);
     assert_eq!(call.params["seed"], 7);
     assert_eq!(call.tools[0]["function"]["name"], "get_weather");
+    let made = steps(longest(&assembled), &"t".parse().unwrap());
+    assert_eq!(made.steps[0].tools, call.tools);
     assert_eq!(call.responded.as_deref(), Some("tiny-0807@adapter-v3"));
     assert_eq!(call.finish, Some(Finish::ToolCall));
     assert_eq!((call.usage.cache_read, call.usage.reasoning), (Some(4), Some(2)));

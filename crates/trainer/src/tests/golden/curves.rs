@@ -72,7 +72,8 @@ impl Case {
     fn sft(&self) -> Vec<SftExample> {
         let example = |(index, example): (usize, &Example)| {
             let completion = vec![Message::assistant(example.completion.clone()?)];
-            Some(SftExample { prompt: example.prompt.clone(), completion, origin: origin(index) })
+            let (prompt, origin) = (example.prompt.clone(), origin(index));
+            Some(SftExample { prompt, completion, tools: Vec::new(), origin })
         };
         self.golden.examples.iter().enumerate().filter_map(example).collect()
     }
@@ -83,6 +84,7 @@ impl Case {
                 prompt: example.prompt.clone(),
                 chosen: vec![Message::assistant(example.chosen.clone()?)],
                 rejected: vec![Message::assistant(example.rejected.clone()?)],
+                tools: Vec::new(),
                 origin: origin(index),
             })
         };

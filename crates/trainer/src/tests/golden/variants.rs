@@ -145,6 +145,7 @@ fn conversations_with_tools_become_the_rows_that_torch_imitated() {
     let conversations = fixture.conversations().map(|(nth, messages)| SftExample {
         prompt: messages.prompt.clone(),
         completion: messages.completion.clone(),
+        tools: Vec::new(),
         origin: origin(nth),
     });
     let conversations: Vec<SftExample> = conversations.collect();
