@@ -49,7 +49,7 @@ pub(crate) struct Shared {
     /// What forbidden texts are looked up in, without and with special markers.
     pub(crate) spellings: [OnceLock<Arc<Spellings>>; 2],
     /// An empty list only wakes the engine.
-    jobs: Option<Sender<Vec<Job>>>,
+    jobs: Option<Arc<Sender<Vec<Job>>>>,
     pub(crate) thread: Option<JoinHandle<()>>,
 }
 
@@ -118,7 +118,7 @@ impl Engine {
             counters,
             grammars: OnceLock::new(),
             spellings: [OnceLock::new(), OnceLock::new()],
-            jobs: Some(jobs),
+            jobs: Some(Arc::new(jobs)),
             thread: Some(thread),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -187,6 +187,11 @@ impl Shared {
 
     fn enqueue(&self, mut jobs: Vec<Job>) -> Result<(), InferenceError> {
         let sender = self.jobs.as_ref().ok_or(InferenceError::ShuttingDown)?;
+        for job in &jobs {
+            // Weak, so that a token somebody keeps does not keep the engine's thread waiting.
+            let engine = Arc::downgrade(sender);
+            job.admission.cancel.on_cancel(move || wake(engine.upgrade().as_deref()));
+        }
         let prompts: Vec<usize> = jobs.iter().map(|job| job.prompt.len()).collect();
         let leave = |prompts: &[usize]| prompts.iter().for_each(|len| self.counters.leave(*len));
         for (entered, prompt) in prompts.iter().enumerate() {
@@ -210,10 +215,14 @@ impl Shared {
     /// Holds steps back from the next one on, or lets them go on.
     pub(crate) fn hold(&self, paused: bool) {
         self.counters.paused.store(paused, Relaxed);
-        if let Some(sender) = &self.jobs {
-            // An engine that has ended needs no waking.
-            let _: Result<(), _> = sender.send(Vec::new());
-        }
+        wake(self.jobs.as_deref());
+    }
+}
+
+fn wake(engine: Option<&Sender<Vec<Job>>>) {
+    if let Some(engine) = engine {
+        // One that has ended needs no waking.
+        let _: Result<(), _> = engine.send(Vec::new());
     }
 }
 

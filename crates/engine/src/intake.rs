@@ -57,7 +57,7 @@ impl Shared {
         }
         let guide = self.guide(&sampling)?;
         let seed = sampling.seed.unwrap_or_else(rand::random);
-        if sampling.temperature > 0.0 {
+        if !sampling.is_greedy() {
             sampling.seed = Some(seed);
         }
         let around = Surroundings {

@@ -64,7 +64,7 @@ impl Sampler {
         around: Surroundings<'_>,
     ) -> Self {
         Self {
-            temperature: sampling.temperature,
+            temperature: if sampling.is_greedy() { 0.0 } else { sampling.temperature },
             top_k: sampling.top_k as usize,
             top_p: sampling.top_p,
             min_p: sampling.min_p,

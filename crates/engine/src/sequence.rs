@@ -188,6 +188,16 @@ impl<'m> Sequence<'m> {
         self.job.submitted.checked_add(self.job.admission.timeout?)
     }
 
+    /// Whether nobody waits for it any more.
+    pub(crate) fn is_unwanted(&self) -> bool {
+        self.job.admission.cancel.is_cancelled()
+    }
+
+    /// Ends it without a word: whoever asked has gone.
+    pub(crate) fn cancel(&mut self) {
+        self.outlet.close(End::Cancelled);
+    }
+
     /// Joins the running ones, with a cache that may hold the beginning of its tokens already.
     pub(crate) fn begin(&mut self, cache: KvCache) {
         if self.is_fresh() {

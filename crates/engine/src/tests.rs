@@ -3,6 +3,7 @@
 mod adapters;
 mod attestation;
 mod batching;
+mod cancelled;
 mod chat;
 mod company;
 mod constraints;

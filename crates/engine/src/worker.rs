@@ -126,27 +126,28 @@ impl<'m> Worker<'m> {
         }
     }
 
-    /// Ends those whose time has run out, before they cost any more of it.
+    /// Ends those nobody waits for, and those whose time has run out, before they cost any more of
+    /// it: also while others are read or everything is held back.
     fn expire(&mut self) {
         let now = Instant::now();
-        let is_late = |sequence: &Sequence<'_>| sequence.deadline().is_some_and(|at| at <= now);
-        for sequence in self.running.iter_mut().filter(|sequence| is_late(sequence)) {
-            sequence.time_out();
-        }
-        if self.waiting.iter().any(is_late) {
-            let (late, waiting) = mem::take(&mut self.waiting).into_iter().partition(is_late);
+        let is_over = |sequence: &Sequence<'_>| {
+            sequence.is_unwanted() || sequence.deadline().is_some_and(|at| at <= now)
+        };
+        self.running.iter_mut().filter(|sequence| is_over(sequence)).for_each(give_up);
+        if self.waiting.iter().any(is_over) {
+            let (over, waiting) = mem::take(&mut self.waiting).into_iter().partition(is_over);
             self.waiting = waiting;
-            self.give_up(late);
+            self.dismiss(over);
         }
         self.let_go();
     }
 
-    fn give_up(&self, late: VecDeque<Sequence<'m>>) {
-        for mut sequence in late {
+    fn dismiss(&self, over: VecDeque<Sequence<'m>>) {
+        for mut sequence in over {
             if sequence.is_fresh() {
                 self.counters.leave(sequence.prompt_len());
             }
-            sequence.time_out();
+            give_up(&mut sequence);
             self.count_end(&sequence);
         }
     }
@@ -284,6 +285,11 @@ impl<'m> Worker<'m> {
         };
         counter.fetch_add(1, Relaxed);
     }
+}
+
+/// Ends a sequence that is unwanted or late.
+fn give_up(sequence: &mut Sequence<'_>) {
+    if sequence.is_unwanted() { sequence.cancel() } else { sequence.time_out() }
 }
 
 /// Puts a sequence in its place.

@@ -8,7 +8,8 @@ use crate::{
 };
 
 /// Where a generation's events go. It is called from the backend's own thread, so it must not
-/// block; `Break` cancels the generation, and its sequence is freed at the next step.
+/// block; `Break` cancels the generation, and its sequence is freed at the next step. While there
+/// is no event to answer, [`crate::Admission::cancel`] does the same.
 pub type Sink = Box<dyn FnMut(Event) -> ControlFlow<()> + Send>;
 
 /// Something that generates: our engine, a remote endpoint, or a fake.

@@ -9,6 +9,7 @@
 
 mod adapter;
 mod backend;
+mod cancel;
 mod embed;
 mod error;
 mod event;
@@ -23,6 +24,7 @@ mod tokens;
 
 pub use adapter::{AdapterInfo, Expected, LoadAdapter, LoadTiming, LoadedAdapter};
 pub use backend::{Backend, Sink, Student, complete};
+pub use cancel::CancelToken;
 pub use embed::{Embedder, HashingEmbedder};
 pub use error::InferenceError;
 pub use event::{

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use understudy_message::Message;
 
-use crate::Sampling;
+use crate::{CancelToken, Sampling};
 
 /// One generation.
 #[derive(Debug, Clone, PartialEq)]
@@ -124,4 +124,6 @@ pub struct Admission {
     pub cache_salt: Option<String>,
     /// Whose budget pays, where somebody keeps one: a tenant's name.
     pub payer: Option<String>,
+    /// By which whoever asked can take the request back, at any time.
+    pub cancel: CancelToken,
 }

@@ -7,6 +7,18 @@ use serde_json::Value;
 
 use crate::InferenceError;
 
+/// Texts that end a completion, and the bytes of each; every piece of text is searched for all.
+const MOST_STOPS: usize = 16;
+const LONGEST_STOP: usize = 1024;
+
+/// Texts that may not come, and the bytes of each: the vocabulary is searched for all of them, and
+/// every step looks how far each has come.
+const MOST_BAD_WORDS: usize = 128;
+const LONGEST_BAD_WORD: usize = 256;
+
+/// Below this a temperature is none: scores divided by it would not fit a number any more.
+const COLDEST: f32 = 1e-5;
+
 /// Everything that shapes which tokens come. Two requests with equal sampling, prompt, weights and
 /// seed get equal tokens, whatever else is in the batch.
 ///
@@ -15,7 +27,7 @@ use crate::InferenceError;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Sampling {
-    /// 0 is greedy.
+    /// 0 is greedy, and so is what lies below 1e-5.
     pub temperature: f32,
     /// Nucleus share in (0, 1]; 1 is off.
     pub top_p: f32,
@@ -115,11 +127,16 @@ impl Sampling {
         Self { temperature: 0.0, max_tokens, ..Self::default() }
     }
 
+    /// Whether the likeliest token comes every time.
+    pub fn is_greedy(&self) -> bool {
+        self.temperature < COLDEST
+    }
+
     /// Whether the recorded log-probabilities are those of the distribution sampled from, so that
     /// the sample may train by policy gradient: no truncation, no edited scores, and a temperature
     /// to divide by.
     pub fn is_exact(&self) -> bool {
-        self.temperature > 0.0
+        !self.is_greedy()
             && self.top_p >= 1.0
             && self.top_k == 0
             && self.min_p == 0.0
@@ -159,12 +176,8 @@ impl Sampling {
         if self.min_tokens > self.max_tokens {
             return wrong("min_tokens", "must be at most max_tokens");
         }
-        if self.stop.len() > 16 || self.stop.iter().any(String::is_empty) {
-            return wrong("stop", "must be at most 16 non-empty strings");
-        }
-        if self.bad_words.iter().any(String::is_empty) {
-            return wrong("bad_words", "must be non-empty strings");
-        }
+        texts("stop", &self.stop, MOST_STOPS, LONGEST_STOP)?;
+        texts("bad_words", &self.bad_words, MOST_BAD_WORDS, LONGEST_BAD_WORD)?;
         if self.logit_bias.values().any(|bias| !(-100.0..=100.0).contains(bias)) {
             return wrong("logit_bias", "must hold numbers between -100 and 100");
         }
@@ -180,6 +193,19 @@ fn within(field: &'static str, value: f32, least: f32, most: f32) -> Result<(), 
         return Ok(());
     }
     Err(InferenceError::invalid(field, format!("must lie between {least} and {most}")))
+}
+
+fn texts(
+    field: &'static str,
+    texts: &[String],
+    most: usize,
+    longest: usize,
+) -> Result<(), InferenceError> {
+    if texts.len() <= most && texts.iter().all(|text| (1..=longest).contains(&text.len())) {
+        return Ok(());
+    }
+    let why = format!("must be at most {most} non-empty strings of at most {longest} bytes");
+    Err(InferenceError::invalid(field, why))
 }
 
 // serde hands references to these.
@@ -235,6 +261,17 @@ mod tests {
         wrong(&|s| s.max_tokens = 0, "max_tokens");
         wrong(&|s| s.min_tokens = 300, "min_tokens");
         wrong(&|s| s.stop = vec![String::new()], "stop");
+        wrong(&|s| s.stop = vec!["x".repeat(1025)], "stop");
+        wrong(&|s| s.stop = vec!["x".to_owned(); 17], "stop");
+        wrong(&|s| s.bad_words = vec![String::new()], "bad_words");
+        wrong(&|s| s.bad_words = vec!["x".repeat(257)], "bad_words");
+        wrong(&|s| s.bad_words = vec!["x".to_owned(); 129], "bad_words");
+        let most = Sampling {
+            stop: vec!["x".repeat(1024); 16],
+            bad_words: vec!["x".repeat(256); 128],
+            ..Sampling::default()
+        };
+        assert!(most.validate().is_ok());
         wrong(&|s| s.logit_bias = [(1, 101.0)].into(), "logit_bias");
         wrong(&|s| s.allowed_token_ids = Some(Vec::new()), "allowed_token_ids");
     }

@@ -89,10 +89,9 @@ impl Ask {
             },
             admission: Admission {
                 priority: priority(fields)?,
-                timeout: None,
                 must_fit: limit.is_some(),
                 cache_salt: cache_salt(fields)?,
-                payer: None,
+                ..Admission::default()
             },
             n: choices(fields)?,
             stream,

@@ -62,6 +62,18 @@ fn greedy_takes_the_first_best_and_its_plain_log_probability() {
 }
 
 #[test]
+fn what_is_too_cold_to_divide_by_is_greedy() {
+    let logits = [0.5, 2.0, -1.0, 1.9];
+    for cold in [f32::from_bits(1), 1e-40, 1e-38, 9e-6] {
+        for drawn in draws(&sampling(cold, 0, 1.0), 1, &logits, 20) {
+            assert_eq!(drawn.token, 1, "at {cold}");
+            assert!((f64::from(drawn.log_prob) - softmax(&logits, 1.0)[1].ln()).abs() < 1e-6);
+        }
+    }
+    assert!(draws(&sampling(1e-5, 0, 1.0), 1, &logits, 20).iter().all(|drawn| drawn.token == 1));
+}
+
+#[test]
 fn draws_follow_the_tempered_distribution() {
     let (logits, count) = (scores(12, 3), 40_000);
     let expected = softmax(&logits, 0.7);

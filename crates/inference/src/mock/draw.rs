@@ -41,7 +41,7 @@ pub(super) fn draw(context: &Context<'_>, sampling: &Sampling) -> Result<Drawn, 
     let mut scores = model(context);
     let raw = log_softmax(&scores, 1.0);
     edit(&mut scores, context, sampling);
-    let greedy = sampling.temperature == 0.0;
+    let greedy = sampling.is_greedy();
     let temperature = if greedy { 1.0 } else { sampling.temperature };
     let edited = log_softmax(&scores, temperature);
     let best = likeliest(&edited);

@@ -75,8 +75,11 @@ impl Sequence {
         }
     }
 
-    /// Whether its time is over; if so it has been told.
+    /// Whether its time is over, or nobody waits for it; who waits has been told.
     pub(super) fn expired(&mut self) -> Option<Progress> {
+        if self.request.admission.cancel.is_cancelled() {
+            return Some(Progress::Cancelled);
+        }
         let limit = self.request.admission.timeout?;
         if self.submitted.elapsed() < limit {
             return None;

@@ -149,12 +149,10 @@ impl Shared {
         Some((std::mem::take(&mut state.running), moves))
     }
 
-    fn settle(&self, left: Vec<Sequence>, ended: Ended, drawn: u64) {
+    fn settle(&self, left: Vec<Sequence>, ended: &Ended, drawn: u64) {
         let mut state = self.lock();
         let stats = &mut state.stats;
-        stats.finished += ended.finished;
-        stats.failed += ended.failed;
-        stats.cancelled += ended.cancelled;
+        ended.add_to(stats);
         stats.completion_tokens += drawn;
         if drawn > 0 {
             stats.stepped(drawn);
@@ -164,10 +162,16 @@ impl Shared {
         state.running = left;
         let mut waiting = std::mem::take(&mut state.waiting);
         drop(state);
-        let before = waiting.len();
-        waiting.retain_mut(|sequence| sequence.expired().is_none());
+        let mut over = Ended::default();
+        waiting.retain_mut(|sequence| match sequence.expired() {
+            None => true,
+            Some(progress) => {
+                over.count(&progress);
+                false
+            }
+        });
         let mut state = self.lock();
-        state.stats.failed += (before - waiting.len()) as u64;
+        over.add_to(&mut state.stats);
         waiting.append(&mut state.waiting);
         waiting.sort_by_key(|sequence| sequence.request.admission.priority);
         state.waiting = waiting;
@@ -179,6 +183,23 @@ struct Ended {
     finished: u64,
     failed: u64,
     cancelled: u64,
+}
+
+impl Ended {
+    fn count(&mut self, progress: &Progress) {
+        match progress {
+            Progress::Going => {}
+            Progress::Finished => self.finished += 1,
+            Progress::Failed => self.failed += 1,
+            Progress::Cancelled => self.cancelled += 1,
+        }
+    }
+
+    fn add_to(&self, stats: &mut Stats) {
+        stats.finished += self.finished;
+        stats.failed += self.failed;
+        stats.cancelled += self.cancelled;
+    }
 }
 
 pub(super) fn run(shared: &Shared) {
@@ -196,13 +217,11 @@ pub(super) fn run(shared: &Shared) {
                     sequence.step()
                 }
             };
-            match progress {
-                Progress::Going => left.push(sequence),
-                Progress::Finished => ended.finished += 1,
-                Progress::Failed => ended.failed += 1,
-                Progress::Cancelled => ended.cancelled += 1,
+            ended.count(&progress);
+            if matches!(progress, Progress::Going) {
+                left.push(sequence);
             }
         }
-        shared.settle(left, ended, drawn);
+        shared.settle(left, &ended, drawn);
     }
 }
