@@ -16,6 +16,12 @@ use crate::{
 /// A request that names no limit gets as much as fits, and never more than this.
 const DEFAULT_MAX_TOKENS: u32 = 4096;
 
+/// Fields of a message that say something the model would not be told, and what to do instead.
+const UNHEARD: [(&str, &str); 2] = [
+    ("audio", "send what was said as text"),
+    ("function_call", "use `tool_calls` and messages of the role tool"),
+];
+
 /// A chat request with every field checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChatRequest {
@@ -114,6 +120,11 @@ fn messages(fields: &Fields) -> Result<Vec<Message>, RequestError> {
         .iter()
         .enumerate()
         .map(|(n, message)| {
+            if let Some((name, instead)) =
+                UNHEARD.iter().find(|(name, _)| !message[*name].is_null())
+            {
+                return Err(wrong(format!("[{n}]: `{name}` is not supported; {instead}")));
+            }
             serde_json::from_value::<Message>(message.clone())
                 .map_err(|why| wrong(format!("[{n}]: {why}")))
         })

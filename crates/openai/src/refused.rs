@@ -29,6 +29,7 @@ const EVERYWHERE: &[Refused] = &[
     ("return_token_offsets", &["false"]),
     ("return_mm_kwargs", &["true"]),
     ("stream_interval", &["1"]),
+    ("service_tier", &["\"auto\"", "\"default\""]),
 ];
 
 const IN_CHAT: &[Refused] = &[

@@ -4,7 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use crate::{ChatRequest, CompletionRequest, GenerateBody, RequestError, fields::asked, refused};
+use understudy_inference::LogProbsOf;
+
+use crate::{
+    ChatRequest, CompletionRequest, GenerateBody, RequestError, fields::asked, generate, refused,
+};
 
 const TABLE: &str = include_str!("../../../docs/API.md");
 
@@ -116,6 +120,73 @@ fn the_chat_column_of_the_table_is_what_the_parser_does() {
 #[test]
 fn the_completions_column_of_the_table_is_what_the_parser_does() {
     hold(1, completion);
+}
+
+/// In the wrong object a field would be read by nobody, which is a silent lie.
+#[test]
+fn every_field_that_completions_honour_has_one_place_in_a_request_of_ids() {
+    let nonsense = json!([{"nonsense": [true]}]);
+    let field = |body: Value| {
+        let body = merged(json!({"token_ids": [1]}), body);
+        let error = GenerateBody::parse(&body).unwrap_err();
+        (error.field().unwrap().to_owned(), error)
+    };
+    let documented = documented();
+    let honoured = documented.iter().filter(|(_, words)| words[1] == "honoured");
+    let [inside, outside, nowhere] = generate::PLACES;
+    for (name, _) in honoured {
+        let beside = field(json!({"stream": true, name.as_str(): nonsense}));
+        let within = field(json!({"sampling_params": {name.as_str(): nonsense}}));
+        let full = format!("sampling_params.{name}");
+        assert_eq!((&beside.0, &within.0), (name, &full), "{beside:?} {within:?}");
+        let misplaced = |error: &RequestError| error.to_string().contains("belongs");
+        let (wrong_beside, wrong_within) = (misplaced(&beside.1), misplaced(&within.1));
+        if name == "truncate_prompt_tokens" || name.starts_with("return_") {
+            assert!(!wrong_beside || inside.contains(&name.as_str()), "{name}");
+        } else if nowhere.contains(&name.as_str()) {
+            assert!(!wrong_beside && !wrong_within, "{name} is refused");
+        } else {
+            assert_eq!(wrong_beside, inside.contains(&name.as_str()), "{name}");
+            assert_eq!(wrong_within, outside.contains(&name.as_str()), "{name}");
+            assert!(wrong_beside != wrong_within, "{name} has one place");
+        }
+    }
+    for name in ["best_of", "guided_json", "kv_transfer_params"] {
+        let (_, error) = field(json!({name: nonsense}));
+        assert!(matches!(error, RequestError::Refused { .. }), "{name}: {error:?}");
+    }
+}
+
+#[test]
+fn a_request_of_ids_is_cut_and_scored_as_it_says() {
+    let parse =
+        |body: Value| GenerateBody::parse(&merged(json!({"token_ids": [1]}), body)).unwrap();
+    let asked = json!({"logprobs_mode": "processed_logprobs", "truncate_prompt_tokens": 3});
+    let inside = parse(json!({"sampling_params": asked})).ask;
+    assert_eq!(inside.returns.log_probs, LogProbsOf::Processed);
+    assert_eq!(inside.truncate, Some(3));
+    assert_eq!(parse(json!({"truncate_prompt_tokens": 4})).ask.truncate, Some(4));
+}
+
+#[test]
+fn what_a_message_says_beside_text_and_calls_is_refused() {
+    let said = |more: Value| {
+        let mut message = json!({"role": "assistant", "content": "hi"});
+        message.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        chat(json!({"messages": [{"role": "user", "content": "a"}, message]}))
+    };
+    for more in [
+        json!({"audio": {"id": "audio_1"}}),
+        json!({"function_call": {"name": "f", "arguments": "{}"}}),
+    ] {
+        let error = said(more.clone()).unwrap_err();
+        assert_eq!(error.field(), Some("messages"), "{more}");
+        assert!(error.to_string().contains("[1]: `"), "{error}");
+    }
+    said(json!({"audio": null, "function_call": null, "refusal": null})).unwrap();
+    chat(json!({"service_tier": "auto"})).unwrap();
+    completion(json!({"service_tier": "default"})).unwrap();
+    chat(json!({"service_tier": "priority"})).unwrap_err();
 }
 
 #[test]
