@@ -8,13 +8,13 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    io::{self, Read as _},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use understudy_manifest::{AdapterManifest, Attestation, AttestedModule, AttestedProbe, Precision};
-use understudy_model::{BaseModel, Lora, PeftFiles, probe};
+use understudy_model::{BaseModel, Lora, PeftFiles, open_regular, probe};
 
 use crate::visit::{Door, MOST_ROWS, Visit};
 
@@ -23,6 +23,9 @@ const NORM_TOLERANCE: f64 = 1e-6;
 
 /// A manifest may not make loading arbitrarily slow.
 const MOST_PROBE_TOKENS: usize = 256;
+
+/// Bytes of a manifest that are read; one with every module of a large base has a hundredth.
+const LONGEST_MANIFEST: u64 = 16 << 20;
 
 /// Enough rows to tell a number from an overflow; every vocabulary has these ids.
 const CANARY: [u32; 4] = [0, 1, 2, 3];
@@ -218,11 +221,14 @@ impl Verifier {
 
 fn manifest(directory: &Path) -> Result<Option<AdapterManifest>, String> {
     let path = directory.join(AdapterManifest::FILE);
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
+    let mut text = String::new();
+    let read =
+        open_regular(&path).and_then(|file| file.take(LONGEST_MANIFEST).read_to_string(&mut text));
+    match read {
+        Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(format!("could not read {}: {error}", path.display())),
-    };
+    }
     serde_json::from_str(&text)
         .map(Some)
         .map_err(|error| format!("{} is not an adapter manifest: {error}", path.display()))

@@ -35,7 +35,9 @@ impl CancelToken {
         }
         let wakers =
             std::mem::take(&mut *state.wakers.lock().unwrap_or_else(PoisonError::into_inner));
-        wakers.iter().for_each(|wake| wake());
+        for wake in wakers {
+            wake();
+        }
     }
 
     pub fn is_cancelled(&self) -> bool {

@@ -27,6 +27,9 @@ use crate::{
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
 
+/// Bytes of a config that are read; published ones have a thousandth.
+const LONGEST_CONFIG: u64 = 1 << 20;
+
 /// What every tensor name begins with.
 const PREFIX: &str = "base_model.model.model.";
 
@@ -58,11 +61,12 @@ impl PeftFiles {
 
     pub fn read(directory: &Path) -> Result<Self> {
         let mut hasher = Hasher::default();
-        let mut read = |name: &str| {
+        let mut read = |name: &str, most: u64| {
             let path = directory.join(name);
-            read_hashing(&path, &mut hasher).map_err(|source| ModelError::Read { path, source })
+            let read = read_hashing(&path, most, &mut hasher);
+            read.map_err(|source| ModelError::Read { path, source })
         };
-        let (config, weights) = (read(CONFIG)?, read(WEIGHTS)?);
+        let (config, weights) = (read(CONFIG, LONGEST_CONFIG)?, read(WEIGHTS, u64::MAX)?);
         Ok(Self { config, weights, digest: hasher.finish() })
     }
 
@@ -151,15 +155,34 @@ pub fn adapter_digest(directory: &Path) -> Result<String> {
 /// Bytes read at once: as many as still lie in the cache when they are hashed.
 const PIECE: usize = 1 << 18;
 
-/// Reads a file whole, hashing it as [`Digest::of_parts`] hashes a part.
-fn read_hashing(path: &Path, hasher: &mut Hasher) -> io::Result<Vec<u8>> {
+/// Opens what is a file and nothing else: a pipe would be waited for until somebody writes to it,
+/// and a device may never end.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    let is_file = |meta: fs::Metadata| {
+        let why = || io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
+        if meta.is_file() { Ok(()) } else { Err(why()) }
+    };
+    // Before it is opened, which for a pipe does not return, and again for what was opened.
+    is_file(fs::metadata(path)?)?;
     let file = File::open(path)?;
+    is_file(file.metadata()?)?;
+    Ok(file)
+}
+
+/// Reads a file whole, hashing it as [`Digest::of_parts`] hashes a part.
+fn read_hashing(path: &Path, most: u64, hasher: &mut Hasher) -> io::Result<Vec<u8>> {
+    let file = open_regular(path)?;
     let length = file.metadata()?.len();
+    if length > most {
+        let why = format!("it has {length} bytes; at most {most} are read");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
+    }
     let mut bytes = Vec::with_capacity(length as usize);
     hasher.update(&length.to_le_bytes());
     loop {
         let hashed = bytes.len();
-        if (&file).take(PIECE as u64).read_to_end(&mut bytes)? == 0 {
+        let read = (&file).take(PIECE as u64).read_to_end(&mut bytes)?;
+        if read == 0 || bytes.len() as u64 > length {
             break;
         }
         hasher.update(&bytes[hashed..]);

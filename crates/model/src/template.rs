@@ -1,17 +1,23 @@
 //! Chat templates: messages to the exact text a model was trained on.
 //!
 //! Templates are third-party programs. They run with a step limit, without a clock and without
-//! any file or network function.
+//! any file or network function. `strftime_now` is not defined: today's date would make the same
+//! conversation two different inputs, and templates that look for it have a date of their own, which
+//! a request may replace by a variable.
 
 mod conversation;
 mod python;
 mod tools;
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    borrow::Cow,
+    sync::{Arc, LazyLock, OnceLock},
+};
 
 use minijinja::{
     Environment, Error, ErrorKind, UndefinedBehavior, context, syntax::SyntaxConfig, value::Serde,
 };
+use regex::{Captures, Regex};
 use serde_json::{Map, Value};
 use understudy_ident::Digest;
 use understudy_message::Message;
@@ -32,6 +38,9 @@ const REQUEST_FUEL: u64 = 500_000;
 
 /// Bytes of a template that came with a request; published ones have a tenth.
 const LONGEST_REQUEST: usize = 64 * 1024;
+
+/// Bytes a template may write: more than any context holds, and less than a machine does.
+const LONGEST_RENDERED: usize = 16 << 20;
 
 /// Characters of a template's complaint that are passed on.
 const LONGEST_COMPLAINT: usize = 400;
@@ -70,8 +79,8 @@ impl ChatTemplate {
     }
 
     /// A template that came with a request, with this one's special tokens and a tighter limit on
-    /// its steps. Its memory is not limited: texts can be made to double, so a server must offer
-    /// this to those it trusts and to nobody else.
+    /// its steps. What it writes is limited, what it holds meanwhile is not: texts can be made to
+    /// double, so a server must offer this to those it trusts and to nobody else.
     pub fn replaced_by(&self, source: &str) -> Result<Self> {
         if source.len() > LONGEST_REQUEST {
             return Err(refuse!(Template, "it is longer than {LONGEST_REQUEST} bytes"));
@@ -86,11 +95,10 @@ impl ChatTemplate {
         environment.set_undefined_behavior(UndefinedBehavior::Lenient);
         environment.set_fuel(Some(fuel));
         environment.add_function("raise_exception", raise_exception);
-        environment.add_function("strftime_now", strftime_now);
         environment.add_filter("tojson", python::to_json);
         environment.set_unknown_method_callback(python::call_method);
         environment
-            .add_template_owned(NAME, source.to_owned())
+            .add_template_owned(NAME, without_marks(source).into_owned())
             .map_err(|error| refuse!(Template, "it does not compile: {}", complaint(&error)))?;
         let digest = Digest::of_parts([
             source.as_bytes(),
@@ -179,8 +187,14 @@ impl ChatTemplate {
             add_generation_prompt,
             ..variables
         };
-        let rendered = template.render(context);
-        rendered.map_err(|error| refuse!(Template, "it did not render: {}", complaint(&error)))
+        let mut written = Bounded::default();
+        let rendered = template.render_captured_to(context, &mut written);
+        if written.overflowed {
+            return Err(refuse!(Template, "it writes more than {LONGEST_RENDERED} bytes"));
+        }
+        rendered.map_err(|error| refuse!(Template, "it did not render: {}", complaint(&error)))?;
+        String::from_utf8(written.bytes)
+            .map_err(|error| refuse!(Template, "it did not render text: {error}"))
     }
 
     /// Messages and definitions where the template looks for them: what it has no place for is
@@ -217,6 +231,28 @@ impl ChatTemplate {
     }
 }
 
+/// What a template writes, up to a limit.
+#[derive(Default)]
+struct Bounded {
+    bytes: Vec<u8>,
+    overflowed: bool,
+}
+
+impl std::io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.bytes.len() + bytes.len() > LONGEST_RENDERED {
+            self.overflowed = true;
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 /// The text up to the tag in its last message, without the blanks a template that trims would have
 /// left out there.
 fn continued(text: &str, tag: &str) -> Result<String> {
@@ -249,10 +285,16 @@ fn raise_exception(message: String) -> Result<String, Error> {
     Err(Error::new(ErrorKind::InvalidOperation, message))
 }
 
-/// A template that writes today's date would make the same conversation two different inputs.
-fn strftime_now(_format: String) -> Result<String, Error> {
-    let text = "the template asks for the current time, which would make prompts irreproducible";
-    Err(Error::new(ErrorKind::InvalidOperation, text))
+/// What transformers marks the assistant's words with writes nothing; a condition that always holds
+/// stands in for it, so that blanks are trimmed as around any block.
+fn without_marks(source: &str) -> Cow<'_, str> {
+    static MARK: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}").expect("the pattern is one")
+    });
+    MARK.replace_all(source, |found: &Captures<'_>| {
+        let tag = if found.get(2).is_some() { "endif" } else { "if true" };
+        format!("{{%{} {tag} {}%}}", &found[1], &found[3])
+    })
 }
 
 #[cfg(test)]

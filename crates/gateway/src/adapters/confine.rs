@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use understudy_manifest::AdapterManifest;
 use understudy_openai::ErrorReply;
 
 use crate::error::ApiError;
 
 /// The files an adapter is read from; each could be a link to somewhere else.
-const FILES: [&str; 2] = ["adapter_config.json", "adapter_model.safetensors"];
+const FILES: [&str; 3] =
+    ["adapter_config.json", "adapter_model.safetensors", AdapterManifest::FILE];
 
 /// The real directory behind `path`.
 pub(super) fn directory(alias: &str, path: &str, roots: &[PathBuf]) -> Result<PathBuf, ApiError> {

@@ -43,7 +43,7 @@ struct Raw {
     rest: Map<String, Value>,
 }
 
-/// Settings that would change what the tensors mean. Any value but these is refused.
+/// Settings that would change what the tensors mean. Any value but an empty one is refused.
 const UNSUPPORTED: [&str; 15] = [
     "use_dora",
     "modules_to_save",
@@ -62,6 +62,33 @@ const UNSUPPORTED: [&str; 15] = [
     "lora_ga_config",
 ];
 
+/// Settings that may have any value: they say how it was trained, or what the tensors show anyway.
+/// What is neither here nor read, and set, may be a feature of a later version.
+const HARMLESS: [&str; 19] = [
+    "auto_mapping",
+    "base_model_class",
+    "bias",
+    "corda_config",
+    "ensure_weight_tying",
+    "eva_config",
+    "exclude_modules",
+    "inference_mode",
+    "init_lora_weights",
+    "layers_pattern",
+    "layers_to_transform",
+    "loftq_config",
+    "lora_dropout",
+    "megatron_config",
+    "megatron_core",
+    "peft_version",
+    "qalora_group_size",
+    "revision",
+    "task_type",
+];
+
+/// The largest rank; modules of a smaller one are padded to the largest of their adapter.
+const LARGEST_RANK: usize = 512;
+
 impl Settings {
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
         let raw: Raw = serde_json::from_slice(bytes)
@@ -78,7 +105,7 @@ impl Settings {
         raw.refuse_unsupported()?;
         let missing =
             |name: &str| format!("adapter_config.json lacks {name}, which must not be guessed");
-        Ok(Self {
+        let settings = Self {
             base_name: raw.base_model_name_or_path,
             rank: raw.r.filter(|rank| *rank > 0).ok_or_else(|| missing("r"))?,
             alpha: raw.lora_alpha.ok_or_else(|| missing("lora_alpha"))?,
@@ -86,7 +113,14 @@ impl Settings {
             targets: TargetModules::parse(raw.target_modules.as_ref())?,
             rank_pattern: patterns("rank_pattern", raw.rank_pattern)?,
             alpha_pattern: patterns("alpha_pattern", raw.alpha_pattern)?,
-        })
+        };
+        let patterned = settings.rank_pattern.iter().map(|(_, rank)| *rank as usize);
+        match patterned.chain([settings.rank]).max() {
+            Some(rank) if rank > LARGEST_RANK => {
+                Err(format!("its rank is {rank}; at most {LARGEST_RANK} loads"))
+            }
+            _ => Ok(settings),
+        }
     }
 
     /// Whether the config says that this module path (`model.layers.0.self_attn.q_proj`) is adapted.
@@ -119,15 +153,14 @@ impl Settings {
 
 impl Raw {
     fn refuse_unsupported(&self) -> Result<(), String> {
-        for name in UNSUPPORTED {
-            let is_off = match self.rest.get(name) {
-                None | Some(Value::Null | Value::Bool(false)) => true,
-                Some(Value::Array(items)) => items.is_empty(),
-                Some(Value::Object(entries)) => entries.is_empty(),
-                Some(_) => false,
-            };
-            if !is_off {
+        for (name, _) in self.rest.iter().filter(|(_, value)| is_set(value)) {
+            if UNSUPPORTED.contains(&name.as_str()) {
                 return Err(format!("{name} is set, which is not supported"));
+            }
+            if !HARMLESS.contains(&name.as_str()) {
+                return Err(format!(
+                    "{name} is set, which is not known here and may change what the tensors mean"
+                ));
             }
         }
         match self.rest.get("bias").and_then(Value::as_str).unwrap_or("none") {
@@ -142,6 +175,16 @@ impl Raw {
             ));
         }
         Ok(())
+    }
+}
+
+fn is_set(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(entries) => !entries.is_empty(),
+        Value::String(text) => !text.is_empty(),
+        Value::Bool(true) | Value::Number(_) => true,
     }
 }
 

@@ -180,3 +180,43 @@ fn values_that_are_not_finite_are_not_written() {
     assert!(write_peft(&lora, &directory, "base", &[]).is_err());
     assert!(!directory.exists());
 }
+
+#[test]
+fn what_is_not_known_is_refused_once_it_is_set() {
+    let lora = adapter(&spec(Targets::AllLinear));
+    let set = |name: &str, value: Value| reread(&lora, |config| config[name] = value);
+    let error = set("use_future_feature", json!(true)).unwrap_err().to_string();
+    assert!(error.contains("use_future_feature is set, which is not known"), "{error}");
+    for nothing in [json!(null), json!(false), json!([]), json!({}), json!("")] {
+        set("use_future_feature", nothing).unwrap();
+    }
+    set("megatron_core", json!("megatron.core")).unwrap();
+    let error = set("r", json!(513)).unwrap_err().to_string();
+    assert!(error.contains("its rank is 513; at most 512 loads"), "{error}");
+    let error = set("rank_pattern", json!({"q_proj": 100_000})).unwrap_err().to_string();
+    assert!(error.contains("its rank is 100000"), "{error}");
+}
+
+#[test]
+fn only_files_are_read_and_of_a_config_no_more_than_a_config_has() {
+    let root = tempfile::tempdir().unwrap();
+    let directory = root.path().join("adapter");
+    write_peft(&adapter(&spec(Targets::Mlp)), &directory, "base", &[]).unwrap();
+    let weights = directory.join(WEIGHTS);
+    let kept = fs::read(&weights).unwrap();
+    fs::remove_file(&weights).unwrap();
+    // A pipe that nobody writes to would be waited for without end.
+    assert!(std::process::Command::new("mkfifo").arg(&weights).status().unwrap().success());
+    let error = read_peft(&directory, &config()).unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("not a regular file"), "{source}");
+    fs::remove_file(&weights).unwrap();
+    fs::write(&weights, kept).unwrap();
+    read_peft(&directory, &config()).unwrap();
+    let path = directory.join(CONFIG);
+    let long = format!("{}{}", fs::read_to_string(&path).unwrap(), " ".repeat(1 << 20));
+    fs::write(&path, long).unwrap();
+    let error = read_peft(&directory, &config()).unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("at most 1048576 are read"), "{source}");
+}

@@ -45,9 +45,35 @@ fn a_template_may_refuse_and_may_not_read_the_clock_or_run_on() {
     let refused = rendered("{{ raise_exception('roles must alternate') }}", &[], None);
     assert!(refused.unwrap_err().to_string().contains("roles must alternate"));
     let dated = rendered("{{ strftime_now('%d %b %Y') }}", &[], None);
-    assert!(dated.unwrap_err().to_string().contains("current time"));
+    assert!(dated.unwrap_err().to_string().contains("strftime_now"));
+    // As in Llama 3.2's.
+    let fixed =
+        "{% if strftime_now is defined %}{{ strftime_now('%d') }}{% else %}26 Jul 2024{% endif %}";
+    assert_eq!(rendered(fixed, &[], None).unwrap(), "26 Jul 2024");
     let source = "{% for i in range(9999) %}{% for j in range(9999) %}x{% endfor %}{% endfor %}";
     assert!(rendered(source, &[], None).is_err());
+}
+
+#[test]
+fn marks_around_the_assistants_words_write_nothing() {
+    let source = "{% for m in messages %}\n{%- if m.role == 'assistant' %}\n\
+        {% generation %}\n{{ m.content }}<end>\n{%- endgeneration -%}\n  \
+        {%- else %}{{ m.content }}|{% endif %}{% endfor %}";
+    let messages =
+        [json!({"role": "user", "content": "a"}), json!({"role": "assistant", "content": "b"})];
+    // What transformers' extension of Jinja writes.
+    assert_eq!(rendered(source, &messages, None).unwrap(), "a|b<end>");
+}
+
+#[test]
+fn a_template_may_not_write_without_end() {
+    let doubled = |times: usize| {
+        let steps = "{% set x = x ~ x %}".repeat(times);
+        rendered(&format!("{{% set x = '0123456789abcdef' %}}{steps}{{{{ x }}}}"), &[], None)
+    };
+    assert_eq!(doubled(19).unwrap().len(), 8 << 20);
+    let error = doubled(21).unwrap_err().to_string();
+    assert!(error.contains("it writes more than 16777216 bytes"), "{error}");
 }
 
 #[test]
