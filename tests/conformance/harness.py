@@ -18,6 +18,8 @@ GENERATE = "/inference/v1/generate"
 @dataclasses.dataclass
 class Context:
     url: str
+    # The mock engine with nothing allowed; absent beside a server that ran already.
+    closed: str | None
     model: str
     is_mock: bool
     loras: pathlib.Path

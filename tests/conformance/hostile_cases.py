@@ -1,5 +1,6 @@
 """What nobody should send, and what happens to those who do."""
 
+import dataclasses
 import json
 import socket
 import time
@@ -166,6 +167,15 @@ def templates_run_out_of_fuel(context):
     began = time.monotonic()
     bounded(context.post(CHAT, context.chat(chat_template=loop)))
     assert time.monotonic() - began < 20
+
+
+@case
+def templates_are_refused_where_nobody_allowed_them(context):
+    if context.closed is None:
+        return
+    closed = dataclasses.replace(context, url=context.closed)
+    for path in (CHAT, "/tokenize"):
+        closed.refuses(closed.chat(chat_template="{{ 1 }}"), "chat_template", path=path)
 
 
 @case

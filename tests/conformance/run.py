@@ -37,11 +37,21 @@ def main():
     with tempfile.TemporaryDirectory() as directory:
         loras = pathlib.Path(directory) / "loras"
         loras.mkdir()
-        server, url = (None, arguments.url) if arguments.url else start(arguments, directory)
+        if arguments.url:
+            return run(arguments.url, None, arguments, loras)
+        # A millisecond for a token leaves time to go away, to pause, and to run out of time.
+        mock = ["--mock-engine", "--mock-step", "1"]
+        engine = ["--base", arguments.base] if arguments.base else mock
+        allowed = ["--allow-adapter-updates", "--adapter-root", str(loras),
+                   "--allow-request-templates"]
+        servers = []
         try:
-            return run(url, arguments, loras)
+            for name, options in [("open", [*engine, *allowed]), ("closed", mock)]:
+                servers.append(start(arguments, pathlib.Path(directory) / name, options))
+            (_, url), (_, closed) = servers
+            return run(url, closed, arguments, loras)
         finally:
-            if server:
+            for server, _ in servers:
                 server.terminate()
                 server.wait()
 
@@ -85,15 +95,13 @@ def binary(arguments):
     return next(m["executable"] for m in messages if m.get("executable"))
 
 
-def start(arguments, directory):
+def start(arguments, directory, options):
+    directory.mkdir()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    # A millisecond for a token leaves time to go away, to pause, and to run out of time.
-    mock = ["--mock-engine", "--mock-step", "1"]
-    engine = ["--base", arguments.base] if arguments.base else mock
     command = [arguments.binary, "--data-dir", f"{directory}/state", "serve", "--listen", address,
-               "--allow-adapter-updates", "--adapter-root", f"{directory}/loras", *engine]
+               "--grpc", "off", *options]
     server = subprocess.Popen(command, cwd=directory, stdout=subprocess.DEVNULL)
     url = f"http://{address}"
     for _ in range(600):
@@ -108,7 +116,7 @@ def start(arguments, directory):
     raise SystemExit("the server is not ready after a minute")
 
 
-def run(url, arguments, loras):
+def run(url, closed, arguments, loras):
     """Every case, one after the other; the exit code."""
     # What clients must not take from the surroundings.
     for name in list(os.environ):
@@ -124,7 +132,7 @@ def run(url, arguments, loras):
 
     is_mock = not (arguments.base or arguments.url)
     model = arguments.model or arguments.base or "mock"
-    context = harness.Context(url=url, model=model, is_mock=is_mock, loras=loras)
+    context = harness.Context(url=url, closed=closed, model=model, is_mock=is_mock, loras=loras)
     passed, failed, skipped = 0, 0, 0
     for name, case, needs_mock in harness.CASES:
         if arguments.only not in name:

@@ -40,6 +40,7 @@ fn start() -> Server {
         registry: Arc::new(registry),
         clock: Arc::new(SystemClock),
         adapter_updates: AdapterUpdates::Under(vec![directory.path().to_owned()]),
+        request_templates: false,
     });
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();

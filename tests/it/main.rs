@@ -13,6 +13,7 @@ mod keys;
 mod memory;
 mod release;
 mod runs;
+mod serving;
 mod tidy;
 mod training;
 mod unattended;

@@ -128,6 +128,7 @@ impl House {
             registry: Arc::clone(&registry),
             clock: Arc::clone(&clock),
             adapter_updates: AdapterUpdates::Forbidden,
+            request_templates: false,
         }))?;
         Ok(Self {
             journal,
@@ -197,6 +198,7 @@ impl Replica {
             registry: Arc::new(Registry::open(&at("registry.db"), &at("adapters"))?),
             clock: Arc::clone(clock),
             adapter_updates: AdapterUpdates::Under(vec![shared.to_owned()]),
+            request_templates: false,
         });
         Ok(Self { listening: Listening::start(gateway)?, _directory: directory })
     }

@@ -60,7 +60,8 @@ impl Config {
         Limits { bytes: self.adapter_bytes, resident: self.adapters_resident }
     }
 
-    pub(crate) fn check(&self) -> Result<(), EngineError> {
+    /// What could not work, by name.
+    pub fn check(&self) -> Result<(), EngineError> {
         let refuse = |setting, why: String| Err(EngineError::Config { setting, why });
         if self.max_running == 0 {
             return refuse("max_running", "must be at least 1".to_owned());

@@ -14,7 +14,9 @@ pub(crate) async fn completions(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response, ApiError> {
-    let exchange = Exchange::chat(&gateway, ChatRequest::parse(&body)?, (&headers, caller))?;
+    let request = ChatRequest::parse(&body)?;
+    prompt::check_template(&gateway, &request.chat)?;
+    let exchange = Exchange::chat(&gateway, request, (&headers, caller))?;
     let ask = &exchange.ask;
     let running = ask.stream.is_some_and(|options| options.continuous);
     let wants_prompt = ask.show.token_ids || ask.show.prompt_text || running;

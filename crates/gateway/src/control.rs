@@ -7,6 +7,7 @@ use axum::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
+use understudy_inference::InferenceError;
 
 use crate::{adapters, auth::Caller, body::Body, error::ApiError, state::Gateway};
 
@@ -26,6 +27,9 @@ pub(crate) async fn health(State(gateway): State<Gateway>) -> Result<StatusCode,
 
 /// `GET /ready` and `/v1/health`: healthy and taking requests.
 pub(crate) async fn ready(State(gateway): State<Gateway>) -> Result<Json<Value>, ApiError> {
+    if gateway.is_draining() {
+        return Err(InferenceError::ShuttingDown.into());
+    }
     health(State(gateway.clone())).await?;
     if gateway.student.is_paused() {
         return Err(ApiError::unavailable("generation is paused"));

@@ -53,6 +53,17 @@ impl ApiError {
         Self(if of_prompt { reply.about(name) } else { reply })
     }
 
+    /// Why nothing is generated. An adapter that cannot be read or held now is no fault of the
+    /// request that asks for it, as it would be of one that loads it.
+    pub(crate) fn of_generation(error: InferenceError) -> Self {
+        let reason = match error {
+            InferenceError::BadAdapter { .. } => "lora_adapter_invalid",
+            InferenceError::AdaptersFull { .. } => "lora_byte_limit_exceeded",
+            other => return other.into(),
+        };
+        Self(ErrorReply::new(503, error.to_string()).about("model").because(reason))
+    }
+
     pub(crate) fn to_json(&self) -> Value {
         self.0.to_json()
     }
@@ -108,5 +119,28 @@ impl IntoResponse for ApiError {
             headers.insert(SHOULD_RETRY, HeaderValue::from_static(word));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_adapter_that_cannot_be_had_now_is_to_be_asked_for_again() {
+        let (alias, why) = ("a".to_owned(), "x".to_owned());
+        for (error, reason) in [
+            (
+                InferenceError::BadAdapter { alias: alias.clone(), why: why.clone() },
+                "lora_adapter_invalid",
+            ),
+            (InferenceError::AdaptersFull { alias, why }, "lora_byte_limit_exceeded"),
+        ] {
+            let ApiError(reply) = ApiError::of_generation(error);
+            assert_eq!((reply.status, reply.param.as_deref()), (503, Some("model")));
+            assert_eq!((reply.reason, reply.retry_after), (Some(reason), Some(1)));
+        }
+        let ApiError(other) = ApiError::of_generation(InferenceError::Paused);
+        assert_eq!(other.reason, Some("paused"));
     }
 }

@@ -1,9 +1,22 @@
-//! What can be known of a prompt before anything is generated.
+//! What can be known of a prompt before anything is generated. Long ones take a while to tokenise,
+//! for which nobody else on the thread waits.
 
-use understudy_inference::{AdapterChoice, GenerateRequest, Prompt};
+use tokio::task::block_in_place;
+use understudy_inference::{AdapterChoice, Chat, GenerateRequest, Prompt};
 use understudy_openai::{CompletionRequest, ShownPrompt};
 
 use crate::{error::ApiError, exchange::Exchange, state::Gateway};
+
+/// A template of the request's own is a program, which only those may send who are trusted with
+/// this machine's memory.
+pub(crate) fn check_template(gateway: &Gateway, chat: &Chat) -> Result<(), ApiError> {
+    if chat.template.is_none() || gateway.request_templates {
+        return Ok(());
+    }
+    let why = "`chat_template` is not taken from requests here; start the server with \
+               --allow-request-templates to run templates of whoever may ask";
+    Err(ApiError::bad_field("chat_template", why))
+}
 
 /// The prompt with only its last tokens, where the request says so.
 pub(crate) fn truncated(
@@ -14,14 +27,14 @@ pub(crate) fn truncated(
     let Some(most) = exchange.ask.truncate else { return Ok(prompt) };
     let room = gateway.student.context().saturating_sub(exchange.ask.sampling.max_tokens as usize);
     let most = usize::try_from(most).unwrap_or(room.max(1));
-    let ids = gateway.student.tokenize(&prompt)?;
+    let ids = block_in_place(|| gateway.student.tokenize(&prompt))?;
     Ok(Prompt::Tokens(ids[ids.len().saturating_sub(most)..].to_vec()))
 }
 
 /// A prompt as a reply may have to show it.
 pub(crate) fn shown(gateway: &Gateway, prompt: &Prompt) -> Result<ShownPrompt, ApiError> {
     let student = &gateway.student;
-    let ids = student.tokenize(prompt)?;
+    let ids = block_in_place(|| student.tokenize(prompt))?;
     let text = match prompt {
         Prompt::Text(text) => text.clone(),
         Prompt::Chat(_) | Prompt::Tokens(_) => student.detokenize(&ids)?,

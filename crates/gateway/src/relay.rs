@@ -3,29 +3,30 @@
 //! or should not have the last word, is in `turns.rs`.
 
 mod said;
+mod submit;
 mod turns;
 
-use std::{ops::ControlFlow, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use axum::http::HeaderMap;
 use tokio::sync::{mpsc, oneshot};
-use understudy_inference::{
-    Backend, Completion, Delta, Event, GenerateRequest, InferenceError, Served, Sink,
-};
+use understudy_inference::{Completion, Delta, Event, GenerateRequest, InferenceError, Served};
 use understudy_openai::ReplyHead;
 use understudy_trajectory::Step;
 
-pub(crate) use self::turns::{Draft, reason};
 use self::{
     said::{Hold, Said},
     turns::{Turn, Turns},
+};
+pub(crate) use self::{
+    submit::{Events, submit},
+    turns::{Draft, reason},
 };
 use crate::{
     beside,
     error::ApiError,
     exchange::Exchange,
     metrics::{Siblings, Watch},
-    routing::Way,
     state::Gateway,
 };
 
@@ -60,7 +61,6 @@ impl Opening {
     }
 }
 
-pub(crate) type Events = mpsc::UnboundedReceiver<Event>;
 /// What a generation ended in; an error of `None` is a client that went away.
 pub(crate) type Ending = Result<Box<Completion>, Option<InferenceError>>;
 
@@ -71,6 +71,9 @@ pub(crate) fn start(
     exchange: Exchange,
     requests: Vec<GenerateRequest>,
 ) -> Result<(Exchange, mpsc::Receiver<Part>), ApiError> {
+    if gateway.is_draining() {
+        return Err(InferenceError::ShuttingDown.into());
+    }
     let (parts_in, parts) = mpsc::channel(WAITING_PARTS);
     let of_each = exchange.ask.n;
     let prompts = requests.len().div_ceil(of_each as usize);
@@ -97,35 +100,6 @@ pub(crate) fn start(
         tokio::spawn(line.relay(events, parts_in.clone(), watch));
     }
     Ok((exchange, parts))
-}
-
-/// Asks a way for several generations; either all are under way or none is.
-pub(crate) fn submit(
-    gateway: &Gateway,
-    way: &Way,
-    requests: Vec<GenerateRequest>,
-) -> Result<Vec<Events>, InferenceError> {
-    let mut choices = Vec::with_capacity(requests.len());
-    let mut submitted = Vec::with_capacity(requests.len());
-    for request in requests {
-        // Unbounded, because a backend's thread must never wait for a slow reader. It stays short,
-        // because the relay always takes from it, whether or not the reader does.
-        let (events_in, events) = mpsc::unbounded_channel();
-        let sink: Sink = Box::new(move |event| match events_in.send(event) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_) => ControlFlow::Break(()),
-        });
-        submitted.push((request, sink));
-        choices.push(events);
-    }
-    if !way.teacher {
-        gateway.student.submit_all(submitted)?;
-        return Ok(choices);
-    }
-    let teacher: Arc<dyn Backend> = gateway.teacher.clone().ok_or(InferenceError::NoTeacher)?;
-    // If one is refused, the receivers of those before it go away, which cancels them.
-    submitted.into_iter().try_for_each(|(request, sink)| teacher.submit(request, sink))?;
-    Ok(choices)
 }
 
 /// One choice on its way.
@@ -259,7 +233,7 @@ impl Line {
 
     /// What a client is told, with the name under which the failure is on record.
     fn refusal(&self, error: InferenceError) -> ApiError {
-        let ApiError(reply) = error.into();
+        let ApiError(reply) = ApiError::of_generation(error);
         ApiError(reply.of_request(self.exchange.request_id()))
     }
 }

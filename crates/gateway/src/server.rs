@@ -90,7 +90,7 @@ async fn wrong_method(uri: Uri, _: Body) -> ApiError {
     ApiError(ErrorReply::new(405, format!("{} takes another method", uri.path())))
 }
 
-/// Serves until `stop` resolves, then finishes the requests in flight.
+/// Serves until `stop` resolves, then begins nothing new and finishes the requests in flight.
 pub async fn serve(
     listener: TcpListener,
     gateway: Gateway,
@@ -109,6 +109,11 @@ pub async fn serve_with(
 ) -> std::io::Result<()> {
     let reading = tokio::spawn(telemetry::read_for_ever(gateway.intake().clone()));
     let following = tokio::spawn(follow_keys(Arc::clone(gateway.shared_door())));
+    let draining = gateway.clone();
+    let stop = async move {
+        stop.await;
+        draining.drain();
+    };
     connection::accept(listener, app(gateway), tls, patience, stop).await;
     // What has not been read is durable, and the next server reads it.
     reading.abort();

@@ -2,7 +2,10 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use serde_json::Value;
@@ -31,6 +34,8 @@ pub struct GatewayParts {
     pub registry: Arc<Registry>,
     pub clock: Arc<dyn Clock>,
     pub adapter_updates: AdapterUpdates,
+    /// Whether requests may bring a chat template, a program whose memory has no limit.
+    pub request_templates: bool,
 }
 
 /// Whether clients may load and unload adapters, and pause and resume generation.
@@ -62,6 +67,7 @@ struct Shared {
     hub: Hub,
     memories: OnceLock<Memories>,
     examiner: Mutex<Examiner>,
+    draining: AtomicBool,
 }
 
 impl Gateway {
@@ -97,6 +103,7 @@ impl Gateway {
                 hub,
                 memories: OnceLock::new(),
                 examiner: Mutex::default(),
+                draining: AtomicBool::new(false),
             }),
         }
     }
@@ -150,6 +157,16 @@ impl Gateway {
 
     pub(crate) fn memories(&self) -> Option<&Memories> {
         self.shared.memories.get()
+    }
+
+    /// From now on nothing new is begun: who asks is told to ask elsewhere, and what is in flight
+    /// goes on.
+    pub fn drain(&self) {
+        self.shared.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.shared.draining.load(Ordering::Relaxed)
     }
 
     pub(crate) fn intake(&self) -> &Intake {

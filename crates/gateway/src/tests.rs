@@ -102,6 +102,7 @@ fn start_taught(config: MockConfig, teacher: Arc<dyn Backend>) -> Server {
 struct Settings {
     config: MockConfig,
     updates: bool,
+    templates: bool,
     limits: Limits,
     journal: Config,
     door: Door,
@@ -117,6 +118,7 @@ impl Default for Settings {
         Self {
             config: MockConfig::default(),
             updates: true,
+            templates: false,
             limits: Limits::default(),
             journal: Config::default(),
             door: Door::open(),
@@ -137,7 +139,9 @@ fn start_and(
     settings: Settings,
     prepare: impl FnOnce(&Gateway, &std::path::Path, &Journal),
 ) -> Server {
-    let Settings { config, updates, limits, journal, door, teacher, tls, patience, .. } = settings;
+    let Settings {
+        config, updates, templates, limits, journal, door, teacher, tls, patience, ..
+    } = settings;
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
     let journal = Journal::open(&path("journal.db"), journal).unwrap();
@@ -156,6 +160,7 @@ fn start_and(
         } else {
             AdapterUpdates::Forbidden
         },
+        request_templates: templates,
     };
     let gateway = Gateway::guarded(parts, limits, door);
     let board = gateway.board();

@@ -3,9 +3,11 @@
 
 use axum::{Json, extract::State};
 use serde_json::Value;
+use tokio::task::block_in_place;
+use understudy_inference::Prompt;
 use understudy_openai::{DetokenizeBody, TokenizeBody, detokenized, tokenized};
 
-use crate::{auth::Caller, body::Body, error::ApiError, models, state::Gateway};
+use crate::{auth::Caller, body::Body, error::ApiError, models, prompt, state::Gateway};
 
 pub(crate) async fn tokenize(
     State(gateway): State<Gateway>,
@@ -14,8 +16,11 @@ pub(crate) async fn tokenize(
 ) -> Result<Json<Value>, ApiError> {
     let body = TokenizeBody::parse(&body)?;
     models::check(&gateway, &caller, body.model.as_deref())?;
+    if let Prompt::Chat(chat) = &body.prompt {
+        prompt::check_template(&gateway, chat)?;
+    }
     let student = &gateway.student;
-    let ids = student.tokenize(&body.prompt)?;
+    let ids = block_in_place(|| student.tokenize(&body.prompt))?;
     let texts = body.texts.then(|| {
         let bytes = ids.iter().map(|id| student.token_bytes(*id).unwrap_or_default());
         bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).collect()
@@ -36,5 +41,6 @@ pub(crate) async fn detokenize(
         let why = format!("`tokens` holds {id}, which is not in the vocabulary");
         return Err(ApiError::bad_field("tokens", why));
     }
-    Ok(Json(detokenized(&gateway.student.detokenize(&body.tokens)?)))
+    let text = block_in_place(|| gateway.student.detokenize(&body.tokens))?;
+    Ok(Json(detokenized(&text)))
 }

@@ -132,6 +132,7 @@ impl World {
             registry: Arc::clone(&registry),
             clock: clock.clone(),
             adapter_updates: AdapterUpdates::Forbidden,
+            request_templates: false,
         });
         let memory = at("memory");
         let memories = open(&memory, &deployment, &journal, &memory_routes);

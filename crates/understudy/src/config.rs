@@ -46,6 +46,8 @@ struct File {
     tls: Option<TlsSettings>,
     fleet: Option<FleetSettings>,
     recogniser: Option<RecogniserSettings>,
+    /// How much the engine of `serve` takes on at once.
+    engine: understudy_engine::Config,
 }
 
 /// The frontier model behind the tap and behind tasks nothing has been released for yet.
@@ -211,6 +213,7 @@ pub(crate) struct Config {
     pub(crate) tls: Option<TlsSettings>,
     pub(crate) fleet: Option<FleetSettings>,
     pub(crate) recogniser: Option<RecogniserSettings>,
+    pub(crate) engine: understudy_engine::Config,
     pub(crate) json: bool,
 }
 
@@ -248,6 +251,7 @@ impl Config {
                 .map(|tls| TlsSettings { cert: home.join(tls.cert), key: home.join(tls.key) }),
             fleet: file.fleet,
             recogniser: file.recogniser,
+            engine: engine(file.engine, |name| std::env::var(name).ok())?,
             json: global.json,
         })
     }
@@ -267,6 +271,23 @@ fn embedder(from_file: Option<String>, home: &Path) -> String {
         (None, Some(name)) => name,
         (None, None) => AUTO.to_owned(),
     }
+}
+
+/// Every key of `[engine]` may be set by the environment as well, which wins.
+fn engine(
+    from_file: understudy_engine::Config,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<understudy_engine::Config> {
+    let mut settings = toml::Table::try_from(from_file).context("failed to read [engine]")?;
+    for (key, value) in &mut settings {
+        let name = format!("UNDERSTUDY_ENGINE_{}", key.to_uppercase());
+        if let Some(text) = variable(&name).filter(|text| !text.is_empty()) {
+            let number = text.parse::<i64>().ok().filter(|number| *number >= 0);
+            let wrong = || format!("{name} is `{text}`, which is no whole number, 0 or more");
+            *value = number.with_context(wrong)?.into();
+        }
+    }
+    Ok(settings.try_into()?)
 }
 
 fn pepper() -> Result<Option<Pepper>> {
@@ -300,6 +321,22 @@ fn read(path: &Path) -> Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_engine_is_set_by_the_file_and_then_by_the_environment() {
+        let text = "[engine]\nkv_tokens = 4096\nmax_running = 4\nkeep_previous = 2\n";
+        let file: File = toml::from_str(text).unwrap();
+        let set = |name: &str| (name == "UNDERSTUDY_ENGINE_MAX_RUNNING").then(|| "8".to_owned());
+        let settings = engine(file.engine, set).unwrap();
+        assert_eq!((settings.kv_tokens, settings.max_running), (4096, 8));
+        assert_eq!((settings.keep_previous, settings.max_waiting), (2, 256));
+        for wrong in ["many", "-1", "1.5"] {
+            let error = engine(file.engine, |_| Some(wrong.to_owned())).unwrap_err().to_string();
+            assert!(error.contains("UNDERSTUDY_ENGINE_") && error.contains(wrong), "{error}");
+        }
+        let error = toml::from_str::<File>("[engine]\nkv_token = 1\n").unwrap_err().to_string();
+        assert!(error.contains("unknown field `kv_token`"), "{error}");
+    }
 
     #[test]
     fn a_teacher_and_a_fleet_say_how_patient_one_is_with_them_and_nothing_unknown() {

@@ -101,6 +101,8 @@ impl<'a> Demo<'a> {
             listen: ([127, 0, 0, 1], 0).into(),
             grpc: Grpc::Off,
             adapter_updates: understudy_gateway::AdapterUpdates::Forbidden,
+            request_templates: false,
+            drain: Duration::ZERO,
             on_note: Box::new(move |note| out.say(format!("  ▸ {}", note.text))),
             access: wiring::Access::default(),
             control: None,

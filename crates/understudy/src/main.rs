@@ -16,6 +16,7 @@ mod meaning;
 mod output;
 mod paths;
 mod ports;
+mod signals;
 mod training;
 mod watch;
 mod wiring;

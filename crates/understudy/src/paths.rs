@@ -63,6 +63,13 @@ impl DataDir {
         self.root.join("adapters")
     }
 
+    /// What the aliases of adapters meant when a server last ran; a replica may share the directory
+    /// of the server it follows, but not what it has loaded.
+    pub(crate) fn aliases(&self, is_replica: bool) -> PathBuf {
+        let folder = if is_replica { self.root.join("replica") } else { self.root.clone() };
+        folder.join("aliases.json")
+    }
+
     pub(crate) fn suites(&self) -> PathBuf {
         self.root.join("suites")
     }

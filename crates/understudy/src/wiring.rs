@@ -5,6 +5,7 @@ use std::{
     path::Path,
     str::FromStr,
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -32,6 +33,7 @@ use crate::{
     follow::{Control, Follower, Following},
     held::{self, HeldIn},
     paths::DataDir,
+    signals::Signals,
     watch::{OnNote, Watcher},
 };
 
@@ -77,11 +79,7 @@ pub(crate) fn known_engine(
     name: &str,
     (held, on): (HeldIn, &str),
 ) -> Result<(Arc<dyn Student>, Digest)> {
-    let model = BaseModel::load_with(base, &device(on)?, held.precision())
-        .with_context(|| format!("failed to load the base model {}", base.display()))?;
-    if let Some(remark) = held::remark(held, &model) {
-        tracing::warn!("{remark}");
-    }
+    let model = load(base, (held, on))?;
     let BaseDigests { base, tokenizer, template } = &model.digests;
     let (precision, version) = (format!("{:?}", model.precision), env!("CARGO_PKG_VERSION"));
     let parts = [base, tokenizer, template, precision.as_str(), on, version];
@@ -90,9 +88,38 @@ pub(crate) fn known_engine(
     Ok((Arc::new(engine), digest))
 }
 
+/// The engine of a server: as large as its settings say, and with every alias meaning what it meant
+/// when the server last ran.
+pub(crate) fn serving_engine(
+    base: &Path,
+    name: &str,
+    (held, on): (HeldIn, &str),
+    (settings, aliases): (understudy_engine::Config, &Path),
+) -> Result<Arc<dyn Student>> {
+    let model = load(base, (held, on))?;
+    if let Some(folder) = aliases.parent() {
+        atomic::create_dir(folder)?;
+    }
+    let (engine, missing) = Engine::restore(model, name.to_owned(), settings, aliases)
+        .context("failed to start the engine")?;
+    for (alias, why) in missing {
+        tracing::warn!("the adapter {alias} of the last run is not served: {why}");
+    }
+    Ok(Arc::new(engine))
+}
+
+fn load(base: &Path, (held, on): (HeldIn, &str)) -> Result<BaseModel> {
+    let model = BaseModel::load_with(base, &device(on)?, held.precision())
+        .with_context(|| format!("failed to load the base model {}", base.display()))?;
+    if let Some(remark) = held::remark(held, &model) {
+        tracing::warn!("{remark}");
+    }
+    Ok(model)
+}
+
 /// An engine without a model, as slow as it is told to be.
 pub(crate) fn mock_engine(name: &str, step_ms: u64) -> Result<Arc<dyn Student>> {
-    let step = std::time::Duration::from_millis(step_ms);
+    let step = Duration::from_millis(step_ms);
     let config = MockConfig { base: name.to_owned(), step, ..MockConfig::default() };
     Ok(Arc::new(MockEngine::start(config)?))
 }
@@ -270,12 +297,15 @@ pub(crate) struct Serving<'a> {
     pub(crate) listen: SocketAddr,
     pub(crate) grpc: Grpc,
     pub(crate) adapter_updates: AdapterUpdates,
+    pub(crate) request_templates: bool,
     pub(crate) on_note: OnNote,
     /// Lessons for chats, where there is a memory.toml.
     pub(crate) memory: Option<ServedMemory>,
     /// The server to follow; without one, this one decides for itself.
     pub(crate) control: Option<Control>,
     pub(crate) access: Access,
+    /// How long what is in flight may take when the server stops.
+    pub(crate) drain: Duration,
 }
 
 /// Who is let in; by default this machine's user, and nobody else.
@@ -339,6 +369,7 @@ impl Server {
             registry: Arc::clone(&stores.registry),
             clock: Arc::clone(&stores.clock),
             adapter_updates,
+            request_templates: serving.request_templates,
         };
         let gateway = Gateway::behind(door, parts);
         if let Some(memory) = serving.memory {
@@ -356,7 +387,8 @@ impl Server {
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         // A dropped sender means the same as a sent stop.
         let stopped = async { drop(stopped.await) };
-        let task = runtime.spawn(serve_with(listener, gateway, tls, Patience::default(), stopped));
+        let patience = Patience { drain: serving.drain, ..Patience::default() };
+        let task = runtime.spawn(serve_with(listener, gateway, tls, patience, stopped));
         let (stop, task) = (Some(stop), Some(task));
         Ok(Self { address, grpc_address, is_https, stop, task, runtime, shown, _router: router })
     }
@@ -375,12 +407,28 @@ impl Server {
         format!("http{}://{}", if self.is_https { "s" } else { "" }, self.address)
     }
 
-    /// Serves until Ctrl-C, then finishes what is in flight.
-    pub(crate) fn wait(mut self) -> Result<()> {
-        self.runtime.block_on(tokio::signal::ctrl_c()).context("failed to wait for Ctrl-C")?;
-        self.stop.take();
-        let task = self.task.take().ok_or_else(|| anyhow!("the server is not running"))?;
-        self.runtime.block_on(task).context("the server stopped badly")??;
+    /// Serves until Ctrl-C or SIGTERM, then finishes what is in flight; told so again, it ends at
+    /// once.
+    pub(crate) fn wait(self) -> Result<()> {
+        let Self { mut stop, task, runtime, .. } = self;
+        let task = task.ok_or_else(|| anyhow!("the server is not running"))?;
+        let mut signals = {
+            let _runtime = runtime.enter();
+            Signals::listen().context("failed to listen for signals")?
+        };
+        let ended = runtime.block_on(async {
+            signals.next().await;
+            stop.take();
+            tokio::select! {
+                ended = task => Some(ended),
+                () = signals.next() => None,
+            }
+        });
+        let Some(ended) = ended else {
+            runtime.shutdown_background();
+            bail!("told to end a second time: what was in flight was cut off");
+        };
+        ended.context("the server stopped badly")??;
         Ok(())
     }
 }

@@ -44,7 +44,7 @@ pub(super) fn write(
     }
     iterations(&mut page, stats);
     residency(&mut page, stats, adapters);
-    ours(&mut page, seen, adapters);
+    ours(&mut page, seen, stats, adapters);
     page.text
 }
 
@@ -168,8 +168,11 @@ fn residency(page: &mut Page, stats: &Stats, adapters: &[AdapterInfo]) {
     page.one("vllm:num_gpu_loaded_lora_adapters", "gauge", 0);
 }
 
-fn ours(page: &mut Page, seen: &Seen, adapters: &[AdapterInfo]) {
-    page.one("understudy:adapter_resident_bytes", "gauge", adapters_bytes(adapters));
+fn ours(page: &mut Page, seen: &Seen, stats: &Stats, adapters: &[AdapterInfo]) {
+    // Generations that no alias means any more among them, as long as they are in memory.
+    page.one("understudy:adapter_resident_bytes", "gauge", stats.resident_bytes);
+    page.one("understudy:adapter_hits_total", "counter", stats.adapter_hits);
+    page.one("understudy:adapter_misses_total", "counter", stats.adapter_misses);
     page.kind("understudy:adapter_generation_info", "gauge");
     for adapter in adapters {
         let labels = [("alias", &*adapter.alias), ("generation", &*adapter.generation)];
@@ -333,10 +336,6 @@ fn per_adapter(page: &mut Page, seen: &Seen) {
             page.histogram(name, &labels, histogram);
         }
     }
-}
-
-fn adapters_bytes(adapters: &[AdapterInfo]) -> u64 {
-    adapters.iter().filter(|adapter| adapter.resident).map(|adapter| adapter.bytes).sum()
 }
 
 /// Label values may hold anything but these three.

@@ -76,7 +76,7 @@ pub(super) fn open(
     match asked {
         Ok(events) => Ok((exchange, events)),
         // What the one who was asked first said is what the client needs to know.
-        Err(error) => Err(first.unwrap_or(error).into()),
+        Err(error) => Err(ApiError::of_generation(first.unwrap_or(error))),
     }
 }
 

@@ -23,7 +23,7 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 use tower_service::Service as _;
@@ -51,17 +51,21 @@ pub struct Patience {
     pub body: Duration,
     /// Connections at once of one address; further ones are closed.
     pub per_address: usize,
+    /// For what is in flight when the server stops.
+    pub drain: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
         let head = Duration::from_mins(1);
         let (handshake, body) = (Duration::from_secs(10), Duration::from_secs(30));
-        Self { handshake, head, body, per_address: MOST / 4 }
+        Self { handshake, head, body, per_address: MOST / 4, drain: Duration::from_secs(30) }
     }
 }
 
-/// Serves whoever connects until `stop`, then finishes what was begun.
+/// Serves whoever connects until `stop`, then finishes what was begun, for as long as there is
+/// patience. Whoever connects meanwhile is still answered, so that probes hear that it stops
+/// instead of nothing.
 pub(super) async fn accept(
     listener: TcpListener,
     app: Router,
@@ -70,18 +74,56 @@ pub(super) async fn accept(
     stop: impl Future<Output = ()>,
 ) {
     let graceful = GracefulShutdown::new();
-    let room = Arc::new(Semaphore::new(MOST));
-    let guests = Guests::default();
+    let porch = Porch {
+        listener,
+        room: Arc::new(Semaphore::new(MOST)),
+        guests: Guests::default(),
+        app,
+        tls,
+        patience,
+    };
     let mut stop = pin!(stop);
     loop {
-        let accepted = tokio::select! {
-            accepted = next(&listener, &room) => accepted,
+        tokio::select! {
+            accepted = porch.next() => porch.let_in(accepted, Some(graceful.watcher())),
             () = &mut stop => break,
-        };
-        let Some((stream, from, place)) = accepted else { continue };
-        let Some(guest) = guests.enter(from, patience.per_address) else { continue };
-        let line = Line { app: app.clone(), from, patience, watcher: graceful.watcher() };
-        let tls = tls.clone();
+        }
+    }
+    let mut drained = pin!(timeout(patience.drain, graceful.shutdown()));
+    let in_time = loop {
+        tokio::select! {
+            accepted = porch.next() => porch.let_in(accepted, None),
+            in_time = &mut drained => break in_time,
+        }
+    };
+    if in_time.is_err() {
+        tracing::warn!("what was in flight is cut off: it was not over after {:?}", patience.drain);
+    }
+}
+
+type Accepted = Option<(TcpStream, IpAddr, OwnedSemaphorePermit)>;
+
+/// Where connections come in.
+struct Porch {
+    listener: TcpListener,
+    room: Arc<Semaphore>,
+    guests: Guests,
+    app: Router,
+    tls: Option<Tls>,
+    patience: Patience,
+}
+
+impl Porch {
+    async fn next(&self) -> Accepted {
+        next(&self.listener, &self.room).await
+    }
+
+    /// Serves a connection; without a watcher it ends with its first reply, and is not waited for.
+    fn let_in(&self, accepted: Accepted, watcher: Option<Watcher>) {
+        let Some((stream, from, place)) = accepted else { return };
+        let Some(guest) = self.guests.enter(from, self.patience.per_address) else { return };
+        let (tls, patience) = (self.tls.clone(), self.patience);
+        let line = Line { app: self.app.clone(), from, patience, watcher };
         tokio::spawn(async move {
             match tls {
                 None => line.serve(stream).await,
@@ -95,14 +137,9 @@ pub(super) async fn accept(
             drop((place, guest));
         });
     }
-    drop(listener);
-    graceful.shutdown().await;
 }
 
-async fn next(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> Option<(TcpStream, IpAddr, tokio::sync::OwnedSemaphorePermit)> {
+async fn next(listener: &TcpListener, room: &Arc<Semaphore>) -> Accepted {
     let place = Arc::clone(room).acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, from)) => {
@@ -154,7 +191,7 @@ struct Line {
     app: Router,
     from: IpAddr,
     patience: Patience,
-    watcher: Watcher,
+    watcher: Option<Watcher>,
 }
 
 impl Line {
@@ -167,8 +204,13 @@ impl Line {
             .timer(TokioTimer::new())
             .header_read_timeout(patience.head)
             .max_buf_size(HEAD_BYTES)
+            .keep_alive(watcher.is_some())
             .serve_connection(TokioIo::new(stream), service);
-        if let Err(why) = watcher.watch(connection).await {
+        let ended = match watcher {
+            Some(watcher) => watcher.watch(connection).await,
+            None => connection.await,
+        };
+        if let Err(why) = ended {
             tracing::debug!(%from, "a connection ended early: {why}");
         }
     }

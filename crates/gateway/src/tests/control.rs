@@ -1,4 +1,5 @@
 use serde_json::json;
+use understudy_inference::Student as _;
 
 use super::{CHAT, chat, start, with};
 
@@ -86,6 +87,11 @@ fn metrics_have_vllms_names_and_every_adapter() {
     let loaded = ",adapter_name=\"a\",level=\"cpu\",pinned=\"false\"";
     assert_eq!(of("vllm:lora_adapter_loaded", loaded), 1.0);
     assert_eq!(of("understudy:adapter_swap_total", ",result=\"added\""), 1.0);
+    let bytes = server.student.stats().resident_bytes;
+    assert!(bytes > 0);
+    assert_eq!(of("understudy:adapter_resident_bytes", ""), bytes as f64);
+    let asked = (of("understudy:adapter_hits_total", ""), of("understudy:adapter_misses_total", ""));
+    assert_eq!(asked, (1.0, 0.0));
     assert_eq!(of("understudy:adapter_requests_total", ",adapter=\"a\""), 1.0);
     assert_eq!(of("understudy:route_requests_total", ",route=\"base\",arm=\"base\""), 1.0);
     let refused = ",reason=\"context_length_exceeded\"";

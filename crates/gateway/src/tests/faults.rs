@@ -46,6 +46,7 @@ fn front(student: Arc<dyn Student>, updates: AdapterUpdates) -> Front {
         registry: Arc::new(Registry::open(&path("registry.db"), &path("adapters")).unwrap()),
         clock: Arc::new(SystemClock),
         adapter_updates: updates,
+        request_templates: false,
     });
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();

@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{CHAT, COMPLETIONS, Server, chat, start, with};
+use super::{CHAT, COMPLETIONS, Server, Settings, chat, start, start_as, with};
 
 /// No reply to a bad request is longer than this, however long the request was.
 const MOST: usize = 3000;
@@ -66,6 +66,37 @@ fn schemas_that_ask_for_more_than_a_reply_are_refused_at_once() {
         refused(&server, CHAT, &with(chat("hi"), json!({"response_format": format})));
     }
     assert_eq!(server.post(CHAT, &chat("hi")).status, 200);
+}
+
+#[test]
+fn a_template_of_the_requests_own_runs_only_where_it_was_allowed() {
+    // Doubles a text with every step: cheap in steps, and ruinous in memory.
+    let doubling = format!("{{% set x = 'xx' %}}{}", "{% set x = x ~ x %}".repeat(40));
+    let asked = with(chat("hi"), json!({"chat_template": doubling}));
+    let server = start();
+    for path in [CHAT, "/tokenize"] {
+        server.refuses(path, &asked, 400, "chat_template");
+        let absent = with(chat("hi"), json!({"chat_template": null}));
+        assert_eq!(server.post(path, &absent).status, 200, "{path}");
+    }
+    let open = start_as(Settings { templates: true, ..Settings::default() });
+    let reply = open.post("/tokenize", &with(chat("hi"), json!({"chat_template": "x"})));
+    assert!(reply.text.contains("other chat templates"), "it reached the engine: {}", reply.text);
+}
+
+#[test]
+fn forbidden_words_and_stops_are_few_and_short() {
+    let server = start();
+    let words: Vec<String> = (0..100_000).map(|n| format!("word {n}")).collect();
+    for (field, value) in [
+        ("bad_words", json!(words)),
+        ("bad_words", json!(["x".repeat(257)])),
+        ("stop", json!(["x".repeat(1025)])),
+    ] {
+        let asked = with(chat("hi"), json!({field: value}));
+        let error = refused(&server, CHAT, &asked);
+        assert_eq!(error["param"], field, "{error}");
+    }
 }
 
 #[test]

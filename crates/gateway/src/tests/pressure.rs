@@ -3,13 +3,14 @@
 use std::{
     io::{Read, Write},
     net::TcpStream,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
-use understudy_inference::{MockConfig, Student};
+use understudy_inference::{FakeBackend, InferenceError, MockConfig, Student};
 
-use super::{CHAT, Server, chat, start, start_with, with};
+use super::{CHAT, Server, Settings, chat, start, start_as, start_with, with};
 
 fn slow(step_ms: u64) -> MockConfig {
     let step = Duration::from_millis(step_ms);
@@ -162,4 +163,46 @@ fn lower_priorities_come_first() {
     let order: Vec<String> = steps.iter().map(|step| step.reply.text()).collect();
     assert_eq!(order[1..], ["early", "late"]);
     drop((first, late, early));
+}
+
+/// As an adapter that has to be read from a slow disk makes it.
+#[test]
+fn requests_that_take_long_to_take_up_hold_up_nobody() {
+    let slow = FakeBackend::new("mock", |_, _| {
+        std::thread::sleep(Duration::from_secs(2));
+        Ok("late".to_owned())
+    });
+    let server = start_as(Settings { student: Some(Arc::new(slow)), ..Settings::default() });
+    // More of them than the server has threads.
+    let waiting: Vec<TcpStream> = (0..20).map(|_| send(&server, &chat("hi"))).collect();
+    std::thread::sleep(Duration::from_millis(200));
+    let asked = Instant::now();
+    assert_eq!(server.get("/health").status, 200);
+    assert!(asked.elapsed() < Duration::from_secs(1), "it waited {:?}", asked.elapsed());
+    drop(waiting);
+}
+
+#[test]
+fn who_leaves_a_paused_server_leaves_nothing_behind() {
+    let server = start_with(slow(10), true);
+    let socket = send(&server, &chat(&"x".repeat(300)));
+    until("it runs", || server.student.stats().running == 1);
+    server.student.pause();
+    drop(socket);
+    until("it is gone", || server.student.stats().running == 0);
+    assert!(server.student.is_paused());
+    assert_eq!(server.student.stats().cancelled, 1);
+}
+
+#[test]
+fn an_adapter_that_cannot_be_read_is_the_servers_fault_and_named_as_the_model() {
+    let student = FakeBackend::new("mock", |_, _| {
+        Err(InferenceError::BadAdapter { alias: "a".to_owned(), why: "half a file".to_owned() })
+    });
+    let server = start_as(Settings { student: Some(Arc::new(student)), ..Settings::default() });
+    let reply = server.post(CHAT, &chat("hi"));
+    assert_eq!((reply.status, reply.header("retry-after")), (503, Some("1")), "{}", reply.text);
+    let error = reply.json()["error"].clone();
+    assert_eq!(error["param"], "model");
+    assert_eq!(error["reason"], "lora_adapter_invalid");
 }

@@ -26,6 +26,10 @@ pub(crate) struct ServeArgs {
     /// Its private key in PEM
     #[arg(long, env = "UNDERSTUDY_TLS_KEY", value_name = "PEM")]
     pub(crate) tls_key: Option<PathBuf>,
+    /// How long replies in flight may take when the server is told to end (SIGTERM or Ctrl-C), in
+    /// seconds; told so twice, it ends at once
+    #[arg(long, env = "UNDERSTUDY_DRAIN_TIMEOUT", value_name = "S", default_value_t = 30)]
+    pub(crate) drain_timeout: u64,
     /// Let clients load and unload adapters, and pause and resume generation
     #[arg(long)]
     pub(crate) allow_adapter_updates: bool,
@@ -33,6 +37,10 @@ pub(crate) struct ServeArgs {
     /// and the working directory]
     #[arg(long, value_name = "DIR", requires = "allow_adapter_updates")]
     pub(crate) adapter_root: Vec<PathBuf>,
+    /// Let requests bring a `chat_template` of their own: a program whose memory has no limit, so
+    /// only where everybody with a key is trusted with this machine
+    #[arg(long)]
+    pub(crate) allow_request_templates: bool,
     /// Serve an engine without a model, which repeats what it is told: for trying the API out and
     /// for clients' tests
     #[arg(long)]

@@ -23,6 +23,7 @@ pub(crate) fn run(config: &Config, out: Out) -> Result<Exit> {
         data(config),
         access(config),
         teacher(config),
+        engine(config),
     ];
     for Finding { what, good, detail } in &findings {
         out.say(format!("{} {what:<14} {detail}", if *good { "ok  " } else { "look" }));
@@ -127,4 +128,16 @@ fn teacher(config: &Config) -> Finding {
         None => "none configured; tasks without a release are answered by the base".to_owned(),
     };
     Finding { what: "teacher", good: true, detail }
+}
+
+fn engine(config: &Config) -> Finding {
+    let settings = &config.engine;
+    let (good, detail) = match settings.check() {
+        Ok(()) => {
+            let (running, kv) = (settings.max_running, settings.kv_tokens);
+            (true, format!("{running} sequences at once, {kv} tokens of keys and values"))
+        }
+        Err(error) => (false, format!("[engine] of understudy.toml: {error}")),
+    };
+    Finding { what: "engine", good, detail }
 }

@@ -61,6 +61,8 @@ pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
         listen,
         grpc: args.grpc.unwrap_or(Grpc::IfFree),
         adapter_updates: adapter_updates(args, config),
+        request_templates: args.allow_request_templates,
+        drain: Duration::from_secs(args.drain_timeout),
         on_note: Box::new(move |note| {
             out.say(format!("{}: {}", note.task, note.text));
             out.line(&json!({"event": "note", "task": note.task, "text": note.text}));
@@ -124,9 +126,13 @@ fn student(args: &ServeArgs, config: &Config, out: Out) -> Result<Arc<dyn Studen
     if let Some(fleet) = wiring::fleet(config)? {
         return Ok(fleet);
     }
+    // Before a model is fetched and loaded, which takes a while.
+    config.engine.check().context("[engine] in understudy.toml cannot be honoured")?;
     let name = args.base.clone().unwrap_or_else(|| config.base.clone());
     let base = model::obtain(config, &name, out)?;
-    wiring::engine(&base, &name, (args.precision, &config.device))
+    let is_replica = args.role.is_some();
+    let kept = (config.engine, &*config.data.aliases(is_replica));
+    wiring::serving_engine(&base, &name, (args.precision, &config.device), kept)
 }
 
 /// What of the traffic is scored, if anything.

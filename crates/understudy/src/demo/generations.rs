@@ -98,6 +98,8 @@ pub(super) fn run(count: u8, seed: u64, config: &Config, out: Out) -> Result<Exi
         tasks: vec![recipe.task.clone()],
         listen: ([127, 0, 0, 1], 0).into(),
         adapter_updates: AdapterUpdates::Forbidden,
+        request_templates: false,
+        drain: Duration::ZERO,
         on_note: Box::new(move |note| out.say(format!("  ▸ {}", note.text))),
         control: None,
         grpc: Grpc::Off,

@@ -17,6 +17,7 @@ const SHORT: Patience = Patience {
     head: Duration::from_millis(300),
     body: Duration::from_millis(300),
     per_address: 100,
+    drain: Duration::from_secs(1),
 };
 
 #[test]
