@@ -90,7 +90,8 @@ fn metrics_have_vllms_names_and_every_adapter() {
     let bytes = server.student.stats().resident_bytes;
     assert!(bytes > 0);
     assert_eq!(of("understudy:adapter_resident_bytes", ""), bytes as f64);
-    let asked = (of("understudy:adapter_hits_total", ""), of("understudy:adapter_misses_total", ""));
+    let asked =
+        (of("understudy:adapter_hits_total", ""), of("understudy:adapter_misses_total", ""));
     assert_eq!(asked, (1.0, 0.0));
     assert_eq!(of("understudy:adapter_requests_total", ",adapter=\"a\""), 1.0);
     assert_eq!(of("understudy:route_requests_total", ",route=\"base\",arm=\"base\""), 1.0);
