@@ -115,6 +115,21 @@ fn a_version_is_exported_in_either_format_and_never_over_something() {
 }
 
 #[test]
+fn what_another_task_adds_to_the_journal_renames_no_version() {
+    let home = home();
+    let version = built(home.path());
+    let other = json!({"messages": [{"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "ho"}]});
+    fs::write(home.path().join("other.jsonl"), other.to_string()).unwrap();
+    run(home.path(), &["import", "other.jsonl", "--task", "another", "--format", "openai"]);
+    assert_eq!(built(home.path()), version);
+    assert_eq!(versions(home.path()), [version.as_str()]);
+    let shown = understudy(home.path(), &["dataset", "show", &version]);
+    assert!(text(&shown.stdout).contains("built first of journal up to record 80"));
+    assert_eq!(run(home.path(), &["dataset", "review", "quiz.toml"]), json!([]));
+}
+
+#[test]
 fn a_record_is_explained_by_version_and_by_recipe() {
     let home = home();
     let version = built(home.path());

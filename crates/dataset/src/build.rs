@@ -8,18 +8,21 @@ use std::{
 
 use understudy_ident::{TaskName, Timestamp};
 use understudy_manifest::{Data, DataSource, DatasetManifest, Redact, Split};
+use understudy_message::Message;
 use understudy_redact::{Masker, Policy, Recogniser};
 use understudy_trajectory::{RewardPolicy, Trajectory};
 
 use crate::{
-    DatasetError, Draft, SuiteFingerprints, Verdict,
+    Conflict, DatasetError, Draft, SuiteFingerprints, Verdict,
     decontaminate::{assert_clean, decontaminate},
     dedupe::dedupe,
     groups,
     key::Key,
     ledger::{Ledger, Tally},
     mask::{Masking, Names, mask},
+    problems,
     remember::{Lessons, remember},
+    review,
     rewarding::Rewarding,
     row::RowKind,
     rules::{self, Rules},
@@ -37,7 +40,8 @@ pub struct Request<'a> {
     pub data: &'a Data,
     /// Keys the split.
     pub seed: u64,
-    /// What is read, for the manifest: a journal up to a record, or a file by digest.
+    /// What is read, to be told beside the manifest: a journal up to a record, or a file by digest.
+    /// It names no version: what is read and makes no row changes none.
     pub sources: &'a [String],
     pub suites: &'a [SuiteFingerprints],
     /// What `since` counts back from.
@@ -57,8 +61,8 @@ pub fn build(
 }
 
 /// A build that is fed one trajectory at a time, for sources that can fail in between or do not fit
-/// into memory. It keeps what was said in a temporary file, and in memory about half a kilobyte of
-/// every step that is used.
+/// into memory. It keeps what was said in a temporary file, and in memory about a kilobyte of every
+/// step that is used.
 #[derive(Debug)]
 pub struct Builder<'a> {
     request: Request<'a>,
@@ -110,8 +114,7 @@ impl<'a> Builder<'a> {
     }
 
     pub fn add(&mut self, trajectory: Trajectory) -> Result<(), DatasetError> {
-        trajectory
-            .steps
+        problems::broadcast(trajectory.steps)
             .into_iter()
             .try_for_each(|judged| self.selection.add(judged, &mut self.trail))
     }
@@ -126,11 +129,18 @@ impl<'a> Builder<'a> {
         Ok(stages.trail.verdicts())
     }
 
+    /// The replies that wait for a person, because what was said of them cannot all be so.
+    pub fn review(mut self) -> Result<Vec<Conflict>, DatasetError> {
+        let selected = self.selection.finish(&mut Ledger::default(), &mut self.trail);
+        review::conflicts(&selected)
+    }
+
     pub fn finish(self) -> Result<Draft, DatasetError> {
         let stages = self.run()?;
         stages.check()?;
         let (manifest, spill) = (stages.manifest.clone(), Arc::clone(&stages.spill));
-        Draft::new(manifest, &stages.rows, &stages.splits, spill)
+        let draft = Draft::new(manifest, &stages.rows, &stages.splits, spill)?;
+        Ok(draft.read_from(stages.request.sources))
     }
 
     /// Every stage up to the split.
@@ -153,17 +163,18 @@ impl<'a> Builder<'a> {
         let mut rewriting =
             Rewriting { writer, masking: Masking::new(policy, names), rewarding: &rewarding };
         let mut rows = rewriting.judged(&selected, data.min_reward, &mut ledger, &mut trail)?;
+        rewriting.problems(&selected, &mut rows, &mut ledger)?;
         let before = rewriting.groups(&selected, &mut rows, &mut ledger)?;
         let redacted = rewriting.masking.close(before, rows.len(), &mut ledger);
 
-        trail.follow("dedupe", &mut rows, |rows| dedupe(rows, &mut ledger));
+        trail.follow("dedupe", &mut rows, |rows| dedupe(rows, data.dedupe, &mut ledger));
         trail.follow("decontaminate", &mut rows, |rows| decontaminate(rows, &mut ledger));
         if let Some(most) = data.max_per_subject {
             let facts = &selected.facts;
             trail.follow("cap", &mut rows, |rows| cap(rows, facts, most, &mut ledger));
         }
         trail.follow("limit", &mut rows, |rows| limit(rows, data.limit, &mut ledger));
-        let splits = split(&rows, &selected.facts, data.holdout, &mut ledger);
+        let (splits, leakage) = split(&rows, &selected.facts, data.holdout, &mut ledger);
         let slot = lessons.filter(|_| data.memory_slot > 0.0).map(|lessons| {
             let by = (request.task, request.seed);
             remember(&mut rows, by, data.memory_slot, lessons, &spill, &mut ledger)
@@ -171,6 +182,7 @@ impl<'a> Builder<'a> {
         let manifest = DatasetManifest {
             memory: slot.transpose()?,
             stages: ledger.into_stages(),
+            leakage: Some(leakage),
             redacted,
             calibration: rewarding.calibration(),
             ..blank_manifest(request, reward, names.beside(policy))
@@ -193,6 +205,9 @@ impl Stages<'_> {
     /// Whether it may be frozen.
     fn check(&self) -> Result<(), DatasetError> {
         let Request { task, data, suites, .. } = self.request;
+        if let Some((what, count)) = self.manifest.leakage.iter().flatten().find(|it| *it.1 > 0) {
+            return Err(DatasetError::Straddles { what: what.clone(), count: *count });
+        }
         enough(&self.rows, task, data.min_verified)?;
         teaches(&self.rows, task)?;
         assert_clean(&self.rows, suites)
@@ -250,7 +265,8 @@ impl Rewriting<'_> {
             // First of all of them: a name that is missed in one step is masked by the next.
             for nth in trajectory {
                 let candidate = selected.candidate(*nth)?;
-                let said = candidate.prompt.iter().chain([&candidate.reply]);
+                let edited = candidate.edit().map(Message::assistant);
+                let said = candidate.prompt.iter().chain([&candidate.reply]).chain(&edited);
                 if !self.masking.learn(said, masker)? {
                     return Ok(None);
                 }
@@ -258,7 +274,7 @@ impl Rewriting<'_> {
         }
         let mut written = Vec::new();
         for &nth in trajectory {
-            let mut made = rules.apply(nth, &selected.candidate(nth)?)?;
+            let mut made = rules.apply(nth, &selected.candidate(nth)?, masker)?;
             trail.built(nth, &made.reasons);
             // What holds a case is told before names are gone, as suites are kept with theirs.
             let asked = self.masking.asked(&made.rows);
@@ -271,6 +287,34 @@ impl Rewriting<'_> {
             written.extend(self.writer.write(&made.rows, asked.as_ref())?);
         }
         Ok(Some(written))
+    }
+
+    /// Adds the pairs of attempts at one problem to the rows of the better attempt.
+    fn problems(
+        &mut self,
+        selected: &Selected,
+        rows: &mut Vec<Written>,
+        ledger: &mut Ledger,
+    ) -> Result<(), DatasetError> {
+        let before = rows.len();
+        let tally = problems::pairs(selected, |row| {
+            let mut masker = self.masking.trajectory();
+            if !self.masking.learn(row.messages(), &mut masker)? {
+                self.masking.quarantine(1);
+                return Ok(());
+            }
+            let mut made = [row];
+            let asked = self.masking.asked(&made);
+            mask(&mut made, &mut masker);
+            rows.extend(self.writer.write(&made, asked.as_ref())?);
+            self.masking.count(&masker);
+            Ok(())
+        })?;
+        if let Some(tally) = tally {
+            rows.sort_by_key(|row| row.candidate);
+            ledger.close("compare", before, rows.len(), tally);
+        }
+        Ok(())
     }
 
     /// Adds the groups behind the other rows, and returns how many rows there would be if none had
@@ -308,17 +352,18 @@ fn blank_manifest(
     let mut against: Vec<_> = request.suites.iter().map(SuiteFingerprints::suite).collect();
     against.sort_unstable();
     against.dedup();
-    let mut sources = request.sources.to_vec();
-    sources.sort();
     DatasetManifest {
         schema: DatasetManifest::SCHEMA,
         task: request.task.clone(),
-        sources,
+        sources: Vec::new(),
+        data: Some(request.data.clone()),
+        seed: Some(request.seed),
         reward_policy: reward.id().to_owned(),
         redaction,
         holdout: request.data.holdout,
         decontaminated_against: against,
         stages: Vec::new(),
+        leakage: None,
         redacted: [].into(),
         calibration: None,
         memory: None,

@@ -5,9 +5,9 @@ use serde_json::Value;
 use understudy_ident::{StepId, TrajectoryId};
 use understudy_inference::FinishReason;
 use understudy_message::Message;
-use understudy_trajectory::{Outcome, Signal, Step};
+use understudy_trajectory::{Outcome, Signal, Source, Step};
 
-use crate::attempt::Attempt;
+use crate::{attempt::Attempt, edit::is_trifle};
 
 /// What rows are made of: a step without its timings, and with its tokens only where they may
 /// become an attempt of a group.
@@ -30,6 +30,8 @@ pub(crate) struct Candidate {
     pub(crate) flaw: Option<&'static str>,
     /// How many outcomes another one of the same name has taken the place of.
     pub(crate) superseded: usize,
+    /// How many edits changed so little that they are taken for accepts.
+    pub(crate) trifles: usize,
 }
 
 /// Which reply was used after a regenerate.
@@ -68,6 +70,7 @@ impl Candidate {
             attempt,
             flaw,
             superseded: 0,
+            trifles: 0,
         };
         candidate.settle_outcomes();
         candidate
@@ -87,8 +90,9 @@ impl Candidate {
         let reply = self.reply.text();
         for outcome in &mut self.outcomes {
             // Clients report an edit when a text field was saved, changed or not.
-            if matches!(&outcome.signal, Signal::Edit { text } if text.trim() == reply.trim()) {
+            if matches!(&outcome.signal, Signal::Edit { text } if is_trifle(&reply, text)) {
                 outcome.signal = Signal::Accept;
+                self.trifles += 1;
             }
         }
     }
@@ -132,22 +136,73 @@ impl Candidate {
         })
     }
 
+    /// The problem that its trajectory attempted, and the last score it was given.
+    pub(crate) fn problem(&self) -> Option<(&str, f64)> {
+        self.outcomes.iter().rev().find_map(Outcome::attempt)
+    }
+
     /// Whether another reply was asked for, and which one was used in the end.
     pub(crate) fn regenerated(&self) -> Option<Kept<'_>> {
         self.outcomes.iter().rev().find_map(|outcome| Kept::after(&outcome.signal))
     }
 
-    /// One outcome says the reply was used or liked, another that it was harmful or worthless: a
-    /// person has to look, and until then nobody learns from it.
-    pub(crate) fn is_contradictory(&self) -> bool {
+    /// Where what was said cannot all be so, and how: a person has to look, and until then nobody
+    /// learns from it.
+    pub(crate) fn conflict(&self) -> Option<&'static str> {
         let says = |test: fn(&Signal) -> bool| self.outcomes.iter().any(|o| test(&o.signal));
         let used = says(|signal| matches!(signal, Signal::Accept | Signal::Edit { .. }));
         let accepted = says(|signal| *signal == Signal::Accept);
-        let praised = says(|signal| matches!(signal, Signal::Rating { value } if *value >= 0.75));
-        let damned = says(|signal| matches!(signal, Signal::Rating { value } if *value <= 0.25));
-        (self.was_flagged() && (used || praised)) || (damned && (accepted || praised))
+        let praised = says(|signal| matches!(signal, Signal::Rating { value } if *value >= GOOD));
+        let damned = says(|signal| matches!(signal, Signal::Rating { value } if *value <= BAD));
+        if self.was_flagged() && (used || praised) {
+            Some("used or praised, and flagged")
+        } else if damned && (accepted || praised) {
+            Some("used or praised, and rated as bad")
+        } else {
+            self.is_disproved()
+        }
+    }
+
+    /// Somebody said in so many words what a program found not to be so. What a program says of a
+    /// whole attempt is about none of its replies in particular.
+    fn is_disproved(&self) -> Option<&'static str> {
+        let said = |test: fn(&Signal) -> bool| {
+            self.outcomes.iter().any(|o| o.source == Source::Explicit && test(&o.signal))
+        };
+        let scored = |test: fn(f64) -> bool| {
+            self.outcomes.iter().any(|outcome| match outcome.signal {
+                Signal::Verifier { score, .. } => {
+                    outcome.source == Source::Automated
+                        && outcome.attempt().is_none()
+                        && test(score)
+                }
+                _ => false,
+            })
+        };
+        let liked = said(|signal| match signal {
+            Signal::Accept => true,
+            Signal::Rating { value } => *value >= GOOD,
+            _ => false,
+        });
+        let disliked = said(|signal| match signal {
+            Signal::Abandon | Signal::Flag { .. } => true,
+            Signal::Rating { value } => *value <= BAD,
+            _ => false,
+        });
+        if liked && scored(|score| score <= BAD) {
+            Some("liked by somebody, and failed by a verifier")
+        } else if disliked && scored(|score| score >= GOOD) {
+            Some("disliked by somebody, and passed by a verifier")
+        } else {
+            None
+        }
     }
 }
+
+/// From here on a rating or a score speaks for a reply,
+const GOOD: f64 = 0.75;
+/// and up to here against it.
+const BAD: f64 = 0.25;
 
 /// Why there is no example in a step.
 fn flaw(step: &Step) -> Option<&'static str> {

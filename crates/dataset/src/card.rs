@@ -30,7 +30,9 @@ fn write_card(card: &mut String, manifest: &DatasetManifest, extension: &str) ->
     )?;
     let list =
         |items: Vec<String>| if items.is_empty() { "none".to_owned() } else { items.join(", ") };
-    writeln!(card, "- Sources: {}", list(manifest.sources.clone()))?;
+    if !manifest.sources.is_empty() {
+        writeln!(card, "- Sources: {}", list(manifest.sources.clone()))?;
+    }
     writeln!(card, "- Reward policy: `{}`", manifest.reward_policy)?;
     writeln!(card, "- Redaction: `{}`. {}", manifest.redaction, redaction_note(manifest))?;
     let masked = manifest.redacted.iter().map(|(kind, count)| format!("{count} {kind}"));
@@ -39,9 +41,12 @@ fn write_card(card: &mut String, manifest: &DatasetManifest, extension: &str) ->
     writeln!(card, "- Held-out suites kept out: {}", list(suites.collect()))?;
     writeln!(
         card,
-        "- Dev split: a share of {} of the components that share no trajectory, session, subject or prompt\n",
+        "- Dev split: a share of {} of the components that share no trajectory, session, subject, \
+         prompt or near-duplicate",
         manifest.holdout
     )?;
+    let leakage = manifest.leakage.iter().flatten().map(|(what, count)| format!("{count} {what}"));
+    writeln!(card, "- In both splits: {}\n", list(leakage.collect()))?;
 
     if let Some(slot) = &manifest.memory {
         let rows = slot.rows.iter().map(|(what, count)| format!("{what} {count}"));

@@ -88,8 +88,13 @@ fn settings_diff(before: &FrozenDataset, after: &FrozenDataset) -> Vec<SettingDi
     let settings = |version: &FrozenDataset| {
         let manifest = serde_json::to_value(version.manifest()).unwrap_or_default();
         let mut map = manifest.as_object().cloned().unwrap_or_default();
+        // The settings one by one; what the manifest itself says of them it says here as well.
+        let data = map.remove("data").and_then(|data| data.as_object().cloned());
+        let own = data.into_iter().flatten().filter(|(name, _)| !map.contains_key(name));
+        let own: Vec<_> = own.map(|(name, value)| (format!("data.{name}"), value)).collect();
+        map.extend(own);
         map.retain(|name, _| {
-            !["files", "stages", "redacted", "calibration"].contains(&name.as_str())
+            !["files", "stages", "redacted", "calibration", "leakage"].contains(&name.as_str())
         });
         map
     };

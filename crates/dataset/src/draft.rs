@@ -21,6 +21,8 @@ use crate::{
 
 pub(crate) const MANIFEST: &str = "manifest.json";
 const CARD: &str = "README.md";
+/// What was read when the version was built first.
+pub(crate) const SOURCES: &str = "sources.json";
 /// Of the files of rows.
 pub(crate) const EXTENSION: &str = "jsonl";
 
@@ -31,6 +33,7 @@ pub struct Draft {
     spill: Arc<Spill>,
     /// The lines of each file, in the order of the manifest's entries.
     lines: Vec<Vec<Place>>,
+    sources: Vec<String>,
 }
 
 /// Drafts are equal when they freeze to the same version.
@@ -61,7 +64,7 @@ impl Draft {
                 lines.push(places);
             }
         }
-        Ok(Self { manifest, spill, lines })
+        Ok(Self { manifest, spill, lines, sources: Vec::new() })
     }
 
     /// A draft of finished lines in these files.
@@ -78,7 +81,12 @@ impl Draft {
             manifest.files.push(entry(file.to_owned(), &places, &spill)?);
             lines.push(places);
         }
-        Ok(Self { manifest, spill, lines })
+        Ok(Self { manifest, spill, lines, sources: Vec::new() })
+    }
+
+    /// Tells what was read.
+    pub(crate) fn read_from(self, sources: &[String]) -> Self {
+        Self { sources: sources.to_vec(), ..self }
     }
 
     pub fn manifest(&self) -> &DatasetManifest {
@@ -125,6 +133,9 @@ impl Draft {
             write().attempt("write", &path)?;
         }
         write(&staged.join(MANIFEST), &format!("{}\n", canonical_json(&self.manifest)))?;
+        if !self.sources.is_empty() {
+            write(&staged.join(SOURCES), &format!("{}\n", canonical_json(&self.sources)))?;
+        }
         write(&staged.join(CARD), &card::render(&self.manifest, EXTENSION))?;
         match atomic::publish_dir(&staged, &place) {
             // Somebody else built the same version at the same time.

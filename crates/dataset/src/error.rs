@@ -40,6 +40,12 @@ pub enum DatasetError {
     )]
     Leak { suite: Digest, rows: usize },
 
+    #[error(
+        "refused to build: {count} {what} are in both the train and the dev split, which is a defect \
+         of this program; nothing was written"
+    )]
+    Straddles { what: String, count: u64 },
+
     #[error("a step or row of {bytes} bytes is too large to build from; leave it out of the data")]
     TooLarge { bytes: usize },
 

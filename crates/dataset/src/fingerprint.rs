@@ -7,6 +7,8 @@ use understudy_manifest::Suite;
 use understudy_message::{Message, Role};
 use understudy_redact::{Policy, Redactor, without_numbers};
 
+use crate::overlap::{Pieces, WordSets, word_set};
+
 /// Two texts that share this much of their word triples say the same.
 const SIMILAR: f64 = 0.8;
 
@@ -14,7 +16,8 @@ const SIMILAR: f64 = 0.8;
 /// [`SIMILAR`] allows, although the text is still the same case. Shorter texts differ by design.
 const ONE_WORD_APART: std::ops::RangeInclusive<usize> = 5..=40;
 
-/// Recognises the cases of one suite in exact, near and one-word-edited copies.
+/// Recognises the cases of one suite in exact, near and one-word-edited copies, by their words in
+/// any order, and by long pieces.
 ///
 /// A case is known by its last user text, and by all of its user texts together. Both are kept as
 /// they are and as redaction leaves them, because rows are compared after redaction.
@@ -27,6 +30,9 @@ pub struct SuiteFingerprints {
     triples: BTreeMap<u64, Vec<usize>>,
     /// How many triples each text has.
     sizes: Vec<usize>,
+    word_sets: WordSets,
+    pieces: Pieces,
+    cases: usize,
 }
 
 impl SuiteFingerprints {
@@ -43,9 +49,10 @@ impl SuiteFingerprints {
         let mut repeats = Vec::new();
         for case in &suite.cases {
             // The case as a whole: that its last turn alone was asked before is no repetition.
-            let whole = words(&user_texts(&case.prompt).join("\n"));
+            let whole = Phrase::of(&user_texts(&case.prompt).join("\n"));
             repeats.extend(prints.similarity(&whole).map(|how| (case.id.as_str(), how.as_str())));
             prints.learn(&whole);
+            prints.cases += 1;
         }
         repeats
     }
@@ -57,6 +64,9 @@ impl SuiteFingerprints {
             one_word_apart: BTreeSet::new(),
             triples: BTreeMap::new(),
             sizes: Vec::new(),
+            word_sets: WordSets::default(),
+            pieces: Pieces::default(),
+            cases: 0,
         }
     }
 
@@ -64,9 +74,10 @@ impl SuiteFingerprints {
         let texts = user_texts(prompt);
         let masked = masked(&texts);
         for texts in [texts, masked] {
-            self.learn(&words(texts.last().map_or("", String::as_str)));
-            self.learn(&words(&texts.join("\n")));
+            self.learn(&Phrase::of(texts.last().map_or("", String::as_str)));
+            self.learn(&Phrase::of(&texts.join("\n")));
         }
+        self.cases += 1;
     }
 
     pub fn suite(&self) -> Digest {
@@ -74,20 +85,22 @@ impl SuiteFingerprints {
     }
 
     /// How a prompt repeats a case, if it does: any of its user texts, or all together. `exact`
-    /// but for case, punctuation and spaces; `one_word_apart`; or `near`, with 80 % of the word
-    /// triples of both in common.
+    /// but for case, punctuation and spaces; `one_word_apart`; `near`, with 80 % of the word triples
+    /// of both in common; `same_words`, with 80 % of the words; or `piece`, with 13 words in a row of
+    /// a case of 50 and more, or half of the runs of 8 of a shorter one.
     pub fn find(&self, prompt: &[Message]) -> Option<&'static str> {
-        let ways = candidates(prompt).into_iter().filter_map(|words| self.similarity(&words));
+        let ways = candidates(prompt).into_iter().filter_map(|phrase| self.similarity(&phrase));
         // The plainest reason is the one to report.
         ways.min().map(Similarity::as_str)
     }
 
     /// Whether a prompt repeats a case word by word.
     pub(crate) fn holds_exactly(&self, prompt: &[Message]) -> bool {
-        candidates(prompt).iter().any(|words| self.exact.contains(&hash(words)))
+        candidates(prompt).iter().any(|phrase| self.exact.contains(&hash(&phrase.words)))
     }
 
-    fn learn(&mut self, words: &[u64]) {
+    fn learn(&mut self, phrase: &Phrase) {
+        let words = &phrase.words;
         if words.is_empty() || !self.exact.insert(hash(words)) {
             return;
         }
@@ -97,9 +110,12 @@ impl SuiteFingerprints {
             self.triples.entry(*triple).or_default().push(self.sizes.len());
         }
         self.sizes.push(triples.len());
+        self.word_sets.learn(phrase.set.clone());
+        self.pieces.learn(self.cases, words, hash);
     }
 
-    fn similarity(&self, words: &[u64]) -> Option<Similarity> {
+    fn similarity(&self, phrase: &Phrase) -> Option<Similarity> {
+        let words = &phrase.words;
         if self.exact.contains(&hash(words)) {
             return Some(Similarity::Exact);
         }
@@ -110,7 +126,13 @@ impl SuiteFingerprints {
         if shortened(words).into_iter().chain(whole).any(near) {
             return Some(Similarity::OneWord);
         }
-        self.is_near(words).then_some(Similarity::Near)
+        if self.is_near(words) {
+            Some(Similarity::Near)
+        } else if self.word_sets.has_similar(&phrase.set) {
+            Some(Similarity::SameWords)
+        } else {
+            self.pieces.has_piece_in(words, hash).then_some(Similarity::Piece)
+        }
     }
 
     /// Jaccard similarity |A ∩ B| / |A ∪ B| over sets of word triples.
@@ -132,6 +154,8 @@ enum Similarity {
     Exact,
     OneWord,
     Near,
+    SameWords,
+    Piece,
 }
 
 impl Similarity {
@@ -140,15 +164,17 @@ impl Similarity {
             Self::Exact => "exact",
             Self::OneWord => "one_word_apart",
             Self::Near => "near",
+            Self::SameWords => "same_words",
+            Self::Piece => "piece",
         }
     }
 }
 
-/// The texts of a prompt that could be a case, as words.
-fn candidates(prompt: &[Message]) -> Vec<Vec<u64>> {
+/// The texts of a prompt that could be a case.
+fn candidates(prompt: &[Message]) -> Vec<Phrase> {
     let texts = user_texts(prompt);
-    let together = (texts.len() > 1).then(|| words(&texts.join("\n")));
-    texts.iter().map(|text| words(text)).chain(together).collect()
+    let together = (texts.len() > 1).then(|| Phrase::of(&texts.join("\n")));
+    texts.iter().map(|text| Phrase::of(text)).chain(together).collect()
 }
 
 /// As redaction leaves them.
@@ -164,10 +190,23 @@ pub(crate) fn user_texts(prompt: &[Message]) -> Vec<String> {
 
 /// A text as one number a word. Case, punctuation, spacing and the numbers of pseudonyms make no
 /// difference.
-fn words(text: &str) -> Vec<u64> {
-    let text = without_numbers(text).to_lowercase();
-    let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-    words.map(|word| number(Digest::of(word.as_bytes())) % PRIME).collect()
+struct Phrase {
+    /// In order.
+    words: Vec<u64>,
+    /// Each once.
+    set: Vec<u64>,
+}
+
+impl Phrase {
+    fn of(text: &str) -> Self {
+        let text = without_numbers(text).to_lowercase();
+        let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+        let spelled: Vec<String> = words.map(str::to_owned).collect();
+        let number = |word: &String| number(Digest::of(word.as_bytes())) % PRIME;
+        let words: Vec<u64> = spelled.iter().map(number).collect();
+        let set = word_set(spelled.iter().zip(words.iter().copied()));
+        Self { words, set }
+    }
 }
 
 /// The text without each of its words in turn, where that is telling.

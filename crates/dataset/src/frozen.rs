@@ -14,7 +14,7 @@ use understudy_manifest::{
 
 use crate::{
     DatasetDiff, DatasetError, card,
-    draft::{MANIFEST, directory, file_name},
+    draft::{MANIFEST, SOURCES, directory, file_name},
     erase::{self, TOMBSTONE},
     error::Attempt,
     row::RowKind,
@@ -75,6 +75,18 @@ impl FrozenDataset {
 
     pub fn version(&self) -> &DatasetVersion {
         &self.version
+    }
+
+    /// What was read when it was built first: later builds may have read more, and found the same
+    /// rows. Nothing of versions of before, whose manifests say it.
+    pub fn sources(&self) -> Result<Vec<String>, DatasetError> {
+        let path = self.dir.join(SOURCES);
+        let text = match fs::read_to_string(&path) {
+            Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            text => text.attempt("read", &path)?,
+        };
+        serde_json::from_str(&text)
+            .map_err(|why| DatasetError::NotADataset { path: path.clone(), why: why.to_string() })
     }
 
     /// Examples to imitate.

@@ -3,13 +3,13 @@
 //! freeze.
 //!
 //! Guarantees: the same trajectories, settings and seed give byte-identical files and so the same
-//! `name@digest`, in whatever order they arrive; no trajectory, session, subject or prompt is in
-//! both splits; nothing that a given suite holds out is in any row; every row names the recorded
+//! `name@digest`, in whatever order they arrive; no trajectory, session, subject, prompt or
+//! near-duplicate is in both splits; nothing that a given suite holds out is in any row; every row names the recorded
 //! facts it was made from, and every stage says what it dropped and why.
 //!
 //! Replies of our own engine to the exact same prompt ids become groups as well, for learning from
-//! what was sampled. What is built from lies in a temporary file; in memory is half a kilobyte of
-//! every step, however much was said in it.
+//! what was sampled. What is built from lies in a temporary file; in memory is a kilobyte of every
+//! step, however much was said in it, half of it what near-duplicates are known by.
 //!
 //! Never: changes a frozen version (an erasure puts another one in its place), sees a suite's cases (only their [`SuiteFingerprints`]),
 //! writes the token ids of a text that redaction would mask, or reads a clock.
@@ -18,11 +18,13 @@ mod attempt;
 mod build;
 mod candidate;
 mod card;
+mod components;
 mod contamination;
 mod decontaminate;
 mod dedupe;
 mod diff;
 mod draft;
+mod edit;
 mod erase;
 mod error;
 mod fingerprint;
@@ -31,8 +33,12 @@ mod groups;
 mod key;
 mod ledger;
 mod mask;
+mod minhash;
+mod overlap;
 mod paraphrase;
+mod problems;
 mod remember;
+mod review;
 mod rewarding;
 mod row;
 mod rules;
@@ -52,6 +58,7 @@ pub use fingerprint::SuiteFingerprints;
 pub use frozen::{FrozenDataset, list};
 pub use paraphrase::SuiteMeanings;
 pub use remember::{Lessons, Placed};
+pub use review::Conflict;
 pub use row::RowKind;
 pub use trail::Verdict;
 

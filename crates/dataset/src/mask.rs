@@ -139,7 +139,7 @@ pub(crate) fn mask(rows: &mut [Row], masker: &mut Masker) {
             Lesson::Sft { completion } | Lesson::Label { completion, .. } => {
                 *completion = masked(completion, masker);
             }
-            Lesson::Pair { chosen, rejected } => {
+            Lesson::Pair { chosen, rejected, .. } => {
                 *chosen = masked(chosen, masker);
                 *rejected = masked(rejected, masker);
             }
@@ -178,7 +178,7 @@ fn masked_tool(tool: &Value, masker: &mut Masker) -> Value {
     serde_json::from_str(&masker.mask(&tool.to_string())).unwrap_or(Value::Null)
 }
 
-/// What is said in a message, text by text; of JSON its values, which are what is masked.
+/// What is said in a message, text by text; of JSON its keys and values, which are what is masked.
 fn texts(message: &Message) -> Vec<String> {
     let mut texts = Vec::new();
     drop(message.content.map_text(|text| {
@@ -206,7 +206,10 @@ fn gather(value: &Value, lines: &mut Vec<String>) {
     match value {
         Value::String(text) => lines.push(values(text)),
         Value::Array(items) => items.iter().for_each(|item| gather(item, lines)),
-        Value::Object(fields) => fields.values().for_each(|item| gather(item, lines)),
+        Value::Object(fields) => fields.iter().for_each(|(key, item)| {
+            lines.push(key.clone());
+            gather(item, lines);
+        }),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }

@@ -7,9 +7,9 @@ use understudy_ident::Digest;
 use understudy_manifest::{
     GroupExample, LabelExample, Origin, PairExample, SftExample, Split, canonical_json,
 };
-use understudy_message::Message;
+use understudy_message::{Message, Role};
 
-use crate::{draft::file_name, groups::Group};
+use crate::{draft::file_name, groups::Group, minhash::TELLING};
 
 /// One example and where it came from.
 #[derive(Debug, Clone)]
@@ -29,9 +29,21 @@ pub(crate) struct Row {
 /// What is learnt after the prompt.
 #[derive(Debug, Clone)]
 pub(crate) enum Lesson {
-    Sft { completion: Message },
-    Pair { chosen: Message, rejected: Message },
-    Label { completion: Message, label: bool, reward: f64, weight: f64 },
+    Sft {
+        completion: Message,
+    },
+    /// The margin is by how much, between 0 and 1, where that is known.
+    Pair {
+        chosen: Message,
+        rejected: Message,
+        margin: Option<f64>,
+    },
+    Label {
+        completion: Message,
+        label: bool,
+        reward: f64,
+        weight: f64,
+    },
     Group(Box<Group>),
 }
 
@@ -85,7 +97,7 @@ impl Row {
     pub(crate) fn messages(&self) -> impl Iterator<Item = &Message> {
         let lesson: Vec<&Message> = match &self.lesson {
             Lesson::Sft { completion } | Lesson::Label { completion, .. } => vec![completion],
-            Lesson::Pair { chosen, rejected } => vec![chosen, rejected],
+            Lesson::Pair { chosen, rejected, .. } => vec![chosen, rejected],
             Lesson::Group(group) => group.replies.iter().collect(),
         };
         self.prompts().flatten().chain(lesson)
@@ -96,7 +108,7 @@ impl Row {
         let prompt = canonical_json(&*self.prompt);
         let lesson = match &self.lesson {
             Lesson::Sft { completion } => canonical_json(completion),
-            Lesson::Pair { chosen, rejected } => canonical_json(&[chosen, rejected]),
+            Lesson::Pair { chosen, rejected, .. } => canonical_json(&[chosen, rejected]),
             Lesson::Label { completion, label, .. } => canonical_json(&(completion, label)),
             Lesson::Group(group) => canonical_json(&(&group.prompt_ids, &group.attempts)),
         };
@@ -109,6 +121,25 @@ impl Row {
         Digest::of_parts(parts.into_iter().map(str::as_bytes))
     }
 
+    /// What a label says.
+    pub(crate) fn label(&self) -> Option<bool> {
+        match self.lesson {
+            Lesson::Label { label, .. } => Some(label),
+            _ => None,
+        }
+    }
+
+    /// What near-duplicates of the last turn are known by, and what they are told from.
+    pub(crate) fn answers(&self) -> Option<(String, Option<String>)> {
+        match &self.lesson {
+            Lesson::Sft { completion } | Lesson::Label { completion, .. } => {
+                Some((said(completion), None))
+            }
+            Lesson::Pair { chosen, rejected, .. } => Some((said(chosen), Some(said(rejected)))),
+            Lesson::Group(_) => None,
+        }
+    }
+
     /// The line of the file.
     pub(crate) fn to_line(&self) -> String {
         let (prompt, tools) = (self.prompt.to_vec(), self.tools.to_vec());
@@ -117,11 +148,12 @@ impl Row {
             Lesson::Sft { completion } => {
                 canonical_json(&SftExample { prompt, completion: vec![completion], tools, origin })
             }
-            Lesson::Pair { chosen, rejected } => canonical_json(&PairExample {
+            Lesson::Pair { chosen, rejected, margin } => canonical_json(&PairExample {
                 prompt,
                 chosen: vec![chosen],
                 rejected: vec![rejected],
                 tools,
+                margin,
                 origin,
             }),
             Lesson::Label { completion, label, reward, weight } => canonical_json(&LabelExample {
@@ -139,4 +171,24 @@ impl Row {
             }
         }
     }
+}
+
+/// What the user said last and the tools after it; all that was said, where the user's last word
+/// means something only as an answer to it.
+pub(crate) fn last_turn(prompt: &[Message]) -> String {
+    let last = prompt.iter().rposition(|message| message.role == Role::User);
+    let turn = last.map_or(prompt, |last| &prompt[last..]);
+    let text = turn.iter().map(said).collect::<Vec<_>>().join("\n");
+    if text.split_whitespace().count() >= TELLING {
+        return text;
+    }
+    let spoken = prompt.iter().filter(|message| message.role != Role::System);
+    spoken.map(said).collect::<Vec<_>>().join("\n")
+}
+
+/// The text of a message and the calls beside it.
+fn said(message: &Message) -> String {
+    let calls = message.tool_calls.iter().map(|call| &call.function);
+    let calls = calls.map(|function| format!("\n{} {}", function.name, function.arguments));
+    message.text() + &calls.collect::<String>()
 }

@@ -3,7 +3,7 @@
 //! | what was done | rows |
 //! | --- | --- |
 //! | accepted, or judged at least `min_reward` | imitate the reply |
-//! | edited | imitate the edited text; prefer it to the reply |
+//! | edited | imitate the edited text; prefer it to the reply, unless it was written anew |
 //! | regenerated, and another reply kept | prefer the kept reply |
 //! | accepted, abandoned, rated, verified or flagged only | label the reply |
 
@@ -14,11 +14,13 @@ use std::{
 
 use understudy_manifest::Origin;
 use understudy_message::Message;
+use understudy_redact::Masker;
 use understudy_trajectory::Outcome;
 
 use crate::{
     DatasetError,
     candidate::{Candidate, Kept},
+    edit::{self, Change},
     key::Key,
     ledger::{Ledger, Tally},
     rewarding::Rewarding,
@@ -36,6 +38,7 @@ pub(crate) fn judged(selected: &Selected, ledger: &mut Ledger) -> Vec<usize> {
             Some(why) => tally.add(why),
         }
         tally.add_many("outcomes_superseded", fact.superseded as u64);
+        tally.add_many("edits_of_next_to_nothing", fact.trifles as u64);
     }
     ledger.close("join", selected.whole().count(), judged.len(), tally);
     judged
@@ -112,10 +115,14 @@ impl<'a> Rules<'a> {
         &mut self,
         nth: usize,
         candidate: &Candidate,
+        masker: &Masker,
     ) -> Result<Made, DatasetError> {
         let mut made = Made::default();
         match (candidate.edit(), candidate.regenerated()) {
-            (Some(text), _) => Self::edited(nth, candidate, text, &mut made),
+            (Some(text), _) => {
+                let change = edit::judge(&candidate.reply, text, masker);
+                made.edited(nth, candidate, text, change);
+            }
             (None, Some(kept)) => self.regenerated(nth, candidate, kept, &mut made)?,
             (None, None) => self.judged(nth, candidate, &mut made),
         }
@@ -125,17 +132,6 @@ impl<'a> Rules<'a> {
         made.reasons.extend(made.rows.iter().map(|row| row.kind().as_str()));
         made.reasons.iter().for_each(|reason| self.tally.add(reason));
         Ok(made)
-    }
-
-    fn edited(nth: usize, candidate: &Candidate, text: &str, made: &mut Made) {
-        if text.trim().is_empty() {
-            return made.reasons.push("edit_empty");
-        }
-        let because = || vec!["edit".to_owned()];
-        let chosen = Message::assistant(text);
-        made.push(nth, candidate, Lesson::Sft { completion: chosen.clone() }, because());
-        let rejected = candidate.reply.clone();
-        made.push(nth, candidate, Lesson::Pair { chosen, rejected }, because());
     }
 
     fn regenerated(
@@ -160,7 +156,7 @@ impl<'a> Rules<'a> {
             return Ok(());
         }
         let because = vec!["regenerate".to_owned()];
-        made.push(nth, candidate, Lesson::Pair { chosen, rejected }, because);
+        made.push(nth, candidate, Lesson::Pair { chosen, rejected, margin: None }, because);
         if let Some(row) = made.rows.last_mut() {
             row.origin.steps.push(other.id.to_string());
             row.others.push(kept);
@@ -215,6 +211,23 @@ impl<'a> Rules<'a> {
 }
 
 impl Made {
+    fn edited(&mut self, nth: usize, candidate: &Candidate, text: &str, change: Change) {
+        let because = || vec!["edit".to_owned()];
+        let chosen = Message::assistant(text);
+        if let Change::Nothing(why) | Change::Rewrite(why) = change {
+            self.reasons.push(why);
+        }
+        if matches!(change, Change::Nothing(_)) {
+            return;
+        }
+        self.push(nth, candidate, Lesson::Sft { completion: chosen.clone() }, because());
+        if let Change::Correction { margin } = change {
+            let rejected = candidate.reply.clone();
+            let pair = Lesson::Pair { chosen, rejected, margin: Some(margin) };
+            self.push(nth, candidate, pair, because());
+        }
+    }
+
     fn push(&mut self, nth: usize, candidate: &Candidate, lesson: Lesson, because: Vec<String>) {
         let (prompt, tools) = match self.rows.last() {
             Some(row) => (Arc::clone(&row.prompt), Arc::clone(&row.tools)),

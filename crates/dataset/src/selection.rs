@@ -41,10 +41,13 @@ pub(crate) struct Fact {
     pub(crate) was_regenerated: bool,
     /// What was said before and taken back by saying it anew.
     pub(crate) superseded: usize,
+    pub(crate) trifles: usize,
     /// Where people spoke and behaviour was seen.
     pub(crate) overlap: Option<Box<Overlap>>,
     /// The response that its user kept in its place, where they named it.
     pub(crate) kept: Option<Key>,
+    /// The problem that its trajectory attempted, and how well it did.
+    pub(crate) problem: Option<(Key, f64)>,
 }
 
 impl Fact {
@@ -59,11 +62,13 @@ impl Fact {
             attempt: candidate.attempt.as_ref().map(|attempt| attempt.prompt),
             flaw: candidate.flaw,
             is_judged: !candidate.outcomes.is_empty(),
-            is_contradictory: candidate.is_contradictory(),
+            is_contradictory: candidate.conflict().is_some(),
             was_flagged: candidate.was_flagged(),
             superseded: candidate.superseded,
+            trifles: candidate.trifles,
             overlap: Overlap::of(candidate.id.as_str(), &candidate.outcomes).map(Box::new),
             was_accepted: candidate.was_accepted(),
+            problem: candidate.problem().map(|(name, score)| (Key::of("problem", name), score)),
             was_regenerated: candidate.regenerated().is_some(),
             kept: match candidate.regenerated() {
                 Some(Kept::Named(response)) => Some(response_key(response)),

@@ -1,8 +1,10 @@
+use std::path::{Path, PathBuf};
+
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 use understudy_ident::{OutcomeId, StepId, TaskName, Timestamp, TrajectoryId};
 use understudy_inference::{FinishReason, Served, Timing, Usage};
-use understudy_manifest::{Case, Data, Scorer, Split, Suite, Tier};
+use understudy_manifest::{Case, Data, Dedupe, Scorer, Split, Suite, Tier};
 use understudy_message::Message;
 use understudy_trajectory::{JudgedStep, Outcome, Signal, Source, Step, Target, Trajectory};
 
@@ -16,6 +18,8 @@ mod frozen;
 mod groups;
 mod leaks;
 mod names;
+mod near;
+mod problems;
 mod recall;
 mod remember;
 mod rules;
@@ -97,15 +101,31 @@ fn try_build(
     build(request, trajectories(steps))
 }
 
-/// Everything into the train split.
+/// Everything into the train split, and only what is the same left out: the texts of tests are
+/// short and alike.
 fn all_train() -> Data {
-    Data { holdout: 0.0, min_verified: 0, ..Data::default() }
+    Data { holdout: 0.0, min_verified: 0, dedupe: Dedupe::Exact, ..Data::default() }
 }
 
 fn freeze(draft: &Draft) -> (tempfile::TempDir, FrozenDataset) {
     let root = tempfile::tempdir().unwrap();
     let frozen = draft.freeze(root.path()).unwrap();
     (root, frozen)
+}
+
+/// A public file, which a fresh clone does not have: a test that needs it says so and passes.
+/// `UNDERSTUDY_TEST_DATA` says where such files are, or `required`, and then they have to be there.
+fn public_data(name: &str) -> Option<String> {
+    let asked = std::env::var_os("UNDERSTUDY_TEST_DATA");
+    let given = asked.as_ref().filter(|value| *value != "required").map(PathBuf::from);
+    let usual = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
+    let path = given.unwrap_or_else(usual).join(name);
+    let text = std::fs::read_to_string(&path).ok();
+    assert!(text.is_some() || asked.is_none(), "UNDERSTUDY_TEST_DATA: no {}", path.display());
+    if text.is_none() {
+        eprintln!("SKIPPED: no data at {}", path.display());
+    }
+    text
 }
 
 /// How often a stage gave a reason.
@@ -162,7 +182,7 @@ fn traffic(seed: u64, sessions: usize) -> Vec<JudgedStep> {
             judged.step.at = at(rng.random_range(0..50) * 1000);
             judged.step.prompt[1] = Message::user(format!("{prompt}, mail u{session}@x.example"));
             for _ in 0..rng.random_range(0..3) {
-                judged = with(judged, signal(&mut rng));
+                judged = with(judged, signal(&mut rng, &reply));
             }
             steps.push(judged);
         }
@@ -170,10 +190,11 @@ fn traffic(seed: u64, sessions: usize) -> Vec<JudgedStep> {
     steps
 }
 
-fn signal(rng: &mut ChaCha8Rng) -> Signal {
+fn signal(rng: &mut ChaCha8Rng, reply: &str) -> Signal {
     match rng.random_range(0..9) {
         0..=2 => Signal::Accept,
-        3 | 4 => edit(&sentence(rng, 6)),
+        3 => edit(&sentence(rng, 6)),
+        4 => edit(&format!("{reply} {}", sentence(rng, 2))),
         5 => Signal::Regenerate { kept: None },
         6 => Signal::Abandon,
         7 => Signal::Rating { value: rng.random_range(0..=4) as f64 / 4.0 },

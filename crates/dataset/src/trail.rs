@@ -141,7 +141,8 @@ impl Trail {
     }
 }
 
-fn words(outcome: &Outcome) -> String {
+/// What was said, with its number.
+pub(crate) fn words(outcome: &Outcome) -> String {
     match &outcome.signal {
         Signal::Rating { value } => format!("rating {value}"),
         Signal::Verifier { name, score } => format!("verifier {name} {score}"),

@@ -10,7 +10,8 @@ use understudy_redact::without_numbers;
 use crate::{
     DatasetError, SuiteFingerprints,
     key::Key,
-    row::{Row, RowKind},
+    minhash::{Side, Sketch},
+    row::{Row, RowKind, last_turn},
     spill::{Place, Spill},
 };
 
@@ -24,6 +25,10 @@ pub(crate) struct Written {
     pub(crate) content: Key,
     /// Position of the judged step among the candidates.
     pub(crate) candidate: usize,
+    /// What a label says.
+    pub(crate) label: Option<bool>,
+    /// What near-duplicates are known by; groups, which are samples, are none.
+    pub(crate) sketch: Option<Box<Sketch>>,
     pub(crate) others: Vec<usize>,
     /// What was asked, in every spelling that the row stands for.
     pub(crate) prompts: Vec<Key>,
@@ -67,12 +72,15 @@ impl Writer<'_> {
     ) -> Result<Vec<Written>, DatasetError> {
         let Some(first) = rows.first() else { return Ok(Vec::new()) };
         let asked = self.asked(asked.unwrap_or(first));
+        let mut sketches = Sketches { turn: Side::of(&last_turn(&first.prompt)), answer: None };
         let write = |row: &Row| {
             Ok(Written {
                 kind: row.kind(),
                 place: self.spill.push(row.to_line().as_bytes())?,
                 content: row.content_digest().into(),
                 candidate: row.candidate,
+                label: row.label(),
+                sketch: sketches.of(row).map(Box::new),
                 others: row.others.clone(),
                 prompts: asked.keys.clone(),
                 repeats: asked.repeats,
@@ -92,6 +100,25 @@ impl Writer<'_> {
             repeats: self.suites.iter().find_map(find),
             leaks: self.suites.iter().find(holds).map(SuiteFingerprints::suite),
         }
+    }
+}
+
+/// The sketches of rows with their prompt in common, of which most have their answer in common too.
+struct Sketches {
+    turn: Side,
+    answer: Option<(String, Side)>,
+}
+
+impl Sketches {
+    fn of(&mut self, row: &Row) -> Option<Sketch> {
+        let (answer, rejected) = row.answers()?;
+        let known = self.answer.take().filter(|(text, _)| *text == answer);
+        let (_, side) = self.answer.insert(known.unwrap_or_else(|| {
+            let side = Side::of(&answer);
+            (answer, side)
+        }));
+        let rejected = rejected.as_deref().map(Side::of);
+        Some(Sketch::of(&self.turn, side, rejected.as_ref()))
     }
 }
 

@@ -34,7 +34,7 @@ use crate::{error::Attempt, parquet::Writer, shape::Shape};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// JSONL with TRL's columns: `prompt`, `completion`, `chosen`, `rejected`, `label`.
+    /// JSONL with TRL's columns: `prompt`, `completion`, `chosen`, `rejected`, `margin`, `label`.
     Trl,
     /// The same rows in columns, Zstandard-compressed.
     Parquet,
@@ -89,7 +89,8 @@ pub fn export(
         left_out: BTreeMap::new(),
     };
     for kind in RowKind::ALL {
-        let rows = Rows { dataset, kind, format, arguments };
+        let mut rows = Rows { dataset, kind, format, arguments, has_margins: false };
+        rows.has_margins = rows.find_margins()?;
         rows.write(&staged, &mut exported)?;
     }
     write(&staged.join("README.md"), &dataset.card(format.extension()))?;
@@ -113,9 +114,25 @@ struct Rows<'a> {
     kind: RowKind,
     format: Format,
     arguments: Arguments,
+    /// Whether any pair says by how much its chosen reply is better.
+    has_margins: bool,
 }
 
 impl Rows<'_> {
+    fn find_margins(&self) -> Result<bool, ExportError> {
+        let mut found = false;
+        for split in [Split::Train, Split::Dev] {
+            let from = self.kind.file_name(split);
+            if self.kind == RowKind::Pairs && self.dataset.manifest().rows(&from) > 0 {
+                self.each(&from, |row| {
+                    found |= row.get("margin").is_some();
+                    Ok(())
+                })?;
+            }
+        }
+        Ok(found)
+    }
+
     fn write(&self, staged: &Path, exported: &mut Exported) -> Result<(), ExportError> {
         let shape = if self.format == Format::Parquet { Some(self.shape()?) } else { None };
         for split in [Split::Train, Split::Dev] {
@@ -180,7 +197,12 @@ impl Rows<'_> {
                 line: nth,
                 why: why.to_string(),
             })?;
-            each(plain::row(row, self.arguments))
+            let mut row = plain::row(row, self.arguments);
+            if let Some(row) = row.as_object_mut().filter(|_| self.has_margins) {
+                // Trainers read the column of every row or of none: a choice counts in full.
+                row.entry("margin").or_insert(Value::from(1.0));
+            }
+            each(row)
         })
     }
 }

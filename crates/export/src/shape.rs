@@ -42,6 +42,7 @@ impl Shape {
                 has("prompt", messages()),
                 has("chosen", messages()),
                 has("rejected", messages()),
+                may_have("margin", Shape::Number),
             ],
             RowKind::Labels => vec![
                 has("prompt", messages()),

@@ -89,8 +89,8 @@ fn everything() -> Vec<Trajectory> {
         judged(
             2,
             vec![weather, first, answered],
-            Message::assistant("cold"),
-            Signal::Edit { text: "21.5 degrees".to_owned() },
+            Message::assistant("It is 19.5 degrees"),
+            Signal::Edit { text: "It is 21.5 degrees".to_owned() },
         ),
         judged(3, vec![Message::user("alone")], Message::assistant("no"), Signal::Abandon),
     ];
@@ -235,6 +235,33 @@ fn messages_are_what_chat_templates_expect() {
     assert_eq!(tools.len(), 1, "only one row has any");
     assert_eq!(tools[0][0]["function"]["name"], "lookup");
     assert_eq!(find(&text, "/tools"), [json!(tools[0].to_string())]);
+}
+
+/// TRL's trainers take the column of every row or of none.
+#[test]
+fn pairs_of_edits_have_a_margin_and_so_does_every_pair_beside_them() {
+    let home = tempfile::tempdir().unwrap();
+    let again = Signal::Regenerate { kept: Some("s8".to_owned()) };
+    let asked = || vec![Message::user("And tomorrow?")];
+    let mut all = everything();
+    all.push(judged(7, asked(), Message::assistant("nobody knows"), again));
+    all.push(judged(8, asked(), Message::assistant("It will rain"), Signal::Accept));
+    let dataset = freeze(home.path(), all);
+    for (format, extension) in [(Format::Trl, "jsonl"), (Format::Parquet, "parquet")] {
+        let to = home.path().join(extension);
+        let exported = export(&dataset, format, Arguments::Json, &to).unwrap();
+        let pairs = exported.files.keys().filter(|file| file.starts_with("pairs"));
+        let rows = pairs.flat_map(|file| match format {
+            Format::Trl => lines(&to.join(file)),
+            Format::Parquet => parquet_rows(&to.join(file)),
+        });
+        let mut margins: Vec<f64> = rows.map(|row| row["margin"].as_f64().unwrap()).collect();
+        margins.sort_by(f64::total_cmp);
+        // One of the six words and marks was changed.
+        assert_eq!(margins.len(), 2);
+        assert!((margins[0] - (1.0 / 6.0) / 0.3).abs() < 1e-9, "{margins:?}");
+        assert_eq!(margins[1], 1.0, "a choice between two replies counts in full");
+    }
 }
 
 #[test]

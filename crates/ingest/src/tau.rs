@@ -47,14 +47,15 @@ pub(crate) fn read(row: &Row, task: &TaskName, at: Timestamp) -> Result<Trial, S
     let steps: Vec<Step> = steps.collect();
     let last = steps.last().ok_or("the assistant says nothing in `traj`")?;
     let trajectory = recording.trajectory();
+    let problem = format!("{problem:04}");
     let outcome = Outcome {
         id: OutcomeId::derived(&format!("tau-bench {trajectory}")),
         target: Target::Trajectory(trajectory.to_string()),
         signal: Signal::Verifier { name: "tau-bench".to_owned(), score: reward },
         source: Source::Automated,
         at: last.at,
-        note: None,
+        note: Some(Outcome::note_of_problem(&problem)),
     };
     let attempt = Attempt { trajectory, reward };
-    Ok(Trial { steps, outcome, problem: format!("{problem:04}"), attempt })
+    Ok(Trial { steps, outcome, problem, attempt })
 }

@@ -5,18 +5,26 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use understudy_ident::{DatasetVersion, Digest, TaskName};
 
-use crate::{MemorySlot, digest_json};
+use crate::{Data, MemorySlot, digest_json};
 
-/// Names every source and every stage's counts. Its digest is the version, so it holds nothing
-/// that differs between two builds of the same rows: no clock, no path, no host.
+/// Names every setting and every stage's counts. Its digest is the version, so it holds nothing that
+/// differs between two builds of the same rows: no clock, no path, no host, and not how far the
+/// journal went that was read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatasetManifest {
     pub schema: u32,
     pub task: TaskName,
-    /// What was read: a journal up to a record, or a file by digest.
+    /// The version this was made of, without somebody. What was read lies beside the manifest; in
+    /// versions of before it is here.
     pub sources: Vec<String>,
-    /// The recipe's `[data]` table as resolved, and the policies it named.
+    /// The recipe's `[data]` table as resolved. Absent from versions of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Data>,
+    /// What the split was drawn by. Absent from versions of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// The policies that the settings name, by version.
     pub reward_policy: String,
     pub redaction: String,
     pub holdout: f64,
@@ -25,6 +33,9 @@ pub struct DatasetManifest {
     /// In order of execution.
     pub stages: Vec<StageCount>,
     pub redacted: BTreeMap<String, u64>,
+    /// How much is in both splits, by what it is: zeros. Absent from versions of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leakage: Option<BTreeMap<String, u64>>,
     /// How far behaviour agrees with what people said, where enough of both was there: numbers and
     /// their names, as `trajectory` makes them. Absent from versions of before.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -27,6 +27,10 @@ pub struct PairExample {
     /// Definitions of the tools that could be called, in the OpenAI form: part of the prompt.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<Value>,
+    /// By how much, between 0 and 1: a slight edit says less than one of a third of the words.
+    /// Absent where nobody can tell, and from versions of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub margin: Option<f64>,
     pub origin: Origin,
 }
 

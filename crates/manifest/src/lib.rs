@@ -35,9 +35,9 @@ pub use objective::{
     PreferenceLoss, PreferenceSettings, SapoSettings, SettingError, VespoSettings,
 };
 pub use recipe::{
-    ApprovalStep, Credit, Cue, Data, DataSource, Escalate, Exhausted, Fallback, Gate, GroupSource,
-    GrpoSettings, Guard, HealthCheck, Lora, Method, MissingReward, Objective, Observe, Pause,
-    Precision, QuietHours, Reaction, Recipe, RecipeError, Redact, ReferencePolicy, Release,
+    ApprovalStep, Credit, Cue, Data, DataSource, Dedupe, Escalate, Exhausted, Fallback, Gate,
+    GroupSource, GrpoSettings, Guard, HealthCheck, Lora, Method, MissingReward, Objective, Observe,
+    Pause, Precision, QuietHours, Reaction, Recipe, RecipeError, Redact, ReferencePolicy, Release,
     RequiredVerdict, RolloutConstraint, Schedule, Shadow, SmallHarm, Targets, TrainStage, Turns,
     Unattended, UtcOffset, parse_age,
 };

@@ -101,6 +101,9 @@ pub struct Data {
     /// A reply whose reward is at least this may be imitated.
     pub min_reward: f64,
     pub redact: Redact,
+    /// Which repetitions are left out.
+    #[serde(skip_serializing_if = "Dedupe::is_default")]
+    pub dedupe: Dedupe,
     /// The share of sessions kept for the dev split.
     pub holdout: f64,
     /// Refuse to train on fewer examples with a verified outcome than this.
@@ -130,6 +133,7 @@ impl Default for Data {
             reward: "default".to_owned(),
             min_reward: 0.9,
             redact: Redact::Standard,
+            dedupe: Dedupe::default(),
             holdout: 0.2,
             min_verified: 1,
             limit: None,
@@ -177,6 +181,25 @@ pub enum Redact {
     Standard,
     /// Nothing is masked; the dataset's manifest says so.
     Off,
+}
+
+/// Which rows repeat an older one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dedupe {
+    /// Those whose last turn and answer are all but the same.
+    #[default]
+    Near,
+    /// Only those that are the same.
+    Exact,
+}
+
+impl Dedupe {
+    /// A recipe that says nothing about it has the digest it always had.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+    fn is_default(&self) -> bool {
+        *self == Self::Near
+    }
 }
 
 /// The shape of the adapter.

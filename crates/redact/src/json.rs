@@ -10,10 +10,12 @@ pub(crate) enum Value<'a> {
     Text(&'a str),
     /// A non-negative integer, as spelled.
     Number(&'a str),
+    /// What a value stands under, unescaped.
+    Key(&'a str),
 }
 
-/// Offers every string and integer to `replace`, with the nearest object key above it, and puts
-/// what it returns in its place, as a string. `None` when the text is not a JSON object or array.
+/// Offers every string, integer and object key to `replace`, values with the nearest key above them,
+/// and puts what it returns in its place, as a string. `None` when the text is not a JSON object or array.
 pub(crate) fn rewrite_values(
     text: &str,
     replace: &mut dyn FnMut(&str, Value<'_>) -> Option<String>,
@@ -73,6 +75,9 @@ impl Scan<'_> {
         self.at = end;
         let Ok(value) = serde_json::from_str::<String>(&self.text[start..end]) else { return };
         if self.text[end..].trim_start().starts_with(':') {
+            if let Some(replaced) = replace("", Value::Key(&value)) {
+                self.splice(start, end, &replaced);
+            }
             if let Some(key) = self.keys.last_mut() {
                 *key = value;
             }

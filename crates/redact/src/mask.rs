@@ -30,7 +30,7 @@ impl Masker {
     }
 
     /// The text with everything the policy names replaced. When the whole text is a JSON object or
-    /// array, its values are masked one by one and its spelling is otherwise kept.
+    /// array, its values and keys are masked one by one and its spelling is otherwise kept.
     pub fn mask(&mut self, text: &str) -> String {
         self.reserve_foreign(text);
         let rewritten = json::rewrite_values(text, &mut |key, value| self.mask_value(key, value));
@@ -74,6 +74,11 @@ impl Masker {
                     json::rewrite_values(text, &mut |key, value| self.mask_value(key, value));
                 let masked = nested.unwrap_or_else(|| self.replace(key, text));
                 (masked != text).then_some(masked)
+            }
+            // A list by address, or by anything else that somebody is found by.
+            json::Value::Key(name) => {
+                let masked = self.replace("", name);
+                (masked != name).then_some(masked)
             }
             // A number is replaced only as a whole: half a number is no JSON.
             json::Value::Number(digits) => {

@@ -200,7 +200,12 @@ fn json_keeps_its_spelling_and_its_keys_are_context() {
     assert_eq!(mask(r#"{"mobileNumber": 9498777106}"#), r#"{"mobileNumber": "<PHONE_1>"}"#);
     assert_eq!(mask(r#"{"number": 9498777106}"#), r#"{"number": 9498777106}"#);
     assert_eq!(mask(r#"{"order_id": "905-674-3793"}"#), r#"{"order_id": "905-674-3793"}"#);
-    assert_eq!(mask(r#"{"x@y.example": "x@y.example"}"#), r#"{"x@y.example": "<EMAIL_1>"}"#);
+    // Where a key is somebody's, it is masked as a value is.
+    let (text, masked) = (
+        r#"{"x@y.example": {"of": "x@y.example"}, "caf\u00e9": 1, "4111 1111 1111 1111" : [2]}"#,
+        r#"{"<EMAIL_1>": {"of": "<EMAIL_1>"}, "caf\u00e9": 1, "<CARD_1>" : [2]}"#,
+    );
+    assert_eq!(mask(text), masked);
     assert_eq!(mask(r#"{"password": "correct7Horse"}"#), r#"{"password": "<SECRET_1>"}"#);
 }
 

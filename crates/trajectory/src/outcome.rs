@@ -53,6 +53,24 @@ fn text_within<K: IdKind>(text: &str, tenant: Option<&TenantName>) -> String {
     text.parse::<Id<K>>().map_or_else(|_| text.to_owned(), |id| id.within(tenant).to_string())
 }
 
+/// What the note of a verifier's outcome begins with, where it names the problem it is about.
+const PROBLEM: &str = "problem ";
+
+impl Outcome {
+    /// The note that says which problem was attempted: trajectories with the same one can be
+    /// compared by their scores, whatever was said in them.
+    pub fn note_of_problem(name: &str) -> String {
+        format!("{PROBLEM}{name}")
+    }
+
+    /// Which problem the whole trajectory attempted, and how well, where a program says so.
+    pub fn attempt(&self) -> Option<(&str, f64)> {
+        let Signal::Verifier { score, .. } = self.signal else { return None };
+        let problem = self.note.as_deref()?.strip_prefix(PROBLEM)?;
+        (self.source == Source::Automated).then_some((problem, score))
+    }
+}
+
 /// What was done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]

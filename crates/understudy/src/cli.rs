@@ -79,7 +79,7 @@ pub(crate) enum Command {
     /// Held-out suites: import, add-case, list, show
     #[command(subcommand)]
     Suite(SuiteCommand),
-    /// Frozen dataset versions: build, list, show, diff, export, explain, erase
+    /// Frozen dataset versions: build, list, show, diff, export, explain, review, erase
     #[command(subcommand)]
     Dataset(DatasetCommand),
     /// Train a recipe's stages into an adapter directory, without registering or releasing it

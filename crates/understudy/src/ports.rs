@@ -8,11 +8,12 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use understudy_canary::Opening;
 use understudy_dataset::{
-    Builder, DatasetError, FrozenDataset, Request, SuiteFingerprints, Verdict,
+    Builder, Conflict, DatasetError, FrozenDataset, Request, SuiteFingerprints, Verdict,
 };
 use understudy_evaluation::{NearestExample, Plan, RunOptions, Subject, SubjectRun, table};
 use understudy_ident::{AdapterVersion, DatasetVersion, ReleaseId};
 use understudy_inference::{Backend, Student};
+use understudy_ingest::telemetry::MAPPER_VERSION;
 use understudy_journal::Query;
 use understudy_manifest::{DataSource, EvalReport, Gate, Recipe, Scorer, Split, Suite};
 use understudy_orchestrator::{Fact, PortError, Ports, ReleaseEnd, Run, Turn};
@@ -225,6 +226,11 @@ impl Stages<'_> {
         self.read(recipe, (None, Some(step)), |builder| Ok(builder.explain()?))
     }
 
+    /// The replies that no row is made of until a person has settled what was said of them.
+    pub(crate) fn review(&self, recipe: &Recipe) -> Result<Vec<Conflict>> {
+        self.read(recipe, (None, None), |builder| Ok(builder.review()?))
+    }
+
     /// Feeds a build with what the journal holds.
     fn read<T>(
         &self,
@@ -237,7 +243,10 @@ impl Stages<'_> {
         let until_seq = turn.map(|turn| turn.until);
         let query = Query { task: Some(recipe.task.clone()), until_seq, ..Query::default() };
         let scan = self.stores.journal.scan(&query)?;
-        let sources = [format!("journal up to record {}", scan.until_seq())];
+        let sources = [
+            format!("journal up to record {}", scan.until_seq()),
+            format!("telemetry by the rules of mapper@{MAPPER_VERSION}"),
+        ];
         let request = Request {
             task: &recipe.task,
             data: &recipe.data,

@@ -261,6 +261,7 @@ fn mined(example: &SftExample, rejected: String) -> PairExample {
         chosen: example.completion.clone(),
         rejected: vec![Message::assistant(rejected)],
         tools: example.tools.clone(),
+        margin: None,
         origin,
     }
 }

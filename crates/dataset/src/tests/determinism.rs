@@ -68,3 +68,31 @@ fn more_traffic_leaves_what_was_held_out_held_out() {
     let (more_train, more_dev) = share(strangers(400));
     assert!(dev.len() > 10 && dev.is_subset(&more_dev) && train.is_subset(&more_train));
 }
+
+/// What another task or nobody's words add to a journal makes no row.
+#[test]
+fn how_far_the_journal_went_names_no_version_and_is_told_beside_it() {
+    let (task, data, now) = (task(), Data::default(), at(86_400_000));
+    let steps = || trajectories(traffic(3, 60));
+    let built = |sources: &[String], seed: u64| {
+        let request = Request { task: &task, data: &data, seed, sources, suites: &[], now };
+        build(request, steps()).unwrap()
+    };
+    let upto = |record: u64| [format!("journal up to record {record}")];
+    let (first, second) = (built(&upto(7), 17), built(&upto(99), 17));
+    assert_eq!(first.version(), second.version());
+    assert_ne!(first.version(), built(&upto(7), 18).version());
+    let (root, frozen) = freeze(&first);
+    assert_eq!(second.freeze(root.path()).unwrap(), frozen);
+    assert_eq!(frozen.sources().unwrap(), upto(7));
+    let manifest = frozen.manifest();
+    assert_eq!((manifest.data.as_ref(), manifest.seed), (Some(&data), Some(17)));
+}
+
+/// `manifest.json` of a version that was frozen before settings were in it is what it was.
+#[test]
+fn manifests_of_before_keep_their_digests() {
+    let text = r#"{"decontaminated_against":[],"files":[],"holdout":0.2,"redacted":{},"redaction":"off","reward_policy":"default@1","schema":1,"sources":["journal up to record 7"],"stages":[],"task":"support-triage"}"#;
+    let manifest: understudy_manifest::DatasetManifest = serde_json::from_str(text).unwrap();
+    assert_eq!(understudy_manifest::canonical_json(&manifest), text);
+}

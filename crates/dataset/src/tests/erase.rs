@@ -29,7 +29,7 @@ fn hers() -> BTreeSet<String> {
 }
 
 /// Every byte below a directory.
-fn everything_in(root: &std::path::Path) -> String {
+fn everything_in(root: &Path) -> String {
     let mut all = String::new();
     let mut open = vec![root.to_owned()];
     while let Some(directory) = open.pop() {

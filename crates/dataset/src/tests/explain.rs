@@ -23,7 +23,10 @@ fn steps() -> Vec<JudgedStep> {
     vec![
         with(step("a", "good", "question", "answer"), Signal::Accept),
         later(with(step("b", "again", "question", "answer"), Signal::Accept), 1),
-        with(step("h", "held", "a held out question", "answer"), edit("better")),
+        with(
+            step("h", "held", "a held out question", "an answer to it"),
+            edit("an answer to that"),
+        ),
         step("s", "silent", "nobody", "cares"),
         with(damned, Signal::Flag { reason: "rude".to_owned() }),
         cut,

@@ -55,7 +55,8 @@ fn built_from(
     suites: &[SuiteFingerprints],
     steps: impl IntoIterator<Item = JudgedStep>,
 ) -> Draft {
-    let other = with(step("other", "other", "other prompt", "other"), edit("edited"));
+    let other =
+        with(step("other", "other", "other prompt", "the other reply"), edit("the edited reply"));
     try_build(data, suites, steps.into_iter().chain([other])).unwrap()
 }
 

@@ -4,7 +4,7 @@ use std::{
 };
 
 use understudy_manifest::{Redact, canonical_json};
-use understudy_redact::without_numbers;
+use understudy_redact::{Policy, Redactor, without_numbers};
 
 use crate::{
     decontaminate::assert_clean, ledger::Ledger, rewarding::Rewarding, rules::Rules,
@@ -77,13 +77,14 @@ const HELD_OUT: [&str; 3] = [
 
 fn asked(nth: usize, prompt: &str) -> JudgedStep {
     let name = format!("planted {nth}");
-    with(step(&name, &name, prompt, "bad"), edit("good"))
+    with(step(&name, &name, prompt, "the bad one"), edit("the good one"))
 }
 
 /// How many of these prompts survive a build against the held-out suite.
 fn surviving(prompts: &[String], data: &Data) -> (u64, Draft) {
     let planted = prompts.iter().enumerate().map(|(nth, prompt)| asked(nth, prompt));
-    let clean = with(step("clean", "clean", "an unrelated question", "bad"), edit("fine"));
+    let clean =
+        with(step("clean", "clean", "an unrelated question", "the bad one"), edit("the fine one"));
     let draft = try_build(data, &[suite(&HELD_OUT)], planted.chain([clean])).unwrap();
     (draft.manifest().rows("sft.train.jsonl") - 1, draft)
 }
@@ -176,7 +177,8 @@ fn a_held_out_case_that_is_still_there_in_the_end_stops_the_build() {
         let policy = understudy_trajectory::RewardPolicy::DefaultV1;
         let candidate = selected.candidate(0).unwrap();
         let rewarding = Rewarding::of(policy, &selected);
-        let made = Rules::new(&selected, &rewarding, 0.9).apply(0, &candidate).unwrap();
+        let masker = Redactor::new(Policy::Off).masker();
+        let made = Rules::new(&selected, &rewarding, 0.9).apply(0, &candidate, &masker).unwrap();
         Writer { spill, suites, seed: 1 }.write(&made.rows, None).unwrap()
     };
     let clean = [suite(&["something else"])];
@@ -187,13 +189,13 @@ fn a_held_out_case_that_is_still_there_in_the_end_stops_the_build() {
 }
 
 #[test]
-fn prompts_that_differ_in_two_words_are_kept() {
+fn prompts_that_differ_in_a_third_of_their_words_are_kept() {
     let mut rng = ChaCha8Rng::seed_from_u64(11);
     let held_out: Vec<String> = (0..200).map(|_| sentence(&mut rng, 12)).collect();
     let cases: Vec<&str> = held_out.iter().map(String::as_str).collect();
     let changed = |(nth, text): (usize, &String)| {
         let mut words: Vec<&str> = text.split(' ').collect();
-        (words[2], words[7]) = ("one", "two");
+        (words[2], words[5], words[7], words[9]) = ("one", "two", "three", "four");
         asked(nth, &words.join(" "))
     };
     let draft = try_build(&all_train(), &[suite(&cases)], held_out.iter().enumerate().map(changed));

@@ -50,12 +50,14 @@ const RECOGNISER: Scripted = Scripted { names: &["Ann Lee", "Bo Ek"], is_away: f
 
 #[test]
 fn names_are_masked_in_every_row_and_the_manifest_says_by_what() {
-    let asked = |name: &str, prompt: &str, reply: &str| {
-        with(step(name, name, prompt, reply), edit("Ask Bo Ek, bo@x.example"))
+    let asked = |name: &str, prompt: &str, reply: &str, text: &str| {
+        with(step(name, name, prompt, reply), edit(text))
     };
-    let mut calls = asked("b", "Where is Ann Lee?", "I do not know");
+    let (reply, text) = ("Ask Bo Ek, Lee or somebody", "Ask Bo Ek, bo@x.example");
+    let mut calls = asked("b", "Where is Ann Lee?", reply, text);
     calls.step.prompt.push(Message::user(r#"{"who": "Ann Lee", "n": [1, "Bo Ek"]}"#));
-    let steps = [asked("a", "I am Ann Lee. Annual?", "Hello Ann Lee, Bo Ek here"), calls];
+    let (reply, text) = ("Hello Ann Lee, Bo Ek here", "Hello Ann Lee, Bo Ek here. Ask Bo Ek");
+    let steps = [asked("a", "I am Ann Lee. Annual?", reply, text), calls];
     let draft = recognised(&RECOGNISER, &all_train(), &[], steps.clone()).unwrap();
     let pairs = draft.file("pairs.train.jsonl").unwrap().unwrap();
     for name in RECOGNISER.names {
@@ -66,7 +68,7 @@ fn names_are_masked_in_every_row_and_the_manifest_says_by_what() {
     assert!(pairs.contains("Ask <PERSON_2>, <EMAIL_1>"), "{pairs}");
     assert!(pairs.contains(r#"{\"who\": \"<PERSON_1>\", \"n\": [1, \"<PERSON_2>\"]}"#), "{pairs}");
     let manifest = draft.manifest();
-    assert_eq!(manifest.redaction, "standard@2+names@1:scripted");
+    assert_eq!(manifest.redaction, "standard@3+names@1:scripted");
     assert!(manifest.redacted["person"] >= 8, "{:?}", manifest.redacted);
     let (_root, frozen) = freeze(&draft);
     let card = std::fs::read_to_string(frozen.dir().join("README.md")).unwrap();

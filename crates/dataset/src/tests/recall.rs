@@ -45,7 +45,7 @@ fn planted_copies_are_found_as_surely_as_promised() {
     });
     let edits: Vec<String> = edits.collect();
     assert!(recall(&prints, edits.into_iter()) >= 0.95);
-    // Neither other sentences nor the same words in another order are copies.
+    // Other sentences are no copies; the same words in another order are.
     assert_eq!(recall(&prints, sentences(3).into_iter()), 0.0);
     let shuffled = held_out.iter().map(|text| {
         let mut words: Vec<&str> = text.split(' ').collect();
@@ -53,7 +53,46 @@ fn planted_copies_are_found_as_surely_as_promised() {
         words.join(" ")
     });
     let shuffled: Vec<String> = shuffled.collect();
-    assert!(recall(&prints, shuffled.into_iter()) <= 0.01);
+    assert_eq!(recall(&prints, shuffled.into_iter()), 1.0);
+}
+
+/// "Find animated movies close by" is "find movies close by" to whoever measures.
+#[test]
+fn a_case_is_known_by_four_fifths_of_its_words_and_not_by_three() {
+    let prints = suite(&["one two three four five six seven eight"]);
+    let how = |text: &str| prints.find(&[Message::user(text)]);
+    assert_eq!(how("eight seven nine six five four three ten two one"), Some("same_words"));
+    assert_eq!(how("eight seven nine six five four three ten two"), None);
+    let prints = suite(&["find animated movies close by"]);
+    assert_eq!(prints.find(&[Message::user("find movies close by")]), Some("same_words"));
+}
+
+#[test]
+fn a_piece_of_a_long_case_is_known_unless_it_is_its_templates() {
+    let mut rng = ChaCha8Rng::seed_from_u64(4);
+    let words = |rng: &mut ChaCha8Rng, count| -> Vec<String> {
+        (0..count)
+            .map(|_| format!("{}{}", WORDS[rng.random_range(0..24)], rng.random_range(0..99)))
+            .collect()
+    };
+    let long = words(&mut rng, 80);
+    let prints = suite(&[&long.join(" ")]);
+    let quoting = |prints: &SuiteFingerprints, piece: &[String], rng: &mut ChaCha8Rng| {
+        let text = [words(rng, 40), piece.to_vec(), words(rng, 40)].concat().join(" ");
+        prints.find(&[Message::user(text)])
+    };
+    assert_eq!(quoting(&prints, &long[30..43], &mut rng), Some("piece"));
+    assert_eq!(quoting(&prints, &long[30..42], &mut rng), None);
+    // Of a shorter case it takes half of its runs of eight, of which this has 33.
+    let shorter = suite(&[&long[..40].join(" ")]);
+    assert_eq!(quoting(&shorter, &long[10..34], &mut rng), Some("piece"));
+    assert_eq!(quoting(&shorter, &long[10..33], &mut rng), None);
+    let short = suite(&[&long[..15].join(" ")]);
+    assert_eq!(quoting(&short, &long[..15], &mut rng), None, "anybody may say it");
+    let cases: Vec<String> =
+        (0..3).map(|_| [long.clone(), words(&mut rng, 90)].concat().join(" ")).collect();
+    let templated = suite(&cases.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(quoting(&templated, &long[30..60], &mut rng), None);
 }
 
 #[test]
@@ -79,7 +118,8 @@ fn repetitions_within_a_suite_are_named() {
 #[test]
 fn a_version_that_holds_a_later_case_is_recognised() {
     let asked = ["where is my parcel today please", "reset my password"];
-    let steps = asked.iter().map(|text| with(step(text, text, text, "bad"), edit("good")));
+    let steps =
+        asked.iter().map(|text| with(step(text, text, text, "the bad one"), edit("the good one")));
     let (_root, frozen) = freeze(&try_build(&all_train(), &[], steps).unwrap());
     let found = frozen.contamination(&suite(&["Where is my parcel today, please?"]), None).unwrap();
     // One to imitate and one to prefer.
@@ -113,7 +153,8 @@ impl Embedder for Things {
 #[test]
 fn a_version_that_holds_a_later_case_in_other_words_is_recognised_by_meaning() {
     let asked = ["when does the delivery come at last", "reset my password"];
-    let steps = asked.iter().map(|text| with(step(text, text, text, "bad"), edit("good")));
+    let steps =
+        asked.iter().map(|text| with(step(text, text, text, "the bad one"), edit("the good one")));
     let (_root, frozen) = freeze(&try_build(&all_train(), &[], steps).unwrap());
     let cases = "where is my parcel";
     let prints = suite(&[cases]);

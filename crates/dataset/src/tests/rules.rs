@@ -1,6 +1,8 @@
 use understudy_manifest::Redact;
 use understudy_message::{Content, ToolCall};
 
+use crate::{Builder, Conflict};
+
 use super::*;
 
 /// What a single split teaches, as text: (imitate), (prefer, over), (label, reply).
@@ -31,17 +33,20 @@ fn taught(draft: &Draft) -> Taught {
     }
 }
 
+const OTHER: &str = "the reply to something else";
+const EDITED: &str = "the edited reply to something else";
+
 fn built(steps: impl IntoIterator<Item = JudgedStep>) -> Draft {
     // A row to imitate, so that a test about labels or refusals is not refused as empty.
-    let other = with(step("other", "other", "other prompt", "other"), edit("edited"));
+    let other = with(step("other", "other", "other prompt", OTHER), edit(EDITED));
     try_build(&all_train(), &[], steps.into_iter().chain([later(other, 10_000)])).unwrap()
 }
 
 /// What the steps of a test teach, without the row every test has.
 fn taught_by(steps: impl IntoIterator<Item = JudgedStep>) -> Taught {
     let mut taught = taught(&built(steps));
-    assert_eq!(taught.sft.pop().as_deref(), Some("edited"));
-    assert_eq!(taught.pairs.pop(), Some(("edited".to_owned(), "other".to_owned())));
+    assert_eq!(taught.sft.pop().as_deref(), Some(EDITED));
+    assert_eq!(taught.pairs.pop(), Some(pair(EDITED, OTHER)));
     taught
 }
 
@@ -58,24 +63,101 @@ fn an_accepted_reply_is_imitated_and_labelled() {
 }
 
 #[test]
-fn an_edit_is_imitated_and_preferred_to_the_reply() {
-    let taught = taught_by([with(step("s", "a", "p", "bad"), edit("good"))]);
-    assert_eq!(taught.sft, ["good"]);
-    assert_eq!(taught.pairs, [pair("good", "bad")]);
+fn an_edit_is_imitated_and_preferred_to_the_reply_by_how_far_it_goes() {
+    let ten = "one two three four five six seven eight nine ten";
+    // Words of ten that are changed, and the margin of the pair.
+    for (changed, margin) in [(1, 0.1 / 0.3), (2, 0.2 / 0.3), (3, 1.0), (6, 1.0)] {
+        let mut words: Vec<&str> = ten.split(' ').collect();
+        words[..changed].fill("other");
+        let text = words.join(" ");
+        let draft = built([with(step("s", "a", "p", ten), edit(&text))]);
+        let (_root, frozen) = freeze(&draft);
+        let row = &frozen.pairs(Split::Train).unwrap()[0];
+        assert_eq!((row.chosen[0].text(), row.rejected[0].text()), (text, ten.to_owned()));
+        assert!((row.margin.unwrap() - margin).abs() < 1e-9, "{changed}: {:?}", row.margin);
+    }
+    let taught = taught_by([with(step("s", "a", "p", "the bad one"), edit("the good one"))]);
+    assert_eq!(taught.sft, ["the good one"]);
+    assert_eq!(taught.pairs, [pair("the good one", "the bad one")]);
     assert_eq!(taught.labels, []);
 }
 
 #[test]
-fn the_last_edit_counts_and_an_accept_beside_it_means_the_edited_text() {
-    let step = with(step("s", "a", "p", "bad"), edit("better"));
-    let taught = taught_by([with(with(step, Signal::Accept), edit("best"))]);
-    assert_eq!(taught.sft, ["best"]);
-    assert_eq!(taught.pairs, [pair("best", "bad")]);
+fn an_edit_of_next_to_nothing_is_an_accept_and_is_counted() {
+    let words: Vec<String> = (0..100).map(|nth| format!("word{nth}")).collect();
+    let reply = words.join(" ");
+    let judged = with(step("s", "a", "p", &reply), edit(&reply.replace("word7 ", "slip ")));
+    let draft = built([judged]);
+    assert_eq!(count(&draft, "join", "edits_of_next_to_nothing"), 1);
+    let taught = taught(&draft);
+    assert_eq!((&taught.sft[0], taught.pairs.len()), (&reply, 1), "the pair every test has");
+    assert_eq!(taught.labels, [(true, reply)]);
 }
 
 #[test]
-fn an_edit_to_nothing_teaches_nothing_and_one_that_changes_nothing_is_an_accept() {
-    assert_eq!(taught_by([with(step("s", "a", "p", "bad"), edit(" "))]), Taught::default());
+fn a_reply_that_was_written_anew_is_imitated_and_not_preferred() {
+    let draft = built([with(step("s", "a", "p", "bad"), edit("good"))]);
+    assert_eq!(count(&draft, "build", "edit_rewrites"), 1);
+    let taught = taught_by([with(step("s", "a", "p", "bad"), edit("good"))]);
+    assert_eq!((taught.sft, taught.pairs.len()), (vec!["good".to_owned()], 0));
+}
+
+#[test]
+fn a_pair_of_unlike_lengths_is_no_pair() {
+    let judged = with(step("s", "a", "p", "one two three"), edit("one two three 4 5 6 7"));
+    let draft = built([judged.clone()]);
+    assert_eq!(count(&draft, "build", "edit_length_ratio"), 1);
+    let taught = taught_by([judged]);
+    assert_eq!((taught.sft.len(), taught.pairs.len()), (1, 0));
+}
+
+#[test]
+fn edits_that_delete_reveal_or_replace_a_call_teach_nothing() {
+    let calling = || {
+        let mut judged = step("s", "a", "p", "Let me look");
+        let function = serde_json::from_str(r#"{"name":"f","arguments":"{}"}"#).unwrap();
+        let kind = "function".to_owned();
+        judged.step.reply.tool_calls = vec![ToolCall { id: "1".to_owned(), kind, function }];
+        judged
+    };
+    let cases = [
+        ("edit_empty", step("s", "a", "p", "bad"), " "),
+        ("edit_deletes_most", step("s", "a", "p", "one two three four five six"), "one"),
+        ("edit_of_personal_data", step("s", "a", "p", "Ask us"), "Ask us a@x.example"),
+        ("edit_of_personal_data", step("s", "a", "p", "To b@x.example"), "To a@x.example"),
+        ("edit_of_tool_calls", calling(), "Let me see"),
+    ];
+    for (why, judged, text) in cases {
+        let judged = with(judged, edit(text));
+        let draft = built([judged.clone()]);
+        assert_eq!((why, count(&draft, "build", why)), (why, 1));
+        assert_eq!(taught_by([judged]), Taught::default(), "{why}");
+    }
+}
+
+/// The exact comparison of these would take minutes.
+#[test]
+fn an_edit_of_a_book_costs_no_more_than_reading_it() {
+    let book =
+        |from: u32| (from..from + 20_000).map(|n| format!("w{n}")).collect::<Vec<_>>().join(" ");
+    let started = std::time::Instant::now();
+    let taught = taught_by([with(step("s", "a", "p", &book(0)), edit(&book(6_000)))]);
+    assert_eq!((taught.sft.len(), taught.pairs.len()), (1, 1), "a third of it was changed");
+    let taught = taught_by([with(step("s", "a", "p", &book(0)), edit(&book(19_000)))]);
+    assert_eq!((taught.sft.len(), taught.pairs.len()), (1, 0));
+    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
+}
+
+#[test]
+fn the_last_edit_counts_and_an_accept_beside_it_means_the_edited_text() {
+    let step = with(step("s", "a", "p", "the bad one"), edit("the better one"));
+    let taught = taught_by([with(with(step, Signal::Accept), edit("the best one"))]);
+    assert_eq!(taught.sft, ["the best one"]);
+    assert_eq!(taught.pairs, [pair("the best one", "the bad one")]);
+}
+
+#[test]
+fn an_edit_that_changes_nothing_is_an_accept() {
     let taught = taught_by([with(step("s", "a", "p", "good"), edit("good\n"))]);
     assert_eq!(taught.pairs, []);
     assert_eq!(taught.sft, ["good"]);
@@ -171,6 +253,57 @@ fn contradictory_outcomes_go_to_review_and_not_to_rows() {
     assert_eq!(flagged.labels, [(false, "bad".to_owned())]);
 }
 
+fn by(mut judged: JudgedStep, source: Source, signal: Signal) -> JudgedStep {
+    judged = with(judged, signal);
+    judged.outcomes.last_mut().unwrap().source = source;
+    judged
+}
+
+#[test]
+fn what_somebody_says_and_a_program_disproves_goes_to_review_by_id_and_reason() {
+    let verdict = |score| Signal::Verifier { name: "tests".to_owned(), score };
+    let cases = [
+        (Signal::Accept, 0.0, Some("liked by somebody, and failed by a verifier")),
+        (Signal::Rating { value: 1.0 }, 0.1, Some("liked by somebody, and failed by a verifier")),
+        (Signal::Abandon, 1.0, Some("disliked by somebody, and passed by a verifier")),
+        (
+            Signal::Rating { value: 0.0 },
+            1.0,
+            Some("disliked by somebody, and passed by a verifier"),
+        ),
+        (Signal::Accept, 0.5, None),
+        (Signal::Accept, 1.0, None),
+    ];
+    for (said, score, why) in cases {
+        let judged = with(step("s", "a", "p", "reply"), said.clone());
+        let judged = by(judged, Source::Automated, verdict(score));
+        let draft = built([judged.clone()]);
+        assert_eq!(count(&draft, "join", "review"), u64::from(why.is_some()), "{said:?} {score}");
+        let conflicts = review([judged.clone()]);
+        assert_eq!(conflicts.iter().map(|one| one.why).collect::<Vec<_>>(), Vec::from_iter(why));
+        if let Some(one) = conflicts.first() {
+            assert_eq!(one.step, StepId::derived("a").to_string());
+            assert_eq!(one.said[1], format!("verifier tests {score}"));
+        }
+        // Behaviour is nobody's word, and the score of a whole attempt is about no reply.
+        let implicit = by(step("s", "a", "p", "reply"), Source::Implicit, said);
+        assert_eq!(review([by(implicit, Source::Automated, verdict(score))]), []);
+        let mut whole = judged;
+        whole.outcomes[1].note = Some(Outcome::note_of_problem("p"));
+        assert_eq!(review([whole]), []);
+    }
+}
+
+fn review(steps: impl IntoIterator<Item = JudgedStep>) -> Vec<Conflict> {
+    let (task, data, now) = (task(), all_train(), at(86_400_000));
+    let request = Request { task: &task, data: &data, seed: 17, sources: &[], suites: &[], now };
+    let mut builder = Builder::new(request, &std::env::temp_dir()).unwrap();
+    for trajectory in trajectories(steps) {
+        builder.add(trajectory).unwrap();
+    }
+    builder.review().unwrap()
+}
+
 #[test]
 fn steps_that_are_not_whole_are_filtered_by_reason() {
     type Spoil = fn(&mut Step);
@@ -224,23 +357,20 @@ fn the_outcomes_of_a_step_that_comes_in_pieces_are_joined() {
 fn personal_data_is_masked_everywhere_and_counted() {
     let mut judged = with(
         step("s", "a", "I am a@x.example", "{\"to\": \"a@x.example\"}"),
-        edit("{\"to\": \"b@x.example\"}"),
+        edit("{\"to\": \"b@x.example\", \"urgent\": true}"),
     );
-    judged.step.reply.tool_calls = vec![ToolCall {
-        id: "1".to_owned(),
-        kind: "function".to_owned(),
-        function: serde_json::from_str(r#"{"name":"f","arguments":"{\"m\":\"b@x.example\"}"}"#)
-            .unwrap(),
-    }];
+    let said = r#"{"role":"assistant","content":"","tool_calls":[{"id":"1","type":"function",
+        "function":{"name":"f","arguments":"{\"m\":\"b@x.example\"}"}}]}"#;
+    judged.step.prompt.push(serde_json::from_str(said).unwrap());
     let draft = try_build(&all_train(), &[], [judged.clone()]).unwrap();
     let (_root, frozen) = freeze(&draft);
     let row = &frozen.pairs(Split::Train).unwrap()[0];
     assert_eq!(row.prompt[1].text(), "I am <EMAIL_1>");
-    assert_eq!(row.chosen[0].text(), "{\"to\": \"<EMAIL_2>\"}");
+    assert_eq!(row.prompt[2].tool_calls[0].function.arguments, "{\"m\":\"<EMAIL_2>\"}");
+    assert_eq!(row.chosen[0].text(), "{\"to\": \"<EMAIL_2>\", \"urgent\": true}");
     assert_eq!(row.rejected[0].text(), "{\"to\": \"<EMAIL_1>\"}");
-    assert_eq!(row.rejected[0].tool_calls[0].function.arguments, "{\"m\":\"<EMAIL_2>\"}");
     assert_eq!(draft.manifest().redacted["email"], 5);
-    assert_eq!(draft.manifest().redaction, "standard@2");
+    assert_eq!(draft.manifest().redaction, "standard@3");
 
     let off = Data { redact: Redact::Off, ..all_train() };
     let open = try_build(&off, &[], [judged]).unwrap();
@@ -265,11 +395,12 @@ fn exact_duplicates_after_redaction_are_dropped_and_the_oldest_stays() {
 fn a_limit_keeps_all_rows_of_the_newest_steps() {
     let edited = |nth: i64| {
         let name = nth.to_string();
-        later(with(step(&name, &name, &name, "bad"), edit(&format!("good {nth}"))), nth)
+        let text = format!("the good {nth}");
+        later(with(step(&name, &name, &name, &format!("the bad {nth}")), edit(&text)), nth)
     };
     let data = Data { limit: Some(2), ..all_train() };
     let taught = taught(&try_build(&data, &[], (0..5).map(edited)).unwrap());
-    assert_eq!(taught.sft, ["good 3", "good 4"]);
+    assert_eq!(taught.sft, ["the good 3", "the good 4"]);
     assert_eq!(taught.pairs.len(), 2);
 }
 

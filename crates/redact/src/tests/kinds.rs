@@ -87,9 +87,9 @@ fn what_a_recogniser_named_is_masked_wherever_it_is_a_word() {
         masker.mask("Ann Lee of Acme (UK) met ann.lee@example.org and Ann in Bern; Annual, Berner"),
         "<PERSON_1> of <ORGANIZATION_1> met <EMAIL_1> and <PERSON_2> in <LOCATION_1>; Annual, Berner"
     );
-    // In JSON values, in keys not; the same pseudonym, and nothing more the second time.
+    // In JSON values and keys; the same pseudonym, and nothing more the second time.
     let masked = masker.mask(r#"{"Bern": "Ann", "n": 7, "to": ["Bern, PERSON"]}"#);
-    assert_eq!(masked, r#"{"Bern": "<PERSON_2>", "n": 7, "to": ["<LOCATION_1>, PERSON"]}"#);
+    assert_eq!(masked, r#"{"<LOCATION_1>": "<PERSON_2>", "n": 7, "to": ["<LOCATION_1>, PERSON"]}"#);
     assert_eq!(masker.mask(&masked), masked);
     masker.know(named(Kind::Person, "PERSON"));
     assert_eq!(masker.mask("<PERSON_2>"), "<PERSON_2>", "no name is within a pseudonym");

@@ -31,6 +31,7 @@ fn pair(chosen: &str, rejected: &str) -> PairExample {
         chosen: vec![Message::assistant(chosen)],
         rejected: vec![Message::assistant(rejected)],
         tools: Vec::new(),
+        margin: None,
         origin: origin(),
     }
 }

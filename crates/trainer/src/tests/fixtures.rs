@@ -35,6 +35,7 @@ pub(super) fn pairs(count: usize) -> Vec<PairExample> {
         chosen: example.completion,
         rejected: vec![Message::assistant("no idea".repeat(1 + index % 3))],
         tools: Vec::new(),
+        margin: None,
         origin: example.origin,
     };
     sft(count).into_iter().enumerate().map(pair).collect()

@@ -46,6 +46,13 @@ pub(crate) enum DatasetCommand {
         understudy dataset explain step_01J9… --recipe recipes/support-triage.toml\n\n\
         Exit codes: 0 it is in; 1 it is not; 2 bad input")]
     Explain(ExplainArgs),
+    /// Replies of which one says this and another that: no row is made of them until a person says
+    /// which is so
+    #[command(after_help = "Example:\n  understudy dataset review recipes/support-triage.toml\n\n\
+        Of several ratings of one kind the last counts, so a rating through /v1/feedback settles \
+        what a rating began.\n\
+        Exit codes: 0 there are none; 1 there are some; 2 bad input")]
+    Review { recipe: PathBuf },
     /// Write a version as TRL's JSONL or as Parquet, beside a card for the Hugging Face viewer
     #[command(
         after_help = "Examples:\n  understudy dataset export triage@4f0c… out --format parquet\n  \

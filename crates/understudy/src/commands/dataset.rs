@@ -6,7 +6,7 @@ mod receipt;
 mod records;
 
 use anyhow::Result;
-use understudy_dataset::{FrozenDataset, list};
+use understudy_dataset::{Conflict, FrozenDataset, list};
 use understudy_export::{Arguments, Format};
 use understudy_ident::{Clock, DatasetVersion, SystemClock};
 use understudy_manifest::DatasetManifest;
@@ -44,7 +44,10 @@ pub(crate) fn run(command: DatasetCommand, config: &Config, out: Out) -> Result<
         }
         DatasetCommand::Show { version } => {
             let dataset = find(&version)?;
-            let text = format!("{}\n{}", dataset.dir().display(), describe(dataset.manifest()));
+            let lines = [dataset.dir().display().to_string(), describe(dataset.manifest())];
+            let sources = dataset.sources()?.into_iter();
+            let sources = sources.map(|source| format!("  built first of {source}"));
+            let text = lines.into_iter().chain(sources).collect::<Vec<_>>().join("\n");
             out.either(text, dataset.manifest())?;
         }
         DatasetCommand::Diff { before, after } => {
@@ -60,6 +63,16 @@ pub(crate) fn run(command: DatasetCommand, config: &Config, out: Out) -> Result<
             }
             out.value(&diff)?;
             return Ok(if diff.is_empty() { Exit::Ok } else { Exit::No });
+        }
+        DatasetCommand::Review { recipe } => {
+            let recipe = train::recipe(&recipe)?;
+            let stores = Stores::open(&config.data)?;
+            let conflicts = train::stages(config, &stores, &recipe, out, false)?.review(&recipe)?;
+            for Conflict { step, response, why, said, .. } in &conflicts {
+                out.say(format!("{step}, response {response}: {why} ({})", said.join(", ")));
+            }
+            out.either(format!("{} replies to review", conflicts.len()), &conflicts)?;
+            return Ok(if conflicts.is_empty() { Exit::Ok } else { Exit::No });
         }
         DatasetCommand::Erase(args) => return erase::run(&args, config, out),
         DatasetCommand::Receipt(args) => return receipt::verify(&args, config, out),

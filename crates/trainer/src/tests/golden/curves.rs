@@ -85,6 +85,7 @@ impl Case {
                 chosen: vec![Message::assistant(example.chosen.clone()?)],
                 rejected: vec![Message::assistant(example.rejected.clone()?)],
                 tools: Vec::new(),
+                margin: None,
                 origin: origin(index),
             })
         };
