@@ -37,13 +37,13 @@ pub use objective::{
 pub use recipe::{
     ApprovalStep, Credit, Cue, Data, DataSource, Dedupe, Escalate, Exhausted, Fallback, Gate,
     GroupSource, GrpoSettings, Guard, HealthCheck, Lora, Method, MissingReward, Objective, Observe,
-    Pause, Precision, QuietHours, Reaction, Recipe, RecipeError, Redact, ReferencePolicy, Release,
-    RequiredVerdict, RolloutConstraint, Schedule, Shadow, SmallHarm, Targets, TrainStage, Turns,
-    Unattended, UtcOffset, parse_age,
+    Pause, Precision, Prices, QuietHours, Reaction, Recipe, RecipeError, Redact, ReferencePolicy,
+    Release, RequiredVerdict, RolloutConstraint, Schedule, Shadow, SmallHarm, Targets, TrainStage,
+    Turns, Unattended, UtcOffset, parse_age,
 };
 pub use report::{
-    Calibration, Comparison, Decision, EvalReport, GateCheck, JudgeReport, ScorerSummary, Slice,
-    SubjectReport, Tally, Verdict,
+    Attempts, Calibration, Comparison, Conditions, Decision, EvalReport, GateCheck, JudgeReport,
+    MemoryUse, ScorerSummary, Slice, SubjectReport, Tally, Verdict,
 };
 pub use reward::{CommandSpec, JudgeSpec, RewardSpec, Verifier};
 pub use scorer::{Check, Scorer, Share};

@@ -270,6 +270,25 @@ pub struct Gate {
     pub known_failures_fixed: u64,
     #[serde(default = "default_max_new_tokens")]
     pub max_new_tokens: u32,
+    /// What tokens cost, for the scorer `cost`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prices: Option<Prices>,
+}
+
+/// In dollars for a million tokens, which is millionths of a dollar for one.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prices {
+    pub input_usd_per_million: f64,
+    pub output_usd_per_million: f64,
+}
+
+impl Prices {
+    /// In millionths of a dollar, rounded up.
+    pub fn of(&self, input_tokens: u64, output_tokens: u64) -> u64 {
+        let input = input_tokens as f64 * self.input_usd_per_million;
+        (input + output_tokens as f64 * self.output_usd_per_million).ceil() as u64
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -29,6 +29,9 @@ pub struct EvalReport {
     /// The primary scorer again, on the cases of one tag or one risk.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub slices: Vec<Slice>,
+    /// What the reader has to know about the evidence: a row that is missing, and how to get it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// What another model thinks of the two, beside the scorers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub judge: Option<JudgeReport>,
@@ -67,6 +70,62 @@ pub struct SubjectReport {
     /// Of the cases tagged `must_refuse`, those that were refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Tally>,
+    /// What all answers cost, in millionths of a dollar, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<u64>,
+    /// None for answers that were given elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conditions: Option<Conditions>,
+    /// Where every case was put more than once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<Attempts>,
+}
+
+/// Several attempts at every case, sampled, under the primary scorer. An attempt passes with a full
+/// score; one that failed or could not be scored does not.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attempts {
+    /// At each case.
+    pub each: u64,
+    /// The chance that at least one of so many attempts passes: pass@k.
+    pub any: BTreeMap<u64, ScorerSummary>,
+    /// The chance that all of so many attempts pass: pass^k.
+    pub all: BTreeMap<u64, ScorerSummary>,
+}
+
+/// What a subject answered under, beside its adapter.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Conditions {
+    /// Digest of base, tokenizer and template, how they are held, the device and the program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<Digest>,
+    /// What it ran on: `cpu`, `cuda:0`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// Version of the program that asked.
+    pub program: String,
+    pub max_new_tokens: u32,
+    /// 0 is greedy.
+    pub temperature: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryUse>,
+}
+
+/// The lessons that a subject was shown, and what they took.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemoryUse {
+    pub release: Digest,
+    /// Cases that had a lesson.
+    pub cases: u64,
+    /// Of the longest block, and what it may take.
+    pub tokens_max: u64,
+    pub tokens_limit: u64,
+    /// How long looking for lessons took, and after how long a server goes on without.
+    pub retrieval_ms_p95: f64,
+    pub retrieval_ms_limit: f64,
 }
 
 /// So many of so many.

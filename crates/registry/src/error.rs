@@ -38,6 +38,10 @@ pub enum RegistryError {
         "cannot attach the report to {version}: it is about an adapter with content {found}, not {expected}; evaluate this version"
     )]
     OtherReport { version: AdapterVersion, expected: Digest, found: String },
+    #[error(
+        "cannot attach the report to {version}: `{suite}` is a dev suite, which anybody may tune on; evaluate on a gate or sealed suite"
+    )]
+    DevReport { version: AdapterVersion, suite: String },
     #[error("cannot {command} {version}: {how}; roll back first, then {command}")]
     InUse { command: &'static str, version: AdapterVersion, how: String },
     #[error("cannot {command} {version}: its status is {status}", status = status.as_str())]

@@ -161,6 +161,9 @@ fn report(generation: &str, passed: bool) -> EvalReport {
         unscored: BTreeMap::new(),
         invalid_calls: 0,
         refused: None,
+        cost: None,
+        conditions: None,
+        attempts: None,
     };
     EvalReport {
         schema: EvalReport::SCHEMA,
@@ -191,6 +194,7 @@ fn report(generation: &str, passed: bool) -> EvalReport {
             unscored: 0,
         }],
         slices: Vec::new(),
+        notes: Vec::new(),
         judge: None,
         decision: Decision {
             passed,

@@ -156,6 +156,11 @@ impl Check<'_> {
             ] {
                 self.within(("gate", 0, key), ratio.unwrap_or(1.0), f64::MIN_POSITIVE, 1e6)?;
             }
+            if let Some(prices) = gate.prices {
+                let (input, output) = (prices.input_usd_per_million, prices.output_usd_per_million);
+                self.within(("gate.prices", 0, "input_usd_per_million"), input, 0.0, 1e6)?;
+                self.within(("gate.prices", 0, "output_usd_per_million"), output, 0.0, 1e6)?;
+            }
         }
         let Some(release) = &recipe.release else { return Ok(()) };
         if recipe.gate.is_none() {

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 use understudy_ident::{AdapterVersion, Digest, Timestamp};
-use understudy_manifest::{EvalReport, canonical_json, digest_json};
+use understudy_manifest::{EvalReport, Tier, canonical_json, digest_json};
 
 use super::{
     Adapter, AdapterRecord, Harm, InUse, ReportRecord, Revocation, expect, load, newest_report,
@@ -153,8 +153,13 @@ pub(super) fn is_verified(
     Ok(!checks.is_empty())
 }
 
-/// A report names the content it was measured on, and that must be this version's.
+/// A report names the content it was measured on, and that must be this version's; the cases must be
+/// such that nobody tuned the version on them.
 fn check_subject(adapter: &AdapterRecord, report: &EvalReport) -> Result<(), RegistryError> {
+    if report.tier == Tier::Dev {
+        let (version, suite) = (adapter.version.clone(), report.suite.clone());
+        return Err(RegistryError::DevReport { version, suite });
+    }
     let candidate = report.comparisons.first().map(|comparison| &comparison.candidate);
     let subject = report.subjects.iter().find(|subject| Some(&subject.name) == candidate);
     let measured = subject.and_then(|subject| subject.generation.as_deref());

@@ -121,6 +121,21 @@ fn a_report_about_other_content_is_no_evidence() {
 }
 
 #[test]
+fn a_report_on_cases_that_anybody_may_tune_on_is_no_evidence() {
+    let it = Fixture::new();
+    let one = it.register("one").record;
+    let sealed = report(&one.generation.to_hex(), true);
+    let open = EvalReport { tier: Tier::Dev, ..sealed.clone() };
+    let error = it.registry.attach_report(&one.version, &open, it.change()).unwrap_err();
+    assert!(matches!(error, RegistryError::DevReport { .. }), "{error}");
+    let gate = EvalReport { tier: Tier::Gate, ..sealed };
+    assert_eq!(
+        it.registry.attach_report(&one.version, &gate, it.change()).unwrap().status,
+        Status::Gated
+    );
+}
+
+#[test]
 fn a_revoked_version_stays_revoked_and_is_never_released() {
     let it = Fixture::new();
     let version = it.judged("w", true);
