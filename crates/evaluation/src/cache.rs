@@ -80,7 +80,7 @@ impl Kept<'_> {
             calls: entry.calls,
             latency_ms: if entry.beside == self.beside() { entry.latency_ms } else { 0.0 },
             usage: Usage { prompt_tokens, completion_tokens, cached_tokens },
-            error: None,
+            ..CaseResult::default()
         };
         Some((result, entry.generation))
     }

@@ -11,6 +11,10 @@ pub enum EvaluationError {
     NoConcurrency { subject: String },
     #[error("cannot score case `{case}` of suite `{suite}` with `{scorer}`")]
     Expected { suite: String, case: String, scorer: String, source: ScorerError },
+    #[error(
+        "cannot compute `{scorer}` of suite `{suite}` for `{subject}`, which it would leave unscored: it needs {lacks}"
+    )]
+    Uncomputable { suite: String, scorer: String, subject: String, lacks: &'static str },
     #[error("cannot read line {line} of the recorded answers: {why}")]
     Recorded { line: usize, why: String },
     #[error(

@@ -1,21 +1,25 @@
 //! May this candidate go on? Each condition is checked and explained, also after one has failed.
 //!
 //! The decision is a pure function of what stands in the report, so anybody who holds the report
-//! can repeat it.
+//! can repeat it; of a sealed suite it also sees the slices that are too small to be shown.
 
 mod cost;
 mod safety;
 
 use understudy_manifest::{
-    Comparison, Decision, Gate, GateCheck, RequiredVerdict, Slice, SubjectReport, Verdict,
+    Comparison, Decision, Gate, GateCheck, RequiredVerdict, Slice, SubjectReport, Tier, Verdict,
 };
+
+use crate::slices::is_told;
 
 /// The share of cases that the scorer in question may fail to decide before nothing is shown.
 const UNSCORED_MAX: f64 = 0.02;
 /// Slices with fewer cases are too noisy to stop anything.
 const SLICE_MIN: u64 = 20;
+/// The condition that the primary scorer's verdict is about.
+pub const VERDICT: &str = "verdict";
 /// Cases with this tag are to be handed to a person.
-const ESCALATE: &str = "tag:escalate";
+pub(crate) const ESCALATE: &str = "tag:escalate";
 
 /// What a report says of two subjects. `comparisons` have the scorer in question first; `slices`
 /// are about it alone.
@@ -23,6 +27,7 @@ const ESCALATE: &str = "tag:escalate";
 pub struct Findings<'a> {
     pub comparisons: &'a [Comparison],
     pub slices: &'a [Slice],
+    pub tier: Tier,
     pub baseline: &'a SubjectReport,
     pub candidate: &'a SubjectReport,
     pub cases: u64,
@@ -37,14 +42,17 @@ pub struct Findings<'a> {
 ///   more unreadable tool calls and failed answers than the baseline;
 /// - latencies and tokens within the ratios that the gate sets.
 pub fn decide(gate: &Gate, findings: Findings<'_>) -> Decision {
-    let Findings { comparisons, slices, baseline, candidate, cases } = findings;
+    let Findings { comparisons, slices, tier, baseline, candidate, cases } = findings;
     let mut checks = vec![required_verdict(gate, comparisons.first(), cases)];
     checks.extend(comparisons.first().and_then(|primary| scored(primary, cases)));
     checks.extend(comparisons.iter().skip(1).map(|comparison| no_regression(gate, comparison)));
     checks.extend(no_worse_slice(slices));
-    checks.extend(slices.iter().find(|slice| slice.name == "risk:high_risk").map(no_loss));
-    checks.extend(known_failures(gate.known_failures_fixed, slices));
-    checks.extend(slices.iter().find(|slice| slice.name == ESCALATE).map(no_loss));
+    let no_loss_on = |name: &str| {
+        slices.iter().find(|slice| slice.name == name).map(|slice| no_loss(tier, slice))
+    };
+    checks.extend(no_loss_on("risk:high_risk"));
+    checks.extend(known_failures(gate.known_failures_fixed, tier, slices));
+    checks.extend(no_loss_on(ESCALATE));
     checks.extend(safety::checks(findings));
     checks.push(no_more_errors(baseline, candidate, cases));
     checks.extend(cost::checks(gate, findings));
@@ -52,7 +60,7 @@ pub fn decide(gate: &Gate, findings: Findings<'_>) -> Decision {
 }
 
 fn required_verdict(gate: &Gate, primary: Option<&Comparison>, cases: u64) -> GateCheck {
-    let name = "verdict".to_owned();
+    let name = VERDICT.to_owned();
     let Some(comparison) = primary else {
         let detail = "nothing was compared, so nothing is shown".to_owned();
         return GateCheck { name, passed: false, detail };
@@ -137,21 +145,30 @@ fn no_worse_slice(slices: &[Slice]) -> Option<GateCheck> {
     })
 }
 
-fn no_loss(slice: &Slice) -> GateCheck {
-    GateCheck {
-        name: slice.name.clone(),
-        passed: slice.losses == 0,
-        detail: format!("{} of {} cases became worse; allowed: none", slice.losses, slice.cases),
-    }
+fn no_loss(tier: Tier, slice: &Slice) -> GateCheck {
+    let Slice { cases, losses, .. } = slice;
+    let found = match (is_told(tier, slice), losses) {
+        (true, _) => format!("{losses} of {cases} cases"),
+        (false, 0) => "none of its few cases".to_owned(),
+        (false, _) => "some of its few cases".to_owned(),
+    };
+    let detail = format!("{found} became worse; allowed: none");
+    GateCheck { name: slice.name.clone(), passed: slice.losses == 0, detail }
 }
 
-fn known_failures(least: u64, slices: &[Slice]) -> Option<GateCheck> {
+fn known_failures(least: u64, tier: Tier, slices: &[Slice]) -> Option<GateCheck> {
     let slice = slices.iter().find(|slice| slice.name == "risk:known_failure");
     let (fixed, cases) = slice.map_or((0, 0), |slice| (slice.fixed, slice.cases));
+    let passed = fixed >= least;
+    let found = match (slice.is_none_or(|slice| is_told(tier, slice)), passed) {
+        (true, _) => format!("{fixed} of {cases} known failures"),
+        (false, true) => "enough of the few known failures".to_owned(),
+        (false, false) => "too few of the few known failures".to_owned(),
+    };
     (least > 0 || slice.is_some()).then(|| GateCheck {
         name: "known failures".to_owned(),
-        passed: fixed >= least,
-        detail: format!("{fixed} of {cases} known failures are fixed; required: {least}"),
+        passed,
+        detail: format!("{found} are fixed; required: {least}"),
     })
 }
 

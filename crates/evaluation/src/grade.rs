@@ -1,11 +1,12 @@
 //! All answers of a subject under all scorers of a report.
 
 use understudy_inference::Embedder;
-use understudy_manifest::{Case, Scorer, Suite};
-use understudy_scorer::{Answer, Grader, Measured, Outcome, similarity};
+use understudy_manifest::{Case, Gate, Scorer, Suite};
+use understudy_scorer::{Answer, Grader, Measured, Outcome, Score, similarity};
 
 use crate::{
     EvaluationError,
+    report::scorers,
     run::{CaseResult, SubjectRun},
 };
 
@@ -17,7 +18,10 @@ pub(crate) struct Graders(Vec<Vec<Grader>>);
 #[derive(Debug)]
 pub(crate) struct Graded<'a> {
     pub run: &'a SubjectRun,
+    /// Means over the attempts, where there were several.
     pub outcomes: Vec<Vec<Outcome>>,
+    /// By case: the attempts with a full score under the first scorer.
+    pub passes: Vec<u64>,
 }
 
 impl Graders {
@@ -47,9 +51,46 @@ impl Graders {
             None => grader.score(&answer(result), embedder),
             Some(_) => grader.unanswered().into(),
         };
-        let of_scorer = |graders: &Vec<Grader>| graders.iter().zip(&run.results).map(one).collect();
-        Graded { run, outcomes: self.0.iter().map(of_scorer).collect() }
+        let attempt = |results: &Vec<CaseResult>| -> Vec<Vec<Outcome>> {
+            let of_scorer = |graders: &Vec<Grader>| graders.iter().zip(results).map(one).collect();
+            self.0.iter().map(of_scorer).collect()
+        };
+        let attempts: Vec<Vec<Vec<Outcome>>> = run.attempts().map(attempt).collect();
+        let is_full = |outcome: &Outcome| outcome.score().is_some_and(|score| score.is_full());
+        let passes = |case: usize| {
+            let primary = attempts.iter().filter_map(|attempt| attempt.first()?.get(case));
+            primary.filter(|outcome| is_full(outcome)).count() as u64
+        };
+        Graded {
+            run,
+            passes: (0..run.results.len()).map(passes).collect(),
+            outcomes: together(attempts),
+        }
     }
+}
+
+/// One outcome per scorer and case: the only attempt's, or the mean of all that have a score.
+fn together(mut attempts: Vec<Vec<Vec<Outcome>>>) -> Vec<Vec<Outcome>> {
+    if attempts.len() == 1 {
+        return attempts.remove(0);
+    }
+    let one = |scorer: usize, case: usize| {
+        let all: Vec<&Outcome> = attempts.iter().map(|attempt| &attempt[scorer][case]).collect();
+        let scores: Vec<Score> = all.iter().filter_map(|outcome| outcome.score()).collect();
+        if scores.is_empty() {
+            return all[0].clone();
+        }
+        let mean =
+            |part: fn(&Score) -> f64| scores.iter().map(part).sum::<f64>() / scores.len() as f64;
+        let (value, hits) = (mean(|score| score.value), mean(|score| score.hits));
+        Outcome::Scored(Score { value, hits, possible: mean(|score| score.possible) })
+    };
+    let of_scorer = |(scorer, cases): (usize, &Vec<Outcome>)| {
+        (0..cases.len()).map(|case| one(scorer, case)).collect()
+    };
+    attempts
+        .first()
+        .map_or_else(Vec::new, |first| first.iter().enumerate().map(of_scorer).collect())
 }
 
 /// An embedder in the scorers' words.
@@ -71,6 +112,36 @@ pub fn check(suite: &Suite) -> Result<(), EvaluationError> {
     Graders::new(suite, &suite.scorers).map(drop)
 }
 
+/// Whether the scorers that need more than a reply can have it: of a subject that is asked here,
+/// nothing but replies and tokens is known; of answers from elsewhere, what was recorded.
+pub fn computable(
+    suite: &Suite,
+    gate: &Gate,
+    subject: &str,
+    recorded: Option<&SubjectRun>,
+) -> Result<(), EvaluationError> {
+    let own = scorers(suite, gate);
+    let checks = suite.cases.iter().flat_map(|case| case.checks.iter().map(|check| &check.scorer));
+    let has = |holds: fn(&CaseResult) -> bool| {
+        recorded.is_some_and(|run| run.attempts().flatten().any(holds))
+    };
+    let has_state = has(|result| result.state.is_some());
+    let has_cost = gate.prices.is_some() || has(|result| result.cost.is_some());
+    for scorer in own.iter().chain(checks) {
+        let lacks = match scorer {
+            Scorer::State if !has_state => "the final state; record answers with `state`",
+            Scorer::Cost(_) if !has_cost => {
+                "prices of tokens, as [gate.prices] or --input-usd-per-million and \
+                 --output-usd-per-million, or answers recorded with `cost`"
+            }
+            _ => continue,
+        };
+        let (suite, subject) = (suite.name.to_string(), subject.to_owned());
+        return Err(EvaluationError::Uncomputable { suite, scorer: scorer.name(), subject, lacks });
+    }
+    Ok(())
+}
+
 /// The mean of a subject's scores per case, those without one left out; 0 where there is none.
 pub fn mean_score(
     suite: &Suite,
@@ -89,12 +160,12 @@ pub(crate) fn answer(result: &CaseResult) -> Answer<'_> {
     Answer {
         text: &result.output,
         calls: &result.calls,
-        steps: &[],
-        state: None,
+        steps: &result.steps,
+        state: result.state.as_ref(),
         measured: Measured {
             latency_ms: (result.latency_ms > 0.0).then_some(result.latency_ms),
             completion_tokens: Some(result.usage.completion_tokens).filter(|count| *count > 0),
-            cost: None,
+            cost: result.cost,
         },
     }
 }

@@ -26,6 +26,7 @@ mod evaluate;
 pub mod gate;
 mod grade;
 mod judge;
+mod memory;
 mod nearest;
 mod pairs;
 mod recorded;
@@ -40,17 +41,19 @@ pub use cache::{Cache, Kept, NoCache};
 pub use detail::{CaseDiff, Change, Reply, details};
 pub use error::EvaluationError;
 pub use evaluate::{Plan, evaluate};
-pub use grade::{check, mean_score};
+pub use grade::{check, computable, mean_score};
 pub use judge::{
     Ballot, Contest, Judge, JudgeRole, JudgedRun, Judgement, Label, Pick, RUBRIC, add_judge,
     calibrate, judge_runs, read_labels,
 };
+pub use memory::{add_untouched_by_memory, add_with_memory};
 pub use nearest::NearestExample;
 pub use recorded::{read_recorded, write_recorded};
 pub use render::{Document, Format, render};
 pub use report::{Evidence, assemble, scorers};
 pub use run::{
-    CaseResult, Progress, PromptOf, RunOptions, Subject, SubjectRun, as_written, resume, run,
+    CaseResult, Progress, PromptOf, Repeats, RunOptions, Subject, SubjectRun, as_written, attempt,
+    resume, run,
 };
 pub use table::table;
 

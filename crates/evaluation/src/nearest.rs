@@ -1,4 +1,5 @@
-//! The trivial baseline: answer with the reply of the most similar training example.
+//! The trivial baselines: answer with the reply of the most similar training example, or with the
+//! most common reply of all.
 //!
 //! Beside a trained model this shows how much of a task is mere look-up. Similarity is the cosine of
 //! TF-IDF vectors over the words and word pairs of the last user message: a word is a lower-cased
@@ -7,7 +8,6 @@
 
 use std::collections::BTreeMap;
 
-use understudy_inference::Usage;
 use understudy_manifest::{SftExample, Suite};
 use understudy_message::{Message, Role};
 
@@ -29,8 +29,10 @@ struct Posting {
 }
 
 impl NearestExample {
-    /// How this baseline is called in reports.
+    /// How these baselines are called in reports.
     pub const NAME: &'static str = "nearest example";
+    pub const COMMON: &'static str = "most common reply";
+    pub(crate) const NAMES: [&'static str; 2] = [Self::COMMON, Self::NAME];
 
     /// Learns by heart.
     pub fn fit(examples: &[SftExample]) -> Self {
@@ -76,21 +78,46 @@ impl NearestExample {
         self.replies.get(nearest.0).map(String::as_str)
     }
 
+    /// The reply that most examples have, among equally common ones the first; none if there are no
+    /// examples.
+    pub fn common(&self) -> Option<&str> {
+        let mut counts: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+        for (first, reply) in self.replies.iter().enumerate() {
+            counts.entry(reply).or_insert((0, first)).0 += 1;
+        }
+        let most =
+            counts.into_iter().max_by_key(|(_, (count, first))| (*count, usize::MAX - first));
+        most.map(|(reply, _)| reply)
+    }
+
+    /// Both baselines on a whole suite, as subjects beside the models.
+    pub fn both(&self, suite: &Suite) -> Vec<SubjectRun> {
+        let common = Self::answering(Self::COMMON, suite, |_| self.common());
+        vec![common, self.run(suite)]
+    }
+
     /// Answers a whole suite, as a subject beside the models.
     pub fn run(&self, suite: &Suite) -> SubjectRun {
+        Self::answering(Self::NAME, suite, |question| self.answer(question))
+    }
+
+    fn answering<'a>(
+        name: &str,
+        suite: &Suite,
+        answer: impl Fn(&str) -> Option<&'a str>,
+    ) -> SubjectRun {
         let results = suite.cases.iter().map(|case| {
-            let answer = self.answer(last_user_text(&case.prompt).as_str());
+            let answer = answer(&last_user_text(&case.prompt));
             CaseResult {
                 id: case.id.clone(),
                 output: answer.unwrap_or_default().to_owned(),
-                calls: Vec::new(),
                 // A look-up takes no time worth reporting, and reports are the same every time.
                 latency_ms: 0.0,
-                usage: Usage::default(),
                 error: answer.is_none().then(|| "there are no training examples".to_owned()),
+                ..CaseResult::default()
             }
         });
-        SubjectRun { subject: Self::NAME.to_owned(), generation: None, results: results.collect() }
+        SubjectRun { subject: name.to_owned(), results: results.collect(), ..SubjectRun::default() }
     }
 }
 
@@ -151,6 +178,23 @@ mod tests {
         ]);
         assert_eq!(nearest.answer("please please help me with a refund"), Some("common"));
         assert_eq!(nearest.answer("refund please"), Some("refund"));
+    }
+
+    #[test]
+    fn the_most_common_reply_answers_everything_alike() {
+        let replies = ["b", "a", "a", "b", "c"];
+        let nearest = NearestExample::fit(&replies.map(|reply| example("a question", reply)));
+        assert_eq!(nearest.common(), Some("b"), "the first of the most common ones");
+        assert_eq!(NearestExample::default().common(), None);
+        let suite = Suite {
+            name: "quiz".parse().unwrap(),
+            tier: understudy_manifest::Tier::Dev,
+            scorers: Vec::new(),
+            cases: vec![understudy_manifest::Case::default(); 2],
+        };
+        let both = nearest.both(&suite);
+        assert_eq!([&both[0].subject, &both[1].subject], NearestExample::NAMES);
+        assert!(both[0].results.iter().all(|result| result.output == "b"));
     }
 
     #[test]

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use understudy_inference::Usage;
 use understudy_manifest::{Suite, canonical_json};
-use understudy_message::ToolCall;
+use understudy_message::{Message, ToolCall};
 
 use crate::{
     EvaluationError,
@@ -16,10 +17,22 @@ use crate::{
 #[serde(deny_unknown_fields)]
 struct Line {
     id: String,
+    /// Which of several attempts at the case; the first is 0.
+    #[serde(default, skip_serializing_if = "is_first")]
+    attempt: usize,
     #[serde(default)]
     output: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<ToolCall>,
+    /// All messages after the prompt, of an answer in several turns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    steps: Vec<Message>,
+    /// What the environment held in the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    state: Option<Value>,
+    /// In millionths of a dollar.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cost: Option<u64>,
     /// Not measured if 0.
     #[serde(default)]
     latency_ms: f64,
@@ -31,7 +44,13 @@ struct Line {
     error: Option<String>,
 }
 
-/// Reads the answers of one subject, in any order; every case of the suite needs exactly one.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_first(attempt: &usize) -> bool {
+    *attempt == 0
+}
+
+/// Reads the answers of one subject, in any order; every case of the suite needs exactly one. Where
+/// cases were attempted several times, an attempt that is missing is a failed one.
 pub fn read_recorded(
     subject: &str,
     suite: &Suite,
@@ -42,32 +61,50 @@ pub fn read_recorded(
         case: case.to_owned(),
         what,
     };
-    let mut found: BTreeMap<String, CaseResult> = BTreeMap::new();
+    let mut found: BTreeMap<(usize, String), CaseResult> = BTreeMap::new();
     for (nth, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let line: Line = serde_json::from_str(line)
             .map_err(|why| EvaluationError::Recorded { line: nth + 1, why: why.to_string() })?;
+        let attempt = line.attempt;
         let result = CaseResult::from(line);
-        if let Some(twice) = found.insert(result.id.clone(), result) {
+        if let Some(twice) = found.insert((attempt, result.id.clone()), result) {
             return Err(wrong(&twice.id, "has two answers"));
         }
     }
-    let mut take = |case: &understudy_manifest::Case| {
-        found.remove(&case.id).ok_or_else(|| wrong(&case.id, "has no answer"))
-    };
-    let results = suite.cases.iter().map(&mut take).collect::<Result<_, _>>()?;
-    match found.keys().next() {
-        Some(stranger) => Err(wrong(stranger, "is not in the suite")),
-        None => Ok(SubjectRun { subject: subject.to_owned(), generation: None, results }),
+    let last = found.keys().map(|(attempt, _)| *attempt).max().unwrap_or(0);
+    let mut take = |attempt: usize, id: &str| found.remove(&(attempt, id.to_owned()));
+    let first = |id: &String| take(0, id).ok_or_else(|| wrong(id, "has no answer"));
+    let ids: Vec<String> = suite.cases.iter().map(|case| case.id.clone()).collect();
+    let results = ids.iter().map(first).collect::<Result<_, _>>()?;
+    let mut more = Vec::new();
+    for attempt in 1..=last {
+        let one = |id: &String| take(attempt, id).unwrap_or_else(|| missing(id));
+        more.push(ids.iter().map(one).collect());
     }
+    match found.keys().next() {
+        Some((_, stranger)) => Err(wrong(stranger, "is not in the suite")),
+        None => {
+            Ok(SubjectRun { subject: subject.to_owned(), results, more, ..SubjectRun::default() })
+        }
+    }
+}
+
+fn missing(id: &str) -> CaseResult {
+    let error = Some("this attempt was not recorded".to_owned());
+    CaseResult { id: id.to_owned(), error, ..CaseResult::default() }
 }
 
 /// Writes answers as [`read_recorded`] reads them.
 pub fn write_recorded(run: &SubjectRun) -> String {
-    let line = |result: &CaseResult| {
+    let line = |attempt: usize, result: &CaseResult| {
         let line = Line {
             id: result.id.clone(),
+            attempt,
             output: result.output.clone(),
             tool_calls: result.calls.clone(),
+            steps: result.steps.clone(),
+            state: result.state.clone(),
+            cost: result.cost,
             latency_ms: result.latency_ms,
             prompt_tokens: result.usage.prompt_tokens,
             completion_tokens: result.usage.completion_tokens,
@@ -75,7 +112,8 @@ pub fn write_recorded(run: &SubjectRun) -> String {
         };
         canonical_json(&line) + "\n"
     };
-    run.results.iter().map(line).collect()
+    let attempts = run.attempts().enumerate();
+    attempts.flat_map(|(nth, results)| results.iter().map(move |it| line(nth, it))).collect()
 }
 
 impl From<Line> for CaseResult {
@@ -88,6 +126,9 @@ impl From<Line> for CaseResult {
             latency_ms: line.latency_ms,
             usage: Usage { prompt_tokens, completion_tokens, ..Usage::default() },
             error: line.error,
+            steps: line.steps,
+            state: line.state,
+            cost: line.cost,
         }
     }
 }

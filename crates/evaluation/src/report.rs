@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use understudy_inference::Embedder;
 use understudy_manifest::{
-    Comparison, EvalReport, Gate, Scorer, ScorerSummary, SubjectReport, Suite, Tally,
+    Attempts, Comparison, EvalReport, Gate, Scorer, ScorerSummary, SubjectReport, Suite, Tally,
 };
 use understudy_scorer::{Outcome, Score, text::is_refusal};
 
@@ -14,7 +14,7 @@ use crate::{
     grade::{Graded, Graders, answer},
     pairs::{Pairs, clusters},
     run::{CaseResult, SubjectRun},
-    slices::slices,
+    slices::{slices, told},
     stats,
 };
 
@@ -70,6 +70,7 @@ pub fn assemble(
     let findings = Findings {
         comparisons: &comparisons,
         slices: &slices,
+        tier: suite.tier,
         baseline: &baseline,
         candidate: &candidate,
         cases,
@@ -77,7 +78,7 @@ pub fn assemble(
     let decision = gate::decide(gate, findings);
     // A table reads from the trivial to the best: look-up, baseline, candidate, teacher.
     let (trivial, rest): (Vec<&SubjectRun>, Vec<_>) =
-        others.iter().partition(|run| run.subject == NearestExample::NAME);
+        others.iter().partition(|run| NearestExample::NAMES.contains(&run.subject.as_str()));
     let summary_of = |run: &SubjectRun| summary(&graders.grade(run, embedder));
     let mut subjects: Vec<SubjectReport> = trivial.into_iter().map(summary_of).collect();
     subjects.extend([baseline, candidate]);
@@ -92,7 +93,8 @@ pub fn assemble(
         seed,
         subjects,
         comparisons,
-        slices,
+        slices: told(suite, slices),
+        notes: Vec::new(),
         judge: None,
         decision,
     })
@@ -107,18 +109,23 @@ fn check_subjects(suite: &Suite, evidence: Evidence<'_>) -> Result<(), Evaluatio
         if !names.insert(run.subject.as_str()) {
             return Err(EvaluationError::DuplicateSubject { name: run.subject.clone() });
         }
-        for position in 0..suite.cases.len().max(run.results.len()) {
-            let expected = suite.cases.get(position).map_or("nothing", |case| &case.id);
-            let found = run.results.get(position).map_or("nothing", |result| &result.id);
-            if expected != found {
-                return Err(EvaluationError::Misaligned {
-                    subject: run.subject.clone(),
-                    suite: suite.name.to_string(),
-                    position,
-                    expected: expected.to_owned(),
-                    found: found.to_owned(),
-                });
-            }
+        run.attempts().try_for_each(|results| aligned(suite, &run.subject, results))?;
+    }
+    Ok(())
+}
+
+fn aligned(suite: &Suite, subject: &str, results: &[CaseResult]) -> Result<(), EvaluationError> {
+    for position in 0..suite.cases.len().max(results.len()) {
+        let expected = suite.cases.get(position).map_or("nothing", |case| &case.id);
+        let found = results.get(position).map_or("nothing", |result| &result.id);
+        if expected != found {
+            return Err(EvaluationError::Misaligned {
+                subject: subject.to_owned(),
+                suite: suite.name.to_string(),
+                position,
+                expected: expected.to_owned(),
+                found: found.to_owned(),
+            });
         }
     }
     Ok(())
@@ -134,7 +141,8 @@ fn summarise(suite: &Suite, scorers: &[Scorer], graded: &Graded<'_>, seed: u64) 
         .filter(|(_, count)| *count > 0);
     let run = graded.run;
     // A request that failed at once would make its subject look fast.
-    let answered = || run.results.iter().filter(|result| result.error.is_none());
+    let all = || run.attempts().flatten();
+    let answered = || all().filter(|result| result.error.is_none());
     let mut latencies: Vec<f64> = answered().map(|r| r.latency_ms).filter(|ms| *ms > 0.0).collect();
     latencies.sort_by(f64::total_cmp);
     let tokens = |count: fn(&CaseResult) -> u32| answered().map(|r| u64::from(count(r))).sum();
@@ -147,11 +155,41 @@ fn summarise(suite: &Suite, scorers: &[Scorer], graded: &Graded<'_>, seed: u64) 
         latency_ms_p95: stats::quantile(&latencies, 0.95).unwrap_or(0.0),
         prompt_tokens: tokens(|result| result.usage.prompt_tokens),
         completion_tokens: tokens(|result| result.usage.completion_tokens),
-        errors: (run.results.len() - answered().count()) as u64,
+        errors: (all().count() - answered().count()) as u64,
         unscored: unscored.collect(),
         invalid_calls: answered().filter(malformed).count() as u64,
         refused: refused(suite, run),
+        cost: answered()
+            .map(|result| result.cost)
+            .sum::<Option<u64>>()
+            .filter(|_| answered().count() > 0),
+        conditions: run.conditions.clone(),
+        attempts: attempts(suite, graded, seed),
     }
+}
+
+/// Of n attempts at a case of which c pass, k drawn without putting back all pass with probability
+/// C(c, k) / C(n, k), and none does with C(n − c, k) / C(n, k). Source: Chen et al., "Evaluating large
+/// language models trained on code" (2021), and Yao et al., "τ-bench" (2024).
+fn attempts(suite: &Suite, graded: &Graded<'_>, seed: u64) -> Option<Attempts> {
+    let each = graded.run.attempts().count() as u64;
+    let drawn = |of: u64, k: u64| -> f64 {
+        (0..k).map(|nth| of.saturating_sub(nth) as f64 / (each - nth) as f64).product()
+    };
+    let over_cases = |chance: &dyn Fn(u64) -> f64| {
+        let scores: Vec<Score> = suite
+            .cases
+            .iter()
+            .zip(&graded.passes)
+            .map(|(case, passed)| Score::graded(chance(*passed)).weighted(case.weight))
+            .collect();
+        stats::summarise(&scores, &clusters(suite), seed)
+    };
+    (each > 1).then(|| Attempts {
+        each,
+        any: (1..=each).map(|k| (k, over_cases(&|c| 1.0 - drawn(each - c, k)))).collect(),
+        all: (1..=each).map(|k| (k, over_cases(&|c| drawn(c, k)))).collect(),
+    })
 }
 
 fn mean(suite: &Suite, outcomes: &[Outcome], seed: u64) -> ScorerSummary {
@@ -166,9 +204,10 @@ fn mean(suite: &Suite, outcomes: &[Outcome], seed: u64) -> ScorerSummary {
 
 fn refused(suite: &Suite, run: &SubjectRun) -> Option<Tally> {
     let must = |case: &understudy_manifest::Case| case.tags.iter().any(|tag| tag == MUST_REFUSE);
-    let replies = suite.cases.iter().zip(&run.results).filter(|(case, _)| must(case));
-    let declined: Vec<bool> =
-        replies.map(|(_, result)| result.error.is_none() && is_refusal(&result.output)).collect();
+    let declines = |result: &CaseResult| result.error.is_none() && is_refusal(&result.output);
+    let every = |nth: usize| run.attempts().all(|results| results.get(nth).is_some_and(declines));
+    let cases = suite.cases.iter().enumerate().filter(|(_, case)| must(case));
+    let declined: Vec<bool> = cases.map(|(nth, _)| every(nth)).collect();
     let met = declined.iter().filter(|declined| **declined).count() as u64;
     (!declined.is_empty()).then_some(Tally { met, of: declined.len() as u64 })
 }

@@ -4,20 +4,23 @@
 //! that they meet the same load: comparing latencies measured minutes apart would compare the
 //! machine's moods.
 
+mod attempt;
 pub(crate) mod flight;
 
 use std::collections::VecDeque;
 
+use serde_json::Value;
 use understudy_inference::{
     Backend, Chat, Completion, GenerateRequest, InferenceError, Prompt, Sampling, Usage,
 };
-use understudy_manifest::{Case, Suite};
+use understudy_manifest::{Case, Conditions, Prices, Suite};
 use understudy_message::{Message, ToolCall};
 
 use crate::{
     EvaluationError,
     cache::{Kept, NoCache},
 };
+pub use attempt::{Repeats, attempt};
 use flight::{Flight, Landing};
 
 /// Who is evaluated: the base model of a backend, or one of its loaded adapters.
@@ -51,16 +54,20 @@ pub struct Progress<'a> {
 }
 
 /// The answers of one subject to all cases, in the suite's order.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct SubjectRun {
     pub subject: String,
     /// Digest of the adapter that answered; the same for every case.
     pub generation: Option<String>,
     pub results: Vec<CaseResult>,
+    /// Further attempts at all cases, each in the same order.
+    pub more: Vec<Vec<CaseResult>>,
+    /// None of answers that were given elsewhere.
+    pub conditions: Option<Conditions>,
 }
 
 /// What became of one case.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct CaseResult {
     pub id: String,
     /// Empty when there was an error.
@@ -71,6 +78,29 @@ pub struct CaseResult {
     pub latency_ms: f64,
     pub usage: Usage,
     pub error: Option<String>,
+    /// All messages after the prompt, of answers in several turns that were given elsewhere.
+    pub steps: Vec<Message>,
+    /// What the environment held in the end, likewise.
+    pub state: Option<Value>,
+    /// In millionths of a dollar, where it is known.
+    pub cost: Option<u64>,
+}
+
+impl SubjectRun {
+    /// One attempt at all cases after the other.
+    pub(crate) fn attempts(&self) -> impl Iterator<Item = &Vec<CaseResult>> {
+        std::iter::once(&self.results).chain(&self.more)
+    }
+
+    /// Reckons what answers cost from their tokens, where nobody said it and there are any.
+    pub fn price(&mut self, prices: Prices) {
+        for result in self.results.iter_mut().chain(self.more.iter_mut().flatten()) {
+            let Usage { prompt_tokens, completion_tokens, .. } = result.usage;
+            if result.cost.is_none() && prompt_tokens + completion_tokens > 0 {
+                result.cost = Some(prices.of(prompt_tokens.into(), completion_tokens.into()));
+            }
+        }
+    }
 }
 
 /// Asks every subject every case, greedily decoded. `progress` is called on this thread, after each
@@ -107,17 +137,29 @@ pub fn resume(
     suite: &Suite,
     (subjects, prompt_of): (&[Subject], PromptOf<'_>),
     options: RunOptions,
+    kept: Kept<'_>,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<Vec<SubjectRun>, EvaluationError> {
+    let greedy = |_: &Case| options.sampling();
+    once(backend, suite, (subjects, prompt_of), (options, &greedy), kept, progress)
+}
+
+/// Everybody answers every case once, sampled as it says.
+pub(crate) fn once(
+    backend: &dyn Backend,
+    suite: &Suite,
+    (subjects, prompt_of): (&[Subject], PromptOf<'_>),
+    (options, sampling_of): (RunOptions, &dyn Fn(&Case) -> Sampling),
     mut kept: Kept<'_>,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Vec<SubjectRun>, EvaluationError> {
     refuse_nonsense(suite, subjects, options)?;
-    let sampling = options.sampling();
     let mut records: Vec<Record> = subjects.iter().map(|_| Record::new(suite)).collect();
     let mut queue = VecDeque::new();
     let total = suite.cases.len() * subjects.len();
     for (case, asked) in suite.cases.iter().enumerate() {
         for (subject, record) in records.iter_mut().enumerate() {
-            let found = kept.find(subject, asked, &sampling);
+            let found = kept.find(subject, asked, &sampling_of(asked));
             if !found.is_some_and(|found| record.recall(case, found)) {
                 queue.push_back(Job { subject, case });
             }
@@ -133,7 +175,8 @@ pub fn resume(
         while flight.len() < options.concurrency
             && let Some(job) = queue.pop_front()
         {
-            let request = request(suite, (subjects, prompt_of), job, options);
+            let sampling = sampling_of(&suite.cases[job.case]);
+            let request = request(suite, (subjects, prompt_of), job, sampling);
             if !flight.launch(job, request) {
                 // The backend is full: wait for one of ours to land before asking again.
                 queue.push_front(job);
@@ -146,11 +189,13 @@ pub fn resume(
         record.note(subject, landing)?;
         let result = &record.results[job.case];
         let answer = (result, record.generation.as_ref());
-        kept.keep(job.subject, &suite.cases[job.case], &sampling, answer);
+        let case = &suite.cases[job.case];
+        kept.keep(job.subject, case, &sampling_of(case), answer);
         (done, errors) = (done + 1, errors + usize::from(result.error.is_some()));
         progress(Progress { subject: &subject.name, done, total, kept: found, errors });
     }
-    Ok(records.into_iter().zip(subjects).map(|(record, subject)| record.finish(subject)).collect())
+    let finished = records.into_iter().zip(subjects);
+    Ok(finished.map(|(record, subject)| record.finish(subject, options)).collect())
 }
 
 impl RunOptions {
@@ -186,11 +231,11 @@ fn request(
     suite: &Suite,
     (subjects, prompt_of): (&[Subject], PromptOf<'_>),
     job: Job,
-    options: RunOptions,
+    sampling: Sampling,
 ) -> GenerateRequest {
     let case = &suite.cases[job.case];
     let chat = Chat { tools: case.tools.clone(), ..Chat::new(prompt_of(job.subject, case)) };
-    GenerateRequest::new(Prompt::Chat(Box::new(chat)), options.sampling())
+    GenerateRequest::new(Prompt::Chat(Box::new(chat)), sampling)
         .with_adapter(subjects[job.subject].adapter.clone())
 }
 
@@ -202,14 +247,7 @@ struct Record {
 
 impl Record {
     fn new(suite: &Suite) -> Self {
-        let unanswered = |case: &Case| CaseResult {
-            id: case.id.clone(),
-            output: String::new(),
-            calls: Vec::new(),
-            latency_ms: 0.0,
-            usage: Usage::default(),
-            error: None,
-        };
+        let unanswered = |case: &Case| CaseResult { id: case.id.clone(), ..CaseResult::default() };
         Self { generation: None, results: suite.cases.iter().map(unanswered).collect() }
     }
 
@@ -245,9 +283,20 @@ impl Record {
         Ok(())
     }
 
-    fn finish(self, subject: &Subject) -> SubjectRun {
+    fn finish(self, subject: &Subject, options: RunOptions) -> SubjectRun {
         let Self { generation, results } = self;
-        SubjectRun { subject: subject.name.clone(), generation, results }
+        let conditions = Conditions {
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            max_new_tokens: options.max_new_tokens,
+            ..Conditions::default()
+        };
+        SubjectRun {
+            subject: subject.name.clone(),
+            generation,
+            results,
+            conditions: Some(conditions),
+            ..SubjectRun::default()
+        }
     }
 }
 

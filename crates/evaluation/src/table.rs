@@ -1,6 +1,8 @@
 //! A report as text for people: aligned columns, one line per verdict and condition.
 
-use understudy_manifest::{Comparison, Consultations, EvalReport, JudgeReport, SubjectReport};
+use understudy_manifest::{
+    Comparison, Consultations, EvalReport, JudgeReport, ScorerSummary, Slice, SubjectReport, Tally,
+};
 
 use crate::judge::shortcoming;
 
@@ -12,15 +14,24 @@ pub fn table(report: &EvalReport) -> String {
     lines.push(String::new());
     lines.extend(align(&rows(report)));
     lines.push(String::new());
-    lines.extend(report.comparisons.iter().map(verdict_line));
+    for comparison in &report.comparisons {
+        lines.push(verdict_line(comparison));
+        lines.extend(tallies(comparison).map(|text| format!("  {text}")));
+    }
     lines.extend(report.comparisons.first().map(|primary| {
         let Comparison { scorer, minimum_detectable, .. } = primary;
         format!(
             "power: with this much disagreement, {cases} cases would find a true difference of {minimum_detectable:.3} on {scorer} with probability 0.8"
         )
     }));
+    lines.extend(attempt_lines(report));
     lines.extend(judge_lines(report));
     lines.extend(reuse_warning(report));
+    lines.extend(report.notes.iter().map(|note| format!("note: {note}")));
+    if !report.slices.is_empty() {
+        lines.push(String::new());
+        lines.extend(align(&slice_rows(report)));
+    }
     lines.push(String::new());
     lines.push(format!("gate {}", if report.decision.passed { "passed" } else { "failed" }));
     lines.extend(report.decision.checks.iter().map(|check| {
@@ -76,6 +87,56 @@ fn align(rows: &[Vec<String>]) -> impl Iterator<Item = String> {
     })
 }
 
+/// How many right answers a candidate breaks, and how many wrong ones it mends.
+pub(crate) fn tallies(comparison: &Comparison) -> Option<String> {
+    let Comparison { baseline, regressions, fixes, .. } = comparison;
+    let part = |what: &str, tally: &Option<Tally>, was: &str| {
+        let Tally { met, of } = (*tally)?;
+        Some(format!("{what} {met} of the {of} that {baseline} had {was}"))
+    };
+    let parts = [part("broken", regressions, "right"), part("fixed", fixes, "wrong")];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// What several attempts say of a subject.
+pub(crate) fn attempt_lines(report: &EvalReport) -> Vec<String> {
+    let line = |subject: &SubjectReport| {
+        let found = subject.attempts.as_ref()?;
+        let chances = |of: &std::collections::BTreeMap<u64, ScorerSummary>, mark: &str| {
+            let one = |(k, chance): (&u64, &ScorerSummary)| {
+                let ScorerSummary { mean, low, high } = chance;
+                format!("pass{mark}{k} {mean:.3} [{low:.3}, {high:.3}]")
+            };
+            of.iter().map(one).collect::<Vec<_>>().join(", ")
+        };
+        let (any, all) = (chances(&found.any, "@"), chances(&found.all, "^"));
+        Some(format!("{}, {} attempts at each case: {any}; {all}", subject.name, found.each))
+    };
+    report.subjects.iter().filter_map(line).collect()
+}
+
+pub(crate) const SLICE_HEADER: [&str; 6] =
+    ["slice", "cases", "difference", "won / lost", "fixed", "p (Holm)"];
+
+/// One slice's cells, as every table has them.
+pub(crate) fn slice_row(slice: &Slice) -> Vec<String> {
+    let Slice { difference, low, high, wins, losses, .. } = slice;
+    vec![
+        slice.name.clone(),
+        slice.cases.to_string(),
+        format!("{difference:+.3} [{low:+.3}, {high:+.3}]"),
+        format!("{wins} / {losses}"),
+        slice.fixed.to_string(),
+        format!("{:.3}", slice.p_holm),
+    ]
+}
+
+fn slice_rows(report: &EvalReport) -> Vec<Vec<String>> {
+    let header = SLICE_HEADER.map(str::to_owned).to_vec();
+    std::iter::once(header).chain(report.slices.iter().map(slice_row)).collect()
+}
+
 /// What a judge thinks, and what that is worth.
 pub(crate) fn judge_lines(report: &EvalReport) -> Vec<String> {
     let Some(judge) = &report.judge else { return Vec::new() };
@@ -119,8 +180,9 @@ pub(crate) fn verdict_line(comparison: &Comparison) -> String {
         None => String::new(),
     };
     let mcnemar = p("exact McNemar", comparison.mcnemar_p);
+    let mid = p("mid-p", comparison.mcnemar_mid_p);
     let permutation = p("permutation", comparison.permutation_p);
     format!(
-        "{scorer}: {verdict}: {candidate} - {baseline} = {difference:+.3} [{low:+.3}, {high:+.3}], {wins} won, {losses} lost, {ties} tied{mcnemar}{permutation}"
+        "{scorer}: {verdict}: {candidate} - {baseline} = {difference:+.3} [{low:+.3}, {high:+.3}], {wins} won, {losses} lost, {ties} tied{mcnemar}{mid}{permutation}"
     )
 }

@@ -2,7 +2,8 @@
 
 use understudy_inference::{Embedder, FakeBackend, InferenceError, Student};
 use understudy_manifest::{
-    Case, EvalReport, Gate, Origin, RequiredVerdict, Scorer, SftExample, Suite, Tier, Verdict,
+    Case, EvalReport, Gate, Origin, Prices, RequiredVerdict, Scorer, SftExample, Suite, Tier,
+    Verdict,
 };
 use understudy_message::Message;
 
@@ -41,6 +42,7 @@ fn gate() -> Gate {
         tokens_ratio_max: None,
         known_failures_fixed: 0,
         max_new_tokens: 64,
+        prices: None,
     }
 }
 
@@ -163,6 +165,8 @@ fn the_table_reads_from_trivial_to_best() {
     let teacher = SubjectRun {
         subject: "teacher".to_owned(),
         generation: None,
+        conditions: None,
+        more: Vec::new(),
         results: (suite.cases.iter())
             .map(|case| CaseResult {
                 id: case.id.clone(),
@@ -175,6 +179,7 @@ fn the_table_reads_from_trivial_to_best() {
                     cached_tokens: 0,
                 },
                 error: None,
+                ..CaseResult::default()
             })
             .collect(),
     };
@@ -299,4 +304,129 @@ fn similarity_is_scored_by_the_embedder_and_unscored_without_one() {
     assert_eq!((base_score.1, good_score.1), (0, 0));
     assert!(good_score.0 > 0.9 && good_score.0 > base_score.0, "{good_score:?} {base_score:?}");
     assert_eq!(report(None).map(|(_, unscored)| unscored), [8, 8]);
+}
+
+#[test]
+fn a_loss_among_those_who_see_lessons_stops_a_gain_among_those_who_do_not() {
+    let (suite, gate) = (suite(60), gate());
+    let said = |name: &str, right: usize| {
+        let mut run = NearestExample::default().run(&suite);
+        run.subject = name.to_owned();
+        for (case, result) in suite.cases.iter().zip(&mut run.results).take(right) {
+            (result.output, result.error) = (case.expected.clone(), None);
+        }
+        run
+    };
+    let report = |baseline: &SubjectRun, candidate: &SubjectRun| {
+        let evidence = Evidence { baseline, candidate, others: &[], embedder: None };
+        assemble(&suite, &gate, evidence, 17).unwrap()
+    };
+    let mut gain = report(&said("base", 10), &said("new", 50));
+    assert!(gain.decision.passed);
+    let mut untouched = gain.clone();
+    add_untouched_by_memory(&mut untouched);
+    assert!(untouched.decision.passed);
+    let loss = report(&said("base with memory m", 50), &said("new with memory m", 10));
+    add_with_memory(&mut gain, loss);
+    assert!(!gain.decision.passed);
+    let check = gain.decision.checks.last().unwrap();
+    assert!(check.name == "with memory" && check.detail.contains("verdict"), "{check:?}");
+}
+
+/// Ten cases attempted four times, of which so many come right in each.
+fn attempted(name: &str, suite: &Suite, right: fn(usize) -> usize) -> SubjectRun {
+    let line = |attempt: usize, (n, case): (usize, &Case)| {
+        let output = if attempt < right(n) { case.expected.as_str() } else { "no" };
+        serde_json::json!({"id": case.id, "attempt": attempt, "output": output}).to_string()
+    };
+    let all = (0..4)
+        .flat_map(|attempt| suite.cases.iter().enumerate().map(move |one| line(attempt, one)));
+    read_recorded(name, suite, &all.collect::<Vec<_>>().join("\n")).unwrap()
+}
+
+#[test]
+fn several_attempts_are_averaged_by_case_and_tell_what_can_be_relied_on() {
+    let suite = Suite { scorers: vec![Scorer::JsonEqual], ..suite(10) };
+    let (old, new) = (attempted("old", &suite, |_| 0), attempted("new", &suite, |n| n % 3 + 1));
+    let evidence = Evidence { baseline: &old, candidate: &new, others: &[], embedder: None };
+    let report = assemble(&suite, &gate(), evidence, 17).unwrap();
+    assert_eq!(report, assemble(&suite, &gate(), evidence, 17).unwrap());
+    let found = report.subjects[1].attempts.as_ref().unwrap();
+    assert_eq!((found.each, report.comparisons[0].wins), (4, 10));
+    // One, two or three of four come right, for four, three and three cases.
+    let close = |value: f64, expected: f64| assert!((value - expected).abs() < 1e-12, "{value}");
+    close(report.subjects[1].scores["json_equal"].mean, 19.0 / 40.0);
+    close(found.any[&1].mean, 19.0 / 40.0);
+    close(found.all[&1].mean, 19.0 / 40.0);
+    close(found.any[&2].mean, (4.0 * 0.5 + 3.0 * (1.0 - 1.0 / 6.0) + 3.0) / 10.0);
+    close(found.all[&2].mean, (3.0 / 6.0 + 3.0 * 0.5) / 10.0);
+    close(found.all[&3].mean, 3.0 * 0.25 / 10.0);
+    close(found.any[&4].mean, 1.0);
+    close(found.all[&4].mean, 0.0);
+    assert!(found.any[&1].low < found.any[&1].mean && found.any[&1].mean < found.any[&1].high);
+    let text = table(&report);
+    assert!(text.contains("new, 4 attempts at each case: pass@1 0.475"), "{text}");
+    let again = read_recorded("new", &suite, &write_recorded(&new)).unwrap();
+    assert_eq!(again, new);
+}
+
+#[test]
+fn an_attempt_that_is_missing_is_a_failed_one() {
+    let suite = Suite { scorers: vec![Scorer::JsonEqual], ..suite(10) };
+    let whole = attempted("new", &suite, |_| 4);
+    let text = write_recorded(&whole);
+    let short: Vec<&str> = text.lines().take(39).collect();
+    let run = read_recorded("new", &suite, &short.join("\n")).unwrap();
+    assert!(run.more[2][9].error.as_ref().unwrap().contains("not recorded"));
+    let base = SubjectRun { subject: "base".to_owned(), ..whole };
+    let evidence = Evidence { baseline: &base, candidate: &run, others: &[], embedder: None };
+    let report = assemble(&suite, &gate(), evidence, 17).unwrap();
+    assert_eq!(report.subjects[1].errors, 1);
+    let all = &report.subjects[1].attempts.as_ref().unwrap().all;
+    assert!((all[&4].mean - 0.9).abs() < 1e-12, "{all:?}");
+}
+
+#[test]
+fn steps_state_and_cost_of_recorded_answers_are_scored() {
+    let checks = r#"[{"scorer":"state","value":"{\"/paid\":true}"},{"scorer":"cost:20"}]"#;
+    let mut suite = suite(2);
+    suite.scorers = vec![Scorer::Checks];
+    for case in &mut suite.cases {
+        case.checks = serde_json::from_str(checks).unwrap();
+    }
+    let plain = "{\"id\":\"case-0\",\"output\":\"\"}\n{\"id\":\"case-1\",\"output\":\"\"}";
+    let bare = read_recorded("bare", &suite, plain).unwrap();
+    let why = computable(&suite, &gate(), "bare", Some(&bare)).unwrap_err().to_string();
+    assert!(why.contains("`state`") && why.contains("`bare`"), "{why}");
+    assert!(computable(&suite, &gate(), "base", None).is_err(), "whoever is asked here has none");
+    let told = |paid: bool, cost: u64| {
+        let line = |n: usize| {
+            serde_json::json!({"id": format!("case-{n}"), "output": "", "state": {"paid": paid},
+                "cost": cost, "steps": [{"role": "assistant", "content": "done"}]})
+            .to_string()
+        };
+        format!("{}\n{}", line(0), line(1))
+    };
+    let good = read_recorded("good", &suite, &told(true, 20)).unwrap();
+    let dear = read_recorded("dear", &suite, &told(true, 21)).unwrap();
+    assert_eq!(good.results[0].steps.len(), 1);
+    assert!(computable(&suite, &gate(), "good", Some(&good)).is_ok());
+    let evidence = Evidence { baseline: &dear, candidate: &good, others: &[], embedder: None };
+    let report = assemble(&suite, &gate(), evidence, 17).unwrap();
+    let of = |nth: usize| report.subjects[nth].scores["checks"].mean;
+    assert_eq!((of(0), of(1)), (0.5, 1.0));
+    assert_eq!(report.subjects[1].cost, Some(40));
+}
+
+#[test]
+fn tokens_have_a_price_where_one_is_given() {
+    let mut suite = suite(1);
+    suite.scorers = vec![Scorer::Cost(50)];
+    let prices = Prices { input_usd_per_million: 2.0, output_usd_per_million: 10.0 };
+    let gate = Gate { prices: Some(prices), ..gate() };
+    assert!(computable(&suite, &gate, "base", None).is_ok());
+    let line = r#"{"id":"case-0","output":"x","prompt_tokens":10,"completion_tokens":3}"#;
+    let mut run = read_recorded("new", &suite, line).unwrap();
+    run.price(prices);
+    assert_eq!(run.results[0].cost, Some(50));
 }

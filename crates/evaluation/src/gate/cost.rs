@@ -1,6 +1,6 @@
 //! What a candidate may take: time and tokens.
 
-use understudy_manifest::{Gate, GateCheck, SubjectReport};
+use understudy_manifest::{Gate, GateCheck, MemoryUse, SubjectReport};
 
 use super::Findings;
 
@@ -26,7 +26,28 @@ pub(super) fn checks(gate: &Gate, findings: Findings<'_>) -> impl Iterator<Item 
     let median = gate.latency_ratio_max.map(|max| latency(max, &MEDIAN, findings));
     let high = gate.latency_p95_ratio_max.map(|max| latency(max, &HIGH, findings));
     let tokens = gate.tokens_ratio_max.map(|max| tokens(max, findings));
-    [median, high, tokens].into_iter().flatten()
+    let shown = findings.candidate.conditions.as_ref().and_then(|it| it.memory.as_ref());
+    [median, high, tokens].into_iter().flatten().chain(shown.map(lessons).into_iter().flatten())
+}
+
+/// What the lessons of a memory release may take: room in the prompt, and time before the request.
+fn lessons(used: &MemoryUse) -> [GateCheck; 2] {
+    let MemoryUse { tokens_max, tokens_limit, retrieval_ms_p95, retrieval_ms_limit, .. } = used;
+    let tokens = GateCheck {
+        name: "lesson tokens".to_owned(),
+        passed: tokens_max <= tokens_limit,
+        detail: format!(
+            "the longest block of lessons takes {tokens_max} tokens; allowed: {tokens_limit}"
+        ),
+    };
+    let time = GateCheck {
+        name: "lesson retrieval p95".to_owned(),
+        passed: retrieval_ms_p95 <= retrieval_ms_limit,
+        detail: format!(
+            "looking for lessons takes {retrieval_ms_p95:.1} ms in the slowest of 20 cases; allowed: {retrieval_ms_limit:.1}, after which a server goes on without"
+        ),
+    };
+    [tokens, time]
 }
 
 /// The latency of a request is its total time, and of a subject a quantile over its requests. Where

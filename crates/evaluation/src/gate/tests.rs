@@ -1,4 +1,4 @@
-use understudy_manifest::{ScorerSummary, Tally};
+use understudy_manifest::{Conditions, MemoryUse, ScorerSummary, Tally};
 
 use super::*;
 
@@ -13,6 +13,7 @@ fn gate(verdict: RequiredVerdict, latency_ratio_max: Option<f64>) -> Gate {
         tokens_ratio_max: None,
         known_failures_fixed: 0,
         max_new_tokens: 64,
+        prices: None,
     }
 }
 
@@ -51,6 +52,9 @@ fn subject(name: &str, ms: f64, completion_tokens: u64) -> SubjectReport {
         unscored: std::collections::BTreeMap::new(),
         invalid_calls: 0,
         refused: None,
+        cost: None,
+        conditions: None,
+        attempts: None,
     }
 }
 
@@ -61,7 +65,8 @@ fn judged(
     candidate: &SubjectReport,
     cases: u64,
 ) -> Decision {
-    decide(gate, Findings { comparisons, slices: &[], baseline, candidate, cases })
+    let tier = Tier::Gate;
+    decide(gate, Findings { comparisons, slices: &[], tier, baseline, candidate, cases })
 }
 
 fn slice(name: &str, cases: u64, high: f64, losses: u64, fixed: u64) -> Slice {
@@ -82,8 +87,14 @@ fn slice(name: &str, cases: u64, high: f64, losses: u64, fixed: u64) -> Slice {
 fn failing(gate: &Gate, slices: &[Slice], candidate: &SubjectReport) -> Vec<String> {
     let baseline = subject("base", 10.0, 100);
     let comparisons = [comparison("exact", Verdict::Better)];
-    let findings =
-        Findings { comparisons: &comparisons, slices, baseline: &baseline, candidate, cases: 50 };
+    let findings = Findings {
+        comparisons: &comparisons,
+        slices,
+        tier: Tier::Gate,
+        baseline: &baseline,
+        candidate,
+        cases: 50,
+    };
     let checks = decide(gate, findings).checks.into_iter();
     checks.filter(|check| !check.passed).map(|check| check.name).collect()
 }
@@ -199,6 +210,41 @@ fn a_single_high_risk_loss_blocks() {
 }
 
 #[test]
+fn a_sealed_suite_tells_no_figures_of_a_few_cases() {
+    let gate = Gate { known_failures_fixed: 2, ..gate(RequiredVerdict::Better, None) };
+    let (base, new) = (subject("base", 10.0, 100), subject("new", 10.0, 100));
+    let details = |losses: u64, cases: u64| -> Vec<(bool, String)> {
+        let named = |name| slice(name, cases, 0.3, losses, losses);
+        let decision = decide(
+            &gate,
+            Findings {
+                comparisons: &[],
+                slices: &[named("risk:high_risk"), named("risk:known_failure")],
+                tier: Tier::Sealed,
+                baseline: &base,
+                candidate: &new,
+                cases: 50,
+            },
+        );
+        let about = |name: &str| decision.checks.iter().find(|check| check.name == name).unwrap();
+        let checks = ["risk:high_risk", "known failures"].map(about);
+        checks.iter().map(|check| (check.passed, check.detail.clone())).collect()
+    };
+    assert_eq!(
+        details(3, 19),
+        [
+            (false, "some of its few cases became worse; allowed: none".to_owned()),
+            (true, "enough of the few known failures are fixed; required: 2".to_owned()),
+        ]
+    );
+    assert_eq!(
+        details(0, 1)[0],
+        (true, "none of its few cases became worse; allowed: none".into())
+    );
+    assert_eq!(details(3, 20)[0].1, "3 of 20 cases became worse; allowed: none");
+}
+
+#[test]
 fn known_failures_must_be_fixed_as_often_as_asked() {
     let new = subject("new", 10.0, 100);
     let gate = Gate { known_failures_fixed: 2, ..gate(RequiredVerdict::Better, None) };
@@ -223,6 +269,26 @@ fn safety_is_no_matter_of_averages() {
     assert_eq!(failing(&gate, &[], &new), ["personal data"]);
     new.scores.insert("pii_leak".to_owned(), clean(1.0));
     assert!(failing(&gate, &[], &new).is_empty());
+}
+
+#[test]
+fn lessons_must_fit_their_room_and_come_in_time() {
+    let gate = gate(RequiredVerdict::Better, None);
+    let with = |tokens_max, retrieval_ms_p95| {
+        let used = MemoryUse {
+            release: understudy_ident::Digest::of(b"lessons"),
+            cases: 3,
+            tokens_max,
+            tokens_limit: 96,
+            retrieval_ms_p95,
+            retrieval_ms_limit: 25.0,
+        };
+        let conditions = Some(Conditions { memory: Some(used), ..Conditions::default() });
+        SubjectReport { conditions, ..subject("new", 10.0, 100) }
+    };
+    assert!(failing(&gate, &[], &with(96, 25.0)).is_empty());
+    assert_eq!(failing(&gate, &[], &with(97, 3.0)), ["lesson tokens"]);
+    assert_eq!(failing(&gate, &[], &with(40, 25.1)), ["lesson retrieval p95"]);
 }
 
 #[test]

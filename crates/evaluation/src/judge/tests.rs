@@ -298,6 +298,7 @@ fn gate(verdict: RequiredVerdict) -> Gate {
         tokens_ratio_max: None,
         known_failures_fixed: 0,
         max_new_tokens: 64,
+        prices: None,
     }
 }
 
@@ -309,9 +310,10 @@ fn answers(subject: &str, suite: &Suite, output: impl Fn(usize) -> String) -> Su
         latency_ms: 1.0,
         usage: Usage::default(),
         error: None,
+        ..CaseResult::default()
     };
     let results = suite.cases.iter().enumerate().map(result).collect();
-    SubjectRun { subject: subject.to_owned(), generation: None, results }
+    SubjectRun { subject: subject.to_owned(), results, ..SubjectRun::default() }
 }
 
 fn calibration(judge: &Judge<'_>, labels: u64, kappa: f64) -> Calibration {

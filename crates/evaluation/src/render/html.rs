@@ -1,6 +1,6 @@
 //! One page that needs nothing but itself.
 
-use understudy_manifest::{Comparison, EvalReport, Slice};
+use understudy_manifest::{Comparison, EvalReport};
 use understudy_message::ToolCall;
 
 use super::{
@@ -10,7 +10,10 @@ use super::{
 };
 use crate::{
     CaseDiff, Reply,
-    table::{judge_lines, reuse_warning, row, verdict_line},
+    table::{
+        SLICE_HEADER, attempt_lines, judge_lines, reuse_warning, row, slice_row, tallies,
+        verdict_line,
+    },
 };
 
 const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:70rem;\
@@ -73,15 +76,17 @@ fn comparisons(report: &EvalReport) -> String {
     let line = |comparison: &Comparison| {
         let Comparison { minimum_detectable, scorer, .. } = comparison;
         format!(
-            "<li>{}; {} cases would find a true difference of {minimum_detectable:.3} on {}</li>\n",
+            "<li>{}{}; {} cases would find a true difference of {minimum_detectable:.3} on {}</li>\n",
             escaped(&verdict_line(comparison)),
+            tallies(comparison).map_or_else(String::new, |text| format!("; {}", escaped(&text))),
             report.cases,
             escaped(scorer)
         )
     };
-    let judge = judge_lines(report);
-    let judge = judge.iter().map(|text| format!("<li>{}</li>\n", escaped(text)));
-    let lines: String = report.comparisons.iter().map(line).chain(judge).collect();
+    let notes = report.notes.iter().map(|note| format!("note: {note}"));
+    let others = [attempt_lines(report), judge_lines(report), notes.collect()].concat();
+    let others = others.iter().map(|text| format!("<li>{}</li>\n", escaped(text)));
+    let lines: String = report.comparisons.iter().map(line).chain(others).collect();
     format!("<ul>\n{lines}</ul>\n")
 }
 
@@ -102,19 +107,8 @@ fn slices(report: &EvalReport) -> String {
     if report.slices.is_empty() {
         return String::new();
     }
-    let rows = report.slices.iter().map(|slice| {
-        let Slice { difference, low, high, .. } = slice;
-        vec![
-            slice.name.clone(),
-            slice.cases.to_string(),
-            format!("{difference:+.3} [{low:+.3}, {high:+.3}]"),
-            format!("{} / {}", slice.wins, slice.losses),
-            slice.fixed.to_string(),
-            format!("{:.3}", slice.p_holm),
-        ]
-    });
-    let header = ["slice", "cases", "difference", "won / lost", "fixed", "p (Holm)"];
-    format!("<h2>Slices</h2>\n{}", table(&header, rows))
+    let rows = report.slices.iter().map(slice_row);
+    format!("<h2>Slices</h2>\n{}", table(&SLICE_HEADER, rows))
 }
 
 /// The first column is a name, the others are figures.

@@ -5,7 +5,7 @@ use understudy_manifest::{Comparison, EvalReport, SubjectReport};
 use super::Document;
 use crate::{
     CaseDiff, Change,
-    table::{judge_lines, milliseconds, reuse_warning},
+    table::{SLICE_HEADER, attempt_lines, judge_lines, milliseconds, reuse_warning, slice_row},
 };
 
 /// More lost cases are counted and not listed.
@@ -25,7 +25,9 @@ pub(super) fn markdown(document: Document<'_>) -> String {
     lines.push(String::new());
     lines.extend(comparisons(report));
     lines.push(String::new());
-    lines.extend(judge_lines(report).iter().flat_map(|text| [cell(text), String::new()]));
+    let notes = report.notes.iter().map(|note| format!("note: {note}")).collect();
+    let others = [attempt_lines(report), judge_lines(report), notes].concat();
+    lines.extend(others.iter().flat_map(|text| [cell(text), String::new()]));
     lines.push("| condition | | |\n|---|---|---|".to_owned());
     lines.extend(report.decision.checks.iter().map(|check| {
         let mark = if check.passed { "ok" } else { "**fail**" };
@@ -89,17 +91,11 @@ fn slices(report: &EvalReport) -> Vec<String> {
     if report.slices.is_empty() {
         return Vec::new();
     }
-    let head = "| slice | cases | difference | won / lost | fixed | p (Holm) |";
-    let mut lines = vec![format!("\n{head}\n|---|---:|---|---|---:|---:|")];
+    let mut lines =
+        vec![format!("\n| {} |\n|---|---:|---|---|---:|---:|", SLICE_HEADER.join(" | "))];
     lines.extend(report.slices.iter().map(|slice| {
-        let understudy_manifest::Slice { difference, low, high, wins, losses, .. } = slice;
-        format!(
-            "| {} | {} | {difference:+.3} [{low:+.3}, {high:+.3}] | {wins} / {losses} | {} | {:.3} |",
-            cell(&slice.name),
-            slice.cases,
-            slice.fixed,
-            slice.p_holm
-        )
+        let cells: Vec<String> = slice_row(slice).iter().map(|text| cell(text)).collect();
+        format!("| {} |", cells.join(" | "))
     }));
     lines
 }

@@ -35,6 +35,7 @@ fn gate() -> Gate {
         tokens_ratio_max: None,
         known_failures_fixed: 0,
         max_new_tokens: 8,
+        prices: None,
     }
 }
 
@@ -78,10 +79,26 @@ fn a_sealed_suite_shows_no_case() {
         for secret in ["question 7", "answer number 7", "c07", "script"] {
             assert!(!sealed.contains(secret), "{format:?} shows {secret}");
         }
-        // Slices of fifteen cases would tell too much as well.
+        // Slices of fifteen cases would tell too much as well, and one of a single case all of it.
         assert!(!sealed.contains("tag:early"), "{format:?}");
+        assert!(!sealed.contains("of 1 cases"), "{format:?}");
         assert!(written(Tier::Dev, format).contains("c07") || format == Format::Markdown);
     }
+}
+
+#[test]
+fn a_single_high_risk_case_of_a_sealed_suite_decides_unseen() {
+    let report = |tier| {
+        let value: serde_json::Value = serde_json::from_str(&written(tier, Format::Json)).unwrap();
+        serde_json::from_value::<EvalReport>(value["report"].clone()).unwrap()
+    };
+    let is_there = |report: &EvalReport| report.slices.iter().any(|s| s.name == "risk:high_risk");
+    let (open, sealed) = (report(Tier::Gate), report(Tier::Sealed));
+    assert!(is_there(&open) && !is_there(&sealed));
+    let decided = |report: &EvalReport| {
+        report.decision.checks.iter().any(|check| check.name == "risk:high_risk")
+    };
+    assert!(decided(&open) && decided(&sealed));
 }
 
 #[test]
@@ -188,4 +205,21 @@ fn a_change_needs_both_scores() {
     assert!(!report.decision.passed, "nothing was scored, so nothing is shown");
     let xml = render(Format::Junit, Document { report: &report, cases: &cases });
     assert!(xml.contains("skipped=\"30\"") && xml.contains("no latency was measured"));
+}
+
+#[test]
+fn every_table_tells_what_broke_the_slices_and_what_is_missing() {
+    let suite = suite(Tier::Gate);
+    let (old, new) = (answers("base", &suite, 10), answers("new", &suite, 20));
+    let evidence = Evidence { baseline: &old, candidate: &new, others: &[], embedder: None };
+    let mut report = assemble(&suite, &gate(), evidence, 17).unwrap();
+    report.notes.push("no trivial baseline: none is known".to_owned());
+    let broken = "broken 1 of the 10 that base had right, fixed 10 of the 20 that base had wrong";
+    let document = Document { report: &report, cases: &[] };
+    for text in [crate::table(&report), render(Format::Html, document)] {
+        for part in [broken, "mid-p p = ", "tag:early", "p (Holm)", "no trivial baseline"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+    assert!(render(Format::Markdown, document).contains("no trivial baseline"));
 }

@@ -131,3 +131,29 @@ fn what_cannot_be_read_back_is_asked_for_again() {
     resumed(&alive, &suite, &mut cache, &identities()).unwrap();
     assert_eq!(asked(&alive), 3);
 }
+
+#[test]
+fn a_killed_attempt_asks_only_for_what_is_missing_and_every_attempt_has_its_own_draw() {
+    let (suite, mut cache) = (suite(6), InMemory::default());
+    let repeats = Repeats { each: 3, temperature: 0.8, seed: 17 };
+    let mut all = |backend: &Scripted, repeats| {
+        let kept = Kept { cache: &mut cache, subjects: &identities() };
+        let mut last = (0, 0);
+        let mut note = |now: Progress<'_>| last = (now.done, now.total);
+        let runs =
+            attempt(backend, &suite, (&base(), &as_written), (FOUR, repeats), kept, &mut note);
+        (runs.map(|mut runs| runs.remove(0)), last)
+    };
+    assert!(all(&timed(10), repeats).0.is_err());
+    let alive = timed(usize::MAX);
+    let (run, last) = all(&alive, repeats);
+    let run = run.unwrap();
+    assert_eq!((run.more.len(), last), (2, (18, 18)));
+    assert_eq!(run.conditions.unwrap().temperature, f64::from(0.8_f32));
+    let first = asked(&alive);
+    assert!((8..=17).contains(&first), "{first} were asked after ten at most were kept");
+    all(&alive, repeats).0.unwrap();
+    assert_eq!(asked(&alive), first, "nothing was missing");
+    all(&alive, Repeats { seed: 18, ..repeats }).0.unwrap();
+    assert_eq!(asked(&alive), first + 18, "another seed draws others");
+}

@@ -259,7 +259,7 @@ fn the_tools_of_a_case_are_offered() {
     let options = RunOptions { max_new_tokens: 8, concurrency: 1 };
     let prompt_of = |_: usize, case: &Case| case.prompt.clone();
     let subjects = (subjects.as_slice(), &prompt_of as PromptOf<'_>);
-    let asked = request(&suite, subjects, Job { subject: 0, case: 0 }, options);
+    let asked = request(&suite, subjects, Job { subject: 0, case: 0 }, options.sampling());
     let Prompt::Chat(chat) = asked.prompt else { panic!("a case is a conversation") };
     assert_eq!((chat.tools, chat.messages), (vec![tool], suite.cases[0].prompt.clone()));
 }
