@@ -78,7 +78,8 @@ def prepare(args, home, seed):
     understudy(args, home, "import", home / "rows.jsonl", "--task", "snips", "--format", "rows",
                *FIELDS)
     scorers = [word for scorer in SCORERS for word in ("--scorer", scorer)]
-    understudy(args, home, "suite", "import", args.cases, "--name", "snips", *FIELDS, *scorers)
+    understudy(args, home, "suite", "import", args.cases, "--name", "snips",
+               "--tier", "gate", *FIELDS, *scorers)
     recipe.write_text(f"seed = {seed}\n{args.recipe.read_text()}")
 
 

@@ -125,7 +125,8 @@ def remember(args, rows):
     understudy(args, "import", args.out / "rows.jsonl", "--task", args.task, "--format", "rows",
                *fields(args))
     scorers = [word for scorer in SCORERS for word in ("--scorer", scorer)]
-    understudy(args, "suite", "import", args.cases, "--name", args.task, *fields(args), *scorers)
+    understudy(args, "suite", "import", args.cases, "--name", args.task,
+               "--tier", "gate", *fields(args), *scorers)
     learnt = understudy(args, "memory", "learn", *OWNER, "--reason", "ablation", "--json")
     (args.out / "learnt.json").write_text(learnt)
     for kind, names in slots.items():

@@ -270,3 +270,17 @@ fn without_a_judge_in_the_configuration_the_command_says_what_to_write() {
     assert!(why.contains("[judge]"), "{why}");
     assert_eq!(endpoint.asked(), 0);
 }
+
+#[test]
+fn a_model_does_not_judge_itself() {
+    let endpoint = Endpoint::start(fair);
+    let home = home(&endpoint.url);
+    let ask = |base: &str| {
+        let line = ["eval", "base", "--suite", "talk", "--baseline", "old.jsonl", "--judge"];
+        understudy(home.path(), &[&line[..], &["--mock-engine", "--base", base]].concat())
+    };
+    let output = ask("models/Big.gguf");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("is the same model"), "{}", text(&output.stderr));
+    assert_ne!(ask("small").status.code(), Some(2));
+}

@@ -488,6 +488,16 @@ fn examples_and_cases_are_shown_the_lessons_that_fit_them() {
     assert_eq!(candidate["generation"], release, "the report is about the lessons");
     let tokens = |nth: usize| report["subjects"][nth]["prompt_tokens"].as_u64().unwrap();
     assert!(tokens(1) > tokens(0), "one of the two cases has a lesson: {report}");
+    let used = &candidate["conditions"]["memory"];
+    assert_eq!(used["release"], release, "{report}");
+    assert_eq!(used["cases"], 1, "{report}");
+    let checks = report["decision"]["checks"].to_string();
+    assert!(checks.contains("lesson tokens") && checks.contains("lesson retrieval p95"));
+
+    // Another agent has no lessons, and a comparison of equals is none.
+    let nobody = home.run(&format!("{line} --agent nobody"));
+    assert_eq!(nobody.status.code(), Some(2));
+    assert!(text(&nobody.stderr).contains("--agent names whose"), "{}", text(&nobody.stderr));
 }
 
 fn text_of(home: &Home) -> String {

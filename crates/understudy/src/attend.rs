@@ -136,7 +136,7 @@ impl Attending {
             device: self.config.device.clone(),
             embedder: embedder.map(Path::to_owned),
             out: self.out,
-            student: std::sync::OnceLock::from(Arc::clone(&self.student)),
+            student: std::sync::OnceLock::from((Arc::clone(&self.student), None)),
             make_teacher: (self.make_teacher)(),
             recogniser: self.config.recogniser.clone(),
             unattended: Some(Attended { nice: settings.nice }),

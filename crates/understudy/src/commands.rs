@@ -6,7 +6,7 @@ pub(crate) mod bench;
 pub(crate) mod dataset;
 mod doctor;
 mod environment;
-mod eval;
+pub(crate) mod eval;
 mod import;
 mod init;
 mod judge;

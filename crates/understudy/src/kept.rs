@@ -7,6 +7,18 @@ use understudy_evaluation::Cache;
 use understudy_ident::Digest;
 use understudy_storage::KeyedLog;
 
+/// By what the answers of a subject may be kept: the engine's weights, the adapter's generation,
+/// which the base has none of, and the lessons it was shown. Not where the engine is unknown.
+pub(crate) fn identity(
+    weights: Option<Digest>,
+    generation: &str,
+    lessons: Option<Digest>,
+) -> Option<Digest> {
+    let (weights, lessons) = (weights?.to_hex(), lessons.map(|release| release.to_hex()));
+    let parts = [weights.as_str(), generation, lessons.as_deref().unwrap_or_default()];
+    Some(Digest::of_parts(parts.map(str::as_bytes)))
+}
+
 /// A log of texts by digest, as an evaluation wants it.
 #[derive(Debug)]
 pub(crate) struct KeptLog {

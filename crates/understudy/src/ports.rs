@@ -1,5 +1,7 @@
 //! The loop's steps over the real stages.
 
+mod report;
+
 use std::{
     path::PathBuf,
     sync::{Arc, OnceLock},
@@ -10,12 +12,12 @@ use understudy_canary::Opening;
 use understudy_dataset::{
     Builder, Conflict, DatasetError, FrozenDataset, Request, SuiteFingerprints, Verdict,
 };
-use understudy_evaluation::{NearestExample, Plan, RunOptions, Subject, SubjectRun, table};
-use understudy_ident::{AdapterVersion, DatasetVersion, ReleaseId};
+use understudy_evaluation::table;
+use understudy_ident::{AdapterVersion, DatasetVersion, Digest, ReleaseId};
 use understudy_inference::{Backend, Student};
 use understudy_ingest::telemetry::MAPPER_VERSION;
 use understudy_journal::Query;
-use understudy_manifest::{DataSource, EvalReport, Gate, Recipe, Scorer, Split, Suite};
+use understudy_manifest::{DataSource, EvalReport, Recipe, Scorer};
 use understudy_orchestrator::{Fact, PortError, Ports, ReleaseEnd, Run, Turn};
 use understudy_registry::{Change, Override, ReleaseRecord, ReleaseState, Target};
 use understudy_storage::atomic;
@@ -24,17 +26,16 @@ use crate::{
     commands::{memory::Remembering, suite},
     config::RecogniserSettings,
     held::HeldIn,
-    meaning,
     output::Out,
     wiring::{self, Stores},
     worker::{self, Job},
 };
 
-/// Cases in flight during an evaluation, which the engine decodes as one batch.
-const CONCURRENCY: usize = 16;
-
 /// Makes a teacher of its own for an evaluation, so that its memory of live traffic stays out.
 pub(crate) type MakeTeacher = Box<dyn Fn() -> Result<Option<Arc<dyn Backend>>>>;
+
+/// An engine, and a digest of all that decides its answers but the adapter, where that is known.
+pub(crate) type Answering = (Arc<dyn Student>, Option<Digest>);
 
 /// The stages as this process reaches them.
 pub(crate) struct Stages<'a> {
@@ -45,8 +46,9 @@ pub(crate) struct Stages<'a> {
     /// The directory of the model that compares texts by meaning, if one is here.
     pub(crate) embedder: Option<PathBuf>,
     pub(crate) out: Out,
-    /// The engine of a server in this process; without one, an evaluation starts its own.
-    pub(crate) student: OnceLock<Arc<dyn Student>>,
+    /// The engine of a server in this process; without one, an evaluation starts its own, of which
+    /// it is also known by what its answers may be kept.
+    pub(crate) student: OnceLock<Answering>,
     pub(crate) make_teacher: MakeTeacher,
     /// Who finds the names in what is learnt from, if anybody is configured.
     pub(crate) recogniser: Option<RecogniserSettings>,
@@ -289,6 +291,9 @@ impl Stages<'_> {
         (owner, reason): (&str, &str),
         (forced, supersede): (Option<Override>, bool),
     ) -> Result<ReleaseRecord> {
+        if forced.is_none() {
+            report::about_gate(recipe, version, &self.stores.registry.reports(version)?)?;
+        }
         let change = self.change(owner, reason);
         // What serves already is what a rollback returns to, and no teacher is looked for.
         let serves = self.stores.registry.stable(&version.task)?.is_some();
@@ -305,68 +310,6 @@ impl Stages<'_> {
         if self.unattended.is_some() { change.by_program() } else { change }
     }
 
-    fn report(&self, recipe: &Recipe, gate: &Gate, version: &AdapterVersion) -> Result<EvalReport> {
-        let suite = suite::read(&self.stores.data, gate.suite.as_str())?;
-        let baseline = match self.stores.registry.stable(&recipe.task)? {
-            Some(Target::Adapter(stable)) => {
-                self.load(recipe, &stable)?;
-                Subject { name: stable.to_string(), adapter: Some(stable.to_string()) }
-            }
-            _ => Subject { name: "base".to_owned(), adapter: None },
-        };
-        self.load(recipe, version)?;
-        let candidate = Subject { name: version.to_string(), adapter: Some(version.to_string()) };
-        let others = self.others(version, &suite, gate)?;
-        let scorers = understudy_evaluation::scorers(&suite, gate);
-        let embedder = meaning::wanted(self.embedder.as_deref(), &suite, &scorers)?;
-        let plan = Plan {
-            suite: &suite,
-            gate,
-            baseline: &baseline,
-            candidate: &candidate,
-            seed: recipe.seed,
-            concurrency: CONCURRENCY,
-            embedder: embedder.as_deref(),
-        };
-        let bar = self.out.bar(2 * suite.cases.len() as u64, "evaluation");
-        let mut report = understudy_evaluation::evaluate(
-            &**self.student(recipe)?,
-            plan,
-            &others,
-            &mut |progress| bar.set_position(progress.done as u64),
-        )?;
-        bar.finish_and_clear();
-        report.consultation = suite::consult(&self.stores.data, &suite)?;
-        Ok(report)
-    }
-
-    /// What is shown beside the two: the nearest example of the training rows, and the teacher.
-    fn others(
-        &self,
-        version: &AdapterVersion,
-        suite: &Suite,
-        gate: &Gate,
-    ) -> Result<Vec<SubjectRun>> {
-        let record = self.stores.registry.get(version)?.record;
-        let lineage =
-            record.lineage.adapter().context("a memory release was trained on nothing")?;
-        let dataset = FrozenDataset::find(&self.stores.data.datasets(), &lineage.dataset.version)?;
-        let mut others = vec![NearestExample::fit(&dataset.sft(Split::Train)?).run(suite)];
-        if let Some(teacher) = (self.make_teacher)()? {
-            let subject = Subject { name: "teacher".to_owned(), adapter: None };
-            let options =
-                RunOptions { max_new_tokens: gate.max_new_tokens.max(256), concurrency: 4 };
-            others.extend(understudy_evaluation::run(
-                &*teacher,
-                suite,
-                &[subject],
-                options,
-                &mut |_| {},
-            )?);
-        }
-        Ok(others)
-    }
-
     /// Loads a registered version into the engine and returns the generation it reports.
     fn load(&self, recipe: &Recipe, version: &AdapterVersion) -> Result<String> {
         let directory = self.stores.registry.verify(version)?;
@@ -375,11 +318,16 @@ impl Stages<'_> {
     }
 
     fn student(&self, recipe: &Recipe) -> Result<&Arc<dyn Student>> {
-        if let Some(student) = self.student.get() {
-            return Ok(student);
+        Ok(&self.answering(recipe)?.0)
+    }
+
+    fn answering(&self, recipe: &Recipe) -> Result<&Answering> {
+        if let Some(answering) = self.student.get() {
+            return Ok(answering);
         }
-        let engine = wiring::engine(&self.base, &recipe.base, (HeldIn::default(), &self.device))?;
-        Ok(self.student.get_or_init(|| engine))
+        let held = (HeldIn::default(), self.device.as_str());
+        let (engine, weights) = wiring::known_engine(&self.base, &recipe.base, held)?;
+        Ok(self.student.get_or_init(|| (engine, Some(weights))))
     }
 
     /// What the dev split is scored by: the gate's scorer, the suite's first, or equality.

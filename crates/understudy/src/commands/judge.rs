@@ -91,6 +91,30 @@ impl<'a> Bench<'a> {
         if path.is_file() { read(&path).map(Some) } else { Ok(None) }
     }
 
+    /// A model prefers its own words, so it does not judge a subject that it answers for.
+    pub(crate) fn refuse_own(&self, models: &[String]) -> Result<()> {
+        let judge = &self.settings.model;
+        match models.iter().find(|model| is_same_model(model, judge)) {
+            Some(model) => bail!(
+                "cannot let `{judge}` judge answers of `{model}`, which is the same model; name \
+                 another one under [judge]"
+            ),
+            None => Ok(()),
+        }
+    }
+
+    /// What the reader has to know where the judge also taught.
+    pub(crate) fn note(&self, teacher: Option<&TeacherSettings>) -> Option<String> {
+        let judge = &self.settings.model;
+        teacher.filter(|teacher| is_same_model(&teacher.model, judge)).map(|teacher| {
+            format!(
+                "the judge {judge} is the teacher {} as well, whose words a student learns to \
+                 imitate; another judge would be more independent",
+                teacher.model
+            )
+        })
+    }
+
     /// Asks about every case and adds what comes of it to the report.
     pub(crate) fn hear(
         &mut self,
@@ -110,6 +134,15 @@ impl<'a> Bench<'a> {
         let judged = JudgedRun { cost: cost(self.settings, &judgement), judgement, calibration };
         Ok(add_judge(report, suite, gate, &judge, (judged, self.role))?)
     }
+}
+
+/// Whether two names are of one model: in a directory, of an organisation, as a file, in any case.
+fn is_same_model(one: &str, other: &str) -> bool {
+    let bare = |name: &str| {
+        let last = name.trim_end_matches('/').rsplit('/').next().unwrap_or(name).to_lowercase();
+        last.strip_suffix(".gguf").map(str::to_owned).unwrap_or(last)
+    };
+    bare(one) == bare(other)
 }
 
 fn judge<'a>(
@@ -189,4 +222,21 @@ fn calibrations(data: &DataDir) -> Result<Vec<Calibration>> {
 fn read(path: &Path) -> Result<Calibration> {
     serde_json::from_slice(&fs::read(path)?)
         .with_context(|| format!("failed to understand {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_same_model;
+
+    #[test]
+    fn a_model_is_known_by_any_of_its_names() {
+        for name in [
+            "SmolLM2-135M-Instruct",
+            "models/smollm2-135m-instruct.gguf",
+            "hf/SmolLM2-135M-instruct/",
+        ] {
+            assert!(is_same_model(name, "HuggingFaceTB/SmolLM2-135M-Instruct"), "{name}");
+        }
+        assert!(!is_same_model("smollm2-135m-instruct", "smollm2-360m-instruct"));
+    }
 }

@@ -36,7 +36,7 @@ pub(crate) fn run(args: &RunArgs, config: &Config, out: Out) -> Result<Exit> {
             let recipe = train::recipe(path)?;
             if let Some(gate) = &recipe.gate {
                 // Found now, not after the minutes that training takes.
-                suite::read(&config.data, gate.suite.as_str())?;
+                suite::deciding(&config.data, gate)?;
             }
             if args.dry_run {
                 let stages = train::stages(config, &stores, &recipe, out, true)?;

@@ -6,11 +6,12 @@ use std::{fs, path::PathBuf, sync::Arc};
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
-use understudy_dataset::{FrozenDataset, SuiteFingerprints, SuiteMeanings, list};
-use understudy_ident::{AdapterVersion, DatasetVersion};
+use understudy_dataset::{Contamination, FrozenDataset, SuiteFingerprints, SuiteMeanings, list};
+use understudy_evaluation::{SubjectRun, write_recorded};
+use understudy_ident::{AdapterVersion, DatasetVersion, Digest};
 use understudy_inference::Embedder;
 use understudy_ingest::{Foreign, RowMapping, foreign_suite, inspect_log};
-use understudy_manifest::{Consultations, Scorer, Suite, Tier};
+use understudy_manifest::{Consultations, EvalReport, Gate, Scorer, Suite, Tier, digest_json};
 use understudy_registry::Registry;
 use understudy_storage::atomic;
 
@@ -142,22 +143,35 @@ fn findings(config: &Config, suite: &Suite, by_meaning: bool) -> Result<Vec<Stri
     for version in list(&config.data.datasets())? {
         let found = FrozenDataset::find(&config.data.datasets(), &version)?
             .contamination(&prints, meanings.as_ref())?;
-        if found.rows == 0 {
-            continue;
-        }
-        let trained: Vec<String> = adapters
+        let trained: Vec<&AdapterVersion> = adapters
             .iter()
             .filter(|(_, dataset)| *dataset == version)
-            .map(|(adapter, _)| adapter.to_string())
+            .map(|(adapter, _)| adapter)
             .collect();
-        let who = if trained.is_empty() { "no adapter".to_owned() } else { trained.join(", ") };
-        findings.push(format!(
-            "{} rows of {version} repeat a case ({}); trained on it, so contaminated: {who}",
-            found.rows,
-            found.reasons.keys().copied().collect::<Vec<_>>().join(", ")
-        ));
+        findings.extend(seen(&found, &trained));
     }
     Ok(findings)
+}
+
+/// What is known of a frozen version that may hold cases, and what is not.
+fn seen(found: &Contamination, trained: &[&AdapterVersion]) -> Vec<String> {
+    let Contamination { version, rows, reasons, unread } = found;
+    let names: Vec<String> = trained.iter().map(ToString::to_string).collect();
+    let who = if names.is_empty() { "no adapter".to_owned() } else { names.join(", ") };
+    let how: Vec<&str> = reasons.keys().copied().collect();
+    let repeated = (*rows > 0).then(|| {
+        let how = how.join(", ");
+        format!(
+            "{rows} rows of {version} repeat a case ({how}); trained on it, so contaminated: {who}"
+        )
+    });
+    let unread = (*unread > 0).then(|| {
+        format!(
+            "{unread} rows of {version} hold token ids only and could not be compared; trained on \
+             it, so perhaps contaminated: {who}"
+        )
+    });
+    repeated.into_iter().chain(unread).collect()
 }
 
 /// Spelling would not find other words for the same.
@@ -188,13 +202,24 @@ fn adapters(config: &Config) -> Result<Vec<(AdapterVersion, DatasetVersion)>> {
 }
 
 /// Counts a decision on a suite that decides about releases, and returns the how-manieth on these
-/// very cases it is; nothing for a suite that anybody may look at as often as they like.
-pub(crate) fn consult(data: &DataDir, suite: &Suite) -> Result<Option<u64>> {
+/// very cases it is; nothing for a suite that anybody may look at as often as they like. Whoever asks
+/// the same of the same answers again is told the same number.
+pub(crate) fn consult(
+    data: &DataDir,
+    (suite, gate): (&Suite, &Gate),
+    runs: &[&SubjectRun],
+    report: &EvalReport,
+) -> Result<Option<u64>> {
     if suite.tier == Tier::Dev {
         return Ok(None);
     }
+    let answers: Vec<_> = runs
+        .iter()
+        .map(|run| (&run.subject, &run.generation, Digest::of(write_recorded(run).as_bytes())))
+        .collect();
+    let evidence = digest_json(&(gate, report.seed, &report.judge, answers));
     let mut counted = consultations(data)?;
-    let times = counted.count(suite.digest());
+    let times = counted.count(suite.digest(), evidence);
     atomic::create_dir(&data.suites())?;
     atomic::write(&data.suites().join(CONSULTATIONS), &serde_json::to_vec(&counted)?)?;
     Ok(Some(times))
@@ -239,6 +264,20 @@ pub(crate) fn read(data: &DataDir, name: &str) -> Result<Suite> {
     Suite::parse(&text).with_context(|| format!("failed to understand {}", path.display()))
 }
 
+/// The suite of a recipe's gate, which must be one that nobody tunes on.
+pub(crate) fn deciding(data: &DataDir, gate: &Gate) -> Result<Suite> {
+    let suite = read(data, gate.suite.as_str())?;
+    if suite.tier == Tier::Dev {
+        bail!(
+            "the gate's suite `{0}` is a dev suite, which anybody may tune on, so a pass on it admits \
+             nothing; import its cases under another name with --tier gate or --tier sealed, and \
+             name that in the recipe's [gate]",
+            suite.name
+        );
+    }
+    Ok(suite)
+}
+
 /// Every suite, by name: what datasets are kept clear of.
 pub(crate) fn all(data: &DataDir) -> Result<Vec<Suite>> {
     let Ok(entries) = fs::read_dir(data.suites()) else { return Ok(Vec::new()) };
@@ -271,4 +310,24 @@ fn describe(suite: &Suite) -> serde_json::Value {
         "name": suite.name, "tier": suite.tier, "cases": suite.cases.len(),
         "digest": suite.digest(), "scorers": suite.scorers,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_that_could_not_be_compared_are_told() {
+        let version: DatasetVersion = format!("triage@{}", Digest::of(b"rows")).parse().unwrap();
+        let adapter: AdapterVersion = "triage@1".parse().unwrap();
+        let mut found =
+            Contamination { version, rows: 0, reasons: [("exact", 2)].into(), unread: 0 };
+        assert!(seen(&found, &[]).is_empty());
+        found.unread = 7;
+        let told = seen(&found, &[&adapter]);
+        assert_eq!(told.len(), 1);
+        assert!(told[0].starts_with("7 rows") && told[0].ends_with("contaminated: triage@1"));
+        found.rows = 2;
+        assert_eq!(seen(&found, &[]).len(), 2);
+    }
 }

@@ -43,13 +43,27 @@ impl Remembering {
         sentences: Option<PathBuf>,
     ) -> Result<Self> {
         let opened = Opened::at(file, directory, sentences)?;
-        let now = SystemClock.now();
         let release = match release {
             Some(text) => opened.releases.find(text)?,
             None => opened.store.releases()?.into_iter().next().flatten().context(
                 "no memory release serves: name one, or release one with `understudy memory release`",
             )?,
         };
+        Self::of(opened, release)
+    }
+
+    /// Of the release that serves; none where no memory is set up here, or none serves.
+    pub(crate) fn serving(directory: &Path, sentences: Option<PathBuf>) -> Result<Option<Self>> {
+        if super::lookup()?.is_none() {
+            return Ok(None);
+        }
+        let opened = Opened::at(None, directory, sentences)?;
+        let release = opened.store.releases()?.into_iter().next().flatten();
+        release.map(|release| Self::of(opened, release)).transpose()
+    }
+
+    fn of(opened: Opened, release: Digest) -> Result<Self> {
+        let now = SystemClock.now();
         let catalogue = &opened.deployment.catalogue;
         let read = opened.releases.read(&release)?;
         let embedder = read.embedder(opened.embedder()?);
@@ -69,6 +83,13 @@ impl Remembering {
 
     pub(crate) fn release(&self) -> Digest {
         self.release
+    }
+
+    /// The tokens that lessons may take in a context of so many, and the milliseconds that looking
+    /// for them may.
+    pub(crate) fn limits(&self, context: usize) -> (usize, u64) {
+        let settings = &self.opened.deployment.settings.retrieval;
+        (settings.token_budget(context), settings.budget_ms)
     }
 
     /// The prompt with the lessons that fit, counted by `count` against a context of `context`
