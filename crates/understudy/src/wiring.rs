@@ -203,8 +203,8 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     is_https: bool,
     pub(crate) grpc_address: Option<SocketAddr>,
-    stop: Option<tokio::sync::oneshot::Sender<()>>,
-    task: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
+    stop: tokio::sync::oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<std::io::Result<()>>,
     runtime: tokio::runtime::Runtime,
     /// Where loops and live scores are shown.
     shown: (Arc<Board>, Arc<LiveBoard>),
@@ -389,7 +389,6 @@ impl Server {
         let stopped = async { drop(stopped.await) };
         let patience = Patience { drain: serving.drain, ..Patience::default() };
         let task = runtime.spawn(serve_with(listener, gateway, tls, patience, stopped));
-        let (stop, task) = (Some(stop), Some(task));
         Ok(Self { address, grpc_address, is_https, stop, task, runtime, shown, _router: router })
     }
 
@@ -410,15 +409,14 @@ impl Server {
     /// Serves until Ctrl-C or SIGTERM, then finishes what is in flight; told so again, it ends at
     /// once.
     pub(crate) fn wait(self) -> Result<()> {
-        let Self { mut stop, task, runtime, .. } = self;
-        let task = task.ok_or_else(|| anyhow!("the server is not running"))?;
+        let Self { stop, task, runtime, .. } = self;
         let mut signals = {
             let _runtime = runtime.enter();
             Signals::listen().context("failed to listen for signals")?
         };
         let ended = runtime.block_on(async {
             signals.next().await;
-            stop.take();
+            drop(stop);
             tokio::select! {
                 ended = task => Some(ended),
                 () = signals.next() => None,
