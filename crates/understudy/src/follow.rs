@@ -3,13 +3,18 @@
 //! canaries are judged.
 //!
 //! A rollback needs nothing that is not in memory: what a new table names and is loaded is in force
-//! before anything else is fetched for it.
+//! before anything else is fetched for it, task by task. Fetching is for a thread of its own, so that
+//! the lease is renewed meanwhile; what it brings is in force as it comes, and the table is
+//! acknowledged when all of it is here.
 
+mod force;
 mod forward;
 mod source;
+#[cfg(test)]
+mod tests;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fmt,
     net::SocketAddr,
     sync::{
@@ -20,15 +25,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use understudy_canary::Note;
-use understudy_gateway::wire::{HEARTBEAT_MS, Told, WatchAnswer, WatchRequest};
+use understudy_gateway::wire::{HEARTBEAT_MS, Told, ToldAdapter, WatchRequest};
 use understudy_ident::TaskName;
 use understudy_inference::Student;
 use understudy_journal::Journal;
-use understudy_router::{RouteTable, Target, TaskRoute};
-use understudy_storage::atomic;
+use understudy_router::{RouteTable, TaskRoute};
 
 use self::{forward::Forwarder, source::Source};
 use crate::{paths::DataDir, watch::OnNote};
@@ -78,8 +82,16 @@ struct Shared {
 }
 
 struct State {
-    /// The table that is in force while the lease lasts.
-    held: Option<Held>,
+    /// The newest table, recorded before anything is fetched for it: whatever ends the lease, what
+    /// serves then are its champions and not those of a table before.
+    told: Option<Held>,
+    /// Whether all that it names is here, which asking on acknowledges.
+    is_whole: bool,
+    is_fetching: bool,
+    /// What served each task alone last, for as long as a newer champion is not here.
+    champions: BTreeMap<TaskName, TaskRoute>,
+    /// Whence the adapters of all these come.
+    sources: BTreeMap<String, ToldAdapter>,
     lease_ends: Instant,
     /// Whether the champions serve alone because the lease ran out.
     is_alone: bool,
@@ -101,7 +113,15 @@ impl Follower {
         let node = control.node.clone().unwrap_or_else(|| address.to_string());
         let stop = Arc::new(AtomicBool::new(false));
         let source = Source::new(&control, node);
-        let state = State { held: None, lease_ends: Instant::now(), is_alone: false };
+        let state = State {
+            told: None,
+            is_whole: false,
+            is_fetching: false,
+            champions: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            lease_ends: Instant::now(),
+            is_alone: false,
+        };
         let shared = Arc::new(Shared {
             routes,
             student,
@@ -131,11 +151,16 @@ impl Drop for Follower {
 
 impl Shared {
     /// The name of the other server's journal, if it answered.
-    fn first_table(&self) -> Result<Option<String>> {
+    fn first_table(self: &Arc<Self>) -> Result<Option<String>> {
         let begun = Instant::now();
         let why = loop {
             match self.ask() {
-                Ok(journal) => return Ok(Some(journal)),
+                Ok(journal) if self.is_ready(begun.elapsed()) => return Ok(Some(journal)),
+                Ok(_) if self.has_given_up(begun.elapsed()) => {
+                    break anyhow!("nothing that it routes to can be fetched from it");
+                }
+                // Large adapters take their time.
+                Ok(_) => {}
                 Err(why) if begun.elapsed() > PATIENCE => break why,
                 Err(_) => thread::sleep(RETRY),
             }
@@ -145,14 +170,30 @@ impl Shared {
             bail!("{url} does not answer, and this replica has never had a table: {why:#}");
         };
         self.note(format!("{url} does not answer ({why:#}); the champions it last told serve"));
-        self.load(&held.told)?;
-        self.routes.replace(self.servable(&champions(&held.told)));
+        let loaded = self.load(&held.told);
+        let nothing_to_serve = held.told.tasks.is_empty();
         let mut state = self.state();
-        (state.held, state.is_alone) = (Some(held), true);
+        (state.told, state.is_alone) = (Some(held), true);
+        self.route(&mut state);
+        drop(state);
+        if self.routes.snapshot().is_empty() && !nothing_to_serve {
+            loaded?;
+        }
         Ok(None)
     }
 
-    fn follow(&self) {
+    /// Whether the first table is here, or all of it that is to be had.
+    fn is_ready(&self, waited: Duration) -> bool {
+        let state = self.state();
+        let serves = !self.routes.snapshot().is_empty();
+        state.is_whole || serves && !state.is_fetching && waited > PATIENCE
+    }
+
+    fn has_given_up(&self, waited: Duration) -> bool {
+        waited > PATIENCE && !self.state().is_fetching
+    }
+
+    fn follow(self: &Arc<Self>) {
         while !self.stop.load(Ordering::Relaxed) {
             if let Err(error) = self.ask() {
                 tracing::debug!(%error, "the server that is followed did not answer");
@@ -163,148 +204,41 @@ impl Shared {
 
     /// Asks once, which acknowledges what is held, and puts the answer in force. Returns the name of
     /// the journal over there.
-    fn ask(&self) -> Result<String> {
+    fn ask(self: &Arc<Self>) -> Result<String> {
         let asked = Instant::now();
         let (epoch, since) = {
             let state = self.state();
-            // Alone, the whole table is needed again.
-            let held = state.held.as_ref().filter(|_| !state.is_alone);
-            held.map_or_else(Default::default, |held| (held.epoch.clone(), held.sequence))
+            // Alone, or with a part of it, the whole table is needed again.
+            let told = state.told.as_ref().filter(|_| state.is_whole && !state.is_alone);
+            told.map_or_else(Default::default, |told| (told.epoch.clone(), told.sequence))
         };
         let answer = self.source.watch(&epoch, since, HEARTBEAT_MS)?;
         // From when it was asked: whatever is promised was promised no earlier.
         let lease_ends = asked + Duration::from_millis(answer.lease_ms);
-        let journal = answer.journal.clone();
-        match answer.table.clone() {
+        let journal = answer.journal;
+        match answer.table {
             None => self.state().lease_ends = lease_ends,
-            Some(told) => self.put_in_force(&answer, told, lease_ends)?,
+            Some(told) => {
+                let held = Held { epoch: answer.epoch, sequence: answer.sequence, told };
+                self.put_in_force(held, lease_ends)?;
+            }
         }
         Ok(journal)
-    }
-
-    fn put_in_force(&self, answer: &WatchAnswer, told: Told, lease_ends: Instant) -> Result<()> {
-        let heard = Instant::now();
-        {
-            let mut state = self.state();
-            state.lease_ends = lease_ends;
-            // What is loaded already is enough for any rollback. A champion that has to be fetched
-            // first does not keep a canary on stage that may have been taken off.
-            if self.can_serve_champions(&told) {
-                self.routes.replace(self.servable(&told.tasks));
-            } else if let Some(held) = &state.held {
-                self.routes.replace(self.servable(&champions(&held.told)));
-            }
-        }
-        self.load(&told)?;
-        {
-            let mut state = self.state();
-            if state.lease_ends > Instant::now() {
-                self.routes.replace(self.servable(&told.tasks));
-                state.is_alone = false;
-            }
-            let (epoch, sequence) = (answer.epoch.clone(), answer.sequence);
-            state.held = Some(Held { epoch, sequence, told: told.clone() });
-        }
-        self.source.took(heard.elapsed());
-        self.forget_others(&told);
-        self.remember()?;
-        self.note(describe(&told));
-        Ok(())
     }
 
     fn watch_lease(&self) {
         while !self.stop.load(Ordering::Relaxed) {
             thread::sleep(GLANCE);
             let mut state = self.state();
-            let Some(held) = state.held.as_ref().filter(|_| !state.is_alone) else { continue };
-            if Instant::now() < state.lease_ends {
+            if state.is_alone || state.told.is_none() || Instant::now() < state.lease_ends {
                 continue;
             }
-            self.routes.replace(self.servable(&champions(&held.told)));
             state.is_alone = true;
+            self.route(&mut state);
             drop(state);
             let url = self.source.url();
             self.note(format!("nothing was heard of {url} for a whole lease: champions alone"));
         }
-    }
-
-    /// Fetches and loads what a table names. A canary that cannot be had is left out; a champion
-    /// that cannot be had is an error, and the table before stays in force.
-    fn load(&self, told: &Told) -> Result<()> {
-        let champions: BTreeSet<&str> =
-            told.tasks.values().filter_map(|task| version(&task.route.stable)).collect();
-        for adapter in &told.adapters {
-            if self.holds(&adapter.version, &adapter.generation) {
-                continue;
-            }
-            let loaded =
-                self.source.fetch(adapter, &self.data.followed(&adapter.generation)).and_then(
-                    |directory| Ok(self.student.load_adapter(&adapter.version, &directory)?),
-                );
-            let loaded = loaded.and_then(|info| {
-                if info.generation != adapter.generation {
-                    bail!("it loads as {}, not as {}", info.generation, adapter.generation);
-                }
-                Ok(())
-            });
-            match loaded {
-                Ok(()) => {}
-                Err(why) if champions.contains(adapter.version.as_str()) => {
-                    return Err(why.context(format!("failed to load {}", adapter.version)));
-                }
-                Err(why) => self.note(format!("{} is left out: {why:#}", adapter.version)),
-            }
-        }
-        Ok(())
-    }
-
-    fn holds(&self, version: &str, generation: &str) -> bool {
-        let adapters = self.student.adapters();
-        adapters.iter().any(|info| info.alias == version && info.generation == generation)
-    }
-
-    fn can_serve(&self, target: &Target) -> bool {
-        match target {
-            Target::Adapter { version, generation } => self.holds(version, generation),
-            Target::Teacher | Target::Base => true,
-        }
-    }
-
-    fn can_serve_champions(&self, told: &Told) -> bool {
-        told.tasks.values().all(|task| self.can_serve(&task.route.stable))
-    }
-
-    /// The same without the canaries that are not loaded here.
-    fn servable(&self, tasks: &BTreeMap<TaskName, TaskRoute>) -> BTreeMap<TaskName, TaskRoute> {
-        let mut tasks = tasks.clone();
-        for task in tasks.values_mut() {
-            let canary = task.route.canary.as_ref();
-            if canary.is_some_and(|canary| !self.can_serve(&canary.target)) {
-                (task.route.canary, task.release) = (None, None);
-            }
-        }
-        tasks
-    }
-
-    /// Lets go of adapters that neither this table nor the one before names.
-    fn forget_others(&self, told: &Told) {
-        let named: BTreeSet<&str> = told.adapters.iter().map(|a| a.version.as_str()).collect();
-        for version in self.source.no_longer(&named) {
-            // One that clients loaded under that name, or that is gone, is none of ours.
-            self.student.unload_adapter(&version).ok();
-        }
-    }
-
-    fn remember(&self) -> Result<()> {
-        let held = self.state().held.clone();
-        let json = serde_json::to_vec_pretty(&held)?;
-        atomic::write(&self.data.last_table(), &json)?;
-        Ok(())
-    }
-
-    fn remembered(&self) -> Option<Held> {
-        let text = std::fs::read_to_string(self.data.last_table()).ok()?;
-        serde_json::from_str(&text).ok()?
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -322,33 +256,6 @@ impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Shared")
     }
-}
-
-/// Every task without its canary.
-fn champions(told: &Told) -> BTreeMap<TaskName, TaskRoute> {
-    let mut tasks = told.tasks.clone();
-    for task in tasks.values_mut() {
-        (task.route.canary, task.release) = (None, None);
-    }
-    tasks
-}
-
-fn version(target: &Target) -> Option<&str> {
-    match target {
-        Target::Adapter { version, .. } => Some(version),
-        Target::Teacher | Target::Base => None,
-    }
-}
-
-fn describe(told: &Told) -> String {
-    let one = |(name, task): (&TaskName, &TaskRoute)| {
-        let stable = version(&task.route.stable).unwrap_or("no adapter");
-        let canary = task.route.canary.as_ref().and_then(|canary| version(&canary.target));
-        let canary = canary.map(|canary| format!(" with the canary {canary}")).unwrap_or_default();
-        format!("{name} to {stable}{canary}")
-    };
-    let tasks: Vec<String> = told.tasks.iter().map(one).collect();
-    format!("routes {}", if tasks.is_empty() { "nothing yet".to_owned() } else { tasks.join(", ") })
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
