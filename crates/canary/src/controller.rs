@@ -15,7 +15,7 @@ use understudy_router::{
 };
 
 use crate::{
-    CanaryError, Lessons, Rules,
+    CanaryError, DeadMan, Lessons, Rules,
     watch::{READ_TO, Watch},
 };
 
@@ -55,11 +55,20 @@ pub struct Controller {
     watches: BTreeMap<TaskName, Watch>,
     /// How often in a row the evidence of a task could not be read.
     failures: BTreeMap<TaskName, u32>,
+    dead_man: Arc<DeadMan>,
 }
 
 impl Controller {
     pub fn new(parts: Parts) -> Self {
-        Self { parts, watches: BTreeMap::new(), failures: BTreeMap::new() }
+        let tables = parts.lessons.iter().map(|lessons| Arc::clone(lessons.routes()));
+        let tables = std::iter::once(Arc::clone(&parts.routes)).chain(tables).collect();
+        let dead_man = Arc::new(DeadMan::over(tables));
+        Self { parts, watches: BTreeMap::new(), failures: BTreeMap::new(), dead_man }
+    }
+
+    /// For a thread that looks whether this one still does.
+    pub fn dead_man(&self) -> Arc<DeadMan> {
+        Arc::clone(&self.dead_man)
     }
 
     /// Brings every task up to date. An error of one task does not keep the others waiting: the
@@ -102,6 +111,15 @@ impl Controller {
     }
 
     fn tick_task(&mut self, task: &TaskName) -> Result<Vec<Note>, CanaryError> {
+        let mut notes = self.look_after(task)?;
+        if self.dead_man.is_alive(task) {
+            // Its evidence has been read again, so its canary may be met again.
+            notes.extend(self.follow_registry(task)?);
+        }
+        Ok(notes)
+    }
+
+    fn look_after(&mut self, task: &TaskName) -> Result<Vec<Note>, CanaryError> {
         let mut notes: Vec<Note> = self.stage(task)?.into_iter().collect();
         notes.extend(self.follow_registry(task)?);
         let open = self.parts.registry.open_release(task)?;
@@ -163,10 +181,12 @@ impl Controller {
         let parts = &self.parts;
         let lessons = self.lessons_of(task);
         let first = if lessons.is_some() { Serving::Base } else { parts.first.clone() };
-        let routes = lessons.map_or(&*parts.routes, Lessons::routes);
+        let routes = lessons.map_or(&parts.routes, Lessons::routes);
         let stable = parts.registry.stable(task)?.unwrap_or(first);
         let open = parts.registry.open_release(task)?;
-        let ramping = open.as_ref().filter(|open| open.state == ReleaseState::Ramping);
+        let ramping = open.as_ref().filter(|open| {
+            open.state == ReleaseState::Ramping && !self.dead_man.has_taken_off(task)
+        });
         let canary = match ramping.map(|release| self.canary(release)).transpose() {
             Ok(canary) => canary,
             Err(error) => {

@@ -8,12 +8,14 @@
 //!
 //! Guarantees: a verdict is recorded, with the numbers it rests on, before any route moves; what
 //! an operator does by hand in the registry takes effect at the next tick like any verdict; a
-//! candidate that cannot be loaded never meets a user.
+//! candidate that cannot be loaded never meets a user; and a canary that nobody watches is taken off
+//! by a [`DeadMan`].
 //!
 //! Never: decides (the router does), or moves a route the registry does not ask for.
 
 mod begin;
 mod controller;
+mod deadman;
 mod early;
 mod error;
 mod examine;
@@ -24,6 +26,7 @@ mod watch;
 
 pub use begin::{Opening, open};
 pub use controller::{Controller, Note, Parts};
+pub use deadman::DeadMan;
 pub use error::CanaryError;
 pub use examine::{Decided, Examined, Examiner, decided};
 pub use memory::Lessons;

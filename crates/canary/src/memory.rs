@@ -45,7 +45,7 @@ impl Lessons {
         &self.channel
     }
 
-    pub(crate) fn routes(&self) -> &RouteTable {
+    pub(crate) fn routes(&self) -> &Arc<RouteTable> {
         &self.routes
     }
 

@@ -597,3 +597,23 @@ fn a_canary_that_nobody_has_the_patience_for_goes_back_all_the_same() {
     let release = stage.registry.release(&stage.release.id).unwrap();
     assert!(release.changed_because.contains("slow replies"), "{}", release.changed_because);
 }
+
+#[test]
+fn a_canary_that_nobody_watches_is_taken_off_until_somebody_does_again() {
+    let stage = stage();
+    let mut controller = stage.controller();
+    controller.tick().unwrap();
+    let (dead_man, lease) = (controller.dead_man(), std::time::Duration::from_secs(5));
+    let now = std::time::Instant::now();
+    assert!(dead_man.check(now + lease / 2, lease).is_empty());
+    assert!(stage.route().canary.is_some());
+    // The controller's thread is gone, or hangs, or finds no registry to read.
+    let notes = dead_man.check(now + lease * 2, lease);
+    assert!(notes[0].text.contains("nobody has watched the canary for 5 s"), "{notes:?}");
+    assert_eq!(stage.route().stable, understudy_router::Target::Teacher);
+    assert!(stage.route().canary.is_none() && stage.route().support.shadow.is_none());
+    assert!(dead_man.check(now + lease * 3, lease).is_empty(), "it is said once");
+    assert_eq!(stage.state(), ReleaseState::Ramping, "which is for the registry to say");
+    controller.tick().unwrap();
+    assert!(stage.route().canary.is_some());
+}

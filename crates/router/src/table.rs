@@ -68,6 +68,24 @@ impl RouteTable {
         self.tell(sequence);
     }
 
+    /// Takes a task's canary off the stage, and whoever watches it, whatever is published meanwhile.
+    /// False where there is none.
+    pub fn take_canary_off(&self, task: &TaskName) -> bool {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let mut next = Table::clone(&current.table);
+        let Some(entry) = next.get_mut(task).filter(|entry| entry.route.canary.is_some()) else {
+            return false;
+        };
+        let mut alone = TaskRoute::clone(entry);
+        (alone.route.canary, alone.route.support.shadow, alone.release) = (None, None, None);
+        *entry = Arc::new(alone);
+        let sequence = current.sequence + 1;
+        *current = Numbered { sequence, table: Arc::new(next) };
+        drop(current);
+        self.tell(sequence);
+        true
+    }
+
     /// Publishes all routes at once; tasks that are not among them are routed no more.
     pub fn replace(&self, routes: BTreeMap<TaskName, TaskRoute>) {
         let table = routes.into_iter().map(|(task, route)| (task, Arc::new(route))).collect();
