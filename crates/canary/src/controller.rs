@@ -285,20 +285,25 @@ impl Controller {
         Ok(found)
     }
 
-    /// Reads what has arrived and judges it; `None` when nothing has.
+    /// Reads what has arrived and judges it; `None` when nothing has, and the release is not too old.
     fn look(
         &mut self,
         task: &TaskName,
         release: &ReleaseRecord,
     ) -> Result<Option<Judgement>, CanaryError> {
-        let known = self.watches.get(task).is_some_and(|watch| watch.release == release.id);
+        // What people did to it since, such as to let it go on, is in the audit chain.
+        let known = self
+            .watches
+            .get(task)
+            .is_some_and(|watch| watch.release == release.id && watch.revision == release.revision);
         if !known {
             let audit = self.parts.registry.audit(Some(task))?;
             self.watches.insert(task.clone(), Watch::begin(release, &audit)?);
         }
         let Some(watch) = self.watches.get_mut(task) else { return Ok(None) };
         let news = watch.read(&self.parts.journal)?;
-        Ok((news || !known).then(|| watch.judge(release.step)))
+        let is_over_age = watch.is_over_age(self.parts.clock.now().as_millisecond());
+        Ok((news || !known || is_over_age).then(|| watch.judge(release.step)))
     }
 
     /// A candidate that at least half of the replicas leave alone for failing goes back at once: no
@@ -387,6 +392,7 @@ impl Controller {
             && let Some(watch) = self.watches.get_mut(task)
         {
             watch.enter(decided.step);
+            watch.revision = decided.revision;
         }
         let text = format!("{}: {reason}", what_happened(&decided));
         Ok(Some(Note { task: task.clone(), text }))

@@ -12,6 +12,9 @@ use understudy_trajectory::RewardPolicy;
 
 use crate::CanaryError;
 
+/// A fortnight, after which a person decides where the recipe names no other time.
+const LONGEST_S: u64 = 14 * 24 * 3600;
+
 /// Kept with the release, as they were when it started.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -46,7 +49,7 @@ impl Rules {
             rollback_on: release.rollback_on.clone(),
             max_units: release.max_outcomes,
             min_step_ms: release.min_step_s.saturating_mul(1000),
-            max_age_ms: release.max_age_s.map(|seconds| seconds.saturating_mul(1000)),
+            max_age_ms: Some(release.max_age_s.unwrap_or(LONGEST_S).saturating_mul(1000)),
             maturation_ms: release.maturation_s.saturating_mul(1000),
             missing: release.missing,
             on_small_harm: release.on_small_harm,

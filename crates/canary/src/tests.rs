@@ -115,12 +115,16 @@ fn staged(forced: Option<Override>) -> Stage {
 
 impl Stage {
     fn controller(&self) -> Controller {
+        self.controller_at(Arc::new(SystemClock))
+    }
+
+    fn controller_at(&self, clock: Arc<dyn Clock>) -> Controller {
         Controller::new(Parts {
             registry: Arc::clone(&self.registry),
             journal: self.journal.clone(),
             routes: Arc::clone(&self.routes),
             student: Arc::clone(&self.student),
-            clock: Arc::new(SystemClock),
+            clock,
             tasks: Vec::new(),
             first: Target::Teacher,
             lessons: None,
@@ -616,4 +620,121 @@ fn a_canary_that_nobody_watches_is_taken_off_until_somebody_does_again() {
     assert_eq!(stage.state(), ReleaseState::Ramping, "which is for the registry to say");
     controller.tick().unwrap();
     assert!(stage.route().canary.is_some());
+}
+
+/// The same with other rules, started anew.
+fn with_rules(change: impl Fn(&mut understudy_router::Policy)) -> Stage {
+    let mut stage = stage();
+    let now = Change::new("test", "with other rules", &SystemClock);
+    stage.registry.abort(&stage.release.id, now).unwrap();
+    let mut rules: Rules = serde_json::from_value(stage.release.policy.clone()).unwrap();
+    change(&mut rules.policy);
+    let start = StartRelease {
+        candidate: stage.release.candidate.clone(),
+        rollback: stage.release.rollback.clone(),
+        policy: rules.to_value(),
+        salt: fresh_salt().to_string(),
+        forced: stage.release.forced.clone(),
+    };
+    stage.release = stage.registry.start_release(start, now).unwrap();
+    stage
+}
+
+impl Stage {
+    fn paused_because(&self) -> Option<understudy_registry::PauseReason> {
+        self.registry.release(&self.release.id).unwrap().paused_because
+    }
+
+    fn resume(&self, clock: &dyn Clock) {
+        let revision = self.registry.release(&self.release.id).unwrap().revision;
+        let change = Change::new("ada", "read it, and it may go on", clock);
+        self.registry.resume(&self.release.id, revision, change).unwrap();
+    }
+
+    fn served(&self, name: &str, arm: Arm, at: understudy_ident::Timestamp) {
+        let step = Step { at, ..step(name, arm, self.release.id.as_str()) };
+        self.journal.append_step(step).unwrap().wait().unwrap();
+    }
+}
+
+#[test]
+fn a_release_grows_old_without_any_traffic_and_a_person_may_give_it_more_time() {
+    let stage = stage();
+    let clock = Arc::new(understudy_ident::ManualClock::default());
+    let mut controller = stage.controller_at(clock.clone());
+    controller.tick().unwrap();
+    let day = 24 * 3_600_000;
+    clock.advance_ms(13 * day);
+    controller.tick().unwrap();
+    assert_eq!(stage.state(), ReleaseState::Ramping);
+    clock.advance_ms(day);
+    controller.tick().unwrap();
+    assert_eq!(stage.paused_because(), Some(understudy_registry::PauseReason::Inconclusive));
+    for mut controller in [controller, stage.controller_at(clock.clone())] {
+        stage.resume(&*clock);
+        controller.tick().unwrap();
+        assert_eq!(stage.state(), ReleaseState::Ramping, "it has a fortnight again");
+        clock.advance_ms(14 * day);
+        controller.tick().unwrap();
+        assert_eq!(stage.state(), ReleaseState::Paused);
+    }
+}
+
+#[test]
+fn a_release_that_a_person_lets_go_on_does_go_on() {
+    use understudy_registry::PauseReason;
+    let silent = with_rules(|policy| policy.max_silent_units = 6);
+    let spent = with_rules(|policy| policy.max_units = 3);
+    for (stage, because) in [(silent, PauseReason::LowTraffic), (spent, PauseReason::Inconclusive)]
+    {
+        let mut controller = stage.controller();
+        controller.tick().unwrap();
+        for round in 0..2 {
+            for n in 0..3 {
+                assert_eq!(stage.state(), ReleaseState::Ramping, "{because:?} {round} {n}");
+                for arm in [Arm::Canary, Arm::Stable] {
+                    let name = format!("{} {round} {n}", arm.as_str());
+                    stage.served(&name, arm, SystemClock.now());
+                }
+                controller.tick().unwrap();
+            }
+            assert_eq!(stage.paused_because(), Some(because));
+            stage.resume(&SystemClock);
+            controller.tick().unwrap();
+            assert_eq!(stage.state(), ReleaseState::Ramping, "{because:?}");
+            // A server that starts anew comes to the same.
+            controller = stage.controller();
+            controller.tick().unwrap();
+            assert_eq!(stage.state(), ReleaseState::Ramping, "{because:?}");
+        }
+    }
+}
+
+#[test]
+fn a_comparison_that_was_not_valid_begins_anew_when_a_person_lets_it_go_on() {
+    let stage = stage();
+    let mut controller = stage.controller();
+    controller.tick().unwrap();
+    // Units of one side only.
+    for n in 0..60 {
+        stage.served(&format!("lopsided {n}"), Arm::Canary, SystemClock.now());
+    }
+    controller.tick().unwrap();
+    assert_eq!(stage.paused_because(), Some(understudy_registry::PauseReason::Invalid));
+    stage.resume(&SystemClock);
+    controller.tick().unwrap();
+    assert_eq!(stage.state(), ReleaseState::Ramping);
+    // Late news of what was void is no news.
+    stage.served("late", Arm::Canary, stage.release.started_at);
+    for n in 0..5 {
+        stage.session(n, true);
+    }
+    stage.controller().tick().unwrap();
+    controller.tick().unwrap();
+    assert_eq!(stage.state(), ReleaseState::Ramping);
+    let audit = stage.registry.audit(Some(&task())).unwrap();
+    let release = stage.registry.release(&stage.release.id).unwrap();
+    let mut watch = crate::watch::Watch::begin(&release, &audit).unwrap();
+    watch.read(&stage.journal).unwrap();
+    assert_eq!(watch.summary(understudy_router::Side::Canary).units, 5);
 }

@@ -24,6 +24,12 @@ pub(crate) struct Watch {
     evidence: Evidence,
     /// The last record folded in.
     pub(crate) read_to: u64,
+    /// The release's revision as of which this knows what people did.
+    pub(crate) revision: u64,
+    /// When people let the release go on, still to be replayed, in order.
+    resumed: Vec<Resumed>,
+    /// What was before is not compared, because the comparison was not valid.
+    void_before: Option<i64>,
     /// Steps entered after the record of that number, still to be replayed, in order.
     entered: Vec<(u64, u32)>,
     /// Analysed steps seen so far; an outcome counts once its step has been seen. Their names only:
@@ -31,6 +37,13 @@ pub(crate) struct Watch {
     seen: HashSet<StepId>,
     /// Outcomes whose step has not been seen yet.
     early: Early,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Resumed {
+    at_ms: i64,
+    /// It had been paused because its comparison was not valid.
+    is_void: bool,
 }
 
 impl Watch {
@@ -56,10 +69,18 @@ impl Watch {
         // A release that an earlier program staged does not say, and is read from the beginning.
         let begun = of_release("release.stage").find_map(read_to).unwrap_or(0);
         let rules = Rules::read(release)?;
+        let mut evidence = Evidence::under(&rules.policy);
+        if let Some(staged) = of_release("release.stage").next() {
+            evidence.go_on(staged.at.as_millisecond());
+        }
+        let of_release = audit.iter().filter(|entry| entry.subject == release.id.as_str());
         Ok(Self {
             release: release.id.clone(),
-            evidence: Evidence::under(&rules.policy),
+            evidence,
             rules,
+            revision: release.revision,
+            resumed: resumed(of_release),
+            void_before: None,
             read_to: begun,
             entered,
             seen: HashSet::new(),
@@ -81,7 +102,14 @@ impl Watch {
             self.read_to = read_to;
         }
         self.replay_steps(self.read_to);
+        self.go_on(i64::MAX);
         Ok(any)
+    }
+
+    /// Whether time alone may have changed the verdict.
+    pub(crate) fn is_over_age(&mut self, now_ms: i64) -> bool {
+        self.evidence.tell_time(now_ms);
+        self.rules.policy.max_age_ms.is_some_and(|most| self.evidence.age_ms() >= most)
     }
 
     pub(crate) fn judge(&self, step: u32) -> Judgement {
@@ -105,6 +133,27 @@ impl Watch {
         }
     }
 
+    /// Carries out what people said up to a moment. A comparison that was void begins anew, at the same
+    /// step; any other goes on, with new patience.
+    fn go_on(&mut self, until_ms: i64) {
+        while let Some(Resumed { at_ms, is_void }) = self.resumed.first().copied()
+            && at_ms <= until_ms
+        {
+            self.resumed.remove(0);
+            if is_void {
+                let step = self.evidence.step();
+                self.evidence = Evidence::under(&self.rules.policy);
+                self.evidence.enter_step(step);
+                self.void_before = Some(at_ms);
+            }
+            self.evidence.go_on(at_ms);
+        }
+    }
+
+    fn is_void(&self, step: &Step) -> bool {
+        self.void_before.is_some_and(|at| step.at.as_millisecond() < at)
+    }
+
     fn fold(&mut self, journal: &Journal, arrival: Arrival) -> Result<bool, CanaryError> {
         match arrival.entry {
             Entry::Step(step) => self.fold_step(journal, *step),
@@ -114,6 +163,10 @@ impl Watch {
 
     fn fold_step(&mut self, journal: &Journal, step: Step) -> Result<bool, CanaryError> {
         let Some(side) = observe::side(&step, self.release.as_str()) else { return Ok(false) };
+        self.go_on(step.at.as_millisecond());
+        if self.is_void(&step) {
+            return Ok(false);
+        }
         self.evidence.observe(&observe::of_reply(&step, side, &self.rules))?;
         self.seen.insert(step.id.clone());
         for outcome in self.early.about(&step) {
@@ -130,6 +183,9 @@ impl Watch {
         let step = &judged.step;
         // Its step is of another release, or of none.
         let Some(side) = observe::side(step, self.release.as_str()) else { return Ok(false) };
+        if self.is_void(step) {
+            return Ok(false);
+        }
         if !self.seen.contains(&step.id) {
             // It comes later in the log.
             self.early.wait(outcome);
@@ -139,4 +195,21 @@ impl Watch {
         self.evidence.observe(&observe::of_outcome(step, &outcome, side, policy))?;
         Ok(true)
     }
+}
+
+/// Each time that a person let a release go on.
+fn resumed<'a>(of_release: impl Iterator<Item = &'a AuditEntry>) -> Vec<Resumed> {
+    let mut is_void = false;
+    let mut resumed = Vec::new();
+    for entry in of_release {
+        match entry.action.as_str() {
+            "release.pause" => is_void = entry.detail["paused_because"] == "invalid",
+            "release.resume" => {
+                resumed.push(Resumed { at_ms: entry.at.as_millisecond(), is_void });
+                is_void = false;
+            }
+            _ => {}
+        }
+    }
+    resumed
 }

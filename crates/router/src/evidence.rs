@@ -99,6 +99,9 @@ pub struct Evidence {
     step: usize,
     clock: ReplyClock,
     silent_units: u64,
+    /// Units per side that were there when a person last let the release go on.
+    units_before: u64,
+    is_resumed: bool,
 }
 
 /// The part of a policy that says what counts.
@@ -117,9 +120,11 @@ struct ArmEvidence {
     rewarded_before_step: u64,
 }
 
-/// Times of replies, in milliseconds.
+/// Times of replies, in milliseconds; and, for the age alone, what time it is without any.
 #[derive(Debug, Clone, Copy, Default)]
 struct ReplyClock {
+    began: Option<i64>,
+    now: i64,
     first: Option<i64>,
     latest: i64,
     entered_step: Option<i64>,
@@ -203,14 +208,45 @@ impl Evidence {
         self.step
     }
 
+    /// The release began, or was let go on by a person: its patience with units, with silence and with
+    /// time begins anew, and so does nothing else. Evidence is not undone by going on.
+    pub fn go_on(&mut self, at_ms: i64) {
+        self.clock.began = Some(at_ms);
+        self.silent_units = self.pending.len() as u64;
+        self.units_before = self.fewest_units();
+        self.is_resumed = self.fewest_units() > 0;
+    }
+
+    /// What time it is: a release ages without replies as well.
+    pub fn tell_time(&mut self, now_ms: i64) {
+        self.clock.now = self.clock.now.max(now_ms);
+    }
+
+    /// Units per side since the release began or was let go on.
+    pub fn units_spent(&self) -> u64 {
+        self.fewest_units() - self.units_before
+    }
+
+    /// Whether a person has let the release go on as its evidence stood.
+    pub fn is_resumed(&self) -> bool {
+        self.is_resumed
+    }
+
+    fn fewest_units(&self) -> u64 {
+        self.canary.summary.units.min(self.baseline.summary.units)
+    }
+
     /// New units since the last reward came in, those aside whose rewards are still waited for.
     pub fn silent_units(&self) -> u64 {
         self.silent_units.saturating_sub(self.pending.len() as u64)
     }
 
-    /// Milliseconds between the first reply and the latest.
+    /// Milliseconds between the beginning, or the first reply where that is not known, and the latest
+    /// time that was heard of.
     pub fn age_ms(&self) -> u64 {
-        self.clock.since(self.clock.first)
+        let until = self.clock.now.max(self.clock.latest);
+        let since = self.clock.began.or(self.clock.first);
+        since.map_or(0, |since| until.saturating_sub(since).max(0) as u64)
     }
 
     /// Milliseconds between the first reply at this step and the latest.

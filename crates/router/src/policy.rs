@@ -66,9 +66,10 @@ pub struct Policy {
     /// New units of both sides without any reward coming in, after which the source of rewards
     /// counts as silent; units whose rewards are still waited for are not among them.
     pub max_silent_units: u64,
-    /// Units per side after which an undecided comparison is called inconclusive.
+    /// Units per side after which an undecided comparison is called inconclusive; counted anew when a
+    /// person lets it go on.
     pub max_units: u64,
-    /// The same in milliseconds between the first and the latest reply.
+    /// The same in milliseconds, with replies or without.
     pub max_age_ms: Option<u64>,
 }
 

@@ -6,7 +6,7 @@
 //! | --- | --- |
 //! | a guard that acts is proven beyond its limit, or worse than the baseline | roll back |
 //! | units, or rewards, do not fall evenly on the arms | invalid: pause, never promote |
-//! | proven worse by less than the margin, where the policy holds that | pause, a person decides |
+//! | proven worse by less than the margin, where the policy holds that and no person has let it go on | pause, a person decides |
 //! | no reward has come for very many units | stalled: pause |
 //! | outcomes and time suffice at this step, and steps are left | advance |
 //! | both suffice at the last step, every acting guard is proven good enough, and no limit is exceeded | promote |
@@ -83,7 +83,8 @@ fn decide(policy: &Policy, evidence: &Evidence, step: usize, findings: &[Finding
     if findings.iter().any(|finding| finding.signal == Signal::Invalid) {
         return Verdict::Invalid;
     }
-    if let Some(guard) = proven(Signal::SmallHarm, policy, findings) {
+    let small_harm = proven(Signal::SmallHarm, policy, findings);
+    if let Some(guard) = small_harm.filter(|_| !evidence.is_resumed()) {
         return Verdict::WorseWithinMargin { guard };
     }
     let silent_units = evidence.silent_units();
@@ -100,8 +101,7 @@ fn decide(policy: &Policy, evidence: &Evidence, step: usize, findings: &[Finding
     if enough && proven_good_enough(policy, evidence, findings) {
         return Verdict::Promote { superior: reward_signal(findings) == Signal::Superior };
     }
-    let units = |side| evidence.summary(side).units;
-    let spent = units(Side::Canary).min(units(Side::Baseline)) >= policy.max_units;
+    let spent = evidence.units_spent() >= policy.max_units;
     if spent || policy.max_age_ms.is_some_and(|most| evidence.age_ms() >= most) {
         return Verdict::Inconclusive;
     }

@@ -27,7 +27,8 @@ pub struct Release {
     /// How long, in seconds, each step lasts at least.
     #[serde(skip_serializing_if = "is_zero")]
     pub min_step_s: u64,
-    /// Give up undecided after so many seconds.
+    /// Give up undecided after so many seconds, with traffic or without; after fourteen days where
+    /// nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_age_s: Option<u64>,
     /// How long, in seconds, a unit's rewards are waited for before it is judged, in both slices
