@@ -33,8 +33,9 @@ use understudy_ident::{Clock, Digest, TaskName, Timestamp};
 use understudy_inference::{Chat, Embedder, Prompt};
 use understudy_journal::Journal;
 use understudy_memory::{
-    Catalogue, Deployment, DeploymentStore, Intents, Library, MemoryError, MemoryId, MemoryRoot,
-    Query, Releases, Retrieved, Room, Shelf, Standings, estimated_tokens, has_block, place,
+    Catalogue, Deployment, DeploymentStore, ErrorSignature, Intents, Key, Library, MemoryError,
+    MemoryId, MemoryRoot, Query, Releases, Retrieved, Room, Shelf, Standings, estimated_tokens,
+    failure_in, has_block, place,
 };
 use understudy_message::{Message, Role};
 use understudy_router::RouteTable;
@@ -214,6 +215,7 @@ impl Memories {
             goal: &goal,
             agent: Some(routing.task.as_str()),
             tools: chat.tools.iter().filter_map(tool_name).collect(),
+            error: last_failure(&chat.messages, shared.store.key()),
             session: &routing.assignment.unit,
             off,
             ..Query::default()
@@ -225,8 +227,8 @@ impl Memories {
         // A teacher's tokens are not ours to count.
         let count: &dyn Fn(&str) -> usize =
             if routing.way.teacher { &estimated_tokens } else { &by_tokenizer };
-        let tokens = shared.settings().token_budget(gateway.student.context());
-        shared.meet(trial, &view, &query, Room { tokens, count }).map(Some)
+        let window = Window { context: gateway.student.context(), count };
+        shared.meet(trial, &view, &query, window).map(Some)
     }
 
     /// Has it written down that a reply was shown lessons. A reply whose session asked for none
@@ -265,12 +267,15 @@ impl Shared {
         Ok(View { shelf, finder, own, standings })
     }
 
+    /// Of one release, in the room that its settings give it.
     fn retrieve(
         &self,
         view: &View,
         query: &Query<'_>,
-        room: Room<'_>,
+        window: Window<'_>,
     ) -> Result<Retrieved, MemoryError> {
+        let rules = view.shelf.retrieval(self.settings());
+        let room = Room { tokens: rules.token_budget(Some(window.context)), count: window.count };
         Ok(view.library(self).retrieve(query, room, self.clock.now())?.0)
     }
 
@@ -308,6 +313,13 @@ impl Shared {
     }
 }
 
+/// The prompt that lessons go into: the model's context, and how a text's tokens are counted.
+#[derive(Clone, Copy)]
+struct Window<'a> {
+    context: usize,
+    count: &'a dyn Fn(&str) -> usize,
+}
+
 /// What one request is retrieved from.
 #[derive(Debug, Clone)]
 struct View {
@@ -322,7 +334,7 @@ impl View {
     fn library<'a>(&'a self, shared: &'a Shared) -> Library<'a> {
         Library {
             deployment: &self.shelf,
-            user: self.own.as_ref().map(|own| &own.shelf),
+            user: self.own.as_ref().map(|own| own.shelf.as_ref()),
             standings: &self.standings,
             embedder: Some(self.finder.embedder.as_ref()),
             intents: Some(&self.finder.intents),
@@ -338,6 +350,13 @@ impl View {
 pub(crate) struct Met {
     pub(crate) retrieved: Retrieved,
     pub(crate) recalled: Recalled,
+}
+
+/// How the call failed that the conversation ends with, if it ends with one.
+fn last_failure(messages: &[Message], key: &Key) -> Option<ErrorSignature> {
+    let last = messages.last().filter(|message| message.role == Role::Tool)?;
+    let message = failure_in(&last.text())?;
+    Some(ErrorSignature::of(&message, None, key))
 }
 
 fn tool_name(tool: &Value) -> Option<&str> {

@@ -230,6 +230,14 @@ impl World {
         let release = self.registry.start_release(start, change).unwrap();
         self.tick();
         let release = self.registry.release(&release.id).unwrap();
+        // No request waits for the lessons to be read: they are ready a moment later.
+        let status = || self.agent.get(format!("http://{}/v1/memory/status", self.address)).call();
+        let ready = || status().unwrap().body_mut().read_json::<Value>().unwrap();
+        let began = Instant::now();
+        while ready()["trial"]["ready"] != true {
+            assert!(began.elapsed() < Duration::from_secs(5), "{:?}", ready());
+            std::thread::sleep(Duration::from_millis(20));
+        }
         (version, digest, release)
     }
 

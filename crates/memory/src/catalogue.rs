@@ -35,6 +35,9 @@ pub struct ToolSchema {
     /// The server, site or application it talks to, when that is more than the tool itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
+    /// The argument that names it, where calls go to several: a browser's `url`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_argument: Option<String>,
     #[serde(default)]
     pub arguments: Vec<Argument>,
 }
@@ -108,6 +111,20 @@ impl Catalogue {
             if !names.insert(&tool.name) {
                 return refuse(format!("tool `{}` is declared twice", tool.name));
             }
+            if let Some(named) = &tool.target_argument {
+                if !tool.arguments.iter().any(|argument| argument.name == *named) {
+                    return refuse(format!(
+                        "tool `{}` has its target in `{named}`, which is none of its arguments",
+                        tool.name
+                    ));
+                }
+                if tool.target.is_some() {
+                    return refuse(format!(
+                        "tool `{}` has a `target` and a `target_argument`; keep one",
+                        tool.name
+                    ));
+                }
+            }
             for argument in &tool.arguments {
                 is_name("argument", &argument.name)?;
                 argument.values.iter().try_for_each(|value| is_name("value", value))?;
@@ -136,6 +153,7 @@ impl Catalogue {
                 description: text("description").to_owned(),
                 access: Access::Unknown,
                 target: None,
+                target_argument: None,
                 arguments: parameters.map(arguments).unwrap_or_default(),
             });
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{Contrast, ErrorSignature, KeyIx, Shape, Skeleton, ToolIx};
+use crate::{Contrast, ErrorSignature, KeyIx, Keyed, Shape, Skeleton, ToolIx};
 
 /// Something a run did. Each is compared only among the runs in which it could have happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,8 +15,8 @@ pub(crate) enum Feature {
     Parallel(ToolIx, ToolIx),
     /// Among runs that called the tool: the argument was given, in this shape.
     Given(ToolIx, KeyIx, Shape),
-    /// Among runs in which the first failed so: the second was called next.
-    Recovered(ToolIx, ErrorSignature, ToolIx),
+    /// Among runs in which the first failed so, anywhere or at one place: the second was called next.
+    Recovered(ToolIx, ErrorSignature, Option<Keyed>, ToolIx),
 }
 
 /// A feature that tells winners from losers.
@@ -196,7 +196,10 @@ fn features(skeleton: &Skeleton) -> BTreeSet<Feature> {
             }
         }
         if let (Some(error), Some(next)) = (call.failed, skeleton.moves.get(at + 1)) {
-            found.insert(Feature::Recovered(call.tool, error, next.tool));
+            found.insert(Feature::Recovered(call.tool, error, None, next.tool));
+            if call.target.is_some() {
+                found.insert(Feature::Recovered(call.tool, error, call.target, next.tool));
+            }
         }
         let first = skeleton.moves[..at].iter().all(|earlier| earlier.tool != call.tool);
         if first {
@@ -214,9 +217,10 @@ fn could(skeleton: &Skeleton, feature: Feature) -> bool {
         Feature::Used(_) => true,
         Feature::Before(_, tool) | Feature::Given(tool, ..) => calls(tool),
         Feature::Parallel(a, b) => calls(a) && calls(b),
-        Feature::Recovered(tool, error, _) => {
-            skeleton.moves.iter().any(|call| call.tool == tool && call.failed == Some(error))
-        }
+        Feature::Recovered(tool, error, target, _) => skeleton.moves.iter().any(|call| {
+            let here = target.is_none() || call.target == target;
+            here && call.tool == tool && call.failed == Some(error)
+        }),
     }
 }
 

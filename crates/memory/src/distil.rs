@@ -3,7 +3,7 @@
 use understudy_inference::InferenceError;
 
 use crate::{
-    Catalogue, Declared, ErrorSignature, KeyIx, Kind, Parameter, Shape, Tactic, ToolIx,
+    Catalogue, Declared, ErrorSignature, KeyIx, Keyed, Kind, Parameter, Shape, Tactic, ToolIx,
     contrast::{Feature, Finding},
 };
 
@@ -21,6 +21,8 @@ pub struct Draft {
     pub(crate) parallel: Vec<ToolIx>,
     pub(crate) parameters: Vec<Parameter<Declared>>,
     pub(crate) error: Option<ErrorSignature>,
+    /// The one place it was seen at.
+    pub(crate) target: Option<Keyed>,
     pub(crate) tactic: Option<Tactic>,
 }
 
@@ -51,8 +53,8 @@ impl Draft {
                 let error = error_of(tool).filter(|_| finding.helps);
                 Self::of_argument((tool, key, shape), finding.helps, error, catalogue)
             }
-            Feature::Recovered(tool, error, next) => {
-                Self::of_recovery(tool, error, next, catalogue)
+            Feature::Recovered(tool, error, target, next) => {
+                Self { target, ..Self::of_recovery(tool, error, next, catalogue) }
             }
         }
     }
@@ -204,6 +206,7 @@ impl Draft {
             parallel: Vec::new(),
             parameters: Vec::new(),
             error: None,
+            target: None,
             tactic: None,
         }
     }

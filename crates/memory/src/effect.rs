@@ -39,6 +39,9 @@ pub(crate) struct Tally {
     pub(crate) cited: u64,
     pub(crate) last_used: Option<Timestamp>,
     pub(crate) last_confirmed: Option<Timestamp>,
+    /// Offered to heal something, and nobody has said yet whether it did.
+    pub(crate) offers: u64,
+    healed: [Fading; 2],
     with: [Fading; 2],
     control: [Fading; 2],
     /// Successes of either arm that wait for a partner, oldest first: one of the two is empty.
@@ -59,9 +62,26 @@ pub struct Counters {
     pub fail_with: f64,
     pub success_control: f64,
     pub fail_control: f64,
+    /// Of whoever followed it to get past a failure, faded. It says nothing of the effect.
+    pub heal_worked: f64,
+    pub heal_failed: f64,
 }
 
 impl Tally {
+    /// An offer is a use: whoever fails needs it, though no request is shown it.
+    pub(crate) fn offer(&mut self, now: Timestamp) {
+        self.offers += 1;
+        self.last_used = Some(now);
+    }
+
+    /// An outcome that nothing was offered for counts nothing.
+    pub(crate) fn heal(&mut self, worked: bool, now: Timestamp, settings: &CounterSettings) {
+        if let Some(offers) = self.offers.checked_sub(1) {
+            self.offers = offers;
+            self.healed[usize::from(worked)].add(now, settings.half_life_days);
+        }
+    }
+
     pub(crate) fn outcome(
         &mut self,
         injected: bool,
@@ -95,6 +115,8 @@ impl Tally {
             fail_with: value(self.with[0]),
             success_control: value(self.control[1]),
             fail_control: value(self.control[0]),
+            heal_worked: value(self.healed[1]),
+            heal_failed: value(self.healed[0]),
         }
     }
 

@@ -5,10 +5,11 @@ use std::{collections::BTreeSet, fmt};
 use understudy_ident::{Timestamp, TrajectoryId};
 
 use crate::{
-    Catalogue, ErrorSignature, Key, Keyed, Move, Run, Shape, Skeleton, Transcript,
+    Catalogue, ErrorSignature, Key, Keyed, Move, Run, Shape, Skeleton, ToolSchema, Transcript,
     agreement::{self, Assertion},
+    heal::target_name,
     overlap::Sources,
-    transcript::without_blocks,
+    transcript::{Called, without_blocks},
 };
 
 /// A run. It cannot be serialised: the trace store keeps what was said, and `source` finds it there.
@@ -97,6 +98,7 @@ fn skeleton(transcript: &Transcript, catalogue: &Catalogue, key: &Key) -> Skelet
             arguments,
             undeclared_arguments,
             failed: failed.map(|failure| ErrorSignature::of(&failure.message, failure.code, key)),
+            target: target_of(catalogue.schema(tool), call).map(|name| target_name(name, key)),
             batch: call.batch,
             repeated: !seen.insert((tool, call.arguments.to_string())),
             latency_ms: call.latency_ms,
@@ -104,4 +106,11 @@ fn skeleton(transcript: &Transcript, catalogue: &Catalogue, key: &Key) -> Skelet
         });
     }
     skeleton
+}
+
+/// Where a call went: as its tool's schema says, or as the argument does that names it.
+fn target_of<'a>(tool: &'a ToolSchema, call: &'a Called) -> Option<&'a str> {
+    let argument = tool.target_argument.as_deref();
+    let named = argument.and_then(|name| call.arguments.get(name)?.as_str());
+    tool.target.as_deref().or(named).filter(|name| !name.trim().is_empty())
 }

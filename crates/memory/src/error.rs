@@ -32,6 +32,11 @@ pub enum MemoryError {
     Unknown { id: MemoryId },
     #[error("cannot {op} memory {id}: it is {}", status.as_str())]
     WrongStatus { op: &'static str, id: MemoryId, status: Status },
+    #[error(
+        "cannot count whether memory {id} worked: no heal query was offered it, or every offer's \
+         outcome is known; ask for a way past the failure first"
+    )]
+    NotOffered { id: MemoryId },
     #[error("cannot make memory {id} ready for release: {why}")]
     NotReady { id: MemoryId, why: String },
     #[error("there is no memory release {text}; see `understudy memory list --releases`")]

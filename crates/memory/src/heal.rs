@@ -73,6 +73,16 @@ pub struct ErrorReport {
     pub message: String,
 }
 
+impl ErrorReport {
+    /// What it is compared by.
+    pub fn signature(&self, key: &Key) -> ErrorSignature {
+        match self.class {
+            Some(class) => ErrorSignature::named(class, self.code, &self.message, key),
+            None => ErrorSignature::of(&self.message, self.code, key),
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tried {
@@ -91,6 +101,14 @@ pub struct HealReply {
     pub candidates: Vec<HealCandidate>,
     pub escalate: bool,
     pub reason: String,
+}
+
+impl HealReply {
+    /// What it offers of one store, to be noted there with [`crate::Partition::offered`].
+    pub fn ids(&self, source: HealSource) -> Vec<MemoryId> {
+        let of_source = self.candidates.iter().filter(|candidate| candidate.source == source);
+        of_source.map(|candidate| candidate.id.clone()).collect()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -179,12 +197,7 @@ fn normal_target(key: &str) -> String {
 impl Library<'_> {
     /// What may help, best first: by tier, then by likeness times how surely it worked.
     pub fn heal(self, request: &HealRequest, now: Timestamp) -> Result<HealReply, MemoryError> {
-        let error = match request.error.class {
-            Some(class) => {
-                ErrorSignature::named(class, request.error.code, &request.error.message, self.key)
-            }
-            None => ErrorSignature::of(&request.error.message, request.error.code, self.key),
-        };
+        let error = request.error.signature(self.key);
         let target = target_name(&request.target.key, self.key);
         let goal = format!("{} {} {}", request.goal, request.action.tool, error.class.as_str());
         let vector = match self.embedder {
@@ -215,7 +228,7 @@ impl Library<'_> {
                 if request.tried.iter().any(tried) {
                     continue;
                 }
-                only_harm &= standing.harms;
+                only_harm &= standing.harms || misleads(&standing);
                 let likeness = likeness(shelf, at, vector.as_deref(), words[at].coverage);
                 let score = likeness * sureness(&standing);
                 let candidate =
@@ -251,7 +264,7 @@ fn candidate(
     (source, tier, mode, tactic, tool): (HealSource, Tier, Mode, Tactic, Option<String>),
     standing: &Standing,
 ) -> HealCandidate {
-    let n = standing.successes + standing.failures;
+    let n = standing.healed + standing.unhealed;
     let mut do_not_retry = entry.avoid.clone();
     do_not_retry.extend(request.tried.iter().map(|tried| tried.tool.clone()));
     do_not_retry.sort_unstable();
@@ -263,7 +276,7 @@ fn candidate(
     };
     let evidence = HealEvidence {
         n: n.round() as u64,
-        success_rate: (n > 0.0).then(|| standing.successes / n),
+        success_rate: (n > 0.0).then(|| standing.healed / n),
         last_seen: standing.last_seen,
     };
     let id = entry.id.clone();
@@ -286,11 +299,17 @@ fn likeness(shelf: &Shelf, at: usize, vector: Option<&[f32]>, coverage: f32) -> 
 
 /// The lower end of the success rate's interval at 80 %; a half while nobody has reported.
 fn sureness(standing: &Standing) -> f64 {
-    let (successes, n) = (standing.successes, standing.successes + standing.failures);
-    if n < 0.5 {
-        return 0.5;
-    }
-    understudy_statistics::wilson(successes.round() as u64, n.round().max(1.0) as u64, 0.2).lower
+    reported(standing).map_or(0.5, |interval| interval.lower)
+}
+
+/// Whether it leads past a failure less often than not, at the same level.
+fn misleads(standing: &Standing) -> bool {
+    reported(standing).is_some_and(|interval| interval.upper < 0.5)
+}
+
+fn reported(standing: &Standing) -> Option<understudy_statistics::Interval> {
+    let n = (standing.healed + standing.unhealed).round() as u64;
+    (n > 0).then(|| understudy_statistics::wilson(standing.healed.round() as u64, n, 0.2))
 }
 
 #[cfg(test)]

@@ -136,6 +136,20 @@ pub enum Tactic {
     Escalate,
 }
 
+impl std::str::FromStr for Tactic {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let quoted = serde_json::Value::String(text.to_owned());
+        serde_json::from_value(quoted).map_err(|_| {
+            format!(
+                "{text:?} is no way out of a failure; use fallback_path, retry_variation, \
+                 alternative_tool or escalate"
+            )
+        })
+    }
+}
+
 /// Why anybody should believe it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Evidence {

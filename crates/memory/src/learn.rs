@@ -68,6 +68,19 @@ impl std::fmt::Debug for Job<'_> {
     }
 }
 
+impl LearnReport {
+    /// The same after a job that was not given some runs at all, and why.
+    #[must_use]
+    pub fn without(mut self, why: &'static str, runs: u64) -> Self {
+        if runs > 0 {
+            self.episodes += runs as usize;
+            *self.skipped.entry(why).or_default() += runs;
+            self.verdict = verdict(&self);
+        }
+        self
+    }
+}
+
 impl Job<'_> {
     /// Learns what the episodes teach. The same episodes, settings and time give the same lessons,
     /// ids aside.
@@ -194,7 +207,9 @@ impl Job<'_> {
         let dead_ends = contrast::dead_ends(&winners, &losers, settings.min_support);
         report.findings += found.len();
         let mut drafts: Vec<(Draft, Option<&Finding>)> = Vec::new();
-        for finding in found.iter().filter(|finding| !is_said_better(finding, &found)) {
+        let said_better =
+            |finding: &Finding| is_said_better(finding, &found) || is_of_one_place(finding, &found);
+        for finding in found.iter().filter(|finding| !said_better(finding)) {
             let draft = Draft::of(finding, &dead_ends, self.catalogue);
             if !drafts.iter().any(|(other, _)| says_as_much(other, &draft)) {
                 drafts.push((draft, Some(finding)));
@@ -264,10 +279,11 @@ impl Job<'_> {
         let declared = |tools: &[crate::ToolIx]| -> Vec<Declared> {
             tools.iter().map(|tool| Declared::tool(self.catalogue, *tool)).collect()
         };
-        let target = draft.tools.first().and_then(|tool| {
+        let declared_target = draft.tools.first().and_then(|tool| {
             let target = self.catalogue.schema(*tool).target.as_deref()?;
             Some(crate::heal::target_name(target, self.key))
         });
+        let target = draft.target.or(declared_target);
         let mut item = Item {
             id: MemoryId::generate(),
             rev: 1,
@@ -348,7 +364,8 @@ fn says_as_much(known: &Draft, new: &Draft) -> bool {
         && new.prefer.iter().all(|tool| known.order.contains(tool));
     let contradicts = new.avoid.iter().any(|tool| known.prefer.contains(tool))
         || new.prefer.iter().any(|tool| known.avoid.contains(tool));
-    let same = known.situation == new.situation && known.strategy == new.strategy;
+    let here = known.target.is_none() || known.target == new.target;
+    let same = here && known.situation == new.situation && known.strategy == new.strategy;
     let opposite = new.parameters.is_empty() != known.parameters.is_empty()
         && new.situation == known.situation
         && new.kind == crate::Kind::Avoid;
@@ -361,9 +378,18 @@ fn is_said_better(finding: &Finding, all: &[Finding]) -> bool {
     finding.helps
         && all.iter().any(|other| match other.feature {
             Feature::Before(first, _) => first == tool,
-            Feature::Recovered(_, _, next) => next == tool,
+            Feature::Recovered(.., next) => next == tool,
             Feature::Used(_) | Feature::Parallel(..) | Feature::Given(..) => false,
         })
+}
+
+/// What all runs that did it did at one place is a lesson about that place, and of no others.
+fn is_of_one_place(finding: &Finding, all: &[Finding]) -> bool {
+    let Feature::Recovered(tool, error, None, next) = finding.feature else { return false };
+    all.iter().any(|other| {
+        matches!(other.feature, Feature::Recovered(t, e, Some(_), n) if (t, e, n) == (tool, error, next))
+            && (other.winners.did, other.losers.did) == (finding.winners.did, finding.losers.did)
+    })
 }
 
 /// Whether a run tried these steps in a row, with success or without.

@@ -94,4 +94,4 @@ pub use shelf::{Shelf, Standings};
 pub use skeleton::{Move, Shape, Skeleton};
 pub use state::{Kept, Operation, Rescored};
 pub use teacher::TeacherDistiller;
-pub use transcript::{Called, Failure, Part, Run, Transcript};
+pub use transcript::{Called, Failure, Part, Run, Transcript, failure_in};

@@ -93,9 +93,10 @@ struct Inner<T> {
     forgotten: i64,
 }
 
-const MIGRATIONS: [Migration; 2] = [
+const MIGRATIONS: [Migration; 3] = [
     Migration { version: 1, sql: include_str!("schema.sql") },
     Migration { version: 2, sql: include_str!("schema_2.sql") },
+    Migration { version: 3, sql: include_str!("schema_3.sql") },
 ];
 
 impl<T: Text> Partition<T> {
@@ -236,6 +237,24 @@ impl<T: Text> Partition<T> {
     /// Notes that the model said it used lessons. It moves nothing.
     pub fn cited(&self, request: &str, ids: &[MemoryId], at: Timestamp) -> Result<(), MemoryError> {
         self.note(request, ids.iter().cloned().map(Event::Cited).collect(), at).map(|_| ())
+    }
+
+    /// Notes which lessons a heal query was offered. One outcome of each is accepted for that.
+    pub fn offered(&self, ids: &[MemoryId], at: Timestamp) -> Result<(), MemoryError> {
+        self.note("heal", ids.iter().cloned().map(Event::Offered).collect(), at).map(|_| ())
+    }
+
+    /// Counts whether an offered lesson got somebody past a failure. It says how sure a way out is,
+    /// and nothing of what showing the lesson does: nobody's failure was left unhealed to compare.
+    pub fn healed(&self, id: &MemoryId, worked: bool, at: Timestamp) -> Result<(), MemoryError> {
+        let open = self.read()?.state.lessons.get(id).map(|lesson| lesson.tally.offers);
+        match open {
+            None => Err(MemoryError::Unknown { id: id.clone() }),
+            Some(0) => Err(MemoryError::NotOffered { id: id.clone() }),
+            Some(_) => {
+                self.note("heal", vec![Event::Healed { id: id.clone(), worked }], at).map(|_| ())
+            }
+        }
     }
 
     /// Counts how a request ended, and takes lessons out that do harm.
@@ -399,6 +418,10 @@ impl<T: Text> Partition<T> {
                 "shown" => Event::Shown(item()?),
                 "withheld" => Event::Withheld(item()?),
                 "cited" => Event::Cited(item()?),
+                "offered" => Event::Offered(item()?),
+                kind @ ("worked" | "failed") => {
+                    Event::Healed { id: item()?, worked: kind == "worked" }
+                }
                 kind => Event::Outcome { success: kind == "success" },
             };
             let at = self.parsed("time", &row.at)?;
@@ -426,6 +449,9 @@ fn stored(event: &Event) -> (&'static str, Option<&str>) {
         Event::Shown(id) => ("shown", Some(id.as_str())),
         Event::Withheld(id) => ("withheld", Some(id.as_str())),
         Event::Cited(id) => ("cited", Some(id.as_str())),
+        Event::Offered(id) => ("offered", Some(id.as_str())),
+        Event::Healed { id, worked: true } => ("worked", Some(id.as_str())),
+        Event::Healed { id, worked: false } => ("failed", Some(id.as_str())),
         Event::Outcome { success: true } => ("success", None),
         Event::Outcome { success: false } => ("failure", None),
     }

@@ -53,6 +53,7 @@ pub struct Library<'a> {
     pub embedder: Option<&'a dyn Embedder>,
     /// Made with that embedder.
     pub intents: Option<&'a Intents>,
+    /// How lessons are found where no release says how.
     pub settings: &'a Retrieval,
     pub counters: &'a CounterSettings,
     pub key: &'a Key,
@@ -136,6 +137,11 @@ struct Candidate<'a> {
 }
 
 impl Library<'_> {
+    /// How lessons are found: as was evaluated and released together with them.
+    fn rules(&self) -> &Retrieval {
+        self.deployment.retrieval(self.settings)
+    }
+
     /// Finds, chooses and renders. The second value says of every lesson why, for `explain`.
     pub fn retrieve(
         self,
@@ -172,7 +178,7 @@ impl Library<'_> {
             let tokens = (room.count)(&format!("{line}\n"));
             let core = candidate.considered.decision == Decision::Core;
             candidate.considered.decision =
-                if tokens > self.settings.max_line_tokens || out.tokens + tokens > room.tokens {
+                if tokens > self.rules().max_line_tokens || out.tokens + tokens > room.tokens {
                     Decision::OverBudget
                 } else if out.control {
                     out.withheld.push(entry.id.clone());
@@ -254,8 +260,8 @@ impl Library<'_> {
             None => vec![None; shelf.entries.len()],
         };
         let [meaning_weight, words_weight] = match query.error {
-            Some(_) => self.settings.error_weights,
-            None => self.settings.goal_weights,
+            Some(_) => self.rules().error_weights,
+            None => self.rules().goal_weights,
         };
         let meaning_weight = if vector.is_some() { meaning_weight } else { 0.0 };
         let most = (meaning_weight + words_weight) / (RANK_OFFSET + 1.0);
@@ -276,7 +282,7 @@ impl Library<'_> {
             let decision = match ruled_out[at] {
                 Some(why) => why,
                 None if shelf.core.contains(&at) => Decision::Core,
-                None if relevance < self.settings.threshold => Decision::NotRelevant,
+                None if relevance < self.rules().threshold => Decision::NotRelevant,
                 None => Decision::Outranked,
             };
             let considered = Considered {
@@ -308,16 +314,16 @@ impl Library<'_> {
             candidates[b].considered.score.total_cmp(&candidates[a].considered.score)
         });
         // Far more than can be chosen: whoever ranks lower has nothing new worth having.
-        open.truncate(8 * self.settings.k);
+        open.truncate(8 * self.rules().k);
         let top = open.first().map_or(1.0, |&at| candidates[at].considered.score.max(1e-9));
         let mut chosen: Vec<usize> = Vec::new();
-        while chosen.len() < self.settings.k && !open.is_empty() {
+        while chosen.len() < self.rules().k && !open.is_empty() {
             let value = |at: usize| {
                 let candidate = &candidates[at];
                 let earlier = core.iter().chain(&chosen);
                 let same =
                     earlier.map(|&other| alike(candidate, &candidates[other])).fold(0.0, f64::max);
-                let lambda = self.settings.mmr_lambda;
+                let lambda = self.rules().mmr_lambda;
                 lambda * candidate.considered.score / top - (1.0 - lambda) * same
             };
             let best = (0..open.len()).max_by(|&a, &b| {

@@ -155,9 +155,11 @@ pub struct Retrieval {
     pub context_share: f64,
     /// Instead of `max_tokens` for a small model.
     pub max_tokens_small: usize,
-    /// The model has at most 360 million parameters, as the default one has.
-    pub small_model: bool,
-    /// Later than this the request goes on without memory.
+    /// Whether the model is a small one, of up to 360 million parameters; told by its context where
+    /// nobody says.
+    pub small_model: Option<bool>,
+    /// A request whose search took longer goes on without what it found. The search is not cut short:
+    /// what may take long, embedding lessons, is done outside of requests.
     pub budget_ms: u64,
 }
 
@@ -173,7 +175,7 @@ impl Default for Retrieval {
             max_tokens: 512,
             context_share: 0.05,
             max_tokens_small: 96,
-            small_model: true,
+            small_model: None,
             budget_ms: 25,
         }
     }
@@ -182,11 +184,18 @@ impl Default for Retrieval {
 impl Retrieval {
     pub const MAX_K: usize = 5;
 
-    /// The tokens a block may take in a context of `context` tokens.
-    pub fn token_budget(&self, context: usize) -> usize {
-        let share = (context as f64 * self.context_share) as usize;
-        let most = if self.small_model { self.max_tokens_small } else { self.max_tokens };
-        share.min(most)
+    /// A context of at most so many tokens is taken for a small model's, as those of up to 360
+    /// million parameters have.
+    const SMALL_CONTEXT: usize = 8_192;
+
+    /// The tokens a block may take in a context of so many tokens; where nothing is known of the
+    /// model, as if it were a small one, which loses the question over much advice.
+    pub fn token_budget(&self, context: Option<usize>) -> usize {
+        let known = || context.is_none_or(|context| context <= Self::SMALL_CONTEXT);
+        let small = self.small_model.unwrap_or_else(known);
+        let most = if small { self.max_tokens_small } else { self.max_tokens };
+        let share = context.map(|context| (context as f64 * self.context_share) as usize);
+        share.map_or(most, |share| share.min(most))
     }
 }
 

@@ -7,7 +7,8 @@ use understudy_inference::Embedder;
 
 use crate::{
     Catalogue, CounterSettings, Counters, ErrorSignature, Item, Kept, Keyed, Kind, MemoryError,
-    MemoryId, MemoryRelease, Status, Tactic, Text, effect::fade, lexical::Lexical, scope::Declared,
+    MemoryId, MemoryRelease, Retrieval, Status, Tactic, Text, effect::fade, lexical::Lexical,
+    scope::Declared,
 };
 
 /// One lesson as retrieval sees it.
@@ -41,6 +42,8 @@ pub struct Shelf {
     /// Empty without an embedder.
     pub(crate) vectors: Vec<Vec<f32>>,
     pub(crate) embedder: Option<String>,
+    /// How they are found, where a release says so.
+    retrieval: Option<Retrieval>,
     /// It is a candidate's: what waits for the release's end serves here.
     pub(crate) trial: bool,
 }
@@ -71,10 +74,12 @@ impl Shelf {
                 ),
             });
         }
-        let mut shelf = Self::of(&release.items, embedder, catalogue)?;
+        let mut shelf =
+            Self::unembedded(release.items.iter(), catalogue).embedded(None, embedder)?;
         let place = |id: &MemoryId| shelf.entries.iter().position(|entry| entry.id == *id);
         shelf.core = release.core.iter().filter_map(place).collect();
         shelf.release = Some(digest);
+        shelf.retrieval = Some(release.retrieval.clone());
         Ok(shelf)
     }
 
@@ -84,32 +89,51 @@ impl Shelf {
         embedder: Option<&dyn Embedder>,
         catalogue: &Catalogue,
     ) -> Result<Self, MemoryError> {
-        let active: Vec<Item<T>> = kept
-            .iter()
-            .filter(|kept| kept.status == Status::Active)
-            .map(|kept| kept.item.clone())
-            .collect();
-        Self::of(&active, embedder, catalogue)
+        Self::by_words(kept, catalogue).embedded(None, embedder)
     }
 
-    fn of<T: Text>(
-        items: &[Item<T>],
-        embedder: Option<&dyn Embedder>,
+    /// The same, found by words alone: nothing is embedded.
+    pub fn by_words<T: Text>(kept: &[Kept<T>], catalogue: &Catalogue) -> Self {
+        let active = kept.iter().filter(|kept| kept.status == Status::Active);
+        Self::unembedded(active.map(|kept| &kept.item), catalogue)
+    }
+
+    fn unembedded<'a, T: Text + 'a>(
+        items: impl Iterator<Item = &'a Item<T>>,
         catalogue: &Catalogue,
-    ) -> Result<Self, MemoryError> {
-        let entries: Vec<Entry> = items.iter().map(|item| entry(item, catalogue)).collect();
+    ) -> Self {
+        let entries: Vec<Entry> = items.map(|item| entry(item, catalogue)).collect();
         let lexical = Lexical::of(entries.iter().map(|entry| entry.search.as_str()));
-        let texts: Vec<&str> = entries.iter().map(|entry| entry.search.as_str()).collect();
-        let vectors = embedder.map(|embedder| embedder.embed(&texts)).transpose()?;
-        Ok(Self {
-            release: None,
-            entries,
-            core: Vec::new(),
-            lexical,
-            vectors: vectors.unwrap_or_default(),
-            embedder: embedder.map(|embedder| embedder.name().to_owned()),
-            trial: false,
-        })
+        Self { entries, lexical, ..Self::default() }
+    }
+
+    /// The same with vectors. Texts that `before` has, by the same embedder, are not embedded again.
+    pub fn embedded(
+        self,
+        before: Option<&Self>,
+        embedder: Option<&dyn Embedder>,
+    ) -> Result<Self, MemoryError> {
+        let Some(embedder) = embedder else { return Ok(self) };
+        let known = before.map(|before| before.vectors_by(embedder.name())).unwrap_or_default();
+        let mut new: Vec<&str> = self.entries.iter().map(|entry| entry.search.as_str()).collect();
+        new.retain(|text| !known.contains_key(text));
+        let made = if new.is_empty() { Vec::new() } else { embedder.embed(&new)? };
+        let made: HashMap<&str, Vec<f32>> = new.into_iter().zip(made).collect();
+        let vector = |text: &str| made.get(text).or_else(|| known.get(text).copied()).cloned();
+        let vectors = self.entries.iter().filter_map(|entry| vector(&entry.search)).collect();
+        Ok(Self { vectors, embedder: Some(embedder.name().to_owned()), ..self })
+    }
+
+    /// Whether [`Self::embedded`] would have nothing to embed.
+    pub fn is_known_to(&self, before: &Self, embedder: &str) -> bool {
+        let known = before.vectors_by(embedder);
+        self.entries.iter().all(|entry| known.contains_key(entry.search.as_str()))
+    }
+
+    fn vectors_by(&self, embedder: &str) -> HashMap<&str, &Vec<f32>> {
+        let own = self.embedder.as_deref() == Some(embedder);
+        let all = self.entries.iter().zip(&self.vectors).filter(|_| own);
+        all.map(|(entry, vector)| (entry.search.as_str(), vector)).collect()
     }
 
     pub fn len(&self) -> usize {
@@ -118,6 +142,11 @@ impl Shelf {
 
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// How its lessons are found: as its release says, or as the settings do where there is none.
+    pub fn retrieval<'a>(&'a self, settings: &'a Retrieval) -> &'a Retrieval {
+        self.retrieval.as_ref().unwrap_or(settings)
     }
 
     pub fn release(&self) -> Option<&Digest> {
@@ -176,8 +205,9 @@ pub(crate) struct Standing {
     pub(crate) harms: bool,
     pub(crate) recency: f64,
     pub(crate) probation: bool,
-    pub(crate) successes: f64,
-    pub(crate) failures: f64,
+    /// Of whoever followed it to get past a failure.
+    pub(crate) healed: f64,
+    pub(crate) unhealed: f64,
     pub(crate) last_seen: Option<Timestamp>,
 }
 
@@ -212,8 +242,8 @@ impl Standings {
                 harms: kept.effect.harms(),
                 recency: fade(confirmed, now, settings.half_life_days),
                 probation: !rescored || !measured(counters, settings.probation_outcomes),
-                successes: counters.success_with,
-                failures: counters.fail_with,
+                healed: counters.heal_worked,
+                unhealed: counters.heal_failed,
                 last_seen: kept.last_used,
             }
         };

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ErrorSignature, KeyIx, ToolIx};
+use crate::{ErrorSignature, KeyIx, Keyed, ToolIx};
 
 /// One run: which tools, in which order, with which arguments, and how each call ended.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -24,6 +24,8 @@ pub struct Move {
     pub arguments: Vec<(KeyIx, Shape)>,
     pub undeclared_arguments: u32,
     pub failed: Option<ErrorSignature>,
+    /// The site, server or application it went to, by keyed hash.
+    pub target: Option<Keyed>,
     /// Calls of one batch were asked for at once.
     pub batch: u32,
     /// The same tool with the same arguments was called before.

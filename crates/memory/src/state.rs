@@ -132,7 +132,15 @@ pub(crate) enum Event {
     Shown(MemoryId),
     Withheld(MemoryId),
     Cited(MemoryId),
-    Outcome { success: bool },
+    /// To somebody who asked for a way past a failure.
+    Offered(MemoryId),
+    Healed {
+        id: MemoryId,
+        worked: bool,
+    },
+    Outcome {
+        success: bool,
+    },
 }
 
 impl<T> Default for State<T> {
@@ -218,6 +226,16 @@ impl<T: Clone> State<T> {
             Event::Cited(id) => {
                 if let Some(lesson) = self.lessons.get_mut(&id) {
                     lesson.tally.cited += 1;
+                }
+            }
+            Event::Offered(id) => {
+                if let Some(lesson) = self.lessons.get_mut(&id) {
+                    lesson.tally.offer(at);
+                }
+            }
+            Event::Healed { id, worked } => {
+                if let Some(lesson) = self.lessons.get_mut(&id) {
+                    lesson.tally.heal(worked, at, settings);
                 }
             }
             Event::Outcome { success } => {

@@ -209,7 +209,7 @@ fn calls_of(messages: &[Message]) -> Vec<Called> {
 }
 
 /// The message of a result that says it is an error: `{"error": …}`, or a text that begins so.
-fn failure_in(result: &str) -> Option<String> {
+pub fn failure_in(result: &str) -> Option<String> {
     if let Ok(Value::Object(fields)) = serde_json::from_str(result) {
         return match fields.get("error")? {
             Value::Null | Value::Bool(false) => None,

@@ -63,6 +63,7 @@ pub(crate) fn tool(
         description: description.to_owned(),
         access,
         target: None,
+        target_argument: None,
         arguments: arguments.iter().map(argument).collect(),
     }
 }

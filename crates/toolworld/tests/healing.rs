@@ -4,8 +4,8 @@
 use understudy_ident::Timestamp;
 use understudy_inference::HashingEmbedder;
 use understudy_memory::{
-    By, Choice, DeploymentStore, Library, MemoryRoot, Proposed, Releases, Settings, Shelf,
-    Standings, Status, Tried,
+    By, Choice, DeploymentStore, HealSource, Library, MemoryRoot, Proposed, Releases, Settings,
+    Shelf, Standings, Status, Tried,
 };
 use understudy_toolworld::{Browser, Draw, Rate, browser_catalogue};
 
@@ -68,18 +68,15 @@ impl Clinic {
     fn day(&mut self, browser: &Browser, name: &str, failures: u64, teach: bool) -> Rate {
         let mut draw = Draw::new(5, name);
         let mut outcomes = Vec::new();
-        for n in 0..failures {
+        for _ in 0..failures {
             let met = browser.meet(&mut draw);
             let reply = self.reply(&browser.request(met, Vec::new()));
             let way = browser.follow(&reply, &mut draw);
             let worked = browser.works(met, way);
             outcomes.push(worked);
             if let Some(first) = reply.candidates.first() {
-                let heal = format!("{name} {n}");
-                self.store
-                    .considered(&heal, std::slice::from_ref(&first.id), &[], self.now)
-                    .unwrap();
-                self.store.outcome(&heal, worked, self.now).unwrap();
+                self.store.offered(&reply.ids(HealSource::Item), self.now).unwrap();
+                self.store.healed(&first.id, worked, self.now).unwrap();
             }
             if teach && !worked {
                 let truth = browser.truth(met);

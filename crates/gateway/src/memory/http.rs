@@ -9,9 +9,9 @@ use axum::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use understudy_memory::{HealRequest, MemoryError, Query, Room, estimated_tokens};
+use understudy_memory::{HealReply, HealRequest, HealSource, MemoryError, Query, estimated_tokens};
 
-use super::Memories;
+use super::{Memories, Window};
 use crate::{auth::Caller, body::Body, error::ApiError, state::Gateway};
 
 pub(crate) fn routes() -> Router<Gateway> {
@@ -47,13 +47,22 @@ async fn heal(
     let memories = memories(&gateway)?;
     let request: HealRequest = parse(&body)?;
     let shared = &memories.shared;
-    let view = shared.view(&caller).map_err(|why| failed(&why))?;
-    let reply = view.library(shared).heal(&request, shared.clock.now());
-    Ok(Json(json!(reply.map_err(|why| failed(&why))?)))
+    let (view, now) = (shared.view(&caller).map_err(|why| failed(&why))?, shared.clock.now());
+    let offered = || -> Result<HealReply, MemoryError> {
+        let reply = view.library(shared).heal(&request, now)?;
+        shared.store.offered(&reply.ids(HealSource::Item), now)?;
+        if let Some(principal) = shared.principal(&caller).filter(|p| shared.root.has_user(p)) {
+            shared.root.user(&principal)?.offered(&reply.ids(HealSource::Episode), now)?;
+        }
+        Ok(reply)
+    };
+    Ok(Json(json!(offered().map_err(|why| failed(&why))?)))
 }
 
+/// Counted where the lesson lies: with everybody's, or with the caller's own.
 async fn healed(
     State(gateway): State<Gateway>,
+    caller: Caller,
     Path(id): Path<String>,
     Body(body): Body,
 ) -> Result<Json<Value>, ApiError> {
@@ -62,14 +71,21 @@ async fn healed(
     let wrong = |why| ApiError::bad_field("id", format!("{why}"));
     let id: understudy_memory::MemoryId = id.parse().map_err(wrong)?;
     let now = shared.clock.now();
-    shared.store.get(&id, now).map_err(|why| ApiError::not_found(why.to_string()))?;
-    // Every report counts: it stands for a request of its own.
-    let request = format!("heal {}", understudy_ident::StepId::generate());
-    let counted = shared
-        .store
-        .considered(&request, std::slice::from_ref(&id), &[], now)
-        .and_then(|()| shared.store.outcome(&request, worked, now));
-    Ok(Json(json!({"noted": id, "consequences": counted.map_err(|why| failed(&why))?})))
+    let counted = || match shared.store.healed(&id, worked, now) {
+        Err(MemoryError::Unknown { id }) => {
+            let own = shared.principal(&caller).filter(|own| shared.root.has_user(own));
+            let own = own.ok_or_else(|| MemoryError::Unknown { id: id.clone() })?;
+            shared.root.user(&own)?.healed(&id, worked, now)?;
+            shared.changed(&own)
+        }
+        counted => counted,
+    };
+    counted().map_err(|why| match why {
+        MemoryError::Unknown { .. } => ApiError::not_found(why.to_string()),
+        MemoryError::NotOffered { .. } => ApiError::conflict(why.to_string()),
+        why => failed(&why),
+    })?;
+    Ok(Json(json!({"noted": id})))
 }
 
 async fn plan(
@@ -87,9 +103,9 @@ async fn plan(
         session: &plan.session,
         ..Query::default()
     };
-    let room = Room { tokens: shared.settings().max_tokens, count: &estimated_tokens };
+    let window = Window { context: gateway.student.context(), count: &estimated_tokens };
     let view = shared.view(&caller).map_err(|why| failed(&why))?;
-    let retrieved = shared.retrieve(&view, &query, room);
+    let retrieved = shared.retrieve(&view, &query, window);
     Ok(Json(json!(retrieved.map_err(|why| failed(&why))?)))
 }
 
@@ -104,6 +120,7 @@ async fn status(State(gateway): State<Gateway>) -> Result<Json<Value>, ApiError>
         "trial": trial.map(|entry| json!({
             "release": entry.release,
             "canary": entry.route.canary,
+            "ready": shared.candidate_waited_for().is_ok_and(|waited_for| waited_for.is_none()),
         })),
         "release": serving.shelf.release(),
         "lessons": serving.shelf.len(),

@@ -3,7 +3,7 @@
 //! | path | what |
 //! | --- | --- |
 //! | `GET /v1/memory/mine` | all of them, which is also the export |
-//! | `POST /v1/memory/mine` | another one: `{"situation": "When writing letters", "text": "…"}` |
+//! | `POST /v1/memory/mine` | another one: `{"situation": "When writing letters", "text": "…"}`; with `recovery`, for heal |
 //! | `PUT /v1/memory/mine/{id}` | `{"text": "…"}` instead |
 //! | `DELETE /v1/memory/mine/{id}` | this one, down to its bytes |
 //! | `DELETE /v1/memory/mine` | everything that was kept for this user, down to the bytes |
@@ -11,7 +11,7 @@
 //! Who that is comes from the key alone: no body, header or path can name a user or a tenant.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -25,8 +25,8 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 use understudy_memory::{
-    By, Kept, Kind, MemoryError, MemoryId, Principal, Shelf, Standings, UserItem, UserStore,
-    UserText, Written,
+    By, ErrorReport, Kept, Kind, MemoryError, MemoryId, Principal, Shelf, Standings, Tactic,
+    Target, UserItem, UserStore, UserText, Written,
 };
 
 use super::{
@@ -43,14 +43,19 @@ const HELD: usize = 1024;
 /// One user's lessons, ready for search.
 #[derive(Debug)]
 pub(super) struct Own {
-    pub(super) shelf: Shelf,
+    pub(super) shelf: Arc<Shelf>,
     pub(super) standings: Standings,
-    /// The embedder they are found by.
+    /// What the embedder they are to be found by is called.
     by: String,
     read: Instant,
 }
 
-pub(super) type Held = HashMap<Principal, Arc<Own>>;
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    ready: HashMap<Principal, Arc<Own>>,
+    /// Whose lessons wait to be embedded, which no request does.
+    cold: HashSet<Principal>,
+}
 
 pub(super) fn routes() -> Router<Gateway> {
     Router::new()
@@ -67,7 +72,8 @@ impl Shared {
         Principal::authenticated(self.deployment.tenant.clone(), user).ok()
     }
 
-    /// The user's own lessons; none where nothing was ever kept.
+    /// The user's own lessons; none where nothing was ever kept. New ones are shown once the thread
+    /// behind the memory has embedded them; until the first time, words alone find them.
     pub(super) fn own(
         &self,
         caller: &Caller,
@@ -75,33 +81,72 @@ impl Shared {
     ) -> Result<Option<Arc<Own>>, MemoryError> {
         let Some(principal) = self.principal(caller) else { return Ok(None) };
         if !self.root.has_user(&principal) {
-            self.held().remove(&principal);
+            self.held().ready.remove(&principal);
             return Ok(None);
         }
+        let before = self.held().ready.get(&principal).cloned();
+        let is_fresh = |own: &&Arc<Own>| own.read.elapsed() < FRESH;
         let by = finder.embedder.name();
-        let is_ready = |own: &&Arc<Own>| own.read.elapsed() < FRESH && own.by == by;
-        if let Some(own) = self.held().get(&principal).filter(is_ready) {
+        if let Some(own) = before.as_ref().filter(is_fresh).filter(|own| own.by == by) {
             return Ok(Some(Arc::clone(own)));
         }
-        let now = self.clock.now();
-        let kept = self.root.user(&principal)?.all(now)?;
-        let shelf = Shelf::of_user(&kept, Some(finder.embedder.as_ref()), &self.catalogue)?;
+        self.read_own(&principal, finder, before.as_deref(), false).map(Some)
+    }
+
+    /// Reads a user's lessons. They are embedded when `wait`, or when nothing of them is new.
+    fn read_own(
+        &self,
+        principal: &Principal,
+        finder: &Finder,
+        before: Option<&Own>,
+        wait: bool,
+    ) -> Result<Arc<Own>, MemoryError> {
+        let (now, embedder) = (self.clock.now(), finder.embedder.as_ref());
+        let kept = self.root.user(principal)?.all(now)?;
         let standings = Standings::of(&kept, &self.deployment.settings.counters, now);
-        let own = Arc::new(Own { shelf, standings, by: by.to_owned(), read: Instant::now() });
+        let words = Shelf::by_words(&kept, &self.catalogue);
+        let before = before.filter(|own| own.by == embedder.name()).map(|own| &own.shelf);
+        let known = before.is_some_and(|before| words.is_known_to(before, embedder.name()));
+        let cold = !(wait || known);
+        let shelf = match before {
+            // As it was, but for what is gone: that stands nowhere any more.
+            Some(before) if cold => Arc::clone(before),
+            _ if cold => Arc::new(words),
+            _ => Arc::new(words.embedded(before.map(AsRef::as_ref), Some(embedder))?),
+        };
+        let by = embedder.name().to_owned();
+        let own = Arc::new(Own { shelf, standings, by, read: Instant::now() });
         let mut held = self.held();
-        if held.len() >= HELD {
-            held.retain(|_, own| own.read.elapsed() < FRESH);
+        if held.ready.len() >= HELD {
+            held.ready.retain(|_, own| own.read.elapsed() < FRESH);
         }
-        held.insert(principal, Arc::clone(&own));
-        Ok(Some(own))
+        held.ready.insert(principal.clone(), Arc::clone(&own));
+        if cold {
+            held.cold.insert(principal.clone());
+        }
+        Ok(own)
+    }
+
+    /// Embeds what requests have met and found by words only.
+    pub(super) fn warm_own(&self) -> Result<(), MemoryError> {
+        let cold = std::mem::take(&mut self.held().cold);
+        cold.iter().try_for_each(|principal| self.changed(principal))
+    }
+
+    /// Reads a user's lessons anew, all of them embedded.
+    pub(super) fn changed(&self, principal: &Principal) -> Result<(), MemoryError> {
+        if !self.root.has_user(principal) {
+            self.held().ready.remove(principal);
+            return Ok(());
+        }
+        let serving = self.serving();
+        let finder = serving.finder.as_ref().unwrap_or(&self.preferred);
+        let before = self.held().ready.get(principal).cloned();
+        self.read_own(principal, finder, before.as_deref(), true).map(|_| ())
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn changed(&self, principal: &Principal) {
-        self.held().remove(principal);
     }
 }
 
@@ -114,6 +159,23 @@ struct New {
     /// Only for this task.
     #[serde(default)]
     agent: Option<String>,
+    /// What it gets past, and how.
+    #[serde(default)]
+    recovery: Option<Recovery>,
+}
+
+/// A way past a failure that this user has found.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Recovery {
+    tactic: Tactic,
+    /// The tool to go on with.
+    #[serde(default)]
+    tool: Option<String>,
+    #[serde(default)]
+    target: Option<Target>,
+    #[serde(default)]
+    error: Option<ErrorReport>,
 }
 
 #[derive(Deserialize)]
@@ -140,11 +202,22 @@ async fn add(
     let (memories, principal) = whose(&gateway, &caller)?;
     let new: New = parse(&body)?;
     let shared = &memories.shared;
+    let recovery = new.recovery.as_ref();
+    if recovery.is_some_and(|way| way.target.is_none() && way.error.is_none()) {
+        let why = "a recovery needs the `error` it gets past, or the `target` it happens at";
+        return Err(ApiError::bad_field("recovery", why.to_owned()));
+    }
+    let prefer: Vec<&str> = recovery.iter().filter_map(|way| way.tool.as_deref()).collect();
+    let error = |way: &Recovery| Some(way.error.as_ref()?.signature(shared.store.key()));
     let written = Written {
-        kind: Kind::Preference,
+        kind: recovery.map_or(Kind::Preference, |_| Kind::Recovery),
         agent: new.agent.as_deref(),
+        target: recovery.and_then(|way| way.target.as_ref()).map(|target| target.key.as_str()),
+        error: recovery.and_then(error),
         situation: &new.situation,
         strategy: &new.text,
+        prefer: &prefer,
+        tactic: recovery.map(|way| way.tactic),
         ..Written::default()
     };
     let (store, by) = (store(memories, &principal)?, by(shared)?);
@@ -165,7 +238,7 @@ async fn add(
     let kept = kept().map_err(|why| refused(&why))?.ok_or_else(|| {
         ApiError::conflict(format!("{most} lessons are kept for one user at most; delete one"))
     })?;
-    shared.changed(&principal);
+    shared.changed(&principal).map_err(|why| failed(&why))?;
     Ok((StatusCode::CREATED, Json(line(&kept))))
 }
 
@@ -182,7 +255,7 @@ async fn rewrite(
     let (store, id) = of_user(memories, &principal, &id)?;
     let by = by(shared)?;
     store.rewrite(&id, text, &by).map_err(|why| failed(&why))?;
-    shared.changed(&principal);
+    shared.changed(&principal).map_err(|why| failed(&why))?;
     let kept = store.get(&id, by.at).map_err(|why| failed(&why))?;
     Ok(Json(line(&kept)))
 }
@@ -198,7 +271,7 @@ async fn forget(
     drop(store);
     let by = by(shared)?;
     shared.root.forget_own(&principal, &id, &by).map_err(|why| failed(&why))?;
-    shared.changed(&principal);
+    shared.changed(&principal).map_err(|why| failed(&why))?;
     Ok(Json(json!({"forgotten": id})))
 }
 
@@ -208,7 +281,7 @@ async fn forget_all(
 ) -> Result<Json<Value>, ApiError> {
     let (memories, principal) = whose(&gateway, &caller)?;
     let found = memories.shared.root.forget_user(&principal).map_err(|why| failed(&why))?;
-    memories.shared.changed(&principal);
+    memories.shared.changed(&principal).map_err(|why| failed(&why))?;
     Ok(Json(json!({"forgotten": found})))
 }
 
@@ -257,6 +330,8 @@ fn line(kept: &Kept<UserText>) -> Value {
         "revision": item.rev,
         "situation": item.situation.text,
         "text": item.strategy.text,
+        "kind": item.kind,
+        "tactic": item.strategy.tactic,
         "agent": item.agent,
         "status": kept.status,
         "expires_at": item.expires_at,

@@ -7,11 +7,11 @@
 use std::sync::{Arc, PoisonError};
 
 use understudy_ident::Digest;
-use understudy_memory::{MemoryError, Query, Retrieved, Room, Shelf};
-use understudy_router::Target;
+use understudy_memory::{MemoryError, Query, Retrieved, Shelf};
+use understudy_router::{Target, TaskRoute};
 use understudy_trajectory::{Arm, Recalled};
 
-use super::{Finder, Met, Shared, View};
+use super::{Finder, Met, Shared, View, Window};
 
 /// How one request meets a release in progress.
 pub(super) struct Trial {
@@ -26,11 +26,9 @@ pub(super) type Shelved = (Arc<Shelf>, Arc<Finder>);
 impl Shared {
     /// The release in progress, as it concerns this unit; none where there is none.
     pub(super) fn trial(&self, unit: &str) -> Result<Option<Trial>, MemoryError> {
-        let Some(entry) = self.routes.get(&self.channel) else { return Ok(None) };
-        let Some(canary) = &entry.route.canary else { return Ok(None) };
-        let Target::Adapter { generation, .. } = &canary.target else { return Ok(None) };
-        let unknown = |_| MemoryError::UnknownRelease { text: generation.clone() };
-        let candidate = self.candidate(generation.parse().map_err(unknown)?)?;
+        let Some((entry, release)) = self.in_progress()? else { return Ok(None) };
+        // Until it has been read, its sessions go on with what serves, and are not compared.
+        let Some(candidate) = self.candidate(&release) else { return Ok(None) };
         let drawn = entry.route.assign(unit);
         let recalled = Recalled {
             release: None,
@@ -49,10 +47,10 @@ impl Shared {
         trial: Option<Trial>,
         view: &View,
         query: &Query<'_>,
-        room: Room<'_>,
+        window: Window<'_>,
     ) -> Result<Met, MemoryError> {
         let Some(Trial { recalled, candidate }) = trial else {
-            let retrieved = self.retrieve(view, query, room)?;
+            let retrieved = self.retrieve(view, query, window)?;
             let recalled = plain(&retrieved);
             return Ok(Met { retrieved, recalled });
         };
@@ -60,9 +58,9 @@ impl Shared {
         let other = View { shelf, finder, ..view.clone() };
         let is_canary = recalled.arm == Arm::Canary;
         let [own, opposite] = if is_canary { [&other, view] } else { [view, &other] };
-        let retrieved = self.retrieve(own, query, room)?;
+        let retrieved = self.retrieve(own, query, window)?;
         let differs = || -> Result<bool, MemoryError> {
-            let shown = self.retrieve(opposite, query, room)?.shown_ids();
+            let shown = self.retrieve(opposite, query, window)?.shown_ids();
             Ok(shown != retrieved.shown_ids())
         };
         let analysed = recalled.analysed && differs()?;
@@ -76,18 +74,36 @@ impl Shared {
         Ok(Met { retrieved, recalled })
     }
 
-    /// A candidate's lessons: read once, by the first request that may meet them.
-    fn candidate(&self, release: Digest) -> Result<Shelved, MemoryError> {
+    /// The release in progress, with the route to it.
+    fn in_progress(&self) -> Result<Option<(Arc<TaskRoute>, Digest)>, MemoryError> {
+        let Some(entry) = self.routes.get(&self.channel) else { return Ok(None) };
+        let Some(canary) = &entry.route.canary else { return Ok(None) };
+        let Target::Adapter { generation, .. } = &canary.target else { return Ok(None) };
+        let unknown = |_| MemoryError::UnknownRelease { text: generation.clone() };
+        let release = generation.parse().map_err(unknown)?;
+        Ok(Some((entry, release)))
+    }
+
+    /// The release in progress, while its lessons have not been read.
+    pub(super) fn candidate_waited_for(&self) -> Result<Option<Digest>, MemoryError> {
+        let release = self.in_progress()?.map(|(_, release)| release);
+        Ok(release.filter(|release| self.candidate(release).is_none()))
+    }
+
+    /// A candidate's lessons, once they have been read.
+    fn candidate(&self, release: &Digest) -> Option<Shelved> {
         let known = self.candidate.read().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(known) = known.filter(|(shelf, _)| shelf.release() == Some(&release)) {
-            return Ok(known);
-        }
+        known.filter(|(shelf, _)| shelf.release() == Some(release))
+    }
+
+    /// Reads the lessons of a release in progress, which embeds them: no request waits for that.
+    pub(super) fn warm_trial(&self) -> Result<(), MemoryError> {
+        let Some(release) = self.candidate_waited_for()? else { return Ok(()) };
         let (shelf, finder) = self.shelf(Some(&release))?;
         let finder = finder.unwrap_or_else(|| Arc::clone(&self.preferred));
         let read = (Arc::new(shelf.on_trial()), finder);
-        let mut place = self.candidate.write().unwrap_or_else(PoisonError::into_inner);
-        *place = Some(read.clone());
-        Ok(read)
+        *self.candidate.write().unwrap_or_else(PoisonError::into_inner) = Some(read);
+        Ok(())
     }
 }
 

@@ -14,6 +14,8 @@ use super::{Note, Shared};
 
 /// How soon an outcome counts, and a release or rollback is served.
 const PERIOD: Duration = Duration::from_millis(200);
+/// How often lessons are looked through for what time alone has done to them.
+const SWEEP: Duration = Duration::from_hours(24);
 /// Records of the journal at once.
 const PAGE: usize = 256;
 /// From this reward on, a request has succeeded.
@@ -38,6 +40,7 @@ pub(super) fn start(
     let work = Arc::clone(&shared);
     let spawned = thread::Builder::new().name("memory".to_owned()).spawn(move || {
         let mut looked = Instant::now();
+        let mut swept: Option<Instant> = None;
         loop {
             match notes.recv_timeout(PERIOD) {
                 Ok(note) => {
@@ -49,10 +52,16 @@ pub(super) fn start(
             }
             if looked.elapsed() >= PERIOD {
                 // A reply is noted before it is sent, so its note precedes any outcome of it.
-                if let Err(why) = follow(&work, &journal).and_then(|()| work.refresh()) {
+                let done =
+                    [follow(&work, &journal), work.refresh(), work.warm_trial(), work.warm_own()];
+                for why in done.into_iter().filter_map(Result::err) {
                     tracing::warn!("memory stands still: {why}");
                 }
                 looked = Instant::now();
+            }
+            if swept.is_none_or(|at| at.elapsed() >= SWEEP) {
+                sweep(&work);
+                swept = Some(Instant::now());
             }
         }
     });
@@ -63,6 +72,18 @@ fn write(shared: &Shared, note: &Note) {
     let written = shared.store.considered(&note.response, &note.shown, &note.withheld, note.at);
     if let Err(why) = written {
         tracing::warn!("a reply that was shown lessons will not be counted: {why}");
+    }
+}
+
+/// Takes out what expired, what nobody needed for long, and what its tools have left behind.
+fn sweep(shared: &Shared) {
+    match shared.store.sweep(&shared.catalogue, shared.clock.now()) {
+        Ok(done) => {
+            for taken_out in done {
+                tracing::warn!(lesson = %taken_out.item, status = %taken_out.status, "{}", taken_out.reason);
+            }
+        }
+        Err(why) => tracing::warn!("old lessons were not looked through: {why}"),
     }
 }
 

@@ -1,13 +1,18 @@
 mod own;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 use understudy_ident::{Clock as _, SystemClock};
 use understudy_inference::{Embedder, HashingEmbedder, InferenceError};
 use understudy_journal::Journal;
 use understudy_memory::{
-    By, Choice, Deployment, DeploymentItem, MemoryId, MemoryRoot, Tactic, Written,
+    By, Choice, Deployment, DeploymentItem, ErrorSignature, MemoryId, MemoryRoot, Status, Tactic,
+    Written,
 };
 use understudy_router::Target;
 
@@ -198,6 +203,77 @@ fn a_chat_is_shown_a_lesson_the_reply_names_it_and_its_outcome_counts() {
     );
 }
 
+/// Teaches what to do about one failure of a tool, beside what `teach` does.
+fn teach_recovery(directory: &Path) -> MemoryId {
+    let deployment = Deployment::parse(FILE).unwrap();
+    let root = MemoryRoot::open(directory, deployment.settings.clone()).unwrap();
+    let store = root.deployment(&deployment.tenant).unwrap();
+    let written = Written {
+        agent: Some("desk"),
+        tools: &["refunds.create"],
+        error: Some(ErrorSignature::of("ledger is closed", None, store.key())),
+        situation: "When `refunds.create` fails",
+        strategy: "prefer calling `refunds.create` again later.",
+        prefer: &["refunds.create"],
+        tactic: Some(Tactic::RetryVariation),
+        ..Written::default()
+    };
+    let now = SystemClock.now();
+    let item = DeploymentItem::written(&written, &deployment.catalogue, store.key(), now).unwrap();
+    let id = item.id.clone();
+    store.propose(item, &HashingEmbedder, &by()).unwrap();
+    store.validate(&id, &by()).unwrap();
+    let releases = root.releases(&deployment.tenant);
+    store.release(&releases, "hashing@1", &Choice::default(), &by()).unwrap();
+    id
+}
+
+#[test]
+fn a_chat_that_ends_with_a_failure_is_shown_what_is_known_of_it() {
+    let mut taught = None;
+    let server = start_and(Settings::default(), |gateway, directory, journal| {
+        let place = directory.join("memory");
+        teach(&place);
+        taught = Some(teach_recovery(&place));
+        remember(gateway, &place, journal);
+    });
+    server.route("desk", Target::Base);
+    let recovery = taught.unwrap();
+    let after = |result: &str| {
+        let mut body = refund();
+        body["messages"][1]["content"] = json!("my cat wants what it wants");
+        let call = json!({"id": "c1", "type": "function",
+            "function": {"name": "refunds.create", "arguments": "{}"}});
+        let messages = body["messages"].as_array_mut().unwrap();
+        messages.push(json!({"role": "assistant", "content": "", "tool_calls": [call]}));
+        messages.push(json!({"role": "tool", "tool_call_id": "c1", "content": result}));
+        let reply = server.post(CHAT, &body);
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        reply.header("x-memory-ids").unwrap_or_default().starts_with(recovery.as_str())
+    };
+    assert!(!after(r#"{"refunded": 3}"#), "nothing of it is about cats");
+    assert!(after(r#"{"error": "ledger is closed"}"#));
+    assert!(!after(r#"{"error": "a quotation was expected"}"#), "that is another failure");
+}
+
+#[test]
+fn what_time_has_done_to_lessons_is_seen_when_a_server_starts() {
+    let mut stale = None;
+    let other = start_and(Settings::default(), |gateway, directory, journal| {
+        let place = directory.join("memory");
+        stale = Some(teach(&place));
+        // Its tools have changed since it was learnt.
+        let file = FILE.replace("access = \"read\"", "access = \"write\"");
+        let deployment = Deployment::parse(&file).unwrap();
+        let (clock, routes) = (Arc::new(SystemClock), Arc::default());
+        let embedder = Arc::new(HashingEmbedder);
+        let memories = Memories::open(&place, deployment, embedder, journal.clone(), clock, routes);
+        gateway.remember_with(memories.unwrap()).unwrap();
+    });
+    let stale = stale.unwrap();
+    other.eventually("the sweep", |server| server.lesson(&stale).status == Status::Suspended);
+}
+
 #[test]
 fn chats_that_need_none_or_want_none_get_none() {
     let (server, id) = start_remembering();
@@ -252,7 +328,11 @@ fn agents_ask_for_a_plan_and_for_help() {
     );
     let noted = server.post(&format!("/v1/memory/heal/{id}/outcome"), &json!({"worked": true}));
     assert_eq!(noted.status, 200, "{}", noted.text);
-    assert!(server.lesson(&id).counters.success_with > 0.9);
+    // It is counted as what it is, once, and says nothing of what showing the lesson does.
+    let counters = server.lesson(&id).counters;
+    assert!(counters.heal_worked > 0.9 && counters.success_with < 0.1, "{counters:?}");
+    let again = server.post(&format!("/v1/memory/heal/{id}/outcome"), &json!({"worked": true}));
+    assert_eq!(again.status, 409, "{}", again.text);
     for (path, body, status) in [
         ("/v1/memory/heal", with(failure, json!({"user": "grace"})), 400),
         ("/v1/memory/plan", with(plan, json!({"tenant": "other"})), 400),

@@ -56,8 +56,8 @@ fn ask(items: &[DeploymentItem], request: &HealRequest, active: bool) -> HealRep
         harms: false,
         recency: 1.0,
         probation: false,
-        successes: 0.0,
-        failures: 0.0,
+        healed: 0.0,
+        unhealed: 0.0,
         last_seen: None,
     };
     let standings = Standings(items.iter().map(|item| (item.id.clone(), standing)).collect());

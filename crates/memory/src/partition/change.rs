@@ -1,12 +1,15 @@
 //! Changes of lessons: proposed, reviewed, suspended, retired, and what the rules do by themselves.
 
-use understudy_ident::Timestamp;
+use std::collections::BTreeSet;
+
+use understudy_ident::{Timestamp, TrajectoryId};
 use understudy_inference::Embedder;
 
 use super::{By, Partition};
 use crate::{
-    Catalogue, Consequence, DeploymentText, Distiller, Item, Kept, Kind, MemoryError, MemoryId,
-    Operation, Sanitizer, Status, Text, UserText, effect::fade, scope::Declared, select::dot,
+    Catalogue, Consequence, DeploymentText, Distiller, Item, Kept, Keyed, Kind, MemoryError,
+    MemoryId, Operation, Sanitizer, Status, Text, UserText, effect::fade, scope::Declared,
+    select::dot,
 };
 
 /// Situations this close, with strategies as close as the next number says, are one lesson.
@@ -237,6 +240,25 @@ impl Partition<DeploymentText> {
             self.operate(Some(&kept.item.id), &operation, None, &by)?;
         }
         Ok(of_agent.into_iter().map(|kept| kept.item.id).collect())
+    }
+
+    /// Suspends what runs have taught that are no more. Returns which lessons.
+    pub fn suspend_taught_by(
+        &self,
+        sources: &[TrajectoryId],
+        by: &By,
+    ) -> Result<Vec<MemoryId>, MemoryError> {
+        let gone: BTreeSet<Keyed> =
+            sources.iter().map(|source| self.key.name("source", source.as_str())).collect();
+        let mut taught = self.all(by.at)?;
+        taught.retain(|kept| {
+            let in_force = !matches!(kept.status, Status::Suspended | Status::Retired);
+            in_force && kept.item.provenance.sources.iter().any(|source| gone.contains(source))
+        });
+        for kept in &taught {
+            self.suspend(&kept.item.id, by)?;
+        }
+        Ok(taught.into_iter().map(|kept| kept.item.id).collect())
     }
 
     /// Approves a word for texts that every user may be shown.

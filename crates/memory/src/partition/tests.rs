@@ -25,6 +25,7 @@ fn place() -> Place {
         description: String::new(),
         access: Access::Read,
         target: None,
+        target_argument: None,
         arguments: Vec::new(),
     };
     let catalogue = Catalogue {
@@ -189,6 +190,26 @@ fn time_retires_the_unused_and_suspends_what_its_tools_left_behind() {
 }
 
 #[test]
+fn lessons_whose_traces_are_gone_wait_for_a_person() {
+    let place = place();
+    let store = place.store();
+    let source = understudy_ident::TrajectoryId::derived("run 1");
+    let mut item = place.item("prefer `a.find`.", &["a.find"], &[]);
+    item.provenance.sources = vec![store.key().name("source", source.as_str())];
+    let taught = place.active(&store, item);
+    let other = place.active(&store, place.item("prefer `b.list`.", &["b.list"], &[]));
+    let gone = |name: &str| {
+        let sources = [understudy_ident::TrajectoryId::derived(name)];
+        store.suspend_taught_by(&sources, &place.by()).unwrap()
+    };
+    assert!(gone("run 2").is_empty());
+    assert_eq!(gone("run 1"), std::slice::from_ref(&taught));
+    assert!(gone("run 1").is_empty(), "it is out already");
+    assert_eq!(store.get(&taught, place.now).unwrap().status, Status::Suspended);
+    assert_eq!(store.get(&other, place.now).unwrap().status, Status::Active);
+}
+
+#[test]
 fn whoever_is_over_the_cap_loses_the_least_useful() {
     let place = place();
     let mut settings = Settings::default();
@@ -247,7 +268,10 @@ fn a_release_is_its_content_small_and_checked_when_it_is_read() {
 #[test]
 fn a_candidate_shows_what_waits_for_it_and_leaves_it_suspended_when_taken_off() {
     let place = place();
-    let (store, releases) = (place.store(), place.root.releases(&place.tenant));
+    let mut settings = Settings::default();
+    settings.retrieval.threshold = 0.0;
+    let root = MemoryRoot::open(place.directory.path(), settings).unwrap();
+    let (store, releases) = (root.deployment(&place.tenant).unwrap(), root.releases(&place.tenant));
     let stays = place.active(&store, place.item("prefer `a.find`.", &["a.find"], &[]));
     let serving = store.releases().unwrap()[0];
     let tried = place.item("avoid `b.list`.", &[], &["b.list"]);
@@ -269,7 +293,7 @@ fn a_candidate_shows_what_waits_for_it_and_leaves_it_suspended_when_taken_off() 
             standings: &crate::Standings::of(&kept, settings, place.now),
             embedder: Some(&HashingEmbedder),
             intents: None,
-            settings: &crate::Retrieval { threshold: 0.0, ..store.settings().retrieval.clone() },
+            settings: &store.settings().retrieval,
             counters: &CounterSettings { control_share: 0.0, ..settings.clone() },
             key: store.key(),
         };
@@ -372,4 +396,60 @@ fn weights_that_know_a_lesson_have_it_proposed_for_retirement() {
     let operations = store.history(Some(&known)).unwrap();
     let last = operations.last().unwrap();
     assert_eq!((last.operation.name(), last.reason.as_str()), ("rescore", "desk@2 was promoted"));
+}
+
+#[test]
+fn whoever_asks_for_help_cannot_move_what_a_lesson_is_worth() {
+    let place = place();
+    let store = place.store();
+    let id = place.active(&store, place.item("prefer `a.find`.", &["a.find"], &[]));
+    let before = store.get(&id, place.now).unwrap();
+    let never = store.healed(&id, false, place.now).unwrap_err();
+    assert!(matches!(never, MemoryError::NotOffered { .. }), "{never}");
+    for _ in 0..60 {
+        store.offered(std::slice::from_ref(&id), place.now).unwrap();
+        store.healed(&id, false, place.now).unwrap();
+        assert!(store.healed(&id, false, place.now).is_err(), "each offer's outcome counts once");
+    }
+    // Requests without it all succeed: sixty failures with it would have retired it.
+    for n in 0..60 {
+        let request = format!("r{n}");
+        store.considered(&request, &[], std::slice::from_ref(&id), place.now).unwrap();
+        store.outcome(&request, true, place.now).unwrap();
+    }
+    let after = store.get(&id, place.now).unwrap();
+    assert_eq!((after.status, after.counters.fail_with), (Status::Active, 0.0));
+    assert_eq!((after.counters.heal_failed, before.counters.heal_failed), (60.0, 0.0));
+    assert_eq!(place.store().get(&id, place.now).unwrap(), after, "a restart sees the same");
+    assert!(matches!(
+        store.healed(&MemoryId::generate(), true, place.now),
+        Err(MemoryError::Unknown { .. })
+    ));
+}
+
+#[test]
+fn a_file_from_before_heals_were_kept_apart_goes_on_being_read() {
+    let place = place();
+    let store = place.store();
+    let id = place.active(&store, place.item("prefer `a.find`.", &["a.find"], &[]));
+    store.considered("r", std::slice::from_ref(&id), &[], place.now).unwrap();
+    store.outcome("r", true, place.now).unwrap();
+    let (path, expected) = (store.path().to_owned(), store.get(&id, place.now).unwrap());
+    drop(store);
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch(
+        "CREATE TABLE old (seq INTEGER PRIMARY KEY, at TEXT NOT NULL, request TEXT NOT NULL, \
+         kind TEXT NOT NULL CHECK (kind IN ('shown', 'withheld', 'cited', 'success', 'failure')), \
+         item TEXT) STRICT; INSERT INTO old SELECT * FROM events; DROP TABLE events; \
+         ALTER TABLE old RENAME TO events; PRAGMA user_version = 2;",
+    )
+    .unwrap();
+    drop(old);
+    let store = place.store();
+    assert_eq!(store.get(&id, place.now).unwrap(), expected);
+    store.offered(std::slice::from_ref(&id), place.now).unwrap();
+    store.healed(&id, true, place.now).unwrap();
+    assert!(store.get(&id, place.now).unwrap().counters.heal_worked > 0.9);
+    let other = Connection::open(&path).unwrap();
+    assert!(other.execute("DELETE FROM events", []).is_err(), "and nobody rewrites them");
 }

@@ -13,6 +13,7 @@ fn catalogue() -> Catalogue {
         description: description.to_owned(),
         access: Access::Read,
         target: None,
+        target_argument: None,
         arguments: Vec::new(),
     };
     let intent = |(name, description): (&str, &str)| Intent {
@@ -121,7 +122,8 @@ impl Stand {
             standings: &standings,
             embedder: Some(embedder),
             intents: Some(&Intents::new(&self.catalogue, embedder).unwrap()),
-            settings: &self.settings,
+            // What the file says by now; the release says what was evaluated.
+            settings: &Retrieval::default(),
             counters: &self.counters,
             key: &Key::from_bytes([3; 32]),
         };
@@ -261,4 +263,31 @@ proptest! {
         prop_assert!(retrieved.tokens <= tokens && retrieved.shown.len() <= k);
         prop_assert_eq!(retrieved.block.is_none(), retrieved.shown.is_empty());
     }
+}
+
+#[test]
+fn a_release_is_found_as_it_was_cut_whatever_the_settings_say_by_now() {
+    let mut stand = Stand::new();
+    let id = stand.add("refund", &["orders.find"], "prefer calling `orders.find` first.");
+    let asked = Query { goal: "a poem about the sea", ..query() };
+    let mut shown_at = |threshold: f64| {
+        stand.settings.threshold = threshold;
+        stand.ask(&asked, 500).0.shown_ids()
+    };
+    assert_eq!(shown_at(0.0), [id]);
+    assert!(shown_at(0.99).is_empty());
+}
+
+#[test]
+fn a_small_model_gets_less_advice_unless_somebody_says_otherwise() {
+    let mut settings = Retrieval::default();
+    assert_eq!(settings.token_budget(Some(32_768)), 512);
+    assert_eq!(settings.token_budget(Some(8_192)), 96);
+    assert_eq!(settings.token_budget(Some(1_000)), 50, "and never over its share");
+    assert_eq!(settings.token_budget(None), 96);
+    settings.small_model = Some(false);
+    assert_eq!(settings.token_budget(Some(8_192)), 409);
+    // As files and releases from before said it.
+    let before: Retrieval = serde_json::from_str(r#"{"small_model": true}"#).unwrap();
+    assert_eq!(before.token_budget(Some(32_768)), 96);
 }

@@ -9,6 +9,7 @@ fn catalogue() -> Catalogue {
         description: String::new(),
         access: Access::Read,
         target: None,
+        target_argument: None,
         arguments: keys
             .iter()
             .map(|key| Argument { name: (*key).to_owned(), required: false, values: Vec::new() })

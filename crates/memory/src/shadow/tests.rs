@@ -9,6 +9,7 @@ fn catalogue() -> Catalogue {
         description: String::new(),
         access,
         target: None,
+        target_argument: None,
         arguments: keys
             .iter()
             .map(|key| Argument { name: (*key).to_owned(), required: true, values: Vec::new() })

@@ -30,6 +30,10 @@ impl std::ops::Deref for Town {
 }
 
 fn town() -> Town {
+    town_by(Arc::new(HashingEmbedder))
+}
+
+fn town_by(embedder: Arc<dyn Embedder>) -> Town {
     let desk = tempfile::tempdir().unwrap();
     let path = |name: &str| desk.path().join(name);
     let clock = Arc::new(SystemClock);
@@ -38,7 +42,7 @@ fn town() -> Town {
     let door = Door::keyed(Arc::clone(&keys), "127.0.0.1:0".parse().unwrap());
     let server =
         start_and(Settings { door, ..Settings::default() }, |gateway, directory, journal| {
-            remember(gateway, &directory.join("memory"), journal);
+            remember_by(embedder, gateway, &directory.join("memory"), journal);
         });
     server.route("desk", Target::Base);
     server.route("bolt.desk", Target::Base);
@@ -265,4 +269,115 @@ fn no_body_header_or_path_of_another_leads_to_it() {
         1,
         "and nobody wrote to hers"
     );
+}
+
+/// A model that takes its time, and tells what it was given.
+#[derive(Debug, Default)]
+struct Slow {
+    embedded: Mutex<Vec<(std::thread::ThreadId, String)>>,
+}
+
+impl Embedder for Slow {
+    fn name(&self) -> &'static str {
+        "slow"
+    }
+
+    fn dimensions(&self) -> usize {
+        HashingEmbedder.dimensions()
+    }
+
+    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, InferenceError> {
+        std::thread::sleep(Duration::from_millis(20 * texts.len() as u64));
+        let by = std::thread::current();
+        let mut embedded = self.embedded.lock().unwrap();
+        embedded.extend(texts.iter().map(|text| (by.id(), (*text).to_owned())));
+        HashingEmbedder.embed(texts)
+    }
+}
+
+impl Slow {
+    /// How many texts were embedded that are of lessons.
+    fn lessons(&self) -> usize {
+        let embedded = self.embedded.lock().unwrap();
+        embedded.iter().filter(|(_, text)| text.contains("When writing")).count()
+    }
+}
+
+#[test]
+fn no_request_waits_for_a_users_lessons_to_be_embedded() {
+    let slow = Arc::new(Slow::default());
+    let town = town_by(slow.clone());
+    let ada = town.key(Some(ADA), None);
+    for text in ["begin with the date.", "leave out adjectives.", "use British spelling."] {
+        town.tell(&ada, text);
+    }
+    let told = slow.lessons();
+    let shown = |town: &Town| {
+        let reply = town.post_by(&ada, CHAT, &letter());
+        !reply.header("x-memory-ids").unwrap_or_default().is_empty()
+    };
+    // Read again every second, and embedded never again.
+    for _ in 0..3 {
+        assert!(shown(&town));
+        std::thread::sleep(Duration::from_millis(1_050));
+    }
+    assert_eq!(slow.lessons(), told);
+    // Another process adds one: this one embeds it, and it alone, in the thread behind the memory.
+    let place = town.directory.path().join("memory");
+    let deployment = Deployment::parse(FILE).unwrap();
+    let root = MemoryRoot::open(&place, deployment.settings.clone()).unwrap();
+    let user = understudy_memory::Principal::authenticated(deployment.tenant, ADA).unwrap();
+    let store = root.user(&user).unwrap();
+    let written =
+        Written { situation: "When writing a poem", strategy: "rhyme.", ..Written::default() };
+    let now = SystemClock.now();
+    let catalogue = &deployment.catalogue;
+    let item = understudy_memory::UserItem::written(&written, catalogue, store.key(), now).unwrap();
+    let id = item.id.clone();
+    store.propose(item, &HashingEmbedder, &by()).unwrap();
+    store.confirm(&id, &by()).unwrap();
+    assert!(shown(&town), "what was there meanwhile");
+    town.eventually("the new lesson", |_| slow.lessons() == told + 1);
+    let embedded = slow.embedded.lock().unwrap();
+    let last = embedded.iter().rev().find(|(_, text)| text.contains("When writing")).unwrap();
+    let requests: Vec<_> = embedded.iter().filter(|(_, text)| text.contains("help me")).collect();
+    assert!(requests.iter().all(|(thread, _)| *thread != last.0), "{embedded:?}");
+}
+
+#[test]
+fn a_users_own_way_past_a_failure_is_offered_to_that_user_and_judged_there() {
+    let town = town();
+    let (ada, grace) = (town.key(Some(ADA), None), town.key(Some("grace@example.org"), None));
+    let error = json!({"message": "no quotation for \"A-1\""});
+    let target = json!({"kind": "site", "key": "https://shop.example/cart"});
+    let mut kept = json!({"situation": "When a refund fails", "text": format!("ask {SECRET} first."),
+        "recovery": {"tactic": "fallback_path", "tool": "refunds.quote"}});
+    let placeless = town.post_by(&ada, MINE, &kept);
+    assert_eq!(placeless.status, 400, "{}", placeless.text);
+    kept["recovery"]["target"] = target.clone();
+    kept["recovery"]["error"] = error.clone();
+    let reply = town.post_by(&ada, MINE, &kept);
+    assert_eq!((reply.status, &reply.json()["kind"]), (201, &json!("recovery")), "{}", reply.text);
+    let id = reply.json()["id"].as_str().unwrap().to_owned();
+    let failure = json!({"goal": "refund", "target": {"kind": "site", "key": "www.shop.example"},
+        "action": {"tool": "refunds.create"}, "error": {"message": "no quotation for \"B-2\""}});
+    let outcome = format!("/v1/memory/heal/{id}/outcome");
+    let worked = json!({"worked": true});
+    assert_eq!(town.post_by(&ada, &outcome, &worked).status, 409, "it was not offered yet");
+    let healed = town.post_by(&ada, "/v1/memory/heal", &failure).json();
+    let first = &healed["candidates"][0];
+    assert_eq!(
+        (&healed["tier"], &first["source"], &first["id"], &first["tool"]),
+        (&json!("high"), &json!("episode"), &json!(id), &json!("refunds.quote")),
+        "{healed}"
+    );
+    // Nobody else is offered it, or may judge it.
+    let of_grace = town.post_by(&grace, "/v1/memory/heal", &failure);
+    assert!(of_grace.json()["candidates"].as_array().unwrap().is_empty(), "{}", of_grace.text);
+    assert_eq!(town.post_by(&grace, &outcome, &worked).status, 404);
+    assert_eq!(town.post_by(&ada, &outcome, &worked).status, 200);
+    assert_eq!(town.post_by(&ada, &outcome, &worked).status, 409, "once");
+    let again = town.post_by(&ada, "/v1/memory/heal", &failure).json();
+    let evidence = &again["candidates"][0]["evidence"];
+    assert_eq!((&evidence["n"], &evidence["success_rate"]), (&json!(1), &json!(1.0)), "{again}");
 }

@@ -7,7 +7,8 @@ use serde_json::json;
 use understudy_ident::{Clock as _, SystemClock, Timestamp};
 use understudy_inference::Embedder;
 use understudy_memory::{
-    Decision, HealRequest, Intents, Library, Query, Room, Shelf, Standings, estimated_tokens,
+    Decision, HealRequest, HealSource, Intents, Library, Query, Room, Shelf, Standings,
+    estimated_tokens,
 };
 
 use super::{Opened, show};
@@ -49,6 +50,11 @@ impl Serving {
         Ok(Self { shelf, standings, embedder, intents, now })
     }
 
+    /// The room for lessons, where nothing is known of the model that reads them.
+    pub(super) fn tokens(&self, opened: &Opened) -> usize {
+        self.shelf.retrieval(&opened.deployment.settings.retrieval).token_budget(None)
+    }
+
     pub(super) fn library<'a>(&'a self, opened: &'a Opened) -> Library<'a> {
         Library {
             deployment: &self.shelf,
@@ -84,8 +90,7 @@ pub(super) fn explain(args: &MemoryExplainArgs, config: &Config, out: Out) -> Re
         session: &args.session,
         ..Query::default()
     };
-    let room =
-        Room { tokens: opened.deployment.settings.retrieval.max_tokens, count: &estimated_tokens };
+    let room = Room { tokens: serving.tokens(&opened), count: &estimated_tokens };
     let (retrieved, considered) = serving.library(&opened).retrieve(&query, room, serving.now)?;
     let by = serving.embedder.name();
     out.say(format!("found by {}", meaning::described(by)));
@@ -120,11 +125,8 @@ pub(super) fn heal(args: &HealArgs, config: &Config, out: Out) -> Result<Exit> {
     let now = SystemClock.now();
     if let (Some(lesson), Some(worked)) = (&args.lesson, &args.worked) {
         let id = opened.lesson(lesson)?;
-        // Each report counts: it stands for a request of its own.
-        let request = format!("heal {id} {now}");
-        opened.store.considered(&request, std::slice::from_ref(&id), &[], now)?;
-        let done = opened.store.outcome(&request, worked == "yes", now)?;
-        out.either("noted", &json!({"noted": id, "consequences": done}))?;
+        opened.store.healed(&id, worked == "yes", now)?;
+        out.either("noted", &json!({"noted": id}))?;
         return Ok(Exit::Ok);
     }
     let path = args.failure.as_deref().context("name a file with the failure, or `-`")?;
@@ -140,6 +142,7 @@ pub(super) fn heal(args: &HealArgs, config: &Config, out: Out) -> Result<Exit> {
         serde_json::from_str(&text).context("failed to understand the failure")?;
     let serving = Serving::load(&opened)?;
     let reply = serving.library(&opened).heal(&request, now)?;
+    opened.store.offered(&reply.ids(HealSource::Item), now)?;
     for candidate in &reply.candidates {
         let tier = serde_json::to_value(candidate.tier)?;
         let tier = tier.as_str().unwrap_or_default();

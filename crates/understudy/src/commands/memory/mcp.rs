@@ -4,9 +4,9 @@ use std::io::{self, BufReader};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use understudy_ident::{Clock as _, StepId, SystemClock};
+use understudy_ident::{Clock as _, SystemClock};
 use understudy_mcp::{CallError, Server, Tool, Tools};
-use understudy_memory::{HealRequest, MemoryId, Query, Room, estimated_tokens};
+use understudy_memory::{HealRequest, HealSource, MemoryId, Query, Room, estimated_tokens};
 
 use super::{Opened, apply::Serving};
 use crate::{cli::MemoryMcpArgs, commands::Exit, config::Config};
@@ -92,7 +92,10 @@ impl Desk {
         let request: HealRequest =
             serde_json::from_value(arguments.clone()).context("the failure is not understood")?;
         let serving = Serving::load(&self.opened)?;
-        Ok(json!(serving.library(&self.opened).heal(&request, SystemClock.now())?))
+        let now = SystemClock.now();
+        let reply = serving.library(&self.opened).heal(&request, now)?;
+        self.opened.store.offered(&reply.ids(HealSource::Item), now)?;
+        Ok(json!(reply))
     }
 
     fn heal_outcome(&self, arguments: &Value) -> Result<Value> {
@@ -100,12 +103,8 @@ impl Desk {
         let worked = arguments.get("worked").and_then(Value::as_bool);
         let worked = worked.context("`worked` must be true or false")?;
         let id: MemoryId = id.parse()?;
-        let (store, now) = (&self.opened.store, SystemClock.now());
-        store.get(&id, now)?;
-        // Every report counts: it stands for a request of its own.
-        let request = format!("heal {}", StepId::generate());
-        store.considered(&request, std::slice::from_ref(&id), &[], now)?;
-        Ok(json!({"noted": id, "consequences": store.outcome(&request, worked, now)?}))
+        self.opened.store.healed(&id, worked, SystemClock.now())?;
+        Ok(json!({"noted": id}))
     }
 
     fn plan(&self, arguments: &Value) -> Result<Value> {
@@ -119,9 +118,8 @@ impl Desk {
             session: text("session").context("`session` is missing")?,
             ..Query::default()
         };
-        let tokens = self.opened.deployment.settings.retrieval.max_tokens;
-        let room = Room { tokens, count: &estimated_tokens };
         let serving = Serving::load(&self.opened)?;
+        let room = Room { tokens: serving.tokens(&self.opened), count: &estimated_tokens };
         let (retrieved, _) =
             serving.library(&self.opened).retrieve(&query, room, SystemClock.now())?;
         Ok(json!(retrieved))

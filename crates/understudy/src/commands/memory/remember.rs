@@ -104,9 +104,7 @@ impl Remembering {
             return Ok(Placed::ShownBefore);
         }
         let settings = &self.opened.deployment.settings.retrieval;
-        let own =
-            || if settings.small_model { settings.max_tokens_small } else { settings.max_tokens };
-        let tokens = context.map_or_else(own, |context| settings.token_budget(context));
+        let tokens = self.shelf.retrieval(settings).token_budget(context);
         let last = prompt.iter().rev().find(|message| message.role == Role::User);
         let goal = last.map(Message::text).unwrap_or_default();
         let known = &self.opened.deployment.catalogue.tools;
