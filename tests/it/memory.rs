@@ -263,6 +263,14 @@ fn chat(goal: &str) -> Value {
         "messages": [{"role": "user", "content": goal}]})
 }
 
+/// A failure that the runs ran into, with other values in it.
+fn late_carrier(order: &str) -> Value {
+    let message =
+        format!("carrier did not answer for \"{order}\" within 30000 ms for \"{order}\" (504)");
+    json!({"agent": "desk", "target": {"kind": "app", "key": "desk"},
+        "action": {"tool": "shipments.track"}, "error": {"message": message}})
+}
+
 #[test]
 fn lessons_go_from_traces_to_requests_and_back_out_on_the_command_line() {
     let home = Home::new(160);
@@ -299,17 +307,29 @@ fn lessons_go_from_traces_to_requests_and_back_out_on_the_command_line() {
     let irrelevant = explain(&home, "translate a poem about the sea");
     assert!(irrelevant["retrieved"]["block"].is_null(), "{irrelevant}");
 
-    let failure = json!({"agent": "desk", "goal": "refund my order",
-        "target": {"kind": "app", "key": "desk"}, "action": {"tool": "refunds.create"},
-        "error": {"message": "refund for \"ORD-1\" has no current quotation", "code": 412}});
-    fs::write(home.path().join("failure.json"), failure.to_string()).unwrap();
+    fs::write(home.path().join("failure.json"), late_carrier("ORD-1").to_string()).unwrap();
     let healed = home.run("memory heal failure.json --json");
     let reply: Value = serde_json::from_slice(&healed.stdout).unwrap();
-    assert_eq!(healed.status.code() == Some(1), reply["escalate"] == true, "{reply}");
-    let line = format!("memory heal --lesson {} --worked yes", chosen[0]);
-    assert_eq!(home.code(&line), 0);
-    let counted = home.json(&format!("memory explain {}", chosen[0]));
-    assert!(counted["lesson"]["counters"]["success_with"].as_f64().unwrap() > 0.9, "{counted}");
+    assert_eq!(healed.status.code(), Some(0), "{reply}");
+    let way = &reply["candidates"][0];
+    assert_eq!(
+        (&reply["tier"], &reply["escalate"], &way["mode"], &way["tool"]),
+        (&json!("low"), &json!(false), &json!("general_approach"), &json!("shipments.history")),
+        "{reply}"
+    );
+    let line = format!("memory heal --lesson {} --worked yes", way["id"].as_str().unwrap());
+    assert_eq!((home.code(&line), home.code(&line)), (0, 2), "once for each time it was offered");
+    let counted = home.json(&format!("memory explain {}", way["id"].as_str().unwrap()));
+    let counters = &counted["lesson"]["counters"];
+    assert!(counters["heal_worked"].as_f64().unwrap() > 0.9, "{counted}");
+    assert_eq!(counters["success_with"], 0.0, "nothing was shown to anybody: {counted}");
+    let lost = late_carrier("ORD-1").to_string().replace("carrier", "depot");
+    fs::write(home.path().join("failure.json"), lost).unwrap();
+    assert_eq!(
+        home.code("memory heal failure.json"),
+        1,
+        "a failure of another kind is not this one"
+    );
 
     home.json("memory rollback --reason worse --owner ada");
     assert!(explain(&home, "please refund my order")["retrieved"]["block"].is_null());
@@ -393,7 +413,7 @@ fn a_release_is_a_version_that_the_registry_admits_watches_and_takes_back() {
 fn an_agent_asks_for_lessons_over_the_model_context_protocol() {
     let home = Home::new(120);
     home.learn();
-    home.release(&["refunds.quote"]);
+    home.release(&["refunds.quote", "shipments.history"]);
     let mut agent = Command::new(env!("CARGO_BIN_EXE_understudy"))
         .current_dir(home.path())
         .env_remove("UNDERSTUDY_DATA_DIR")
@@ -425,19 +445,27 @@ fn an_agent_asks_for_lessons_over_the_model_context_protocol() {
     assert_eq!(planned["isError"], false, "{planned}");
     let prefers = planned["structuredContent"]["prefer_tools"].to_string();
     assert!(prefers.contains("refunds.quote"), "{planned}");
-    let failure = json!({"agent": "desk", "target": {"kind": "app", "key": "desk"},
-        "action": {"tool": "refunds.create"}, "error": {"message": "no quotation", "code": 412}});
+    let failure = late_carrier("ORD-1");
     let healed = ask(3, "tools/call", json!({"name": "heal", "arguments": failure}));
-    assert!(healed["structuredContent"]["tier"].is_string(), "{healed}");
+    let healed = &healed["structuredContent"];
+    assert_eq!(
+        (&healed["tier"], &healed["candidates"][0]["tool"]),
+        (&json!("low"), &json!("shipments.history")),
+        "{healed}"
+    );
     let wrong = ask(4, "tools/call", json!({"name": "heal", "arguments": {"user": "ada"}}));
     assert_eq!(wrong["isError"], true, "{wrong}");
-    let id = planned["structuredContent"]["shown"][0]["id"].as_str().unwrap().to_owned();
-    let worked = json!({"name": "heal_outcome", "arguments": {"id": id, "worked": true}});
-    assert_eq!(ask(5, "tools/call", worked)["isError"], false);
+    let shown = planned["structuredContent"]["shown"][0]["id"].as_str().unwrap().to_owned();
+    let id = healed["candidates"][0]["id"].as_str().unwrap().to_owned();
+    let worked =
+        |id: &str| json!({"name": "heal_outcome", "arguments": {"id": id, "worked": true}});
+    assert_eq!(ask(5, "tools/call", worked(&id))["isError"], false);
+    assert_eq!(ask(6, "tools/call", worked(&id))["isError"], true, "once");
+    assert_eq!(ask(7, "tools/call", worked(&shown))["isError"], true, "it was shown, not offered");
     drop(input);
     assert!(agent.wait().unwrap().success());
     let told = home.json(&format!("memory explain {id}"));
-    assert!(told["lesson"]["counters"]["success_with"].as_f64().unwrap() > 0.9, "{told}");
+    assert!(told["lesson"]["counters"]["heal_worked"].as_f64().unwrap() > 0.9, "{told}");
 }
 
 #[test]
@@ -521,7 +549,7 @@ fn nothing_that_was_said_in_any_field_leaves_the_journal() {
     assert!(home.hidden.len() > 3_000, "{}", home.hidden.len());
     // The test can fail: all of it is in the journal's traces, which were read.
     assert!(found(&home.hidden, &fs::read(home.path().join("desk.jsonl")).unwrap()).is_some());
-    let chosen = home.release(&["refunds.quote", "shipments.history"]);
+    home.release(&["refunds.quote", "shipments.history"]);
 
     let server = Served::start(&home);
     let mut shown = 0;
@@ -542,13 +570,16 @@ fn nothing_that_was_said_in_any_field_leaves_the_journal() {
         let (_, answer) = server.post("/v1/memory/plan", &plan);
         assert!(answer.contains("refunds.quote"), "{answer}");
         answers.push(answer);
-        let failure = json!({"agent": "desk", "goal": asked,
-            "target": {"kind": "site", "key": format!("https://{asked}.example/{asked}")},
-            "action": {"tool": "refunds.create", "arg_keys": [asked]},
-            "error": {"message": format!("no quotation for {asked}"), "code": 412}});
+        let mut failure = late_carrier(&asked);
+        failure["goal"] = json!(asked);
+        failure["target"] =
+            json!({"kind": "site", "key": format!("https://{asked}.example/{asked}")});
+        failure["action"]["arg_keys"] = json!([asked]);
         answers.push(server.post("/v1/memory/heal", &failure).1);
+        let healed: Value = serde_json::from_str(&answers[answers.len() - 1]).unwrap();
+        let id = healed["candidates"][0]["id"].as_str().unwrap();
+        server.post(&format!("/v1/memory/heal/{id}/outcome"), &json!({"worked": true}));
     }
-    server.post(&format!("/v1/memory/heal/{}/outcome", chosen[0]), &json!({"worked": true}));
     for path in ["/metrics", "/v1/memory/status", "/api/v1/audit", "/api/v1/tasks"] {
         answers.push(server.get(path));
     }
@@ -580,4 +611,99 @@ fn nothing_that_was_said_in_any_field_leaves_the_journal() {
     }
     // What was released is in those files, so they are the right ones.
     assert!(any_holds(&home.memory(), "refunds.quote"));
+}
+
+#[test]
+fn runs_that_repeat_a_case_teach_nothing_that_is_judged_by_it() {
+    let home = Home::new(120);
+    let lines = fs::read_to_string(home.path().join("desk.jsonl")).unwrap();
+    let goals = lines.lines().filter_map(|line| {
+        let step: Value = serde_json::from_str(line).unwrap();
+        let prompt = step["step"]["prompt"].as_array()?.clone();
+        let user = prompt.into_iter().find(|message| message["role"] == "user")?;
+        Some(user["content"].as_str()?.to_owned())
+    });
+    let goals: Vec<String> = goals.collect();
+    assert_eq!(goals.len(), 120);
+    let mut cases =
+        vec![json!({"schema": 1, "suite": "desk", "tier": "gate", "scorers": ["exact"]})];
+    cases.extend(goals.iter().enumerate().map(|(n, goal)| {
+        json!({"id": format!("c{n}"), "prompt": [{"role": "user", "content": goal}],
+            "expected": "x"})
+    }));
+    let cases: Vec<String> = cases.iter().map(Value::to_string).collect();
+    fs::write(home.path().join("cases.jsonl"), cases.join("\n")).unwrap();
+    let imported = home.run("suite import cases.jsonl --name desk");
+    assert!(imported.status.success(), "{}", text(&imported.stderr));
+    let learnt = home.learn();
+    let report = &learnt["report"];
+    assert_eq!(
+        (&report["learned"], &report["skipped"]["it repeats a case of a suite"]),
+        (&json!(0), &json!(120)),
+        "{report}"
+    );
+}
+
+#[test]
+fn an_erased_persons_lessons_go_and_what_their_runs_taught_waits_for_a_person() {
+    let home = Home::new(120);
+    home.learn();
+    let chosen = home.release(&["refunds.quote"]);
+    let status = |id: &str| home.json(&format!("memory explain {id}"))["lesson"]["status"].clone();
+    assert_eq!(status(&chosen[0]), "active");
+    let line = fs::read_to_string(home.path().join("desk.jsonl")).unwrap();
+    let refund = line.lines().find(|line| line.contains("refunds.create")).unwrap();
+    let step: Value = serde_json::from_str(refund).unwrap();
+    let subject = step["step"]["subject"].as_str().unwrap();
+    let deployment =
+        understudy_memory::Deployment::parse(include_str!("../../crates/toolworld/memory.toml"))
+            .unwrap();
+    let root =
+        understudy_memory::MemoryRoot::open(&home.memory(), deployment.settings.clone()).unwrap();
+    let principal =
+        understudy_memory::Principal::authenticated(deployment.tenant, subject).unwrap();
+    drop(root.user(&principal).unwrap());
+    let receipt = home.json(&format!("dataset erase --subject {subject} --reason asked"));
+    assert_eq!(receipt["own_lessons_forgotten"], true, "{receipt}");
+    assert!(!root.has_user(&principal));
+    let suspended = receipt["lessons_suspended"].as_array().unwrap();
+    assert!(suspended.contains(&json!(chosen[0])), "{receipt}");
+    assert_eq!(status(&chosen[0]), "suspended");
+    // Brought back by a person, and taken out by one.
+    assert_eq!(home.code(&format!("memory review {} --restore --reason read", chosen[0])), 0);
+    assert_eq!(home.code(&format!("memory suspend {} --reason 4711", chosen[0])), 0);
+    assert_eq!(status(&chosen[0]), "suspended");
+    assert_eq!(home.code(&format!("memory suspend {} --reason again", chosen[0])), 2);
+}
+
+#[test]
+fn a_way_out_is_written_by_hand_and_found_where_it_belongs() {
+    let home = Home::new(1);
+    let propose = |extra: &[&str]| {
+        let arguments = [
+            &["memory", "propose", "--owner", "ada", "--reason", "seen it", "--json"][..],
+            &["--situation", "When `shipments.track` fails", "--agent", "desk"],
+            &["--text", "prefer calling `shipments.history` and go on from there."],
+            extra,
+        ];
+        understudy(home.path(), &arguments.concat())
+    };
+    let message = "carrier did not answer for \"ORD-9\" within 30000 ms for \"ORD-9\" (504)";
+    let way = ["--tactic", "alternative_tool", "--prefer", "shipments.history"];
+    let refused = propose(&way);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("needs --error, --target"), "{}", text(&refused.stderr));
+    let wrong = propose(&["--tactic", "pray", "--error", message]);
+    assert!(text(&wrong.stderr).contains("retry_variation"), "{}", text(&wrong.stderr));
+    let place = ["--target", "desk", "--error", message];
+    let written = propose(&[&way[..], &place[..]].concat());
+    assert!(written.status.success(), "{}", text(&written.stderr));
+    home.release(&["shipments.history"]);
+    fs::write(home.path().join("failure.json"), late_carrier("ORD-1").to_string()).unwrap();
+    let healed = home.json("memory heal failure.json");
+    assert_eq!(
+        (&healed["tier"], &healed["candidates"][0]["mode"], &healed["candidates"][0]["tool"]),
+        (&json!("high"), &json!("copy_solution"), &json!("shipments.history")),
+        "{healed}"
+    );
 }

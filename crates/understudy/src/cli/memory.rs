@@ -16,7 +16,11 @@ pub(crate) enum MemoryCommand {
         after_help = "Example:\n  understudy memory propose --agent desk --intent refund-order \\\n      \
         --tools refunds.quote,refunds.create --prefer refunds.quote \\\n      \
         --situation 'When a task needs `refunds.create`' \\\n      \
-        --text 'prefer calling `refunds.quote` first.' --reason 'the handbook says so'\n\n\
+        --text 'prefer calling `refunds.quote` first.' --reason 'the handbook says so'\n  \
+        understudy memory propose --agent browser --target https://shop.example.org \\\n      \
+        --error 'element \"#buy\" is not visible' --tactic fallback_path --prefer page.scroll \\\n      \
+        --situation 'When `page.click` fails' --text 'prefer calling `page.scroll` first.' \\\n      \
+        --reason 'seen it'\n\n\
         Exit codes: 0 proposed; 2 bad input, such as a word that nobody has approved"
     )]
     Propose(ProposeArgs),
@@ -61,6 +65,12 @@ pub(crate) enum MemoryCommand {
         \"args\": [\"memory\", \"mcp\", \"--file\", \"/srv/desk/memory.toml\"]}}}\n\n\
         Tools: heal, heal_outcome, plan. Standard output is the protocol's, in JSON with or without --json.")]
     Mcp(MemoryMcpArgs),
+    /// Take a lesson out at once, until `memory review --restore`
+    #[command(
+        after_help = "Example:\n  understudy memory suspend mem_0192… --reason 'incident 4711'\n\n\
+        A running server shows it to nobody within a second, whatever release serves."
+    )]
+    Suspend(SuspendArgs),
     /// Forget a lesson, or everything of a user: the bytes, not only the rows
     #[command(
         after_help = "Examples:\n  understudy memory forget mem_0192… --reason 'asked to'\n  \
@@ -123,6 +133,18 @@ pub(crate) struct ProposeArgs {
     /// Tools that it avoids
     #[arg(long, value_delimiter = ',')]
     pub(crate) avoid: Vec<String>,
+    /// strategy, avoid or recovery [default: recovery with --tactic, avoid with nothing to prefer]
+    #[arg(long)]
+    pub(crate) kind: Option<String>,
+    /// The failure it gets past, as the tool words it; values in it do not matter
+    #[arg(long, value_name = "MESSAGE")]
+    pub(crate) error: Option<String>,
+    /// The site, server or application it is about [default: any]
+    #[arg(long, value_name = "URL|NAME")]
+    pub(crate) target: Option<String>,
+    /// The way out of the failure: fallback_path, retry_variation, alternative_tool or escalate
+    #[arg(long)]
+    pub(crate) tactic: Option<String>,
     #[arg(long)]
     pub(crate) reason: String,
 }
@@ -236,6 +258,15 @@ pub(crate) struct HealArgs {
 pub(crate) struct MemoryMcpArgs {
     #[command(flatten)]
     pub(crate) scope: MemoryScope,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SuspendArgs {
+    #[command(flatten)]
+    pub(crate) scope: MemoryScope,
+    pub(crate) lesson: String,
+    #[arg(long)]
+    pub(crate) reason: String,
 }
 
 #[derive(Debug, Args)]

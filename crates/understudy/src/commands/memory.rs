@@ -1,13 +1,17 @@
 //! `understudy memory`: lessons from traces, from learning to forgetting.
 
 mod apply;
+mod erase;
 mod mcp;
 mod propose;
 mod release;
 mod remember;
 mod show;
 
-pub(crate) use self::remember::Remembering;
+pub(crate) use self::{
+    erase::{ErasedMemory, erase},
+    remember::Remembering,
+};
 
 use std::{
     path::{Path, PathBuf},
@@ -16,6 +20,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
+use understudy_dataset::SuiteFingerprints;
 use understudy_ident::{Clock as _, SystemClock};
 use understudy_inference::Embedder;
 use understudy_journal::Query;
@@ -23,10 +28,11 @@ use understudy_memory::{
     By, Deployment, DeploymentStore, Distil, Episode, Job, LearnReport, MemoryId, MemoryRoot,
     NoVerifier, Proposed, Releases, TeacherDistiller, Transcript,
 };
+use understudy_trajectory::Trajectory;
 
-use super::{Exit, complain};
+use super::{Exit, complain, suite};
 use crate::{
-    cli::{LearnArgs, MemoryCommand, MemoryScope, ReviewArgs},
+    cli::{LearnArgs, MemoryCommand, MemoryScope, ReviewArgs, SuspendArgs},
     config::Config,
     meaning,
     output::Out,
@@ -55,6 +61,7 @@ fn dispatch(command: MemoryCommand, config: &Config, out: Out) -> Result<Exit> {
         MemoryCommand::Explain(args) => apply::explain(&args, config, out),
         MemoryCommand::Heal(args) => apply::heal(&args, config, out),
         MemoryCommand::Mcp(args) => mcp::run(&args, config),
+        MemoryCommand::Suspend(args) => suspend(&args, config, out),
         MemoryCommand::Forget(args) => release::forget(&args, config, out),
     }
 }
@@ -152,10 +159,18 @@ fn learn(args: &LearnArgs, config: &Config, out: Out) -> Result<Exit> {
     let task = args.task.as_deref().map(str::parse).transpose()?;
     let key = opened.root.key_of(&deployment.tenant);
     let spinner = out.spinner("reading the journal");
-    let mut episodes = Vec::new();
+    let (mut episodes, mut repeats) = (Vec::new(), 0);
+    let suites: Vec<SuiteFingerprints> =
+        suite::all(&config.data)?.iter().map(SuiteFingerprints::of).collect();
     let query = Query { task, ..Query::default() };
     for trajectory in stores.journal.scan(&query)? {
-        let transcript = Transcript::of_trajectory(&trajectory?);
+        let trajectory = trajectory?;
+        // A lesson learnt from a case would be judged by what it was learnt from.
+        if repeats_a_case(&trajectory, &suites) {
+            repeats += 1;
+            continue;
+        }
+        let transcript = Transcript::of_trajectory(&trajectory);
         let episode = transcript.map(|told| Episode::read(&told, &deployment.catalogue, &key));
         episodes.extend(episode);
     }
@@ -175,6 +190,7 @@ fn learn(args: &LearnArgs, config: &Config, out: Out) -> Result<Exit> {
         now: SystemClock.now(),
     };
     let report = job.learn(&episodes, &mut NoVerifier)?;
+    let report = report.without("it repeats a case of a suite", repeats);
     let mut proposed = Vec::new();
     if !args.dry_run {
         let by = by(&args.scope, &args.reason)?;
@@ -185,6 +201,11 @@ fn learn(args: &LearnArgs, config: &Config, out: Out) -> Result<Exit> {
     spinner.finish_and_clear();
     say_learnt(&report, &proposed, out)?;
     Ok(Exit::Ok)
+}
+
+fn repeats_a_case(trajectory: &Trajectory, suites: &[SuiteFingerprints]) -> bool {
+    let mut prompts = trajectory.steps.iter().map(|judged| &judged.step.prompt);
+    prompts.any(|prompt| suites.iter().any(|suite| suite.find(prompt).is_some()))
 }
 
 fn say_learnt(report: &LearnReport, proposed: &[Proposed], out: Out) -> Result<()> {
@@ -204,6 +225,14 @@ fn say_learnt(report: &LearnReport, proposed: &[Proposed], out: Out) -> Result<(
     }
     out.say(&report.verdict);
     out.value(&json!({"report": report, "lessons": report.proposals, "proposed": proposed}))
+}
+
+fn suspend(args: &SuspendArgs, config: &Config, out: Out) -> Result<Exit> {
+    let opened = Opened::open(&args.scope, config)?;
+    let id = opened.lesson(&args.lesson)?;
+    opened.store.suspend(&id, &by(&args.scope, &args.reason)?)?;
+    show::one(&opened, &id, out)?;
+    Ok(Exit::Ok)
 }
 
 fn review(args: &ReviewArgs, config: &Config, out: Out) -> Result<Exit> {

@@ -12,7 +12,10 @@ use understudy_registry::Change;
 use super::receipt::{self, Receipt};
 use crate::{
     cli::EraseArgs,
-    commands::Exit,
+    commands::{
+        Exit,
+        memory::{self, ErasedMemory},
+    },
     config::Config,
     exports::{self, Copy},
     output::Out,
@@ -44,14 +47,17 @@ pub(crate) fn run(args: &EraseArgs, config: &Config, out: Out) -> Result<Exit> {
             Exit::Ok
         });
     }
+    let (whose, by) = ((&*args.subject, &holdings.steps), (&*args.owner, &*args.reason));
+    let memory = memory::erase(whose, &stores.journal, by, config)?;
     let erasure = stores.journal.erase(&args.subject, &bodies)?;
     spinner.set_message("dataset versions, their copies and adapters");
-    let receipt = derived(&stores, config, args, erasure)?;
+    let receipt = derived(&stores, config, args, (erasure, memory))?;
     spinner.finish_and_clear();
     // Written last: it says what is done.
     let written = receipt::write(&receipt, key.as_ref(), &config.data)?;
     out.either(describe(&receipt, &written.text()), &written.value(&receipt))?;
-    Ok(if receipt.steps == 0 && receipt.raw_bodies == 0 { Exit::No } else { Exit::Ok })
+    let nothing = receipt.steps == 0 && receipt.raw_bodies == 0 && !receipt.own_lessons_forgotten;
+    Ok(if nothing { Exit::No } else { Exit::Ok })
 }
 
 /// Everything that was made from the journal.
@@ -59,7 +65,7 @@ fn derived(
     stores: &Stores,
     config: &Config,
     args: &EraseArgs,
-    erasure: Erasure,
+    (erasure, memory): (Erasure, ErasedMemory),
 ) -> Result<Receipt> {
     let name = format!("erasure of {}", &erasure.subject[..16]);
     let versions = understudy_dataset::erase(&config.data.datasets(), &erasure.steps, &name)?;
@@ -90,6 +96,8 @@ fn derived(
         tainted: tainted.into_iter().collect(),
         copies_removed: removed,
         copies_left: left,
+        own_lessons_forgotten: memory.own_forgotten,
+        lessons_suspended: memory.suspended,
         audit: stores.registry.audit_head()?,
     })
 }
@@ -131,6 +139,15 @@ fn describe(receipt: &Receipt, written: &str) -> String {
     );
     lines.extend(receipt.copies_left.iter().map(|place| {
         format!("  the copy at {place} was changed since it was made: remove it by hand")
+    }));
+    if receipt.own_lessons_forgotten {
+        lines.push("  their own lessons are forgotten".to_owned());
+    }
+    lines.extend(receipt.lessons_suspended.iter().map(|id| {
+        format!(
+            "  {id} was learnt from them too and is shown to nobody; bring it back with `understudy \
+             memory review {id} --restore`, or retire it"
+        )
     }));
     lines.push(written.to_owned());
     lines.join("\n")

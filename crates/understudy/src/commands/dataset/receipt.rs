@@ -16,6 +16,7 @@ use understudy_dataset::ErasedVersion;
 use understudy_ident::{AdapterVersion, Digest, Timestamp};
 use understudy_intake::{Intake, Limits};
 use understudy_manifest::canonical_json;
+use understudy_memory::MemoryId;
 use understudy_registry::AuditHead;
 use understudy_signature::{Bundle, SignatureError, SigningKey, VerifyingKey, statement};
 use understudy_storage::atomic;
@@ -46,6 +47,12 @@ pub(super) struct Receipt {
     pub(super) copies_removed: Vec<String>,
     /// Copies that were moved or changed since they were made: a person has to look.
     pub(super) copies_left: Vec<String>,
+    /// The subject had lessons of their own, and the file is overwritten and deleted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) own_lessons_forgotten: bool,
+    /// Lessons for everybody that their runs had taught.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) lessons_suspended: Vec<MemoryId>,
     /// The end of the audit chain, which has the withdrawals.
     pub(super) audit: AuditHead,
 }
