@@ -267,3 +267,28 @@ fn nothing_is_learnt_from_too_little() {
     assert_eq!(world.learn(&[]).verdict, "nothing was learnt: there are no episodes");
     assert!(Path::new(world.root.deployment(&world.tenant).unwrap().path()).is_file());
 }
+
+/// As it comes: five percent of sessions go without, and a new lesson is withheld from half.
+#[test]
+fn under_the_usual_control_shares_a_good_lesson_is_shown_to_be_one() {
+    let world = world(Settings::default());
+    let key = world.root.key_of(&world.tenant);
+    let written = Written {
+        intent: Some("refund-order"),
+        agent: Some("desk"),
+        tools: &["refunds.quote", "refunds.create"],
+        situation: "When a task needs `refunds.create`",
+        strategy: "prefer calling `refunds.quote` first.",
+        prefer: &["refunds.quote"],
+        ..Written::default()
+    };
+    let item = DeploymentItem::written(&written, &world.catalogue, &key, world.now).unwrap();
+    let id = item.id.clone();
+    world.release(vec![item]);
+    world.rate(20_000, 1_600);
+    let store = world.root.deployment(&world.tenant).unwrap();
+    let kept = store.get(&id, world.now).unwrap();
+    assert_eq!(kept.status, Status::Active);
+    assert!(kept.counters.withheld >= 20 && kept.counters.injected > 2 * 20, "{:?}", kept.counters);
+    assert!(kept.effect.helps() && kept.effect.lower > 0.0, "{:?}", kept.effect);
+}
