@@ -101,13 +101,14 @@ fn row(
     (better, worse): (&Attempt, &Attempt),
     (one, other): (usize, usize),
 ) -> Result<Row, DatasetError> {
-    let Candidate { id, trajectory, prompt, reply, .. } = selected.candidate(one)?;
+    let Candidate { id, trajectory, prompt, tools, reply, .. } = selected.candidate(one)?;
     let rejected = selected.candidate(other)?;
     let steps = vec![id.to_string(), rejected.id.to_string()];
     let because = vec!["attempts".to_owned()];
     let margin = Some((better.score - worse.score).min(1.0));
     Ok(Row {
         prompt: prompt.into(),
+        tools: tools.into(),
         lesson: Lesson::Pair { chosen: reply, rejected: rejected.reply, margin },
         origin: Origin { trajectory: trajectory.to_string(), steps, because },
         candidate: one,
