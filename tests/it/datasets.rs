@@ -48,6 +48,7 @@ fn home() -> tempfile::TempDir {
             source: Source::Explicit,
             at: Timestamp::from_second(1_700_000_100 + nth).unwrap(),
             note: None,
+            details: None,
         };
         lines.push(json!({"step": step}).to_string());
         lines.push(json!({"outcome": outcome}).to_string());

@@ -151,6 +151,7 @@ impl Stage {
                 source: Source::Explicit,
                 at: SystemClock.now(),
                 note: None,
+                details: None,
             };
             // Every other outcome overtakes its step.
             if n.is_multiple_of(2) {
@@ -318,6 +319,7 @@ fn a_reward_that_is_waited_for_counts_when_its_time_has_passed() {
         // A client may say what it likes about the time.
         at: "2099-01-01T00:00:00Z".parse().unwrap(),
         note: None,
+        details: None,
     };
     put(first);
     stage.journal.append_outcome(outcome).unwrap().wait().unwrap();
@@ -434,6 +436,7 @@ fn replies_that_another_gave_count_as_errors_of_the_canary() {
                 source: Source::Explicit,
                 at: SystemClock.now(),
                 note: None,
+                details: None,
             };
             stage.journal.append_step(step).unwrap().wait().unwrap();
             stage.journal.append_outcome(liked).unwrap().wait().unwrap();
@@ -544,6 +547,7 @@ fn an_outcome_that_names_a_session_waits_for_its_step_and_others_do_not_matter()
             source: Source::Explicit,
             at: SystemClock.now(),
             note: None,
+            details: None,
         };
         stage.journal.append_outcome(outcome).unwrap().wait().unwrap();
     };

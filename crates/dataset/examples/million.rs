@@ -122,6 +122,7 @@ fn trajectory(
         source: Source::Explicit,
         at: Timestamp::from_millisecond(2000 + nth as i64)?,
         note: None,
+        details: None,
     };
     let steps = vec![JudgedStep { step, outcomes: vec![outcome] }];
     Ok(Trajectory { id: TrajectoryId::derived(&name), steps })

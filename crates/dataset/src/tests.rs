@@ -70,6 +70,7 @@ fn with(mut judged: JudgedStep, signal: Signal) -> JudgedStep {
         source: Source::Explicit,
         at: at(2000 + nth),
         note: None,
+        details: None,
     });
     judged
 }

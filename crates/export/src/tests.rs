@@ -49,6 +49,7 @@ fn judged(nth: u32, prompt: Vec<Message>, reply: Message, signal: Signal) -> Tra
         source: Source::Explicit,
         at: Timestamp::from_second(9000).unwrap(),
         note: None,
+        details: None,
     };
     let steps = vec![JudgedStep { step, outcomes: vec![outcome] }];
     Trajectory { id: steps[0].step.trajectory.clone(), steps }

@@ -174,6 +174,7 @@ pub(crate) fn keep_draft(gateway: &Gateway, exchange: &Exchange, draft: &Draft) 
         source: Source::Automated,
         at: gateway.clock.now(),
         note: Some("the teacher answered instead".to_owned()),
+        details: None,
     };
     keep(gateway, &aside, Some(step));
     if let Err(why) = gateway.journal.append_outcome(regenerated) {

@@ -32,6 +32,7 @@ pub(crate) fn record_example(example: Example, task: &TaskName, at: Timestamp) -
         source: Source::Automated,
         at,
         note: None,
+        details: None,
     };
     let finish_reason =
         if reply.tool_calls.is_empty() { FinishReason::Stop } else { FinishReason::ToolCalls };

@@ -55,6 +55,7 @@ pub(crate) fn read(row: &Row, task: &TaskName, at: Timestamp) -> Result<Trial, S
         source: Source::Automated,
         at: last.at,
         note: Some(Outcome::note_of_problem(&problem)),
+        details: None,
     };
     let attempt = Attempt { trajectory, reward };
     Ok(Trial { steps, outcome, problem, attempt })

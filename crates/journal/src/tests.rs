@@ -49,6 +49,7 @@ fn outcome(name: &str, target: Target, at_ms: i64) -> Outcome {
         source: Source::Explicit,
         at: Timestamp::from_millisecond(at_ms).unwrap(),
         note: None,
+        details: None,
     }
 }
 

@@ -251,7 +251,14 @@ impl Tally {
 /// Whether something can be learnt from a reply by this outcome alone. One that was asked for again
 /// says nothing until another one is used, which then is verified itself.
 fn verifies(outcome: &Outcome) -> bool {
-    let teaches = !matches!(outcome.signal, Signal::Flag { .. } | Signal::Regenerate { .. });
+    let teaches = match outcome.signal {
+        Signal::Flag { .. } | Signal::Regenerate { .. } | Signal::Remark { .. } => false,
+        Signal::Accept
+        | Signal::Edit { .. }
+        | Signal::Abandon
+        | Signal::Rating { .. }
+        | Signal::Verifier { .. } => true,
+    };
     outcome.source != Source::Implicit && teaches
 }
 

@@ -46,6 +46,7 @@ impl Desk {
             source,
             at: SystemClock.now(),
             note: None,
+            details: None,
         };
         self.parts.journal.append_outcome(outcome).unwrap().wait().unwrap();
     }

@@ -67,7 +67,7 @@ impl Overlap {
 fn wanted(signal: &Signal) -> Option<bool> {
     match signal {
         Signal::Accept => Some(true),
-        Signal::Edit { .. } => None,
+        Signal::Edit { .. } | Signal::Remark { .. } => None,
         Signal::Regenerate { .. } | Signal::Abandon | Signal::Flag { .. } => Some(false),
         Signal::Rating { value } | Signal::Verifier { score: value, .. } => {
             (*value != 0.5).then_some(*value > 0.5)

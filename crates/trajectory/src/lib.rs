@@ -22,7 +22,7 @@ use understudy_ident::TrajectoryId;
 pub use calibration::{Calibration, Overlap, Platt, SignalWeight};
 pub use conversation::{Conversation, Phase};
 pub use course::{Confidence, Course, Marks, Recalled, TapMode, Tapped};
-pub use outcome::{Outcome, Signal, Source, Target};
+pub use outcome::{Context, Details, Level, Outcome, Signal, Source, Target};
 pub use reward::{Component, Reward, RewardPolicy, edit_ratio};
 pub use span::{
     CallUsage, Fidelity, Finish, FrameRole, ModelCall, Retrieval, Span, SpanBody, ToolRun,

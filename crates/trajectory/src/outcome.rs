@@ -14,6 +14,70 @@ pub struct Outcome {
     pub at: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// What else was told about it. No reward depends on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<Box<Details>>,
+}
+
+/// Where and by whom an outcome was told, and how sure they were.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Details {
+    /// How much of the conversation is meant, where its target alone does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<Level>,
+    /// Which message within the target, by the client's own name for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<String>,
+    /// A category beside the judgement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// Between 0 and 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<f64>,
+    /// Who or what judged: a reviewer, a program or a model, and its version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_version: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<Context>,
+}
+
+impl Details {
+    /// `None` where nothing is told.
+    pub fn told(self) -> Option<Box<Self>> {
+        (self != Self::default()).then(|| Box::new(self))
+    }
+}
+
+/// What a judgement is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    Message,
+    Step,
+    Turn,
+    Trajectory,
+}
+
+/// Where a person was when they judged. Who is never asked does not answer, so whether they were
+/// asked is part of the evidence.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Context {
+    /// The part of the application.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub surface: Option<String>,
+    /// Whether the person was asked for a judgement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown_prompt: Option<bool>,
+    /// How long the reply had been on view, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dwell_ms: Option<u64>,
+    /// Its place among the replies on view, from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<u32>,
 }
 
 /// What an outcome is about. It may arrive before or long after its target. A trajectory, session or
@@ -93,6 +157,9 @@ pub enum Signal {
     Verifier { name: String, score: f64 },
     /// Reported as harmful: counts against safety, whatever else was said.
     Flag { reason: String },
+    /// Said without a judgement of ours: a category of somebody's own, or a comment. It is kept, and
+    /// counts for nothing in a reward.
+    Remark { name: String, text: String },
 }
 
 impl Signal {
@@ -105,6 +172,7 @@ impl Signal {
             Self::Rating { .. } => "rating",
             Self::Verifier { .. } => "verifier",
             Self::Flag { .. } => "flag",
+            Self::Remark { .. } => "remark",
         }
     }
 }

@@ -14,11 +14,25 @@ fn outcome(signal: Signal, source: Source) -> Outcome {
         source,
         at: Timestamp::UNIX_EPOCH,
         note: None,
+        details: None,
     }
 }
 
 fn reward(outcomes: &[Outcome]) -> Option<f64> {
     RewardPolicy::DefaultV1.reward("abcd", outcomes).map(|reward| reward.value)
+}
+
+#[test]
+fn a_remark_counts_for_nothing() {
+    let remark = Signal::Remark { name: "topic".to_owned(), text: "billing".to_owned() };
+    for policy in [RewardPolicy::DefaultV1, RewardPolicy::CalibratedV1] {
+        let alone = [outcome(remark.clone(), Source::Explicit)];
+        assert_eq!(policy.reward("hi", &alone), None);
+        let accepted = outcome(Signal::Accept, Source::Explicit);
+        let both = [alone[0].clone(), accepted.clone()];
+        let value = |said: &[Outcome]| policy.reward("hi", said).unwrap().value;
+        assert_eq!(value(&both), value(&[accepted]));
+    }
 }
 
 #[test]
@@ -57,6 +71,30 @@ fn edit_ratio_is_a_symmetric_share_of_characters() {
     assert_eq!(edit_ratio("kitten", "sitting"), edit_ratio("sitting", "kitten"));
     assert!((edit_ratio("kitten", "sitting") - 3.0 / 7.0).abs() < 1e-12);
     assert_eq!(edit_ratio("café", "cafe"), 0.25);
+    assert_eq!(edit_ratio("aba", "aa"), 1.0 / 3.0);
+}
+
+#[test]
+fn the_edit_of_a_long_text_is_measured_in_bounded_time() {
+    let began = std::time::Instant::now();
+    // What stays is skipped, so the one word is counted to the letter.
+    let long = "same words over and over ".repeat(20_000);
+    let changed = format!("{long}now {long}");
+    assert!(
+        (edit_ratio(&format!("{long}new {long}"), &changed) - 1.0 / changed.len() as f64).abs()
+            < 1e-12
+    );
+    // Changed here and there: in words where these are few enough, by which there are otherwise.
+    let text = |every: usize, words: usize| -> String {
+        (0..words)
+            .map(|n| if n % every == 1 { "other ".to_owned() } else { format!("word{n} ") })
+            .collect()
+    };
+    let (few, many) = (1_500, 100_000);
+    assert!((edit_ratio(&text(few, few), &text(10, few)) - 0.1).abs() < 0.01);
+    assert!((edit_ratio(&text(many, many), &text(10, many)) - 0.1).abs() < 0.01);
+    assert_eq!(edit_ratio(&"a ".repeat(many), &"b ".repeat(many)), 1.0);
+    assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
 }
 
 #[test]

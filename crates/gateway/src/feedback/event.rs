@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use understudy_ident::{OutcomeId, Timestamp, kind};
 use understudy_ingest::telemetry::FeedbackTarget;
-use understudy_trajectory::{Outcome, Signal, Source, Target};
+use understudy_trajectory::{Context, Details, Level, Outcome, Signal, Source, Target};
 
 use crate::auth::Caller;
 
@@ -25,9 +25,10 @@ pub(super) struct Event {
     pub(super) session_id: Option<String>,
     /// Which exchange of the session, from 1.
     pub(super) turn: Option<u32>,
-    /// `accept`, `edit`, `regenerate`, `comparison`, `abandon`, `rating`, `verifier` or `flag`.
+    /// `accept`, `edit`, `regenerate`, `comparison`, `abandon`, `rating`, `verifier`, `flag`, `label`
+    /// or `comment`.
     pub(super) signal: String,
-    /// The edited text, for `edit`.
+    /// The edited text, for `edit`; what is said, for `comment`.
     pub(super) text: Option<String>,
     /// For `rating` and `verifier`, on the scale from `min` to `max`, which are 0 and 1 untold.
     pub(super) value: Option<f64>,
@@ -35,10 +36,21 @@ pub(super) struct Event {
     pub(super) max: Option<f64>,
     /// The reply that was kept, for `regenerate` and `comparison`.
     pub(super) kept: Option<String>,
-    /// The verifier's name.
+    /// The verifier's name, or what a `label` is a value of.
     pub(super) name: Option<String>,
     pub(super) reason: Option<String>,
     pub(super) source: Option<Class>,
+    /// Who or what judged, and its version.
+    pub(super) source_id: Option<String>,
+    pub(super) source_version: Option<String>,
+    /// How sure they are, between 0 and 1.
+    pub(super) confidence: Option<f64>,
+    /// A category: all there is to a `label`, and beside the judgement for other signals.
+    pub(super) label: Option<String>,
+    pub(super) level: Option<Level>,
+    /// Which message within the target, by the client's own name for it.
+    pub(super) message_id: Option<String>,
+    pub(super) context: Option<Context>,
     pub(super) at: Option<Timestamp>,
     pub(super) note: Option<String>,
     /// An event that this one takes the place of.
@@ -83,6 +95,9 @@ impl Event {
         if others.into_iter().chain(further).any(Option::is_some) || self.turn.is_some() {
             return Err("a signed event is about its response and nothing else".to_owned());
         }
+        if self.source_id.is_some() || self.source_version.is_some() {
+            return Err("a signed event is its holder's own: it has no `source_id`".to_owned());
+        }
         if matches!(self.source, Some(Class::Automated | Class::Teacher)) {
             return Err("a signed event is `explicit` or `implicit`".to_owned());
         }
@@ -98,6 +113,7 @@ impl Event {
         }
         let mut among = self.targets(caller)?;
         let signal = self.signal()?;
+        let details = self.details()?;
         let target = match (among.as_slice(), among.first()) {
             ([only], _) => direct(only),
             _ => None,
@@ -118,6 +134,7 @@ impl Event {
             },
             at: self.at.unwrap_or(now),
             note: self.note,
+            details,
         };
         let supersedes = self.supersedes.as_deref().map(|id| caller.id(&outcome_id(id)));
         if supersedes.as_ref() == Some(&outcome.id) {
@@ -191,12 +208,35 @@ impl Event {
             "rating" => Ok(Signal::Rating { value: share()? }),
             "verifier" => Ok(Signal::Verifier { name: text("name", &self.name)?, score: share()? }),
             "flag" => Ok(Signal::Flag { reason: text("reason", &self.reason)? }),
+            "label" => Ok(remark(self.name.as_deref(), text("label", &self.label)?)),
+            "comment" => Ok(remark(self.name.as_deref(), text("text", &self.text)?)),
             other => Err(format!(
                 "unknown signal `{other}`: use accept, edit, regenerate, comparison, abandon, \
-                 rating, verifier or flag"
+                 rating, verifier, flag, label or comment"
             )),
         }
     }
+
+    fn details(&self) -> Result<Option<Box<Details>>, String> {
+        if self.confidence.is_some_and(|sure| !(0.0..=1.0).contains(&sure)) {
+            return Err("`confidence` is a number between 0 and 1".to_owned());
+        }
+        let details = Details {
+            level: self.level,
+            message_id: self.message_id.clone(),
+            // There it is the signal itself.
+            label: self.label.clone().filter(|_| self.signal != "label"),
+            confidence: self.confidence,
+            source_id: self.source_id.clone(),
+            source_version: self.source_version.clone(),
+            context: self.context.clone(),
+        };
+        Ok(details.told())
+    }
+}
+
+fn remark(name: Option<&str>, text: String) -> Signal {
+    Signal::Remark { name: name.unwrap_or("comment").to_owned(), text }
 }
 
 /// A client's own id may look like anything; ours is derived from it, always the same one.

@@ -65,6 +65,7 @@ async fn leave_to_telemetry(
         source: outcome.source,
         at_ns: u64::try_from(outcome.at.as_nanosecond()).unwrap_or(0),
         note: outcome.note,
+        details: outcome.details,
     };
     let body = serde_json::to_vec(&feedback)
         .map_err(|why| ApiError::bad_request(format!("outcome {id} cannot be stored: {why}")))?;

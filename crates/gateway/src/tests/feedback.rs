@@ -69,6 +69,14 @@ fn every_signal_is_stored_as_what_it_means() {
             Signal::Verifier { name: "judge@2".to_owned(), score: 0.5 },
         ),
         (json!({"signal": "flag", "reason": "rude"}), Signal::Flag { reason: "rude".to_owned() }),
+        (
+            json!({"signal": "label", "name": "topic", "label": "billing"}),
+            Signal::Remark { name: "topic".to_owned(), text: "billing".to_owned() },
+        ),
+        (
+            json!({"signal": "comment", "text": "hm"}),
+            Signal::Remark { name: "comment".to_owned(), text: "hm".to_owned() },
+        ),
     ];
     for (nth, (mut event, signal)) in said.into_iter().enumerate() {
         event["response_id"] = json!(id);
@@ -82,8 +90,51 @@ fn every_signal_is_stored_as_what_it_means() {
         (Source::Explicit, Source::Implicit, Source::Automated)
     );
     let listed = server.get(&format!("{FEEDBACK}?response_id={id}")).json();
-    assert_eq!(listed["feedback"].as_array().unwrap().len(), 8);
+    assert_eq!(listed["feedback"].as_array().unwrap().len(), 10);
     assert_eq!(server.get(FEEDBACK).status, 400);
+}
+
+#[test]
+fn where_by_whom_and_how_surely_it_was_said_is_kept() {
+    let server = start();
+    let (id, token) = server.reply();
+    let context =
+        json!({"surface": "sidebar", "shown_prompt": true, "dwell_ms": 900, "position": 1});
+    let details = json!({
+        "level": "message", "message_id": "m-7", "label": "off topic", "confidence": 0.8,
+        "source_id": "reviewer-3", "source_version": "2", "context": context,
+    });
+    let with = |more: Value| {
+        let mut event = details.clone();
+        event["signal"] = json!("rating");
+        event["value"] = json!(0.2);
+        event["response_id"] = json!(id);
+        event.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        event
+    };
+    assert_eq!(server.state(FEEDBACK, &with(json!({"id": "one"}))), "linked");
+    assert_eq!(server.state(FEEDBACK, &with(json!({"id": "one"}))), "duplicate");
+    let listed = server.get(&format!("{FEEDBACK}?response_id={id}")).json();
+    assert_eq!(listed["feedback"][0]["details"], details);
+    // Told of what only telemetry knows, it comes back the same.
+    let mut of_trace = with(json!({"id": "two", "trace_id": format!("{:032x}", 7)}));
+    of_trace.as_object_mut().unwrap().remove("response_id");
+    assert_eq!(server.state(FEEDBACK, &of_trace), "pending");
+    let body = super::telemetry::export(7, "hello").to_string();
+    let sent = server.bytes("/v1/traces", "application/json", "identity", body.as_bytes());
+    assert_eq!(sent.status, 200);
+    let outcomes = server.outcomes_become(2);
+    assert!(outcomes.iter().all(|outcome| json!(outcome.details) == details));
+
+    let refused = |event: &Value| server.post(FEEDBACK, event).text;
+    assert!(refused(&with(json!({"confidence": 1.2}))).contains("`confidence` is a number"));
+    assert!(refused(&with(json!({"level": "word"}))).contains("word"));
+    assert!(refused(&with(json!({"context": {"page": 1}}))).contains("page"));
+    let mut unnamed = with(json!({}));
+    unnamed.as_object_mut().unwrap().remove("response_id");
+    assert!(refused(&unnamed).contains("name at least one of step_id"));
+    let signed = server.post("/v1/feedback/signed", &with(json!({"token": token})));
+    assert!(signed.status == 400 && signed.text.contains("no `source_id`"), "{}", signed.text);
 }
 
 #[test]

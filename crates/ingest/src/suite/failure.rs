@@ -123,7 +123,7 @@ fn chosen<'a>(
 fn went_wrong(judged: &JudgedStep) -> bool {
     judged.step.error.is_some()
         || judged.outcomes.iter().any(|outcome| match &outcome.signal {
-            Signal::Accept => false,
+            Signal::Accept | Signal::Remark { .. } => false,
             Signal::Rating { value } | Signal::Verifier { score: value, .. } => *value < 0.5,
             Signal::Edit { .. }
             | Signal::Regenerate { .. }

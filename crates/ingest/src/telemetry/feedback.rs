@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use understudy_ident::Digest;
 use understudy_manifest::canonical_json;
-use understudy_trajectory::{Signal, Source};
+use understudy_trajectory::{Details, Signal, Source};
 
 use super::{
     Decoded, Item, LogRecord, SpanRecord, TelemetryError, langsmith::nanoseconds, map::Bag,
@@ -25,6 +25,8 @@ pub struct Feedback {
     pub at_ns: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<Box<Details>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,34 +119,37 @@ pub(crate) fn read_langsmith(value: &Value) -> Result<Vec<Feedback>, String> {
         },
         at_ns: fields.time("created_at"),
         note: fields.text("comment"),
+        details: None,
     };
+    let label = fields.label("value");
     let mut list = Vec::new();
     let range = value.get("feedback_config").filter(|config| !config.is_null());
     let bound = |name: &str| range.and_then(|range| range.get(name)?.as_f64());
     if let Some(score) = fields.score("score", bound("min"), bound("max"))? {
-        list.push(Feedback { verdict: Verdict::Score(score), ..first.clone() });
+        let details = Details { label: fields.text("value"), ..Details::default() }.told();
+        list.push(Feedback { verdict: Verdict::Score(score), details, ..first.clone() });
+    } else if let Some(label) = label {
+        list.push(Feedback { verdict: remark(&first.name, label), ..first.clone() });
     }
     let correction = value.get("correction").filter(|correction| !correction.is_null());
     if let Some(correction) = correction {
         let text = correction.as_str().or_else(|| correction.get("text")?.as_str());
         let text = text.map_or_else(|| canonical_json(correction), str::to_owned);
         let id = format!("{} correction", first.id);
-        list.push(Feedback { id, verdict: Verdict::Correction(text), ..first });
+        list.push(Feedback { id, verdict: Verdict::Correction(text), ..first.clone() });
     }
     if list.is_empty() {
-        return Err("a feedback has neither a score nor a correction".to_owned());
+        let why = "a feedback has none of a score, a value, a correction and a comment";
+        let comment = first.note.clone().ok_or(why)?;
+        list.push(Feedback { verdict: remark(&first.name, comment), note: None, ..first });
     }
     Ok(list)
 }
 
 fn read_langfuse(value: &Value) -> Result<Feedback, String> {
     let fields = Fields::of(value)?;
-    let is_correction = fields.text("dataType").as_deref() == Some("CORRECTION");
-    let said = || fields.text("stringValue").or_else(|| fields.text("value"));
-    let verdict = match said() {
-        Some(text) if is_correction => Verdict::Correction(text),
-        _ => Verdict::Score(fields.score("value", None, None)?.ok_or("a score has no `value`")?),
-    };
+    let name = fields.text("name").unwrap_or_default();
+    let (verdict, note) = langfuse_verdict(&fields, &name)?;
     let trace = fields.text("traceId");
     let span = trace.clone().zip(fields.text("observationId"));
     let mut targets: Vec<FeedbackTarget> =
@@ -157,15 +162,32 @@ fn read_langfuse(value: &Value) -> Result<Feedback, String> {
     Ok(Feedback {
         id: fields.id(value),
         targets,
-        name: fields.text("name").unwrap_or_default(),
+        name,
         verdict,
         source: match fields.text("source").as_deref() {
             Some("EVAL") => Source::Automated,
             _ => Source::Explicit,
         },
         at_ns: fields.time("timestamp"),
-        note: fields.text("comment"),
+        note,
+        details: None,
     })
+}
+
+fn langfuse_verdict(fields: &Fields<'_>, name: &str) -> Result<(Verdict, Option<String>), String> {
+    let comment = fields.text("comment");
+    let said = fields.text("value");
+    let kind = fields.text("dataType").or_else(|| said.as_ref().map(|_| "TEXT".to_owned()));
+    match (kind.as_deref(), fields.text("stringValue").or(said)) {
+        (Some("CORRECTION"), Some(text)) => Ok((Verdict::Correction(text), comment)),
+        // The number beside a category is on a scale that nobody tells.
+        (Some("CATEGORICAL" | "TEXT"), Some(text)) => Ok((remark(name, text), comment)),
+        _ => match (fields.score("value", None, None)?, comment) {
+            (Some(score), comment) => Ok((Verdict::Score(score), comment)),
+            (None, Some(comment)) => Ok((remark(name, comment), None)),
+            (None, None) => Err("a score has neither a `value` nor a comment".to_owned()),
+        },
+    }
 }
 
 /// A GenAI evaluation event, about the response it names or the span it happened in.
@@ -174,7 +196,9 @@ pub(crate) fn of_log(log: &LogRecord) -> Option<Feedback> {
         return None;
     }
     let mut bag = Bag::new(log.attributes.clone());
-    let score = bag.take("gen_ai.evaluation.score.value").and_then(|score| score.as_f64())?;
+    let name = bag.text("gen_ai.evaluation.name").unwrap_or_default();
+    let score = bag.take("gen_ai.evaluation.score.value").and_then(|score| score.as_f64());
+    let (verdict, label) = judged(score, bag.text("gen_ai.evaluation.score.label"), &name)?;
     let response = bag.text("gen_ai.response.id").map(FeedbackTarget::Response);
     let mut targets: Vec<FeedbackTarget> = response.into_iter().collect();
     if !log.span_id.is_empty() {
@@ -184,11 +208,12 @@ pub(crate) fn of_log(log: &LogRecord) -> Option<Feedback> {
     Some(Feedback {
         id: Digest::of(canonical_json(log).as_bytes()).to_hex(),
         targets,
-        name: bag.text("gen_ai.evaluation.name").unwrap_or_default(),
-        verdict: Verdict::Score(in_range(score, None, None).ok()?),
+        name,
+        verdict,
         source: Source::Automated,
         at_ns: log.at_ns,
         note: bag.text("gen_ai.evaluation.explanation"),
+        details: Details { label, ..Details::default() }.told(),
     })
 }
 
@@ -205,21 +230,43 @@ pub(crate) fn of_span(span: &SpanRecord) -> Vec<Feedback> {
     let read = |(place, item): (usize, Value)| {
         let item = item.get("annotation")?;
         let text = |name: &str| item.get(name).and_then(Value::as_str).map(str::to_owned);
-        let score = item.get("score").and_then(Value::as_f64)?;
+        let score = item.get("score").and_then(Value::as_f64);
+        let name = text("name").unwrap_or_default();
+        let (verdict, label) = judged(score, text("label"), &name)?;
         Some(Feedback {
             id: format!("{} {} {place}", span.trace_id, span.span_id),
             targets: vec![target.clone()],
-            name: text("name").unwrap_or_default(),
-            verdict: Verdict::Score(in_range(score, None, None).ok()?),
+            name,
+            verdict,
             source: match text("annotator_kind").as_deref() {
                 Some("HUMAN") => Source::Explicit,
                 _ => Source::Automated,
             },
             at_ns: span.started_ns,
             note: text("explanation"),
+            details: Details { label, ..Details::default() }.told(),
         })
     };
     bag.list("annotations").into_iter().enumerate().filter_map(read).collect()
+}
+
+/// A score, with the label beside it, or a label alone.
+fn judged(
+    score: Option<f64>,
+    label: Option<String>,
+    name: &str,
+) -> Option<(Verdict, Option<String>)> {
+    match (score.map(|score| in_range(score, None, None)), label) {
+        (Some(Ok(score)), label) => Some((Verdict::Score(score), label)),
+        (None, Some(label)) => Some((remark(name, label), None)),
+        // A number of an untold scale is no judgement, whatever it is called.
+        (Some(Err(_)) | None, _) => None,
+    }
+}
+
+fn remark(name: &str, text: String) -> Verdict {
+    let name = if name.is_empty() { "comment" } else { name };
+    Verdict::Signal(Signal::Remark { name: name.to_owned(), text })
 }
 
 /// The fields of one statement.
@@ -233,6 +280,15 @@ impl<'a> Fields<'a> {
     fn text(&self, name: &str) -> Option<String> {
         let found = self.0.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
         found.map(str::to_owned)
+    }
+
+    /// A category, as text or as whatever JSON it is.
+    fn label(&self, name: &str) -> Option<String> {
+        match self.0.get(name)? {
+            Value::Null => None,
+            Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
+            other => Some(canonical_json(other)),
+        }
     }
 
     fn time(&self, name: &str) -> u64 {

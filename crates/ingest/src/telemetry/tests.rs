@@ -6,7 +6,7 @@ use understudy_trajectory::{Conversation, Fidelity, Finish, Outcome, Signal, Sou
 
 use super::{
     Assembled, Compression, Decoded, Encoding, FeedbackTarget, Item, Payload, TelemetryError,
-    assemble, decode, decompress, steps,
+    Verdict, assemble, decode, decompress, steps,
 };
 
 mod assembly;

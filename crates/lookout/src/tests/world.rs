@@ -503,6 +503,7 @@ impl World {
                 source: Source::Explicit,
                 at: self.clock.now(),
                 note: None,
+                details: None,
             };
             let journal = &self.system().journal;
             acks.push(journal.append_step(step).unwrap());

@@ -53,6 +53,7 @@ fn a_served_session_becomes_calls_with_their_failures_and_its_reward() {
         source: Source::Explicit,
         at: step.at,
         note: None,
+        details: None,
     };
     let outcomes = vec![outcome(Signal::Accept)];
     let trajectory = Trajectory { id, steps: vec![JudgedStep { step, outcomes }] };

@@ -11,6 +11,7 @@ fn outcome(signal: Signal, source: Source) -> Outcome {
         source,
         at: Timestamp::UNIX_EPOCH,
         note: None,
+        details: None,
     }
 }
 

@@ -34,6 +34,7 @@ fn step(name: &str, question: &str, reply: &str, said: &[Signal]) -> JudgedStep 
         source: Source::Explicit,
         at,
         note: None,
+        details: None,
     };
     let outcomes = said.iter().enumerate().map(outcome).collect();
     JudgedStep { step, outcomes }

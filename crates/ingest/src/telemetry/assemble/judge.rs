@@ -125,7 +125,10 @@ fn outcome(feedback: &Feedback, target: Target) -> Outcome {
             Signal::Rating { value: *score }
         }
     };
-    let note = match (&feedback.note, feedback.name.as_str()) {
+    let is_remark = matches!(signal, Signal::Remark { .. });
+    // A remark has its name already.
+    let name = if is_remark { "" } else { feedback.name.as_str() };
+    let note = match (&feedback.note, name) {
         (Some(note), name) if !name.is_empty() => Some(format!("{name}: {note}")),
         (Some(note), _) => Some(note.clone()),
         (None, "") => None,
@@ -138,6 +141,7 @@ fn outcome(feedback: &Feedback, target: Target) -> Outcome {
         source: feedback.source,
         at: timestamp(feedback.at_ns),
         note,
+        details: feedback.details.clone(),
     }
 }
 

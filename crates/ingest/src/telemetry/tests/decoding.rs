@@ -349,3 +349,75 @@ fn damaged_bodies_are_refused_or_read_in_part() {
         }
     }
 }
+
+#[test]
+fn categories_and_comments_are_remarks() {
+    let said = |payload: &Payload, value: Value| {
+        let decoded = decode(payload, value.to_string().as_bytes()).unwrap();
+        assert_eq!(decoded.rejected, [""; 0], "{value}");
+        let of = |item: &Item| match item {
+            Item::Feedback(one) => (**one).clone(),
+            other => panic!("{other:?}"),
+        };
+        decoded.items.iter().map(of).collect::<Vec<_>>()
+    };
+    let remark = |name: &str, text: &str| {
+        Verdict::Signal(Signal::Remark { name: name.to_owned(), text: text.to_owned() })
+    };
+    let langfuse = |more: Value| {
+        let mut score = json!({"traceId": "t", "name": "tone"});
+        score.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        said(&Payload::LangfuseScores, score).remove(0)
+    };
+    let category = langfuse(json!({"value": "polite", "dataType": "CATEGORICAL", "comment": "so"}));
+    assert_eq!(
+        (category.verdict, category.note.as_deref()),
+        (remark("tone", "polite"), Some("so"))
+    );
+    let numbered = json!({"value": 3, "stringValue": "polite", "dataType": "CATEGORICAL"});
+    assert_eq!(langfuse(numbered).verdict, remark("tone", "polite"));
+    assert_eq!(
+        langfuse(json!({"value": "fine", "dataType": "TEXT"})).verdict,
+        remark("tone", "fine")
+    );
+    assert_eq!(langfuse(json!({"value": "fine"})).verdict, remark("tone", "fine"));
+    let comment = langfuse(json!({"comment": "hm"}));
+    assert_eq!((comment.verdict, comment.note), (remark("tone", "hm"), None));
+    let truth = json!({"value": 1, "stringValue": "True", "dataType": "BOOLEAN"});
+    assert_eq!(langfuse(truth).verdict, Verdict::Score(1.0));
+
+    let langsmith = |more: Value| {
+        let mut feedback = json!({"run_id": "r", "key": "topic"});
+        feedback.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        said(&Payload::LangsmithFeedback, feedback)
+    };
+    assert_eq!(langsmith(json!({"value": "billing"}))[0].verdict, remark("topic", "billing"));
+    assert_eq!(langsmith(json!({"value": {"a": 1}}))[0].verdict, remark("topic", "{\"a\":1}"));
+    assert_eq!(langsmith(json!({"comment": "hm"}))[0].verdict, remark("topic", "hm"));
+    let both = langsmith(json!({"score": 1, "value": "great", "comment": "hm"}));
+    assert_eq!(
+        (both.len(), &both[0].verdict, both[0].note.as_deref()),
+        (1, &Verdict::Score(1.0), Some("hm"))
+    );
+    assert_eq!(both[0].details.as_ref().unwrap().label.as_deref(), Some("great"));
+    let nothing = json!({"run_id": "r", "key": "topic"}).to_string();
+    let refused = decode(&Payload::LangsmithFeedback, nothing.as_bytes()).unwrap().rejected;
+    assert!(refused[0].contains("none of a score"), "{refused:?}");
+
+    let attribute = |key: &str, text: &str| json!({"key": key, "value": {"stringValue": text}});
+    let mut record = json!({"eventName": "gen_ai.evaluation.result", "attributes": [
+        attribute("gen_ai.evaluation.name", "tone"), attribute("gen_ai.response.id", "c1"),
+        attribute("gen_ai.evaluation.score.label", "polite")]});
+    let outcome = |record: &Value| {
+        let body = logs(vec![record.clone()]);
+        let items = decode(&Payload::OtlpLogs(Encoding::Json), &body).unwrap().items;
+        assemble(&items).outcomes.remove(0)
+    };
+    let alone = outcome(&record);
+    assert_eq!(alone.signal, Signal::Remark { name: "tone".to_owned(), text: "polite".to_owned() });
+    let score = json!({"key": "gen_ai.evaluation.score.value", "value": {"doubleValue": 0.9}});
+    record["attributes"].as_array_mut().unwrap().push(score);
+    let scored = outcome(&record);
+    assert_eq!(scored.signal, Signal::Verifier { name: "tone".to_owned(), score: 0.9 });
+    assert_eq!(scored.details.unwrap().label.as_deref(), Some("polite"));
+}
