@@ -16,13 +16,16 @@ mod map;
 mod receive;
 mod room;
 mod tell;
+mod wanting;
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use understudy_ingest::telemetry::MAPPER_VERSION;
+use understudy_ident::Timestamp;
+use understudy_ingest::telemetry::{LeftOut, MAPPER_VERSION};
 use understudy_journal::{Holdings, Journal};
 
 pub use error::IntakeError;
@@ -30,7 +33,7 @@ pub use map::Progress;
 pub use receive::{Received, Request};
 pub use room::Room;
 
-use crate::bodies::Bodies;
+use crate::{bodies::Bodies, wanting::Wanting};
 
 /// What an intake may take of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +65,7 @@ struct Shared {
     mapper: u32,
     /// Held while reading: two readers would only do the same work twice.
     bodies: Mutex<Bodies>,
+    wanting: Wanting,
 }
 
 impl Intake {
@@ -72,7 +76,8 @@ impl Intake {
     fn with_mapper(journal: Journal, limits: Limits, mapper: u32) -> Self {
         let room = Arc::new(room::Waiting::new(limits.waiting_bytes));
         let bodies = Mutex::new(Bodies::new(journal.clone()));
-        Self { shared: Arc::new(Shared { journal, limits, room, mapper, bodies }) }
+        let wanting = Wanting::default();
+        Self { shared: Arc::new(Shared { journal, limits, room, mapper, bodies, wanting }) }
     }
 
     pub fn limits(&self) -> Limits {
@@ -100,7 +105,19 @@ impl Intake {
     /// together with all that came before. Call it until there are none.
     pub fn advance(&self) -> Result<Progress, IntakeError> {
         let mut bodies = self.shared.bodies.lock().unwrap_or_else(PoisonError::into_inner);
-        map::Pass::new(&self.shared.journal, self.shared.mapper, &mut bodies).run()
+        map::Pass::new(&self.shared, &mut bodies).run()
+    }
+
+    /// How many calls became no step since this process began, by reason. A client that captures no
+    /// content shows here.
+    pub fn left_out(&self) -> BTreeMap<LeftOut, u64> {
+        self.shared.wanting.counts()
+    }
+
+    /// Forgets the content of bodies that were received before this and have been read, and answers
+    /// of how many.
+    pub fn expire(&self, before: Timestamp) -> Result<usize, IntakeError> {
+        Ok(self.shared.journal.expire_read_bodies(before)?)
     }
 }
 

@@ -11,9 +11,10 @@ use understudy_ingest::telemetry::{self, Item};
 use understudy_journal::{Journal, Notes};
 
 use crate::{
-    IntakeError,
+    IntakeError, Shared,
     bodies::{Bodies, Name, name},
     tell::Teller,
+    wanting::Wanting,
 };
 
 /// As many bodies as one pass reads at most, and the bytes after which it reads no more.
@@ -37,11 +38,13 @@ pub(crate) struct Pass<'a> {
     journal: &'a Journal,
     mapper: String,
     bodies: &'a mut Bodies,
+    wanting: &'a Wanting,
 }
 
 impl<'a> Pass<'a> {
-    pub(crate) fn new(journal: &'a Journal, mapper: u32, bodies: &'a mut Bodies) -> Self {
-        Self { journal, mapper: format!("mapper@{mapper}"), bodies }
+    pub(crate) fn new(shared: &'a Shared, bodies: &'a mut Bodies) -> Self {
+        let Shared { journal, mapper, wanting, .. } = shared;
+        Self { journal, mapper: format!("mapper@{mapper}"), bodies, wanting }
     }
 
     pub(crate) fn run(mut self) -> Result<Progress, IntakeError> {
@@ -88,7 +91,7 @@ impl<'a> Pass<'a> {
             self.journal.note(self.notes())?;
         }
         if self.journal.counts()?.expired_bodies == 0 {
-            let mut teller = Teller::new(self.journal, &self.mapper);
+            let mut teller = Teller::new(self.journal, &self.mapper, self.wanting);
             for id in self.journal.told_otherwise(&self.mapper)? {
                 teller.withdraw(&id)?;
             }
@@ -115,7 +118,7 @@ impl<'a> Pass<'a> {
         progress: &mut Progress,
     ) -> Result<(), IntakeError> {
         let mapper = self.mapper.clone();
-        let mut teller = Teller::new(self.journal, &mapper);
+        let mut teller = Teller::new(self.journal, &mapper, self.wanting);
         while let Some((unit, task)) = fresh.pop_first() {
             let units = self.reached_from(unit)?;
             for unit in &units {

@@ -6,7 +6,7 @@ use understudy_ident::{OutcomeId, StepId, TaskName, TenantName};
 use understudy_ingest::telemetry::{Assembled, steps};
 use understudy_journal::{Ack, Entry, Journal, JournalError, Told};
 
-use crate::{IntakeError, map::Progress};
+use crate::{IntakeError, map::Progress, wanting::Wanting};
 
 /// Appends in flight: enough to fill commits, few enough to leave the queue to those who wait.
 const IN_FLIGHT: usize = 512;
@@ -14,6 +14,7 @@ const IN_FLIGHT: usize = 512;
 pub(crate) struct Teller<'a> {
     journal: &'a Journal,
     origin: &'a str,
+    wanting: &'a Wanting,
     waiting: Vec<(Ack, What)>,
     done: Progress,
 }
@@ -34,8 +35,8 @@ fn account(id: &str, tenant: Option<&TenantName>) -> String {
 }
 
 impl<'a> Teller<'a> {
-    pub(crate) fn new(journal: &'a Journal, origin: &'a str) -> Self {
-        Self { journal, origin, waiting: Vec::new(), done: Progress::default() }
+    pub(crate) fn new(journal: &'a Journal, origin: &'a str, wanting: &'a Wanting) -> Self {
+        Self { journal, origin, wanting, waiting: Vec::new(), done: Progress::default() }
     }
 
     /// Tells what was assembled, and takes back which of the possible `accounts` were not.
@@ -52,7 +53,11 @@ impl<'a> Teller<'a> {
         let mut accounts: BTreeSet<String> =
             accounts.iter().map(|id| account(id, tenant)).collect();
         for conversation in &assembled.conversations {
-            for step in steps(conversation, task).steps {
+            let found = steps(conversation, task);
+            for (call, why) in found.left_out {
+                self.wanting.note(call.within(tenant), why);
+            }
+            for step in found.steps {
                 let step = step.within(tenant);
                 accounts.remove(step.id.as_str());
                 self.append(Entry::Step(Box::new(step)))?;

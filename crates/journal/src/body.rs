@@ -83,10 +83,15 @@ pub(crate) fn enter(
     Ok(Appended { seq, duplicate: false })
 }
 
-pub(crate) fn expire(connection: &Connection, before: Timestamp) -> rusqlite::Result<usize> {
+pub(crate) fn expire(
+    connection: &Connection,
+    before: Timestamp,
+    only_read: bool,
+) -> rusqlite::Result<usize> {
     connection.execute(
-        "UPDATE bodies SET body = NULL WHERE received_at_ms < ?1 AND body IS NOT NULL",
-        [before.as_millisecond()],
+        "UPDATE bodies SET body = NULL WHERE received_at_ms < ?1 AND body IS NOT NULL
+         AND (NOT ?2 OR seq <= (SELECT coalesce(max(body), 0) FROM reading))",
+        params![before.as_millisecond(), only_read],
     )
 }
 

@@ -48,7 +48,7 @@ pub use body::{RawBody, StoredBody};
 pub use erase::{Erasure, Holdings};
 pub use error::JournalError;
 pub use read::{Arrival, Counts, Query};
-pub use reading::{Notes, Reading};
+pub use reading::{Notes, Reading, Unread};
 pub use record::{Entry, Told};
 pub use scan::Scan;
 
@@ -184,6 +184,11 @@ impl Journal {
         reading::at(&*self.reader.pool.lease()?).map_err(JournalError::read)
     }
 
+    /// How many bodies are still to be read, and since when the oldest of them waits.
+    pub fn unread(&self) -> Result<Unread, JournalError> {
+        reading::unread(&*self.reader.pool.lease()?)
+    }
+
     /// Notes what reading the bodies has shown, durably and all at once.
     pub fn note(&self, notes: Notes) -> Result<(), JournalError> {
         let (done, noted) = mpsc::channel();
@@ -204,9 +209,12 @@ impl Journal {
     /// Forgets the content of bodies received before this, and answers of how many. Their rows and
     /// digests stay, so a redelivery is still known, and what was made of them stays as well.
     pub fn expire_bodies(&self, before: Timestamp) -> Result<usize, JournalError> {
-        let (done, expired) = mpsc::channel();
-        self.queue.push_chore(Chore::Expire(before, done))?;
-        expired.recv().unwrap_or(Err(JournalError::Closed))
+        self.expire(before, false)
+    }
+
+    /// The same of those that have been read, so that nothing is forgotten that nobody knows.
+    pub fn expire_read_bodies(&self, before: Timestamp) -> Result<usize, JournalError> {
+        self.expire(before, true)
     }
 
     /// What there is of a subject.
@@ -285,6 +293,12 @@ impl Journal {
     /// last handle does the same.
     pub fn close(self) {
         self.thread.finish();
+    }
+
+    fn expire(&self, before: Timestamp, only_read: bool) -> Result<usize, JournalError> {
+        let (done, expired) = mpsc::channel();
+        self.queue.push_chore(Chore::Expire { before, only_read, done })?;
+        expired.recv().unwrap_or(Err(JournalError::Closed))
     }
 
     fn append(&self, record: &Record) -> Result<Ack, JournalError> {

@@ -70,7 +70,11 @@ pub(crate) enum Chore {
     Rebuild(mpsc::Sender<Result<(), JournalError>>),
     Note(Notes, mpsc::Sender<Result<(), JournalError>>),
     /// Forget the content of bodies received before this; answers how many.
-    Expire(Timestamp, mpsc::Sender<Result<usize, JournalError>>),
+    Expire {
+        before: Timestamp,
+        only_read: bool,
+        done: mpsc::Sender<Result<usize, JournalError>>,
+    },
     /// Forget a subject, and the content of the bodies that hold parts of it.
     Erase {
         subject: String,

@@ -2,6 +2,7 @@
 //! made anew when they are read by other rules.
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use understudy_ident::Timestamp;
 
 use crate::JournalError;
 
@@ -12,6 +13,14 @@ pub struct Reading {
     pub mapper: String,
     /// The last body that everything follows from already.
     pub body: u64,
+}
+
+/// What a reader has before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unread {
+    pub bodies: u64,
+    /// When the first of them was received.
+    pub oldest: Option<Timestamp>,
 }
 
 /// What a reader found out, to be noted in one transaction.
@@ -49,6 +58,20 @@ pub(crate) fn note(tx: &Transaction<'_>, notes: &Notes) -> rusqlite::Result<()> 
 pub(crate) fn at(connection: &Connection) -> rusqlite::Result<Option<Reading>> {
     let read = |row: &rusqlite::Row<'_>| Ok(Reading { mapper: row.get(0)?, body: row.get(1)? });
     connection.query_row("SELECT mapper, body FROM reading", [], read).optional()
+}
+
+pub(crate) fn unread(connection: &Connection) -> Result<Unread, JournalError> {
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?));
+    let (bodies, oldest) = connection
+        .query_row(
+            "SELECT count(*), min(received_at_ms) FROM bodies
+             WHERE seq > (SELECT coalesce(max(body), 0) FROM reading)",
+            [],
+            read,
+        )
+        .map_err(JournalError::read)?;
+    let oldest = oldest.and_then(|at| Timestamp::from_millisecond(at).ok());
+    Ok(Unread { bodies, oldest })
 }
 
 pub(crate) fn bodies_of(connection: &Connection, unit: &str) -> Result<Vec<u64>, JournalError> {

@@ -75,9 +75,9 @@ impl Writer {
             Chore::Note(notes, done) => {
                 done.send(self.note(&notes).map_err(JournalError::write)).ok();
             }
-            Chore::Expire(before, done) => {
-                let expired = body::expire(&self.connection, before).map_err(JournalError::write);
-                done.send(expired).ok();
+            Chore::Expire { before, only_read, done } => {
+                let expired = body::expire(&self.connection, before, only_read);
+                done.send(expired.map_err(JournalError::write)).ok();
             }
             Chore::Erase { subject, bodies, done } => {
                 done.send(self.erase(&subject, &bodies)).ok();

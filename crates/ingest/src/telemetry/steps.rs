@@ -1,5 +1,7 @@
 //! The model calls of a conversation as steps that can be journalled and trained on.
 
+use std::fmt;
+
 use understudy_ident::{StepId, TaskName, Timestamp};
 use understudy_inference::{FinishReason, Served, Timing, Usage};
 use understudy_trajectory::{Conversation, Fidelity, Finish, ModelCall, Span, Step};
@@ -9,7 +11,49 @@ use understudy_trajectory::{Conversation, Fidelity, Finish, ModelCall, Span, Ste
 pub struct Steps {
     pub steps: Vec<Step>,
     /// Calls whose messages are not all there, and why. They stay in the conversation.
-    pub left_out: Vec<(StepId, &'static str)>,
+    pub left_out: Vec<(StepId, LeftOut)>,
+}
+
+/// Why a call is no step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LeftOut {
+    /// Our own server has its step.
+    RecordedHere,
+    Masked,
+    Truncated,
+    Elsewhere,
+    NoContent,
+    NoInput,
+    NoOutput,
+}
+
+impl LeftOut {
+    /// For labels of metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RecordedHere => "recorded_here",
+            Self::Masked => "masked",
+            Self::Truncated => "truncated",
+            Self::Elsewhere => "elsewhere",
+            Self::NoContent => "no_content",
+            Self::NoInput => "no_input",
+            Self::NoOutput => "no_output",
+        }
+    }
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::RecordedHere => "our own server recorded it",
+            Self::Masked => "the source masked some of its content",
+            Self::Truncated => "its content was cut off on the way",
+            Self::Elsewhere => "its content is kept elsewhere by the source",
+            Self::NoContent => "the source sent no content",
+            Self::NoInput => "it has no input",
+            Self::NoOutput => "it has no output",
+        })
+    }
 }
 
 /// A step for each call of which every word is known. Of several choices the first is the reply.
@@ -29,22 +73,22 @@ fn step(
     span: &Span,
     call: &ModelCall,
     task: &TaskName,
-) -> Result<Step, &'static str> {
+) -> Result<Step, LeftOut> {
     if call.captured_as.is_some() {
-        return Err("our own server recorded it");
+        return Err(LeftOut::RecordedHere);
     }
     match call.content {
         Fidelity::Full => {}
-        Fidelity::Hidden => return Err("the source masked some of its content"),
-        Fidelity::Truncated => return Err("its content was cut off on the way"),
-        Fidelity::References => return Err("its content is kept elsewhere by the source"),
-        Fidelity::Absent => return Err("the source sent no content"),
+        Fidelity::Hidden => return Err(LeftOut::Masked),
+        Fidelity::Truncated => return Err(LeftOut::Truncated),
+        Fidelity::References => return Err(LeftOut::Elsewhere),
+        Fidelity::Absent => return Err(LeftOut::NoContent),
     }
     let prompt = conversation.said(&call.input);
     if prompt.is_empty() {
-        return Err("it has no input");
+        return Err(LeftOut::NoInput);
     }
-    let reply = conversation.said(&call.output).into_iter().next().ok_or("it has no output")?;
+    let reply = conversation.said(&call.output).into_iter().next().ok_or(LeftOut::NoOutput)?;
     let model = call.responded.as_ref().or(call.requested.as_ref());
     let finish_reason = match &call.finish {
         Some(Finish::Length) => FinishReason::Length,

@@ -1,5 +1,7 @@
 //! What is taken, and what is refused and why.
 
+use rand::SeedableRng;
+
 use super::*;
 
 #[test]
@@ -41,4 +43,21 @@ fn a_receiver_that_is_full_says_so_until_there_is_room() {
     room.grow(1).unwrap_err();
     drop(room);
     intake.room(100).unwrap();
+}
+
+#[test]
+fn a_body_is_forgotten_only_after_it_was_read() {
+    let mut random = ChaCha8Rng::seed_from_u64(3);
+    let home = Home::new();
+    home.send_all(&world(&mut random));
+    let waiting = home.journal.unread().unwrap();
+    assert!(waiting.bodies > 0 && waiting.oldest.is_some());
+    assert_eq!(home.intake.expire(Timestamp::MAX).unwrap(), 0);
+    home.read();
+    assert_eq!(home.journal.unread().unwrap().bodies, 0);
+    let text = home.text();
+    assert_eq!(home.intake.expire(Timestamp::MIN).unwrap(), 0);
+    assert_eq!(home.intake.expire(Timestamp::MAX).unwrap() as u64, waiting.bodies);
+    home.read();
+    assert_eq!(home.text(), text, "what was made of them stays");
 }

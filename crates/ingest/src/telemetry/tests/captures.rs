@@ -199,7 +199,7 @@ fn whole_calls_become_steps_and_the_rest_says_why_not() {
     let assembled = assemble(&Capture::load("agents_native").items);
     let found = steps(only(&assembled), &task);
     assert_eq!((found.steps.len(), found.left_out.len()), (0, 2));
-    assert_eq!(found.left_out[0].1, "the source sent no content");
+    assert_eq!(found.left_out[0].1.to_string(), "the source sent no content");
 }
 
 #[test]
