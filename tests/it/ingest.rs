@@ -48,6 +48,14 @@ impl Served {
         Self { child, url: url.unwrap_or_default() }
     }
 
+    /// Room for files, in the process as it runs.
+    #[cfg(target_os = "linux")]
+    fn lift_limit(&self) {
+        use rustix::process::{Pid, Resource, Rlimit, prlimit};
+        let unlimited = Rlimit { current: None, maximum: None };
+        prlimit(Pid::from_child(&self.child).into(), Resource::Fsize, unlimited).unwrap();
+    }
+
     fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -165,12 +173,13 @@ fn no_acknowledged_telemetry_is_lost_to_kill_nine_and_none_is_doubled() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
 fn a_disk_that_takes_no_more_refuses_clearly_and_loses_nothing() {
     let data = tempfile::tempdir().unwrap();
     // Makes the stores, which then need no more room of their own.
     Served::start(data.path(), "").kill();
     // No file may grow beyond this; without the trap the first attempt would end the process.
-    let served = Served::start(data.path(), "trap '' XFSZ; ulimit -f 4096;");
+    let served = Served::start(data.path(), "trap '' XFSZ; ulimit -S -f 4096;");
     let agent = agent();
     let mut acknowledged = Vec::new();
     let refused = loop {
@@ -192,10 +201,32 @@ fn a_disk_that_takes_no_more_refuses_clearly_and_loses_nothing() {
     assert_eq!((refused.0, refused.1), (503, true), "{}", refused.2);
     assert!(refused.2.contains("nothing of this was recorded"), "{}", refused.2);
     assert!(acknowledged.len() > 3, "{acknowledged:?}");
+    let send = |served: &Served, n: u32| {
+        let request = agent.post(format!("{}/v1/traces", served.url));
+        let sent = request.header("content-type", "application/json").send(export(n, 40_000));
+        sent.unwrap().status() == 200
+    };
+    // The same process goes on once there is room.
+    served.lift_limit();
+    let deadline = Instant::now() + Duration::from_mins(1);
+    let after = acknowledged.len() as u32 + 1;
+    while !send(&served, after) {
+        assert!(Instant::now() < deadline, "there is room, and it takes nothing");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    acknowledged.push(after);
+    while served.steps() != acknowledged.len() as u64 {
+        assert!(Instant::now() < deadline, "{} steps of {acknowledged:?}", served.steps());
+        std::thread::sleep(Duration::from_millis(50));
+    }
     served.kill();
+    // And so does the next one.
     let served = Served::start(data.path(), "");
+    assert!(send(&served, after + 1));
+    acknowledged.push(after + 1);
     let found = stored(data.path());
     assert!(acknowledged.iter().all(|n| found.get(&format!("{n:032x}")) == Some(&1)));
+    assert_eq!(found.len(), acknowledged.len(), "what was refused is not there");
     served.kill();
 }
 

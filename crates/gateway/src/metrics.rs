@@ -4,6 +4,7 @@
 mod arms;
 mod exposition;
 mod histogram;
+mod telemetry;
 
 use std::{
     collections::BTreeMap,
@@ -353,5 +354,6 @@ pub(crate) async fn page(State(gateway): State<Gateway>) -> Response {
     if let Some(report) = gateway.live().latest() {
         exposition::live_scores(&mut text, &report);
     }
+    telemetry::write(&mut text, &gateway);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }

@@ -108,6 +108,7 @@ pub async fn serve_with(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let reading = tokio::spawn(telemetry::read_for_ever(gateway.intake().clone()));
+    let forgetting = tokio::spawn(telemetry::forget_for_ever(gateway.clone()));
     let following = tokio::spawn(follow_keys(Arc::clone(gateway.shared_door())));
     let draining = gateway.clone();
     let stop = async move {
@@ -117,6 +118,7 @@ pub async fn serve_with(
     connection::accept(listener, app(gateway), tls, patience, stop).await;
     // What has not been read is durable, and the next server reads it.
     reading.abort();
+    forgetting.abort();
     following.abort();
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -60,6 +61,8 @@ struct Shared {
     room: Room,
     started: Timestamp,
     intake: Intake,
+    /// How long raw bodies of telemetry are kept; for ever unless set.
+    keep_raw: OnceLock<Duration>,
     token_key: OnceLock<TokenKey>,
     door: Arc<Door>,
     board: Arc<Board>,
@@ -96,6 +99,7 @@ impl Gateway {
                 room: Room::default(),
                 started,
                 intake,
+                keep_raw: OnceLock::new(),
                 token_key: OnceLock::new(),
                 door: Arc::new(door),
                 board: Arc::default(),
@@ -167,6 +171,16 @@ impl Gateway {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.shared.draining.load(Ordering::Relaxed)
+    }
+
+    /// From now on raw bodies of telemetry that were read are forgotten when they are this old; what
+    /// was made of them stays. Said again, the first word counts.
+    pub fn keep_raw_for(&self, age: Duration) {
+        self.shared.keep_raw.get_or_init(|| age);
+    }
+
+    pub(crate) fn keep_raw(&self) -> Option<Duration> {
+        self.shared.keep_raw.get().copied()
     }
 
     pub(crate) fn intake(&self) -> &Intake {

@@ -26,7 +26,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
-use understudy_ident::TaskName;
+use understudy_ident::{TaskName, Timestamp};
 use understudy_ingest::telemetry::{Compression, Encoding};
 use understudy_intake::{Intake, IntakeError, Received};
 use understudy_journal::{Appended, JournalError};
@@ -78,6 +78,30 @@ pub(crate) async fn read_for_ever(intake: Intake) {
                 FAILED
             }
         };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Forgets raw bodies that are old enough, as long as the server runs and where it is to.
+pub(crate) async fn forget_for_ever(gateway: Gateway) {
+    let Some(age) = gateway.keep_raw() else { return };
+    // Often enough that nothing is kept much longer, and seldom enough to cost nothing.
+    let pause = (age / 24).clamp(Duration::from_millis(250), Duration::from_hours(1));
+    loop {
+        let before = gateway
+            .clock
+            .now()
+            .as_millisecond()
+            .saturating_sub_unsigned(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        let before = Timestamp::from_millisecond(before).unwrap_or(Timestamp::MIN);
+        let intake = gateway.intake().clone();
+        match tokio::task::spawn_blocking(move || intake.expire(before)).await {
+            Ok(Ok(0)) => {}
+            Ok(Ok(bodies)) => tracing::info!(bodies, "raw telemetry was old enough to forget"),
+            Ok(Err(IntakeError::Journal(JournalError::Closed))) => return,
+            Ok(Err(why)) => tracing::warn!("raw telemetry could not be forgotten: {why}"),
+            Err(why) => tracing::error!("forgetting raw telemetry ended badly: {why}"),
+        }
         tokio::time::sleep(pause).await;
     }
 }

@@ -33,7 +33,7 @@ const ALWAYS: &str = "\n[settings.counters]\ncontrol_share = 0.0\nprobation_shar
                       max_line_tokens = 400\nmax_tokens = 2000\ncontext_share = 0.5\n";
 
 /// How long a busy machine may take over what takes a fifth of a second.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 const TOOLS: [&str; 5] =
     ["orders.find", "orders.cancel", "refunds.quote", "refunds.create", "shipments.history"];

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -40,6 +41,7 @@ struct File {
     teacher: Option<TeacherSettings>,
     /// The share of live traffic that is scored, and how.
     live: Option<LiveSettings>,
+    telemetry: TelemetrySettings,
     /// Whom `eval --judge` asks.
     judge: Option<TeacherSettings>,
     access: AccessSettings,
@@ -175,6 +177,14 @@ impl Patience {
     }
 }
 
+/// What becomes of what others report.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct TelemetrySettings {
+    /// How long raw bodies are kept after they were read; for ever unless given.
+    keep_raw_days: Option<NonZeroU32>,
+}
+
 /// How callers are told apart.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -207,6 +217,8 @@ pub(crate) struct Config {
     pub(crate) teacher: Option<TeacherSettings>,
     pub(crate) judge: Option<TeacherSettings>,
     pub(crate) live: Option<LiveSettings>,
+    /// How long raw bodies of telemetry are kept.
+    pub(crate) keep_raw: Option<Duration>,
     /// From the environment, so that it is in no file.
     pub(crate) pepper: Option<Pepper>,
     pub(crate) pepper_file: Option<PathBuf>,
@@ -244,6 +256,10 @@ impl Config {
             teacher: file.teacher,
             judge: file.judge,
             live: file.live,
+            keep_raw: file
+                .telemetry
+                .keep_raw_days
+                .map(|days| Duration::from_hours(24 * u64::from(days.get()))),
             pepper: pepper()?,
             pepper_file: file.access.pepper.map(|path| home.join(path)),
             tls: file
@@ -347,6 +363,10 @@ mod tests {
         let (teacher, fleet) = (file.teacher.unwrap(), file.fleet.unwrap());
         assert_eq!((teacher.usd_per_day, teacher.patience.first_token_ms), (Some(2.5), Some(900)));
         assert_eq!((fleet.urls.len(), fleet.patience.hedge_after_ms), (1, Some(0)));
+        assert_eq!(file.telemetry.keep_raw_days, None);
+        let kept: File = toml::from_str("[telemetry]\nkeep_raw_days = 30\n").unwrap();
+        assert_eq!(kept.telemetry.keep_raw_days.map(NonZeroU32::get), Some(30));
+        assert!(toml::from_str::<File>("[telemetry]\nkeep_raw_days = 0\n").is_err());
         for wrong in ["first_tokens_ms = 900", "price = 1"] {
             let text = text.replace("first_token_ms = 900", wrong);
             let error = toml::from_str::<File>(&text).unwrap_err().to_string();

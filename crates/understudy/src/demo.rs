@@ -103,6 +103,7 @@ impl<'a> Demo<'a> {
             adapter_updates: understudy_gateway::AdapterUpdates::Forbidden,
             request_templates: false,
             drain: Duration::ZERO,
+            keep_raw: None,
             on_note: Box::new(move |note| out.say(format!("  ▸ {}", note.text))),
             access: wiring::Access::default(),
             control: None,

@@ -298,6 +298,8 @@ pub(crate) struct Serving<'a> {
     pub(crate) grpc: Grpc,
     pub(crate) adapter_updates: AdapterUpdates,
     pub(crate) request_templates: bool,
+    /// How long raw bodies of telemetry are kept; for ever unless given.
+    pub(crate) keep_raw: Option<Duration>,
     pub(crate) on_note: OnNote,
     /// Lessons for chats, where there is a memory.toml.
     pub(crate) memory: Option<ServedMemory>,
@@ -372,6 +374,9 @@ impl Server {
             request_templates: serving.request_templates,
         };
         let gateway = Gateway::behind(door, parts);
+        if let Some(age) = serving.keep_raw {
+            gateway.keep_raw_for(age);
+        }
         if let Some(memory) = serving.memory {
             let memories = memory.open(stores, memory_routes)?;
             gateway.remember_with(memories).map_err(|_| anyhow!("there are two memories"))?;

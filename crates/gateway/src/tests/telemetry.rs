@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use understudy_inference::MockConfig;
 use understudy_intake::Limits;
 
-use super::{Reply, Server, read, start, start_limited};
+use super::{Reply, Server, Settings, read, start, start_and, start_limited};
 
 /// A span of one call, with this reply.
 pub(super) fn export(trace: u32, reply: &str) -> Value {
@@ -284,4 +284,73 @@ fn until_judged(server: &Server, reply: &str) {
         assert!(Instant::now() < deadline, "{reply} was never judged");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+#[test]
+fn calls_without_content_are_counted_once_and_the_reader_s_lag_is_told() {
+    let server = start();
+    let mut silent = export(1, "unheard");
+    let span = &mut silent["resourceSpans"][0]["scopeSpans"][0]["spans"][0];
+    let all = span["attributes"].as_array_mut().unwrap();
+    all.truncate(1);
+    all.push(json!({"key": "gen_ai.request.model", "value": {"stringValue": "m"}}));
+    let metric = |line: &str| server.get("/metrics").text.lines().any(|known| known == line);
+    let counted = || metric("understudy:telemetry_calls_left_out_total{reason=\"no_content\"} 1");
+    assert!(!counted());
+    assert_eq!(server.post("/v1/traces", &silent).status, 200);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !counted() {
+        assert!(Instant::now() < deadline, "{}", server.get("/metrics").text);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // More of the same trace has all of it read again.
+    let mut more = export(1, "heard");
+    more["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["spanId"] = json!("00000000000000ff");
+    assert_eq!(server.post("/v1/traces", &more).status, 200);
+    server.shows(&["heard"]);
+    assert!(counted());
+    while !metric("understudy:telemetry_unread_bodies 0") {
+        assert!(Instant::now() < deadline, "{}", server.get("/metrics").text);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(metric("understudy:telemetry_lag_seconds 0"));
+}
+
+#[test]
+fn old_bodies_are_forgotten_which_makes_room_on_a_full_disk() {
+    let small = understudy_journal::Config { max_bytes: Some(2 << 20), ..Default::default() };
+    let settings = Settings { journal: small, ..Settings::default() };
+    let keep = |gateway: &crate::Gateway| gateway.keep_raw_for(Duration::from_secs(4));
+    let server = start_and(settings, |gateway, _, _| keep(gateway));
+    // A text that does not pack.
+    let noise = |n: u32| -> String {
+        let digest =
+            |part: u32| understudy_ident::Digest::of(format!("{n} {part}").as_bytes()).to_hex();
+        (0..6_000).map(digest).collect()
+    };
+    let mut taken = 0;
+    let refused = loop {
+        let mut body = export(taken + 1, "kept");
+        // Beside the call, so that its step is small.
+        let noise = json!({"key": "noise", "value": {"stringValue": noise(taken)}});
+        let span = &mut body["resourceSpans"][0]["scopeSpans"][0]["spans"][0];
+        span["attributes"].as_array_mut().unwrap().push(noise);
+        let reply = server.post("/v1/traces", &body);
+        if reply.status != 200 {
+            break reply;
+        }
+        taken += 1;
+        assert!(taken < 100, "the limit does not hold");
+    };
+    assert_eq!(refused.status, 503, "{}", refused.text);
+    assert!(taken > 3);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while server.post("/v1/traces", &export(1_000, "new")).status != 200 {
+        assert!(Instant::now() < deadline, "no room was made");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let mut wanted = vec!["kept"; taken as usize];
+    wanted.push("new");
+    server.shows(&wanted);
+    assert!(server.journal.counts().unwrap().expired_bodies > 0);
 }

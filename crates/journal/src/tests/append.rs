@@ -161,7 +161,9 @@ fn telemetry_that_fills_the_queue_leaves_room_for_replies_which_go_first() {
         ack.on_commit(move |answer| order.lock().unwrap().push((what, answer.is_ok())));
     };
     let count = bodies.len();
-    bodies.into_iter().for_each(|ack| note(ack, "body"));
+    for ack in bodies {
+        note(ack, "body");
+    }
     note(append(&journal, noisy(1, 3_000)).unwrap(), "reply");
     note(append(&journal, noisy(2, 3_000)).unwrap(), "reply");
     drop(held);

@@ -91,7 +91,7 @@ fn the_tools_of_an_example_are_shown_as_the_server_shows_them() {
             origin: origin.clone(),
         };
         let rejected = vec![Message::assistant("no")];
-        let pair = PairExample { prompt, chosen: completion, rejected, tools, origin };
+        let pair = PairExample { prompt, chosen: completion, rejected, tools, margin: None, origin };
         let examples = [
             Examples::of_labels(&base, &[label], 1024).unwrap(),
             Examples::of_pairs(&base, &[pair], 1024).unwrap(),

@@ -100,6 +100,7 @@ pub(super) fn run(count: u8, seed: u64, config: &Config, out: Out) -> Result<Exi
         adapter_updates: AdapterUpdates::Forbidden,
         request_templates: false,
         drain: Duration::ZERO,
+        keep_raw: None,
         on_note: Box::new(move |note| out.say(format!("  ▸ {}", note.text))),
         control: None,
         grpc: Grpc::Off,

@@ -88,8 +88,8 @@ impl Remembering {
     /// The tokens that lessons may take in a context of so many, and the milliseconds that looking
     /// for them may.
     pub(crate) fn limits(&self, context: usize) -> (usize, u64) {
-        let settings = &self.opened.deployment.settings.retrieval;
-        (settings.token_budget(context), settings.budget_ms)
+        let settings = self.shelf.retrieval(&self.opened.deployment.settings.retrieval);
+        (settings.token_budget(Some(context)), settings.budget_ms)
     }
 
     /// The prompt with the lessons that fit, counted by `count` against a context of `context`
