@@ -477,9 +477,9 @@ fn examples_and_cases_are_shown_the_lessons_that_fit_them() {
                   memory_slot = 0.5\nmin_verified = 5\n[[train]]\nmethod = \"sft\"\n";
     fs::write(home.path().join("desk.toml"), recipe).unwrap();
     let built = home.json("dataset build desk.toml");
-    let text = built.to_string();
     let release = home.json("memory list --releases")[0]["release"].as_str().unwrap().to_owned();
-    assert!(text.contains(&release) && text.contains("memory"), "{built}");
+    let told = built.to_string();
+    assert!(told.contains(&release) && told.contains("memory"), "{built}");
     let rows = files(&home.path().join(".understudy/datasets"));
     let train = rows.iter().find(|path| path.ends_with("sft.train.jsonl")).unwrap();
     let lines = fs::read_to_string(train).unwrap();

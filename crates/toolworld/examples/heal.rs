@@ -69,12 +69,14 @@ fn run(directory: &Path) -> Result<Value, Box<dyn Error>> {
         "paired_difference": paired(&with, &without)}))
 }
 
+type Asked = Result<HealReply, Box<dyn Error>>;
+
 /// Heal queries over one shelf.
 fn ask<'a>(
     shelf: &'a Shelf,
     store: &'a DeploymentStore,
     now: Timestamp,
-) -> Result<impl Fn(&HealRequest) -> Result<HealReply, Box<dyn Error>> + 'a, Box<dyn Error>> {
+) -> Result<impl Fn(&HealRequest) -> Asked + 'a, Box<dyn Error>> {
     let settings = store.settings();
     let standings = Standings::of(&store.all(now)?, &settings.counters, now);
     Ok(move |request: &HealRequest| {

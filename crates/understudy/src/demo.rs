@@ -113,7 +113,7 @@ impl<'a> Demo<'a> {
         let max_tokens = world.recipe.gate.as_ref().map_or(80, |gate| gate.max_new_tokens);
         let application = Application::new(server.url(), world.recipe.task.as_str(), max_tokens);
         let engine = OnceLock::new();
-        engine.get_or_init(|| student);
+        engine.get_or_init(|| (student, None));
         let stages = Stages {
             stores,
             base,

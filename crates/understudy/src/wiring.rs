@@ -317,6 +317,28 @@ pub(crate) struct Access {
     pub(crate) tls: Option<Tls>,
 }
 
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("failed to start the server's threads")
+}
+
+/// Takes telemetry over gRPC, where that is wanted; returns where.
+fn take_grpc(
+    runtime: &tokio::runtime::Runtime,
+    grpc: Grpc,
+    gateway: &Gateway,
+) -> Result<Option<SocketAddr>> {
+    let Some(listener) = runtime.block_on(grpc.bind())? else { return Ok(None) };
+    let address = listener.local_addr().ok();
+    // It ends with the runtime: what it has not acknowledged is sent again.
+    let taking = gateway.clone();
+    runtime.spawn(understudy_gateway::serve_grpc(listener, taking, std::future::pending()));
+    Ok(address)
+}
+
 impl Server {
     /// Binds, publishes the routes the registry asks for, and answers from then on.
     pub(crate) fn start(serving: Serving<'_>) -> Result<Self> {
@@ -327,11 +349,7 @@ impl Server {
         let is_https = tls.is_some();
         let routes = Arc::new(RouteTable::default());
         let memory_routes = Arc::new(RouteTable::default());
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .context("failed to start the server's threads")?;
+        let runtime = runtime()?;
         let listener = runtime
             .block_on(tokio::net::TcpListener::bind(listen))
             .with_context(|| format!("failed to listen on {listen}"))?;
@@ -382,13 +400,7 @@ impl Server {
             gateway.remember_with(memories).map_err(|_| anyhow!("there are two memories"))?;
         }
         let shown = (gateway.board(), gateway.live());
-        let grpc = runtime.block_on(grpc.bind())?;
-        let grpc_address = grpc.as_ref().and_then(|listener| listener.local_addr().ok());
-        if let Some(listener) = grpc {
-            // It ends with the runtime: what it has not acknowledged is sent again.
-            let taking = gateway.clone();
-            runtime.spawn(understudy_gateway::serve_grpc(listener, taking, std::future::pending()));
-        }
+        let grpc_address = take_grpc(&runtime, grpc, &gateway)?;
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         // A dropped sender means the same as a sent stop.
         let stopped = async { drop(stopped.await) };

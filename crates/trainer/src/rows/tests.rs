@@ -1,3 +1,4 @@
+use serde_json::json;
 use understudy_manifest::Origin;
 use understudy_model::{ChatTemplate, Device, Family, ModelConfig};
 
@@ -58,9 +59,9 @@ fn a_prompt_is_what_the_server_feeds_the_model() {
     assert!(served.ends_with("<|im_start|>assistant\n"));
 }
 
-fn lookup() -> serde_json::Value {
-    let parameters = serde_json::json!({"type": "object", "properties": {}});
-    serde_json::json!({"type": "function", "function": {"name": "lookup", "parameters": parameters}})
+fn lookup() -> Value {
+    let parameters = json!({"type": "object", "properties": {}});
+    json!({"type": "function", "function": {"name": "lookup", "parameters": parameters}})
 }
 
 #[test]
@@ -91,7 +92,8 @@ fn the_tools_of_an_example_are_shown_as_the_server_shows_them() {
             origin: origin.clone(),
         };
         let rejected = vec![Message::assistant("no")];
-        let pair = PairExample { prompt, chosen: completion, rejected, tools, margin: None, origin };
+        let pair =
+            PairExample { prompt, chosen: completion, rejected, tools, margin: None, origin };
         let examples = [
             Examples::of_labels(&base, &[label], 1024).unwrap(),
             Examples::of_pairs(&base, &[pair], 1024).unwrap(),

@@ -67,7 +67,8 @@ pub(super) fn answers(
     };
     let [mut baseline, mut candidate] = [take(&both[0])?, take(&both[1])?];
     if let Some(prices) = gate.prices {
-        [&mut baseline, &mut candidate].into_iter().for_each(|run| run.price(prices));
+        baseline.price(prices);
+        candidate.price(prices);
     }
     if let Some(lessons) = &both[1].lessons {
         // The report is about the lessons, which are the candidate's content here.
