@@ -18,7 +18,10 @@ fn asked_with(mut judged: JudgedStep, tools: &[Value]) -> JudgedStep {
 fn every_kind_of_row_has_the_tools_its_step_was_asked_with() {
     let tools = [lookup("Finds an order.")];
     let steps = [
-        asked_with(with(step("a", "a", "order 7", "first"), edit("second")), &tools),
+        asked_with(
+            with(step("a", "a", "order 7", "it left on monday"), edit("it left on tuesday")),
+            &tools,
+        ),
         asked_with(with(step("b", "b", "order 8", "no"), Signal::Abandon), &tools),
         with(step("c", "c", "order 9", "yes"), Signal::Accept),
     ];

@@ -135,6 +135,10 @@ fn one_that_was_attested_with_all_bits_and_acts_otherwise_in_sixteen_is_served_w
     let config = ModelConfig::tiny(Family::Llama);
     let bf16 = understudy_model::Precision::Bf16;
     let model = BaseModel::random_with(config.clone(), 7, &Device::Cpu, bf16).unwrap();
+    if model.precision != bf16 {
+        // Without bf16 products the base is f32, beside which no adapter is rounded.
+        return;
+    }
     // Values so large that rounding them shows.
     let spec = LoraSpec::new(4, 8.0, Targets::AllLinear);
     let mut lora = Lora::init(&config, &spec, 1).unwrap();

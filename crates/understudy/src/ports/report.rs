@@ -197,7 +197,7 @@ mod tests {
     fn report(suite: &str) -> ReportRecord {
         serde_json::from_value(serde_json::json!({
             "version": "triage@1", "digest": Digest::of(b"report"), "owner": "ada",
-            "reason": "test", "attached_at": 0,
+            "reason": "test", "attached_at": "2026-11-01T12:00:00Z",
             "report": {
                 "schema": EvalReport::SCHEMA, "suite": suite, "suite_digest": Digest::of(b"suite"),
                 "cases": 1, "seed": 17, "subjects": [], "comparisons": [],
