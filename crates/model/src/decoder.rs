@@ -55,6 +55,10 @@ impl Decoder {
         &self.device
     }
 
+    pub(crate) fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
     /// Runs new tokens of several sequences, one cache per span, and appends them to the caches.
     /// Rows may use different adapters; runs must cover all rows in order. Returns the hidden
     /// states after the final norm, `[rows, hidden]`.

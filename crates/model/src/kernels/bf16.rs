@@ -1,4 +1,4 @@
-//! Products with weights in bf16, by the processor's dot product of pairs.
+//! Products with weights in bf16, by the processor's dot product of pairs where it has one.
 //!
 //! Weights are rounded and laid out once; the left side is rounded a band of rows at a time. Sums
 //! are f32. The rounding is to nearest, ties to even, on both sides; everything else about a
@@ -21,7 +21,7 @@ use tile::{Line, ROWS, WIDTH};
 
 /// Weights `[inputs, outputs]` in bf16. Columns lie in panels of [`WIDTH`]; of a panel, pairs of
 /// adjacent input rows are interleaved, because the instruction multiplies and adds such pairs.
-/// A value of this type proves that the processor has the instruction.
+/// A value of this type proves that the processor runs one of the loops.
 #[derive(Debug)]
 pub(crate) struct Packed {
     inputs: usize,
@@ -38,7 +38,7 @@ const LINES: usize = WIDTH / 16;
 const DEPTH: usize = 768;
 
 /// Most rows of one band, for the same reason; whole tiles.
-const BAND: usize = 32 * ROWS;
+const BAND: usize = 16 * ROWS;
 
 /// From this many rows on, threads take bands of rows; with fewer they share the columns, so that
 /// each weight is read from memory by one of them.
@@ -48,7 +48,7 @@ const BANDS_FROM: usize = 64;
 const PANELS_AT_ONCE: usize = 1;
 
 impl Packed {
-    /// Rounds row-major values `[inputs, outputs]`; none where the processor lacks the instruction.
+    /// Rounds row-major values `[inputs, outputs]`; none where the processor runs no loop.
     pub(crate) fn new(plain: &[f32], inputs: usize, outputs: usize) -> Option<Self> {
         assert_eq!(plain.len(), inputs * outputs, "weights of unfit shape");
         Self::build(inputs, outputs, |input, first, line| {
@@ -62,7 +62,7 @@ impl Packed {
         self.outputs
     }
 
-    /// Whether this processor has the instruction.
+    /// Whether one of the loops runs on this processor.
     pub(crate) fn is_supported() -> bool {
         tile::is_supported()
     }
@@ -76,8 +76,8 @@ impl Packed {
         })
     }
 
-    /// Weights whose bits `values(input, first output, line)` writes; none where the processor lacks
-    /// the instruction.
+    /// Weights whose bits `values(input, first output, line)` writes; none where the processor runs
+    /// no loop.
     pub(super) fn build(
         inputs: usize,
         outputs: usize,

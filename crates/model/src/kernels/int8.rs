@@ -22,7 +22,7 @@ use super::{
     gemm::Into,
 };
 use inputs::Inputs;
-use tile::{Line, ROWS};
+use tile::Line;
 
 /// Inputs that share a scale.
 pub(crate) const BLOCK: usize = 32;
@@ -38,7 +38,10 @@ const GROUPS: usize = BLOCK / 4;
 const BANDS_FROM: usize = 64;
 
 /// Most rows of one band: their inputs stay in the second-level cache.
-const BAND: usize = 48 * ROWS;
+const BAND: usize = 12 * ROWS;
+
+/// Rows that are whole tiles of either fast loop.
+const ROWS: usize = 20;
 
 /// Panels that one task multiplies by few rows.
 const PANELS_AT_ONCE: usize = 4;
@@ -99,6 +102,10 @@ impl Packed {
 
     pub(crate) fn outputs(&self) -> usize {
         self.outputs
+    }
+
+    pub(crate) fn bits(&self) -> Bits {
+        self.bits
     }
 
     /// Whether this processor has the instruction; without it products are computed one by one.

@@ -32,6 +32,10 @@ pub(crate) struct Quantised {
 }
 
 impl Quantised {
+    pub(crate) fn bits(&self) -> Bits {
+        self.bits
+    }
+
     /// Quantises row-major values `[inputs, outputs]`.
     pub(crate) fn new(plain: &[f32], (inputs, outputs): (usize, usize), bits: Bits) -> Self {
         assert_eq!(plain.len(), inputs * outputs, "weights of unfit shape");

@@ -13,8 +13,8 @@ use half::f16;
 use understudy_team as team;
 
 pub(crate) use gradient::{Adapted, Map, gradients};
-pub(crate) use tile::Weight;
-use tile::{Left, Right, WIDTH};
+use tile::WIDTH;
+pub(crate) use tile::{Left, Right, Weight, product};
 
 use super::{
     columns::{Columns, for_bands_of_columns},
@@ -130,7 +130,7 @@ pub(crate) fn multiply<T: Weight>(
         let cols = WIDTH.min(w.width - first);
         let right = Right { values: &w.values[first..], stride: w.stride };
         let mut place = Columns::of(c, (rows, stride), (column + first, cols));
-        tile::product(x.left(), (right, x.width), 1.0, &mut place, into);
+        product(x.left(), (right, x.width), 1.0, &mut place, into);
     }
 }
 
@@ -145,7 +145,7 @@ pub(crate) fn times_panels(c: &mut [f32], x: &[f32], w: &[f32], rows: usize, int
         let width = place.width;
         let values = &w[first * inner..(first + width) * inner];
         let right = Right { values, stride: width };
-        tile::product(Rows::whole(x, inner).left(), (right, inner), 1.0, place, into);
+        product(Rows::whole(x, inner).left(), (right, inner), 1.0, place, into);
     };
     if rows < BANDS_FROM {
         let band = PANELS_AT_ONCE * panels::WIDTH;
@@ -187,7 +187,7 @@ pub(crate) fn times_transposed(x: &[f32], w: &[f32], rows: usize, out: &mut [f32
             let right = Right { values: &turned, stride: rows };
             let mut part = vec![0.0; columns.width * rows];
             let mut place = Columns::of(&mut part, (columns.width, rows), (0, rows));
-            tile::product(w.left(), (right, inner), 1.0, &mut place, Into::Replace);
+            product(w.left(), (right, inner), 1.0, &mut place, Into::Replace);
             for row in 0..rows {
                 let values = part.iter().skip(row).step_by(rows);
                 columns.row(row).iter_mut().zip(values).for_each(|(out, value)| *out = *value);

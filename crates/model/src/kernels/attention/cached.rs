@@ -2,6 +2,8 @@
 //! step, which is limited by how fast blocks are read.
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 mod plain;
 
@@ -71,7 +73,7 @@ pub(super) fn forward(
 /// scores[q, token] = q · k / √dim; beyond a row's context they mean nothing.
 fn score(queries: &[f32], blocks: &[&[f32]], dim: usize, scores: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
-    if avx512::score(queries, blocks, dim, scores) {
+    if avx512::score(queries, blocks, dim, scores) || avx2::score(queries, blocks, dim, scores) {
         return;
     }
     plain::score(queries, blocks, dim, scores);
@@ -80,8 +82,45 @@ fn score(queries: &[f32], blocks: &[&[f32]], dim: usize, scores: &mut [f32]) {
 /// out_q = Σ p[q, token] · v.
 fn blend(weights: &[f32], blocks: &[&[f32]], (dim, context): (usize, usize), out: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
-    if avx512::blend(weights, blocks, (dim, context), out) {
+    if avx512::blend(weights, blocks, (dim, context), out)
+        || avx2::blend(weights, blocks, (dim, context), out)
+    {
         return;
     }
     plain::blend(weights, blocks, (dim, context), out);
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+    use crate::kernels::reference::{assert_near, noise};
+
+    type Score = fn(&[f32], &[&[f32]], usize, &mut [f32]) -> bool;
+    type Blend = fn(&[f32], &[&[f32]], (usize, usize), &mut [f32]) -> bool;
+
+    #[test]
+    fn all_loops_agree_with_the_plain_ones() {
+        let wide: (bool, Score, Blend) = (avx512::is_supported(), avx512::score, avx512::blend);
+        let narrow: (bool, Score, Blend) = (avx2::is_supported(), avx2::score, avx2::blend);
+        for (_, fast_score, fast_blend) in [wide, narrow].into_iter().filter(|(runs, ..)| *runs) {
+            for (group, dim, context) in
+                [(1_usize, 16_usize, 1_usize), (3, 64, 33), (5, 128, 16), (7, 80, 47), (6, 64, 96)]
+            {
+                let count = context.div_ceil(BLOCK);
+                let values: Vec<Vec<f32>> =
+                    (0..count).map(|index| noise(2 * BLOCK * dim, index as u64)).collect();
+                let blocks: Vec<&[f32]> = values.iter().map(Vec::as_slice).collect();
+                let queries = noise(group * dim, 9);
+                let [mut plain, mut fast] = [(); 2].map(|()| vec![0.0; group * count * BLOCK]);
+                plain::score(&queries, &blocks, dim, &mut plain);
+                assert!(fast_score(&queries, &blocks, dim, &mut fast));
+                assert_near(&fast, &plain, 1e-5);
+                let weights = noise(group * count * BLOCK, 10);
+                let [mut plain, mut fast] = [(); 2].map(|()| noise(group * dim, 11));
+                plain::blend(&weights, &blocks, (dim, context), &mut plain);
+                assert!(fast_blend(&weights, &blocks, (dim, context), &mut fast));
+                assert_near(&fast, &plain, 1e-5);
+            }
+        }
+    }
 }

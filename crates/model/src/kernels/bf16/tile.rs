@@ -1,30 +1,54 @@
 //! The inner loop: a few rows times one panel, all sums in registers.
 
-#![expect(unsafe_code, reason = "the instruction is reached through an intrinsic over pointers")]
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 
 use super::{
     super::{columns::Columns, gemm::Into},
-    LINES,
+    DEPTH, LINES,
 };
 
-/// Columns of a panel: four vectors of sums per row.
+/// Columns of a panel: four 512-bit vectors of sums per row.
 pub(super) const WIDTH: usize = 64;
 
-/// Rows of a tile. With four vectors of weights, 6 × 4 sums and a broadcast pair fill 29 of 32
-/// registers; taller and narrower tiles measured slower.
-pub(super) const ROWS: usize = 6;
+/// Rows that are whole tiles of either loop.
+pub(super) const ROWS: usize = 12;
 
 /// Sixteen pairs of bf16 in one cache line, so that no load of weights touches two.
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(C, align(64))]
 pub(super) struct Line(pub(super) [u32; 16]);
 
-/// Whether the processor multiplies pairs of bf16.
-pub(super) fn is_supported() -> bool {
+/// Who multiplies here. Both round operands to bf16 and sum in f32, in an order of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Loop {
     #[cfg(target_arch = "x86_64")]
-    return is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16");
+    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+}
+
+impl Loop {
+    #[cfg(target_arch = "x86_64")]
+    fn here() -> Option<Self> {
+        if avx512::is_supported() {
+            Some(Self::Avx512)
+        } else {
+            avx2::is_supported().then_some(Self::Avx2)
+        }
+    }
+
     #[cfg(not(target_arch = "x86_64"))]
-    return false;
+    fn here() -> Option<Self> {
+        None
+    }
+}
+
+/// Whether one of the loops runs on this processor.
+pub(super) fn is_supported() -> bool {
+    Loop::here().is_some()
 }
 
 /// c (+)= a · w for as many rows of bf16 pairs as c has, `stride` values apart, and one panel's
@@ -35,112 +59,70 @@ pub(super) fn rows_times_panel(
     c: &mut Columns<'_>,
     into: Into,
 ) {
-    let rows = c.rows;
-    assert!(is_supported(), "packed weights exist only where the instruction does");
-    assert!(a.len() >= rows * stride && lines.len() * 2 == stride * LINES, "an operand too short");
-    assert!(c.width <= WIDTH, "more columns than a panel has");
-    for first in (0..rows).step_by(ROWS) {
-        let a = &a[first * stride..];
-        let tile = Tile { a, stride, lines, c, first, add: into == Into::Add };
-        match rows - first {
-            1 => tile.run::<1>(),
-            2 => tile.run::<2>(),
-            3 => tile.run::<3>(),
-            4 => tile.run::<4>(),
-            5 => tile.run::<5>(),
-            _ => tile.run::<ROWS>(),
-        }
-    }
+    let who = Loop::here().expect("packed weights exist only where a loop runs");
+    by(who, (a, stride), lines, c, into);
 }
 
+fn by(who: Loop, (a, stride): (&[u16], usize), lines: &[Line], c: &mut Columns<'_>, into: Into) {
+    let rows = c.rows;
+    assert!(a.len() >= rows * stride && lines.len() * 2 == stride * LINES, "an operand too short");
+    let fits = stride.is_multiple_of(2) && stride <= DEPTH && c.width <= WIDTH;
+    assert!(fits, "operands of unfit shape");
+    #[cfg(target_arch = "x86_64")]
+    {
+        let mut tile = Tile { a, stride, lines, c, add: into == Into::Add };
+        match who {
+            Loop::Avx512 => avx512::panel(&mut tile),
+            Loop::Avx2 => avx2::panel(&mut tile),
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    match who {}
+}
+
+/// The operands of a panel's product, whose lengths have been checked.
+#[cfg(target_arch = "x86_64")]
 struct Tile<'a, 'c> {
     a: &'a [u16],
     stride: usize,
     lines: &'a [Line],
     c: &'a mut Columns<'c>,
-    /// The tile's first row in c.
-    first: usize,
     add: bool,
 }
 
-impl Tile<'_, '_> {
-    #[cfg(target_arch = "x86_64")]
-    fn run<const R: usize>(self) {
-        assert!(self.a.len() >= R * self.stride, "a tile leaves its rows");
-        assert!(self.lines.len() * 2 == self.stride * LINES, "a tile leaves its panel");
-        assert!(self.first + R <= self.c.rows, "a tile leaves its product");
-        // SAFETY: the caller has checked for the instructions, and the asserts above are the
-        // bounds that `x86::tile` asks for.
-        unsafe { x86::tile::<R>(self) }
-    }
-
-    #[cfg(not(target_arch = "x86_64"))]
-    fn run<const R: usize>(self) {
-        let _ = (self.a, self.stride, self.lines, self.c, self.first, self.add);
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use std::{
-        arch::x86_64::{
-            __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_add_ps, _mm512_dpbf16_ps,
-            _mm512_load_si512, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_epi32,
-            _mm512_setzero_ps,
-        },
-        mem::transmute,
-        ptr,
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::{
+        super::{Packed, round_rows},
+        *,
     };
+    use crate::kernels::reference::{assert_near, noise};
 
-    use super::{LINES, Tile};
-
-    /// How many lines ahead of those being multiplied weights are called for.
-    const AHEAD: usize = 64;
-
-    /// # Safety
-    ///
-    /// `a` holds R rows of `stride` values, an even number; `lines` holds LINES per pair of them;
-    /// `c` has R rows from `first` on, of at most 16 · LINES columns.
-    #[target_feature(enable = "avx512f,avx512bf16")]
-    pub(super) unsafe fn tile<const R: usize>(tile: Tile<'_, '_>) {
-        let Tile { a, stride, lines, c, first, add } = tile;
-        let (width, c_stride) = (c.width, c.stride);
-        let mut sums = [[_mm512_setzero_ps(); LINES]; R];
-        let (a, c) = (a.as_ptr().cast::<[u16; 2]>(), c.pointer(first));
-        let stride = stride / 2;
-        for (pair, lines) in lines.as_chunks::<LINES>().0.iter().enumerate() {
-            for line in lines {
-                _mm_prefetch::<_MM_HINT_T0>(ptr::from_ref(line).wrapping_add(AHEAD).cast());
-            }
-            // SAFETY: a line is sixteen u32, aligned to the vector's size.
-            let w =
-                lines.each_ref().map(|line| unsafe { _mm512_load_si512(line.0.as_ptr().cast()) });
-            for (row, sums) in sums.iter_mut().enumerate() {
-                // SAFETY: pair < stride and row < R, so the pair lies in `a`.
-                let both = unsafe { transmute::<[u16; 2], i32>(*a.add(row * stride + pair)) };
-                for (sum, w) in sums.iter_mut().zip(w) {
-                    // SAFETY: all are 512 bits without invalid values.
-                    let (x, w) = unsafe {
-                        (
-                            transmute::<__m512i, __m512bh>(_mm512_set1_epi32(both)),
-                            transmute::<__m512i, __m512bh>(w),
-                        )
+    #[test]
+    fn both_loops_agree_with_the_definition() {
+        let loops = [(avx2::is_supported(), Loop::Avx2), (avx512::is_supported(), Loop::Avx512)];
+        for (_, who) in loops.into_iter().filter(|(runs, _)| *runs) {
+            for (rows, inputs, outputs) in
+                [(1, 64, 64), (2, 3, 5), (3, 70, 33), (5, 71, 63), (7, 16, 1), (40, 70, 50)]
+            {
+                let (values, weights) = (noise(rows * inputs, 1), noise(inputs * outputs, 2));
+                let packed = Packed::new(&weights, inputs, outputs).unwrap();
+                let mut rounded = Vec::new();
+                let stride = round_rows(&values, inputs, 0..inputs, &mut rounded);
+                let widen = |bits: u16| f32::from_bits(u32::from(bits) << 16);
+                let mut expected = noise(rows * outputs, 3);
+                let mut found = expected.clone();
+                for (at, sum) in expected.iter_mut().enumerate() {
+                    let (row, output) = (at / outputs, at % outputs);
+                    let term = |input: usize| {
+                        widen(rounded[row * stride + input]) * widen(packed.at(input, output))
                     };
-                    *sum = _mm512_dpbf16_ps(*sum, x, w);
+                    *sum += (0..inputs).map(term).sum::<f32>();
                 }
-            }
-        }
-        for (row, sums) in sums.into_iter().enumerate() {
-            for (line, sum) in sums.into_iter().enumerate() {
-                let here = width.saturating_sub(16 * line).min(16);
-                let mask = ((1_u32 << here) - 1) as u16;
-                // SAFETY: masked lanes are not touched, the others lie before column `width`.
-                unsafe {
-                    let to = c.wrapping_add(row * c_stride + 16 * line);
-                    let old =
-                        if add { _mm512_maskz_loadu_ps(mask, to) } else { _mm512_setzero_ps() };
-                    _mm512_mask_storeu_ps(to, mask, _mm512_add_ps(old, sum));
-                }
+                let mut columns = Columns::of(&mut found, (rows, outputs), (0, outputs));
+                let lines = packed.panel(0, 0..inputs.div_ceil(2));
+                by(who, (&rounded, stride), lines, &mut columns, Into::Add);
+                assert_near(&found, &expected, 1e-4);
             }
         }
     }

@@ -1,18 +1,17 @@
-//! The inner loop: a few rows times one panel, all sums in registers.
+//! The inner loop: a few rows times one panel, by whichever instructions the processor has.
 
-#![expect(unsafe_code, reason = "the instruction is reached through an intrinsic over pointers")]
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 
 use half::f16;
 
 use super::{
     super::{columns::Columns, gemm::Into},
-    BLOCK, Bits, GROUPS, Panel, WIDTH,
+    BLOCK, Bits, Panel, WIDTH,
     inputs::Inputs,
 };
-
-/// Rows of a tile: with two vectors of outputs, 5 × 2 integer and 5 × 2 floating sums, weights,
-/// scales and a broadcast fill the registers.
-pub(super) const ROWS: usize = 5;
 
 /// Sixty-four bytes in one cache line: four inputs of sixteen outputs.
 #[derive(Debug, Clone, Copy)]
@@ -25,49 +24,55 @@ impl Default for Line {
     }
 }
 
+/// Who multiplies here. All of them sum the products of a block exactly and add its scaled sum to
+/// those of the blocks before; the two fast ones round alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Loop {
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    Plain,
+}
+
+impl Loop {
+    fn here() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if avx512::is_supported() {
+            return Self::Avx512;
+        } else if avx2::is_supported() {
+            return Self::Avx2;
+        }
+        Self::Plain
+    }
+}
+
 /// Whether the processor sums products of bytes.
 pub(super) fn is_supported() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512vnni");
-    #[cfg(not(target_arch = "x86_64"))]
-    return false;
+    Loop::here() != Loop::Plain
 }
 
 /// c (+)= a · w for as many rows as c has; c are the panel's columns.
 pub(super) fn rows_times_panel(a: &Inputs, w: Panel<'_>, c: &mut Columns<'_>, into: Into) {
+    by(Loop::here(), a, w, c, into);
+}
+
+fn by(who: Loop, a: &Inputs, w: Panel<'_>, c: &mut Columns<'_>, into: Into) {
     assert!(c.width <= WIDTH && c.rows == a.rows, "a product of unfit shape");
     assert_eq!(w.lines.len(), a.blocks * w.bits.lines(), "a panel of unfit depth");
     assert_eq!(w.scales.len(), a.blocks * w.bits.scales() * WIDTH, "a panel of unfit depth");
     let add = into == Into::Add;
-    if !is_supported() {
-        return plain(a, w, c, add);
-    }
-    #[cfg(target_arch = "x86_64")]
-    for first in (0..a.rows).step_by(ROWS) {
-        let rows = (a.rows - first).min(ROWS);
-        // SAFETY: the processor has the instructions, and the asserts above are the bounds that
-        // `x86::tile` asks for.
-        unsafe {
-            match (w.bits, rows) {
-                (Bits::Eight, 1) => x86::tile::<1, false>(a, first, w, c, add),
-                (Bits::Eight, 2) => x86::tile::<2, false>(a, first, w, c, add),
-                (Bits::Eight, 3) => x86::tile::<3, false>(a, first, w, c, add),
-                (Bits::Eight, 4) => x86::tile::<4, false>(a, first, w, c, add),
-                (Bits::Eight, _) => x86::tile::<ROWS, false>(a, first, w, c, add),
-                (Bits::Four, 1) => x86::tile::<1, true>(a, first, w, c, add),
-                (Bits::Four, 2) => x86::tile::<2, true>(a, first, w, c, add),
-                (Bits::Four, 3) => x86::tile::<3, true>(a, first, w, c, add),
-                (Bits::Four, 4) => x86::tile::<4, true>(a, first, w, c, add),
-                (Bits::Four, _) => x86::tile::<ROWS, true>(a, first, w, c, add),
-            }
-        }
+    match who {
+        #[cfg(target_arch = "x86_64")]
+        Loop::Avx512 => avx512::panel(a, w, c, add),
+        #[cfg(target_arch = "x86_64")]
+        Loop::Avx2 => avx2::panel(a, w, c, add),
+        Loop::Plain => plain(a, w, c, add),
     }
 }
 
-/// The same, one value at a time: the reference, and what processors without the instruction run.
-pub(super) fn plain(a: &Inputs, w: Panel<'_>, c: &mut Columns<'_>, add: bool) {
+/// The same, one value at a time: the reference, and what other processors run.
+fn plain(a: &Inputs, w: Panel<'_>, c: &mut Columns<'_>, add: bool) {
     for row in 0..a.rows {
         let mut sums = [0.0_f32; WIDTH];
         for block in 0..a.blocks {
@@ -123,155 +128,68 @@ impl Panel<'_> {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use std::{
-        arch::x86_64::{
-            __m256i, __m512, __m512i, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm512_add_ps,
-            _mm512_and_si512, _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_dpbusd_epi32,
-            _mm512_fmadd_ps, _mm512_load_si512, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
-            _mm512_mul_ps, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
-            _mm512_srli_epi16,
-        },
-        ptr,
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::{
+        int8::{Packed, QuantisedRows, tests::SHAPES},
+        reference::{assert_near, noise},
     };
 
-    use super::{BLOCK, Columns, GROUPS, Inputs, Line, Panel, WIDTH};
-
-    const VECTORS: usize = WIDTH / 16;
-
-    /// How many lines ahead of those being multiplied weights are called for.
-    const AHEAD: usize = 64;
-
-    /// # Safety
-    ///
-    /// `a` has R rows from `first` on; the panel has as many blocks as they; `c` has those rows and
-    /// at most WIDTH columns.
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    pub(super) unsafe fn tile<const R: usize, const FOUR: bool>(
-        a: &Inputs,
-        first: usize,
-        w: Panel<'_>,
-        c: &mut Columns<'_>,
-        add: bool,
-    ) {
-        let mut sums = [[_mm512_setzero_ps(); VECTORS]; R];
-        let lines = w.lines.chunks_exact(w.bits.lines());
-        let scales = w.scales.chunks_exact(w.bits.scales() * WIDTH);
-        for (block, (lines, scales)) in lines.zip(scales).enumerate() {
-            for line in lines {
-                _mm_prefetch::<_MM_HINT_T0>(ptr::from_ref(line).wrapping_add(AHEAD).cast());
-            }
-            let at: [usize; R] = std::array::from_fn(|row| (first + row) * a.blocks + block);
-            let exact = products::<R, FOUR>(a, at, lines);
-            let scale = widened(scales);
-            let inputs = at.map(|at| _mm512_set1_ps(a.scales[at]));
-            for ((sums, exact), input) in sums.iter_mut().zip(exact).zip(inputs) {
-                *sums = std::array::from_fn(|vector| {
-                    let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(exact[vector]), input);
-                    _mm512_fmadd_ps(scaled, scale[vector], sums[vector])
-                });
-            }
-            if FOUR {
-                let totals = at.map(|at| _mm512_set1_ps(a.sums[at] as f32 * a.scales[at]));
-                add_least(&mut sums, totals, widened(&scales[WIDTH..]));
-            }
+    /// What every loop that runs here finds for one panel.
+    fn found(inputs: usize, outputs: usize, bits: Bits, rows: usize) -> Vec<(Loop, Vec<f32>)> {
+        let weights = noise(inputs * outputs, 5);
+        let packed = Packed::new(&[QuantisedRows::round(&weights, inputs, bits)], bits);
+        let a = Inputs::new(&noise(rows * inputs, 1), inputs, rows);
+        let width = outputs.min(WIDTH);
+        let product = |who| {
+            let mut c = noise(rows * width, 2);
+            let mut columns = Columns::of(&mut c, (rows, width), (0, width));
+            by(who, &a, packed.panel(0), &mut columns, Into::Add);
+            (who, c)
+        };
+        let mut loops = vec![Loop::Plain];
+        #[cfg(target_arch = "x86_64")]
+        {
+            loops.extend(avx2::is_supported().then_some(Loop::Avx2));
+            loops.extend(avx512::is_supported().then_some(Loop::Avx512));
         }
-        for (row, sums) in sums.into_iter().enumerate() {
-            // SAFETY: `c` has the row, and no more columns than there are sums.
-            unsafe { store(sums, c.pointer(first + row), c.width, add) };
-        }
+        loops.into_iter().map(product).collect()
     }
 
-    /// Σ code · code over one block, exactly, for every row and output.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    fn products<const R: usize, const FOUR: bool>(
-        a: &Inputs,
-        at: [usize; R],
-        lines: &[Line],
-    ) -> [[__m512i; VECTORS]; R] {
-        // In eight bits codes are held 128 higher than they are.
-        let shift = if FOUR { 0 } else { -128 };
-        let mut exact = at.map(|at| [_mm512_set1_epi32(shift * a.sums[at]); VECTORS]);
-        let codes: [&[[i8; 4]]; R] =
-            at.map(|at| a.codes[at * BLOCK..(at + 1) * BLOCK].as_chunks::<4>().0);
-        for group in 0..GROUPS {
-            let weights = weights::<FOUR>(lines, group);
-            for (exact, codes) in exact.iter_mut().zip(codes) {
-                let four = _mm512_set1_epi32(i32::from_ne_bytes(codes[group].map(|c| c as u8)));
-                *exact = std::array::from_fn(|vector| {
-                    _mm512_dpbusd_epi32(exact[vector], weights[vector], four)
-                });
-            }
-        }
-        exact
-    }
-
-    /// What the least values come to, which every input of a block is multiplied by.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn add_least<const R: usize>(
-        sums: &mut [[__m512; VECTORS]; R],
-        totals: [__m512; R],
-        least: [__m512; VECTORS],
-    ) {
-        for (sums, total) in sums.iter_mut().zip(totals) {
-            *sums =
-                std::array::from_fn(|vector| _mm512_fmadd_ps(total, least[vector], sums[vector]));
-        }
-    }
-
-    /// # Safety
-    ///
-    /// `to` points at `width` values, at most WIDTH.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    unsafe fn store(sums: [__m512; VECTORS], to: *mut f32, width: usize, add: bool) {
-        for (vector, sum) in sums.into_iter().enumerate() {
-            let here = width.saturating_sub(16 * vector).min(16);
-            let mask = ((1_u32 << here) - 1) as u16;
-            let to = to.wrapping_add(16 * vector);
-            // SAFETY: masked lanes are not touched, the others lie before `width`.
-            unsafe {
-                let old = if add { _mm512_maskz_loadu_ps(mask, to) } else { _mm512_setzero_ps() };
-                _mm512_mask_storeu_ps(to, mask, _mm512_add_ps(old, sum));
+    #[test]
+    fn every_loop_agrees_with_the_plain_one_and_the_fast_ones_exactly() {
+        for (inputs, outputs) in SHAPES {
+            for bits in [Bits::Eight, Bits::Four] {
+                for rows in 1..8 {
+                    let all = found(inputs, outputs, bits, rows);
+                    let [(_, plain), fast @ ..] = &all[..] else { unreachable!("plain runs") };
+                    fast.iter().for_each(|(_, fast)| assert_near(fast, plain, 1e-5));
+                    assert!(fast.windows(2).all(|two| two[0].1 == two[1].1), "{all:?}");
+                }
             }
         }
     }
 
-    /// Four inputs of every output, as unsigned bytes.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw")]
-    fn weights<const FOUR: bool>(lines: &[Line], group: usize) -> [__m512i; VECTORS] {
-        if !FOUR {
-            return std::array::from_fn(|vector| load(&lines[VECTORS * group + vector]));
+    #[test]
+    fn the_largest_codes_do_not_overflow() {
+        for bits in [Bits::Eight, Bits::Four] {
+            // Half of each block at one end of the scale and half at the other, on both sides.
+            let ends = |n: usize| if n % 32 < 16 { 1.0 } else { -1.0 };
+            let weights: Vec<f32> = (0..64 * 32).map(|n| -ends(n)).collect();
+            let packed = Packed::new(&[QuantisedRows::round(&weights, 64, bits)], bits);
+            let values: Vec<f32> = (0..64).map(ends).collect();
+            let a = Inputs::new(&values, 64, 1);
+            let mut c = vec![0.0; 32];
+            let mut columns = Columns::of(&mut c, (1, 32), (0, 32));
+            rows_times_panel(&a, packed.panel(0), &mut columns, Into::Replace);
+            assert_near(&c, &[-64.0; 32], 0.05);
+            let values = vec![1.0; 64];
+            let a = Inputs::new(&values, 64, 1);
+            let packed = Packed::new(&[QuantisedRows::round(&vec![1.0; 64 * 32], 64, bits)], bits);
+            let mut columns = Columns::of(&mut c, (1, 32), (0, 32));
+            rows_times_panel(&a, packed.panel(0), &mut columns, Into::Replace);
+            assert_near(&c, &[64.0; 32], 0.05);
         }
-        let low = _mm512_set1_epi8(15);
-        std::array::from_fn(|vector| {
-            let both = load(&lines[VECTORS * (group % 4) + vector]);
-            let wanted = if group < 4 { both } else { _mm512_srli_epi16::<4>(both) };
-            _mm512_and_si512(wanted, low)
-        })
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn load(line: &Line) -> __m512i {
-        // SAFETY: a line is as long as the vector and aligned to it.
-        unsafe { _mm512_load_si512(line.0.as_ptr().cast()) }
-    }
-
-    /// Half-precision numbers of one panel.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn widened(halves: &[u16]) -> [__m512; VECTORS] {
-        std::array::from_fn(|vector| {
-            let halves: Option<&[u16; 16]> = halves[16 * vector..].first_chunk();
-            let halves = halves.expect("sixteen scales to a vector");
-            // SAFETY: the array is as long as the vector, and no alignment is asked for.
-            let halves: __m256i = unsafe { _mm256_loadu_si256(halves.as_ptr().cast()) };
-            _mm512_cvtph_ps(halves)
-        })
     }
 }

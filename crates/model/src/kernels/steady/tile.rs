@@ -16,22 +16,22 @@ pub(super) const WIDTH: usize = 64;
 
 /// Element (i, k) is `values[i * row + k * step]`.
 #[derive(Clone, Copy)]
-pub(super) struct Left<'a> {
-    pub(super) values: &'a [f32],
-    pub(super) row: usize,
-    pub(super) step: usize,
+pub(crate) struct Left<'a> {
+    pub(crate) values: &'a [f32],
+    pub(crate) row: usize,
+    pub(crate) step: usize,
 }
 
 /// Element (k, j) is `values[k * stride + j]`.
 #[derive(Clone, Copy)]
-pub(super) struct Right<'a, T> {
-    pub(super) values: &'a [T],
-    pub(super) stride: usize,
+pub(crate) struct Right<'a, T> {
+    pub(crate) values: &'a [T],
+    pub(crate) stride: usize,
 }
 
 /// c = scale · a · b, or c += scale · a · b, for as many rows and columns as c has. Every element is
 /// one chain of fused multiply-adds over `depth`, then scaled, then added.
-pub(super) fn product<T: Weight>(
+pub(crate) fn product<T: Weight>(
     a: Left<'_>,
     (b, depth): (Right<'_, T>, usize),
     scale: f32,

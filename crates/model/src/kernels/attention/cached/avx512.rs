@@ -22,7 +22,7 @@ const AT_ONCE: usize = 6;
 /// and head are too short for the processor to foresee.
 const AHEAD: usize = 4;
 
-fn is_supported() -> bool {
+pub(super) fn is_supported() -> bool {
     is_x86_feature_detected!("avx512f")
 }
 
@@ -200,35 +200,4 @@ fn load(values: &[f32; LANES]) -> __m512 {
 fn store(place: &mut [f32; LANES], values: __m512) {
     // SAFETY: the array is as long as the vector, and no alignment is asked for.
     unsafe { _mm512_storeu_ps(place.as_mut_ptr(), values) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{super::plain, *};
-    use crate::kernels::reference::{assert_near, noise};
-
-    #[test]
-    fn both_loops_agree_with_the_plain_ones() {
-        if !is_supported() {
-            return;
-        }
-        for (group, dim, context) in
-            [(1_usize, 16_usize, 1_usize), (3, 64, 33), (5, 128, 16), (7, 80, 47), (6, 64, 96)]
-        {
-            let count = context.div_ceil(BLOCK);
-            let values: Vec<Vec<f32>> =
-                (0..count).map(|index| noise(2 * BLOCK * dim, index as u64)).collect();
-            let blocks: Vec<&[f32]> = values.iter().map(Vec::as_slice).collect();
-            let queries = noise(group * dim, 9);
-            let [mut plain, mut fast] = [(); 2].map(|()| vec![0.0; group * count * BLOCK]);
-            plain::score(&queries, &blocks, dim, &mut plain);
-            assert!(score(&queries, &blocks, dim, &mut fast));
-            assert_near(&fast, &plain, 1e-5);
-            let weights = noise(group * count * BLOCK, 10);
-            let [mut plain, mut fast] = [(); 2].map(|()| noise(group * dim, 11));
-            plain::blend(&weights, &blocks, (dim, context), &mut plain);
-            assert!(blend(&weights, &blocks, (dim, context), &mut fast));
-            assert_near(&fast, &plain, 1e-5);
-        }
-    }
 }
