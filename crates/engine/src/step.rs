@@ -77,7 +77,7 @@ fn score(
     }
     let mut caches: Vec<&mut KvCache> =
         members.iter_mut().filter_map(|member| member.sequence.cache_mut()).collect();
-    caches.extend(seats.iter_mut().flat_map(|seats| &mut seats.caches));
+    caches.extend(seats.iter_mut().map(|seats| &mut seats.cache));
     let hidden = model.decoder.infer(&batch, &mut caches, &runs)?;
     if asked_rows.is_empty() {
         return Ok(asking);

@@ -146,33 +146,37 @@ impl Verifier {
         let agrees = |adapted: &[Vec<f32>]| {
             compare("with the adapter", &|probe| probe.adapted.clone(), adapted)
         };
-        let (mut lora, adapted) = self.scores(lora, texts.clone(), company)?;
+        let (mut lora, adapted) = self.scores(lora, &texts, company)?;
         if lora.is_rounded() && agrees(&adapted).is_err() {
             // Far from what a model was trained on, rounding an adapter moves its scores by as much
             // as a fault does, and whoever attested these may have read all bits of it.
             lora = lora.unrounded();
-            let (lora, adapted) = self.scores(lora, texts, company)?;
+            let (lora, adapted) = self.scores(lora, &texts, company)?;
             return agrees(&adapted).map(|()| lora);
         }
         agrees(&adapted).map(|()| lora)
     }
 
-    /// What an adapter says to some texts: in a step of others if there is one, else by itself.
+    /// What an adapter says to some texts: in steps of others if there are any, else by itself.
     fn scores(
         &self,
-        lora: Lora,
-        texts: Vec<Vec<u32>>,
+        mut lora: Lora,
+        texts: &[Vec<u32>],
         company: Option<&Door>,
     ) -> Result<(Lora, Vec<Vec<f32>>), String> {
-        let mut visit = Visit { lora, texts, scores: None };
-        if let Some(door) = company.filter(|_| visit.rows() <= MOST_ROWS) {
-            visit = door.visit(visit).ok_or("the engine has ended")?;
+        let mut scores = Vec::with_capacity(texts.len());
+        if let Some(door) = company.filter(|_| texts.iter().all(|text| text.len() <= MOST_ROWS)) {
+            for text in texts {
+                let visit = Visit { lora, text: text.clone(), scores: None };
+                let visit = door.visit(visit).ok_or("the engine has ended")?;
+                lora = visit.lora;
+                let Some(told) = visit.scores else { break };
+                scores.push(told);
+            }
         }
-        let Visit { lora, texts, scores } = visit;
-        let scores = match scores {
-            Some(scores) => scores,
-            None => probe(&self.model, Some(&lora), &texts).map_err(|error| error.to_string())?,
-        };
+        if scores.len() < texts.len() {
+            scores = probe(&self.model, Some(&lora), texts).map_err(|error| error.to_string())?;
+        }
         Ok((lora, scores))
     }
 

@@ -22,13 +22,14 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// Rows that a step has to spare.
 pub(crate) const MOST_ROWS: usize = 32;
 
-/// An adapter and texts of at least two tokens.
+/// An adapter and a text of at least two tokens. Several texts come one after the other: everybody
+/// waits for the rows of a step, so the fewer, the better.
 #[derive(Debug)]
 pub(crate) struct Visit {
     pub(crate) lora: Lora,
-    pub(crate) texts: Vec<Vec<u32>>,
-    /// log p(next token | those before) for every token of each text but its first, once scored.
-    pub(crate) scores: Option<Vec<Vec<f32>>>,
+    pub(crate) text: Vec<u32>,
+    /// log p(next token | those before) for every token of the text but its first, once scored.
+    pub(crate) scores: Option<Vec<f32>>,
 }
 
 /// Where a visit waits for the next step.
@@ -63,55 +64,36 @@ impl Door {
 
 /// A visit's part of a batch.
 pub(crate) struct Seats {
-    pub(crate) caches: Vec<KvCache>,
+    pub(crate) cache: KvCache,
     rows: Range<usize>,
 }
 
 impl Visit {
     pub(crate) fn rows(&self) -> usize {
-        self.texts.iter().map(Vec::len).sum()
+        self.text.len()
     }
 
     /// Joins a batch as its last rows.
     pub(crate) fn join(&self, batch: &mut Batch, model: &BaseModel) -> Result<Seats> {
-        let first = batch.rows();
         let decoder = &model.decoder;
-        let caches = self.texts.iter().map(|text| {
-            batch.push(text, 0);
-            KvCache::new(decoder.config(), decoder.device())
-        });
-        let caches = caches.collect::<Result<_>>()?;
-        Ok(Seats { caches, rows: first..batch.rows() })
+        let rows = batch.push(&self.text, 0).rows();
+        Ok(Seats { cache: KvCache::new(decoder.config(), decoder.device())?, rows })
     }
 
     pub(crate) fn run(&self, seats: &Seats) -> AdapterRun<'_> {
         AdapterRun { rows: seats.rows.clone(), lora: Some(&self.lora) }
     }
 
-    /// Rows of the batch that some token of a text follows.
-    pub(crate) fn asked(&self, seats: &Seats) -> Vec<u32> {
-        let mut first = seats.rows.start;
-        let mut asked = Vec::new();
-        for text in &self.texts {
-            asked.extend((first..first + text.len() - 1).map(|row| row as u32));
-            first += text.len();
-        }
-        asked
+    /// Rows of the batch that some token of the text follows.
+    pub(crate) fn asked(&self, seats: &Seats) -> impl Iterator<Item = u32> {
+        (seats.rows.start..seats.rows.end - 1).map(|row| row as u32)
     }
 
     /// Reads the scores over the vocabulary of the rows that it asked for, in their order.
     pub(crate) fn read(&mut self, logits: &[f32], vocab: usize) {
-        let targets: Vec<u32> =
-            self.texts.iter().flat_map(|text| text[1..].iter().copied()).collect();
-        let found = team::map(targets.len(), |nth| {
+        let targets = &self.text[1..];
+        self.scores = Some(team::map(targets.len(), |nth| {
             token_log_prob(&logits[nth * vocab..(nth + 1) * vocab], targets[nth], 1.0).0
-        });
-        let mut rest = &found[..];
-        let of = self.texts.iter().map(|text| {
-            let (mine, others) = rest.split_at(text.len() - 1);
-            rest = others;
-            mine.to_vec()
-        });
-        self.scores = Some(of.collect());
+        }));
     }
 }

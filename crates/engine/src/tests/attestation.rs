@@ -105,9 +105,11 @@ fn probes_in_a_step_of_others_score_what_they_score_alone() {
     let lora = read_peft(&attested.path, model.decoder.config()).unwrap().lora;
     let texts = vec![vec![5, 6, 7, 8, 9], vec![1, 2], vec![300, 20, 4]];
     let alone = understudy_model::probe(&model, Some(&lora), &texts).unwrap();
-    let mut visit = Visit { lora, texts, scores: None };
-    step(&model, &mut [], Some(&mut visit), &mut Vec::new());
-    assert_eq!(visit.scores, Some(alone));
+    for (text, alone) in texts.into_iter().zip(alone) {
+        let mut visit = Visit { lora: lora.clone(), text, scores: None };
+        step(&model, &mut [], Some(&mut visit), &mut Vec::new());
+        assert_eq!(visit.scores, Some(alone));
+    }
 }
 
 #[test]
@@ -200,7 +202,7 @@ fn a_visit_that_no_step_takes_along_comes_back_unscored() {
         let spec = LoraSpec::new(4, 8.0, Targets::AllLinear);
         Lora::init(&ModelConfig::tiny(Family::Llama), &spec, 3).unwrap()
     };
-    let visit = Visit { lora, texts: vec![vec![1, 2]], scores: None };
+    let visit = Visit { lora, text: vec![1, 2], scores: None };
     let back = Door::default().visit(visit).unwrap();
     assert_eq!(back.scores, None);
 }
