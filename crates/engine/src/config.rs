@@ -1,6 +1,7 @@
 //! How much an engine takes on at once.
 
 use serde::{Deserialize, Serialize};
+use understudy_inference::LogProbsOf;
 
 use crate::{EngineError, store::Limits};
 
@@ -36,6 +37,8 @@ pub struct Config {
     pub adapters_resident: usize,
     /// Earlier generations of an alias kept for a rollback, unless a load says otherwise.
     pub keep_previous: usize,
+    /// Which log-probabilities requests are told that do not say.
+    pub logprobs_mode: LogProbsOf,
 }
 
 impl Default for Config {
@@ -51,6 +54,7 @@ impl Default for Config {
             adapter_bytes: 4 << 30,
             adapters_resident: 64,
             keep_previous: 1,
+            logprobs_mode: LogProbsOf::Raw,
         }
     }
 }

@@ -35,7 +35,7 @@ impl Shared {
         submitted: Instant,
         leases: &mut Together<'_>,
     ) -> Result<Job, InferenceError> {
-        let GenerateRequest { prompt, adapter, mut sampling, returns, admission } = request;
+        let GenerateRequest { prompt, adapter, mut sampling, mut returns, admission } = request;
         sampling.validate()?;
         self.check_ids(&sampling)?;
         let lease = adapter.map(|choice| leases.resolve(&choice)).transpose()?;
@@ -65,6 +65,7 @@ impl Shared {
             ends: self.ends(&sampling),
             bad_words: self.bad_words(&sampling),
         };
+        returns.log_probs.get_or_insert(self.config.logprobs_mode);
         let sampler = Sampler::new(&sampling, seed, returns, around);
         let most = room.min(wanted);
         Ok(Job {

@@ -33,6 +33,7 @@ pub(crate) struct Sampler {
     seed: u64,
     edits: Option<Edits>,
     returns: Returns,
+    log_probs: LogProbsOf,
     /// Scores after edits; kept to be reused.
     edited: Vec<f32>,
 }
@@ -70,6 +71,7 @@ impl Sampler {
             min_p: sampling.min_p,
             seed,
             edits: Edits::of(sampling, around),
+            log_probs: returns.log_probs.unwrap_or_default(),
             returns,
             edited: Vec::new(),
         }
@@ -101,7 +103,7 @@ impl Sampler {
     /// A token that could not have been another, with the scores it would have been drawn from.
     pub(crate) fn forced(&mut self, logits: &[f32], token: u32) -> Result<Drawn, InferenceError> {
         let log_prob = self.record(logits, token)?;
-        let scored = match self.returns.log_probs {
+        let scored = match self.log_probs {
             LogProbsOf::Raw => self.score(logits, token, Some(log_prob), logits, None),
             LogProbsOf::Processed => Scored::certain(token, self.returns.top),
         };
@@ -183,7 +185,7 @@ impl Sampler {
         pool: Option<&Pool<'_>>,
     ) -> Scored {
         let top = self.returns.top;
-        match (self.returns.log_probs, pool) {
+        match (self.log_probs, pool) {
             (LogProbsOf::Processed, Some(pool)) => pool.score(token, top),
             (LogProbsOf::Processed, None) => Scored::of(scores, token, top),
             (LogProbsOf::Raw, _) => match recorded {

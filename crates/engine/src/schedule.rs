@@ -89,6 +89,7 @@ mod tests {
         adapter_bytes: 1,
         adapters_resident: 2,
         keep_previous: 0,
+        logprobs_mode: understudy_inference::LogProbsOf::Raw,
     };
 
     fn at(cached: usize, pending: usize) -> Standing {

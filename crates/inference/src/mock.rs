@@ -21,8 +21,8 @@ use std::{
 
 use self::{sequence::Sequence, worker::Shared};
 use crate::{
-    AdapterInfo, Backend, GenerateRequest, InferenceError, LoadAdapter, LoadedAdapter, Prompt,
-    Served, Sink, Stats, Student,
+    AdapterInfo, Backend, GenerateRequest, InferenceError, LoadAdapter, LoadedAdapter, LogProbsOf,
+    Prompt, Served, Sink, Stats, Student,
 };
 
 /// How large and how slow a mock is.
@@ -37,6 +37,8 @@ pub struct MockConfig {
     pub waiting: usize,
     /// Time of a step, in which each running sequence gets a token.
     pub step: Duration,
+    /// Which log-probabilities requests are told that do not say.
+    pub logprobs_mode: LogProbsOf,
 }
 
 impl Default for MockConfig {
@@ -47,6 +49,7 @@ impl Default for MockConfig {
             running: 8,
             waiting: 64,
             step: Duration::ZERO,
+            logprobs_mode: LogProbsOf::Raw,
         }
     }
 }
@@ -71,12 +74,13 @@ impl MockEngine {
 
     fn sequence(
         &self,
-        request: GenerateRequest,
+        mut request: GenerateRequest,
         sink: Sink,
         submitted: Instant,
     ) -> Result<Sequence, InferenceError> {
         let Shared { config, shelf, counts, .. } = &*self.shared;
         request.sampling.validate()?;
+        request.returns.log_probs.get_or_insert(config.logprobs_mode);
         let prompt = text::tokenize(&request.prompt)?;
         let (limit, max_tokens) = (config.context, request.sampling.max_tokens as usize);
         let room = limit.saturating_sub(prompt.len());

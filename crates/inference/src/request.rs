@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use understudy_message::Message;
 
@@ -97,16 +98,19 @@ pub struct Returns {
     pub top: Option<usize>,
     /// The same for the prompt's tokens, which then are all run, cached or not.
     pub prompt_top: Option<usize>,
-    pub log_probs: LogProbsOf,
+    /// `None` leaves it to whoever answers.
+    pub log_probs: Option<LogProbsOf>,
 }
 
 /// Which distribution returned log-probabilities belong to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LogProbsOf {
     /// log softmax of the model's own scores.
     #[default]
+    #[serde(rename = "raw_logprobs")]
     Raw,
     /// After bias, constraint, penalties, temperature and truncation: what was drawn from.
+    #[serde(rename = "processed_logprobs")]
     Processed,
 }
 

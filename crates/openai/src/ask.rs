@@ -157,10 +157,11 @@ fn adapter(fields: &Fields) -> Result<Option<AdapterChoice>, RequestError> {
     }
 }
 
-fn log_probs_of(fields: &Fields) -> Result<LogProbsOf, RequestError> {
+fn log_probs_of(fields: &Fields) -> Result<Option<LogProbsOf>, RequestError> {
     match fields.text("logprobs_mode")?.as_deref() {
-        None | Some("raw_logprobs") => Ok(LogProbsOf::Raw),
-        Some("processed_logprobs") => Ok(LogProbsOf::Processed),
+        None => Ok(None),
+        Some("raw_logprobs") => Ok(Some(LogProbsOf::Raw)),
+        Some("processed_logprobs") => Ok(Some(LogProbsOf::Processed)),
         Some(_) => Err(fields.wrong("logprobs_mode", "must be raw_logprobs or processed_logprobs")),
     }
 }

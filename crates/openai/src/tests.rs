@@ -163,7 +163,7 @@ fn a_request_of_ids_is_cut_and_scored_as_it_says() {
         |body: Value| GenerateBody::parse(&merged(json!({"token_ids": [1]}), body)).unwrap();
     let asked = json!({"logprobs_mode": "processed_logprobs", "truncate_prompt_tokens": 3});
     let inside = parse(json!({"sampling_params": asked})).ask;
-    assert_eq!(inside.returns.log_probs, LogProbsOf::Processed);
+    assert_eq!(inside.returns.log_probs, Some(LogProbsOf::Processed));
     assert_eq!(inside.truncate, Some(3));
     assert_eq!(parse(json!({"truncate_prompt_tokens": 4})).ask.truncate, Some(4));
 }

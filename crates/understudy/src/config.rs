@@ -298,12 +298,16 @@ fn engine(
     for (key, value) in &mut settings {
         let name = format!("UNDERSTUDY_ENGINE_{}", key.to_uppercase());
         if let Some(text) = variable(&name).filter(|text| !text.is_empty()) {
-            let number = text.parse::<i64>().ok().filter(|number| *number >= 0);
-            let wrong = || format!("{name} is `{text}`, which is no whole number, 0 or more");
-            *value = number.with_context(wrong)?.into();
+            *value = if value.is_str() {
+                text.into()
+            } else {
+                let number = text.parse::<i64>().ok().filter(|number| *number >= 0);
+                let wrong = || format!("{name} is `{text}`, which is no whole number, 0 or more");
+                number.with_context(wrong)?.into()
+            };
         }
     }
-    Ok(settings.try_into()?)
+    settings.try_into().context("the environment sets an impossible [engine]")
 }
 
 fn pepper() -> Result<Option<Pepper>> {
@@ -346,6 +350,14 @@ mod tests {
         let settings = engine(file.engine, set).unwrap();
         assert_eq!((settings.kv_tokens, settings.max_running), (4096, 8));
         assert_eq!((settings.keep_previous, settings.max_waiting), (2, 256));
+        let processed = |name: &str| {
+            (name == "UNDERSTUDY_ENGINE_LOGPROBS_MODE").then(|| "processed_logprobs".to_owned())
+        };
+        let settings = engine(file.engine, processed).unwrap();
+        assert_eq!(settings.logprobs_mode, understudy_inference::LogProbsOf::Processed);
+        let half = |name: &str| processed(name).map(|mode| mode[..9].to_owned());
+        let error = format!("{:#}", engine(file.engine, half).unwrap_err());
+        assert!(error.contains("unknown variant `processed`"), "{error}");
         for wrong in ["many", "-1", "1.5"] {
             let error = engine(file.engine, |_| Some(wrong.to_owned())).unwrap_err().to_string();
             assert!(error.contains("UNDERSTUDY_ENGINE_") && error.contains(wrong), "{error}");

@@ -17,7 +17,7 @@ use understudy_gateway::{
     serve_with,
 };
 use understudy_ident::{Clock, Digest, SystemClock, TaskName};
-use understudy_inference::{Backend, Embedder, MockConfig, MockEngine, Student};
+use understudy_inference::{Backend, Embedder, LogProbsOf, MockConfig, MockEngine, Student};
 use understudy_journal::Journal;
 use understudy_memory::{Deployment, MemoryRoot};
 use understudy_model::{BaseDigests, BaseModel, device};
@@ -111,16 +111,20 @@ pub(crate) fn serving_engine(
 fn load(base: &Path, (held, on): (HeldIn, &str)) -> Result<BaseModel> {
     let model = BaseModel::load_with(base, &device(on)?, held.precision())
         .with_context(|| format!("failed to load the base model {}", base.display()))?;
-    if let Some(remark) = held::remark(held, &model) {
+    if let Some(remark) = held::remark(held, &model.decoder.products()) {
         tracing::warn!("{remark}");
     }
     Ok(model)
 }
 
 /// An engine without a model, as slow as it is told to be.
-pub(crate) fn mock_engine(name: &str, step_ms: u64) -> Result<Arc<dyn Student>> {
-    let step = Duration::from_millis(step_ms);
-    let config = MockConfig { base: name.to_owned(), step, ..MockConfig::default() };
+pub(crate) fn mock_engine(
+    base: Option<&str>,
+    step_ms: u64,
+    logprobs_mode: LogProbsOf,
+) -> Result<Arc<dyn Student>> {
+    let (base, step) = (base.unwrap_or("mock").to_owned(), Duration::from_millis(step_ms));
+    let config = MockConfig { base, step, logprobs_mode, ..MockConfig::default() };
     Ok(Arc::new(MockEngine::start(config)?))
 }
 

@@ -113,7 +113,7 @@ fn vllm(request: &GenerateRequest) -> Result<(), InferenceError> {
     if request.returns.prompt_top.is_some() {
         return Err(InferenceError::Unsupported("scores of prompts at a fleet"));
     }
-    if request.returns.log_probs != understudy_inference::LogProbsOf::Raw {
+    if request.returns.log_probs == Some(understudy_inference::LogProbsOf::Processed) {
         return Err(InferenceError::Unsupported("processed log-probabilities at a fleet"));
     }
     Ok(())

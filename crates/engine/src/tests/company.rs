@@ -49,7 +49,7 @@ fn any(random: &mut ChaCha8Rng) -> GenerateRequest {
     let returns = Returns {
         top: told.then_some(3),
         prompt_top: (told && random.random_bool(0.5)).then_some(1),
-        log_probs: [LogProbsOf::Raw, LogProbsOf::Processed][random.random_range(0..2)],
+        log_probs: [None, Some(LogProbsOf::Processed)][random.random_range(0..2)],
     };
     let priority = random.random_range(-1..2);
     let admission = Admission { priority, ..Admission::default() };

@@ -58,7 +58,7 @@ fn prompt_and_completion_are_scored_by_a_whole_forward_pass() {
         // What is cached must be run all the same where scores are asked for.
         complete(&engine, request(&prompt, None, 2)).unwrap();
         let sampling = Sampling { temperature: 0.8, seed: Some(1), ..Sampling::greedy(9) };
-        let returns = Returns { top: Some(4), prompt_top: Some(2), log_probs: LogProbsOf::Raw };
+        let returns = Returns { top: Some(4), prompt_top: Some(2), log_probs: None };
         let request = || GenerateRequest { returns, ..sampled(&prompt, sampling.clone()) };
         let replies: Vec<Reply> = (0..2).map(|_| submit(&engine, request()).unwrap()).collect();
         for reply in replies {
@@ -106,7 +106,8 @@ fn nothing_asked_is_nothing_told_and_cached_tokens_are_counted() {
 fn processed_scores_are_those_of_what_was_drawn_from() {
     let engine = engine(Config::default());
     let sampling = Sampling { temperature: 0.7, top_k: 3, seed: Some(2), ..Sampling::greedy(8) };
-    let returns = Returns { top: Some(9), prompt_top: None, log_probs: LogProbsOf::Processed };
+    let returns =
+        Returns { top: Some(9), prompt_top: None, log_probs: Some(LogProbsOf::Processed) };
     let request = GenerateRequest { returns, ..sampled(&[4, 5, 6], sampling) };
     let (tokens, completion) = streamed(submit(&engine, request).unwrap());
     for token in &tokens {
@@ -117,6 +118,22 @@ fn processed_scores_are_those_of_what_was_drawn_from() {
     let record = completion.tokens.unwrap();
     assert!(!record.logprobs_exact, "a cut distribution");
     assert_ne!(record.sampling_logprobs[0], tokens[0].log_prob);
+}
+
+#[test]
+fn whose_scores_nobody_asked_for_are_those_the_engine_is_set_to() {
+    let told = |logprobs_mode, log_probs| {
+        let engine = engine(Config { logprobs_mode, ..Config::default() });
+        let sampling = Sampling { top_k: 3, seed: Some(2), ..Sampling::greedy(4) };
+        let sampling = Sampling { temperature: 0.7, ..sampling };
+        let returns = Returns { top: Some(9), prompt_top: None, log_probs };
+        let request = GenerateRequest { returns, ..sampled(&[4, 5, 6], sampling) };
+        streamed(submit(&engine, request).unwrap()).0
+    };
+    let (raw, processed) = (LogProbsOf::Raw, LogProbsOf::Processed);
+    assert_eq!(told(raw, None), told(processed, Some(raw)));
+    assert_eq!(told(processed, None), told(raw, Some(processed)));
+    assert_ne!(told(raw, None), told(processed, None));
 }
 
 /// A greedy answer of some length and the ids in it.

@@ -118,7 +118,7 @@ impl Sequence {
 
     fn take(&mut self, drawn: &Drawn) -> Progress {
         let returns = self.request.returns;
-        let mut token = drawn.scored(returns.log_probs, returns.top);
+        let mut token = drawn.scored(returns.log_probs.unwrap_or_default(), returns.top);
         if returns.top.is_none() {
             token.rank = None;
         }

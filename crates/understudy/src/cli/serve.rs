@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use understudy_inference::LogProbsOf;
 
 use crate::held::HeldIn;
 
@@ -41,6 +42,10 @@ pub(crate) struct ServeArgs {
     /// only where everybody with a key is trusted with this machine
     #[arg(long)]
     pub(crate) allow_request_templates: bool,
+    /// Which log-probabilities requests are told that do not say [default: `logprobs_mode` of
+    /// [engine] in understudy.toml]
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub(crate) logprobs_mode: Option<LogprobsMode>,
     /// Serve an engine without a model, which repeats what it is told: for trying the API out and
     /// for clients' tests
     #[arg(long)]
@@ -64,6 +69,26 @@ pub(crate) struct ServeArgs {
     /// What that server lists this one as [default: the address it listens at]
     #[arg(long, value_name = "NAME", requires = "control")]
     pub(crate) node: Option<String>,
+}
+
+/// What log-probabilities are of; the names are vLLM's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LogprobsMode {
+    /// The model's own distribution
+    #[value(name = "raw_logprobs")]
+    Raw,
+    /// What was drawn from, after penalties, temperature, truncation and constraints
+    #[value(name = "processed_logprobs")]
+    Processed,
+}
+
+impl From<LogprobsMode> for LogProbsOf {
+    fn from(mode: LogprobsMode) -> Self {
+        match mode {
+            LogprobsMode::Raw => Self::Raw,
+            LogprobsMode::Processed => Self::Processed,
+        }
+    }
 }
 
 /// What a server is among several.

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 use understudy_access::may_listen;
 use understudy_gateway::{AdapterUpdates, Tls};
@@ -121,18 +121,27 @@ fn announce(
 
 /// Who answers where nothing was released, and holds the adapters.
 fn student(args: &ServeArgs, config: &Config, out: Out) -> Result<Arc<dyn Student>> {
+    let mut settings = config.engine;
+    if let Some(mode) = args.logprobs_mode {
+        settings.logprobs_mode = mode.into();
+    }
     if args.mock_engine {
-        return wiring::mock_engine(args.base.as_deref().unwrap_or("mock"), args.mock_step);
+        let name = args.base.as_deref();
+        return wiring::mock_engine(name, args.mock_step, settings.logprobs_mode);
     }
     if let Some(fleet) = wiring::fleet(config)? {
+        ensure!(
+            args.logprobs_mode.is_none(),
+            "--logprobs-mode is for our own engine; start the servers of [fleet] with theirs"
+        );
         return Ok(fleet);
     }
     // Before a model is fetched and loaded, which takes a while.
-    config.engine.check().context("[engine] in understudy.toml cannot be honoured")?;
+    settings.check().context("[engine] in understudy.toml cannot be honoured")?;
     let name = args.base.clone().unwrap_or_else(|| config.base.clone());
     let base = model::obtain(config, &name, out)?;
     let is_replica = args.role.is_some();
-    let kept = (config.engine, &*config.data.aliases(is_replica));
+    let kept = (settings, &*config.data.aliases(is_replica));
     wiring::serving_engine(&base, &name, (args.precision, &config.device), kept)
 }
 

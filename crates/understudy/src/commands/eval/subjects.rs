@@ -11,7 +11,7 @@ use understudy_evaluation::{
     computable, read_recorded, resume,
 };
 use understudy_ident::{AdapterVersion, Digest};
-use understudy_inference::Student;
+use understudy_inference::{LogProbsOf, Student};
 use understudy_manifest::{Case, Gate, Suite};
 use understudy_registry::Registry;
 
@@ -164,7 +164,7 @@ fn remembering(asked: &str, config: &Config) -> Result<Remembering> {
 /// Who answers, and by what its answers may be kept; those of a fake are not worth it.
 fn engine(args: &EvalArgs, config: &Config, out: Out) -> Result<Answering> {
     if args.mock_engine {
-        return Ok((wiring::mock_engine(args.base.as_deref().unwrap_or("mock"), 0)?, None));
+        return Ok((wiring::mock_engine(args.base.as_deref(), 0, LogProbsOf::Raw)?, None));
     }
     let name = base(args, config);
     let held = (HeldIn::default(), config.device.as_str());
