@@ -1,10 +1,9 @@
 //! How far an edit goes, and what it therefore teaches: a slip that was corrected shows what to
 //! prefer, and a text that was written anew only what to say.
 
-use std::collections::BTreeMap;
-
 use understudy_message::Message;
 use understudy_redact::{Kind, Masker, without_numbers};
+use understudy_trajectory::words_changed;
 
 /// Below this share of changed words the reply was used as it was.
 const TRIFLE: f64 = 0.02;
@@ -16,9 +15,6 @@ const FULL_MARGIN: f64 = 0.3;
 const LEAST_LEFT: f64 = 0.2;
 /// How much longer one side of a pair may be, so that length is not what is learnt.
 const LENGTHS: std::ops::RangeInclusive<f64> = 0.5..=2.0;
-/// Comparisons of two words, at most: some ten milliseconds. What differs in more places than that
-/// is compared by which words occur, whatever their order.
-const COMPARISONS: usize = 4_000_000;
 
 /// What an edit teaches.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -94,46 +90,5 @@ fn words(text: &str) -> Vec<&str> {
 
 /// The share of words that have to be changed, added or taken away, of the longer text.
 fn changed(before: &[&str], after: &[&str]) -> f64 {
-    let longer = before.len().max(after.len()).max(1);
-    let same = |(a, b): &(&&str, &&str)| a == b;
-    let head = before.iter().zip(after).take_while(same).count();
-    let (before, after) = (&before[head..], &after[head..]);
-    let tail = before.iter().rev().zip(after.iter().rev()).take_while(same).count();
-    let (before, after) = (&before[..before.len() - tail], &after[..after.len() - tail]);
-    let distance = if before.len().saturating_mul(after.len()) <= COMPARISONS {
-        distance(before, after)
-    } else {
-        before.len().max(after.len()) - in_common(before, after)
-    };
-    distance as f64 / longer as f64
-}
-
-/// Levenshtein's distance, a row of its table at a time.
-fn distance(before: &[&str], after: &[&str]) -> usize {
-    let mut row: Vec<usize> = (0..=after.len()).collect();
-    for (nth, word) in before.iter().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], nth + 1);
-        for (place, other) in after.iter().enumerate() {
-            let substituted = diagonal + usize::from(word != other);
-            diagonal = row[place + 1];
-            row[place + 1] = substituted.min(diagonal + 1).min(row[place] + 1);
-        }
-    }
-    row[after.len()]
-}
-
-/// How many words of one text the other has as well, each as often as it has it.
-fn in_common(before: &[&str], after: &[&str]) -> usize {
-    let mut left: BTreeMap<&str, usize> = BTreeMap::new();
-    for word in before {
-        *left.entry(word).or_default() += 1;
-    }
-    let taken = after.iter().filter(|word| {
-        left.get_mut(**word).is_some_and(|left| {
-            let is_there = *left > 0;
-            *left = left.saturating_sub(1);
-            is_there
-        })
-    });
-    taken.count()
+    words_changed(before, after) as f64 / before.len().max(after.len()).max(1) as f64
 }

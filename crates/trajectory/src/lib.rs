@@ -11,6 +11,7 @@
 mod calibration;
 mod conversation;
 mod course;
+mod edit;
 mod outcome;
 mod reward;
 mod span;
@@ -22,8 +23,9 @@ use understudy_ident::TrajectoryId;
 pub use calibration::{Calibration, Overlap, Platt, SignalWeight};
 pub use conversation::{Conversation, Phase};
 pub use course::{Confidence, Course, Marks, Recalled, TapMode, Tapped};
+pub use edit::{edit_ratio, words_changed};
 pub use outcome::{Context, Details, Level, Outcome, Signal, Source, Target};
-pub use reward::{Component, Reward, RewardPolicy, edit_ratio};
+pub use reward::{Component, Reward, RewardPolicy};
 pub use span::{
     CallUsage, Fidelity, Finish, FrameRole, ModelCall, Retrieval, Span, SpanBody, ToolRun,
 };
