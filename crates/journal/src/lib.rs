@@ -22,6 +22,7 @@ mod derive;
 mod erase;
 mod error;
 mod link;
+mod listing;
 mod pool;
 mod queue;
 mod read;
@@ -40,13 +41,14 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use understudy_ident::{Clock, OutcomeId, SystemClock, Timestamp};
+use understudy_ident::{Clock, OutcomeId, SystemClock, Timestamp, TrajectoryId};
 use understudy_trajectory::{JudgedStep, Outcome, Step, Target, Trajectory};
 
 pub use ack::{Ack, Appended};
 pub use body::{RawBody, StoredBody};
 pub use erase::{Erasure, Holdings};
 pub use error::JournalError;
+pub use listing::{Listed, Listing};
 pub use read::{Arrival, Counts, Query};
 pub use reading::{Notes, Reading, Unread};
 pub use record::{Entry, Told};
@@ -189,16 +191,25 @@ impl Journal {
         reading::unread(&*self.reader.pool.lease()?)
     }
 
-    /// Notes what reading the bodies has shown, durably and all at once.
+    /// Notes what reading the bodies has shown, durably; how far that was, once all the rest is
+    /// durable.
     pub fn note(&self, notes: Notes) -> Result<(), JournalError> {
-        let (done, noted) = mpsc::channel();
-        self.queue.push_chore(Chore::Note(notes, done))?;
-        noted.recv().unwrap_or(Err(JournalError::Closed))
+        for part in notes.parts() {
+            let (done, noted) = mpsc::channel();
+            self.queue.push_chore(Chore::Note(part, done))?;
+            noted.recv().unwrap_or(Err(JournalError::Closed))?;
+        }
+        Ok(())
     }
 
     /// The bodies that hold parts of a unit, as far as is noted.
     pub fn bodies_of(&self, unit: &str) -> Result<Vec<u64>, JournalError> {
         reading::bodies_of(&*self.reader.pool.lease()?, unit)
+    }
+
+    /// The units that have this tie, as far as is noted.
+    pub fn units_tied_by(&self, tie: &str) -> Result<Vec<String>, JournalError> {
+        reading::units_tied_by(&*self.reader.pool.lease()?, tie)
     }
 
     /// The units that share a tie with this one, itself included, as far as is noted.
@@ -242,6 +253,16 @@ impl Journal {
     /// Trajectories in the order of their ids, steps in the order of their time, outcomes linked.
     pub fn scan(&self, query: &Query) -> Result<Scan, JournalError> {
         Scan::new(self.reader.pool.lease()?, query)
+    }
+
+    /// One trajectory as it is now, outcomes linked.
+    pub fn trajectory(&self, id: &TrajectoryId) -> Result<Option<Trajectory>, JournalError> {
+        self.scan(&Query::default())?.read_trajectory(id.as_str())
+    }
+
+    /// Which trajectories there are, a page at a time.
+    pub fn list(&self, listing: &Listing) -> Result<Vec<Listed>, JournalError> {
+        listing::list(&*self.reader.pool.lease()?, listing)
     }
 
     /// The step an outcome is about and everything said about it; `None` while it is pending.

@@ -23,7 +23,12 @@ pub struct Unread {
     pub oldest: Option<Timestamp>,
 }
 
-/// What a reader found out, to be noted in one transaction.
+/// Rows of one transaction: some ten milliseconds of them, for which nobody's acknowledgement waits
+/// long.
+const ROWS: usize = 1024;
+
+/// What a reader found out. Much of it is noted in several transactions, how far the reader has come
+/// in the last: until then all of it may be noted again, which changes nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Notes {
     /// By other rules than before, what was noted until now is forgotten first.
@@ -34,6 +39,22 @@ pub struct Notes {
     pub ties: Vec<(String, String)>,
     /// How far the reader has come with this; `None` if not further.
     pub body: Option<u64>,
+}
+
+impl Notes {
+    /// The same, in parts of as many rows as one transaction may have.
+    pub(crate) fn parts(self) -> Vec<Self> {
+        let Self { mapper, told_in, ties, body } = self;
+        let part = || Self { mapper: mapper.clone(), ..Self::default() };
+        let told_in = told_in.chunks(ROWS).map(|rows| Self { told_in: rows.to_vec(), ..part() });
+        let ties = ties.chunks(ROWS).map(|rows| Self { ties: rows.to_vec(), ..part() });
+        let mut parts: Vec<Self> = told_in.chain(ties).collect();
+        match parts.last_mut() {
+            Some(last) => last.body = body,
+            None => parts.push(Self { body, ..part() }),
+        }
+        parts
+    }
 }
 
 pub(crate) fn note(tx: &Transaction<'_>, notes: &Notes) -> rusqlite::Result<()> {
@@ -92,6 +113,19 @@ pub(crate) fn tied_to(connection: &Connection, unit: &str) -> Result<Vec<String>
                  WHERE own.unit = ?1 ORDER BY other.unit",
             )?
             .query_map([unit], |row| row.get(0))?
+            .collect()
+    };
+    find().map_err(JournalError::read)
+}
+
+pub(crate) fn units_tied_by(
+    connection: &Connection,
+    tie: &str,
+) -> Result<Vec<String>, JournalError> {
+    let find = || -> rusqlite::Result<Vec<String>> {
+        connection
+            .prepare_cached("SELECT unit FROM ties WHERE tie = ?1 ORDER BY unit")?
+            .query_map([tie], |row| row.get(0))?
             .collect()
     };
     find().map_err(JournalError::read)

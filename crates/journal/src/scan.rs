@@ -78,7 +78,7 @@ impl Scan {
     }
 
     /// `None` where a rebuild has just found that this version can read none of its steps.
-    fn read_trajectory(&self, id: &str) -> Result<Option<Trajectory>, JournalError> {
+    pub(crate) fn read_trajectory(&self, id: &str) -> Result<Option<Trajectory>, JournalError> {
         let mut query = self
             .connection
             .prepare_cached(

@@ -6,7 +6,7 @@ use understudy_ident::{Clock, ManualClock};
 use understudy_trajectory::{Outcome, Signal};
 
 use super::{Home, about_response, append, everything, record, step};
-use crate::{Ack, Config, Entry, Journal, JournalError, RawBody};
+use crate::{Ack, Config, Entry, Journal, JournalError, RawBody, Told, queue::BATCH_TOLD};
 
 /// A body of this many bytes that does not compress.
 fn noisy(n: i64, bytes: usize) -> Entry {
@@ -171,6 +171,32 @@ fn telemetry_that_fills_the_queue_leaves_room_for_replies_which_go_first() {
     let order = order.lock().unwrap();
     assert_eq!(order[..2], [("reply", true); 2]);
     assert_eq!(order[2..], vec![("body", true); count]);
+}
+
+/// Hundreds of accounts that wait hold up neither a reply nor a body.
+#[test]
+fn what_telemetry_amounts_to_lets_others_by() {
+    let home = Home::new();
+    let journal = home.open();
+    let held = hold(&journal);
+    let order = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let note = |ack: Ack, what: &'static str| {
+        let order = std::sync::Arc::clone(&order);
+        ack.on_commit(move |_| order.lock().unwrap().push(what));
+    };
+    let count = 3 * BATCH_TOLD;
+    for n in 0..count as i64 {
+        let (origin, entry) = ("mapper@1".to_owned(), step("told", n).into());
+        note(journal.append_told(Told { origin, entry }).unwrap(), "told");
+    }
+    note(journal.append_body(&noisy_body(1, 100)).unwrap(), "body");
+    note(append(&journal, noisy(1, 100)).unwrap(), "reply");
+    drop(held);
+    journal.close();
+    let order = order.lock().unwrap();
+    let place = |what: &str| order.iter().position(|one| *one == what).unwrap();
+    assert_eq!((place("reply"), place("body")), (0, 1 + BATCH_TOLD), "both in the first commit");
+    assert_eq!(order.len(), count + 2);
 }
 
 #[test]

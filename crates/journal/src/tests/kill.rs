@@ -7,13 +7,14 @@ use std::{
     io::{BufRead, BufReader, Write},
     path::Path,
     process::{Command, Stdio},
+    sync::mpsc,
     time::Duration,
 };
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::{Home, about_response, append, everything, record, step};
-use crate::{Config, Journal};
+use crate::{Config, Journal, Told, queue::BATCH_TOLD};
 
 const CHILD: &str = "UNDERSTUDY_JOURNAL_TEST_CHILD";
 const ROUNDS: u64 = 20;
@@ -104,6 +105,66 @@ fn check_survivors(home: &Home, acknowledged: &BTreeMap<u64, i64>) {
     let before = everything(&journal);
     journal.rebuild().unwrap();
     assert_eq!(everything(&journal), before);
+}
+
+const BACKLOG: &str = "UNDERSTUDY_JOURNAL_TEST_BACKLOG";
+const TOLD: i64 = 1000;
+/// After this one has been acknowledged the child is gone.
+const DIES_AFTER: i64 = 200;
+
+fn told(n: i64) -> Told {
+    Told { origin: "mapper@1".to_owned(), entry: step("told", n).into() }
+}
+
+/// Not a test of its own: hands over a backlog at once and dies when some of it is durable.
+#[test]
+fn child_tells_a_backlog_and_dies_in_the_middle() {
+    let Some(path) = std::env::var_os(BACKLOG) else { return };
+    let journal = Journal::open(Path::new(&path), Config::default()).unwrap();
+    let (go_on, wait) = mpsc::channel::<()>();
+    // All of it waits before any of it is written.
+    append(&journal, step("first", 1).into()).unwrap().on_commit(move |_| {
+        wait.recv().ok();
+    });
+    for n in 0..TOLD {
+        let ack = journal.append_told(told(n)).unwrap();
+        if n == DIES_AFTER {
+            // On the very thread that writes: nothing follows the commit this is in.
+            ack.on_commit(|_| std::process::abort());
+        }
+    }
+    drop(go_on);
+    journal.close();
+}
+
+#[test]
+fn a_backlog_is_several_commits_and_a_kill_between_them_loses_and_doubles_nothing() {
+    let home = Home::new();
+    let died = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "tests::kill::child_tells_a_backlog_and_dies_in_the_middle"])
+        .env(BACKLOG, home.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(!died.success());
+    let journal = home.open();
+    let durable = journal.counts().unwrap().steps as i64 - 1;
+    assert!(durable > DIES_AFTER, "what was acknowledged is there: {durable}");
+    assert!(durable <= DIES_AFTER + BATCH_TOLD as i64, "it was one commit: {durable}");
+    let steps = |journal: &Journal| {
+        let found = everything(journal);
+        let steps = found.into_iter().flat_map(|one| one.steps).map(|judged| judged.step);
+        steps.filter(|step| step.session.as_deref() == Some("told")).collect::<Vec<_>>()
+    };
+    let of = |count: i64| (0..count).map(|n| step("told", n)).collect::<Vec<_>>();
+    assert_eq!(steps(&journal), of(durable), "as they were handed over");
+    // Whoever reads begins anew, and tells all of it again.
+    let acks: Vec<_> = (0..TOLD).map(|n| journal.append_told(told(n)).unwrap()).collect();
+    let known = acks.into_iter().map(|ack| ack.wait().unwrap()).filter(|it| it.duplicate).count();
+    assert_eq!(known as i64, durable);
+    assert_eq!(steps(&journal), of(TOLD));
+    assert_eq!(journal.counts().unwrap().superseded, 0);
 }
 
 /// What a power cut leaves: a log whose tail was only partly on the disk.

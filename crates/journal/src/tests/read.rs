@@ -5,7 +5,7 @@ use understudy_ident::Timestamp;
 use understudy_trajectory::Target;
 
 use super::{Home, about_response, everything, outcome, record, step};
-use crate::{Arrival, Entry, JournalError, Query};
+use crate::{Arrival, Entry, JournalError, Listed, Listing, Query};
 
 #[test]
 fn whoever_follows_meets_every_record_once_and_every_link_as_it_was() {
@@ -122,4 +122,54 @@ fn a_body_that_was_damaged_is_refused_by_number_not_misread() {
     journal.rebuild().unwrap();
     assert_eq!(journal.counts().unwrap().unreadable, 1);
     assert_eq!(everything(&journal).len(), 1);
+}
+
+#[test]
+fn a_listing_pages_through_what_is_one_tenants() {
+    let home = Home::new();
+    let journal = home.open();
+    let of = |task: &str, session: &str, n: i64, subject: Option<&str>| {
+        let mut step = step(session, n);
+        step.task = task.parse().unwrap();
+        step.subject = subject.map(str::to_owned);
+        Entry::from(step)
+    };
+    record(
+        &journal,
+        [
+            of("triage", "a", 2, Some("ann")),
+            of("triage", "a", 1, Some("ann")),
+            of("triage", "b", 3, Some("ann")),
+            of("sorting", "b", 4, None),
+            of("acme.triage", "c", 5, Some("ann")),
+        ],
+    );
+    let list = |listing: Listing| journal.list(&Listing { limit: 9, ..listing }).unwrap();
+    let sessions = |listed: Vec<Listed>| {
+        let mut sessions: Vec<String> = listed.into_iter().filter_map(|one| one.session).collect();
+        sessions.sort();
+        sessions
+    };
+    assert_eq!(sessions(list(Listing::default())), ["a", "b"]);
+    let acme = Listing { tenant: Some("acme".to_owned()), ..Listing::default() };
+    assert_eq!(sessions(list(acme)), ["c"]);
+    let sorting = Listing { task: Some("sorting".parse().unwrap()), ..Listing::default() };
+    assert_eq!(sessions(list(sorting)), ["b"]);
+    // One in which somebody else spoke is not one person's.
+    let ann = Listing { subject: Some("ann".to_owned()), ..Listing::default() };
+    assert_eq!(sessions(list(ann.clone())), ["a"]);
+
+    let all = list(Listing::default());
+    let a = all.iter().find(|one| one.session.as_deref() == Some("a")).unwrap();
+    assert_eq!((a.steps, a.first_at, a.last_at), (2, step("a", 1).at, step("a", 2).at));
+    let page = |after| journal.list(&Listing { after, limit: 1, ..Listing::default() }).unwrap();
+    assert_eq!(page(None), all[..1]);
+    assert_eq!(page(Some(all[0].id.clone())), all[1..]);
+    assert_eq!(page(Some(all[1].id.clone())), []);
+
+    let read = journal.trajectory(&a.id).unwrap().unwrap();
+    assert_eq!((read.id, read.steps.len()), (a.id.clone(), 2));
+    journal.erase("ann", &[]).unwrap();
+    assert_eq!(journal.trajectory(&a.id).unwrap(), None);
+    assert_eq!(list(ann), []);
 }

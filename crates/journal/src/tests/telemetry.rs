@@ -174,3 +174,31 @@ fn what_waits_is_listed_and_the_secret_stays() {
     assert_eq!(home.open().secret().unwrap(), secret);
     assert_ne!(Home::new().open().secret().unwrap(), secret);
 }
+
+#[test]
+fn many_notes_are_several_transactions_and_the_place_is_in_the_last() {
+    let rows = |name: &str| (0..3000).map(move |n| (format!("{name} {n}"), n)).collect::<Vec<_>>();
+    let ties: Vec<(String, String)> =
+        rows("tie").into_iter().map(|(tie, n)| (tie, format!("unit {n}"))).collect();
+    let mapper = || "mapper@1".to_owned();
+    let notes =
+        Notes { mapper: mapper(), told_in: rows("unit"), ties: ties.clone(), body: Some(7) };
+    let parts = notes.clone().parts();
+    assert!(parts.len() >= 6, "{}", parts.len());
+    assert!(parts.iter().all(|part| part.told_in.len() + part.ties.len() <= 1024));
+    assert!(parts.iter().rev().skip(1).all(|part| part.body.is_none()));
+    let told_in: Vec<_> = parts.iter().flat_map(|part| part.told_in.clone()).collect();
+    assert_eq!((told_in, parts.last().unwrap().body), (rows("unit"), Some(7)));
+    let of_parts: Vec<_> = parts.iter().flat_map(|part| part.ties.clone()).collect();
+    assert_eq!(of_parts, ties);
+
+    let home = Home::new();
+    let journal = home.open();
+    journal.note(notes).unwrap();
+    assert_eq!(journal.reading().unwrap().unwrap().body, 7);
+    assert_eq!(journal.bodies_of("unit 2999").unwrap(), [2999]);
+    assert_eq!(journal.units_tied_by("tie 2999").unwrap(), ["unit 2999"]);
+    // Nothing but the place is a note as well.
+    let further = Notes { mapper: mapper(), body: Some(8), ..Notes::default() };
+    assert_eq!(further.clone().parts(), std::slice::from_ref(&further));
+}
