@@ -1,10 +1,6 @@
 //! The stages in order.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use understudy_ident::{TaskName, Timestamp};
 use understudy_manifest::{Data, DataSource, DatasetManifest, Redact, Split};
@@ -13,22 +9,23 @@ use understudy_redact::{Masker, Policy, Recogniser};
 use understudy_trajectory::{RewardPolicy, Trajectory};
 
 use crate::{
-    Conflict, DatasetError, Draft, SuiteFingerprints, Verdict,
+    Accounts, Conflict, DatasetError, Draft, SuiteFingerprints, Verdict,
+    balance::{balance, cap, limit},
     decontaminate::{assert_clean, decontaminate},
     dedupe::dedupe,
     groups,
-    key::Key,
-    ledger::{Ledger, Tally},
+    ledger::Ledger,
     mask::{Masking, Names, mask},
     problems,
+    prompts::{self, Asked},
     remember::{Lessons, remember},
     review,
     rewarding::Rewarding,
     row::RowKind,
-    rules::{self, Rules},
-    selection::{Fact, Selected, Selection},
+    rules::{self, Made, Rules},
+    selection::{Selected, Selection},
     spill::Spill,
-    split::split,
+    split::{Division, split},
     trail::Trail,
     written::{Writer, Written},
 };
@@ -96,7 +93,15 @@ impl<'a> Builder<'a> {
     /// version.
     #[must_use]
     pub fn recognising(mut self, recogniser: &'a dyn Recogniser) -> Self {
-        self.names = Names(Some(recogniser));
+        self.names.recogniser = Some(recogniser);
+        self
+    }
+
+    /// Has the names on record masked, where the recipe has anything masked: each in the trajectories
+    /// of its subject.
+    #[must_use]
+    pub fn knowing(mut self, accounts: &'a Accounts) -> Self {
+        self.names.accounts = Some(accounts);
         self
     }
 
@@ -162,19 +167,22 @@ impl<'a> Builder<'a> {
         let rewarding = Rewarding::of(reward, &selected);
         let mut rewriting =
             Rewriting { writer, masking: Masking::new(policy, names), rewarding: &rewarding };
-        let mut rows = rewriting.judged(&selected, data.min_reward, &mut ledger, &mut trail)?;
+        let mut rows = rewriting.steps(&selected, data, &mut ledger, &mut trail)?;
         rewriting.problems(&selected, &mut rows, &mut ledger)?;
         let before = rewriting.groups(&selected, &mut rows, &mut ledger)?;
         let redacted = rewriting.masking.close(before, rows.len(), &mut ledger);
 
         trail.follow("dedupe", &mut rows, |rows| dedupe(rows, data.dedupe, &mut ledger));
         trail.follow("decontaminate", &mut rows, |rows| decontaminate(rows, &mut ledger));
+        let facts = &selected.facts;
         if let Some(most) = data.max_per_subject {
-            let facts = &selected.facts;
             trail.follow("cap", &mut rows, |rows| cap(rows, facts, most, &mut ledger));
         }
+        let balance = trail
+            .follow_reasons("balance", &mut rows, |rows| balance(rows, facts, data, &mut ledger));
         trail.follow("limit", &mut rows, |rows| limit(rows, data.limit, &mut ledger));
-        let (splits, leakage) = split(&rows, &selected.facts, data.holdout, &mut ledger);
+        let Division { splits, leakage, cut } =
+            trail.follow_reasons("split", &mut rows, |rows| split(rows, facts, data, &mut ledger));
         let slot = lessons.filter(|_| data.memory_slot > 0.0).map(|lessons| {
             let by = (request.task, request.seed);
             remember(&mut rows, by, data.memory_slot, lessons, &spill, &mut ledger)
@@ -183,6 +191,8 @@ impl<'a> Builder<'a> {
             memory: slot.transpose()?,
             stages: ledger.into_stages(),
             leakage: Some(leakage),
+            balance,
+            cut,
             redacted,
             calibration: rewarding.calibration(),
             ..blank_manifest(request, reward, names.beside(policy))
@@ -210,7 +220,18 @@ impl Stages<'_> {
         }
         enough(&self.rows, task, data.min_verified)?;
         teaches(&self.rows, task)?;
+        if self.manifest.cut.is_some() && !self.trains() {
+            return Err(DatasetError::NothingBefore { share: data.holdout_newest });
+        }
         assert_clean(&self.rows, suites)
+    }
+}
+
+impl Stages<'_> {
+    /// Whether anything that teaches is left to train on.
+    fn trains(&self) -> bool {
+        let splits = self.rows.iter().zip(&self.splits);
+        splits.into_iter().any(|(row, split)| row.kind != RowKind::Labels && *split == Split::Train)
     }
 }
 
@@ -222,21 +243,23 @@ struct Rewriting<'a> {
 }
 
 impl Rewriting<'_> {
-    fn judged(
+    /// What was judged, and where they are kept what was asked.
+    fn steps(
         &mut self,
         selected: &Selected,
-        min_reward: f64,
+        data: &Data,
         ledger: &mut Ledger,
         trail: &mut Trail,
     ) -> Result<Vec<Written>, DatasetError> {
         let judged = rules::judged(selected, ledger);
-        trail.joined(selected)?;
-        let mut rules = Rules::new(selected, self.rewarding, min_reward);
+        trail.joined(selected, data.prompts)?;
+        let asked = if data.prompts { Asked::of(selected, trail) } else { Asked::default() };
+        let mut rules = Rules::new(selected, self.rewarding, data.min_reward);
         let mut rows = Vec::new();
-        for trajectory in rules::by_trajectory(selected, &judged) {
-            let mut masker = self.masking.trajectory();
-            let written =
-                self.rewritten(selected, &trajectory, (&mut rules, &mut masker), trail)?;
+        for trajectory in rules::by_trajectory(selected, &asked.beside(&judged)) {
+            let mut masker = self.masking.trajectory(selected, trajectory.iter().copied());
+            let of = (&mut rules, &asked, &mut masker);
+            let written = self.rewritten(selected, &trajectory, of, trail)?;
             let Some(written) = written else {
                 self.masking.quarantine(trajectory.len());
                 for nth in &trajectory {
@@ -249,7 +272,14 @@ impl Rewriting<'_> {
         }
         // The rows of one step stand together already, in their own order.
         rows.sort_by_key(|row| row.candidate);
-        ledger.close("build", judged.len(), rows.len(), rules.into_tally());
+        let prompts = rows.iter().filter(|row| row.is_prompt()).count();
+        let taught = rows.len() - prompts;
+        ledger.close("build", judged.len(), taught, rules.into_tally());
+        if data.prompts {
+            let mut tally = asked.tally;
+            tally.add_many("prompts", prompts as u64);
+            ledger.close("prompts", taught, rows.len(), tally);
+        }
         Ok(rows)
     }
 
@@ -258,10 +288,10 @@ impl Rewriting<'_> {
         &self,
         selected: &Selected,
         trajectory: &[usize],
-        (rules, masker): (&mut Rules<'_>, &mut Masker),
+        (rules, asked, masker): (&mut Rules<'_>, &Asked, &mut Masker),
         trail: &mut Trail,
     ) -> Result<Option<Vec<Written>>, DatasetError> {
-        if self.masking.has_names() {
+        if self.masking.recognises() {
             // First of all of them: a name that is missed in one step is masked by the next.
             for nth in trajectory {
                 let candidate = selected.candidate(*nth)?;
@@ -274,17 +304,24 @@ impl Rewriting<'_> {
         }
         let mut written = Vec::new();
         for &nth in trajectory {
-            let mut made = rules.apply(nth, &selected.candidate(nth)?, masker)?;
-            trail.built(nth, &made.reasons);
+            let candidate = selected.candidate(nth)?;
+            let mut made = if rules::refusal(&selected.facts[nth]).is_none() {
+                let made = rules.apply(nth, &candidate, masker)?;
+                trail.built(nth, &made.reasons);
+                made
+            } else {
+                Made::default()
+            };
+            made.rows.extend(asked.has(nth).then(|| prompts::row(nth, &candidate)));
             // What holds a case is told before names are gone, as suites are kept with theirs.
-            let asked = self.masking.asked(&made.rows);
+            let compared = self.masking.asked(&made.rows);
             for row in &made.rows {
                 if !self.masking.learn(row.messages(), masker)? {
                     return Ok(None);
                 }
             }
             mask(&mut made.rows, masker);
-            written.extend(self.writer.write(&made.rows, asked.as_ref())?);
+            written.extend(self.writer.write(&made.rows, compared.as_ref())?);
         }
         Ok(Some(written))
     }
@@ -298,7 +335,7 @@ impl Rewriting<'_> {
     ) -> Result<(), DatasetError> {
         let before = rows.len();
         let tally = problems::pairs(selected, |row| {
-            let mut masker = self.masking.trajectory();
+            let (mut masker, _) = self.masking.knowing(selected, row.steps());
             if !self.masking.learn(row.messages(), &mut masker)? {
                 self.masking.quarantine(1);
                 return Ok(());
@@ -331,7 +368,7 @@ impl Rewriting<'_> {
         let (before, mut made, mut groups) = (rows.len(), 0, Vec::new());
         let tally = groups::make(selected, self.rewarding, |row| {
             made += 1;
-            if self.masking.admits(&row)? {
+            if self.masking.admits(selected, &row)? {
                 groups.extend(self.writer.write(&[row], None)?);
             }
             Ok(())
@@ -364,6 +401,8 @@ fn blank_manifest(
         decontaminated_against: against,
         stages: Vec::new(),
         leakage: None,
+        balance: [].into(),
+        cut: None,
         redacted: [].into(),
         calibration: None,
         memory: None,
@@ -379,42 +418,10 @@ fn not_before(data: &Data, now: Timestamp) -> Result<Option<Timestamp>, DatasetE
     Timestamp::from_millisecond(earliest).map(Some).map_err(|_| wrong())
 }
 
-/// Keeps the rows of the newest steps of every subject.
-fn cap(rows: &mut Vec<Written>, facts: &[Fact], most: u64, ledger: &mut Ledger) {
-    let before = rows.len();
-    let mut of_subject: BTreeMap<Key, BTreeSet<usize>> = BTreeMap::new();
-    for row in rows.iter() {
-        if let Some(subject) = facts[row.candidate].subject {
-            of_subject.entry(subject).or_default().insert(row.candidate);
-        }
-    }
-    // Candidates are ordered by age.
-    let over = of_subject.values().flat_map(|own| own.iter().rev().skip(most as usize));
-    let over: BTreeSet<usize> = over.copied().collect();
-    rows.retain(|row| !over.contains(&row.candidate));
-    let mut tally = Tally::default();
-    tally.add_many("over_the_cap_of_a_subject", (before - rows.len()) as u64);
-    ledger.close("cap", before, rows.len(), tally);
-}
-
-/// Keeps every row of the newest `limit` steps.
-fn limit(rows: &mut Vec<Written>, limit: Option<u64>, ledger: &mut Ledger) {
-    let before = rows.len();
-    let mut tally = Tally::default();
-    if let Some(limit) = limit {
-        // Candidates are ordered by age.
-        let steps: BTreeSet<usize> = rows.iter().map(|row| row.candidate).collect();
-        let newest: BTreeSet<usize> = steps.into_iter().rev().take(limit as usize).collect();
-        rows.retain(|row| newest.contains(&row.candidate));
-        tally.add_many("older", (before - rows.len()) as u64);
-    }
-    ledger.close("limit", before, rows.len(), tally);
-}
-
 /// An example is verified by the outcome that made it a row to imitate or to prefer, or told it from
 /// the rest of its group.
 fn enough(rows: &[Written], task: &TaskName, needed: u64) -> Result<(), DatasetError> {
-    let taught = rows.iter().filter(|row| row.kind != RowKind::Labels);
+    let taught = rows.iter().filter(|row| row.kind != RowKind::Labels && !row.is_prompt());
     let found = taught.map(|row| row.candidate).collect::<BTreeSet<_>>().len() as u64;
     if found < needed {
         let (task, missing) = (task.clone(), needed - found);

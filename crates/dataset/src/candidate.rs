@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use understudy_ident::{StepId, TrajectoryId};
-use understudy_inference::FinishReason;
+use understudy_inference::{FinishReason, Served};
 use understudy_message::Message;
 use understudy_trajectory::{Outcome, Signal, Source, Step};
 
@@ -18,6 +18,8 @@ pub(crate) struct Candidate {
     pub(crate) session: Option<String>,
     pub(crate) subject: Option<String>,
     pub(crate) response_id: String,
+    /// What answered, by what it held: an adapter by its generation.
+    pub(crate) model: String,
     pub(crate) prompt: Vec<Message>,
     pub(crate) tools: Vec<Value>,
     pub(crate) reply: Message,
@@ -63,6 +65,7 @@ impl Candidate {
             session: step.session,
             subject: step.subject,
             response_id: step.response_id,
+            model: model(step.served),
             prompt: step.prompt,
             tools: step.tools,
             reply: step.reply,
@@ -203,6 +206,10 @@ impl Candidate {
 const GOOD: f64 = 0.75;
 /// and up to here against it.
 const BAD: f64 = 0.25;
+
+fn model(Served { base, adapter }: Served) -> String {
+    adapter.map_or(base, |adapter| adapter.generation)
+}
 
 /// Why there is no example in a step.
 fn flaw(step: &Step) -> Option<&'static str> {

@@ -3,12 +3,14 @@
 
 use std::fmt::Write as _;
 
-use understudy_manifest::{DatasetManifest, Split};
+use understudy_manifest::{Balanced, DatasetManifest, Split};
 use understudy_redact::{MEASURED_ON, Measured, Policy};
 use understudy_trajectory::{Calibration, RewardPolicy, SignalWeight};
 
 use crate::{
+    accounts,
     draft::{EXTENSION, file_name},
+    mask::{NOT_ON_RECORD, ON_RECORD},
     row::RowKind,
 };
 
@@ -45,6 +47,13 @@ fn write_card(card: &mut String, manifest: &DatasetManifest, extension: &str) ->
          prompt or near-duplicate",
         manifest.holdout
     )?;
+    if let Some(cut) = manifest.cut {
+        writeln!(
+            card,
+            "- Newest steps: components that began at {cut} or later are in the dev split, and nothing \
+             in train is as new"
+        )?;
+    }
     let leakage = manifest.leakage.iter().flatten().map(|(what, count)| format!("{count} {what}"));
     writeln!(card, "- In both splits: {}\n", list(leakage.collect()))?;
 
@@ -74,19 +83,55 @@ fn write_card(card: &mut String, manifest: &DatasetManifest, extension: &str) ->
         let reasons = reasons.collect::<Vec<_>>().join(", ");
         writeln!(card, "| {} | {} | {} | {reasons} |", stage.stage, stage.rows_in, stage.rows_out)?;
     }
+    write_balance(card, manifest)?;
     write_recall(card, manifest)?;
     write_calibration(card, manifest)
 }
 
 fn redaction_note(manifest: &DatasetManifest) -> String {
-    match manifest.redaction.split_once('+') {
-        Some((_, names)) => format!(
+    let mut by = manifest.redaction.split('+');
+    if by.next() == Some("off") {
+        return "Nothing was masked.".to_owned();
+    }
+    let (on_record, found): (Vec<&str>, Vec<&str>) = by.partition(|by| *by == accounts::ID);
+    let mut said = match found.first() {
+        Some(names) => format!(
             "Patterns, and the names, places and organisations that `{names}` found, whose recall \
              was not measured here; dates of birth are not recognised."
         ),
-        None if manifest.redaction == "off" => "Nothing was masked.".to_owned(),
         None => "Patterns only: names, addresses and dates of birth are not recognised.".to_owned(),
+    };
+    if !on_record.is_empty() {
+        let count = |reason: &str| {
+            let stages = manifest.stages.iter().filter(|stage| stage.stage == "redact");
+            stages.filter_map(|stage| stage.reasons.get(reason)).sum::<u64>()
+        };
+        let (with, without) = (count(ON_RECORD), count(NOT_ON_RECORD));
+        let _ = write!(
+            said,
+            " Names on record were masked in the trajectories of whom they are ({with} of {} had \
+             any), as they are spelt there, in capitals, and by single names of a person.",
+            with + without
+        );
     }
+    said
+}
+
+fn write_balance(card: &mut String, manifest: &DatasetManifest) -> std::fmt::Result {
+    if manifest.balance.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        card,
+        "\nSteps of the commonest prompt, answer, tool or model, and labels of the commoner kind for \
+         each of the rarer (0 where there is none), before and after each cap:\n"
+    )?;
+    writeln!(card, "| cap | most | before | after | rows left out |")?;
+    writeln!(card, "| --- | ---: | ---: | ---: | ---: |")?;
+    for (setting, Balanced { most, before, after, rows }) in &manifest.balance {
+        writeln!(card, "| `{setting}` | {most} | {before:.3} | {after:.3} | {rows} |")?;
+    }
+    Ok(())
 }
 
 /// How much of each kind the policy found where it was measured, next to how often it masked it

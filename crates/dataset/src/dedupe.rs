@@ -49,6 +49,7 @@ fn class(row: &Written) -> Option<(u8, &Sketch)> {
         (RowKind::Pairs, _) => 1,
         (RowKind::Labels, Some(true)) => 2,
         (RowKind::Labels, _) => 3,
+        (RowKind::Prompts, _) => 4,
         (RowKind::Groups, _) => return None,
     };
     Some((class, row.sketch.as_deref()?))

@@ -1,9 +1,9 @@
 //! What changed between two versions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use understudy_ident::{DatasetVersion, Digest};
 
 use crate::{DatasetError, FrozenDataset};
@@ -15,8 +15,20 @@ pub struct DatasetDiff {
     pub after: DatasetVersion,
     /// One for each file that either has.
     pub files: Vec<FileDiff>,
-    /// The manifest entries that differ, files and stage counts left out.
+    /// The manifest entries that differ, files and counts left out.
     pub settings: Vec<SettingDiff>,
+    /// What the stages counted that differs.
+    pub counts: Vec<CountDiff>,
+}
+
+/// How often a stage had a reason to leave a row out or to add one. A stage that a version did not
+/// have counted nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CountDiff {
+    pub stage: String,
+    pub reason: String,
+    pub before: u64,
+    pub after: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -52,6 +64,7 @@ impl DatasetDiff {
             after: after.version().clone(),
             files: files.collect::<Result<_, _>>()?,
             settings: settings_diff(before, after),
+            counts: counts_diff(before, after),
         })
     }
 
@@ -93,15 +106,45 @@ fn settings_diff(before: &FrozenDataset, after: &FrozenDataset) -> Vec<SettingDi
         let own = data.into_iter().flatten().filter(|(name, _)| !map.contains_key(name));
         let own: Vec<_> = own.map(|(name, value)| (format!("data.{name}"), value)).collect();
         map.extend(own);
-        map.retain(|name, _| {
-            !["files", "stages", "redacted", "calibration", "leakage"].contains(&name.as_str())
-        });
+        map.retain(|name, _| !FOUND.contains(&name.as_str()));
         map
     };
     let (before, after) = (settings(before), settings(after));
-    let changed = before.into_iter().filter_map(|(name, before)| {
-        let after = after.get(&name).cloned().unwrap_or_default();
+    // A setting that is not there is at its default, in either.
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let changed = names.into_iter().filter_map(|name| {
+        let of = |map: &Map<String, Value>| map.get(name).cloned().unwrap_or_default();
+        let (before, after, name) = (of(&before), of(&after), name.clone());
         (before != after).then_some(SettingDiff { name, before, after })
     });
     changed.collect()
+}
+
+/// What a manifest says that was found and not set.
+const FOUND: [&str; 6] = ["files", "stages", "redacted", "calibration", "leakage", "balance"];
+
+fn counts_diff(before: &FrozenDataset, after: &FrozenDataset) -> Vec<CountDiff> {
+    let mut stages: Vec<&str> = Vec::new();
+    let mut counts: BTreeMap<(usize, &str), (u64, u64)> = BTreeMap::new();
+    for (version, is_after) in [(before, false), (after, true)] {
+        for stage in &version.manifest().stages {
+            let known = stages.iter().position(|name| *name == stage.stage);
+            let place = known.unwrap_or(stages.len());
+            if known.is_none() {
+                stages.push(&stage.stage);
+            }
+            for (reason, count) in &stage.reasons {
+                let (before, after) = counts.entry((place, reason)).or_default();
+                *(if is_after { after } else { before }) += count;
+            }
+        }
+    }
+    let told = counts.into_iter().filter(|(_, (before, after))| before != after);
+    let diff = |((place, reason), (before, after)): ((usize, &str), (u64, u64))| CountDiff {
+        stage: stages[place].to_owned(),
+        reason: reason.to_owned(),
+        before,
+        after,
+    };
+    told.map(diff).collect()
 }

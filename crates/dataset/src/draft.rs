@@ -52,8 +52,7 @@ impl Draft {
     ) -> Result<Self, DatasetError> {
         let mut lines = Vec::new();
         for kind in RowKind::ALL {
-            // Versions without groups are older than groups are, and stay what they were.
-            if kind == RowKind::Groups && !rows.iter().any(|row| row.kind == kind) {
+            if kind.is_optional() && !rows.iter().any(|row| row.kind == kind) {
                 continue;
             }
             for split in [Split::Train, Split::Dev] {

@@ -25,6 +25,13 @@ pub enum DatasetError {
     )]
     Nothing { task: TaskName, labels: usize },
 
+    #[error(
+        "holding out the newest {share} of the steps leaves nothing to train on: all that teaches \
+         belongs to sessions, subjects or prompts that began among them; lower `holdout_newest`, or \
+         collect for longer"
+    )]
+    NothingBefore { share: f64 },
+
     #[error("`{0}` names no reward policy; there are `default` and `calibrated`")]
     UnknownPolicy(String),
 
@@ -51,6 +58,9 @@ pub enum DatasetError {
 
     #[error("failed to {attempt} {}", path.display())]
     Io { attempt: &'static str, path: PathBuf, source: std::io::Error },
+
+    #[error("line {line} of the account records cannot be read: {why}")]
+    Account { line: usize, why: String },
 
     #[error("names cannot be found, so nothing was built")]
     Recogniser(#[source] understudy_redact::RecogniserError),

@@ -9,7 +9,8 @@ use std::{
 use serde::de::DeserializeOwned;
 use understudy_ident::{DatasetVersion, Digest, Hasher, TaskName};
 use understudy_manifest::{
-    DatasetManifest, FileEntry, GroupExample, LabelExample, PairExample, SftExample, Split,
+    DatasetManifest, FileEntry, GroupExample, LabelExample, PairExample, PromptExample, SftExample,
+    Split,
 };
 
 use crate::{
@@ -106,10 +107,12 @@ impl FrozenDataset {
 
     /// Recorded attempts at one prompt; none in a version that has no files of them.
     pub fn groups(&self, split: Split) -> Result<Vec<GroupExample>, DatasetError> {
-        if self.manifest.rows(&file_name(RowKind::Groups, split)) == 0 {
-            return Ok(Vec::new());
-        }
-        self.rows(RowKind::Groups, split)
+        self.optional(RowKind::Groups, split)
+    }
+
+    /// What was asked, without an answer; none in a version that was built without them.
+    pub fn prompts(&self, split: Split) -> Result<Vec<PromptExample>, DatasetError> {
+        self.optional(RowKind::Prompts, split)
     }
 
     /// What another version has more or less than this one.
@@ -142,6 +145,17 @@ impl FrozenDataset {
     /// The card of this version's rows in files that end in `extension` and lie in one directory.
     pub fn card(&self, extension: &str) -> String {
         card::render(&self.manifest, extension)
+    }
+
+    fn optional<T: DeserializeOwned>(
+        &self,
+        kind: RowKind,
+        split: Split,
+    ) -> Result<Vec<T>, DatasetError> {
+        if self.manifest.rows(&file_name(kind, split)) == 0 {
+            return Ok(Vec::new());
+        }
+        self.rows(kind, split)
     }
 
     pub(crate) fn rows<T: DeserializeOwned>(

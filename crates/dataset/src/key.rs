@@ -11,6 +11,11 @@ impl Key {
     pub(crate) fn of(kind: &str, name: &str) -> Self {
         Self::from(Digest::of_parts([kind, name].map(str::as_bytes)))
     }
+
+    /// Of something that has a number and no name.
+    pub(crate) fn numbered(nth: usize) -> Self {
+        Self(nth as u128)
+    }
 }
 
 impl From<Digest> for Key {

@@ -1,6 +1,6 @@
 //! Judged trajectories into an immutable dataset version:
-//! select → filter → join → build → group → redact → dedupe → decontaminate → limit → split →
-//! freeze.
+//! select → filter → join → build → prompts → compare → group → redact → dedupe → decontaminate → cap
+//! → balance → limit → split → freeze.
 //!
 //! Guarantees: the same trajectories, settings and seed give byte-identical files and so the same
 //! `name@digest`, in whatever order they arrive; no trajectory, session, subject, prompt or
@@ -14,7 +14,9 @@
 //! Never: changes a frozen version (an erasure puts another one in its place), sees a suite's cases (only their [`SuiteFingerprints`]),
 //! writes the token ids of a text that redaction would mask, or reads a clock.
 
+mod accounts;
 mod attempt;
+mod balance;
 mod build;
 mod candidate;
 mod card;
@@ -37,6 +39,7 @@ mod minhash;
 mod overlap;
 mod paraphrase;
 mod problems;
+mod prompts;
 mod remember;
 mod review;
 mod rewarding;
@@ -48,9 +51,10 @@ mod split;
 mod trail;
 mod written;
 
+pub use accounts::Accounts;
 pub use build::{Builder, Request, build};
 pub use contamination::Contamination;
-pub use diff::{DatasetDiff, FileDiff, SettingDiff};
+pub use diff::{CountDiff, DatasetDiff, FileDiff, SettingDiff};
 pub use draft::Draft;
 pub use erase::{ErasedVersion, erase, erased, predecessors};
 pub use error::DatasetError;

@@ -2,6 +2,8 @@
 //!
 //! Token ids are text that cannot be masked, so a group goes as a whole where any of it would be.
 //!
+//! What account records say of a trajectory's subjects is known before its first word.
+//!
 //! With a recogniser names are masked as well. It is asked about every text; where it cannot tell,
 //! the trajectory is left out: a row that may hold a name is no row.
 
@@ -12,28 +14,36 @@ use understudy_message::{Message, ToolCall};
 use understudy_redact::{Masker, Policy, Recogniser, RecogniserError, Redactor};
 
 use crate::{
-    DatasetError,
+    Accounts, DatasetError, accounts,
     ledger::{Ledger, Tally},
     row::{Lesson, Row},
+    selection::Selected,
 };
 
-/// Who finds names, if anybody.
+/// Trajectories whose subjects have names in the account records,
+pub(crate) const ON_RECORD: &str = "trajectories_with_names_on_record";
+/// and those whose subjects have none, or that have no subject.
+pub(crate) const NOT_ON_RECORD: &str = "trajectories_without_names_on_record";
+
+/// Who knows or finds names, if anybody.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Names<'a>(pub(crate) Option<&'a dyn Recogniser>);
+pub(crate) struct Names<'a> {
+    pub(crate) recogniser: Option<&'a dyn Recogniser>,
+    pub(crate) accounts: Option<&'a Accounts>,
+}
 
 impl Names<'_> {
     /// What a manifest says that was masked by.
     pub(crate) fn beside(self, policy: Policy) -> String {
-        match self.0 {
-            Some(recogniser) => format!("{}+{}", policy.id(), recogniser.id()),
-            None => policy.id().to_owned(),
-        }
+        let names = self.recogniser.map(Recogniser::id);
+        let accounts = self.accounts.map(|_| accounts::ID);
+        [policy.id()].into_iter().chain(names).chain(accounts).collect::<Vec<_>>().join("+")
     }
 }
 
 impl fmt::Debug for Names<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Names").field(&self.0.map(Recogniser::id)).finish()
+        f.debug_tuple("Names").field(&self.beside(Policy::Standard)).finish()
     }
 }
 
@@ -52,8 +62,9 @@ impl<'a> Masking<'a> {
         Self { names, redactor, counts: BTreeMap::new(), tally: Tally::default() }
     }
 
-    pub(crate) fn has_names(&self) -> bool {
-        self.names.0.is_some()
+    /// Whether anybody has to be asked for names.
+    pub(crate) fn recognises(&self) -> bool {
+        self.names.recogniser.is_some()
     }
 
     /// Tells a masker the names in messages; false where they cannot be known.
@@ -62,7 +73,7 @@ impl<'a> Masking<'a> {
         messages: impl IntoIterator<Item = &'m Message>,
         masker: &mut Masker,
     ) -> Result<bool, DatasetError> {
-        let Some(recogniser) = self.names.0 else { return Ok(true) };
+        let Some(recogniser) = self.names.recogniser else { return Ok(true) };
         for text in messages.into_iter().flat_map(texts) {
             match recogniser.names(&text) {
                 Ok(names) => names.into_iter().for_each(|named| masker.know(named)),
@@ -75,7 +86,8 @@ impl<'a> Masking<'a> {
 
     /// The first row with its names in it: what suites, which keep theirs, are compared with.
     pub(crate) fn asked(&self, rows: &[Row]) -> Option<Row> {
-        let mut first = rows.first().filter(|_| self.has_names()).cloned()?;
+        let has_names = self.recognises() || self.names.accounts.is_some();
+        let mut first = rows.first().filter(|_| has_names).cloned()?;
         mask(std::slice::from_mut(&mut first), &mut self.redactor.masker());
         Some(first)
     }
@@ -85,9 +97,29 @@ impl<'a> Masking<'a> {
         self.tally.add_many("steps_with_names_unknown", steps as u64);
     }
 
-    /// Starts a trajectory. Its rows must come in the order of their candidates.
-    pub(crate) fn trajectory(&self) -> Masker {
-        self.redactor.masker()
+    /// Starts a trajectory of these candidates. Its rows must come in their order.
+    pub(crate) fn trajectory(
+        &mut self,
+        selected: &Selected,
+        steps: impl IntoIterator<Item = usize>,
+    ) -> Masker {
+        let (masker, any) = self.knowing(selected, steps);
+        if self.names.accounts.is_some() {
+            self.tally.add(if any { ON_RECORD } else { NOT_ON_RECORD });
+        }
+        masker
+    }
+
+    /// A masker of what is on record about these candidates' subjects, and whether anything is.
+    pub(crate) fn knowing(
+        &self,
+        selected: &Selected,
+        steps: impl IntoIterator<Item = usize>,
+    ) -> (Masker, bool) {
+        let mut masker = self.redactor.masker();
+        let subjects = steps.into_iter().filter_map(|nth| selected.facts[nth].subject);
+        let any = self.names.accounts.is_some_and(|known| known.tell(subjects, &mut masker));
+        (masker, any)
     }
 
     /// Ends it.
@@ -98,8 +130,8 @@ impl<'a> Masking<'a> {
     }
 
     /// Whether a group can stay, which goes as a whole where any of it would have to be masked.
-    pub(crate) fn admits(&mut self, row: &Row) -> Result<bool, DatasetError> {
-        let mut masker = self.redactor.masker();
+    pub(crate) fn admits(&mut self, selected: &Selected, row: &Row) -> Result<bool, DatasetError> {
+        let (mut masker, _) = self.knowing(selected, row.steps());
         let revealing = if self.learn(row.messages(), &mut masker)? {
             revealing(row, &masker)
         } else {
@@ -143,7 +175,7 @@ pub(crate) fn mask(rows: &mut [Row], masker: &mut Masker) {
                 *chosen = masked(chosen, masker);
                 *rejected = masked(rejected, masker);
             }
-            Lesson::Group(_) => {}
+            Lesson::Group(_) | Lesson::Prompt => {}
         }
     }
 }

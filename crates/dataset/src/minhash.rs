@@ -68,6 +68,11 @@ impl Sketch {
         }
     }
 
+    /// What the last turn alone is known by, without its numbers.
+    pub(crate) fn of_turn_alone(&self) -> Self {
+        Self { turn: self.turn, answer: [0; MINIMA], rejected: None, numbers: 0 }
+    }
+
     /// Whether both ask and answer the same; what a pair rejects matters to nobody but a pair.
     pub(crate) fn is_near(&self, other: &Self) -> bool {
         let rejected = match (&self.rejected, &other.rejected) {

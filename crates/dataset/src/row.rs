@@ -5,11 +5,13 @@ use std::sync::Arc;
 use serde_json::Value;
 use understudy_ident::Digest;
 use understudy_manifest::{
-    GroupExample, LabelExample, Origin, PairExample, SftExample, Split, canonical_json,
+    GroupExample, LabelExample, Origin, PairExample, PromptExample, SftExample, Split,
+    canonical_json,
 };
 use understudy_message::{Message, Role};
+use understudy_redact::without_numbers;
 
-use crate::{draft::file_name, groups::Group, minhash::TELLING};
+use crate::{draft::file_name, groups::Group, key::Key, minhash::TELLING};
 
 /// One example and where it came from.
 #[derive(Debug, Clone)]
@@ -45,6 +47,8 @@ pub(crate) enum Lesson {
         weight: f64,
     },
     Group(Box<Group>),
+    /// Nothing: the answer is still to be given.
+    Prompt,
 }
 
 /// Which file a row goes to.
@@ -54,10 +58,11 @@ pub enum RowKind {
     Pairs,
     Labels,
     Groups,
+    Prompts,
 }
 
 impl RowKind {
-    pub const ALL: [Self; 4] = [Self::Sft, Self::Pairs, Self::Labels, Self::Groups];
+    pub const ALL: [Self; 5] = [Self::Sft, Self::Pairs, Self::Labels, Self::Groups, Self::Prompts];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -65,7 +70,14 @@ impl RowKind {
             Self::Pairs => "pairs",
             Self::Labels => "labels",
             Self::Groups => "groups",
+            Self::Prompts => "prompts",
         }
+    }
+
+    /// Whether versions that have none of these rows have no files of them either: they are older
+    /// than the kind is, and stay what they were.
+    pub(crate) fn is_optional(self) -> bool {
+        matches!(self, Self::Groups | Self::Prompts)
     }
 
     /// The file of a version that holds these rows.
@@ -81,7 +93,13 @@ impl Row {
             Lesson::Pair { .. } => RowKind::Pairs,
             Lesson::Label { .. } => RowKind::Labels,
             Lesson::Group(_) => RowKind::Groups,
+            Lesson::Prompt => RowKind::Prompts,
         }
+    }
+
+    /// The candidates it is made of.
+    pub(crate) fn steps(&self) -> impl Iterator<Item = usize> {
+        [self.candidate].into_iter().chain(self.others.iter().copied())
     }
 
     /// What was asked, in every spelling that the row stands for.
@@ -99,6 +117,7 @@ impl Row {
             Lesson::Sft { completion } | Lesson::Label { completion, .. } => vec![completion],
             Lesson::Pair { chosen, rejected, .. } => vec![chosen, rejected],
             Lesson::Group(group) => group.replies.iter().collect(),
+            Lesson::Prompt => Vec::new(),
         };
         self.prompts().flatten().chain(lesson)
     }
@@ -111,6 +130,7 @@ impl Row {
             Lesson::Pair { chosen, rejected, .. } => canonical_json(&[chosen, rejected]),
             Lesson::Label { completion, label, .. } => canonical_json(&(completion, label)),
             Lesson::Group(group) => canonical_json(&(&group.prompt_ids, &group.attempts)),
+            Lesson::Prompt => String::new(),
         };
         let mut parts = vec![self.kind().as_str(), &prompt, &lesson];
         // A row without tools teaches what it taught before rows could have any.
@@ -137,6 +157,32 @@ impl Row {
             }
             Lesson::Pair { chosen, rejected, .. } => Some((said(chosen), Some(said(rejected)))),
             Lesson::Group(_) => None,
+            // Prompts are alike where their turns are.
+            Lesson::Prompt => Some((String::new(), None)),
+        }
+    }
+
+    /// What it teaches to say: of narrow tasks the class.
+    pub(crate) fn answer(&self) -> Option<Key> {
+        let answer = self.taught()?;
+        Some(Key::of("answer", &without_numbers(&said(answer))))
+    }
+
+    /// The tools it teaches to call.
+    pub(crate) fn calls(&self) -> Box<[Key]> {
+        let calls = self.taught().map_or(&[][..], |taught| taught.tool_calls.as_slice());
+        let mut names: Vec<&str> = calls.iter().map(|call| call.function.name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names.into_iter().map(|name| Key::of("tool", name)).collect()
+    }
+
+    fn taught(&self) -> Option<&Message> {
+        match &self.lesson {
+            Lesson::Sft { completion: taught }
+            | Lesson::Label { completion: taught, .. }
+            | Lesson::Pair { chosen: taught, .. } => Some(taught),
+            Lesson::Group(_) | Lesson::Prompt => None,
         }
     }
 
@@ -169,6 +215,7 @@ impl Row {
                 let Group { prompt_ids, attempts, .. } = *group;
                 canonical_json(&GroupExample { prompt_ids, attempts, origin })
             }
+            Lesson::Prompt => canonical_json(&PromptExample { prompt, tools, origin }),
         }
     }
 }

@@ -30,7 +30,9 @@ pub(crate) struct Fact {
     pub(crate) trajectory: Key,
     pub(crate) session: Option<Key>,
     pub(crate) subject: Option<Key>,
+    pub(crate) model: Key,
     pub(crate) prompt: Key,
+    pub(crate) at: Timestamp,
     /// Of the prompt ids, where it may be an attempt of a group.
     pub(crate) attempt: Option<Digest>,
     pub(crate) flaw: Option<&'static str>,
@@ -51,13 +53,15 @@ pub(crate) struct Fact {
 }
 
 impl Fact {
-    fn new(candidate: &Candidate, place: Place) -> Self {
+    fn new(candidate: &Candidate, at: Timestamp, place: Place) -> Self {
         Self {
             place,
+            at,
             response: response_key(&candidate.response_id),
             trajectory: Key::of("trajectory", candidate.trajectory.as_str()),
             session: candidate.session.as_deref().map(|name| Key::of("session", name)),
             subject: candidate.subject.as_deref().map(|name| Key::of("subject", name)),
+            model: Key::of("model", &candidate.model),
             prompt: asked(candidate),
             attempt: candidate.attempt.as_ref().map(|attempt| attempt.prompt),
             flaw: candidate.flaw,
@@ -152,19 +156,20 @@ impl Selection {
         if self.not_before.is_some_and(|not_before| step.at < not_before) {
             return refuse("too_old");
         }
-        match self.chosen.entry((step.at, step.id.clone())) {
+        let at = step.at;
+        match self.chosen.entry((at, step.id.clone())) {
             Entry::Vacant(vacant) => {
                 let attempt = self.attempts.take(&mut step, &self.spill)?;
                 let candidate = Candidate::new(step, outcomes, attempt);
                 let place = self.spill.push_value(&candidate)?;
-                vacant.insert(Fact::new(&candidate, place));
+                vacant.insert(Fact::new(&candidate, at, place));
             }
             Entry::Occupied(mut known) => {
                 let mut candidate: Candidate = self.spill.read_value(known.get().place)?;
                 candidate.flaw = known.get().flaw;
                 candidate.hear(outcomes);
                 let place = self.spill.push_value(&candidate)?;
-                *known.get_mut() = Fact::new(&candidate, place);
+                *known.get_mut() = Fact::new(&candidate, at, place);
                 self.tally.add("repeated");
             }
         }

@@ -10,6 +10,8 @@ use understudy_trajectory::{JudgedStep, Outcome, Signal, Source, Step, Target, T
 
 use crate::{DatasetError, Draft, FrozenDataset, Request, SuiteFingerprints, SuiteMeanings, build};
 
+mod accounts;
+mod balance;
 mod determinism;
 mod digests;
 mod erase;
@@ -20,11 +22,13 @@ mod leaks;
 mod names;
 mod near;
 mod problems;
+mod prompts;
 mod recall;
 mod remember;
 mod rules;
 mod snips;
 mod throughput;
+mod time;
 mod tools;
 
 fn task() -> TaskName {

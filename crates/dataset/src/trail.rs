@@ -8,8 +8,11 @@ use understudy_manifest::Split;
 use understudy_trajectory::{Outcome, Signal, Step};
 
 use crate::{
-    DatasetError, rules,
+    DatasetError,
+    balance::LeftOut,
+    rules,
     selection::{Fact, Selected},
+    split::NEWER,
     written::Written,
 };
 
@@ -74,17 +77,31 @@ impl Trail {
     }
 
     /// What was said about it, and why no row can be made of it, if so.
-    pub(crate) fn joined(&mut self, selected: &Selected) -> Result<(), DatasetError> {
+    ///
+    /// Its prompt may become a row all the same, where `prompts` are kept.
+    pub(crate) fn joined(
+        &mut self,
+        selected: &Selected,
+        prompts: bool,
+    ) -> Result<(), DatasetError> {
         let Some(nth) = self.nth else { return Ok(()) };
         let said = selected.candidate(nth)?.outcomes.iter().map(words).collect::<Vec<_>>();
         let mut what =
             if said.is_empty() { "nothing was said".to_owned() } else { said.join(", ") };
         let fact = &selected.facts[nth];
         if let Some(why) = rules::refusal(fact).filter(|_| fact.is_whole()) {
-            let _ = write!(what, "; left out: {why}");
+            let which = if prompts { "no row of its reply" } else { "left out" };
+            let _ = write!(what, "; {which}: {why}");
         }
         self.note("join", what);
         Ok(())
+    }
+
+    /// A stage's verdict on a candidate.
+    pub(crate) fn about(&mut self, nth: usize, stage: &'static str, what: impl Into<String>) {
+        if self.nth == Some(nth) {
+            self.note(stage, what);
+        }
     }
 
     /// What it was made into.
@@ -108,8 +125,7 @@ impl Trail {
         rows: &mut Vec<Written>,
         run: impl FnOnce(&mut Vec<Written>),
     ) {
-        let own = |row: &&Written| self.nth.is_some_and(|nth| row.is_from(nth));
-        let before: Vec<Written> = rows.iter().filter(own).cloned().collect();
+        let before = self.own(rows);
         run(rows);
         for row in before {
             let stays = rows.iter().any(|other| other.place == row.place);
@@ -125,6 +141,29 @@ impl Trail {
         }
     }
 
+    /// The same of a stage that tells itself which rows it left out, and why.
+    pub(crate) fn follow_reasons<T>(
+        &mut self,
+        stage: &'static str,
+        rows: &mut Vec<Written>,
+        run: impl FnOnce(&mut Vec<Written>) -> (T, Vec<LeftOut>),
+    ) -> T {
+        let before = self.own(rows);
+        let (done, left_out) = run(rows);
+        for row in before {
+            if let Some((_, why)) = left_out.iter().find(|(place, _)| *place == row.place) {
+                let kind = row.kind.as_str();
+                self.note(stage, format!("{kind}: left out: {}", in_words(why)));
+            }
+        }
+        done
+    }
+
+    fn own(&self, rows: &[Written]) -> Vec<Written> {
+        let own = |row: &&Written| self.nth.is_some_and(|nth| row.is_from(nth));
+        rows.iter().filter(own).cloned().collect()
+    }
+
     /// Where its rows ended up.
     pub(crate) fn placed(&mut self, rows: &[Written], splits: &[Split]) {
         let Some(nth) = self.nth else { return };
@@ -138,6 +177,19 @@ impl Trail {
                 self.verdicts.push(Verdict { stage: "split", what });
             }
         }
+    }
+}
+
+/// Why a row went, as it is counted, in a sentence.
+fn in_words(why: &'static str) -> &'static str {
+    match why {
+        "over_the_cap_of_a_prompt" => "enough newer steps were asked much the same",
+        "over_the_cap_of_an_answer" => "enough newer steps have the same answer",
+        "over_the_cap_of_a_tool" => "enough newer steps call the same tool",
+        "over_the_cap_of_a_model" => "its model has enough newer steps",
+        "over_the_ratio_of_labels" => "enough newer labels say the same",
+        NEWER => "it is among the newest, and what it belongs to began before them",
+        why => why,
     }
 }
 

@@ -27,6 +27,10 @@ pub(crate) struct Written {
     pub(crate) candidate: usize,
     /// What a label says.
     pub(crate) label: Option<bool>,
+    /// What it teaches to say,
+    pub(crate) answer: Option<Key>,
+    /// and the tools to call with it.
+    pub(crate) tools: Box<[Key]>,
     /// What near-duplicates are known by; groups, which are samples, are none.
     pub(crate) sketch: Option<Box<Sketch>>,
     pub(crate) others: Vec<usize>,
@@ -43,6 +47,15 @@ pub(crate) struct Written {
 impl Written {
     pub(crate) fn is_from(&self, candidate: usize) -> bool {
         self.candidate == candidate || self.others.contains(&candidate)
+    }
+
+    pub(crate) fn is_prompt(&self) -> bool {
+        self.kind == RowKind::Prompts
+    }
+
+    /// The candidates it was made of.
+    pub(crate) fn steps(&self) -> impl Iterator<Item = usize> {
+        [self.candidate].into_iter().chain(self.others.iter().copied())
     }
 }
 
@@ -80,6 +93,8 @@ impl Writer<'_> {
                 content: row.content_digest().into(),
                 candidate: row.candidate,
                 label: row.label(),
+                answer: row.answer(),
+                tools: row.calls(),
                 sketch: sketches.of(row).map(Box::new),
                 others: row.others.clone(),
                 prompts: asked.keys.clone(),

@@ -54,13 +54,16 @@ impl Shape {
             RowKind::Groups => {
                 vec![has("prompt_ids", list(Self::Integer)), has("attempts", list(attempt()))]
             }
+            RowKind::Prompts => vec![has("prompt", messages())],
         };
         let definitions = match arguments {
             Arguments::Json => Self::Json,
             Arguments::Text => Self::Text,
         };
         let tools = match kind {
-            RowKind::Sft | RowKind::Pairs | RowKind::Labels => vec![may_have("tools", definitions)],
+            RowKind::Sft | RowKind::Pairs | RowKind::Labels | RowKind::Prompts => {
+                vec![may_have("tools", definitions)]
+            }
             // They are in the prompt's ids.
             RowKind::Groups => Vec::new(),
         };

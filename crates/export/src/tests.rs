@@ -124,7 +124,11 @@ fn tokens(nth: u32) -> TokenRecord {
 }
 
 fn freeze(root: &Path, trajectories: Vec<Trajectory>) -> FrozenDataset {
-    let (task, data) = (task(), Data { holdout: 0.3, min_verified: 0, ..Data::default() });
+    freeze_with(root, Data::default(), trajectories)
+}
+
+fn freeze_with(root: &Path, data: Data, trajectories: Vec<Trajectory>) -> FrozenDataset {
+    let (task, data) = (task(), Data { holdout: 0.3, min_verified: 0, ..data });
     let request = Request {
         task: &task,
         data: &data,
@@ -236,6 +240,35 @@ fn messages_are_what_chat_templates_expect() {
     assert_eq!(tools.len(), 1, "only one row has any");
     assert_eq!(tools[0][0]["function"]["name"], "lookup");
     assert_eq!(find(&text, "/tools"), [json!(tools[0].to_string())]);
+}
+
+/// TRL's prompt-only form: what was asked, and the tools there were, and no answer.
+#[test]
+fn prompts_have_no_answer_in_either_format() {
+    let home = tempfile::tempdir().unwrap();
+    let data = Data { prompts: true, ..Data::default() };
+    let dataset = freeze_with(home.path(), data, everything());
+    let mut told = Vec::new();
+    for (format, extension) in [(Format::Trl, "jsonl"), (Format::Parquet, "parquet")] {
+        let to = home.path().join(extension);
+        let exported = export(&dataset, format, Arguments::Json, &to).unwrap();
+        let files: Vec<_> =
+            exported.files.keys().filter(|file| file.starts_with("prompts")).collect();
+        let rows = files.iter().flat_map(|file| match format {
+            Format::Trl => lines(&to.join(file)),
+            Format::Parquet => parquet_rows(&to.join(file)),
+        });
+        let rows: Vec<Value> = rows.collect();
+        assert_eq!(rows.iter().filter(|row| row["tools"].is_null()).count(), rows.len() - 1);
+        assert!(rows.iter().all(|row| row.get("completion").is_none() && row["prompt"].is_array()));
+        let asked = |row: &Value| {
+            let messages = row["prompt"].as_array().unwrap();
+            messages.last().unwrap()["content"].as_str().unwrap().to_owned()
+        };
+        told.push(rows.iter().map(asked).collect::<Vec<_>>());
+    }
+    assert_eq!(told[0], told[1]);
+    assert_eq!(told[0].len(), 5, "one of every prompt: {told:?}");
 }
 
 /// TRL's trainers take the column of every row or of none.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use understudy_ident::{DatasetVersion, Digest, TaskName};
+use understudy_ident::{DatasetVersion, Digest, TaskName, Timestamp};
 
 use crate::{Data, MemorySlot, digest_json};
 
@@ -36,6 +36,14 @@ pub struct DatasetManifest {
     /// How much is in both splits, by what it is: zeros. Absent from versions of before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leakage: Option<BTreeMap<String, u64>>,
+    /// What the caps on one prompt, answer, tool, model and label did, by setting. Absent where none
+    /// was set.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub balance: BTreeMap<String, Balanced>,
+    /// From here on the train split has nothing, because the newest steps were held out. Absent
+    /// where none were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<Timestamp>,
     /// How far behaviour agrees with what people said, where enough of both was there: numbers and
     /// their names, as `trajectory` makes them. Absent from versions of before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,6 +65,18 @@ impl DatasetManifest {
     pub fn rows(&self, path: &str) -> u64 {
         self.files.iter().find(|file| file.path == path).map_or(0, |file| file.rows)
     }
+}
+
+/// What one cap did. Steps of the commonest prompt, answer, tool or model; of labels, how many say
+/// the commoner thing for each that says the rarer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Balanced {
+    pub most: f64,
+    pub before: f64,
+    pub after: f64,
+    /// Rows it left out.
+    pub rows: u64,
 }
 
 /// What one stage did to the rows.

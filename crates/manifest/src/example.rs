@@ -51,6 +51,17 @@ pub struct LabelExample {
     pub origin: Origin,
 }
 
+/// Something that was asked, without an answer: what a policy gradient lets the model answer anew.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PromptExample {
+    pub prompt: Vec<Message>,
+    /// Definitions of the tools that could be called, in the OpenAI form: part of the prompt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<Value>,
+    pub origin: Origin,
+}
+
 /// Several replies to the same prompt ids, as a server of ours recorded them: what a policy gradient
 /// can learn from without sampling anew.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -24,9 +24,10 @@ pub use adapter::{AdapterManifest, DatasetLineage, StageLineage};
 pub use attestation::{Attestation, AttestedModule, AttestedProbe};
 pub use canonical::{canonical_json, digest_json};
 pub use consultation::Consultations;
-pub use dataset::{DatasetManifest, FileEntry, StageCount};
+pub use dataset::{Balanced, DatasetManifest, FileEntry, StageCount};
 pub use example::{
-    GroupExample, LabelExample, LoggedAttempt, Origin, PairExample, SftExample, Split,
+    GroupExample, LabelExample, LoggedAttempt, Origin, PairExample, PromptExample, SftExample,
+    Split,
 };
 pub use memory::{MemoryKind, MemoryManifest, MemorySlot};
 pub use objective::{

@@ -114,15 +114,43 @@ pub struct Data {
     /// Take at most this many steps of one subject, the newest ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_per_subject: Option<u64>,
+    /// Keep what was asked as well, each prompt once, whatever was said of its reply.
+    #[serde(skip_serializing_if = "is_false")]
+    pub prompts: bool,
+    /// Take at most this many steps whose last turns are near-duplicates, the newest ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_per_prompt: Option<u64>,
+    /// Take at most this many steps with the same answer, the newest ones: where answers are few,
+    /// they are the classes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_per_answer: Option<u64>,
+    /// Take at most this many steps that call one tool, the newest ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_per_tool: Option<u64>,
+    /// Take at most this many steps that one base, adapter or teacher answered, the newest ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_per_model: Option<u64>,
+    /// Of labels, at most so many that say one thing for each that says the other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_label_ratio: Option<f64>,
+    /// The share of steps, the newest ones, whose sessions are kept for the dev split beside those
+    /// of `holdout`.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub holdout_newest: f64,
     /// The share of examples whose prompt carries the lessons that fit it, as a request's would.
     #[serde(skip_serializing_if = "is_zero")]
     pub memory_slot: f64,
 }
 
-/// A recipe that says nothing about memory has the digest it always had.
+/// A recipe that says nothing about a setting has the digest it had before there was one.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
 fn is_zero(share: &f64) -> bool {
     *share == 0.0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+fn is_false(setting: &bool) -> bool {
+    !*setting
 }
 
 impl Default for Data {
@@ -138,6 +166,13 @@ impl Default for Data {
             min_verified: 1,
             limit: None,
             max_per_subject: None,
+            prompts: false,
+            max_per_prompt: None,
+            max_per_answer: None,
+            max_per_tool: None,
+            max_per_model: None,
+            max_label_ratio: None,
+            holdout_newest: 0.0,
             memory_slot: 0.0,
         }
     }

@@ -110,6 +110,22 @@ impl Verifier {
             Self::Judge(_) => "judge",
         }
     }
+
+    /// Whether it has no opinion where no answer is known to be right.
+    pub fn compares(&self) -> bool {
+        match self {
+            Self::Exact { .. }
+            | Self::Number { .. }
+            | Self::JsonEqual {}
+            | Self::FieldF1 {}
+            | Self::ToolCall {} => true,
+            Self::JsonValid {}
+            | Self::JsonSchema { .. }
+            | Self::Regex { .. }
+            | Self::Command(_)
+            | Self::Judge(_) => false,
+        }
+    }
 }
 
 impl RewardSpec {

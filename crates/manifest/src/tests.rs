@@ -102,6 +102,48 @@ fn a_value_out_of_range_names_its_own_line() {
 }
 
 #[test]
+fn what_a_dataset_may_be_made_of_is_checked_by_line_and_leaves_no_trace_at_its_default() {
+    let with = |table: &str| format!("{SMALL}\n[data]\n{table}");
+    let line_of_setting = SMALL.lines().count() + 3;
+    let plain = Recipe::parse("a", SMALL).unwrap();
+    let spelt_out = "prompts = false\nholdout_newest = 0.0";
+    assert_eq!(Recipe::parse("b", &with(spelt_out)).unwrap().digest(), plain.digest());
+    for (setting, key) in [
+        ("max_per_prompt = 0", "max_per_prompt"),
+        ("max_per_answer = 0", "max_per_answer"),
+        ("max_per_tool = 0", "max_per_tool"),
+        ("max_per_model = 0", "max_per_model"),
+        ("max_per_subject = 0", "max_per_subject"),
+        ("max_label_ratio = 0.5", "max_label_ratio"),
+        ("holdout_newest = 1.0", "holdout_newest"),
+        ("holdout_newest = nan", "holdout_newest"),
+    ] {
+        let error = error_of(&with(setting));
+        assert_eq!((error.line, error.key.as_deref()), (line_of_setting, Some(key)), "{error}");
+    }
+    let frozen = format!("prompts = true\nsource = \"support-triage@{}\"", "0".repeat(64));
+    assert_eq!(error_of(&with(&frozen)).key.as_deref(), Some("prompts"));
+}
+
+#[test]
+fn attempts_at_every_prompt_need_prompts_and_a_reward_that_needs_no_answer() {
+    let stage = |rewards: &str| {
+        format!(
+            "[[train]]\nmethod = \"grpo\"\nsource = \"prompts\"\nrewards = [{rewards}]\n\n[gate]"
+        )
+    };
+    let with = |rewards: &str, data: &str| SMALL.replace("[gate]", &stage(rewards)) + data;
+    let data = "\n[data]\nprompts = true\n";
+    Recipe::parse("r", &with("\"json_valid\", \"field_f1\"", data)).unwrap();
+    let error = error_of(&with("\"json_valid\"", ""));
+    assert_eq!(error.key.as_deref(), Some("source"), "{error}");
+    assert!(error.to_string().contains("prompts = true"), "{error}");
+    let error = error_of(&with("\"exact\", \"field_f1\"", data));
+    assert_eq!(error.key.as_deref(), Some("rewards"), "{error}");
+    assert!(error.to_string().contains("json_valid"), "{error}");
+}
+
+#[test]
 fn a_release_without_a_gate_is_refused() {
     let text = SMALL.replace("[gate]\nsuite = \"support-triage\"\n", "");
     assert!(error_of(&text).to_string().contains("needs a [gate]"));

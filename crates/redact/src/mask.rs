@@ -12,6 +12,8 @@ pub struct Masker {
     redactor: Redactor,
     /// What it was told to mask wherever it occurs.
     known: Vec<Named>,
+    /// Which name a spelling stands for, where that is another one.
+    forms: BTreeMap<(Kind, String), String>,
     pseudonyms: BTreeMap<(Kind, String), usize>,
     /// The highest number in use, ours or one the text already held.
     highest: BTreeMap<Kind, usize>,
@@ -23,6 +25,7 @@ impl Masker {
         Self {
             redactor,
             known: Vec::new(),
+            forms: BTreeMap::new(),
             pseudonyms: BTreeMap::new(),
             highest: BTreeMap::new(),
             counts: BTreeMap::new(),
@@ -42,6 +45,17 @@ impl Masker {
         if !named.text.trim().is_empty() && !self.known.contains(&named) {
             self.known.push(named);
         }
+    }
+
+    /// The same by the pseudonym of `whom`, of whose name this is a spelling. One that stands for two
+    /// names has the pseudonym of the first.
+    pub fn know_as(&mut self, named: Named, whom: &str) {
+        let spelling = (named.kind, normalised(named.kind, &named.text));
+        let whom = normalised(named.kind, whom);
+        if spelling.1 != whom {
+            self.forms.entry(spelling).or_insert(whom);
+        }
+        self.know(named);
     }
 
     /// What it would mask in a plain text, by pattern and by what is known, in order and without
@@ -115,7 +129,9 @@ impl Masker {
 
     fn pseudonym(&mut self, kind: Kind, value: &str) -> String {
         let highest = self.highest.entry(kind).or_default();
-        let number = self.pseudonyms.entry((kind, normalised(kind, value))).or_insert_with(|| {
+        let spelling = (kind, normalised(kind, value));
+        let named = self.forms.get(&spelling).cloned().unwrap_or(spelling.1);
+        let number = self.pseudonyms.entry((kind, named)).or_insert_with(|| {
             *highest += 1;
             *highest
         });

@@ -1,9 +1,13 @@
 //! Branch replay: logged prompts, answered again.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 use understudy_ident::Digest;
 use understudy_inference::Constraint;
-use understudy_manifest::{RewardSpec, RolloutConstraint, SftExample, canonical_json};
+use understudy_manifest::{
+    PromptExample, RewardSpec, RolloutConstraint, SftExample, canonical_json,
+};
 use understudy_message::Message;
 use understudy_model::Lora;
 use understudy_reward::{self as reward, Attempt as Scoring, ConstantAnswers, Rewards, Scored};
@@ -31,6 +35,32 @@ impl From<&SftExample> for Question {
         let expected = example.completion.first().cloned();
         let record = json!({"trajectory": example.origin.trajectory});
         Self { prompt: example.prompt.clone(), tools: example.tools.clone(), expected, record }
+    }
+}
+
+impl Question {
+    /// Everything that was asked, beside the answer that is known to be good where one is: rewards
+    /// that compare have no opinion about the others.
+    pub fn of_prompts(sft: &[SftExample], prompts: &[PromptExample]) -> Vec<Self> {
+        let asked = |prompt: &[Message], tools: &[Value]| canonical_json(&(prompt, tools));
+        let mut answered: BTreeMap<String, &SftExample> = BTreeMap::new();
+        for example in sft {
+            answered.entry(asked(&example.prompt, &example.tools)).or_insert(example);
+        }
+        let question = |example: &PromptExample| {
+            let PromptExample { prompt, tools, origin } = example;
+            let known = answered.get(&asked(prompt, tools));
+            known.map_or_else(
+                || Self {
+                    prompt: prompt.clone(),
+                    tools: tools.clone(),
+                    expected: None,
+                    record: json!({"trajectory": origin.trajectory}),
+                },
+                |example| Self::from(*example),
+            )
+        };
+        prompts.iter().map(question).collect()
     }
 }
 

@@ -4,7 +4,9 @@ use std::{ops::ControlFlow, sync::Arc};
 
 use serde_json::{Value, json};
 use understudy_environment::Split;
-use understudy_manifest::{self as manifest, GrpoSettings, Objective, TrainStage};
+use understudy_manifest::{
+    self as manifest, GrpoSettings, Objective, Origin, PromptExample, SftExample, TrainStage,
+};
 use understudy_message::Message;
 use understudy_model::{BaseModel, Device, Family, Lora, LoraSpec, ModelConfig, Targets};
 use understudy_trainer::{
@@ -59,6 +61,34 @@ fn adapter(base: &BaseModel, seed: u64) -> Lora {
 
 fn replay(base: &Arc<BaseModel>, stage: &TrainStage) -> Replay {
     Replay::start(Arc::clone(base), questions(), settings(stage), 1024).unwrap()
+}
+
+#[test]
+fn prompts_without_a_known_answer_are_attempted_and_judged_by_what_needs_none() {
+    let base = base();
+    let origin = || Origin { trajectory: "t".to_owned(), steps: Vec::new(), because: Vec::new() };
+    let asked = |nth: usize| vec![Message::user(format!("number {nth}"))];
+    let prompt = |nth| PromptExample { prompt: asked(nth), tools: Vec::new(), origin: origin() };
+    let completion = vec![Message::assistant("a")];
+    let known = SftExample { prompt: asked(1), completion, tools: Vec::new(), origin: origin() };
+    // Near-duplicates of a prompt are left out of prompts: what only sft has is asked by replay.
+    let other = SftExample { prompt: asked(9), ..known.clone() };
+    let questions = Question::of_prompts(&[known, other], &[prompt(0), prompt(1), prompt(2)]);
+    let answers: Vec<bool> = questions.iter().map(|one| one.expected.is_some()).collect();
+    assert_eq!(answers, [false, true, false]);
+
+    let rewards = json!(["exact", {"verify": "regex", "pattern": "."}]);
+    let stage = stage(json!({"source": "prompts", "rewards": rewards}));
+    let mut replay = Replay::start(Arc::clone(&base), questions, settings(&stage), 1024).unwrap();
+    let groups = replay.groups(&adapter(&base, 1), &[0, 1], 3).unwrap();
+    let opinions = |nth: usize| -> Vec<usize> {
+        let attempts = groups[nth].attempts.iter();
+        attempts
+            .map(|one| one.components.iter().filter(|(_, said)| said.is_some()).count())
+            .collect()
+    };
+    assert_eq!((opinions(0), opinions(1)), (vec![1; 4], vec![2; 4]));
+    assert!(groups[0].attempts.iter().all(|attempt| attempt.reward.is_some()));
 }
 
 #[test]

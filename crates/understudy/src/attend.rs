@@ -139,6 +139,7 @@ impl Attending {
             student: std::sync::OnceLock::from((Arc::clone(&self.student), None)),
             make_teacher: (self.make_teacher)(),
             recogniser: self.config.recogniser.clone(),
+            accounts: self.config.accounts.clone(),
             unattended: Some(Attended { nice: settings.nice }),
         }
     }

@@ -48,6 +48,8 @@ struct File {
     tls: Option<TlsSettings>,
     fleet: Option<FleetSettings>,
     recogniser: Option<RecogniserSettings>,
+    /// Names of subjects that are on record, to be masked in datasets.
+    accounts: Option<PathBuf>,
     /// How much the engine of `serve` takes on at once.
     engine: understudy_engine::Config,
 }
@@ -225,6 +227,7 @@ pub(crate) struct Config {
     pub(crate) tls: Option<TlsSettings>,
     pub(crate) fleet: Option<FleetSettings>,
     pub(crate) recogniser: Option<RecogniserSettings>,
+    pub(crate) accounts: Option<PathBuf>,
     pub(crate) engine: understudy_engine::Config,
     pub(crate) json: bool,
 }
@@ -267,6 +270,7 @@ impl Config {
                 .map(|tls| TlsSettings { cert: home.join(tls.cert), key: home.join(tls.key) }),
             fleet: file.fleet,
             recogniser: file.recogniser,
+            accounts: file.accounts.map(|path| home.join(path)),
             engine: engine(file.engine, |name| std::env::var(name).ok())?,
             json: global.json,
         })

@@ -124,6 +124,7 @@ impl<'a> Demo<'a> {
             student: engine,
             make_teacher: Box::new(|| Ok(Some(world::teacher()?))),
             recogniser: None,
+            accounts: None,
             unattended: None,
         };
         let (tally, seconds) = (Arc::default(), Mutex::default());

@@ -3,14 +3,15 @@
 mod report;
 
 use std::{
-    path::PathBuf,
+    fs,
+    path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
 
 use anyhow::{Context, Result, anyhow};
 use understudy_canary::Opening;
 use understudy_dataset::{
-    Builder, Conflict, DatasetError, FrozenDataset, Request, SuiteFingerprints, Verdict,
+    Accounts, Builder, Conflict, DatasetError, FrozenDataset, Request, SuiteFingerprints, Verdict,
 };
 use understudy_evaluation::table;
 use understudy_ident::{AdapterVersion, DatasetVersion, Digest, ReleaseId};
@@ -52,6 +53,7 @@ pub(crate) struct Stages<'a> {
     pub(crate) make_teacher: MakeTeacher,
     /// Who finds the names in what is learnt from, if anybody is configured.
     pub(crate) recogniser: Option<RecogniserSettings>,
+    pub(crate) accounts: Option<PathBuf>,
     /// Set where nobody sits in front of the run.
     pub(crate) unattended: Option<Attended>,
 }
@@ -265,6 +267,10 @@ impl Stages<'_> {
         if let Some(recogniser) = &recogniser {
             builder = builder.recognising(recogniser);
         }
+        let accounts = self.accounts.as_deref().map(accounts).transpose()?;
+        if let Some(accounts) = &accounts {
+            builder = builder.knowing(accounts);
+        }
         let lessons = (recipe.data.memory_slot > 0.0)
             .then(|| {
                 Remembering::open(None, None, &self.stores.data.memory(), self.embedder.clone())
@@ -339,6 +345,11 @@ impl Stages<'_> {
         let suite = suite::read(&self.stores.data, gate.suite.as_str())?;
         suite.scorers.first().cloned().ok_or_else(|| anyhow!("the suite names no scorer"))
     }
+}
+
+fn accounts(path: &Path) -> Result<Accounts> {
+    let read = || -> Result<Accounts> { Ok(Accounts::parse(&fs::read_to_string(path)?)?) };
+    read().with_context(|| format!("failed to read the account records in {}", path.display()))
 }
 
 pub(crate) fn frozen(dataset: &FrozenDataset) -> Fact {

@@ -77,8 +77,15 @@ impl Source {
         let base = Arc::clone(base);
         match settings.source {
             GroupSource::Logged => Ok(None),
-            GroupSource::Replay => {
-                let questions = dataset.sft(Split::Train)?.iter().map(Question::from).collect();
+            GroupSource::Replay | GroupSource::Prompts => {
+                let questions = if settings.source == GroupSource::Prompts {
+                    Question::of_prompts(
+                        &dataset.sft(Split::Train)?,
+                        &dataset.prompts(Split::Train)?,
+                    )
+                } else {
+                    dataset.sft(Split::Train)?.iter().map(Question::from).collect()
+                };
                 let replay = Replay::start(base, questions, settings, stage.max_tokens)?;
                 Ok(Some(Self::Replay(replay)))
             }

@@ -228,6 +228,7 @@ pub(crate) fn nothing_for(stage: &TrainStage, dataset: &FrozenDataset) -> Option
         Objective::Kto(_) => ("labelled replies", rows("labels.train.jsonl")),
         Objective::Grpo(settings) => match settings.source {
             GroupSource::Replay => ("prompts", rows("sft.train.jsonl")),
+            GroupSource::Prompts => ("prompts", rows("prompts.train.jsonl")),
             GroupSource::Logged => ("groups", rows("groups.train.jsonl")),
             GroupSource::Environment => return None,
         },

@@ -131,3 +131,31 @@ fn a_diff_counts_rows_and_names_changed_settings() {
     assert!(nothing.is_empty() && nothing.settings.is_empty());
     assert!(nothing.files.iter().all(|file| file.added + file.removed == 0));
 }
+
+#[test]
+fn a_diff_names_settings_that_only_one_version_has_and_the_counts_that_follow() {
+    let root = tempfile::tempdir().unwrap();
+    let steps = traffic(8, 60);
+    let before = try_build(&Data::default(), &[], steps.clone()).unwrap();
+    let data =
+        Data { prompts: true, max_per_model: Some(40), holdout_newest: 0.3, ..Data::default() };
+    let after = try_build(&data, &[], steps).unwrap();
+    let (before, after) = (before.freeze(root.path()).unwrap(), after.freeze(root.path()).unwrap());
+    let diff = before.diff(&after).unwrap();
+    let names: Vec<&str> = diff.settings.iter().map(|s| s.name.as_str()).collect();
+    let expected = ["cut", "data.holdout_newest", "data.max_per_model", "data.prompts"];
+    assert_eq!(names, expected);
+    let asked = diff.files.iter().find(|file| file.path == "prompts.train.jsonl").unwrap();
+    assert_eq!((asked.kept, asked.removed), (0, 0));
+    assert_eq!(asked.added, after.manifest().rows("prompts.train.jsonl"));
+    let count = |stage: &str, reason: &str| {
+        let found = diff.counts.iter().find(|one| one.stage == stage && one.reason == reason);
+        found.map(|one| (one.before, one.after))
+    };
+    let over = after.manifest().balance["max_per_model"].rows;
+    assert!(over > 0);
+    assert_eq!(count("balance", "over_the_cap_of_a_model"), Some((0, over)));
+    assert!(count("split", "newer_than_the_cut").is_some_and(|(none, some)| none == 0 && some > 0));
+    assert_eq!(count("select", "other_task"), None, "what is the same is not told");
+    assert_eq!(before.diff(&before).unwrap().counts, []);
+}

@@ -1,6 +1,6 @@
 //! What can be wrong with a recipe, said with file, line, key and the nearest valid spelling.
 
-use crate::{Cue, DataSource, Guard, MissingReward, Recipe, Release};
+use crate::{Cue, Data, DataSource, GroupSource, Guard, MissingReward, Objective, Recipe, Release};
 
 use super::locate::{line_of, line_of_key, line_of_setting};
 
@@ -89,11 +89,10 @@ impl Check<'_> {
             );
             return self.fail("data", 0, "reward", &what);
         }
-        if data.limit == Some(0) {
-            return self.fail("data", 0, "limit", "must be at least 1");
-        }
-        if data.max_per_subject == Some(0) {
-            return self.fail("data", 0, "max_per_subject", "must be at least 1");
+        self.caps(data)?;
+        if data.prompts && data.source != DataSource::Journal {
+            let what = "is for datasets that are built now; a frozen version has its prompts in it";
+            return self.fail("data", 0, "prompts", what);
         }
         if data.since.is_some() && data.source != DataSource::Journal {
             return self.fail("data", 0, "since", "only applies to source = \"journal\"");
@@ -104,6 +103,23 @@ impl Check<'_> {
             }
             _ => Ok(()),
         }
+    }
+
+    fn caps(&self, data: &Data) -> Result<(), RecipeError> {
+        let caps = [
+            ("limit", data.limit),
+            ("max_per_subject", data.max_per_subject),
+            ("max_per_prompt", data.max_per_prompt),
+            ("max_per_answer", data.max_per_answer),
+            ("max_per_tool", data.max_per_tool),
+            ("max_per_model", data.max_per_model),
+        ];
+        if let Some((key, _)) = caps.into_iter().find(|(_, most)| *most == Some(0)) {
+            return self.fail("data", 0, key, "must be at least 1");
+        }
+        // Below 1 the rarer side would be cut to less than the other leaves of itself.
+        self.within(("data", 0, "max_label_ratio"), data.max_label_ratio.unwrap_or(1.0), 1.0, 1e6)?;
+        self.within(("data", 0, "holdout_newest"), data.holdout_newest, 0.0, 0.9)
     }
 
     fn lora(&self, recipe: &Recipe) -> Result<(), RecipeError> {
@@ -141,6 +157,12 @@ impl Check<'_> {
             at("min_sft_score", stage.min_sft_score, 0.0, 1.0)?;
             if let Err(wrong) = stage.objective.check() {
                 return self.fail("train", nth, wrong.key, &wrong.what);
+            }
+            let Objective::Grpo(settings) = &stage.objective else { continue };
+            let is_built = recipe.data.source == DataSource::Journal;
+            if settings.source == GroupSource::Prompts && is_built && !recipe.data.prompts {
+                let what = "is \"prompts\", which needs `prompts = true` in [data]";
+                return self.fail("train", nth, "source", what);
             }
         }
         Ok(())

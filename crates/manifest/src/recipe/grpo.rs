@@ -71,10 +71,19 @@ pub enum GroupSource {
     /// Branch replay: the model answers logged prompts again, several times each.
     #[default]
     Replay,
+    /// The same of everything that was asked, whatever became of the reply.
+    Prompts,
     /// Groups and pairs as they were recorded, with the sampler's log-probabilities.
     Logged,
     /// Episodes with tools in an environment.
     Environment,
+}
+
+impl GroupSource {
+    /// Whether logged prompts are answered anew.
+    pub fn is_replayed(self) -> bool {
+        matches!(self, Self::Replay | Self::Prompts)
+    }
 }
 
 /// A language that attempts belong to, as in a request's `response_format`.
@@ -128,9 +137,9 @@ impl GrpoSettings {
             "only applies to source = \"logged\"",
         )?;
         holds(
-            self.constraint.is_none() || self.source == GroupSource::Replay,
+            self.constraint.is_none() || self.source.is_replayed(),
             "constraint",
-            "only applies to source = \"replay\": a constrained call could use no tool",
+            "only applies to source = \"replay\" or \"prompts\": a constrained call could use no tool",
         )?;
         let in_environment = self.source == GroupSource::Environment;
         holds(
@@ -139,9 +148,16 @@ impl GrpoSettings {
             "belongs to source = \"environment\", which needs one",
         )?;
         holds(
-            self.source != GroupSource::Replay || !self.rewards.is_empty(),
+            !self.source.is_replayed() || !self.rewards.is_empty(),
             "rewards",
             "must name at least one reward, such as [\"json_valid\", \"field_f1\"]",
+        )?;
+        holds(
+            self.source != GroupSource::Prompts
+                || self.rewards.iter().any(|reward| !reward.verify.compares()),
+            "rewards",
+            "only compare with a known answer, which prompts have none of: add one that judges by \
+             itself, such as \"json_valid\", { verify = \"command\", … } or { verify = \"judge\", … }",
         )?;
         holds(
             self.credit == Credit::Trajectory || in_environment,

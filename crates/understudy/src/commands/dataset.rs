@@ -6,7 +6,7 @@ mod receipt;
 mod records;
 
 use anyhow::Result;
-use understudy_dataset::{Conflict, FrozenDataset, list};
+use understudy_dataset::{Conflict, CountDiff, FrozenDataset, list};
 use understudy_export::{Arguments, Format};
 use understudy_ident::{Clock, DatasetVersion, SystemClock};
 use understudy_manifest::DatasetManifest;
@@ -60,6 +60,9 @@ pub(crate) fn run(command: DatasetCommand, config: &Config, out: Out) -> Result<
             }
             for setting in &diff.settings {
                 out.say(format!("{}: {} → {}", setting.name, setting.before, setting.after));
+            }
+            for CountDiff { stage, reason, before, after } in &diff.counts {
+                out.say(format!("{stage} {reason}: {before} → {after}"));
             }
             out.value(&diff)?;
             return Ok(if diff.is_empty() { Exit::Ok } else { Exit::No });

@@ -128,6 +128,7 @@ pub(crate) fn stages<'a>(
         out,
         student: OnceLock::new(),
         recogniser: config.recogniser.clone(),
+        accounts: config.accounts.clone(),
         make_teacher: Box::new(move || wiring::teacher(&config)),
         unattended: None,
     })
