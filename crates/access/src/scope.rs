@@ -20,6 +20,9 @@ pub enum Scope {
     Telemetry,
     /// Look at tasks, adapters and routes.
     Read,
+    /// Read what was said: it is in no role, because most who look after models need no words of
+    /// anybody.
+    TrajectoryRead,
     /// Load, unload and roll back adapters by hand; without a tenant also pause and resume.
     AdapterWrite,
     /// Start, promote, pause and roll back releases, as far as the registry lets the key's owner.
@@ -32,11 +35,12 @@ pub enum Scope {
     Admin,
 }
 
-const PLAIN: [(&str, Scope); 9] = [
+const PLAIN: [(&str, Scope); 10] = [
     ("infer", Scope::Infer),
     ("feedback", Scope::Feedback),
     ("telemetry", Scope::Telemetry),
     ("read", Scope::Read),
+    ("trajectory:read", Scope::TrajectoryRead),
     ("adapter:write", Scope::AdapterWrite),
     ("release", Scope::Release),
     ("metrics", Scope::Metrics),

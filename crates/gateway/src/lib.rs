@@ -35,6 +35,7 @@ mod state;
 mod status;
 mod telemetry;
 mod tokens;
+mod trajectories;
 mod watch;
 
 pub use auth::Door;

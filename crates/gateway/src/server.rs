@@ -28,7 +28,7 @@ use crate::{
     error::ApiError,
     feedback, live, loops, memory, metrics, models, releases,
     state::Gateway,
-    status, telemetry, tokens, watch,
+    status, telemetry, tokens, trajectories, watch,
 };
 
 /// Everything the gateway answers.
@@ -43,6 +43,7 @@ pub fn app(gateway: Gateway) -> Router {
         .merge(watch::routes())
         .merge(memory::routes())
         .merge(releases::routes())
+        .merge(trajectories::routes())
         .route("/api/v1/tasks", get(status::tasks))
         .route("/api/v1/journal", get(status::journal))
         .route("/api/v1/audit", get(status::audit))

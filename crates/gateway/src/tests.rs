@@ -17,6 +17,7 @@ mod shadow;
 mod taps;
 mod telemetry;
 mod tools;
+mod trajectories;
 mod watch;
 
 use std::{net::SocketAddr, sync::Arc};

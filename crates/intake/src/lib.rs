@@ -27,6 +27,7 @@ use std::{
 use understudy_ident::Timestamp;
 use understudy_ingest::telemetry::{LeftOut, MAPPER_VERSION};
 use understudy_journal::{Holdings, Journal};
+use understudy_trajectory::{Conversation, Trajectory};
 
 pub use error::IntakeError;
 pub use map::Progress;
@@ -106,6 +107,18 @@ impl Intake {
     pub fn advance(&self) -> Result<Progress, IntakeError> {
         let mut bodies = self.shared.bodies.lock().unwrap_or_else(PoisonError::into_inner);
         map::Pass::new(&self.shared, &mut bodies).run()
+    }
+
+    /// What telemetry told around the steps of a trajectory: tools, retrievals, frames, and who went
+    /// on from whom. `None` where nothing did, where its bodies were forgotten, and where so much
+    /// begins with the same words that all of it would have to be read.
+    pub fn conversation(
+        &self,
+        trajectory: &Trajectory,
+    ) -> Result<Option<Conversation>, IntakeError> {
+        // Not the bodies that are kept for reading, which a pass may hold for long.
+        let mut bodies = Bodies::new(self.shared.journal.clone());
+        map::Pass::new(&self.shared, &mut bodies).conversation(trajectory)
     }
 
     /// How many calls became no step since this process began, by reason. A client that captures no

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use understudy_ident::TaskName;
 use understudy_ingest::telemetry::{self, Item};
 use understudy_journal::{Journal, Notes};
+use understudy_trajectory::{Conversation, Trajectory};
 
 use crate::{
     IntakeError, Shared,
@@ -20,6 +21,10 @@ use crate::{
 /// As many bodies as one pass reads at most, and the bytes after which it reads no more.
 const BODIES: usize = 256;
 const BYTES: usize = 16 << 20;
+
+/// Units that are read because somebody asks for a conversation. Where more are tied together, by a
+/// greeting that thousands open with, one question is not worth reading all of them.
+const ASKED: usize = 1024;
 
 /// What a pass did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -80,6 +85,53 @@ impl<'a> Pass<'a> {
         Ok(progress)
     }
 
+    /// The conversation that the steps of a trajectory are of, assembled again as a pass would.
+    pub(crate) fn conversation(
+        mut self,
+        trajectory: &Trajectory,
+    ) -> Result<Option<Conversation>, IntakeError> {
+        let mut looked_at = BTreeSet::new();
+        for judged in &trajectory.steps {
+            for tie in telemetry::ties_of_step(&judged.step) {
+                let units = self.journal.units_tied_by(&name(&judged.step.task, &tie))?;
+                let found = self.told_in(units, trajectory, &judged.step.task, &mut looked_at)?;
+                if found.is_some() {
+                    return Ok(found);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The conversation of a trajectory among those that these units and what is tied to them tell.
+    fn told_in(
+        &mut self,
+        units: Vec<Name>,
+        trajectory: &Trajectory,
+        task: &TaskName,
+        looked_at: &mut BTreeSet<Name>,
+    ) -> Result<Option<Conversation>, IntakeError> {
+        let tenant = task.tenant();
+        let is_it = |one: &Conversation| one.id.within(tenant.as_ref()) == trajectory.id;
+        for unit in units {
+            if looked_at.contains(&unit) {
+                continue;
+            }
+            let Some(units) = self.reached_from(unit.clone(), ASKED)? else {
+                looked_at.insert(unit);
+                continue;
+            };
+            let items = self.items(&units)?;
+            looked_at.extend(units);
+            let (items, _) = self.with_served(items, task)?;
+            let found = telemetry::assemble(&items).conversations.into_iter().find(is_it);
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
     fn notes(&self) -> Notes {
         Notes { mapper: self.mapper.clone(), ..Notes::default() }
     }
@@ -120,7 +172,7 @@ impl<'a> Pass<'a> {
         let mapper = self.mapper.clone();
         let mut teller = Teller::new(self.journal, &mapper, self.wanting);
         while let Some((unit, task)) = fresh.pop_first() {
-            let units = self.reached_from(unit)?;
+            let units = self.reached_from(unit, usize::MAX)?.unwrap_or_default();
             for unit in &units {
                 fresh.remove(unit);
             }
@@ -132,7 +184,8 @@ impl<'a> Pass<'a> {
         teller.finish(progress)
     }
 
-    fn reached_from(&self, unit: Name) -> Result<BTreeSet<Name>, IntakeError> {
+    /// The units that are tied to this one; none where these are more than `most`.
+    fn reached_from(&self, unit: Name, most: usize) -> Result<Option<BTreeSet<Name>>, IntakeError> {
         let mut reached = BTreeSet::from([unit.clone()]);
         let mut open = vec![unit];
         while let Some(unit) = open.pop() {
@@ -141,8 +194,11 @@ impl<'a> Pass<'a> {
                     open.push(other);
                 }
             }
+            if reached.len() > most {
+                return Ok(None);
+            }
         }
-        Ok(reached)
+        Ok(Some(reached))
     }
 
     /// All items of these units, from whichever bodies.

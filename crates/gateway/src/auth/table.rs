@@ -41,6 +41,8 @@ const INFER: Needs = Needs::Scope(Scope::Infer);
 const FEEDBACK: Needs = Needs::Scope(Scope::Feedback);
 const TELEMETRY: Needs = Needs::Scope(Scope::Telemetry);
 const READ: Needs = Needs::Scope(Scope::Read);
+/// Of the key's tenant, and with a user's key of that user.
+const WORDS: Needs = Needs::Scope(Scope::TrajectoryRead);
 const ADAPTERS: Needs = Needs::Scope(Scope::AdapterWrite);
 const LOOK: Needs = Needs::Whole(Scope::Read);
 /// What the registry then lets the key's owner do is its own question.
@@ -95,6 +97,8 @@ pub(crate) const TABLE: &[Row] = &[
     row("GET", "/v1/lora_adapters", READ, NO_BODY),
     row("GET", "/weight_info", READ, NO_BODY),
     row("GET", "/api/v1/tasks", READ, NO_BODY),
+    row("GET", "/api/v1/trajectories", WORDS, NO_BODY),
+    row("GET", "/api/v1/trajectories/{id}", WORDS, NO_BODY),
     row("POST", "/pause", Needs::Whole(Scope::AdapterWrite), CONTROL),
     row("POST", "/resume", Needs::Whole(Scope::AdapterWrite), CONTROL),
     row("GET", "/is_paused", Needs::Whole(Scope::Read), NO_BODY),

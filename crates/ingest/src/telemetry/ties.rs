@@ -9,7 +9,8 @@
 use std::collections::BTreeSet;
 
 use understudy_ident::{Digest, OutcomeId, StepId};
-use understudy_message::Role;
+use understudy_message::{Message, Role};
+use understudy_trajectory::Step;
 
 use super::{
     Counts, FeedbackTarget, Item,
@@ -53,6 +54,15 @@ pub fn ties(items: &[Item]) -> BTreeSet<String> {
             of_call(said, &mut ties);
         }
     }
+    ties
+}
+
+/// Ties that the unit of a step made of telemetry has: to find it again by what became of it.
+pub fn ties_of_step(step: &Step) -> BTreeSet<String> {
+    let mut ties = BTreeSet::from([format!("response {}", step.response_id)]);
+    ties.extend(step.session.as_ref().map(|id| format!("session {id}")));
+    let openings = openings(&step.prompt, std::slice::from_ref(&step.reply));
+    ties.extend(openings.into_iter().map(|digest| format!("said {digest}")));
     ties
 }
 
@@ -103,16 +113,18 @@ fn of_call(said: &Said, ties: &mut BTreeSet<String>) {
     let answered = said.input.iter().filter_map(|message| message.tool_call_id.as_ref());
     let unique = asked.chain(answered).filter(|id| chain::is_unique(id));
     ties.extend(unique.map(|id| format!("call {id}")));
-    ties.extend(openings(said).into_iter().map(|digest| format!("said {digest}")));
+    ties.extend(
+        openings(&said.input, &said.output).into_iter().map(|digest| format!("said {digest}")),
+    );
 }
 
 /// What was said up to and with the first reply. A call and the one it goes on from agree in it,
 /// because the input of the one begins with the input and the output of the other.
-fn openings(said: &Said) -> Vec<Digest> {
-    let prefixes = chain::prefixes(&said.input);
-    if let Some(first) = said.input.iter().position(|message| message.role == Role::Assistant) {
+fn openings(input: &[Message], output: &[Message]) -> Vec<Digest> {
+    let prefixes = chain::prefixes(input);
+    if let Some(first) = input.iter().position(|message| message.role == Role::Assistant) {
         return vec![prefixes[first]];
     }
     let Some(before) = prefixes.last() else { return Vec::new() };
-    said.output.iter().map(|choice| chain::extended(before, choice)).collect()
+    output.iter().map(|choice| chain::extended(before, choice)).collect()
 }

@@ -32,9 +32,8 @@ pub(crate) struct KeyCreateArgs {
     /// Scopes that go together; repeatable
     #[arg(long = "role", value_name = "ROLE")]
     pub(crate) roles: Vec<String>,
-    /// infer, infer:TASK, feedback, telemetry, read, adapter:write, release, metrics, audit:read or
-    /// admin;
-    /// repeatable
+    /// infer, infer:TASK, feedback, telemetry, read, trajectory:read, adapter:write, release, metrics,
+    /// audit:read or admin; repeatable
     #[arg(long = "scope", value_name = "SCOPE")]
     pub(crate) scopes: Vec<String>,
     /// Whose key it is: it sees nothing of others, and others see nothing of it

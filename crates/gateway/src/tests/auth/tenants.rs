@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use understudy_access::{Key, Scope};
+use understudy_access::{Key, NewKey, Scope};
 use understudy_inference::{
     AdapterInfo, Backend, GenerateRequest, InferenceError, LoadAdapter, LoadedAdapter, MockConfig,
     MockEngine, Prompt, Sink, Stats, Student,
@@ -16,7 +16,7 @@ use understudy_router::{Route, Target};
 use understudy_teacher::{Accounts, Limits, Metered, MicroUsd, Price};
 use understudy_trajectory::{Outcome, Step};
 
-use super::{Guarded, HERE, guarded, guarded_on};
+use super::{Guarded, HERE, guarded, guarded_on, new_key};
 use crate::tests::{CHAT, Reply, Settings, chat, taps::Teacher, with};
 
 /// Both have a task of the same name, and the operator has one as well.
@@ -143,6 +143,62 @@ fn nobody_asks_or_sees_what_is_another_s() {
         assert_eq!(server.get_as(&acme, path).status, 403, "{path}");
     }
     assert_eq!(server.post_as(&acme, "/pause", &json!({})).status, 403);
+}
+
+#[test]
+fn nobody_reads_what_was_said_to_another() {
+    let (server, [acme, bolt, ours]) = town();
+    let reader = |tenant: Option<&str>, user: Option<&str>| {
+        let key = NewKey {
+            tenant: tenant.map(|name| name.parse().unwrap()),
+            user: user.map(str::to_owned),
+            ..new_key([Scope::TrajectoryRead].into_iter().collect())
+        };
+        server.keys.create(key).unwrap().0
+    };
+    let said = |key: &Key, user: &str| {
+        let own = json!({"user": user, "session_id": format!("session of {user}")});
+        let reply = server.say(key, own);
+        reply.header("x-understudy-trajectory").unwrap().to_owned()
+    };
+    let of_acme = [said(&acme, "ann"), said(&acme, "bob")];
+    let (of_bolt, of_ours) = (said(&bolt, "ann"), said(&ours, "ann"));
+    let read = |key: &Key, id: &str| server.get_as(key, &format!("/api/v1/trajectories/{id}"));
+    let listed = |key: &Key| -> Vec<String> {
+        let reply = server.get_as(key, "/api/v1/trajectories").json();
+        let rows = reply["trajectories"].as_array().unwrap();
+        rows.iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let everything = [&of_acme[0], &of_acme[1], &of_bolt, &of_ours];
+    for (key, own) in [
+        (reader(Some("acme"), None), vec![&of_acme[0], &of_acme[1]]),
+        (reader(Some("bolt"), None), vec![&of_bolt]),
+        (reader(None, None), vec![&of_ours]),
+        (reader(Some("acme"), Some("bob")), vec![&of_acme[1]]),
+        (reader(Some("acme"), Some("cleo")), vec![]),
+    ] {
+        let mut expected: Vec<String> = own.iter().map(|id| (*id).clone()).collect();
+        expected.sort();
+        assert_eq!(listed(&key), expected);
+        for id in everything {
+            let reply = read(&key, id);
+            if own.contains(&id) {
+                assert_eq!(reply.status, 200, "{}", reply.text);
+                assert_eq!(reply.json()["steps"][0]["step"]["task"], "triage");
+            } else {
+                assert_eq!(reply.status, 404, "{}", reply.text);
+                let nothing = read(&key, "traj_nothing").text.replace("traj_nothing", id);
+                assert_eq!(reply.text, nothing, "as if it were not there");
+            }
+        }
+        // The full name of a task leads to nobody else's either.
+        let by_task = server.get_as(&key, "/api/v1/trajectories?task=acme.triage").json();
+        let rows = by_task["trajectories"].as_array().cloned().unwrap_or_default();
+        assert!(rows.iter().all(|row| expected.iter().any(|id| row["id"] == json!(id))));
+    }
+    // Whoever may look at models may not read what was said.
+    assert_eq!(read(&acme, &of_acme[0]).status, 403);
+    assert_eq!(read(&ours, &of_ours).status, 403);
 }
 
 #[test]
