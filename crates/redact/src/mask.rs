@@ -18,6 +18,8 @@ pub struct Masker {
     /// The highest number in use, ours or one the text already held.
     highest: BTreeMap<Kind, usize>,
     counts: BTreeMap<Kind, u64>,
+    /// What each pseudonym of ours stands for, as it was first spelt.
+    originals: BTreeMap<String, String>,
 }
 
 impl Masker {
@@ -29,6 +31,7 @@ impl Masker {
             pseudonyms: BTreeMap::new(),
             highest: BTreeMap::new(),
             counts: BTreeMap::new(),
+            originals: BTreeMap::new(),
         }
     }
 
@@ -79,6 +82,11 @@ impl Masker {
     /// How often each kind was replaced so far.
     pub fn counts(&self) -> &BTreeMap<Kind, u64> {
         &self.counts
+    }
+
+    /// What its pseudonyms stand for: for whoever has to undo it, and to be kept nowhere.
+    pub fn originals(&self) -> &BTreeMap<String, String> {
+        &self.originals
     }
 
     fn mask_value(&mut self, key: &str, value: json::Value<'_>) -> Option<String> {
@@ -136,7 +144,9 @@ impl Masker {
             *highest
         });
         *self.counts.entry(kind).or_default() += 1;
-        format!("<{}_{number}>", kind.as_str().to_uppercase())
+        let pseudonym = format!("<{}_{number}>", kind.as_str().to_uppercase());
+        self.originals.entry(pseudonym.clone()).or_insert_with(|| value.to_owned());
+        pseudonym
     }
 
     /// A client may have masked before us: its `<EMAIL_1>` must not come to mean somebody else.

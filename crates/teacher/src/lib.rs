@@ -14,6 +14,7 @@ mod ledger;
 mod metered;
 mod money;
 mod pool;
+mod redacted;
 mod refuse;
 mod scripted;
 
@@ -23,6 +24,7 @@ pub use error::TeacherError;
 pub use ledger::Ledger;
 pub use metered::{Metered, Spend};
 pub use money::{MicroUsd, Price};
+pub use redacted::Redacted;
 pub use scripted::ScriptedTeacher;
 
 #[cfg(test)]

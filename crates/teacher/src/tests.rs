@@ -4,6 +4,7 @@ mod accounts;
 mod budget;
 mod ledger;
 mod metered;
+mod redacted;
 mod scripted;
 
 use std::{ops::ControlFlow, sync::mpsc, time::Duration};
