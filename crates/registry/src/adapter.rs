@@ -4,7 +4,10 @@ mod evidence;
 
 pub(crate) use evidence::refuse_in_use;
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use rusqlite::{Connection, Transaction, params};
 use serde::{Deserialize, Serialize};
@@ -153,6 +156,14 @@ impl Registry {
             let record = by_generation(connection, task, generation)?;
             record.map(|record| with_status(connection, record)).transpose()
         })
+    }
+
+    /// The contents that were revoked, as an engine names them.
+    pub fn revoked(&self) -> Result<BTreeSet<String>, RegistryError> {
+        let sql = "SELECT json_quote(adapter.generation) FROM adapter
+                   JOIN revocation USING (task, number)";
+        let generations: Vec<String> = self.read(|connection| records(connection, sql, []))?;
+        Ok(generations.into_iter().collect())
     }
 
     /// All tasks that have an adapter, by name.

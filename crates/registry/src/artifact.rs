@@ -74,7 +74,7 @@ pub(crate) fn publish(staged: &Staged, place: &Path) -> Result<(), RegistryError
 }
 
 /// The digest that names an adapter's content: its config, then its weights.
-pub(crate) fn generation(directory: &Path) -> Result<Digest, RegistryError> {
+pub fn generation(directory: &Path) -> Result<Digest, RegistryError> {
     let read = |name: &str| {
         let path = directory.join(name);
         fs::read(&path).attempt("read", &path)

@@ -15,7 +15,7 @@ mod export;
 mod tampering;
 mod verify;
 
-pub use checkpoint::CHECKPOINT_EVERY;
+pub use checkpoint::{CHECKPOINT_AFTER_S, CHECKPOINT_EVERY, SignedHead};
 pub(crate) use checkpoint::{checkpoint_key, checkpoint_when_due};
 pub use export::verify_export;
 pub use tampering::Tampering;
@@ -26,6 +26,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use understudy_ident::{TaskName, Timestamp};
 use understudy_manifest::canonical_json;
+use understudy_signature::{CheckpointKey, CheckpointPublicKey};
 
 use crate::{Change, Registry, RegistryError, people};
 
@@ -143,13 +144,24 @@ impl Registry {
     /// Recomputes the whole chain and compares every record with its last entry. Given a head that
     /// was noted earlier, also checks that the chain still contains it. Says where the chain ends.
     pub fn verify_audit(&self, noted: Option<&AuditHead>) -> Result<AuditHead, RegistryError> {
+        let keys: Vec<_> = self.checkpoint_key.iter().map(CheckpointKey::public).collect();
+        self.verify_audit_by(noted, &keys).map(|(head, _)| head)
+    }
+
+    /// The same, where the checkpoints in the database must be signed by one of these keys. Whoever
+    /// could replace the key beside the database had to replace these too.
+    pub fn verify_audit_by(
+        &self,
+        noted: Option<&AuditHead>,
+        keys: &[CheckpointPublicKey],
+    ) -> Result<(AuditHead, Vec<SignedHead>), RegistryError> {
         self.read(|connection| {
             let links = links(connection)?;
             verify::chain(&links)?;
             verify::contains(&links, noted)?;
             verify::tables(connection, &links)?;
-            self.check_checkpoints(connection, &links)?;
-            head(connection)
+            let signed = checkpoint::check(connection, &links, keys)?;
+            Ok((head(connection)?, signed))
         })
     }
 }

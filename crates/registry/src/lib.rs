@@ -43,7 +43,11 @@ mod standing;
 
 pub use adapter::{Adapter, AdapterRecord, Harm, InUse, ReportRecord, Revocation};
 pub use approval::Approval;
-pub use audit::{AuditEntry, AuditHead, CHECKPOINT_EVERY, Tampering, verify_export};
+pub use artifact::generation;
+pub use audit::{
+    AuditEntry, AuditHead, CHECKPOINT_AFTER_S, CHECKPOINT_EVERY, SignedHead, Tampering,
+    verify_export,
+};
 pub use change::{Actor, Change, Override};
 pub use channel::{Channel, ChannelMove, Target};
 pub use data::Withdrawal;

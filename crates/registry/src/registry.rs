@@ -30,7 +30,8 @@ pub struct Registry {
 impl Registry {
     /// Opens a registry, creating it where there is none: the database file and the directory that
     /// holds the adapters' files. A private Ed25519 key in `audit.pem` beside the database signs a
-    /// checkpoint of the audit chain every [`CHECKPOINT_EVERY`](audit::CHECKPOINT_EVERY) entries.
+    /// checkpoint of the audit chain every [`CHECKPOINT_EVERY`](audit::CHECKPOINT_EVERY) entries, and
+    /// [`CHECKPOINT_AFTER_S`](audit::CHECKPOINT_AFTER_S) seconds after the first that none has seen.
     pub fn open(catalog: &Path, adapters: &Path) -> Result<Self, RegistryError> {
         let connection = sqlite::open(catalog, MIGRATIONS)?;
         artifact::sweep(adapters)?;

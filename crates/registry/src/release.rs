@@ -5,7 +5,6 @@ mod commands;
 mod pointer;
 mod start;
 
-pub(crate) use pointer::take_off_everywhere;
 pub use start::Missing;
 
 use rusqlite::Connection;

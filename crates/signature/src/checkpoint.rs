@@ -35,22 +35,13 @@ impl Checkpoint {
 
     /// Reads a note, once it is certain that `key` signed it.
     pub fn open(note: &str, key: &CheckpointPublicKey) -> Result<Self, SignatureError> {
-        let parts = note.split_once("\n\n");
-        let (body, signed) = parts.ok_or_else(|| malformed("the note has no signature".into()))?;
+        let Signed { body, name, id, signature } = Signed::read(note)?;
         let checkpoint = Self::parse(body)?;
-        let line = signed.trim_end_matches('\n').strip_prefix("— ");
-        let (name, encoded) = line
-            .and_then(|line| line.split_once(' '))
-            .ok_or_else(|| malformed("the note's last line is no signature".into()))?;
-        let bytes = STANDARD.decode(encoded).map_err(|error| malformed(error.to_string()))?;
-        let (id, signature) = bytes
-            .split_first_chunk::<4>()
-            .ok_or_else(|| malformed("the signature is too short".into()))?;
         let expected = key_id(name, key);
-        if *id != expected {
-            return Err(SignatureError::OtherKey { expected: hex(&expected), found: hex(id) });
+        if id != expected {
+            return Err(SignatureError::OtherKey { expected: hex(&expected), found: hex(&id) });
         }
-        let signature = Signature::from_slice(signature).map_err(|_| SignatureError::Forged)?;
+        let signature = Signature::from_slice(&signature).map_err(|_| SignatureError::Forged)?;
         let text = checkpoint.text();
         if format!("{body}\n") != text || name != checkpoint.origin {
             return Err(SignatureError::Forged);
@@ -58,6 +49,11 @@ impl Checkpoint {
         // Strict, so that no second signature of the same text is valid too.
         key.0.verify_strict(text.as_bytes(), &signature).map_err(|_| SignatureError::Forged)?;
         Ok(checkpoint)
+    }
+
+    /// The id of the key that a note names; whether that key signed it, [`open`](Self::open) says.
+    pub fn key_id(note: &str) -> Result<String, SignatureError> {
+        Ok(hex(&Signed::read(note)?.id))
     }
 
     fn parse(body: &str) -> Result<Self, SignatureError> {
@@ -72,6 +68,37 @@ impl Checkpoint {
 
     fn text(&self) -> String {
         format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.head))
+    }
+}
+
+/// A note as it is written, before anybody has said that it is true.
+struct Signed<'a> {
+    body: &'a str,
+    name: &'a str,
+    id: [u8; 4],
+    signature: Vec<u8>,
+}
+
+impl<'a> Signed<'a> {
+    fn read(note: &'a str) -> Result<Self, SignatureError> {
+        let parts = note.split_once("\n\n");
+        let (body, signed) = parts.ok_or_else(|| malformed("the note has no signature".into()))?;
+        let line = signed.trim_end_matches('\n').strip_prefix("— ");
+        let (name, encoded) = line
+            .and_then(|line| line.split_once(' '))
+            .ok_or_else(|| malformed("the note's last line is no signature".into()))?;
+        let bytes = STANDARD.decode(encoded).map_err(|error| malformed(error.to_string()))?;
+        let (id, signature) = bytes
+            .split_first_chunk::<4>()
+            .ok_or_else(|| malformed("the signature is too short".into()))?;
+        Ok(Self { body, name, id: *id, signature: signature.to_vec() })
+    }
+}
+
+impl CheckpointPublicKey {
+    /// What notes about a log call this key.
+    pub fn id(&self, origin: &str) -> String {
+        hex(&key_id(origin, self))
     }
 }
 

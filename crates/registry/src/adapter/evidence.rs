@@ -122,7 +122,7 @@ impl Registry {
             let who = VersionEvent::Revoke.transition().who;
             people::allow(transaction, change, who, "revoke a version")?;
             if in_use == InUse::RollBack {
-                release::take_off_everywhere(transaction, version, change)?;
+                self.take_off_everywhere(transaction, version, change)?;
             }
             refuse_in_use(transaction, version, "revoke")?;
             let text = canonical_json(&Revocation {

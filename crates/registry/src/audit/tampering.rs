@@ -13,6 +13,13 @@ pub enum Tampering {
     Truncated { had: u64, has: u64 },
     #[error("the first {entries} audit entries were written anew")]
     Rewritten { entries: u64 },
+    #[error(
+        "the checkpoint of {entries} entries names the key {found}, and none of those that may sign \
+         has that id ({known}): the key was replaced, or the checkpoint"
+    )]
+    StrangeKey { entries: u64, found: String, known: String },
+    #[error("the checkpoint of {entries} entries was not signed by the key {key} that it names")]
+    Forged { entries: u64, key: String },
     #[error("audit entry {seq} has no readable {what}")]
     Unreadable { seq: u64, what: &'static str },
     #[error("the {table} record of {subject} is not what the audit chain says")]

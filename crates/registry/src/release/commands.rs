@@ -5,11 +5,7 @@ use rusqlite::{Transaction, params};
 use understudy_ident::ReleaseId;
 use understudy_manifest::canonical_json;
 
-use super::{
-    ReleaseRecord, load,
-    pointer::{move_channel, take_off},
-    start::tainted,
-};
+use super::{ReleaseRecord, load, pointer::move_channel, start::tainted};
 use crate::{
     Change, PauseReason, Registry, RegistryError, ReleaseState, Target, adapter,
     audit::{self, Action},
@@ -83,7 +79,7 @@ impl Registry {
     }
 
     /// Takes the candidate off. During the ramp the channel has never moved; after a promotion it
-    /// returns to what served before, or, if that was revoked since, to what served before that.
+    /// returns to what served before, or, if that may serve no more, to what served before that.
     /// An open release that was to be compared with this candidate is aborted with it.
     pub fn roll_back(
         &self,
@@ -124,6 +120,7 @@ impl Registry {
             let release = load(transaction, id)?;
             let command = meant(transaction, &release, command, change)?;
             let (state, step) = allowed(&release, command)?;
+            let state = goes_on(transaction, &release, (command, state))?;
             if (state, step) == (release.state, release.step) {
                 return Ok(release);
             }
@@ -140,7 +137,7 @@ impl Registry {
                     move_channel(transaction, &release, to, change)?;
                     None
                 }
-                Command::RollBack => Some(take_off(transaction, &release, change)?),
+                Command::RollBack => Some(self.take_off(transaction, &release, change)?),
                 _ => None,
             };
             let paused_because = match command {
@@ -195,6 +192,22 @@ fn allowed(
         step,
         instead: Command::of_people(state, step),
     })
+}
+
+/// A release that was paused before its candidate had been loaded goes on where it was: waiting for
+/// that.
+fn goes_on(
+    transaction: &Transaction<'_>,
+    release: &ReleaseRecord,
+    (command, state): (Command, ReleaseState),
+) -> Result<ReleaseState, RegistryError> {
+    if command != Command::Resume || release.state != ReleaseState::Paused {
+        return Ok(state);
+    }
+    let sql = "SELECT EXISTS (SELECT 1 FROM audit WHERE subject = ?1 AND action = ?2)";
+    let stage = params![release.id.as_str(), Action::Stage.as_str()];
+    let was_staged: bool = transaction.query_row(sql, stage, |row| row.get(0))?;
+    Ok(if was_staged { state } else { ReleaseState::Staging })
 }
 
 fn check_revision(

@@ -5,8 +5,8 @@ use understudy_ident::{AdapterVersion, TaskName};
 
 use super::{ReleaseRecord, commands::save, open_release, serving_release};
 use crate::{
-    Change, ChannelMove, Registry, RegistryError, ReleaseState, Status, Target, adapter,
-    audit::Action, channel,
+    Adapter, Change, ChannelMove, Registry, RegistryError, ReleaseState, Status, Target, adapter,
+    artifact, audit::Action, channel, data,
 };
 
 impl Registry {
@@ -29,10 +29,10 @@ impl Registry {
             };
             let to = match to {
                 Some(to) => {
-                    let why = not_returnable(transaction, task, to)?;
+                    let why = self.not_returnable(transaction, task, to)?;
                     why.map_or(Ok(to.clone()), |why| Err(nothing(why)))?
                 }
-                None => last_good(transaction, &release)?,
+                None => self.last_good(transaction, &release)?,
             };
             let undone = return_to(transaction, release, to, change)?;
             Ok(Some(undone))
@@ -40,68 +40,120 @@ impl Registry {
     }
 }
 
-/// Why a task cannot return to a target, if it cannot.
-fn not_returnable(
-    connection: &Connection,
-    task: &TaskName,
-    to: &Target,
-) -> Result<Option<String>, RegistryError> {
-    let history = channel::history(connection, task)?;
-    if !history.iter().any(|made| made.from == *to || made.to == *to) {
-        return Ok(Some(format!("{to} has never served it")));
+impl Registry {
+    /// Why a version may not serve, if it may not: it was revoked or retired, what it was trained on
+    /// was withdrawn, or its files are gone.
+    pub fn unservable(&self, version: &AdapterVersion) -> Result<Option<String>, RegistryError> {
+        self.read(|connection| self.unfit(connection, version))
     }
-    let Some(version) = to.adapter() else { return Ok(None) };
-    Ok(match adapter::load(connection, version)?.status {
-        status @ (Status::Revoked | Status::Retired) => {
-            Some(format!("{to} is {}", status.as_str()))
+
+    fn unfit(
+        &self,
+        connection: &Connection,
+        version: &AdapterVersion,
+    ) -> Result<Option<String>, RegistryError> {
+        let Adapter { record, status } = adapter::load(connection, version)?;
+        if matches!(status, Status::Revoked | Status::Retired) {
+            return Ok(Some(format!("{version} is {}", status.as_str())));
         }
-        _ => None,
-    })
-}
+        if let Some(found) = data::taint(connection, &record)? {
+            let (dataset, reason) = (found.dataset, found.reason);
+            let why = format!("{version} was trained on {dataset}, which was withdrawn ({reason})");
+            return Ok(Some(why));
+        }
+        // A memory's lessons lie with the memory, which knows what was forgotten.
+        let is_here = record.lineage.memory().is_some()
+            || artifact::NAMED.iter().all(|name| self.directory(version).join(name).is_file());
+        Ok((!is_here).then(|| format!("the files of {version} are gone")))
+    }
 
-/// Ends whatever keeps a version before users: the release that is taking it there, and the one that
-/// promoted it while it serves.
-pub(crate) fn take_off_everywhere(
-    transaction: &Transaction<'_>,
-    version: &AdapterVersion,
-    change: Change<'_>,
-) -> Result<(), RegistryError> {
-    let task = &version.task;
-    if let Some(open) = open_release(transaction, task)?.filter(|open| open.candidate == *version) {
-        let returned_to = Some(open.rollback.target.clone());
-        let rolled_back = ReleaseRecord { state: ReleaseState::RolledBack, returned_to, ..open };
-        save(transaction, rolled_back, Action::RollBack, change)?;
+    /// Why a task cannot return to a target, if it cannot.
+    fn not_returnable(
+        &self,
+        connection: &Connection,
+        task: &TaskName,
+        to: &Target,
+    ) -> Result<Option<String>, RegistryError> {
+        let history = channel::history(connection, task)?;
+        if !history.iter().any(|made| made.from == *to || made.to == *to) {
+            return Ok(Some(format!("{to} has never served it")));
+        }
+        to.adapter().map_or(Ok(None), |version| self.unfit(connection, version))
     }
-    // Several promotions of the same version lie on top of each other only if it served in between.
-    if let Some(serving) = serving_release(transaction, task)?
-        && serving.candidate == *version
-    {
-        let to = last_good(transaction, &serving)?;
-        return_to(transaction, serving, to, change)?;
-    }
-    Ok(())
-}
 
-/// Makes sure that the candidate serves nobody any more, and says what does.
-pub(super) fn take_off(
-    transaction: &Transaction<'_>,
-    release: &ReleaseRecord,
-    change: Change<'_>,
-) -> Result<Target, RegistryError> {
-    if release.state.is_open() {
-        return Ok(release.rollback.target.clone());
+    /// What served last and may serve again: the release's rollback target, or whatever served before,
+    /// further and further back, where that may not.
+    fn last_good(
+        &self,
+        connection: &Connection,
+        release: &ReleaseRecord,
+    ) -> Result<Target, RegistryError> {
+        let earlier = channel::history(connection, &release.task)?.into_iter().rev();
+        let candidates = [release.rollback.target.clone()].into_iter();
+        for target in candidates.chain(earlier.map(|made| made.from)) {
+            let is_fit = match target.adapter() {
+                None => true,
+                Some(version) => {
+                    *version != release.candidate && self.unfit(connection, version)?.is_none()
+                }
+            };
+            if is_fit {
+                return Ok(target);
+            }
+        }
+        // The first promotion left the teacher or the base, so the search ends before this.
+        Ok(Target::Base)
     }
-    if serving_release(transaction, &release.task)?.is_none_or(|last| last.id != release.id) {
-        return Err(RegistryError::NotServing {
-            id: release.id.clone(),
-            candidate: release.candidate.clone(),
-            serving: serving(transaction, release)?,
-        });
+
+    /// Ends whatever keeps a version before users: the release that is taking it there, and the one
+    /// that promoted it while it serves.
+    pub(crate) fn take_off_everywhere(
+        &self,
+        transaction: &Transaction<'_>,
+        version: &AdapterVersion,
+        change: Change<'_>,
+    ) -> Result<(), RegistryError> {
+        let task = &version.task;
+        let open = open_release(transaction, task)?;
+        if let Some(open) = open.filter(|open| open.candidate == *version) {
+            let returned_to = Some(open.rollback.target.clone());
+            let rolled_back =
+                ReleaseRecord { state: ReleaseState::RolledBack, returned_to, ..open };
+            save(transaction, rolled_back, Action::RollBack, change)?;
+        }
+        // Several promotions of the same version lie on top of each other only if it served in
+        // between.
+        if let Some(serving) = serving_release(transaction, task)?
+            && serving.candidate == *version
+        {
+            let to = self.last_good(transaction, &serving)?;
+            return_to(transaction, serving, to, change)?;
+        }
+        Ok(())
     }
-    abort_open(transaction, release, change)?;
-    let to = last_good(transaction, release)?;
-    move_channel(transaction, release, to.clone(), change)?;
-    Ok(to)
+
+    /// Makes sure that the candidate serves nobody any more, and says what does.
+    pub(super) fn take_off(
+        &self,
+        transaction: &Transaction<'_>,
+        release: &ReleaseRecord,
+        change: Change<'_>,
+    ) -> Result<Target, RegistryError> {
+        if release.state.is_open() {
+            return Ok(release.rollback.target.clone());
+        }
+        if serving_release(transaction, &release.task)?.is_none_or(|last| last.id != release.id) {
+            return Err(RegistryError::NotServing {
+                id: release.id.clone(),
+                candidate: release.candidate.clone(),
+                serving: serving(transaction, release)?,
+            });
+        }
+        abort_open(transaction, release, change)?;
+        let to = self.last_good(transaction, release)?;
+        move_channel(transaction, release, to.clone(), change)?;
+        Ok(to)
+    }
 }
 
 /// Rolls back the release that promoted what serves, to a target of one's choice.
@@ -130,26 +182,6 @@ fn abort_open(
         save(transaction, aborted, Action::Abort, Change { reason: &reason, ..change })?;
     }
     Ok(())
-}
-
-/// What served last and may serve again: the release's rollback target, unless that was revoked
-/// since; then whatever served before, further and further back.
-fn last_good(connection: &Connection, release: &ReleaseRecord) -> Result<Target, RegistryError> {
-    let earlier = channel::history(connection, &release.task)?.into_iter().rev();
-    let candidates = [release.rollback.target.clone()].into_iter().chain(earlier.map(|m| m.from));
-    for target in candidates {
-        let usable = match target.adapter() {
-            None => true,
-            Some(version) => {
-                *version != release.candidate && adapter::revocation(connection, version)?.is_none()
-            }
-        };
-        if usable {
-            return Ok(target);
-        }
-    }
-    // The first promotion left the teacher or the base, so the search ends before this.
-    Ok(Target::Base)
 }
 
 pub(super) fn move_channel(

@@ -127,6 +127,42 @@ fn a_rollback_does_not_return_to_what_was_revoked() {
 }
 
 #[test]
+fn a_rollback_does_not_return_to_what_may_serve_no_more() {
+    let it = Fixture::new();
+    let (good, _) = it.promoted("good", Target::Base);
+    let tainted =
+        it.registry.register(&task(), &it.trained("tainted"), &of_data(b"theirs"), it.change());
+    let tainted = tainted.unwrap().record;
+    let passing = report(&tainted.generation.to_hex(), true);
+    it.registry.attach_report(&tainted.version, &passing, it.change()).unwrap();
+    let release = it.start(&tainted.version, Target::Adapter(good.clone()));
+    it.registry.promote(&release.id, 2, it.change()).unwrap();
+    let (gone, _) = it.promoted("gone", Target::Adapter(tainted.version.clone()));
+    let (_, last) = it.promoted("last", Target::Adapter(gone.clone()));
+    let dataset = of_data(b"theirs").dataset.version;
+    it.registry.withdraw_data(&dataset, it.change()).unwrap();
+    fs::remove_dir_all(it.registry.directory(&gone)).unwrap();
+    for (version, why) in [(&tainted.version, "was withdrawn"), (&gone, "are gone")] {
+        let said = it.registry.unservable(version).unwrap().unwrap();
+        assert!(said.contains(why), "{said}");
+        let to = Target::Adapter(version.clone());
+        let error = it.registry.undo(&task(), Some(&to), it.change()).unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
+    }
+    assert_eq!(it.registry.unservable(&good).unwrap(), None);
+    let release = it.registry.roll_back(&last.id, it.change()).unwrap();
+    assert_eq!(release.returned_to, Some(Target::Adapter(good.clone())));
+    assert_eq!(it.stable(), Some(Target::Adapter(good)));
+}
+
+/// The lineage of something trained on other rows.
+fn of_data(rows: &[u8]) -> AdapterManifest {
+    let mut manifest = lineage();
+    manifest.dataset.version = format!("support-triage@{}", Digest::of(rows)).parse().unwrap();
+    manifest
+}
+
+#[test]
 fn rolling_back_the_baseline_aborts_the_release_compared_with_it() {
     let it = Fixture::new();
     let (one, first) = it.promoted("one", Target::Teacher);

@@ -10,6 +10,7 @@ pub(crate) enum AuditCommand {
     Show { task: Option<String> },
     /// Recompute the hash chain and compare it with every table
     #[command(after_help = "Examples:\n  understudy audit verify\n  \
+        understudy audit verify --public-key audit.pub.pem\n  \
         understudy audit verify --checkpoint kept-elsewhere --public-key audit.pub.pem\n  \
         understudy audit verify --file audit.jsonl\n\n\
         Exit codes: 0 whole; 1 changed; 2 bad input")]
@@ -43,9 +44,10 @@ pub(crate) struct AuditVerifyArgs {
     /// A checkpoint that was kept elsewhere
     #[arg(long, value_name = "FILE")]
     pub(crate) checkpoint: Option<PathBuf>,
-    /// Whose the checkpoint must be [default: that of audit.pem in the data directory]
-    #[arg(long, value_name = "PEM", requires = "checkpoint")]
-    pub(crate) public_key: Option<PathBuf>,
+    /// Whose every checkpoint must be, that one and those in the registry; once for each key that
+    /// ever signed [default: that of audit.pem in the data directory]
+    #[arg(long, value_name = "PEM")]
+    pub(crate) public_key: Vec<PathBuf>,
     /// Verify an exported chain instead of the registry's
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,

@@ -1,9 +1,16 @@
 //! `understudy audit`: who changed what, when and why, and that nobody changed that.
 
-use std::{fs, path::Path};
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
-use understudy_registry::{AuditEntry, AuditHead, Registry, RegistryError, verify_export};
+use serde_json::json;
+use understudy_registry::{
+    AuditEntry, AuditHead, Registry, RegistryError, SignedHead, verify_export,
+};
 use understudy_signature::{CheckpointKey, CheckpointPublicKey};
 
 use super::{Exit, complain};
@@ -54,35 +61,69 @@ const NO_KEY: &str = "there is no key to sign or verify with: make one with \
 
 /// That something was changed is an answer, not a failure of the command.
 fn verify(args: &AuditVerifyArgs, registry: &Registry, out: Out) -> Result<Exit> {
-    let noted = noted(args, registry)?;
-    let (checked, found) = match &args.file {
-        Some(file) => ("the exported chain is whole", verify_export(&read(file)?, noted.as_ref())),
-        None => (
-            "the audit chain is whole and agrees with the registry",
-            registry.verify_audit(noted.as_ref()),
-        ),
-    };
-    match found {
-        Ok(head) => {
-            let seen = if noted.is_some() { ", and contains the checkpoint" } else { "" };
-            out.either(format!("{checked}{seen}: {} entries", head.entries), &head)?;
-            Ok(Exit::Ok)
-        }
-        Err(error @ RegistryError::Tampered(_)) => {
+    let keys = keys(args, registry)?;
+    let (checked, found) = match verdict(args, &keys, registry)? {
+        (checked, Ok(found)) => (checked, found),
+        (_, Err(error @ RegistryError::Tampered(_))) => {
             complain(&error.into());
-            Ok(Exit::No)
+            return Ok(Exit::No);
         }
-        Err(error) => Err(error.into()),
+        (_, Err(error)) => return Err(error.into()),
+    };
+    let (head, signed) = found;
+    let seen = if args.checkpoint.is_some() { ", and contains the checkpoint" } else { "" };
+    let entries = head.entries;
+    let mut text = format!("{checked}{seen}: {entries} entries");
+    if let Some(last) = signed.last() {
+        let (count, SignedHead { entries, key }) = (signed.len(), last);
+        write!(text, "; {count} checkpoints, the last one of {entries} entries by key {key}")?;
+    } else if keys.is_empty() && args.file.is_none() && !registry.checkpoints()?.is_empty() {
+        text.push_str(
+            "; whose its checkpoints are nobody can say here: name the key with --public-key",
+        );
     }
+    let told = json!({"entries": entries, "hash": head.hash, "checkpoints": signed});
+    out.either(text, &told)?;
+    Ok(Exit::Ok)
 }
 
-fn noted(args: &AuditVerifyArgs, registry: &Registry) -> Result<Option<AuditHead>> {
+type Found = Result<(AuditHead, Vec<SignedHead>), RegistryError>;
+
+/// What was looked at, and what was found.
+fn verdict(
+    args: &AuditVerifyArgs,
+    keys: &[CheckpointPublicKey],
+    registry: &Registry,
+) -> Result<(&'static str, Found)> {
+    let noted = noted(args, keys)?;
+    Ok(match &args.file {
+        Some(file) => {
+            let found = verify_export(&read(file)?, noted.as_ref());
+            ("the exported chain is whole", found.map(|head| (head, Vec::new())))
+        }
+        None => (
+            "the audit chain is whole and agrees with the registry",
+            registry.verify_audit_by(noted.as_ref(), keys),
+        ),
+    })
+}
+
+/// Who may have signed: the keys that were named, or else the one beside the registry.
+fn keys(args: &AuditVerifyArgs, registry: &Registry) -> Result<Vec<CheckpointPublicKey>> {
+    if args.public_key.is_empty() {
+        return Ok(registry.checkpoint_key().map(CheckpointKey::public).into_iter().collect());
+    }
+    let read = |path: &PathBuf| Ok(CheckpointPublicKey::from_pem(&read(path)?)?);
+    args.public_key.iter().map(read).collect()
+}
+
+/// What the checkpoint saw that was kept elsewhere.
+fn noted(args: &AuditVerifyArgs, keys: &[CheckpointPublicKey]) -> Result<Option<AuditHead>> {
     let Some(file) = &args.checkpoint else { return Ok(None) };
-    let key = match &args.public_key {
-        Some(path) => CheckpointPublicKey::from_pem(&read(path)?)?,
-        None => registry.checkpoint_key().context(NO_KEY)?.public(),
-    };
-    Ok(Some(AuditHead::from_checkpoint(&read(file)?, &key)?))
+    let note = read(file)?;
+    let mut tried = keys.iter().map(|key| AuditHead::from_checkpoint(&note, key));
+    let first = tried.next().context(NO_KEY)?;
+    Ok(Some(tried.fold(first, Result::or)?))
 }
 
 fn read(path: &Path) -> Result<String> {
