@@ -13,7 +13,7 @@ use std::{
 
 use serde_json::{Value, json};
 use understudy_canary::{Rules, fresh_salt};
-use understudy_ident::{Digest, SystemClock, TaskName};
+use understudy_ident::{Digest, SystemClock, TaskName, Timestamp};
 use understudy_manifest::{AdapterManifest, Release};
 use understudy_orchestrator::{Fact, RunStore};
 use understudy_registry::{Change, Override, Registry, RollbackTarget, StartRelease, Target};
@@ -361,6 +361,34 @@ fn met(server: &Served, prefix: &str) -> Vec<String> {
     (0..12).filter_map(|n| server.ask("quiz", &format!("{prefix}-{n}"))).map(|(_, v)| v).collect()
 }
 
+/// When the last request was sent that a version answered, on whichever server, until none has for
+/// some seconds.
+fn last_met(servers: &[Served], version: &str) -> Timestamp {
+    let (mut last, begun) = (None, Instant::now());
+    let mut quiet = Instant::now();
+    for nth in 0.. {
+        assert!(begun.elapsed() < PATIENCE, "{version} goes on serving");
+        if last.is_some() && quiet.elapsed() > Duration::from_secs(3) {
+            break;
+        }
+        let server: &Served = &servers[nth % servers.len()];
+        let sent = Timestamp::now();
+        let met = server.ask("quiz", &format!("last-{nth}"));
+        if met.is_some_and(|(_, met)| met == version) {
+            (last, quiet) = (Some(sent), Instant::now());
+        }
+    }
+    last.unwrap()
+}
+
+/// When something was decided, by the audit chain.
+fn decided(home: &tempfile::TempDir, action: &str) -> Timestamp {
+    let data = home.path().join(".understudy");
+    let registry = Registry::open(&data.join("registry.db"), &data.join("adapters")).unwrap();
+    let audit = registry.audit(None).unwrap();
+    audit.iter().rev().find(|entry| entry.action == action).unwrap().at
+}
+
 fn eventually(what: &str, done: impl Fn() -> bool) {
     let begun = Instant::now();
     while !done() {
@@ -405,7 +433,14 @@ fn sixteen_replicas_take_a_version_back_and_a_silent_server_leaves_champions_alo
 
     let data = home.path().join(".understudy").display().to_string();
     let before = nodes()["sequence"].as_u64().unwrap();
-    ok(home.path(), &["release", "rollback", "quiz", "--reason", "wrong", "--data-dir", &data]);
+    let bad = thread::scope(|scope| {
+        let asking = scope.spawn(|| last_met(&replicas, "quiz@2"));
+        thread::sleep(Duration::from_millis(500));
+        ok(home.path(), &["release", "rollback", "quiz", "--reason", "wrong", "--data-dir", &data]);
+        asking.join().unwrap()
+    });
+    let late = bad.as_millisecond() - decided(&home, "release.roll_back").as_millisecond();
+    assert!(late < 1_000, "a new request met the version {late} ms after it was taken back");
     // What came before was acknowledged by all as well, until the server has noticed.
     eventually("another table", || nodes()["sequence"].as_u64().unwrap() > before);
     eventually("an acknowledgement of all", acknowledged);

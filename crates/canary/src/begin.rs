@@ -8,7 +8,7 @@ use understudy_registry::{
 };
 use understudy_trajectory::RewardPolicy;
 
-use crate::{CanaryError, Rules, fresh_salt};
+use crate::{CanaryError, PolicyDefaults, Rules, fresh_salt};
 
 /// What is to be released, and by which rules.
 #[derive(Debug, Clone)]
@@ -20,6 +20,8 @@ pub struct Opening<'a> {
     pub supersede: bool,
     /// What serves a task before its first promotion.
     pub first: Target,
+    /// For what the recipe does not say.
+    pub defaults: &'a PolicyDefaults,
 }
 
 /// Opens a release after making sure that what it would return to loads with the content it was
@@ -30,8 +32,8 @@ pub fn open<'s, E: From<CanaryError>>(
     opening: Opening<'_>,
     change: Change<'_>,
 ) -> Result<ReleaseRecord, E> {
-    let Opening { candidate, recipe, forced, supersede, first } = opening;
-    let rules = rules_for(recipe, candidate)?;
+    let Opening { candidate, recipe, forced, supersede, first, defaults } = opening;
+    let rules = rules_for(recipe, candidate, defaults)?;
     let task = &candidate.task;
     let rollback = rollback_target(registry, student, task, first)?;
     let open = registry.open_release(task).map_err(CanaryError::from)?;
@@ -51,7 +53,11 @@ pub fn open<'s, E: From<CanaryError>>(
 }
 
 /// The rules of a recipe's `[release]`, if the candidate is of its task.
-fn rules_for(recipe: &Recipe, candidate: &AdapterVersion) -> Result<Rules, CanaryError> {
+fn rules_for(
+    recipe: &Recipe,
+    candidate: &AdapterVersion,
+    defaults: &PolicyDefaults,
+) -> Result<Rules, CanaryError> {
     if candidate.task != recipe.task {
         let (candidate, task) = (candidate.clone(), recipe.task.clone());
         return Err(CanaryError::OtherRecipe { candidate, task });
@@ -59,7 +65,7 @@ fn rules_for(recipe: &Recipe, candidate: &AdapterVersion) -> Result<Rules, Canar
     let release = recipe.release.as_ref().ok_or(CanaryError::NoRelease)?;
     let reward = RewardPolicy::named(&recipe.data.reward)
         .ok_or_else(|| CanaryError::UnknownReward { name: recipe.data.reward.clone() })?;
-    Ok(Rules::of(release, reward)?)
+    Ok(Rules::under(defaults, release, reward)?)
 }
 
 fn rollback_target<'s, E: From<CanaryError>>(

@@ -1,9 +1,12 @@
 //! The controller: one tick brings routes and evidence up to date and carries out a verdict.
 
-use std::{collections::BTreeMap, sync::Arc};
+mod serving;
+mod staging;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
-use understudy_ident::{AdapterVersion, Clock, TaskName};
+use understudy_ident::{Clock, TaskName};
 use understudy_inference::{AdapterChoice, Student};
 use understudy_journal::Journal;
 use understudy_manifest::Fallback;
@@ -11,9 +14,10 @@ use understudy_registry::{
     Change, PauseReason, Registry, RegistryError, ReleaseRecord, ReleaseState, Target as Serving,
 };
 use understudy_router::{
-    Canary, Judgement, Route, RouteTable, Support, Target, TaskRoute, Verdict,
+    Canary, Exposure, Judgement, Route, RouteTable, Support, Target, TaskRoute, Verdict,
 };
 
+use self::staging::Staging;
 use crate::{
     CanaryError, DeadMan, Lessons, Rules,
     watch::{READ_TO, Watch},
@@ -25,6 +29,9 @@ const OWNER: &str = "canary controller";
 /// A release whose evidence could not be read so often in a row is paused: a canary that nobody
 /// watches serves nobody.
 const MOST_FAILURES: u32 = 4;
+
+/// Long enough for a large adapter and a slow line.
+const PATIENCE: Duration = Duration::from_mins(10);
 
 /// What a controller works with.
 #[derive(Debug)]
@@ -55,6 +62,10 @@ pub struct Controller {
     watches: BTreeMap<TaskName, Watch>,
     /// How often in a row the evidence of a task could not be read.
     failures: BTreeMap<TaskName, u32>,
+    /// Releases whose candidates wait to come on stage.
+    staging: BTreeMap<TaskName, Staging>,
+    /// How long the servers that follow may take to have a candidate.
+    pub(crate) patience: Duration,
     dead_man: Arc<DeadMan>,
 }
 
@@ -63,7 +74,8 @@ impl Controller {
         let tables = parts.lessons.iter().map(|lessons| Arc::clone(lessons.routes()));
         let tables = std::iter::once(Arc::clone(&parts.routes)).chain(tables).collect();
         let dead_man = Arc::new(DeadMan::over(tables));
-        Self { parts, watches: BTreeMap::new(), failures: BTreeMap::new(), dead_man }
+        let (watches, failures, staging) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { parts, watches, failures, staging, patience: PATIENCE, dead_man }
     }
 
     /// For a thread that looks whether this one still does.
@@ -87,9 +99,14 @@ impl Controller {
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
-        match self.follow_lessons() {
-            Ok(new) => notes.extend(new),
-            Err(error) => failed = failed.or(Some(error)),
+        // The last change before a silence is signed by nobody else.
+        let signed = self.parts.registry.checkpoint_in_time(self.parts.clock.now());
+        let signed = signed.map(|_| Vec::new()).map_err(CanaryError::from);
+        for followed in [self.follow_revocations(), self.follow_lessons(), signed] {
+            match followed {
+                Ok(new) => notes.extend(new),
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
         match failed {
             Some(error) if notes.is_empty() => Err(error),
@@ -149,33 +166,6 @@ impl Controller {
         Ok(notes)
     }
 
-    /// Loads a candidate that is waiting for it, before it meets anybody; one that cannot be loaded
-    /// never does. In a freeze it goes on waiting.
-    fn stage(&self, task: &TaskName) -> Result<Option<Note>, CanaryError> {
-        let registry = &self.parts.registry;
-        let open = registry.open_release(task)?;
-        let Some(release) = open.filter(|open| open.state == ReleaseState::Staging) else {
-            return Ok(None);
-        };
-        let text = match self.loaded(&release.candidate) {
-            Ok(generation) => {
-                let text = format!("loaded {} as {generation}", release.candidate);
-                // Nobody has met the candidate yet, so its evidence begins here.
-                let begun = json!({READ_TO: self.parts.journal.watermark()?});
-                match registry.staged(&release.id, &generation, self.change(&text, &begun)) {
-                    Err(RegistryError::Frozen { .. }) => return Ok(None),
-                    staged => staged.map(|_| text)?,
-                }
-            }
-            Err(error) => {
-                let text = format!("{error}; the release has failed");
-                registry.fail(&release.id, self.says(&text))?;
-                text
-            }
-        };
-        Ok(Some(Note { task: task.clone(), text }))
-    }
-
     /// Publishes the route the registry asks for, if it differs from the one in force.
     fn follow_registry(&self, task: &TaskName) -> Result<Option<Note>, CanaryError> {
         let parts = &self.parts;
@@ -184,19 +174,22 @@ impl Controller {
         let routes = lessons.map_or(&parts.routes, Lessons::routes);
         let stable = parts.registry.stable(task)?.unwrap_or(first);
         let open = parts.registry.open_release(task)?;
-        let ramping = open.as_ref().filter(|open| {
-            open.state == ReleaseState::Ramping && !self.dead_man.has_taken_off(task)
+        let routed = open.as_ref().filter(|open| {
+            let is_ramping = open.state == ReleaseState::Ramping;
+            (is_ramping || self.is_shown(open)) && !self.dead_man.has_taken_off(task)
         });
-        let canary = match ramping.map(|release| self.canary(release)).transpose() {
+        let canary = match routed.map(|release| self.canary(release)).transpose() {
             Ok(canary) => canary,
             Err(error) => {
-                let refused = self.refuse(task, ramping, &error)?;
+                let refused = self.refuse(task, routed, &error)?;
                 // With the release gone, the route is the stable one.
                 self.follow_registry(task)?;
                 return Ok(Some(refused));
             }
         };
-        let candidate = canary.as_ref().map(|canary| canary.target.clone());
+        // Who only waits is not watched either.
+        let on_stage = canary.as_ref().filter(|canary| canary.share > Exposure::NONE);
+        let candidate = on_stage.map(|canary| canary.target.clone());
         let (tap, support) = match self.latest_rules(task)? {
             // Nobody stands beside a lesson.
             _ if lessons.is_some() => (None, Support::default()),
@@ -211,8 +204,9 @@ impl Controller {
             }
             _ => (None, Support::default()),
         };
-        let route = Route { stable: self.target(&stable)?, canary, tap, support };
-        let release = ramping.map(|release| release.id.to_string());
+        let stable = self.serving(task, &stable, routes.get(task).as_deref())?;
+        let route = Route { stable, canary, tap, support };
+        let release = routed.map(|release| release.id.to_string());
         let wanted = TaskRoute { route, release };
         if routes.get(task).is_some_and(|current| *current == wanted) {
             return Ok(None);
@@ -238,51 +232,16 @@ impl Controller {
 
     fn canary(&self, release: &ReleaseRecord) -> Result<Canary, CanaryError> {
         let rules = Rules::read(release)?;
-        Ok(Canary {
-            target: self.load(&release.candidate)?,
-            share: rules.policy.steps.share(release.step as usize),
-            salt: release.salt.parse()?,
-        })
+        let share = match release.state {
+            ReleaseState::Ramping => rules.policy.steps.share(release.step as usize),
+            _ => Exposure::NONE,
+        };
+        Ok(Canary { target: self.load(&release.candidate)?, share, salt: release.salt.parse()? })
     }
 
     /// The rules of the newest release, which also say how large the tap is between releases.
     fn latest_rules(&self, task: &TaskName) -> Result<Option<Rules>, CanaryError> {
         self.parts.registry.releases(task)?.last().map(Rules::read).transpose()
-    }
-
-    fn target(&self, serving: &Serving) -> Result<Target, CanaryError> {
-        match serving {
-            Serving::Teacher => Ok(Target::Teacher),
-            Serving::Base => Ok(Target::Base),
-            Serving::Adapter(version) => self.load(version),
-        }
-    }
-
-    fn load(&self, version: &AdapterVersion) -> Result<Target, CanaryError> {
-        let generation = self.loaded(version)?;
-        Ok(Target::Adapter { version: version.to_string(), generation })
-    }
-
-    /// Makes sure the student holds exactly the registered content of a version, and names it.
-    fn loaded(&self, version: &AdapterVersion) -> Result<String, CanaryError> {
-        let expected = self.parts.registry.get(version)?.record.generation;
-        if let Some(lessons) = self.lessons_of(&version.task) {
-            return lessons.load(version, expected);
-        }
-        let expected = expected.to_hex();
-        let alias = version.to_string();
-        let loaded = self.parts.student.adapters().into_iter().find(|info| info.alias == alias);
-        let found = if let Some(info) = loaded {
-            info.generation
-        } else {
-            let directory = self.parts.registry.directory(version);
-            let load = |source| CanaryError::Load { what: alias.clone(), source };
-            self.parts.student.load_adapter(&alias, &directory).map_err(load)?.generation
-        };
-        if found != expected {
-            return Err(CanaryError::OtherContent { what: alias, expected, found });
-        }
-        Ok(found)
     }
 
     /// Reads what has arrived and judges it; `None` when nothing has, and the release is not too old.
@@ -435,8 +394,11 @@ fn describe(wanted: &TaskRoute, of_memory: bool) -> String {
         Target::Adapter { version, .. } => version.clone(),
     };
     let canary = wanted.route.canary.as_ref().map(|canary| {
-        let percent = canary.share.get() * 100.0;
-        format!(", {percent:.0} % to the canary {}", name(&canary.target))
+        let (percent, name) = (canary.share.get() * 100.0, name(&canary.target));
+        if canary.share == Exposure::NONE {
+            return format!(", and the canary {name} waits");
+        }
+        format!(", {percent:.0} % to the canary {name}")
     });
     format!("routed to {}{}", name(&wanted.route.stable), canary.unwrap_or_default())
 }

@@ -7,10 +7,10 @@ use serde::Serialize;
 use serde_json::Value;
 use understudy_ident::{TaskName, Timestamp};
 use understudy_journal::Journal;
-use understudy_registry::{Registry, ReleaseRecord};
+use understudy_registry::{Registry, ReleaseRecord, ReleaseState};
 use understudy_router::{ArmSummary, Judgement, Side};
 
-use crate::{CanaryError, watch::Watch};
+use crate::{CanaryError, LatencyLimits, watch::Watch};
 
 /// Reads on from where it was asked last, so that asking often costs little.
 #[derive(Debug, Default)]
@@ -25,6 +25,8 @@ pub struct Examined {
     /// The journal's record up to which this holds.
     pub journal_seq: u64,
     pub judgement: Judgement,
+    /// What counts as slow; none as long as the candidate is not on stage.
+    pub latency_limits: Option<LatencyLimits>,
     pub canary: ArmSummary,
     pub baseline: ArmSummary,
 }
@@ -52,8 +54,11 @@ impl Examiner {
             self.watches.remove(task);
             return Ok(None);
         }
-        let is_same =
-            |(step, watch): &(u32, Watch)| watch.release == release.id && *step == release.step;
+        let is_staging = release.state == ReleaseState::Staging;
+        let is_same = |(step, watch): &(u32, Watch)| {
+            let knows_stage = watch.was_staged || is_staging;
+            watch.release == release.id && *step == release.step && knows_stage
+        };
         if !self.watches.get(task).is_some_and(is_same) {
             // Where in the journal a step was entered is in the audit chain, so that outcomes are
             // credited to the steps that the controller credits them to.
@@ -65,6 +70,7 @@ impl Examiner {
         Ok(Some(Examined {
             journal_seq: watch.read_to,
             judgement: watch.judge(release.step),
+            latency_limits: watch.was_staged.then(|| watch.slow.clone()),
             canary: watch.summary(Side::Canary),
             baseline: watch.summary(Side::Baseline),
         }))

@@ -13,12 +13,15 @@
 //!
 //! Never: decides (the router does), or moves a route the registry does not ask for.
 
+mod attempts;
 mod begin;
 mod controller;
 mod deadman;
+mod defaults;
 mod early;
 mod error;
 mod examine;
+mod latency;
 mod memory;
 mod observe;
 mod rules;
@@ -27,8 +30,10 @@ mod watch;
 pub use begin::{Opening, open};
 pub use controller::{Controller, Note, Parts};
 pub use deadman::DeadMan;
+pub use defaults::PolicyDefaults;
 pub use error::CanaryError;
 pub use examine::{Decided, Examined, Examiner, decided};
+pub use latency::{Basis, LatencyLimit, LatencyLimits};
 pub use memory::Lessons;
 pub use rules::{Rules, fresh_salt};
 

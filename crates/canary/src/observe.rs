@@ -1,10 +1,11 @@
 //! What happened to a unit, as evidence: a pure reading of steps and outcomes.
 
+use understudy_inference::Timing;
 use understudy_manifest::Guard;
 use understudy_router::{Behaviour, Observation, Side};
 use understudy_trajectory::{Arm, Course, Outcome, RewardPolicy, Signal, Step};
 
-use crate::Rules;
+use crate::{LatencyLimits, Rules};
 
 /// Which slice of `release`'s comparison a step belongs to; `None` for everything else.
 pub(crate) fn side(step: &Step, release: &str) -> Option<Side> {
@@ -32,15 +33,19 @@ pub(crate) fn side(step: &Step, release: &str) -> Option<Side> {
 /// A reply that another gave counts as an error of the arm it was assigned to: however good it is,
 /// it is not the arm's. One that the client did not wait for is no error: clients hang up for reasons
 /// of their own, and where it was for slowness, the time that went by until then is counted.
-pub(crate) fn of_reply(step: &Step, side: Side, rules: &Rules) -> Observation {
+pub(crate) fn of_reply(
+    step: &Step,
+    side: Side,
+    (rules, slow): (&Rules, &LatencyLimits),
+) -> Observation {
     let course = course(step);
     let fell_back = course.is_some_and(|course| course.fallback.is_some());
     let failed = step.error.is_some() && !course.is_some_and(|course| course.left);
     Observation {
         at_ms: Some(step.at.as_millisecond()),
         error: failed || fell_back,
-        latency_exceeded: step.timing.total_ms > rules.latency_slo_ms,
-        behaviour: behaviour(step, rules),
+        latency_exceeded: slow.is_slow(&step.timing),
+        behaviour: behaviour(step, rules).with(Guard::FirstToken, slow.starts_late(&step.timing)),
         cost: f64::from(step.usage.completion_tokens),
         ..Observation::served(unit(step), side)
     }
@@ -61,6 +66,20 @@ pub(crate) fn of_outcome(
         unsafe_output: matches!(outcome.signal, Signal::Flag { .. }),
         ..Observation::served(unit(step), side)
     }
+}
+
+/// How long a whole reply took that the stable arm gave by itself, with this content; none for any
+/// other step.
+pub(crate) fn own_timing(step: &Step, generation: Option<&str>) -> Option<Timing> {
+    let assignment = step.assignment.as_ref()?;
+    let Course { beside, fallback, escalation, .. } = &assignment.course;
+    let is_own = assignment.arm == Arm::Stable
+        && beside.is_none()
+        && fallback.is_none()
+        && escalation.is_none()
+        && step.error.is_none();
+    let served = step.served.adapter.as_ref().map(|adapter| adapter.generation.as_str());
+    (is_own && served == generation).then_some(step.timing)
 }
 
 fn course(step: &Step) -> Option<&Course> {

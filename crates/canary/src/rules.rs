@@ -10,7 +10,7 @@ use understudy_router::{
 };
 use understudy_trajectory::RewardPolicy;
 
-use crate::CanaryError;
+use crate::{CanaryError, PolicyDefaults};
 
 /// A fortnight, after which a person decides where the recipe names no other time.
 const LONGEST_S: u64 = 14 * 24 * 3600;
@@ -22,7 +22,11 @@ pub struct Rules {
     pub policy: Policy,
     /// The reward policy, `name@version`.
     pub reward: String,
-    pub latency_slo_ms: f64,
+    /// Where nothing is said, what was served before decides; see [`LatencyLimits`](crate::LatencyLimits).
+    #[serde(default)]
+    pub latency_slo_ms: Option<f64>,
+    #[serde(default)]
+    pub first_token_slo_ms: Option<f64>,
     pub tap: Exposure,
     /// A reply of more tokens counts against the length guard.
     #[serde(default)]
@@ -38,9 +42,20 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// The rules of a recipe, with the program's defaults for what it does not say.
     pub fn of(release: &Release, reward: RewardPolicy) -> Result<Self, RouterError> {
+        Self::under(&PolicyDefaults::default(), release, reward)
+    }
+
+    /// The same with a deployment's defaults.
+    pub fn under(
+        defaults: &PolicyDefaults,
+        release: &Release,
+        reward: RewardPolicy,
+    ) -> Result<Self, RouterError> {
         // Bounds are tightest where a decision is expected: a few times the first step's outcomes.
-        let n_star = (10 * release.min_outcomes_per_step).clamp(200, 5_000) as f64;
+        let usual = (10 * release.min_outcomes_per_step).clamp(200, 5_000) as f64;
+        let n_star = defaults.n_star.unwrap_or(usual);
         let policy = Policy {
             steps: Steps::new(release.steps.clone())?,
             min_outcomes_per_step: release.min_outcomes_per_step,
@@ -54,13 +69,14 @@ impl Rules {
             missing: release.missing,
             on_small_harm: release.on_small_harm,
             cost_cap: release.cost_cap,
-            ..Policy::default()
+            ..defaults.policy()
         };
         policy.validate()?;
         Ok(Self {
             policy,
             reward: reward.id().to_owned(),
             latency_slo_ms: release.latency_slo_ms,
+            first_token_slo_ms: release.first_token_slo_ms,
             tap: Exposure::new(release.tap)?,
             long_reply_tokens: release.long_reply_tokens,
             observe: release.observe.clone(),

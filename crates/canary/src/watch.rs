@@ -6,10 +6,15 @@ use serde_json::Value;
 use understudy_ident::{ReleaseId, StepId};
 use understudy_journal::{Arrival, Entry, Journal};
 use understudy_registry::{AuditEntry, ReleaseRecord};
-use understudy_router::{ArmSummary, Evidence, Judgement, Side, judge};
+use understudy_router::{ArmSummary, Evidence, Judgement, Observation, Side, judge};
 use understudy_trajectory::{Outcome, Step};
 
-use crate::{CanaryError, Rules, early::Early, observe};
+use crate::{
+    CanaryError, LatencyLimits, Rules,
+    attempts::{self, Attempt},
+    early::Early,
+    observe,
+};
 
 /// Records read at a time.
 const PAGE: usize = 512;
@@ -17,10 +22,20 @@ const PAGE: usize = 512;
 /// The key under which a decision notes how far the journal had been read.
 pub(crate) const READ_TO: &str = "journal_seq";
 
+/// The key under which the beginning of a ramp notes what counts as slow.
+pub(crate) const SLOW: &str = "latency_limits";
+
 #[derive(Debug)]
 pub(crate) struct Watch {
     pub(crate) release: ReleaseId,
     pub(crate) rules: Rules,
+    /// As they were frozen when the candidate came on stage.
+    pub(crate) slow: LatencyLimits,
+    pub(crate) was_staged: bool,
+    /// Releases of the same candidate before this one, whose evidence goes on.
+    earlier: Vec<Attempt>,
+    /// After which record this one's own begins, and when, as long as that is still to be replayed.
+    begins: Option<(u64, i64)>,
     evidence: Evidence,
     /// The last record folded in.
     pub(crate) read_to: u64,
@@ -58,30 +73,35 @@ impl Watch {
             let of_release = audit.iter().filter(|entry| entry.subject == release.id.as_str());
             of_release.filter(move |entry| entry.action == action)
         };
-        let read_to =
-            |entry: &AuditEntry| entry.evidence.as_ref()?.get(READ_TO).and_then(Value::as_u64);
         let entered = of_release("release.advance")
             .filter_map(|entry| {
                 let step = entry.detail.get("step").and_then(Value::as_u64)?;
                 Some((read_to(entry)?, step as u32))
             })
             .collect();
-        // A release that an earlier program staged does not say, and is read from the beginning.
-        let begun = of_release("release.stage").find_map(read_to).unwrap_or(0);
         let rules = Rules::read(release)?;
-        let mut evidence = Evidence::under(&rules.policy);
-        if let Some(staged) = of_release("release.stage").next() {
-            evidence.go_on(staged.at.as_millisecond());
-        }
+        let staged = of_release("release.stage").next();
+        let begins = staged.map(|staged| {
+            // A release that an earlier program staged does not say, and is read from the beginning.
+            (read_to(staged).unwrap_or(0), staged.at.as_millisecond())
+        });
+        let earlier = attempts::before(release, audit);
+        let first = begins.map_or(0, |(from, _)| from);
+        let first = earlier.iter().map(|attempt| attempt.from).fold(first, u64::min);
+        let evidence = Evidence::under(&rules.policy);
         let of_release = audit.iter().filter(|entry| entry.subject == release.id.as_str());
         Ok(Self {
             release: release.id.clone(),
             evidence,
+            slow: staged.and_then(frozen).unwrap_or_else(|| LatencyLimits::said(&rules)),
             rules,
+            was_staged: staged.is_some(),
+            earlier,
+            begins,
             revision: release.revision,
             resumed: resumed(of_release),
             void_before: None,
-            read_to: begun,
+            read_to: first,
             entered,
             seen: HashSet::new(),
             early: Early::default(),
@@ -125,6 +145,12 @@ impl Watch {
     }
 
     fn replay_steps(&mut self, read_to: u64) {
+        if let Some((from, at_ms)) = self.begins
+            && from <= read_to
+        {
+            self.begins = None;
+            self.evidence.begin(at_ms);
+        }
         while let Some((at, step)) = self.entered.first().copied()
             && at <= read_to
         {
@@ -150,6 +176,24 @@ impl Watch {
         }
     }
 
+    /// The slice of the comparison that a step belongs to, and its unit's name there. In another
+    /// attempt a unit was drawn anew, so it is another unit.
+    fn place(&self, step: &Step) -> Option<(Side, Option<String>)> {
+        if let Some(side) = observe::side(step, self.release.as_str()) {
+            return Some((side, None));
+        }
+        let unit = &step.assignment.as_ref()?.unit;
+        self.earlier.iter().find_map(|attempt| {
+            let side = observe::side(step, attempt.release.as_str())?;
+            Some((side, Some(format!("{} {unit}", attempt.release))))
+        })
+    }
+
+    fn observe(&mut self, unit: Option<String>, seen: Observation) -> Result<(), CanaryError> {
+        let unit = unit.unwrap_or_else(|| seen.unit.clone());
+        Ok(self.evidence.observe(&Observation { unit, ..seen })?)
+    }
+
     fn is_void(&self, step: &Step) -> bool {
         self.void_before.is_some_and(|at| step.at.as_millisecond() < at)
     }
@@ -162,12 +206,15 @@ impl Watch {
     }
 
     fn fold_step(&mut self, journal: &Journal, step: Step) -> Result<bool, CanaryError> {
-        let Some(side) = observe::side(&step, self.release.as_str()) else { return Ok(false) };
-        self.go_on(step.at.as_millisecond());
+        let Some((side, unit)) = self.place(&step) else { return Ok(false) };
+        if unit.is_none() {
+            self.go_on(step.at.as_millisecond());
+        }
         if self.is_void(&step) {
             return Ok(false);
         }
-        self.evidence.observe(&observe::of_reply(&step, side, &self.rules))?;
+        let seen = observe::of_reply(&step, side, (&self.rules, &self.slow));
+        self.observe(unit, seen)?;
         self.seen.insert(step.id.clone());
         for outcome in self.early.about(&step) {
             self.fold_outcome(journal, outcome)?;
@@ -182,7 +229,7 @@ impl Watch {
         };
         let step = &judged.step;
         // Its step is of another release, or of none.
-        let Some(side) = observe::side(step, self.release.as_str()) else { return Ok(false) };
+        let Some((side, unit)) = self.place(step) else { return Ok(false) };
         if self.is_void(step) {
             return Ok(false);
         }
@@ -192,9 +239,19 @@ impl Watch {
             return Ok(false);
         }
         let policy = self.rules.reward_policy();
-        self.evidence.observe(&observe::of_outcome(step, &outcome, side, policy))?;
+        self.observe(unit, observe::of_outcome(step, &outcome, side, policy))?;
         Ok(true)
     }
+}
+
+/// How far the journal had been read when something was decided.
+pub(crate) fn read_to(entry: &AuditEntry) -> Option<u64> {
+    entry.evidence.as_ref()?.get(READ_TO).and_then(Value::as_u64)
+}
+
+/// What counts as slow, as it was noted when the candidate came on stage.
+fn frozen(staged: &AuditEntry) -> Option<LatencyLimits> {
+    serde_json::from_value(staged.evidence.as_ref()?.get(SLOW)?.clone()).ok()
 }
 
 /// Each time that a person let a release go on.

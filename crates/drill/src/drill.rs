@@ -35,7 +35,7 @@ impl Drill {
 pub fn drill_rules() -> Result<Rules, DrillError> {
     let release = Release {
         steps: vec![10, 25, 50, 100],
-        latency_slo_ms: 400.0,
+        latency_slo_ms: Some(400.0),
         tap: 0.0,
         ..Release::default()
     };

@@ -14,6 +14,7 @@ use understudy_inference::{AdapterInfo, Expected, InferenceError, LoadAdapter, L
 use understudy_openai::{
     ErrorReply, LoadBody, RollbackBody, UnloadBody, adapter_status, loaded_adapter,
 };
+use understudy_registry::generation;
 use understudy_router::Target;
 
 use crate::{
@@ -73,11 +74,19 @@ async fn publish(
     roots: Vec<std::path::PathBuf>,
 ) -> Result<LoadedAdapter, ApiError> {
     let student = std::sync::Arc::clone(&gateway.student);
+    let revoked = gateway.routes.numbered().revoked;
     let name = caller.local(&load.name).to_owned();
     let must_be_free = load.expected == Expected::Nothing;
     // Reading and checking files would hold up the other requests of this thread.
     let published = tokio::task::spawn_blocking(move || {
         let directory = confine::directory(&load.name, &load.path, &roots)?;
+        // What cannot be read is for the engine to refuse.
+        let content = if revoked.is_empty() { None } else { generation(&directory).ok() };
+        if content.is_some_and(|content| revoked.contains(&content.to_hex())) {
+            let why = "this content was revoked in the registry, and answers nobody";
+            let reply = ErrorReply::new(403, why).about("lora_path");
+            return Err(ApiError(reply.because("version_revoked")));
+        }
         let LoadBody { name, expected, generation, pinned, keep_previous, on_demand, .. } = load;
         let load = LoadAdapter {
             alias: name,

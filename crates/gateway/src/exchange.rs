@@ -59,7 +59,7 @@ impl Exchange {
         request: ChatRequest,
         (headers, caller): (&HeaderMap, Caller),
     ) -> Result<Self, ApiError> {
-        let choices = request.ask.n as usize;
+        let choices = Some(request.ask.n as usize);
         let mut opened = Self::open(gateway, request.ask.clone(), (headers, caller), choices)?;
         let mut request = request;
         let memories = gateway.memories().filter(|memories| memories.are_for(&opened.caller));
@@ -82,22 +82,21 @@ impl Exchange {
         Ok(exchange)
     }
 
-    /// A generation without messages.
+    /// A generation without messages, which nobody will hear of again.
     pub(crate) fn plain(
         gateway: &Gateway,
         ask: &Ask,
         from: (&HeaderMap, Caller),
     ) -> Result<Self, ApiError> {
-        let opened = Self::open(gateway, ask.clone(), from, 1)?;
-        let routing = Routing { others: Vec::new(), ..opened.routing };
-        Ok(Self { routing, ..opened }.named())
+        Ok(Self::open(gateway, ask.clone(), from, None)?.named())
     }
 
+    /// `choices` become steps; none where nothing is journalled.
     fn open(
         gateway: &Gateway,
         mut ask: Ask,
         (headers, caller): (&HeaderMap, Caller),
-        choices: usize,
+        choices: Option<usize>,
     ) -> Result<Self, ApiError> {
         let header =
             |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -120,6 +119,9 @@ impl Exchange {
         ask.admission.timeout = deadline(header("x-request-timeout-ms").as_deref())?;
         let unit = session.clone().or(ask.user.clone()).unwrap_or_else(|| trajectory.to_string());
         let mut routing = Routing::decide(gateway, (&caller, headers), &ask, unit)?;
+        if choices.is_none() {
+            routing = routing.unmeasured();
+        }
         if routing.way.teacher && (ask.show.token_ids || ask.truncate.is_some()) {
             routing = ours(routing, &ask)?;
         }
@@ -137,7 +139,7 @@ impl Exchange {
             ask: Arc::new(ask),
             routing,
             chat: None,
-            steps: (0..choices).map(|_| caller.id(&StepId::generate())).collect(),
+            steps: (0..choices.unwrap_or(1)).map(|_| caller.id(&StepId::generate())).collect(),
             trajectory,
             session,
             at: gateway.clock.now(),

@@ -122,6 +122,7 @@ async fn start(
             forced: said.forced.clone(),
             supersede,
             first,
+            defaults: gateway.release_defaults(),
         };
         let change = said.change(&*gateway.clock);
         open::<Refused>(&gateway.registry, || Ok(&*gateway.student), opening, change)

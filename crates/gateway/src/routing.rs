@@ -1,6 +1,6 @@
 //! Which weights answer: a routed task's arm, an adapter by name, or the base; and who steps in.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use axum::http::{HeaderMap, HeaderValue};
 use understudy_ident::TaskName;
@@ -56,6 +56,19 @@ impl Way {
     fn student(adapter: AdapterChoice) -> Self {
         Self { teacher: false, adapter: Some(adapter) }
     }
+
+    /// Whether it leads to one of these contents.
+    fn is_among(&self, gateway: &Gateway, generations: &BTreeSet<String>) -> bool {
+        match &self.adapter {
+            None => false,
+            Some(AdapterChoice::Generation(generation)) => generations.contains(generation),
+            Some(AdapterChoice::Alias(name)) => {
+                let adapters = gateway.student.adapters();
+                let held = adapters.iter().find(|adapter| adapter.alias == *name);
+                held.is_some_and(|adapter| generations.contains(&adapter.generation))
+            }
+        }
+    }
 }
 
 /// What a request's headers say about the tap.
@@ -84,6 +97,24 @@ impl Wishes {
 impl Routing {
     /// `unit` is what stays on one arm: a session, a user or a trajectory.
     pub(crate) fn decide(
+        gateway: &Gateway,
+        from: (&Caller, &HeaderMap),
+        ask: &Ask,
+        unit: String,
+    ) -> Result<Self, ApiError> {
+        let mut routing = Self::chosen(gateway, from, ask, unit)?;
+        let revoked = gateway.routes.numbered().revoked;
+        if !revoked.is_empty() {
+            let is_revoked = |way: &Way| way.is_among(gateway, &revoked);
+            if is_revoked(&routing.way) {
+                return Err(was_revoked(ask.model.as_deref().unwrap_or_default()));
+            }
+            routing.others.retain(|other| !is_revoked(&other.way));
+        }
+        Ok(routing)
+    }
+
+    fn chosen(
         gateway: &Gateway,
         (caller, headers): (&Caller, &HeaderMap),
         ask: &Ask,
@@ -118,6 +149,19 @@ impl Routing {
             return Ok(Self::direct(task, unit, Arm::Stable, Some(AdapterChoice::Alias(alias))));
         }
         Err(unknown(gateway, caller, asked))
+    }
+
+    /// What is not journalled cannot be judged, so it is no traffic of a release: the stable arm alone
+    /// answers, and neither a candidate nor the tap.
+    pub(crate) fn unmeasured(self) -> Self {
+        let others = Vec::new();
+        let Some(entry) = &self.entry else { return Self { others, ..self } };
+        let way = Way::to(&entry.route.stable);
+        let Assignment { unit, u, .. } = self.assignment;
+        let course = Course::default();
+        let assignment =
+            Assignment { arm: Arm::Stable, analysed: false, unit, u, release: None, course };
+        Self { assignment, way, others, ..self }
     }
 
     /// Notes what the request remembers, whichever arm it ends up with.
@@ -184,6 +228,14 @@ fn recorded(entry: &TaskRoute, unit: &str, chosen: &Assigned) -> Assignment {
         release: chosen.analysed.then(|| entry.release.clone()).flatten(),
         course: Course::default(),
     }
+}
+
+fn was_revoked(model: &str) -> ApiError {
+    let message = format!(
+        "The model `{model}` leads to an adapter version that was revoked and answers nobody; ask the \
+         task by its name"
+    );
+    ApiError(ErrorReply::new(404, message).about("model").because("version_revoked"))
 }
 
 /// The same text vLLM says, and what there is instead.

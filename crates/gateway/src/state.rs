@@ -10,7 +10,7 @@ use std::{
 };
 
 use serde_json::Value;
-use understudy_canary::Examiner;
+use understudy_canary::{Examiner, PolicyDefaults};
 use understudy_ident::{Clock, Timestamp};
 use understudy_inference::{Backend, Student};
 use understudy_intake::{Intake, Limits};
@@ -63,6 +63,8 @@ struct Shared {
     intake: Intake,
     /// How long raw bodies of telemetry are kept; for ever unless set.
     keep_raw: OnceLock<Duration>,
+    /// What releases start from; the program's unless set.
+    release_defaults: OnceLock<PolicyDefaults>,
     token_key: OnceLock<TokenKey>,
     door: Arc<Door>,
     board: Arc<Board>,
@@ -100,6 +102,7 @@ impl Gateway {
                 started,
                 intake,
                 keep_raw: OnceLock::new(),
+                release_defaults: OnceLock::new(),
                 token_key: OnceLock::new(),
                 door: Arc::new(door),
                 board: Arc::default(),
@@ -145,7 +148,7 @@ impl Gateway {
 
     /// Who follows this server's routes, and what they have acknowledged.
     pub(crate) fn servers(&self) -> Value {
-        self.hub().listing(self.routes.numbered().sequence)
+        self.hub().listing(&self.routes)
     }
 
     /// What releases rest on, read one at a time.
@@ -181,6 +184,16 @@ impl Gateway {
 
     pub(crate) fn keep_raw(&self) -> Option<Duration> {
         self.shared.keep_raw.get().copied()
+    }
+
+    /// From now on releases start with these rules where their recipes say nothing. Said again, the
+    /// first word counts.
+    pub fn release_under(&self, defaults: PolicyDefaults) {
+        self.shared.release_defaults.get_or_init(|| defaults);
+    }
+
+    pub(crate) fn release_defaults(&self) -> &PolicyDefaults {
+        self.shared.release_defaults.get_or_init(PolicyDefaults::default)
     }
 
     pub(crate) fn intake(&self) -> &Intake {

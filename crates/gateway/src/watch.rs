@@ -10,7 +10,6 @@ pub mod wire;
 use std::{
     collections::BTreeMap,
     path::{Component, Path as FilePath},
-    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -23,7 +22,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use understudy_ident::{AdapterVersion, RunId};
 use understudy_journal::{Journal, JournalError};
-use understudy_router::{Numbered, RouteTable, Target};
+use understudy_router::{Follower, Followers, LEASE, Numbered, RouteTable, Target};
 
 use self::wire::{Arrivals, Arrived, LEASE_MS, Told, ToldAdapter, WatchAnswer, WatchRequest};
 use crate::{body::Body, error::ApiError, feedback::TokenKey, state::Gateway};
@@ -31,22 +30,11 @@ use crate::{body::Body, error::ApiError, feedback::TokenKey, state::Gateway};
 /// Nobody waits longer, so that a connection that died is noticed.
 const MOST_WAIT: Duration = Duration::from_secs(10);
 
-/// A node that was silent for so long is forgotten.
-const FORGOTTEN: Duration = Duration::from_hours(1);
-
-/// Who follows, and what they have acknowledged.
+/// What those who follow are told by.
 #[derive(Debug)]
 pub(crate) struct Hub {
     epoch: String,
     changed: watch::Receiver<u64>,
-    nodes: Mutex<BTreeMap<String, Node>>,
-}
-
-#[derive(Debug, Clone)]
-struct Node {
-    sequence: u64,
-    took_ms: f64,
-    heard: Instant,
 }
 
 impl Hub {
@@ -57,34 +45,31 @@ impl Hub {
         });
         // Any name that no other process has.
         let epoch = RunId::generate().to_string();
-        Self { epoch, changed, nodes: Mutex::default() }
+        Self { epoch, changed }
     }
 
-    fn heard_from(&self, request: &WatchRequest) {
-        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
-        nodes.retain(|_, node| node.heard.elapsed() < FORGOTTEN);
+    fn heard_from(&self, followers: &Followers, request: &WatchRequest) {
         let sequence = if request.epoch == self.epoch { request.since } else { 0 };
-        let node = Node { sequence, took_ms: request.took_ms, heard: Instant::now() };
-        nodes.insert(request.node.clone(), node);
+        let (took_ms, heard) = (request.took_ms, Instant::now());
+        followers.heard(&request.node, Follower { sequence, took_ms, heard });
     }
 
-    pub(crate) fn listing(&self, current: u64) -> Value {
-        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
-        let lease = Duration::from_millis(LEASE_MS);
-        let row = |(name, node): (&String, &Node)| {
-            let silent = node.heard.elapsed();
+    pub(crate) fn listing(&self, routes: &RouteTable) -> Value {
+        let (followers, current) = (routes.followers().list(), routes.numbered().sequence);
+        let row = |(name, follower): (&String, &Follower)| {
+            let silent = follower.heard.elapsed();
             json!({
                 "node": name,
-                "sequence": node.sequence,
-                "is_current": node.sequence == current,
-                "took_ms": node.took_ms,
+                "sequence": follower.sequence,
+                "is_current": follower.sequence == current,
+                "took_ms": follower.took_ms,
                 "silent_ms": silent.as_millis() as u64,
                 // Past it, the node serves its champion alone, whatever it has acknowledged.
-                "lease_left_ms": lease.saturating_sub(silent).as_millis() as u64,
+                "lease_left_ms": LEASE.saturating_sub(silent).as_millis() as u64,
             })
         };
-        let acknowledged = nodes.values().filter(|node| node.sequence == current).count();
-        let rows: Vec<Value> = nodes.iter().map(row).collect();
+        let acknowledged = followers.values().filter(|one| one.sequence == current).count();
+        let rows: Vec<Value> = followers.iter().map(row).collect();
         json!({"epoch": self.epoch, "sequence": current, "acknowledged": acknowledged, "nodes": rows})
     }
 }
@@ -103,7 +88,7 @@ async fn follow(
 ) -> Result<Json<WatchAnswer>, ApiError> {
     let Query(request) = request?;
     let hub = gateway.hub();
-    hub.heard_from(&request);
+    hub.heard_from(gateway.routes.followers(), &request);
     let mut changed = hub.changed.clone();
     let wait = Duration::from_millis(request.wait_ms).min(MOST_WAIT);
     let is_new =
@@ -192,7 +177,8 @@ fn told(gateway: &Gateway, current: &Numbered) -> Result<Told, ApiError> {
             }
         }
     }
-    Ok(Told { tasks, adapters: adapters.into_values().collect() })
+    let revoked = (*current.revoked).clone();
+    Ok(Told { tasks, adapters: adapters.into_values().collect(), revoked })
 }
 
 fn files(gateway: &Gateway, version: &str) -> Result<Vec<String>, ApiError> {

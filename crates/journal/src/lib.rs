@@ -41,7 +41,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use understudy_ident::{Clock, OutcomeId, SystemClock, Timestamp, TrajectoryId};
+use understudy_ident::{Clock, OutcomeId, SystemClock, TaskName, Timestamp, TrajectoryId};
 use understudy_trajectory::{JudgedStep, Outcome, Step, Target, Trajectory};
 
 pub use ack::{Ack, Appended};
@@ -278,6 +278,17 @@ impl Journal {
     /// The step whose reply had this id, with everything said about it so far.
     pub fn step_by_response(&self, response_id: &str) -> Result<Option<JudgedStep>, JournalError> {
         self.reader.step_by_response(response_id)
+    }
+
+    /// The newest steps that this server itself served for a task since an instant, at most `limit`
+    /// of them, the newest first.
+    pub fn newest_served(
+        &self,
+        task: &TaskName,
+        since: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Step>, JournalError> {
+        self.reader.newest_served(task, since, limit)
     }
 
     /// At most `limit` records after number `after`, in the order they were committed.

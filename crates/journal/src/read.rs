@@ -115,6 +115,35 @@ impl Reader {
         found.map(|seq| step_at(&connection, seq)).transpose()
     }
 
+    pub(crate) fn newest_served(
+        &self,
+        task: &TaskName,
+        since: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Step>, JournalError> {
+        let connection = self.pool.lease()?;
+        let mut query = connection
+            .prepare_cached(
+                "SELECT seq, kind, body, key, secret FROM steps JOIN readable USING (seq)
+                 WHERE task = ?1 AND at_us >= ?2 AND origin IS NULL AND gone IS NULL
+                 ORDER BY seq DESC LIMIT ?3",
+            )
+            .map_err(JournalError::read)?;
+        let mut rows = query
+            .query(params![task.as_str(), since.as_microsecond(), limit as i64])
+            .map_err(JournalError::read)?;
+        let mut steps = Vec::new();
+        while let Some(row) = rows.next().map_err(JournalError::read)? {
+            match entry(row) {
+                Ok((_, Entry::Step(step))) => steps.push(*step),
+                // What nobody can read any more is no reason to have read nothing.
+                Ok(_) | Err(JournalError::Unreadable { .. } | JournalError::Erased { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(steps)
+    }
+
     pub(crate) fn said_of(&self, target: &Target) -> Result<Vec<Outcome>, JournalError> {
         let (by, name) = target_names(target);
         self.outcomes(

@@ -217,6 +217,21 @@ impl Evidence {
         self.is_resumed = self.fewest_units() > 0;
     }
 
+    /// A release begins. What an earlier one of the same candidate went through stays, and counts neither
+    /// for its first step nor against its patience.
+    pub fn begin(&mut self, at_ms: i64) {
+        let is_first = self.units.is_empty();
+        if !is_first {
+            self.clock.advance(at_ms);
+            self.settle_matured();
+        }
+        self.go_on(at_ms);
+        self.is_resumed = false;
+        if !is_first {
+            self.enter_step(0);
+        }
+    }
+
     /// What time it is: a release ages without replies as well.
     pub fn tell_time(&mut self, now_ms: i64) {
         self.clock.now = self.clock.now.max(now_ms);

@@ -16,6 +16,7 @@
 mod assign;
 mod evidence;
 mod finding;
+mod followers;
 mod policy;
 mod routes;
 mod support;
@@ -25,6 +26,7 @@ mod verdict;
 pub use assign::{Exposure, Salt, Side};
 pub use evidence::{ArmSummary, Behaviour, Evidence, Observation};
 pub use finding::{Finding, Signal, Test, UnitCounts};
+pub use followers::{Follower, Followers, LEASE};
 pub use policy::{Control, Margin, Policy, Steps};
 pub use routes::{Assignment, Canary, Route, Tap, Target};
 pub use support::{Observed, Shadowed, Support};

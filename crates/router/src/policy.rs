@@ -45,7 +45,8 @@ pub struct Policy {
     pub on_small_harm: SmallHarm,
     /// Highest tolerable share of canary units with an error.
     pub error_slo: f64,
-    /// Highest tolerable share of canary units with a reply slower than the frozen limit.
+    /// Highest tolerable share of canary units with a reply, or with a first token, slower than the
+    /// frozen limit.
     pub latency_slo: f64,
     /// Highest tolerable share of canary units with an unsafe output.
     pub safety_slo: f64,
@@ -174,7 +175,7 @@ impl Policy {
     pub(crate) fn limit(&self, guard: Guard) -> Option<f64> {
         match guard {
             Guard::Errors => Some(self.error_slo),
-            Guard::Latency => Some(self.latency_slo),
+            Guard::Latency | Guard::FirstToken => Some(self.latency_slo),
             Guard::Safety => Some(self.safety_slo),
             Guard::Tools => Some(self.tools_slo),
             Guard::Fallback => Some(self.fallback_slo),

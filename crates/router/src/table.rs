@@ -1,14 +1,14 @@
 //! The routing table: read by every request, replaced whole by whoever decides.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, PoisonError, RwLock},
 };
 
 use serde::{Deserialize, Serialize};
 
-use crate::Route;
+use crate::{Followers, Route};
 use understudy_ident::TaskName;
 
 /// How one task is routed, and the release its canary belongs to.
@@ -25,6 +25,8 @@ type Table = BTreeMap<TaskName, Arc<TaskRoute>>;
 pub struct Numbered {
     pub sequence: u64,
     pub table: Arc<Table>,
+    /// Contents that never answer again, whoever asks and by whatever name.
+    pub revoked: Arc<BTreeSet<String>>,
 }
 
 /// All routes behind one pointer. A reader holds the lock for the copy of a pointer.
@@ -32,6 +34,7 @@ pub struct Numbered {
 pub struct RouteTable {
     current: RwLock<Numbered>,
     listeners: RwLock<Vec<Listener>>,
+    followers: Followers,
 }
 
 /// Told the number of every change, by whoever made it; returns at once.
@@ -59,41 +62,67 @@ impl RouteTable {
 
     /// Publishes a route. Requests that have read the old one finish on it.
     pub fn publish(&self, task: TaskName, route: Route, release: Option<String>) {
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        let mut next = Table::clone(&current.table);
-        next.insert(task, Arc::new(TaskRoute { route, release }));
-        let sequence = current.sequence + 1;
-        *current = Numbered { sequence, table: Arc::new(next) };
-        drop(current);
-        self.tell(sequence);
+        self.change(|current| {
+            let mut next = Table::clone(&current.table);
+            next.insert(task, Arc::new(TaskRoute { route, release }));
+            current.table = Arc::new(next);
+            true
+        });
     }
 
     /// Takes a task's canary off the stage, and whoever watches it, whatever is published meanwhile.
     /// False where there is none.
     pub fn take_canary_off(&self, task: &TaskName) -> bool {
+        self.change(|current| {
+            let mut next = Table::clone(&current.table);
+            let Some(entry) = next.get_mut(task).filter(|entry| entry.route.canary.is_some())
+            else {
+                return false;
+            };
+            let mut alone = TaskRoute::clone(entry);
+            (alone.route.canary, alone.route.support.shadow, alone.release) = (None, None, None);
+            *entry = Arc::new(alone);
+            current.table = Arc::new(next);
+            true
+        })
+    }
+
+    /// Publishes all routes at once; tasks that are not among them are routed no more.
+    pub fn replace(&self, routes: BTreeMap<TaskName, TaskRoute>) {
+        self.change(|current| {
+            let routes = routes.into_iter().map(|(task, route)| (task, Arc::new(route)));
+            current.table = Arc::new(routes.collect());
+            true
+        });
+    }
+
+    /// Says which contents never answer again. False where that is known.
+    pub fn revoke(&self, generations: BTreeSet<String>) -> bool {
+        self.change(|current| {
+            let is_news = *current.revoked != generations;
+            if is_news {
+                current.revoked = Arc::new(generations);
+            }
+            is_news
+        })
+    }
+
+    /// Makes the next table, unless nothing changes, and tells its number.
+    fn change(&self, make: impl FnOnce(&mut Numbered) -> bool) -> bool {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        let mut next = Table::clone(&current.table);
-        let Some(entry) = next.get_mut(task).filter(|entry| entry.route.canary.is_some()) else {
+        if !make(&mut current) {
             return false;
-        };
-        let mut alone = TaskRoute::clone(entry);
-        (alone.route.canary, alone.route.support.shadow, alone.release) = (None, None, None);
-        *entry = Arc::new(alone);
-        let sequence = current.sequence + 1;
-        *current = Numbered { sequence, table: Arc::new(next) };
+        }
+        current.sequence += 1;
+        let sequence = current.sequence;
         drop(current);
         self.tell(sequence);
         true
     }
 
-    /// Publishes all routes at once; tasks that are not among them are routed no more.
-    pub fn replace(&self, routes: BTreeMap<TaskName, TaskRoute>) {
-        let table = routes.into_iter().map(|(task, route)| (task, Arc::new(route))).collect();
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        let sequence = current.sequence + 1;
-        *current = Numbered { sequence, table: Arc::new(table) };
-        drop(current);
-        self.tell(sequence);
+    /// Who routes by this table elsewhere.
+    pub fn followers(&self) -> &Followers {
+        &self.followers
     }
 
     /// From now on, `listener` hears the number of every change, after readers can see it.
@@ -133,5 +162,17 @@ mod tests {
         assert!(routes.get(&task("a")).is_none());
         assert_eq!(*heard.lock().unwrap(), [1, 2, 3]);
         assert_eq!(before.table.len(), 2, "a table that was read does not change");
+    }
+
+    #[test]
+    fn what_is_revoked_stays_so_whatever_is_published() {
+        let routes = RouteTable::default();
+        let revoked = BTreeSet::from(["a".repeat(64)]);
+        assert!(routes.revoke(revoked.clone()));
+        assert!(!routes.revoke(revoked.clone()), "it is no news");
+        routes.replace(BTreeMap::new());
+        routes.publish("a".parse().unwrap(), Route::to(Target::Base), None);
+        let now = routes.numbered();
+        assert_eq!((now.sequence, &*now.revoked), (3, &revoked));
     }
 }

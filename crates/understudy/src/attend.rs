@@ -140,6 +140,7 @@ impl Attending {
             make_teacher: (self.make_teacher)(),
             recogniser: self.config.recogniser.clone(),
             accounts: self.config.accounts.clone(),
+            policy: self.config.policy.clone(),
             unattended: Some(Attended { nice: settings.nice }),
         }
     }

@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use understudy_access::Pepper;
+use understudy_canary::PolicyDefaults;
 use understudy_ident::TenantName;
 use understudy_manifest::{Check, Scorer};
 use understudy_recognition::ModelRecogniser;
@@ -50,8 +51,17 @@ struct File {
     recogniser: Option<RecogniserSettings>,
     /// Names of subjects that are on record, to be masked in datasets.
     accounts: Option<PathBuf>,
+    release: ReleaseSettings,
     /// How much the engine of `serve` takes on at once.
     engine: understudy_engine::Config,
+}
+
+/// What releases have in common.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ReleaseSettings {
+    /// For what recipes do not say.
+    policy: PolicyDefaults,
 }
 
 /// The frontier model behind the tap and behind tasks nothing has been released for yet.
@@ -74,6 +84,9 @@ pub(crate) struct TeacherSettings {
     pub(crate) tenants: BTreeMap<TenantName, f64>,
     pub(crate) input_usd_per_million: Option<f64>,
     pub(crate) output_usd_per_million: Option<f64>,
+    /// Whether personal data and secrets that patterns find leave as placeholders.
+    #[serde(default)]
+    pub(crate) redact: bool,
     #[serde(default)]
     pub(crate) limit_field: TokenLimitField,
     #[serde(flatten)]
@@ -228,6 +241,8 @@ pub(crate) struct Config {
     pub(crate) fleet: Option<FleetSettings>,
     pub(crate) recogniser: Option<RecogniserSettings>,
     pub(crate) accounts: Option<PathBuf>,
+    /// What releases start from where their recipes say nothing.
+    pub(crate) policy: PolicyDefaults,
     pub(crate) engine: understudy_engine::Config,
     pub(crate) json: bool,
 }
@@ -271,6 +286,7 @@ impl Config {
             fleet: file.fleet,
             recogniser: file.recogniser,
             accounts: file.accounts.map(|path| home.join(path)),
+            policy: policy(file.release.policy)?,
             engine: engine(file.engine, |name| std::env::var(name).ok())?,
             json: global.json,
         })
@@ -280,6 +296,11 @@ impl Config {
     pub(crate) fn pepper_file(&self) -> PathBuf {
         self.pepper_file.clone().unwrap_or_else(|| self.data.pepper())
     }
+}
+
+fn policy(defaults: PolicyDefaults) -> Result<PolicyDefaults> {
+    defaults.validate().with_context(|| format!("[release.policy] of {FILE} cannot be used"))?;
+    Ok(defaults)
 }
 
 /// A path is meant from where the file is.
@@ -368,6 +389,22 @@ mod tests {
         }
         let error = toml::from_str::<File>("[engine]\nkv_token = 1\n").unwrap_err().to_string();
         assert!(error.contains("unknown field `kv_token`"), "{error}");
+    }
+
+    #[test]
+    fn releases_start_from_the_file_s_rules_and_wrong_ones_are_refused_by_name() {
+        let read = |text: &str| toml::from_str::<File>(&format!("[release.policy]\n{text}\n"));
+        let file = read("error_slo = 0.01").unwrap();
+        let defaults = policy(file.release.policy).unwrap();
+        assert_eq!((defaults.error_slo, defaults.safety_slo), (0.01, 0.005));
+        let wrong = policy(read("alpha_slo = 0.7").unwrap().release.policy).unwrap_err();
+        let wrong = format!("{wrong:#}");
+        assert!(wrong.contains("[release.policy]") && wrong.contains("`alpha_slo`"), "{wrong}");
+        // What a recipe says is not for the deployment to say.
+        for unknown in ["eror_slo = 0.01", "margin = 0.1"] {
+            let error = read(unknown).unwrap_err().to_string();
+            assert!(error.contains("unknown field"), "{error}");
+        }
     }
 
     #[test]

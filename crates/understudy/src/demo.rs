@@ -18,6 +18,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use understudy_canary::PolicyDefaults;
 use understudy_ident::AdapterVersion;
 use understudy_manifest::Recipe;
 use understudy_orchestrator::{Ending, Fact, Observer, Run, drive, plan::Next};
@@ -104,6 +105,7 @@ impl<'a> Demo<'a> {
             request_templates: false,
             drain: Duration::ZERO,
             keep_raw: None,
+            policy: PolicyDefaults::default(),
             on_note: Box::new(move |note| out.say(format!("  ▸ {}", note.text))),
             access: wiring::Access::default(),
             control: None,
@@ -125,6 +127,7 @@ impl<'a> Demo<'a> {
             make_teacher: Box::new(|| Ok(Some(world::teacher()?))),
             recogniser: None,
             accounts: None,
+            policy: PolicyDefaults::default(),
             unattended: None,
         };
         let (tally, seconds) = (Arc::default(), Mutex::default());

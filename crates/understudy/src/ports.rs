@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
-use understudy_canary::Opening;
+use understudy_canary::{Opening, PolicyDefaults};
 use understudy_dataset::{
     Accounts, Builder, Conflict, DatasetError, FrozenDataset, Request, SuiteFingerprints, Verdict,
 };
@@ -54,6 +54,8 @@ pub(crate) struct Stages<'a> {
     /// Who finds the names in what is learnt from, if anybody is configured.
     pub(crate) recogniser: Option<RecogniserSettings>,
     pub(crate) accounts: Option<PathBuf>,
+    /// What releases start from where the recipe says nothing.
+    pub(crate) policy: PolicyDefaults,
     /// Set where nobody sits in front of the run.
     pub(crate) unattended: Option<Attended>,
 }
@@ -305,7 +307,8 @@ impl Stages<'_> {
         let serves = self.stores.registry.stable(&version.task)?.is_some();
         let has_teacher = !serves && (self.make_teacher)()?.is_some();
         let first = if has_teacher { Target::Teacher } else { Target::Base };
-        let opening = Opening { candidate: version, recipe, forced, supersede, first };
+        let defaults = &self.policy;
+        let opening = Opening { candidate: version, recipe, forced, supersede, first, defaults };
         let student = || -> Result<&dyn Student> { Ok(&**self.student(recipe)?) };
         understudy_canary::open(&self.stores.registry, student, opening, change)
     }

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use understudy_access::Keyring;
-use understudy_canary::{Controller, Lessons, Parts};
+use understudy_canary::{Controller, Lessons, Parts, PolicyDefaults};
 use understudy_engine::Engine;
 use understudy_gateway::{
     AdapterUpdates, Board, Door, Gateway, GatewayParts, LiveBoard, Memories, Patience, Tls,
@@ -25,7 +25,7 @@ use understudy_orchestrator::RunStore;
 use understudy_registry::{Registry, Target};
 use understudy_router::RouteTable;
 use understudy_storage::atomic;
-use understudy_teacher::{Ledger, Limits, Metered, MicroUsd, Price};
+use understudy_teacher::{Ledger, Limits, Metered, MicroUsd, Price, Redacted};
 use understudy_upstream::{ApiKey, Endpoint, Fleet, Upstream};
 
 use crate::{
@@ -154,7 +154,10 @@ fn paid(
     endpoint.role = role;
     endpoint.urls.extend(settings.more_urls.iter().cloned());
     endpoint.limit_field = settings.limit_field;
-    let teacher: Arc<dyn Backend> = Arc::new(Upstream::new(settings.patience.of(endpoint))?);
+    let mut teacher: Arc<dyn Backend> = Arc::new(Upstream::new(settings.patience.of(endpoint))?);
+    if settings.redact {
+        teacher = Arc::new(Redacted::new(teacher, understudy_redact::Policy::Standard));
+    }
     let prices = (settings.input_usd_per_million, settings.output_usd_per_million);
     let (per_day, price) = match (settings.usd_per_day, prices) {
         (None, (None, None)) if !settings.limits_tenants() => return Ok(teacher),
@@ -304,6 +307,8 @@ pub(crate) struct Serving<'a> {
     pub(crate) request_templates: bool,
     /// How long raw bodies of telemetry are kept; for ever unless given.
     pub(crate) keep_raw: Option<Duration>,
+    /// What releases start from where their recipes say nothing.
+    pub(crate) policy: PolicyDefaults,
     pub(crate) on_note: OnNote,
     /// Lessons for chats, where there is a memory.toml.
     pub(crate) memory: Option<ServedMemory>,
@@ -399,6 +404,7 @@ impl Server {
         if let Some(age) = serving.keep_raw {
             gateway.keep_raw_for(age);
         }
+        gateway.release_under(serving.policy);
         if let Some(memory) = serving.memory {
             let memories = memory.open(stores, memory_routes)?;
             gateway.remember_with(memories).map_err(|_| anyhow!("there are two memories"))?;

@@ -1,4 +1,5 @@
 use serde_json::{Value, json};
+use understudy_router::{Canary, Exposure, Route, Salt, Tap, Target};
 
 use super::{COMPLETIONS, start, with};
 
@@ -151,4 +152,37 @@ fn texts_and_conversations_are_counted_and_read_back() {
     server.refuses("/tokenize", &json!({}), 400, "prompt");
     server.refuses("/tokenize", &json!({"prompt": "a", "model": "x"}), 404, "model");
     server.refuses("/detokenize", &json!({"tokens": [9999]}), 400, "tokens");
+}
+
+#[test]
+fn what_nobody_can_judge_is_answered_by_the_stable_arm_alone() {
+    let server = start();
+    let [stable, canary] = ["one", "two"].map(|weights| {
+        let name = format!("triage@{weights}");
+        let generation = server.load(&name, weights)["generation"].as_str().unwrap().to_owned();
+        Target::Adapter { version: name, generation }
+    });
+    let canary = Canary { target: canary, share: Exposure::HALF, salt: Salt::new([3; 16]) };
+    let tap = Tap { share: Exposure::new(0.5).unwrap(), salt: Salt::new([4; 16]) };
+    let route = Route { canary: Some(canary), tap: Some(tap), ..Route::to(stable) };
+    server.publish("triage", route);
+    let asks = [
+        (COMPLETIONS, with(ask(json!("hi")), json!({"model": "triage"}))),
+        (
+            "/inference/v1/generate",
+            json!({
+                "model": "triage", "token_ids": [104, 105], "sampling_params": {"max_tokens": 2}
+            }),
+        ),
+    ];
+    for n in 0..16 {
+        let session = format!("visitor-{n}");
+        for (path, body) in &asks {
+            let reply = server.post_with(path, body, &[("x-session-id", &session)]);
+            assert_eq!(reply.status, 200, "{path}: {}", reply.text);
+            assert_eq!(reply.header("x-understudy-arm"), Some("stable"));
+            let adapter = reply.header("x-understudy-adapter").unwrap();
+            assert!(adapter.starts_with("triage@one "), "{adapter}");
+        }
+    }
 }

@@ -2,10 +2,13 @@
 
 use serde_json::{Value, json};
 use understudy_access::Role as Keys;
-use understudy_canary::{Controller, Parts};
+use understudy_canary::{Controller, Parts, PolicyDefaults};
 use understudy_ident::SystemClock;
 use understudy_manifest::{AdapterManifest, EvalReport};
-use understudy_registry::{Change, Role, Target as Serving};
+use understudy_registry::{
+    Change, Harm, InUse, PauseReason, ReleaseState, Role, Target as Serving,
+};
+use understudy_router::Target;
 
 use super::{CHAT, Reply, Server, auth, chat, read, start, with};
 
@@ -171,6 +174,18 @@ fn a_release_is_started_once_however_often_its_command_arrives() {
 }
 
 #[test]
+fn a_release_starts_from_the_deployment_s_defaults() {
+    let server = start();
+    let defaults = PolicyDefaults { error_slo: 0.015, ..PolicyDefaults::default() };
+    server.gateway.release_under(defaults);
+    let desk = Desk::at(&server);
+    let started = desk.start(&desk.register("one", true), &[]).json();
+    let policy = &started["policy"]["policy"];
+    assert_eq!((&policy["error_slo"], &policy["safety_slo"]), (&json!(0.015), &json!(0.005)));
+    assert_eq!(policy["min_outcomes_per_step"], 4, "the recipe says so");
+}
+
+#[test]
 fn exposure_is_added_at_the_revision_it_was_decided_at() {
     let server = start();
     let desk = Desk::at(&server);
@@ -286,6 +301,25 @@ fn who_follows_the_routes_is_shown_with_what_they_acknowledged() {
 }
 
 #[test]
+fn a_candidate_waits_for_the_servers_that_follow_to_acknowledge_it() {
+    let server = start();
+    let desk = Desk::at(&server);
+    server.get("/api/v1/watch?node=two&wait_ms=0");
+    let path = desk.ramping(&desk.register("one", true));
+    let state = || desk.get(&path)["release"]["state"].clone();
+    assert_eq!(state(), "staging");
+    let told = server.get("/api/v1/watch?node=two&wait_ms=0").json();
+    assert_eq!(told["table"]["adapters"][0]["version"], "triage@1", "{told}");
+    assert_eq!(told["table"]["tasks"]["triage"]["route"]["canary"]["share"], 0.0, "{told}");
+    desk.tick();
+    assert_eq!(state(), "staging", "it was told, and has not acknowledged");
+    let (epoch, sequence) = (told["epoch"].as_str().unwrap(), &told["sequence"]);
+    server.get(&format!("/api/v1/watch?node=two&wait_ms=0&epoch={epoch}&since={sequence}"));
+    desk.tick();
+    assert_eq!(state(), "ramping");
+}
+
+#[test]
 fn a_key_acts_in_its_owner_s_name_and_by_its_owner_s_roles() {
     let guarded = auth::guarded();
     let desk = Desk::at(&guarded);
@@ -317,4 +351,159 @@ fn a_key_acts_in_its_owner_s_name_and_by_its_owner_s_roles() {
     refused(&watcher.act(&path, "abort", &[]), 403, "missing_scope");
     let back = ada.post(&format!("{path}/abort"), &json!({"reason": "wrong totals"}), &[]);
     assert_eq!((back.status, &back.json()["changed_by"]), (200, &json!("ada")), "{}", back.text);
+}
+
+impl Desk<'_> {
+    /// A version that was released and promoted.
+    fn promoted(&self, note: &str) -> String {
+        let version = self.register(note, true);
+        let path = self.ramping(&version);
+        let promoted = self.act(&path, "promote", &[("if-match", "*")]);
+        assert_eq!(promoted.status, 200, "{}", promoted.text);
+        self.tick();
+        version
+    }
+
+    fn revoke(&self, version: &str) {
+        let (harm, with_rollback) = (Harm::Safety, InUse::RollBack);
+        let registry = &self.server.gateway.registry;
+        registry.revoke(&version.parse().unwrap(), harm, with_rollback, change()).unwrap();
+    }
+
+    /// Who answers the task now.
+    fn answers(&self) -> String {
+        let reply = self.server.post(CHAT, &with(chat("hi"), json!({"model": "triage"})));
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        let adapter = reply.header("x-understudy-adapter").unwrap_or("base ");
+        adapter.split(' ').next().unwrap().to_owned()
+    }
+}
+
+#[test]
+fn what_was_revoked_answers_nobody_by_any_name() {
+    let server = start();
+    let desk = Desk::at(&server);
+    let (one, two) = (desk.promoted("one"), desk.promoted("two"));
+    assert_eq!(desk.answers(), two);
+    let loras = server.directory.path().join("loras");
+    std::fs::create_dir_all(&loras).unwrap();
+    let copy = loras.join("copy");
+    std::fs::rename(server.directory.path().join("trained two"), &copy).unwrap();
+    let load = |name: &str| {
+        server.post("/v1/load_lora_adapter", &json!({"lora_name": name, "lora_path": copy}))
+    };
+    assert_eq!(load("alias").status, 200);
+    let generation = server.gateway.registry.get(&two.parse().unwrap()).unwrap().record.generation;
+    let by_digest = json!({"model": "triage", "adapter": {"generation": generation.to_hex()}});
+    let names = [json!({"model": two}), json!({"model": "alias"}), by_digest];
+    for name in &names {
+        let reply = server.post(CHAT, &with(chat("hi"), name.clone()));
+        assert_eq!(reply.status, 200, "{name}: {}", reply.text);
+    }
+
+    desk.revoke(&two);
+    desk.tick();
+    assert_eq!(desk.answers(), one);
+    for name in &names {
+        let reply = server.post(CHAT, &with(chat("hi"), name.clone()));
+        assert_eq!(reply.status, 404, "{name}: {}", reply.text);
+    }
+    let held = server.gateway.student.adapters();
+    assert_eq!(held.iter().map(|info| info.alias.as_str()).collect::<Vec<_>>(), [one.as_str()]);
+    refused(&load("another"), 403, "version_revoked");
+    // Nor is it released again.
+    assert_ne!(desk.start(&two, &[]).status, 201);
+    desk.revoke(&one);
+    desk.tick();
+    assert_eq!(desk.answers(), "base");
+}
+
+#[test]
+fn what_was_revoked_and_is_held_still_is_refused_all_the_same() {
+    let server = start();
+    server.load("triage@1", "one");
+    let generation = server.gateway.student.adapters()[0].generation.clone();
+    let stable = Target::Adapter { version: "triage@1".to_owned(), generation: generation.clone() };
+    server.route("triage", stable);
+    server.routes.revoke([generation].into());
+    for model in ["triage", "triage@1"] {
+        let reply = server.post(CHAT, &with(chat("hi"), json!({"model": model})));
+        refused(&reply, 404, "version_revoked");
+    }
+}
+
+#[test]
+fn a_rollback_leads_past_every_version_that_may_serve_no_more() {
+    let server = start();
+    let desk = Desk::at(&server);
+    let versions = ["one", "two", "three", "four"].map(|note| desk.promoted(note));
+    let [one, two, three, four] = versions;
+    let registry = &server.gateway.registry;
+    desk.revoke(&three);
+    std::fs::remove_dir_all(registry.directory(&two.parse().unwrap())).unwrap();
+    assert_eq!(desk.answers(), four);
+    desk.post("/api/v1/channels/triage/undo", &said(json!({})), &[]);
+    desk.tick();
+    assert_eq!(desk.answers(), one);
+}
+
+#[test]
+fn who_rewards_one_arm_alone_or_one_session_a_hundred_times_promotes_nothing() {
+    let guarded = auth::guarded();
+    let desk = Desk::at(&guarded);
+    guarded.route("triage", Target::Base);
+    let started = {
+        let release = desk.register("one", true).parse().unwrap();
+        let recipe = understudy_manifest::Recipe::parse("recipe", RECIPE).unwrap();
+        let opening = understudy_canary::Opening {
+            candidate: &release,
+            recipe: &recipe,
+            forced: None,
+            supersede: false,
+            first: Serving::Base,
+            defaults: &PolicyDefaults::default(),
+        };
+        let student = || Ok::<_, understudy_canary::CanaryError>(&*guarded.gateway.student);
+        understudy_canary::open(&guarded.gateway.registry, student, opening, change()).unwrap()
+    };
+    desk.tick();
+    let key = guarded.key_for("shop", Keys::Application.scopes(false));
+    let shop = Desk { server: &guarded, bearer: Some(format!("Bearer {}", key.expose())) };
+    let ask = |session: &str| {
+        let body = with(chat("hi"), json!({"model": "triage"}));
+        let reply = shop.post(CHAT, &body, &[("x-session-id", session)]);
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        (reply.header("x-understudy-arm").unwrap().to_owned(), reply.json()["id"].clone())
+    };
+    let likes = |nth: usize, id: &Value| {
+        let event = json!({"id": format!("out_{nth}"), "response_id": id, "signal": "accept"});
+        assert_eq!(shop.post("/v1/feedback", &event, &[]).status, 202);
+    };
+    let examined = || {
+        let registry = &guarded.gateway.registry;
+        let release = registry.release(&started.id).unwrap();
+        let mut examiner = understudy_canary::Examiner::default();
+        (release.clone(), examiner.examine(registry, &guarded.journal, &release).unwrap())
+    };
+    // One session, liked as often as its user may like anything: one unit.
+    let loyal = (0..).map(|n| format!("loyal-{n}"));
+    let (_, id) = loyal.map(|name| ask(&name)).find(|(arm, _)| arm == "canary").unwrap();
+    (0..40).for_each(|nth| likes(nth, &id));
+    assert_eq!(examined().1.unwrap().canary.rewarded, 1);
+    // Every session of the candidate is liked, and none of the others: the comparison is void.
+    for nth in 100..400 {
+        let (arm, id) = ask(&format!("visitor-{nth}"));
+        if arm == "canary" {
+            likes(nth, &id);
+        }
+        if nth % 40 == 0 {
+            desk.tick();
+            if examined().0.state != ReleaseState::Ramping {
+                break;
+            }
+        }
+    }
+    let release = examined().0;
+    assert_eq!(release.paused_because, Some(PauseReason::Invalid), "{}", release.changed_because);
+    assert_eq!(guarded.gateway.registry.stable(&"triage".parse().unwrap()).unwrap(), None);
 }

@@ -1,10 +1,10 @@
 //! What servers that follow this one are told, and what they tell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use understudy_ident::TaskName;
-use understudy_router::TaskRoute;
+use understudy_router::{LEASE, TaskRoute};
 use understudy_trajectory::{Outcome, Step};
 
 /// What a follower asks: the table it has, and who it is.
@@ -35,7 +35,7 @@ fn heartbeat() -> u64 {
 pub const HEARTBEAT_MS: u64 = 500;
 
 /// How long a follower may route by what it was told, counted from when it asked.
-pub const LEASE_MS: u64 = 5_000;
+pub const LEASE_MS: u64 = LEASE.as_millis() as u64;
 
 /// What it is answered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,6 +55,9 @@ pub struct WatchAnswer {
 pub struct Told {
     pub tasks: BTreeMap<TaskName, TaskRoute>,
     pub adapters: Vec<ToldAdapter>,
+    /// Contents that answer nobody, by whatever name.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub revoked: BTreeSet<String>,
 }
 
 /// An adapter version named by a route.

@@ -2,7 +2,7 @@
 
 use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 use understudy_ident::Timestamp;
-use understudy_trajectory::Target;
+use understudy_trajectory::{Step, Target};
 
 use super::{Home, about_response, everything, outcome, record, step};
 use crate::{Arrival, Entry, JournalError, Listed, Listing, Query};
@@ -42,6 +42,23 @@ fn a_step_is_found_by_its_reply() {
     assert_eq!((&found.step.id, found.outcomes.len()), (&step("a", 2).id, 1));
     assert_eq!(journal.judged_step(&step("a", 2)).unwrap(), found);
     assert_eq!(journal.step_by_response("chatcmpl-a-3").unwrap(), None);
+}
+
+#[test]
+fn the_newest_steps_of_a_task_are_those_it_served_itself_since_then() {
+    let home = Home::new();
+    let journal = home.open();
+    let other = Step { task: "other".parse().unwrap(), ..step("other", 8) };
+    let steps = [step("a", 1), step("a", 5), other, step("b", 6), step("c", 7)];
+    record(&journal, steps.map(Entry::from));
+    let newest = |since: i64, limit| {
+        let since = Timestamp::from_second(since).unwrap();
+        let found = journal.newest_served(&step("a", 1).task, since, limit).unwrap();
+        found.into_iter().map(|step| step.at.as_second()).collect::<Vec<_>>()
+    };
+    assert_eq!(newest(5, 10), [7, 6, 5]);
+    assert_eq!(newest(5, 2), [7, 6]);
+    assert!(newest(8, 10).is_empty());
 }
 
 #[test]

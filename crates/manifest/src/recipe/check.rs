@@ -203,7 +203,12 @@ impl Check<'_> {
         }
         self.within(("release", 0, "tap"), release.tap, 0.0, 1.0)?;
         self.within(("release", 0, "margin"), release.margin, 0.0, 1.0)?;
-        self.within(("release", 0, "latency_slo_ms"), release.latency_slo_ms, 1.0, 1e9)?;
+        for (key, limit) in [
+            ("latency_slo_ms", release.latency_slo_ms),
+            ("first_token_slo_ms", release.first_token_slo_ms),
+        ] {
+            self.within(("release", 0, key), limit.unwrap_or(1.0), 1.0, 1e9)?;
+        }
         if release.min_outcomes_per_step == 0 {
             return self.fail("release", 0, "min_outcomes_per_step", "must be at least 1");
         }

@@ -20,8 +20,13 @@ pub struct Release {
     pub rollback_on: BTreeSet<Guard>,
     /// Promote when the canary is worse than the stable arm by less than this, with certainty.
     pub margin: f64,
-    /// A reply slower than this counts against the latency guard.
-    pub latency_slo_ms: f64,
+    /// A reply slower than this counts against the latency guard. Where nothing is said, 95 of 100
+    /// replies of the stable arm, in the week before the candidate came on stage, were faster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency_slo_ms: Option<f64>,
+    /// The same for a reply's first token, which the guard `first_token` watches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_token_slo_ms: Option<f64>,
     /// Give up undecided after this many judged units in each slice.
     pub max_outcomes: u64,
     /// How long, in seconds, each step lasts at least.
@@ -76,7 +81,8 @@ impl Default for Release {
             tap: 0.05,
             rollback_on: [Guard::Reward, Guard::Errors, Guard::Latency, Guard::Safety].into(),
             margin: 0.05,
-            latency_slo_ms: 10_000.0,
+            latency_slo_ms: None,
+            first_token_slo_ms: None,
             max_outcomes: 5_000,
             min_step_s: 0,
             max_age_s: None,
@@ -135,10 +141,13 @@ pub enum Guard {
     Fallback,
     /// Replies that the teacher was asked to give instead.
     Escalation,
+    /// Replies whose first token came late.
+    #[serde(rename = "first_token")]
+    FirstToken,
 }
 
 impl Guard {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Reward,
         Self::Errors,
         Self::Latency,
@@ -150,6 +159,7 @@ impl Guard {
         Self::Length,
         Self::Fallback,
         Self::Escalation,
+        Self::FirstToken,
     ];
 
     /// Whether it is about what replies do; such guards are silent while nobody does it.
@@ -170,6 +180,7 @@ impl Guard {
             Self::Length => "length",
             Self::Fallback => "fallback",
             Self::Escalation => "escalation",
+            Self::FirstToken => "first_token",
         }
     }
 }

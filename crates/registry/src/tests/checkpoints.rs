@@ -87,9 +87,9 @@ fn intrude(it: &Fixture, sql: &str) {
         .unwrap()
         .collect::<Result<_, _>>()
         .unwrap();
-    triggers
-        .iter()
-        .for_each(|name| intruder.execute_batch(&format!("DROP TRIGGER {name}")).unwrap());
+    for name in triggers {
+        intruder.execute_batch(&format!("DROP TRIGGER {name}")).unwrap();
+    }
     intruder.execute_batch(sql).unwrap();
 }
 

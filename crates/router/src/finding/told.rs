@@ -136,6 +136,7 @@ fn noun(guard: Guard) -> &'static str {
         Guard::Length => "replies cut off or too long",
         Guard::Fallback => "replies by another",
         Guard::Escalation => "escalations",
+        Guard::FirstToken => "late first tokens",
     }
 }
 

@@ -80,9 +80,9 @@ fn dispatch(command: ReleaseCommand, config: &Config, out: Out) -> Result<Exit> 
         ReleaseCommand::Withdraw(args) => rules::grant(&args, false, &registry()?, out),
         ReleaseCommand::People => rules::people(&registry()?, out),
         ReleaseCommand::History { task } => history(&task, &registry()?, out),
-        ReleaseCommand::Simulate(args) => simulate::simulate(&args, out),
-        ReleaseCommand::Drill(args) => drill::drill(&args, out),
-        ReleaseCommand::Plan(args) => simulate::plan(&args, out),
+        ReleaseCommand::Simulate(args) => simulate::simulate(&args, config, out),
+        ReleaseCommand::Drill(args) => drill::drill(&args, config, out),
+        ReleaseCommand::Plan(args) => simulate::plan(&args, config, out),
     }
 }
 
@@ -116,6 +116,7 @@ fn status(args: &ReleaseStatusArgs, config: &Config, out: Out) -> Result<Exit> {
             Ok(Some(found)) => {
                 let units = (found.canary.units, found.baseline.units);
                 out.say(format!("  {} ({} units against {})", found.judgement, units.0, units.1));
+                found.latency_limits.iter().for_each(|limits| out.say(format!("  {limits}")));
                 evidence = json!(found);
             }
             Ok(None) => {}

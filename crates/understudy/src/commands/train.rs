@@ -129,6 +129,7 @@ pub(crate) fn stages<'a>(
         student: OnceLock::new(),
         recogniser: config.recogniser.clone(),
         accounts: config.accounts.clone(),
+        policy: config.policy.clone(),
         make_teacher: Box::new(move || wiring::teacher(&config)),
         unattended: None,
     })

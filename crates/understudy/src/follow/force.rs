@@ -106,6 +106,18 @@ impl Shared {
         if !same {
             self.routes.replace(tasks);
         }
+        if self.routes.revoke(held.told.revoked.clone()) {
+            self.evict(&held.told.revoked);
+        }
+    }
+
+    /// What was revoked leaves the engine. What is in flight finishes.
+    fn evict(&self, revoked: &BTreeSet<String>) {
+        let adapters = self.student.adapters();
+        for info in adapters.iter().filter(|info| revoked.contains(&info.generation)) {
+            // One that somebody has unloaded meanwhile is gone as well.
+            self.student.unload_adapter(&info.alias).ok();
+        }
     }
 
     /// Fetches and loads what a table names. A canary that cannot be had is left out; that a champion
@@ -182,7 +194,11 @@ impl Shared {
             let named: BTreeSet<&str> = tasks.values().flat_map(versions).collect();
             let adapters = named.iter().filter_map(|version| state.sources.get(*version).cloned());
             Held {
-                told: Told { adapters: adapters.collect(), tasks: tasks.clone() },
+                told: Told {
+                    adapters: adapters.collect(),
+                    tasks: tasks.clone(),
+                    revoked: held.told.revoked.clone(),
+                },
                 ..held.clone()
             }
         };

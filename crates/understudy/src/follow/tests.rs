@@ -1,4 +1,5 @@
 use std::{
+    collections::BTreeSet,
     io::{BufRead, BufReader, Write},
     net::{TcpListener, TcpStream},
     path::Path,
@@ -101,7 +102,7 @@ fn told(stable: &[(&str, &Target)]) -> Told {
         }),
         Target::Teacher | Target::Base => None,
     });
-    Told { tasks: tasks.collect(), adapters: adapters.collect() }
+    Told { tasks: tasks.collect(), adapters: adapters.collect(), revoked: BTreeSet::new() }
 }
 
 fn until(what: &str, holds: impl Fn() -> bool) {
@@ -120,6 +121,7 @@ fn a_rollback_takes_effect_beside_a_champion_that_cannot_be_fetched() {
         ["a@1", "a@2", "b@1"].map(|version| held(&*student, home.path(), version));
     let nowhere = Target::Adapter { version: "b@2".to_owned(), generation: "f".repeat(64) };
     let server = Other::start(told(&[("a", &bad), ("b", &other)]));
+    let engine = Arc::clone(&student);
     let routes = Arc::new(RouteTable::default());
     let notes = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&notes);
@@ -147,6 +149,17 @@ fn a_rollback_takes_effect_beside_a_champion_that_cannot_be_fetched() {
         thread::sleep(Duration::from_millis(10));
     }
     assert!(!is_alone(), "the lease is renewed while files are waited for");
+
+    // What is revoked leaves the engine here as well, and is refused by whatever name.
+    let generation = |target: &Target| match target {
+        Target::Adapter { generation, .. } => generation.clone(),
+        Target::Teacher | Target::Base => String::new(),
+    };
+    let mut revoking = told(&[("a", &good), ("b", &nowhere)]);
+    revoking.revoked.insert(generation(&bad));
+    server.tell(revoking);
+    until("the revocation", || routes.numbered().revoked.contains(&generation(&bad)));
+    until("the eviction", || !engine.adapters().iter().any(|info| info.alias == "a@2"));
 
     // And a silent server does not bring back what was taken off.
     server.is_silent.store(true, Ordering::Relaxed);

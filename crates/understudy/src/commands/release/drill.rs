@@ -1,7 +1,7 @@
 //! `understudy release drill`: faults rehearsed over HTTP, against what is served here.
 
 use anyhow::{Result, bail};
-use understudy_canary::Rules;
+use understudy_canary::{PolicyDefaults, Rules};
 use understudy_drill::{Drill, Repeated, drill_rules, repeat};
 use understudy_manifest::Recipe;
 use understudy_simulation::{Behaviour, Expected, Scenario};
@@ -10,6 +10,7 @@ use understudy_trajectory::RewardPolicy;
 use crate::{
     cli::ReleaseDrillArgs,
     commands::{Exit, train},
+    config::Config,
     output::Out,
 };
 
@@ -25,7 +26,7 @@ const FAULTS: [Scenario; 8] = [
     Scenario::SilentTeacher,
 ];
 
-pub(super) fn drill(args: &ReleaseDrillArgs, out: Out) -> Result<Exit> {
+pub(super) fn drill(args: &ReleaseDrillArgs, config: &Config, out: Out) -> Result<Exit> {
     if args.repeat == 0 || args.most_sessions == 0 {
         bail!("--repeat and --most-sessions must be at least 1");
     }
@@ -33,7 +34,7 @@ pub(super) fn drill(args: &ReleaseDrillArgs, out: Out) -> Result<Exit> {
         bail!("--success {} is not a share: give a number from 0 to 1", args.success);
     }
     let rules = match &args.recipe {
-        Some(path) => rules_of(&train::recipe(path)?)?,
+        Some(path) => rules_of(&train::recipe(path)?, &config.policy)?,
         None => drill_rules()?,
     };
     let drill = Drill {
@@ -72,10 +73,10 @@ fn is_kept(repeated: &Repeated) -> bool {
     }
 }
 
-fn rules_of(recipe: &Recipe) -> Result<Rules> {
+fn rules_of(recipe: &Recipe, defaults: &PolicyDefaults) -> Result<Rules> {
     let Some(release) = &recipe.release else { bail!("the recipe has no [release] to drill") };
     let Some(reward) = RewardPolicy::named(&recipe.data.reward) else {
         bail!("the recipe names the reward policy `{}`, which does not exist", recipe.data.reward)
     };
-    Ok(Rules::of(release, reward)?)
+    Ok(Rules::under(defaults, release, reward)?)
 }

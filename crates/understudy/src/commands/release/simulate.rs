@@ -5,7 +5,8 @@ use std::{fmt::Write as _, fs, path::Path};
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
-use understudy_canary::Rules;
+use serde_json::json;
+use understudy_canary::{PolicyDefaults, Rules};
 use understudy_manifest::{Guard, Recipe};
 use understudy_router::Policy;
 use understudy_simulation::{
@@ -17,6 +18,7 @@ use understudy_trajectory::RewardPolicy;
 use crate::{
     cli::{ReleasePlanArgs, ReleaseSimulateArgs, SimulationArgs},
     commands::Exit,
+    config::Config,
     output::Out,
 };
 
@@ -30,8 +32,8 @@ struct Played {
     found: Characteristics,
 }
 
-pub(super) fn simulate(args: &ReleaseSimulateArgs, out: Out) -> Result<Exit> {
-    let policy = policy(&args.simulation.policy)?;
+pub(super) fn simulate(args: &ReleaseSimulateArgs, config: &Config, out: Out) -> Result<Exit> {
+    let policy = policy(&args.simulation.policy, &config.policy)?;
     if args.scenario == Some(Scenario::Costlier) && policy.cost_cap.is_none() {
         bail!("the policy compares no costs: set `cost_cap` to simulate `{}`", Scenario::Costlier);
     }
@@ -59,15 +61,21 @@ pub(super) fn simulate(args: &ReleaseSimulateArgs, out: Out) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-pub(super) fn plan(args: &ReleasePlanArgs, out: Out) -> Result<Exit> {
-    let policy = policy(&args.simulation.policy)?;
+pub(super) fn plan(args: &ReleasePlanArgs, config: &Config, out: Out) -> Result<Exit> {
+    let policy = policy(&args.simulation.policy, &config.policy)?;
     let traffic = Traffic {
         units_per_hour: args.simulation.units_per_hour,
         stable: Behaviour { missing: share("missing", args.missing)?, ..stable(&args.simulation)? },
         patience_hours: args.patience_hours,
     };
     let plan = understudy_simulation::plan(&policy, &traffic, &settings(&args.simulation))?;
-    out.either(planned(&plan, &policy, args.patience_hours), &plan)?;
+    let mut text = planned(&plan, &policy, args.patience_hours);
+    for line in deployment(&config.policy)? {
+        write!(text, "\n  {line}")?;
+    }
+    let mut told = serde_json::to_value(&plan)?;
+    told["policy"] = json!(policy);
+    out.either(text, &told)?;
     Ok(Exit::Ok)
 }
 
@@ -92,7 +100,7 @@ fn share(name: &str, value: f64) -> Result<f64> {
 }
 
 /// The rules of a recipe's [release], or a policy of its own in TOML or JSON.
-fn policy(path: &Path) -> Result<Policy> {
+fn policy(path: &Path, defaults: &PolicyDefaults) -> Result<Policy> {
     let text = fs::read_to_string(path)
         .with_context(|| format!("failed to read the policy {}", path.display()))?;
     let unreadable = || format!("{} is no policy", path.display());
@@ -102,12 +110,23 @@ fn policy(path: &Path) -> Result<Policy> {
         let recipe = Recipe::parse(&path.display().to_string(), &text)?;
         let release = recipe.release.context("the recipe has no [release]")?;
         let reward = RewardPolicy::named(&recipe.data.reward).context("unknown reward policy")?;
-        Rules::of(&release, reward)?.policy
+        Rules::under(defaults, &release, reward)?.policy
     } else {
         toml::from_str(&text).with_context(unreadable)?
     };
     policy.validate()?;
     Ok(policy)
+}
+
+/// What `[release.policy]` says otherwise than the program would.
+fn deployment(defaults: &PolicyDefaults) -> Result<Vec<String>> {
+    let (said, program) =
+        (serde_json::to_value(defaults)?, serde_json::to_value(PolicyDefaults::default())?);
+    let fields = said.as_object().into_iter().flatten();
+    let other = fields.filter(|(key, value)| program.get(key) != Some(value));
+    Ok(other
+        .map(|(key, value)| format!("{key} is {value} by [release.policy] of understudy.toml"))
+        .collect())
 }
 
 fn told(played: &Played) -> String {
