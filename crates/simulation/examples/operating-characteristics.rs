@@ -1,6 +1,7 @@
 //! The operating characteristics of the formulas and of the default policy, as tables.
 //!
-//! `cargo run --release -p understudy-simulation --example operating-characteristics -- [RUNS]`
+//! `cargo run --release -p understudy-simulation --example operating-characteristics -- [RUNS [PART…]]`,
+//! where a part is falls, errors, latency, breaker, ratio, users, thresholds, rule or scenarios.
 #![allow(clippy::print_stdout, reason = "an example shows what it found")]
 
 use std::time::Instant;
@@ -8,8 +9,8 @@ use std::time::Instant;
 use understudy_manifest::Guard;
 use understudy_router::{Policy, Steps};
 use understudy_simulation::{
-    Behaviour, Characteristics, Expected, Looks, Method, Scenario, Settings, Share,
-    SimulationError, Stopping, World, replicate, stopping,
+    Behaviour, Characteristics, Counted, Expected, Looks, Method, Scenario, Settings, Share,
+    SimulationError, Stopping, Users, World, clustered, replicate, stopping,
 };
 
 const SEED: u64 = 17;
@@ -18,18 +19,34 @@ const LOOKS: Looks = Looks { every: 20, up_to: 10_000, controls: 1 };
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let runs = std::env::args().nth(1).map_or(Ok(1000), |text| text.parse())?;
+    let parts: Vec<String> = std::env::args().skip(2).collect();
+    if let Some(unknown) = parts.iter().find(|part| !PARTS.contains(&part.as_str())) {
+        return Err(format!("there is no part `{unknown}`: say {}", PARTS.join(", ")).into());
+    }
     let begun = Instant::now();
-    println!("{runs} runs each; share stopped [95 % interval] / median units per arm (p90)\n");
-    falling_success(runs);
-    rising_errors(runs);
-    breaker(runs);
-    full_rule(runs)?;
-    scenarios(runs.min(1000))?;
+    println!("{runs} runs each; share stopped [95 % interval] / median units per arm (p90)");
+    for part in PARTS.iter().filter(|part| parts.is_empty() || parts.iter().any(|p| p == *part)) {
+        match *part {
+            "falls" => falling_success(runs),
+            "errors" => rising_errors(runs),
+            "latency" => slower_replies(runs),
+            "breaker" => breaker(runs),
+            "ratio" => sample_ratio(runs),
+            "users" => sticky_users(runs),
+            "thresholds" => thresholds(runs),
+            "rule" => full_rule(runs)?,
+            _ => scenarios(runs.min(1000))?,
+        }
+    }
     println!("\n{:.0} s", begun.elapsed().as_secs_f64());
     Ok(())
 }
 
+const PARTS: [&str; 9] =
+    ["falls", "errors", "latency", "breaker", "ratio", "users", "thresholds", "rule", "scenarios"];
+
 fn falling_success(runs: u32) {
+    let planned = Looks { every: 500, ..LOOKS };
     let methods = [
         ("naive z, one-sided", Method::Naive),
         ("sequence, one-sided, N* 5000", Method::OneSided { n_star: 5000.0 }),
@@ -37,12 +54,17 @@ fn falling_success(runs: u32) {
         ("sequence, one-sided, N* 1000", Method::OneSided { n_star: 1000.0 }),
         ("one of four, N* 2000", Method::OneOf { guards: 4, n_star: 2000.0 }),
         ("2×2 e-process", Method::Blocks),
+        ("mixture ratio (mSPRT), τ 0.05", Method::MixtureRatio { tau: 0.05 }),
+        ("gap ratio of best-arm searches", Method::GapRatio),
+        ("twenty planned looks", Method::Planned),
+        ("level α/ln n", Method::LogLevel),
     ];
-    println!("| method | A/A 0.60 | → 0.57 | → 0.55 | → 0.50 | → 0.40 |");
+    println!("\n| method | A/A 0.60 | → 0.57 | → 0.55 | → 0.50 | → 0.40 |");
     println!("| --- | --- | --- | --- | --- | --- |");
     for (name, method) in methods {
+        let looks = if method == Method::Planned { planned } else { LOOKS };
         let cells = [0.60, 0.57, 0.55, 0.50, 0.40]
-            .map(|treatment| cell(stopping(method, (0.60, treatment), 0.05, LOOKS, (runs, SEED))));
+            .map(|treatment| cell(stopping(method, (0.60, treatment), 0.05, looks, (runs, SEED))));
         println!("| {name} | {} |", cells.join(" | "));
     }
 }
@@ -75,8 +97,52 @@ fn breaker(runs: u32) {
             cell(stopping(method, (1.0, 1.0 - bad), 0.001, looks, runs))
         );
     }
-    let fair = stopping(Method::SampleRatio, (0.5, 0.5), 0.01, LOOKS, (runs, SEED));
-    println!("\nsample ratio, fair split, α 0.01: {}", cell(fair));
+}
+
+fn sample_ratio(runs: u32) {
+    for (split, share) in [("fair", 0.5), ("nine to eleven", 0.55)] {
+        let found = stopping(Method::SampleRatio, (0.5, share), 0.01, LOOKS, (runs, SEED));
+        println!("\nsample ratio, {split} split, α 0.01: {}", cell(found));
+    }
+}
+
+/// Log-normal latencies against the p95 they had before, once all are so many times as long.
+fn slower_replies(runs: u32) {
+    println!("\n| latency | exceed the frozen p95 | stopped / median |\n| --- | --- | --- |");
+    // Upper tails of the standard normal distribution at 1.645 − ln k / 0.6.
+    for (times, exceed) in
+        [(1.0, 0.05), (1.05, 0.0589), (1.1, 0.0686), (1.2, 0.0900), (1.5, 0.1663), (2.0, 0.3122)]
+    {
+        let method = Method::OneSided { n_star: 5000.0 };
+        let found = stopping(method, (0.95, 1.0 - exceed), 0.05, LOOKS, (runs, SEED));
+        println!("| ×{times} | {:.1} % | {} |", exceed * 100.0, cell(found));
+    }
+}
+
+fn sticky_users(runs: u32) {
+    println!(
+        "\n| equal arms, sticky users | requests counted | users counted |\n| --- | --- | --- |"
+    );
+    for (spread, requests) in [(1.0, 20), (2.0, 50)] {
+        let users = Users { success: 0.6, spread, requests, every: 20, up_to: 1_000 };
+        let of = |counted| cell(clustered(counted, users, (0.05, 5000.0), (runs, SEED)));
+        let (requests_counted, users_counted) = (of(Counted::Requests), of(Counted::Users));
+        println!("| {requests} requests, spread {spread} | {requests_counted} | {users_counted} |");
+    }
+}
+
+/// What other programs do: so many bad windows, and the canary goes.
+fn thresholds(runs: u32) {
+    println!("\n| threshold | success | rolled back |\n| --- | --- | --- |");
+    let minutes = ("ten of sixty minutes of 20 below 99 %", 0.99, 10, 20, 1_200);
+    let windows = ("four of twenty-four windows of 100 below 95 %", 0.95, 4, 100, 2_400);
+    for ((name, least, bad, every, up_to), success) in
+        [(minutes, 0.99), (minutes, 0.995), (windows, 0.95), (windows, 0.96), (windows, 0.97)]
+    {
+        let (method, looks) = (Method::Windows { least, bad }, Looks { every, up_to, controls: 1 });
+        let found = stopping(method, (1.0, success), 0.05, looks, (runs, SEED));
+        println!("| {name} | {success} | {} |", percent(found.stopped));
+    }
 }
 
 /// The whole rule with the reward as its only guard, at one half from the start.

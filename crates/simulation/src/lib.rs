@@ -14,6 +14,7 @@
 //!
 //! Never: does IO, reads a clock, or decides anything itself.
 
+mod clustered;
 mod error;
 mod plan;
 mod release;
@@ -24,6 +25,7 @@ mod summary;
 mod traffic;
 mod world;
 
+pub use clustered::{Counted, Users, clustered};
 pub use error::SimulationError;
 pub use plan::{Detection, Plan, StepPlan, Traffic, plan};
 pub use release::{Ending, Settings, simulate};

@@ -133,7 +133,7 @@ fn log_normal(chance: &mut impl Rng) -> f64 {
 }
 
 /// Box and Muller's transform.
-fn normal(chance: &mut impl Rng) -> f64 {
+pub(crate) fn normal(chance: &mut impl Rng) -> f64 {
     let (radius, angle) = (1.0 - chance.random::<f64>(), chance.random::<f64>());
     (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()
 }

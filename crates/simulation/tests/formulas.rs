@@ -3,7 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a missing median is a failure of the test")]
 
-use understudy_simulation::{Looks, Method, Quantiles, Share, Stopping, stopping};
+use understudy_simulation::{
+    Counted, Looks, Method, Quantiles, Share, Stopping, Users, clustered, stopping,
+};
+use understudy_statistics::upper_quantile;
 
 const RUNS: u32 = 300;
 const LOOKS: Looks = Looks { every: 20, up_to: 10_000, controls: 1 };
@@ -52,6 +55,82 @@ fn falls_are_found_after_the_known_number_of_units() {
             assert!(found.stopped.share > 0.98, "{method:?} at {treatment}");
             median_near(found, wanted);
         }
+    }
+}
+
+#[test]
+fn the_rules_of_other_programs_do_as_they_are_known_to() {
+    let planned = Looks { every: 500, ..LOOKS };
+    for (method, looks, at_055, at_050, bound) in [
+        (Method::MixtureRatio { tau: 0.05 }, LOOKS, 1480.0, 480.0, 0.025),
+        (Method::GapRatio, LOOKS, 1620.0, 420.0, 0.025),
+        (Method::Planned, planned, 2000.0, 1000.0, 0.025),
+        (Method::LogLevel, LOOKS, 1000.0, 280.0, 0.06),
+    ] {
+        let run = |treatment| stopping(method, (0.6, treatment), 0.05, looks, (RUNS, 1));
+        let false_alarms = run(0.6).stopped.share;
+        assert!(false_alarms <= ceiling(bound), "{method:?}: {false_alarms}");
+        median_near(run(0.55), at_055);
+        median_near(run(0.50), at_050);
+    }
+}
+
+#[test]
+fn thresholds_take_harmless_canaries_off() {
+    // Ten minutes of sixty with a failure among twenty requests; four windows of twenty-four with
+    // fewer than 95 successes of a hundred.
+    let minutes =
+        (Method::Windows { least: 0.99, bad: 10 }, Looks { every: 20, up_to: 1_200, controls: 1 });
+    let windows =
+        (Method::Windows { least: 0.95, bad: 4 }, Looks { every: 100, up_to: 2_400, controls: 1 });
+    for ((method, looks), success, stated) in [
+        (minutes, 0.99, 0.69),
+        (minutes, 0.995, 0.06),
+        (windows, 0.95, 0.99),
+        (windows, 0.96, 0.77),
+        (windows, 0.97, 0.12),
+    ] {
+        let found = stopping(method, (1.0, success), 0.05, looks, (1_000, 1)).stopped.share;
+        // Three standard deviations of a thousand runs.
+        let room = 3.0 * (stated * (1.0_f64 - stated) / 1_000.0).sqrt() + 0.01;
+        assert!((found - stated).abs() <= room, "{success}: {found}, stated {stated}");
+    }
+}
+
+/// How many latencies exceed a p95 once all are so many times as long: log-normal ones, of the
+/// spread that whole releases are simulated with.
+fn exceeding(times: f64) -> f64 {
+    let z = upper_quantile(0.05) - times.ln() / 0.6;
+    // The upper tail, by bisection of its inverse.
+    let (mut low, mut high) = (0.0, 1.0);
+    for _ in 0..60 {
+        let middle = f64::midpoint(low, high);
+        if upper_quantile(middle) > z { low = middle } else { high = middle }
+    }
+    low
+}
+
+#[test]
+fn slower_replies_are_found_by_how_many_exceed_the_frozen_p95() {
+    let method = Method::OneSided { n_star: 5000.0 };
+    let found = |times: f64| falls(method, (0.95, 1.0 - exceeding(times)));
+    assert!((exceeding(1.0) - 0.05).abs() < 1e-9);
+    assert!(falls(method, (0.95, 0.95)).stopped.share <= ceiling(0.05));
+    let barely = found(1.05).stopped.share;
+    assert!((0.53..=0.73).contains(&barely), "{barely}");
+    for (times, wanted) in [(1.1, 2000.0), (1.2, 660.0), (1.5, 220.0), (2.0, 100.0)] {
+        median_near(found(times), wanted);
+    }
+}
+
+#[test]
+fn counting_requests_of_sticky_users_takes_equal_canaries_off() {
+    for (spread, requests) in [(1.0, 20), (2.0, 50)] {
+        let users = Users { success: 0.6, spread, requests, every: 20, up_to: 1_000 };
+        let share = |counted| clustered(counted, users, (0.05, 5000.0), (RUNS, 1)).stopped.share;
+        let (by_request, by_user) = (share(Counted::Requests), share(Counted::Users));
+        assert!(by_request >= 0.10, "{spread}: {by_request}");
+        assert!(by_user <= ceiling(0.05), "{spread}: {by_user}");
     }
 }
 

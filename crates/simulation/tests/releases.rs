@@ -50,6 +50,58 @@ fn identical_arms_are_rarely_rolled_back_whatever_the_traffic_does() {
 }
 
 #[test]
+fn identical_arms_are_rarely_rolled_back_at_any_rate_of_success() {
+    let runs = 60;
+    let endless = Policy { margin: 1e-6.into(), max_units: 600, ..policy() };
+    for success in [0.05, 0.6, 0.99, 0.998] {
+        for scenario in [Scenario::Identical, Scenario::Drifting, Scenario::Clustered] {
+            let stable = Behaviour { success, ..Behaviour::default() };
+            let world = scenario.world(&endless, stable);
+            let found = replicate(&endless, world, &settings(runs)).unwrap();
+            let share = found.rolled_back.share;
+            assert!(share <= ceiling(0.05, runs), "{scenario} at {success}: {share}");
+        }
+    }
+}
+
+/// The whole rule with the reward as its only guard, at one half from the start.
+fn reward_alone(margin: f64, change: f64, runs: u32) -> Characteristics {
+    let policy = Policy {
+        steps: Steps::new(vec![50, 100]).unwrap(),
+        rollback_on: [Guard::Reward].into(),
+        margin: margin.into(),
+        ..Policy::default()
+    };
+    let stable =
+        Behaviour { errors: 0.0, slowness: 0.1, unsafe_outputs: 0.0, ..Behaviour::default() };
+    let canary = Behaviour { success: stable.success + change, ..stable };
+    replicate(&policy, World { canary, ..World::alike(stable) }, &settings(runs)).unwrap()
+}
+
+#[test]
+fn the_full_rule_promotes_and_rolls_back_as_often_and_as_soon_as_stated() {
+    let runs = 120;
+    for (margin, change, stated, median) in
+        [(0.05, 0.0, 0.981, 1300.0), (0.05, 0.02, 1.0, 740.0), (0.03, 0.0, 0.971, 3020.0)]
+    {
+        let found = reward_alone(margin, change, runs);
+        let missed = 1.0 - found.promoted.share;
+        assert!(missed <= ceiling(1.0 - stated, runs) + 0.01, "{margin} {change:+}: {found:?}");
+        let after = found.to_promotion.unwrap().units_per_arm.p50;
+        assert!((after - median).abs() <= 0.15 * median, "{margin} {change:+}: {after}");
+    }
+    for margin in [0.05, 0.03] {
+        let found = reward_alone(margin, -margin, runs);
+        assert!(found.promoted.share <= ceiling(0.05, runs), "at the margin {margin}: {found:?}");
+    }
+    let found = reward_alone(0.03, -0.08, runs);
+    assert_eq!(found.rolled_back.count, u64::from(runs));
+    // Sooner than by the bounds alone, because the exact test by pairs looks as well.
+    let after = found.to_rollback.unwrap().units_per_arm.p50;
+    assert!((400.0..=1.15 * 640.0).contains(&after), "{after}");
+}
+
+#[test]
 fn a_canary_at_the_margin_is_rarely_promoted() {
     // The reward may not end a run by rolling back, so that each keeps trying.
     let patient = Policy { rollback_on: [Guard::Errors].into(), ..policy() };

@@ -42,6 +42,7 @@ pub use limit::{LimitTally, ln_e_above_limit};
 pub use mixture::{bernoulli_interval, normal_mixture_bound};
 pub use moments::{Moments, Running};
 pub use multiplicity::{all_of, any_of};
+pub use normal::upper_quantile;
 pub use quantile::QuantileSample;
 pub use ratio::ln_e_sample_ratio;
 pub use spending::spending_bounds;

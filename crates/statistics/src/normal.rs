@@ -18,7 +18,7 @@ pub(crate) fn ln_cdf(z: f64) -> f64 {
 }
 
 /// The `z` with `Φ(z) = 1 − tail`.
-pub(crate) fn upper_quantile(tail: f64) -> f64 {
+pub fn upper_quantile(tail: f64) -> f64 {
     std::f64::consts::SQRT_2 * erfc_inv(2.0 * tail)
 }
 
