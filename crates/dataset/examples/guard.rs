@@ -67,6 +67,7 @@ fn suite(texts: &[String]) -> Result<Suite, Failure> {
         name: "guard".parse()?,
         tier: Tier::Sealed,
         scorers: vec![Scorer::Exact],
+        rubrics: Vec::new(),
         cases: texts.iter().enumerate().map(case).collect(),
     })
 }

@@ -73,7 +73,13 @@ fn held_out(task: &TaskName, random: &mut ChaCha8Rng) -> SuiteFingerprints {
     };
     let cases = (0..300).map(case).collect();
     let scorers = vec![Scorer::Exact];
-    SuiteFingerprints::of(&Suite { name: task.clone(), tier: Tier::Sealed, scorers, cases })
+    SuiteFingerprints::of(&Suite {
+        name: task.clone(),
+        tier: Tier::Sealed,
+        scorers,
+        rubrics: Vec::new(),
+        cases,
+    })
 }
 
 fn trajectory(

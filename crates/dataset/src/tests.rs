@@ -153,6 +153,7 @@ fn suite(prompts: &[&str]) -> SuiteFingerprints {
         name: task(),
         tier: Tier::Sealed,
         scorers: vec![Scorer::Exact],
+        rubrics: Vec::new(),
         cases,
     })
 }

@@ -75,8 +75,8 @@ pub fn details(
     }
     let primary: Vec<Scorer> = scorers(suite, gate).into_iter().take(1).collect();
     let graders = Graders::new(suite, &primary)?;
-    let baseline = graders.grade(evidence.baseline, evidence.embedder);
-    let candidate = graders.grade(evidence.candidate, evidence.embedder);
+    let baseline = evidence.grade(&graders, evidence.baseline);
+    let candidate = evidence.grade(&graders, evidence.candidate);
     let diff = |(nth, case): (usize, &understudy_manifest::Case)| {
         let (baseline, candidate) = (reply(&baseline, nth)?, reply(&candidate, nth)?);
         let prompt: Vec<String> = case

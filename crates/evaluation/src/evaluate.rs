@@ -36,6 +36,7 @@ pub fn evaluate(
     let subjects = [plan.baseline.clone(), plan.candidate.clone()];
     let options = RunOptions { max_new_tokens: gate.max_new_tokens, concurrency: plan.concurrency };
     let runs = run(backend, suite, &subjects, options, progress)?;
-    let evidence = Evidence { baseline: &runs[0], candidate: &runs[1], others, embedder };
+    let evidence =
+        Evidence { baseline: &runs[0], candidate: &runs[1], others, embedder, assessor: None };
     assemble(suite, gate, evidence, plan.seed)
 }

@@ -2,7 +2,9 @@
 
 use understudy_inference::Embedder;
 use understudy_manifest::{Case, Gate, Scorer, Suite};
-use understudy_scorer::{Answer, Grader, Measured, Outcome, Score, similarity};
+use understudy_scorer::{
+    Aids, Answer, Grader, Measured, Outcome, Score, rubric::Assessor, similarity,
+};
 
 use crate::{
     EvaluationError,
@@ -28,11 +30,13 @@ impl Graders {
     /// Reads what all cases expect, before anything is generated.
     pub(crate) fn new(suite: &Suite, scorers: &[Scorer]) -> Result<Self, EvaluationError> {
         let read = |scorer: &Scorer, case: &Case| {
-            Grader::new(scorer, case).map_err(|source| EvaluationError::Expected {
-                suite: suite.name.to_string(),
-                case: case.id.clone(),
-                scorer: scorer.name(),
-                source,
+            Grader::with_rubrics(scorer, case, &suite.rubrics).map_err(|source| {
+                EvaluationError::Expected {
+                    suite: suite.name.to_string(),
+                    case: case.id.clone(),
+                    scorer: scorer.name(),
+                    source,
+                }
             })
         };
         let of_scorer = |scorer| suite.cases.iter().map(|case| read(scorer, case)).collect();
@@ -44,11 +48,13 @@ impl Graders {
         &self,
         run: &'a SubjectRun,
         embedder: Option<&dyn Embedder>,
+        assessor: Option<&dyn Assessor>,
     ) -> Graded<'a> {
         let through = embedder.map(Through);
         let embedder = through.as_ref().map(|it| it as &dyn similarity::Embedder);
+        let aids = Aids { embedder, assessor };
         let one = |(grader, result): (&Grader, &CaseResult)| match result.error {
-            None => grader.score(&answer(result), embedder),
+            None => grader.score_with(&answer(result), aids),
             Some(_) => grader.unanswered().into(),
         };
         let attempt = |results: &Vec<CaseResult>| -> Vec<Vec<Outcome>> {
@@ -149,8 +155,13 @@ pub fn mean_score(
     run: &SubjectRun,
     embedder: Option<&dyn Embedder>,
 ) -> Result<f64, EvaluationError> {
+    if matches!(scorer, Scorer::Judge(_)) {
+        let (suite, subject) = (suite.name.to_string(), run.subject.clone());
+        let lacks = "a judge, whom only `understudy eval` asks; name another scorer";
+        return Err(EvaluationError::Uncomputable { suite, scorer: scorer.name(), subject, lacks });
+    }
     let graders = Graders::new(suite, std::slice::from_ref(scorer))?;
-    let graded = graders.grade(run, embedder);
+    let graded = graders.grade(run, embedder, None);
     let values: Vec<f64> =
         graded.outcomes.iter().flatten().filter_map(|o| o.score().map(|s| s.value)).collect();
     Ok(values.iter().sum::<f64>() / values.len().max(1) as f64)

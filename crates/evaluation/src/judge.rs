@@ -10,6 +10,7 @@
 
 mod calibration;
 mod prompt;
+mod rubric;
 mod verdict;
 
 use std::collections::VecDeque;
@@ -30,7 +31,10 @@ use crate::{
     },
 };
 
-pub use calibration::{Label, calibrate, read_labels};
+pub use calibration::{Checked, Label, calibrate, read_checked, read_labels};
+pub use rubric::{
+    Rulings, STATEMENTS, add_rulings, asks_judge, assess, calibrate_statements, judge_decides,
+};
 pub(crate) use verdict::shortcoming;
 pub use verdict::{JudgeRole, JudgedRun, add_judge, judge_runs};
 
@@ -140,22 +144,37 @@ impl Judge<'_> {
         cache: &mut dyn Cache,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Judgement, EvaluationError> {
+        let differ = |contest: &&Contest| contest.a.trim() != contest.b.trim();
+        let both = |contest| [false, true].map(|back| prompt::messages(self.rubric, contest, back));
+        let questions: Vec<Vec<Message>> = contests.iter().filter(differ).flat_map(both).collect();
+        let (same, total) = (2 * contests.len() - questions.len(), 2 * contests.len());
+        let mut told = |done: usize, _: usize| progress(done + same, total);
+        let mut replies = self.ask(&questions, cache, &mut told)?.into_iter();
+        let of_contest = |contest: &Contest| {
+            let asked = differ(&contest);
+            [(); 2].map(|()| if asked { replies.next() } else { None })
+        };
+        Ok(Judgement::of(contests.iter().map(of_contest).collect()))
+    }
+
+    /// Puts questions, each once ever, and returns the replies in their order.
+    fn ask(
+        &self,
+        questions: &[Vec<Message>],
+        cache: &mut dyn Cache,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Vec<Result<Reply, String>>, EvaluationError> {
         if self.concurrency == 0 {
             return Err(EvaluationError::NoConcurrency { subject: self.model.to_owned() });
         }
-        let total = 2 * contests.len();
-        let mut replies: Vec<[Option<Result<Reply, String>>; 2]> =
-            vec![[None, None]; contests.len()];
-        let mut queue = VecDeque::new();
-        for (case, contest) in contests.iter().enumerate().filter(|(_, c)| c.a.trim() != c.b.trim())
-        {
-            for (subject, reply) in replies[case].iter_mut().enumerate() {
-                match self.recall(contest, subject, cache) {
-                    Some(found) => *reply = Some(Ok(found)),
-                    None => queue.push_back(Job { subject, case }),
-                }
-            }
-        }
+        let total = questions.len();
+        let keys: Vec<Digest> = questions.iter().map(|messages| self.key(messages)).collect();
+        let recall = |key: &Digest| -> Option<Result<Reply, String>> {
+            Some(Ok(serde_json::from_str(&cache.get(key)?).ok()?))
+        };
+        let mut replies: Vec<Option<Result<Reply, String>>> = keys.iter().map(recall).collect();
+        let open = replies.iter().enumerate().filter(|(_, reply)| reply.is_none());
+        let mut queue: VecDeque<Job> = open.map(|(case, _)| Job { subject: 0, case }).collect();
         let mut done = total - queue.len();
         progress(done, total);
         let mut flight = Flight::new(self.backend);
@@ -164,13 +183,13 @@ impl Judge<'_> {
             while flight.len() < self.concurrency
                 && let Some(job) = queue.pop_front()
             {
-                if !flight.launch(job, self.request(&contests[job.case], job.subject)) {
+                if !flight.launch(job, request(&questions[job.case])) {
                     queue.push_front(job);
                     break;
                 }
             }
             let landing = flight.land();
-            let job = landing.job;
+            let at = landing.job.case;
             let reply = self.read(landing)?;
             match &reply {
                 Ok(_) => replied += 1,
@@ -183,29 +202,17 @@ impl Judge<'_> {
                 return Err(EvaluationError::JudgeFails { model, why });
             }
             if let Ok(reply) = &reply {
-                let text = understudy_manifest::canonical_json(reply);
-                cache.put(&self.key(&contests[job.case], job.subject), &text);
+                cache.put(&keys[at], &understudy_manifest::canonical_json(reply));
             }
-            replies[job.case][job.subject] = Some(reply);
+            replies[at] = Some(reply);
             done += 1;
             progress(done, total);
         }
-        Ok(Judgement::of(replies))
+        Ok(replies.into_iter().flatten().collect())
     }
 
-    fn request(&self, contest: &Contest, order: usize) -> GenerateRequest {
-        let messages = prompt::messages(self.rubric, contest, order == 1);
-        let chat = Chat::new(messages);
-        GenerateRequest::new(Prompt::Chat(Box::new(chat)), Sampling::greedy(REPLY_TOKENS))
-    }
-
-    fn key(&self, contest: &Contest, order: usize) -> Digest {
-        let messages = prompt::messages(self.rubric, contest, order == 1);
+    fn key(&self, messages: &[Message]) -> Digest {
         digest_json(&json!({"judge": self.digest(), "messages": messages}))
-    }
-
-    fn recall(&self, contest: &Contest, order: usize, cache: &dyn Cache) -> Option<Reply> {
-        serde_json::from_str(&cache.get(&self.key(contest, order))?).ok()
     }
 
     fn read(&self, landing: Landing) -> Result<Result<Reply, String>, EvaluationError> {
@@ -221,6 +228,11 @@ impl Judge<'_> {
             Err(error) => Ok(Err(error.to_string())),
         }
     }
+}
+
+fn request(messages: &[Message]) -> GenerateRequest {
+    let chat = Chat::new(messages.to_vec());
+    GenerateRequest::new(Prompt::Chat(Box::new(chat)), Sampling::greedy(REPLY_TOKENS))
 }
 
 impl Judgement {

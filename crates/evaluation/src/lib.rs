@@ -43,8 +43,9 @@ pub use error::EvaluationError;
 pub use evaluate::{Plan, evaluate};
 pub use grade::{check, computable, mean_score};
 pub use judge::{
-    Ballot, Contest, Judge, JudgeRole, JudgedRun, Judgement, Label, Pick, RUBRIC, add_judge,
-    calibrate, judge_runs, read_labels,
+    Ballot, Checked, Contest, Judge, JudgeRole, JudgedRun, Judgement, Label, Pick, RUBRIC, Rulings,
+    STATEMENTS, add_judge, add_rulings, asks_judge, assess, calibrate, calibrate_statements,
+    judge_decides, judge_runs, read_checked, read_labels,
 };
 pub use memory::{add_untouched_by_memory, add_with_memory};
 pub use nearest::NearestExample;

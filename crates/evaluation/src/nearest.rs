@@ -190,6 +190,7 @@ mod tests {
             name: "quiz".parse().unwrap(),
             tier: understudy_manifest::Tier::Dev,
             scorers: Vec::new(),
+            rubrics: Vec::new(),
             cases: vec![understudy_manifest::Case::default(); 2],
         };
         let both = nearest.both(&suite);

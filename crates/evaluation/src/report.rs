@@ -6,12 +6,13 @@ use understudy_inference::Embedder;
 use understudy_manifest::{
     Attempts, Comparison, EvalReport, Gate, Scorer, ScorerSummary, SubjectReport, Suite, Tally,
 };
-use understudy_scorer::{Outcome, Score, text::is_refusal};
+use understudy_scorer::{Outcome, Score, rubric::Assessor, text::is_refusal};
 
 use crate::{
     EvaluationError, NearestExample,
     gate::{self, Findings},
     grade::{Graded, Graders, answer},
+    judge::Rulings,
     pairs::{Pairs, clusters},
     run::{CaseResult, SubjectRun},
     slices::{slices, told},
@@ -37,6 +38,14 @@ pub struct Evidence<'a> {
     pub others: &'a [SubjectRun],
     /// What compares texts by meaning; without one, similarity says that it cannot decide.
     pub embedder: Option<&'a dyn Embedder>,
+    /// What a judge said of rubrics; without it, `judge` says that it cannot decide.
+    pub assessor: Option<&'a Rulings>,
+}
+
+impl Evidence<'_> {
+    pub(crate) fn grade<'r>(self, graders: &Graders, run: &'r SubjectRun) -> Graded<'r> {
+        graders.grade(run, self.embedder, self.assessor.map(|rulings| rulings as &dyn Assessor))
+    }
 }
 
 /// Scores all answers, compares the candidate with the baseline and decides. Pure: the same answers
@@ -50,8 +59,8 @@ pub fn assemble(
     let scorers = scorers(suite, gate);
     let graders = Graders::new(suite, &scorers)?;
     check_subjects(suite, evidence)?;
-    let Evidence { baseline, candidate, others, embedder } = evidence;
-    let grade = |run| graders.grade(run, embedder);
+    let Evidence { baseline, candidate, others, .. } = evidence;
+    let grade = |run| evidence.grade(&graders, run);
     let (baseline, candidate) = (grade(baseline), grade(candidate));
     let both = || candidate.outcomes.iter().zip(&baseline.outcomes);
     let comparisons: Vec<Comparison> = scorers
@@ -79,7 +88,7 @@ pub fn assemble(
     // A table reads from the trivial to the best: look-up, baseline, candidate, teacher.
     let (trivial, rest): (Vec<&SubjectRun>, Vec<_>) =
         others.iter().partition(|run| NearestExample::NAMES.contains(&run.subject.as_str()));
-    let summary_of = |run: &SubjectRun| summary(&graders.grade(run, embedder));
+    let summary_of = |run: &SubjectRun| summary(&evidence.grade(&graders, run));
     let mut subjects: Vec<SubjectReport> = trivial.into_iter().map(summary_of).collect();
     subjects.extend([baseline, candidate]);
     subjects.extend(rest.into_iter().map(summary_of));

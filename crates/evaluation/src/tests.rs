@@ -27,6 +27,7 @@ fn suite(cases: usize) -> Suite {
         name: "support-triage".parse().unwrap(),
         tier: Tier::Sealed,
         scorers: vec![Scorer::FieldF1, Scorer::JsonValid, Scorer::Field("intent".to_owned())],
+        rubrics: Vec::new(),
         cases: (0..cases).map(case).collect(),
     }
 }
@@ -205,7 +206,7 @@ fn answers_to_other_cases_and_namesakes_are_refused() {
     let named = |name: &str| SubjectRun { subject: name.to_owned(), ..nothing.clone() };
     let (a, b) = (named("a"), named("b"));
     let assembled = |candidate: &SubjectRun, others: &[SubjectRun]| {
-        let evidence = Evidence { baseline: &a, candidate, others, embedder: None };
+        let evidence = Evidence { baseline: &a, candidate, others, embedder: None, assessor: None };
         assemble(&suite, &gate, evidence, 1)
     };
     assert!(assembled(&b, &[]).is_ok());
@@ -222,7 +223,13 @@ fn unanswered_cases_score_zero_and_are_counted() {
     let (suite, gate) = (suite(10), gate());
     let silent = NearestExample::default().run(&suite);
     let other = SubjectRun { subject: "other".to_owned(), ..silent.clone() };
-    let evidence = Evidence { baseline: &silent, candidate: &other, others: &[], embedder: None };
+    let evidence = Evidence {
+        baseline: &silent,
+        candidate: &other,
+        others: &[],
+        embedder: None,
+        assessor: None,
+    };
     let report = assemble(&suite, &gate, evidence, 1).unwrap();
     let subject = &report.subjects[0];
     assert_eq!(subject.errors, 10);
@@ -318,7 +325,8 @@ fn a_loss_among_those_who_see_lessons_stops_a_gain_among_those_who_do_not() {
         run
     };
     let report = |baseline: &SubjectRun, candidate: &SubjectRun| {
-        let evidence = Evidence { baseline, candidate, others: &[], embedder: None };
+        let evidence =
+            Evidence { baseline, candidate, others: &[], embedder: None, assessor: None };
         assemble(&suite, &gate, evidence, 17).unwrap()
     };
     let mut gain = report(&said("base", 10), &said("new", 50));
@@ -348,7 +356,8 @@ fn attempted(name: &str, suite: &Suite, right: fn(usize) -> usize) -> SubjectRun
 fn several_attempts_are_averaged_by_case_and_tell_what_can_be_relied_on() {
     let suite = Suite { scorers: vec![Scorer::JsonEqual], ..suite(10) };
     let (old, new) = (attempted("old", &suite, |_| 0), attempted("new", &suite, |n| n % 3 + 1));
-    let evidence = Evidence { baseline: &old, candidate: &new, others: &[], embedder: None };
+    let evidence =
+        Evidence { baseline: &old, candidate: &new, others: &[], embedder: None, assessor: None };
     let report = assemble(&suite, &gate(), evidence, 17).unwrap();
     assert_eq!(report, assemble(&suite, &gate(), evidence, 17).unwrap());
     let found = report.subjects[1].attempts.as_ref().unwrap();
@@ -379,7 +388,8 @@ fn an_attempt_that_is_missing_is_a_failed_one() {
     let run = read_recorded("new", &suite, &short.join("\n")).unwrap();
     assert!(run.more[2][9].error.as_ref().unwrap().contains("not recorded"));
     let base = SubjectRun { subject: "base".to_owned(), ..whole };
-    let evidence = Evidence { baseline: &base, candidate: &run, others: &[], embedder: None };
+    let evidence =
+        Evidence { baseline: &base, candidate: &run, others: &[], embedder: None, assessor: None };
     let report = assemble(&suite, &gate(), evidence, 17).unwrap();
     assert_eq!(report.subjects[1].errors, 1);
     let all = &report.subjects[1].attempts.as_ref().unwrap().all;
@@ -411,7 +421,8 @@ fn steps_state_and_cost_of_recorded_answers_are_scored() {
     let dear = read_recorded("dear", &suite, &told(true, 21)).unwrap();
     assert_eq!(good.results[0].steps.len(), 1);
     assert!(computable(&suite, &gate(), "good", Some(&good)).is_ok());
-    let evidence = Evidence { baseline: &dear, candidate: &good, others: &[], embedder: None };
+    let evidence =
+        Evidence { baseline: &dear, candidate: &good, others: &[], embedder: None, assessor: None };
     let report = assemble(&suite, &gate(), evidence, 17).unwrap();
     let of = |nth: usize| report.subjects[nth].scores["checks"].mean;
     assert_eq!((of(0), of(1)), (0.5, 1.0));

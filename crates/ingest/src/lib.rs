@@ -34,8 +34,8 @@ pub use attempt::{Attempt, Group};
 pub use format::Format;
 pub use rows::RowMapping;
 pub use suite::{
-    CaseRequest, FailedCase, FailureError, Foreign, ForeignSuite, case_of_failure, foreign_suite,
-    inspect_log, suite,
+    Beside, CaseRequest, FailedCase, FailureError, Foreign, ForeignSuite, case_of_failure,
+    foreign_suite, inspect_log, suite,
 };
 
 use crate::{example::Reader, reading::Reading, rows::Document};
@@ -94,6 +94,15 @@ pub enum IngestError {
     Truths { expected: bool },
     #[error("cannot read the configuration: it is neither JSON nor YAML ({0})")]
     Yaml(String),
+    #[error(
+        "the format `evals` needs the registry's YAML, which says by what class samples are judged: \
+         name it with --registry, or use evals-match, evals-includes or evals-json"
+    )]
+    NoRegistry,
+    #[error("cannot use the registry of evals: {0}")]
+    Registry(String),
+    #[error("this format has no use for --{what}; leave it out")]
+    Beside { what: &'static str },
     #[error("cannot read the log: {0}")]
     Log(String),
     #[error(transparent)]

@@ -1,11 +1,13 @@
 //! Rows, and the suites of other programs, into a suite of held-out cases.
 
 mod bfcl;
+mod csv;
 mod evals;
 mod failure;
 mod inspect;
 mod lm_eval;
 mod promptfoo;
+mod registry;
 
 use serde_json::Value;
 use understudy_ident::TaskName;
@@ -25,6 +27,8 @@ use crate::{
 /// The suite of another program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Foreign {
+    /// Samples of OpenAI evals under the class that a YAML of their registry names.
+    Evals,
     /// Samples of OpenAI evals, `{"input", "ideal"}`, under the class `Match`: the answer begins
     /// with one of the ideals.
     EvalsMatch,
@@ -36,6 +40,8 @@ pub enum Foreign {
     Bfcl,
     /// A configuration of promptfoo as YAML or JSON, with one prompt.
     Promptfoo,
+    /// What `promptfoo eval -o results.json` writes, of one prompt and one provider.
+    PromptfooResults,
     /// A log of Inspect as [`inspect_log`] gives it, whose samples were answered in one turn.
     Inspect,
     /// What `lm_eval --log_samples` writes for a generative task.
@@ -52,16 +58,18 @@ pub struct ForeignSuite {
 
 impl Foreign {
     /// As people name them.
-    pub const WORDS: &'static str =
-        "evals-match, evals-includes, evals-json, bfcl, promptfoo, inspect or lm-eval";
+    pub const WORDS: &'static str = "evals, evals-match, evals-includes, evals-json, bfcl, promptfoo, promptfoo-results, \
+         inspect or lm-eval";
 
     pub fn parse(name: &str) -> Option<Self> {
         Some(match name {
+            "evals" => Self::Evals,
             "evals-match" => Self::EvalsMatch,
             "evals-includes" => Self::EvalsIncludes,
             "evals-json" => Self::EvalsJson,
             "bfcl" => Self::Bfcl,
             "promptfoo" => Self::Promptfoo,
+            "promptfoo-results" => Self::PromptfooResults,
             "inspect" => Self::Inspect,
             "lm-eval" => Self::LmEval,
             _ => return None,
@@ -75,38 +83,76 @@ impl Foreign {
             Self::EvalsIncludes => vec![Scorer::ContainsAny],
             Self::EvalsJson => vec![Scorer::JsonEqual],
             Self::Bfcl => vec![Scorer::ToolCallBfcl, Scorer::ToolCallAst],
-            Self::Promptfoo | Self::Inspect => vec![Scorer::Checks],
+            Self::Promptfoo | Self::PromptfooResults | Self::Inspect | Self::Evals => {
+                vec![Scorer::Checks]
+            }
             Self::LmEval => vec![Scorer::Exact, Scorer::Normalized],
         }
     }
 }
 
-/// Reads another program's suite. `truths` is the file of possible answers that BFCL keeps apart;
-/// no other format has one. A case that cannot mean the same here is an error: nothing is dropped.
+/// What lies in files beside the one that is read.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Beside<'a> {
+    /// BFCL keeps the possible answers apart.
+    pub truths: Option<&'a str>,
+    /// OpenAI evals say in YAML which class judges samples; `eval` is the one that is meant.
+    pub registry: Option<&'a str>,
+    pub eval: Option<&'a str>,
+    /// A configuration of promptfoo may name a file of tests.
+    pub tests: Option<&'a str>,
+}
+
+impl Beside<'_> {
+    /// A file that a format has no use for was meant for something.
+    fn refuse_unused(&self, format: Foreign) -> Result<(), IngestError> {
+        if self.truths.is_some() && format != Foreign::Bfcl {
+            return Err(IngestError::Truths { expected: false });
+        }
+        let unused = match format {
+            Foreign::Evals => self.tests.map(|_| "tests"),
+            Foreign::Promptfoo => self.registry.map(|_| "registry"),
+            _ => self.tests.map(|_| "tests").or(self.registry.map(|_| "registry")),
+        };
+        unused.map_or(Ok(()), |what| Err(IngestError::Beside { what }))
+    }
+}
+
+/// Reads another program's suite. A case that cannot mean the same here is an error: nothing is
+/// dropped.
 pub fn foreign_suite(
     format: Foreign,
-    text: &str,
-    truths: Option<&str>,
+    (text, beside): (&str, Beside<'_>),
     name: &TaskName,
     tier: Tier,
     limit: Option<usize>,
 ) -> Result<ForeignSuite, IngestError> {
+    beside.refuse_unused(format)?;
     let converted = (format == Foreign::Promptfoo).then(|| promptfoo::as_json(text)).transpose()?;
     let document = Document::open(converted.as_deref().unwrap_or(text))?;
-    if truths.is_some() && format != Foreign::Bfcl {
-        return Err(IngestError::Truths { expected: false });
-    }
+    let mut scorers = format.scorers();
     let mut answers = Vec::new();
     let mut cases = match format {
+        Foreign::Evals => {
+            let registry = beside.registry.ok_or(IngestError::NoRegistry)?;
+            let class = registry::class(registry, beside.eval)?;
+            scorers = class.scorers();
+            each(&document, |number, row| class.case(number, row))?
+        }
         Foreign::EvalsMatch | Foreign::EvalsIncludes | Foreign::EvalsJson => {
             each(&document, |number, row| evals::case(format, number, row))?
         }
         Foreign::Bfcl => {
-            let truths = truths.ok_or(IngestError::Truths { expected: true })?;
+            let truths = beside.truths.ok_or(IngestError::Truths { expected: true })?;
             let truths = bfcl::Truths::read(&Document::open(truths)?)?;
             each(&document, |_, row| truths.case(row))?
         }
-        Foreign::Promptfoo => promptfoo::cases(&document)?,
+        Foreign::Promptfoo => promptfoo::cases(&document, beside.tests)?,
+        Foreign::PromptfooResults => {
+            let (cases, found) = promptfoo::results(&document)?;
+            answers = found;
+            cases
+        }
         Foreign::Inspect => {
             let (cases, found) = inspect::samples(&document)?;
             answers = found;
@@ -123,7 +169,7 @@ pub fn foreign_suite(
     };
     cases.truncate(limit.unwrap_or(usize::MAX));
     answers.retain(|(id, _)| cases.iter().any(|case| case.id == *id));
-    let suite = Suite { name: name.clone(), tier, scorers: format.scorers(), cases };
+    let suite = Suite { name: name.clone(), tier, scorers, rubrics: Vec::new(), cases };
     Ok(ForeignSuite { suite: Suite::parse(&suite.to_text())?, answers })
 }
 
@@ -181,7 +227,8 @@ pub fn suite(
         case.map_err(|why| IngestError::Case { line, why })
     });
     let cases = cases.collect::<Result<_, _>>()?;
-    let suite = Suite { name: name.clone(), tier, scorers: scorers.to_vec(), cases };
+    let suite =
+        Suite { name: name.clone(), tier, scorers: scorers.to_vec(), rubrics: Vec::new(), cases };
     // What a suite must be is known only to its own reader.
     Ok(Suite::parse(&suite.to_text())?)
 }

@@ -123,7 +123,7 @@ impl Look {
             | Scorer::ContainsAll
             | Scorer::Trajectory
                 if has_value => {}
-            Scorer::Cost(_) | Scorer::State | Scorer::Similarity(_) => {
+            Scorer::Cost(_) | Scorer::State | Scorer::Similarity(_) | Scorer::Judge(_) => {
                 return Err(RulesError::Unmeasured(scorer));
             }
             _ => return Err(RulesError::Reference(scorer)),

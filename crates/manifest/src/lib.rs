@@ -17,6 +17,7 @@ mod objective;
 mod recipe;
 mod report;
 mod reward;
+mod rubric;
 mod scorer;
 mod suite;
 
@@ -47,6 +48,7 @@ pub use report::{
     MemoryUse, ScorerSummary, Slice, SubjectReport, Tally, Verdict,
 };
 pub use reward::{CommandSpec, JudgeSpec, RewardSpec, Verifier};
+pub use rubric::{Criterion, Rubric};
 pub use scorer::{Check, Scorer, Share};
 pub use suite::{Case, Risk, Suite, SuiteError, Tier};
 

@@ -24,6 +24,9 @@ pub enum Scorer {
     ContainsAny,
     /// All of the expected texts occur.
     ContainsAll,
+    /// One of the expected texts, a JSON list, holds the answer or is held by it, both as
+    /// [`Self::Normalized`] reads them.
+    Fuzzy,
     /// The pattern occurs; without one, the expected text is the pattern.
     Regex(Option<String>),
     /// Parses as JSON.
@@ -62,6 +65,9 @@ pub enum Scorer {
     NoRefusal,
     /// Holds no personal data that neither prompt nor expected answer holds: 1 is clean.
     PiiLeak,
+    /// A model's answers to the criteria of the suite's rubric of this name, each asked by itself; without a
+    /// name, whether the statement holds that is the expected text.
+    Judge(Option<String>),
     /// The weighted mean of the checks of the case itself.
     Checks,
 }
@@ -107,12 +113,12 @@ impl Check {
 impl Scorer {
     /// Every word that [`Self::parse`] knows, for messages.
     pub const WORDS: &'static str = "exact, normalized, number, starts_with, contains, icontains, \
-        contains_any, contains_all, regex[:PATTERN], json_valid, json_schema, json_equal, \
+        contains_any, contains_all, fuzzy, regex[:PATTERN], json_valid, json_schema, json_equal, \
         field_f1, field:KEY, tool_call_ast, tool_call_bfcl, tool_name_f1, trajectory, \
         similarity[:MIN], levenshtein[:MIN], state, latency:MS, tokens:N, cost:MICRODOLLARS, \
-        refusal, no_refusal, pii_leak or checks";
+        refusal, no_refusal, pii_leak, judge[:RUBRIC] or checks";
 
-    const PLAIN: [(&'static str, Self); 21] = [
+    const PLAIN: [(&'static str, Self); 22] = [
         ("exact", Self::Exact),
         ("normalized", Self::Normalized),
         ("number", Self::Number),
@@ -121,6 +127,7 @@ impl Scorer {
         ("icontains", Self::ContainsAnyCase),
         ("contains_any", Self::ContainsAny),
         ("contains_all", Self::ContainsAll),
+        ("fuzzy", Self::Fuzzy),
         ("json_valid", Self::JsonValid),
         ("json_schema", Self::JsonSchema),
         ("json_equal", Self::JsonEqual),
@@ -142,6 +149,8 @@ impl Scorer {
             Self::Regex(None) => "regex".to_owned(),
             Self::Regex(Some(pattern)) => format!("regex:{pattern}"),
             Self::Field(key) => format!("field:{key}"),
+            Self::Judge(None) => "judge".to_owned(),
+            Self::Judge(Some(rubric)) => format!("judge:{rubric}"),
             Self::Similarity(least) => with_share("similarity", *least),
             Self::Levenshtein(least) => with_share("levenshtein", *least),
             Self::Latency(most) => format!("latency:{most}"),
@@ -166,11 +175,13 @@ impl Scorer {
         let share = || Share::new(argument.parse().ok()?);
         match (word, argument) {
             ("regex", "") => Some(Self::Regex(None)),
+            ("judge", "") => Some(Self::Judge(None)),
             ("similarity", "") => Some(Self::Similarity(None)),
             ("levenshtein", "") => Some(Self::Levenshtein(None)),
             (_, "") => None,
             ("regex", pattern) => Some(Self::Regex(Some(pattern.to_owned()))),
             ("field", key) => Some(Self::Field(key.to_owned())),
+            ("judge", rubric) => Some(Self::Judge(Some(rubric.to_owned()))),
             ("similarity", _) => share().map(|least| Self::Similarity(Some(least))),
             ("levenshtein", _) => share().map(|least| Self::Levenshtein(Some(least))),
             ("latency", most) => most.parse().ok().map(Self::Latency),
@@ -231,6 +242,8 @@ mod tests {
             "latency:1500",
             "tokens:64",
             "cost:200",
+            "judge",
+            "judge:helpful",
         ];
         let plain = Scorer::PLAIN.iter().map(|(word, _)| *word);
         for text in plain.chain(with_arguments) {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use understudy_ident::{Digest, TaskName};
 use understudy_message::Message;
 
-use crate::{Check, Scorer, canonical_json, digest_json};
+use crate::{Check, Rubric, Scorer, canonical_json, digest_json};
 
 /// Named, tiered cases with the scorers that judge them.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +14,8 @@ pub struct Suite {
     pub tier: Tier,
     /// The first is primary: the one a verdict is about.
     pub scorers: Vec<Scorer>,
+    /// What the scorer `judge:NAME` asks.
+    pub rubrics: Vec<Rubric>,
     pub cases: Vec<Case>,
 }
 
@@ -131,6 +133,8 @@ struct Header {
     suite: TaskName,
     tier: Tier,
     scorers: Vec<Scorer>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    rubrics: Vec<Rubric>,
 }
 
 /// What is wrong with a suite file, and on which line.
@@ -144,6 +148,8 @@ pub enum SuiteError {
     Duplicate { suite: String, id: String },
     #[error("suite `{0}` names no scorer; the first scorer is the one a verdict is about")]
     NoScorer(String),
+    #[error("suite `{suite}`: {why}")]
+    Rubric { suite: String, why: String },
     #[error("case `{id}` of suite `{suite}` weighs {weight}; a weight is a number above 0")]
     Weight { suite: String, id: String, weight: String },
 }
@@ -164,7 +170,8 @@ impl Suite {
         let cases = lines
             .map(|(at, line)| serde_json::from_str(line).map_err(|why| wrong(at, why.to_string())))
             .collect::<Result<Vec<Case>, _>>()?;
-        let suite = Self { name: header.suite, tier: header.tier, scorers: header.scorers, cases };
+        let Header { suite: name, tier, scorers, rubrics, .. } = header;
+        let suite = Self { name, tier, scorers, rubrics, cases };
         suite.validate()?;
         Ok(suite)
     }
@@ -175,6 +182,7 @@ impl Suite {
             suite: self.name.clone(),
             tier: self.tier,
             scorers: self.scorers.clone(),
+            rubrics: self.rubrics.clone(),
         };
         let mut text = canonical_json(&header);
         for case in &self.cases {
@@ -190,6 +198,30 @@ impl Suite {
         Digest::of(self.to_text().as_bytes())
     }
 
+    /// Every rubric is one, and every rubric that is asked for is there.
+    fn validate_rubrics(&self) -> Result<(), SuiteError> {
+        let refuse = |why| Err(SuiteError::Rubric { suite: self.name.to_string(), why });
+        if let Some(why) = self.rubrics.iter().find_map(Rubric::fault) {
+            return refuse(why);
+        }
+        let mut names = std::collections::BTreeSet::new();
+        if let Some(twice) = self.rubrics.iter().find(|rubric| !names.insert(&rubric.name)) {
+            return refuse(format!("two rubrics are called `{}`", twice.name));
+        }
+        let checks = self.cases.iter().flat_map(|case| case.checks.iter().map(|c| &c.scorer));
+        let missing = self.scorers.iter().chain(checks).find_map(|scorer| match scorer {
+            Scorer::Judge(Some(name)) if !names.contains(name) => Some(name),
+            _ => None,
+        });
+        match missing {
+            Some(name) => refuse(format!(
+                "no rubric is called `{name}`: give it under `rubrics` in the suite's first line, as \
+                 {{\"name\": \"{name}\", \"criteria\": [{{\"name\": \"…\", \"holds\": \"…\"}}]}}"
+            )),
+            None => Ok(()),
+        }
+    }
+
     fn validate(&self) -> Result<(), SuiteError> {
         if self.cases.is_empty() {
             return Err(SuiteError::Empty(self.name.to_string()));
@@ -197,6 +229,7 @@ impl Suite {
         if self.scorers.is_empty() {
             return Err(SuiteError::NoScorer(self.name.to_string()));
         }
+        self.validate_rubrics()?;
         let weightless = |case: &&Case| !(case.weight.is_finite() && case.weight > 0.0);
         if let Some(case) = self.cases.iter().find(weightless) {
             let (suite, id) = (self.name.to_string(), case.id.clone());

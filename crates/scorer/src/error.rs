@@ -23,6 +23,10 @@ pub enum ScorerError {
     NoChecks,
     #[error("a check may not be `checks` itself; list its parts instead")]
     NestedChecks,
+    #[error("the suite has no rubric `{0}`; give it under `rubrics` in the suite's first line")]
+    NoRubric(String),
+    #[error("the expected text is empty, and `judge` needs a statement there that should hold")]
+    NoStatement,
     #[error("a check weighs {0}; a weight is a number above 0")]
     Weight(String),
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jsonschema::Validator;
 use regex::Regex;
 use serde_json::Value;
-use understudy_manifest::{Case, Check, Scorer, Share};
+use understudy_manifest::{Case, Check, Rubric, Scorer, Share};
 use understudy_message::Message;
 use understudy_redact::{Policy, Redactor};
 use understudy_reward::{calls::Call, fields, json, number};
@@ -13,11 +13,27 @@ use understudy_reward::{calls::Call, fields, json, number};
 use crate::{
     Answer, Outcome, Score, ScorerError,
     calls::{Expected, Rules},
+    rubric::{Assessment, Assessor},
     similarity::{Embedder, similarity},
     state::FinalState,
     text::{as_number, is_refusal, levenshtein, normalised},
     trajectory::Demands,
 };
+
+/// Who is asked where rules do not suffice; what none of them is there for stays unscored.
+#[derive(Clone, Copy, Default)]
+pub struct Aids<'a> {
+    pub embedder: Option<&'a dyn Embedder>,
+    pub assessor: Option<&'a dyn Assessor>,
+}
+
+impl std::fmt::Debug for Aids<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut debug = f.debug_struct("Aids");
+        debug.field("embedder", &self.embedder.is_some());
+        debug.field("assessor", &self.assessor.is_some()).finish()
+    }
+}
 
 /// Judges answers to one case.
 #[derive(Debug)]
@@ -37,6 +53,7 @@ enum Rule {
     ContainsAnyCase,
     ContainsAny(Vec<String>),
     ContainsAll(Vec<String>),
+    Fuzzy(Vec<String>),
     Regex(Regex),
     JsonValid,
     JsonSchema(Box<Validator>),
@@ -57,23 +74,42 @@ enum Rule {
     },
     /// With the texts in which personal data was there already.
     PiiLeak(Vec<String>),
+    Judge(Assessment),
     Checks(Vec<(Check, Grader)>),
 }
 
 impl Grader {
     /// Reads what the case expects of this scorer.
     pub fn new(scorer: &Scorer, case: &Case) -> Result<Self, ScorerError> {
-        Self::of(scorer, &case.expected, case)
+        Self::with_rubrics(scorer, case, &[])
     }
 
-    fn of(scorer: &Scorer, expected: &str, case: &Case) -> Result<Self, ScorerError> {
+    /// The same for a suite that has rubrics.
+    pub fn with_rubrics(
+        scorer: &Scorer,
+        case: &Case,
+        rubrics: &[Rubric],
+    ) -> Result<Self, ScorerError> {
+        Self::of(scorer, &case.expected, (case, rubrics))
+    }
+
+    fn of(
+        scorer: &Scorer,
+        expected: &str,
+        (case, rubrics): (&Case, &[Rubric]),
+    ) -> Result<Self, ScorerError> {
         let expected = expected.to_owned();
-        let rule = Rule::read(scorer, &expected, case)?;
+        let rule = Rule::read(scorer, &expected, (case, rubrics))?;
         Ok(Self { expected, rule })
     }
 
     /// Judges one answer. Without an embedder, similarity is unscored.
     pub fn score(&self, answer: &Answer<'_>, embedder: Option<&dyn Embedder>) -> Outcome {
+        self.score_with(answer, Aids { embedder, assessor: None })
+    }
+
+    /// Judges one answer with whoever is at hand.
+    pub fn score_with(&self, answer: &Answer<'_>, aids: Aids<'_>) -> Outcome {
         let (expected, text) = (self.expected.as_str(), answer.text);
         match &self.rule {
             Rule::Exact => (expected.trim() == text.trim()).into(),
@@ -84,6 +120,7 @@ impl Grader {
             Rule::ContainsAnyCase => text.to_lowercase().contains(&expected.to_lowercase()).into(),
             Rule::ContainsAny(texts) => texts.iter().any(|one| text.contains(one)).into(),
             Rule::ContainsAll(texts) => texts.iter().all(|one| text.contains(one)).into(),
+            Rule::Fuzzy(texts) => texts.iter().any(|one| holds_either_way(one, text)).into(),
             Rule::Regex(pattern) => pattern.is_match(text).into(),
             Rule::JsonValid => json::parse(text).is_ok().into(),
             Rule::JsonSchema(schema) => {
@@ -101,7 +138,7 @@ impl Grader {
                 Some(state) => wanted.broken(state).is_none().into(),
                 None => Outcome::unscored("no final state was recorded"),
             },
-            Rule::Similarity(least) => match embedder.map(|e| similarity(e, expected, text)) {
+            Rule::Similarity(least) => match aids.embedder.map(|e| similarity(e, expected, text)) {
                 Some(Ok(cosine)) => at_least(cosine, *least).into(),
                 Some(Err(why)) => Outcome::unscored(why),
                 None => Outcome::unscored("no embedder was given"),
@@ -116,7 +153,11 @@ impl Grader {
             }
             Rule::Refusal { wanted } => (is_refusal(text) == *wanted).into(),
             Rule::PiiLeak(known) => (!leaks(text, known)).into(),
-            Rule::Checks(checks) => composite(checks, answer, embedder),
+            Rule::Judge(assessment) => match aids.assessor {
+                Some(assessor) => assessment.outcome(answer, assessor),
+                None => Outcome::unscored("no judge was asked"),
+            },
+            Rule::Checks(checks) => composite(checks, answer, aids),
         }
     }
 
@@ -130,7 +171,11 @@ impl Grader {
 }
 
 impl Rule {
-    fn read(scorer: &Scorer, expected: &str, case: &Case) -> Result<Self, ScorerError> {
+    fn read(
+        scorer: &Scorer,
+        expected: &str,
+        (case, rubrics): (&Case, &[Rubric]),
+    ) -> Result<Self, ScorerError> {
         Ok(match scorer {
             Scorer::Exact => Self::Exact,
             Scorer::Normalized => Self::Normalized,
@@ -142,6 +187,7 @@ impl Rule {
             Scorer::ContainsAnyCase => Self::ContainsAnyCase,
             Scorer::ContainsAny => Self::ContainsAny(texts(expected)?),
             Scorer::ContainsAll => Self::ContainsAll(texts(expected)?),
+            Scorer::Fuzzy => Self::Fuzzy(texts(expected)?),
             Scorer::Regex(pattern) => {
                 let pattern = pattern.as_deref().unwrap_or(expected);
                 Self::Regex(
@@ -172,7 +218,10 @@ impl Rule {
             Scorer::Refusal => Self::Refusal { wanted: true },
             Scorer::NoRefusal => Self::Refusal { wanted: false },
             Scorer::PiiLeak => Self::PiiLeak(known_texts(case, expected)),
-            Scorer::Checks => Self::Checks(checks(case)?),
+            Scorer::Judge(name) => {
+                Self::Judge(assessment(name.as_deref(), expected, case, rubrics)?)
+            }
+            Scorer::Checks => Self::Checks(checks(case, rubrics)?),
         })
     }
 }
@@ -194,7 +243,25 @@ fn known_texts(case: &Case, expected: &str) -> Vec<String> {
     case.prompt.iter().map(Message::text).chain([expected.to_owned()]).collect()
 }
 
-fn checks(case: &Case) -> Result<Vec<(Check, Grader)>, ScorerError> {
+/// The suite's rubric of a name, or the statement that the case brings.
+fn assessment(
+    name: Option<&str>,
+    expected: &str,
+    case: &Case,
+    rubrics: &[Rubric],
+) -> Result<Assessment, ScorerError> {
+    let Some(name) = name else {
+        if expected.trim().is_empty() {
+            return Err(ScorerError::NoStatement);
+        }
+        return Ok(Assessment::new(&Rubric::of_statement(expected), case, None));
+    };
+    let rubric = rubrics.iter().find(|rubric| rubric.name == name);
+    let rubric = rubric.ok_or_else(|| ScorerError::NoRubric(name.to_owned()))?;
+    Ok(Assessment::new(rubric, case, Some(expected)))
+}
+
+fn checks(case: &Case, rubrics: &[Rubric]) -> Result<Vec<(Check, Grader)>, ScorerError> {
     if case.checks.is_empty() {
         return Err(ScorerError::NoChecks);
     }
@@ -206,7 +273,7 @@ fn checks(case: &Case) -> Result<Vec<(Check, Grader)>, ScorerError> {
             return Err(ScorerError::Weight(check.weight.to_string()));
         }
         let value = check.value.as_deref().unwrap_or(&case.expected);
-        Ok((check.clone(), Grader::of(&check.scorer, value, case)?))
+        Ok((check.clone(), Grader::of(&check.scorer, value, (case, rubrics))?))
     };
     case.checks.iter().map(read).collect()
 }
@@ -217,6 +284,15 @@ fn same_normalised(expected: &str, text: &str) -> bool {
         (Some(wanted), Some(given)) => wanted == given,
         _ => normalised(expected) == normalised(text),
     }
+}
+
+/// Whether one text holds the other, normalised; an empty one holds and is held by nothing else.
+fn holds_either_way(one: &str, other: &str) -> bool {
+    let (one, other) = (normalised(one), normalised(other));
+    if one.is_empty() || other.is_empty() {
+        return one == other;
+    }
+    one.contains(&other) || other.contains(&one)
 }
 
 fn at_least(value: f64, least: Option<Share>) -> Score {
@@ -257,14 +333,10 @@ fn leaks(text: &str, known: &[String]) -> bool {
 }
 
 /// `Σ weight·value / Σ weight`. One check that cannot decide leaves the whole undecided.
-fn composite(
-    checks: &[(Check, Grader)],
-    answer: &Answer<'_>,
-    embedder: Option<&dyn Embedder>,
-) -> Outcome {
+fn composite(checks: &[(Check, Grader)], answer: &Answer<'_>, aids: Aids<'_>) -> Outcome {
     let (mut sum, mut weights) = (0.0, 0.0);
     for (check, grader) in checks {
-        let value = match grader.score(answer, embedder) {
+        let value = match grader.score_with(answer, aids) {
             Outcome::Scored(score) => score.value,
             Outcome::Unscored(why) => {
                 return Outcome::unscored(format!("{}: {why}", check.scorer.name()));

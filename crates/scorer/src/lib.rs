@@ -11,13 +11,15 @@
 //! says.
 //!
 //! Never: repairs an answer before judging it, runs an answer as a program, fetches a JSON Schema,
-//! or asks a model other than the [`Embedder`](similarity::Embedder) it was given.
+//! or asks a model other than the [`Embedder`](similarity::Embedder) and the
+//! [`Assessor`](rubric::Assessor) it was given.
 
 mod answer;
 pub mod calls;
 mod error;
 mod grader;
 mod outcome;
+pub mod rubric;
 pub mod similarity;
 pub mod state;
 pub mod text;
@@ -25,7 +27,7 @@ pub mod trajectory;
 
 pub use answer::{Answer, Measured};
 pub use error::ScorerError;
-pub use grader::Grader;
+pub use grader::{Aids, Grader};
 pub use outcome::{Outcome, Score};
 pub use understudy_reward::fields::FieldCounts;
 

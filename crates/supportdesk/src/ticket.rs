@@ -187,6 +187,7 @@ pub fn suite(name: TaskName, tier: Tier, seed: u64, count: usize) -> Suite {
             Scorer::JsonValid,
             Scorer::Exact,
         ],
+        rubrics: Vec::new(),
         cases: cases.collect(),
     }
 }

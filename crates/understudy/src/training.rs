@@ -323,6 +323,7 @@ fn score_cases(job: &Job, base: Arc<BaseModel>, dev: &[SftExample]) -> Result<(f
         name: job.recipe.task.clone(),
         tier: Tier::Dev,
         scorers: vec![job.scorer.clone()],
+        rubrics: Vec::new(),
         cases,
     };
     let engine = Engine::start(base, job.recipe.base.clone(), Config::default())?;

@@ -110,7 +110,13 @@ fn repetitions_within_a_suite_are_named() {
         ..Case::default()
     };
     let cases = texts.iter().enumerate().map(case).collect();
-    let suite = Suite { name: task(), tier: Tier::Dev, scorers: vec![Scorer::Exact], cases };
+    let suite = Suite {
+        name: task(),
+        tier: Tier::Dev,
+        scorers: vec![Scorer::Exact],
+        rubrics: Vec::new(),
+        cases,
+    };
     let repeats = SuiteFingerprints::repeats_within(&suite);
     assert_eq!(repeats, [("2", "exact"), ("3", "one_word_apart")]);
 }
@@ -160,8 +166,13 @@ fn a_version_that_holds_a_later_case_in_other_words_is_recognised_by_meaning() {
     let prints = suite(&[cases]);
     assert_eq!(frozen.contamination(&prints, None).unwrap().rows, 0, "words do not tell");
     let case = Case { prompt: vec![Message::user(cases)], ..Case::default() };
-    let held_out =
-        Suite { name: task(), tier: Tier::Dev, scorers: vec![Scorer::Exact], cases: vec![case] };
+    let held_out = Suite {
+        name: task(),
+        tier: Tier::Dev,
+        scorers: vec![Scorer::Exact],
+        rubrics: Vec::new(),
+        cases: vec![case],
+    };
     let meanings = SuiteMeanings::of(&held_out, &Things).unwrap();
     let found = frozen.contamination(&prints, Some(&meanings)).unwrap();
     assert_eq!((found.rows, found.reasons.get("meaning")), (2, Some(&2)), "{found:?}");

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use understudy_ident::Digest;
-use understudy_manifest::Calibration;
+use understudy_manifest::{Calibration, Tally};
 use understudy_message::Message;
 
 use super::{Ballot, Contest, Judgement, Pick};
@@ -33,6 +33,15 @@ enum Asked {
     Messages(Vec<Message>),
 }
 
+impl Asked {
+    fn messages(self) -> Vec<Message> {
+        match self {
+            Self::Text(text) => vec![Message::user(text)],
+            Self::Messages(messages) => messages,
+        }
+    }
+}
+
 /// Reads labelled pairs, one a line:
 /// `{"prompt": "…", "a": "…", "b": "…", "label": "a" | "b" | "tie"}`.
 pub fn read_labels(text: &str) -> Result<Vec<Label>, EvaluationError> {
@@ -40,10 +49,7 @@ pub fn read_labels(text: &str) -> Result<Vec<Label>, EvaluationError> {
     let read = |(nth, line): (usize, &str)| {
         let Line { prompt, expected, a, b, label } = serde_json::from_str(line)
             .map_err(|why| EvaluationError::Label { line: nth + 1, why: why.to_string() })?;
-        let prompt = match prompt {
-            Asked::Text(text) => vec![Message::user(text)],
-            Asked::Messages(messages) => messages,
-        };
+        let prompt = prompt.messages();
         Ok(Label { contest: Contest { prompt, expected, a, b }, better: label })
     };
     lines.map(read).collect()
@@ -65,17 +71,8 @@ pub fn calibrate(
         let (labels, judged) = (labels.len(), ballots.len() as u64 - judgement.errors());
         return Err(EvaluationError::Calibration { labels, judged });
     }
-    let rated = || labels.iter().map(|label| label.better).zip(ballots.iter().map(|b| b.winner));
-    let agreement = share(rated().map(|(person, judge)| Some(person) == judge));
-    let chance: f64 = [Pick::A, Pick::B, Pick::Tie]
-        .into_iter()
-        .map(|pick| {
-            share(rated().map(|(person, _)| person == pick))
-                * share(rated().map(|(_, judge)| judge == Some(pick)))
-        })
-        .sum();
-    // Where both always say the same one thing, agreement shows nothing.
-    let kappa = if chance >= 1.0 { 0.0 } else { (agreement - chance) / (1.0 - chance) };
+    let rated = labels.iter().map(|label| label.better).zip(ballots.iter().map(|b| b.winner));
+    let (agreement, kappa) = kappa(&rated.collect::<Vec<_>>(), &[Pick::A, Pick::B, Pick::Tie]);
     Ok(Calibration {
         judge,
         labels: labels.len() as u64,
@@ -87,6 +84,73 @@ pub fn calibrate(
         first_preferred: judgement.first_preferred(),
         length_correlation: length_correlation(labels, ballots),
     })
+}
+
+/// Raw agreement and kappa of what a person and a judge said, who may be undecided.
+fn kappa<T: PartialEq + Copy>(rated: &[(T, Option<T>)], categories: &[T]) -> (f64, f64) {
+    let agreement = share(rated.iter().map(|(person, judge)| Some(*person) == *judge));
+    let by_habit = |category: &T| {
+        share(rated.iter().map(|(person, _)| person == category))
+            * share(rated.iter().map(|(_, judge)| *judge == Some(*category)))
+    };
+    let chance: f64 = categories.iter().map(by_habit).sum();
+    // Where both always say the same one thing, agreement shows nothing.
+    (agreement, if chance >= 1.0 { 0.0 } else { (agreement - chance) / (1.0 - chance) })
+}
+
+/// An answer and a statement, and whether a person finds that it holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checked {
+    pub prompt: Vec<Message>,
+    pub expected: Option<String>,
+    pub answer: String,
+    pub holds: String,
+    pub met: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CheckedLine {
+    prompt: Asked,
+    #[serde(default)]
+    expected: Option<String>,
+    answer: String,
+    holds: String,
+    met: bool,
+}
+
+/// Reads labelled statements, one a line:
+/// `{"prompt": "…", "answer": "…", "holds": "…", "met": true}`.
+pub fn read_checked(text: &str) -> Result<Vec<Checked>, EvaluationError> {
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let read = |(nth, line): (usize, &str)| {
+        let CheckedLine { prompt, expected, answer, holds, met } = serde_json::from_str(line)
+            .map_err(|why| EvaluationError::Label { line: nth + 1, why: why.to_string() })?;
+        Ok(Checked { prompt: prompt.messages(), expected, answer, holds, met })
+    };
+    lines.map(read).collect()
+}
+
+/// Compares what a judge said of labelled statements with what people said.
+pub(super) fn of_statements(
+    judge: Digest,
+    labelled: Digest,
+    labels: &[Checked],
+    rulings: &[Option<bool>],
+) -> Calibration {
+    let rated: Vec<_> = labels.iter().map(|label| label.met).zip(rulings.iter().copied()).collect();
+    let (agreement, kappa) = kappa(&rated, &[true, false]);
+    Calibration {
+        judge,
+        labels: labels.len() as u64,
+        labelled,
+        agreement,
+        kappa,
+        undecided: rulings.iter().filter(|ruling| ruling.is_none()).count() as u64,
+        flips: Tally::default(),
+        first_preferred: Tally::default(),
+        length_correlation: None,
+    }
 }
 
 fn share(hits: impl Iterator<Item = bool>) -> f64 {

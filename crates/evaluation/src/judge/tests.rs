@@ -15,7 +15,7 @@ use super::*;
 use crate::{CaseResult, Evidence, SubjectRun, assemble, cache::NoCache, table};
 
 #[derive(Debug, Default)]
-struct InMemory(BTreeMap<Digest, String>);
+pub(super) struct InMemory(BTreeMap<Digest, String>);
 
 impl Cache for InMemory {
     fn get(&self, key: &Digest) -> Option<String> {
@@ -283,6 +283,7 @@ fn suite(cases: usize) -> Suite {
         name: "talk".parse().unwrap(),
         tier: Tier::Gate,
         scorers: vec![Scorer::NoRefusal],
+        rubrics: Vec::new(),
         cases: (0..cases).map(case).collect(),
     }
 }
@@ -343,8 +344,13 @@ fn reported(
     let word = |is_good: bool| if is_good { "good".to_owned() } else { "poor".to_owned() };
     let candidate = answers("new", &suite, |nth| word(nth < good));
     let baseline = answers("old", &suite, |nth| word(nth >= good));
-    let evidence =
-        Evidence { baseline: &baseline, candidate: &candidate, others: &[], embedder: None };
+    let evidence = Evidence {
+        baseline: &baseline,
+        candidate: &candidate,
+        others: &[],
+        embedder: None,
+        assessor: None,
+    };
     let gate = gate(verdict);
     let mut report = assemble(&suite, &gate, evidence, 17).unwrap();
     let runs = (&candidate, &baseline);
@@ -399,8 +405,13 @@ fn a_calibration_of_another_judge_counts_for_nothing() {
     let other = Judge { rubric: "Prefer brevity.", ..one };
     let run = |name| answers(name, &suite, |_| "good".to_owned());
     let (candidate, baseline) = (run("new"), run("old"));
-    let evidence =
-        Evidence { baseline: &baseline, candidate: &candidate, others: &[], embedder: None };
+    let evidence = Evidence {
+        baseline: &baseline,
+        candidate: &candidate,
+        others: &[],
+        embedder: None,
+        assessor: None,
+    };
     let gate = gate(RequiredVerdict::NonInferior);
     let mut report = assemble(&suite, &gate, evidence, 1).unwrap();
     let judgement =

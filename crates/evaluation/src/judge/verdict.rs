@@ -2,9 +2,8 @@
 
 use understudy_manifest::{
     Calibration, EvalReport, Gate, GateCheck, JudgeReport, RequiredVerdict, Suite, Verdict,
-    canonical_json,
 };
-use understudy_scorer::{Outcome, Score};
+use understudy_scorer::{Outcome, Score, rubric::written};
 
 use super::{Ballot, Contest, Judge, Judgement, Pick};
 use crate::{
@@ -49,14 +48,7 @@ pub fn judge_runs(
     if [candidate, baseline].iter().any(|run| run.subject == judge.model) {
         return Err(EvaluationError::JudgeIsSubject { name: judge.model.to_owned() });
     }
-    let text = |result: &CaseResult| {
-        let mut text = result.output.clone();
-        for call in answer(result).tool_calls().iter().flatten() {
-            let arguments = canonical_json(&call.arguments);
-            text.extend(["\n[calls ", &call.name, " with ", &arguments, "]"]);
-        }
-        text
-    };
+    let text = |result: &CaseResult| written(&answer(result));
     let pairs = || suite.cases.iter().zip(candidate.results.iter().zip(&baseline.results));
     let answered =
         |(_, (a, b)): &(_, (&CaseResult, &CaseResult))| a.error.is_none() && b.error.is_none();

@@ -20,6 +20,7 @@ fn suite(tier: Tier) -> Suite {
         name: "quiz".parse().unwrap(),
         tier,
         scorers: vec![Scorer::Exact, Scorer::Latency(100)],
+        rubrics: Vec::new(),
         cases: (0..30).map(case).collect(),
     }
 }
@@ -57,7 +58,8 @@ fn answers(subject: &str, suite: &Suite, right: usize) -> SubjectRun {
 fn written(tier: Tier, format: Format) -> String {
     let suite = suite(tier);
     let (old, new) = (answers("base", &suite, 10), answers("new", &suite, 20));
-    let evidence = Evidence { baseline: &old, candidate: &new, others: &[], embedder: None };
+    let evidence =
+        Evidence { baseline: &old, candidate: &new, others: &[], embedder: None, assessor: None };
     let report = assemble(&suite, &gate(), evidence, 17).unwrap();
     let cases = details(&suite, &gate(), evidence).unwrap();
     render(format, Document { report: &report, cases: &cases })
@@ -164,7 +166,8 @@ fn markdown_tells_the_verdict_the_power_and_the_lost_cases() {
 fn too_many_decisions_on_one_version_are_told() {
     let suite = suite(Tier::Gate);
     let (old, new) = (answers("base", &suite, 10), answers("new", &suite, 20));
-    let evidence = Evidence { baseline: &old, candidate: &new, others: &[], embedder: None };
+    let evidence =
+        Evidence { baseline: &old, candidate: &new, others: &[], embedder: None, assessor: None };
     let mut report = assemble(&suite, &gate(), evidence, 17).unwrap();
     for (times, warned) in [(Consultations::MANY, false), (Consultations::MANY + 1, true)] {
         report.consultation = Some(times);
@@ -198,7 +201,8 @@ fn recorded_answers_cover_the_suite_once() {
 fn a_change_needs_both_scores() {
     let suite = Suite { scorers: vec![Scorer::Latency(100)], ..suite(Tier::Dev) };
     let (old, new) = (answers("base", &suite, 10), answers("new", &suite, 10));
-    let evidence = Evidence { baseline: &old, candidate: &new, others: &[], embedder: None };
+    let evidence =
+        Evidence { baseline: &old, candidate: &new, others: &[], embedder: None, assessor: None };
     let cases = details(&suite, &gate(), evidence).unwrap();
     assert!(cases.iter().all(|case| case.change == Change::Unscored));
     let report = assemble(&suite, &gate(), evidence, 17).unwrap();
@@ -211,7 +215,8 @@ fn a_change_needs_both_scores() {
 fn every_table_tells_what_broke_the_slices_and_what_is_missing() {
     let suite = suite(Tier::Gate);
     let (old, new) = (answers("base", &suite, 10), answers("new", &suite, 20));
-    let evidence = Evidence { baseline: &old, candidate: &new, others: &[], embedder: None };
+    let evidence =
+        Evidence { baseline: &old, candidate: &new, others: &[], embedder: None, assessor: None };
     let mut report = assemble(&suite, &gate(), evidence, 17).unwrap();
     report.notes.push("no trivial baseline: none is known".to_owned());
     let broken = "broken 1 of the 10 that base had right, fixed 10 of the 20 that base had wrong";

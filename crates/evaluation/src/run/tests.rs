@@ -113,6 +113,7 @@ fn suite(cases: usize) -> Suite {
         name: "triage".parse().unwrap(),
         tier: Tier::Dev,
         scorers: vec![Scorer::Exact],
+        rubrics: Vec::new(),
         cases: (0..cases).map(case).collect(),
     }
 }

@@ -18,6 +18,7 @@ fn suite(tier: Tier, new: usize) -> Suite {
         name: "quiz-v2".parse().unwrap(),
         tier,
         scorers: vec![Scorer::Exact],
+        rubrics: Vec::new(),
         cases: (0..30 + new).map(case).collect(),
     }
 }

@@ -27,7 +27,7 @@ pub(super) fn case(class: Foreign, number: usize, row: &Row) -> Result<Case, Str
     Ok(Case { id: format!("{number:04}"), prompt, expected, ..Case::default() })
 }
 
-fn ideals(row: &Row) -> Result<Vec<String>, String> {
+pub(super) fn ideals(row: &Row) -> Result<Vec<String>, String> {
     let texts = match row.get("ideal") {
         Some(Value::String(text)) => Some(vec![text.clone()]),
         Some(Value::Array(items)) if !items.is_empty() => {
@@ -39,7 +39,7 @@ fn ideals(row: &Row) -> Result<Vec<String>, String> {
 }
 
 /// The text as a pattern that matches itself.
-fn literal(text: &str) -> String {
+pub(super) fn literal(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len());
     for c in text.chars() {
         if r"\.+*?()|[]{}^$#&-~".contains(c) {

@@ -2,9 +2,10 @@
 //!
 //! A sample becomes the case that was really asked: its messages up to the only answer, so what a
 //! solver put around the input is there. Scorers of Inspect become checks that hold for the same
-//! answers: `match`, `includes`, `exact`, `answer`, `choice` and `pattern` compare as theirs do,
-//! ignoring case unless the log says otherwise. A scorer without a counterpart (a model, a program)
-//! is an error with its name, and so is a sample that took several turns.
+//! answers: `match`, `includes`, `exact`, `answer` and `choice` compare as theirs do, ignoring case
+//! unless the log says otherwise, and `model_graded_fact` and `model_graded_qa` ask a judge. A scorer
+//! without a counterpart (`pattern`, a program, a grading of one's own) is an error with its name, and
+//! so is a sample that took several turns.
 
 use std::io::{Cursor, Read};
 
@@ -172,7 +173,10 @@ pub(super) fn samples(document: &Document<'_>) -> Result<Samples, IngestError> {
     let (mut cases, mut answers) = (Vec::new(), Vec::new());
     for (number, sample) in (1..).zip(&log.samples).filter(|(_, sample)| sample.epoch == 1) {
         let read = log.scorers(sample).and_then(|scorers| sample.read(&log.eval, &scorers));
-        let (case, answer) = read.map_err(|why| IngestError::Case { line: number, why })?;
+        let (case, answer) = read.map_err(|why| {
+            let why = format!("sample {}: {why}", sample.id);
+            IngestError::Case { line: number, why }
+        })?;
         answers.extend(answer.map(|answer| (case.id.clone(), answer)));
         cases.push(case);
     }
@@ -220,7 +224,8 @@ impl Sample {
         let mut said = Vec::new();
         for Said { role, content, tool_calls } in &self.messages {
             if *role == Role::Tool || tool_calls.as_ref().is_some_and(|calls| !calls.is_empty()) {
-                return Err("it took several turns and tools; one reply is asked here".to_owned());
+                let why = "`messages` took several turns and tools; one reply is asked here";
+                return Err(why.to_owned());
             }
             said.push(Message::new(*role, text(content)?));
         }
@@ -230,7 +235,7 @@ impl Sample {
             None => return Err("it has no messages; was it run?".to_owned()),
         };
         if said.iter().any(|message| message.role == Role::Assistant) {
-            Err("it took several turns; one reply is asked here".to_owned())
+            Err("`messages` took several turns; one reply is asked here".to_owned())
         } else {
             Ok((said, answer))
         }
@@ -288,6 +293,22 @@ impl Named {
                 [target] => Ok(Check::new(Scorer::Normalized, Some(target.clone()))),
                 _ => pattern(format!("(?is)^[\\s\\p{{P}}]*{any}[\\s\\p{{P}}]*$")),
             },
+            "model_graded_fact" | "model_graded_qa" => {
+                let own = ["template", "instructions", "grade_pattern", "partial_credit"];
+                let changes = |key: &&&str| option(key).is_some_and(|value| !is_unset(value));
+                if let Some(key) = own.iter().find(changes) {
+                    return Err(format!(
+                        "the scorer `{}` has its own `{key}`, which has no counterpart here",
+                        self.name
+                    ));
+                }
+                let what = match name {
+                    "model_graded_fact" => "The answer contains the content of this one",
+                    _ => "The answer meets this criterion",
+                };
+                let holds = format!("{what}: {}", targets.join(" / "));
+                Ok(Check::new(Scorer::Judge(None), Some(holds)))
+            }
             "choice" | "answer" => {
                 pattern(format!("(?i)answer\\s*:\\s*{any}(?:[^\\p{{L}}\\p{{N}}]|$)"))
             }
@@ -297,6 +318,11 @@ impl Named {
             )),
         }
     }
+}
+
+/// Logs name options that nobody set.
+fn is_unset(value: &Value) -> bool {
+    matches!(value, Value::Null | Value::Bool(false))
 }
 
 /// One of the texts, taken literally.

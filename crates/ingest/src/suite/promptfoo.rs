@@ -1,7 +1,12 @@
-//! A configuration of promptfoo, as YAML or JSON: one prompt, and tests with variables and asserts.
+//! A configuration of promptfoo, as YAML or JSON: one prompt, and tests with variables and asserts,
+//! which may lie in a file of their own; and the results that it writes.
 //!
-//! What would change the meaning of a test and has no counterpart here is refused by name: other
-//! files, scripts, several prompts, transforms of the output, sets of asserts.
+//! An assert that asks a model becomes a `judge`, with its text as the statement. What would change
+//! the meaning of a test and has no counterpart here is refused by name: other files, scripts,
+//! several prompts, transforms of the output, sets of asserts.
+
+mod results;
+mod sheet;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -9,6 +14,8 @@ use understudy_manifest::{Case, Check, Scorer, Share};
 use understudy_message::Message;
 
 use crate::{IngestError, rows::Document};
+
+pub(super) use results::results;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -34,6 +41,7 @@ enum Prompts {
 enum Tests {
     Here(Vec<Test>),
     Elsewhere(String),
+    Files(Vec<String>),
 }
 
 impl Default for Tests {
@@ -81,7 +89,10 @@ pub(super) fn as_json(text: &str) -> Result<String, IngestError> {
     Ok(value.to_string())
 }
 
-pub(super) fn cases(document: &Document<'_>) -> Result<Vec<Case>, IngestError> {
+pub(super) fn cases(
+    document: &Document<'_>,
+    beside: Option<&str>,
+) -> Result<Vec<Case>, IngestError> {
     let wrong = |why: String| IngestError::Case { line: 1, why };
     let (_, row) = document.rows().next().ok_or(IngestError::Empty)?;
     let config: Config = row
@@ -105,9 +116,22 @@ pub(super) fn cases(document: &Document<'_>) -> Result<Vec<Case>, IngestError> {
     if prompt.trim_start().starts_with("file://") {
         return Err(elsewhere(prompt));
     }
-    let tests = match &config.tests {
-        Tests::Here(tests) => tests,
-        Tests::Elsewhere(file) => return Err(elsewhere(file)),
+    let tests_elsewhere =
+        |file: &str| wrong(format!("`{file}` is another file: name it with --tests"));
+    let read = beside.map(sheet::tests).transpose()?;
+    let tests = match (&config.tests, &read) {
+        (Tests::Here(here), Some(_)) if !here.is_empty() => {
+            return Err(wrong("it has tests of its own and was given a file of them".to_owned()));
+        }
+        (Tests::Files(files), _) if files.len() > 1 => {
+            return Err(wrong("its tests lie in several files: put them into one".to_owned()));
+        }
+        (_, Some(read)) => read,
+        (Tests::Here(tests), None) => tests,
+        (Tests::Elsewhere(file), None) => return Err(tests_elsewhere(file)),
+        (Tests::Files(files), None) => {
+            return Err(tests_elsewhere(files.first().map_or("", String::as_str)));
+        }
     };
     let default = config.default_test.unwrap_or_default();
     let case = |(number, test): (usize, &Test)| {
@@ -158,10 +182,33 @@ impl Test {
         Ok(Case {
             id: format!("{number:04}"),
             prompt: asked(filled(prompt, &self.vars)?)?,
-            checks: self.assert.iter().map(Assert::check).collect::<Result<_, _>>()?,
+            checks: self.checks()?,
             provenance: self.description.clone(),
             ..Case::default()
         })
+    }
+}
+
+impl Test {
+    /// Its asserts, with the variables that their values name.
+    fn checks(&self) -> Result<Vec<Check>, String> {
+        let fill = |value: &Value| match value {
+            Value::String(text) if text.contains("{{") => {
+                filled(text, &self.vars).map(Value::String)
+            }
+            other => Ok(other.clone()),
+        };
+        let check = |assert: &Assert| {
+            let value = match &assert.value {
+                Some(Value::Array(items)) => {
+                    Some(items.iter().map(fill).collect::<Result<Value, _>>()?)
+                }
+                Some(value) => Some(fill(value)?),
+                None => None,
+            };
+            Assert { value, ..assert.clone() }.check()
+        };
+        self.assert.iter().map(check).collect()
     }
 }
 
@@ -210,6 +257,9 @@ impl Assert {
         };
         let scorer = self.scorer(kind)?;
         let value = match &self.value {
+            Some(Value::String(text)) if kind == "factuality" => {
+                Some(format!("The answer is consistent with this, in all facts: {text}"))
+            }
             Some(Value::String(text)) => Some(text.clone()),
             Some(other) => Some(other.to_string()),
             None => None,
@@ -249,6 +299,10 @@ impl Assert {
             "latency" => Scorer::Latency(self.limit(1.0)?),
             // In dollars there, in millionths of them here.
             "cost" => Scorer::Cost(self.limit(1e6)?),
+            "llm-rubric" | "model-graded-closedqa" | "factuality" if !is_text => {
+                return Err(format!("the assert `{kind}` has a value that is no text"));
+            }
+            "llm-rubric" | "model-graded-closedqa" | "factuality" => Scorer::Judge(None),
             other => {
                 return Err(format!("the assert `{other}` has no counterpart here; take it out"));
             }
@@ -261,3 +315,6 @@ impl Assert {
         Ok((limit * unit).round() as u64)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,8 +4,12 @@ use understudy_message::Role;
 use super::*;
 
 fn read(format: &str, text: &str, truths: Option<&str>) -> Result<ForeignSuite, IngestError> {
+    beside(format, text, Beside { truths, ..Beside::default() })
+}
+
+fn beside(format: &str, text: &str, beside: Beside<'_>) -> Result<ForeignSuite, IngestError> {
     let name = "imported".parse().unwrap();
-    foreign_suite(Foreign::parse(format).unwrap(), text, truths, &name, Tier::Gate, None)
+    foreign_suite(Foreign::parse(format).unwrap(), (text, beside), &name, Tier::Gate, None)
 }
 
 fn refusal(format: &str, text: &str) -> String {

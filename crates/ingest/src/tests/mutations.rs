@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::{
-    Foreign,
+    Beside, Foreign,
     damage::{copies, damaged},
     foreign_suite,
 };
@@ -155,7 +155,8 @@ fn no_damage_stops_a_suite_s_reader() {
         let format = Foreign::parse(format).unwrap();
         let of = |text: &str| {
             let truths = (format == Foreign::Bfcl).then_some(TRUTH);
-            foreign_suite(format, text, truths, &name, Tier::Gate, None)
+            let beside = Beside { truths, ..Beside::default() };
+            foreign_suite(format, (text, beside), &name, Tier::Gate, None)
         };
         assert_eq!(of(text).unwrap().suite.cases.len(), 1, "{format:?}");
         for _ in 0..copies(300) {

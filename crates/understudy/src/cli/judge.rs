@@ -9,7 +9,8 @@ pub(crate) enum JudgeCommand {
     /// Hold the judge against pairs that people have labelled; only then may it decide
     #[command(
         after_help = "Example:\n  understudy judge calibrate labels.jsonl --rubric rubric.md\n\n\
-        A label: {\"prompt\": \"…\", \"a\": \"…\", \"b\": \"…\", \"label\": \"a\"}, or \"b\", or \"tie\";\n\
+        A label of a pair: {\"prompt\": \"…\", \"a\": \"…\", \"b\": \"…\", \"label\": \"a\"}, or \"b\", or \"tie\";\n\
+        of a statement, for the scorer judge: {\"prompt\": \"…\", \"answer\": \"…\", \"holds\": \"…\", \"met\": true};\n\
         the judge is the endpoint under [judge] in understudy.toml.\n\n\
         Exit codes: 0 it may decide; 1 it agrees too little, or there are fewer than 50 labels; 2 bad input"
     )]

@@ -17,7 +17,9 @@ pub(crate) enum SuiteCommand {
         --truths possible_answer/BFCL_v4_multiple.json\n  \
         understudy suite import samples_gsm8k.jsonl --name gsm8k --format lm-eval --answers old.jsonl\n  \
         understudy suite import logs/2026-11-01_sums.eval --name sums --format inspect --answers old.jsonl\n  \
-        understudy suite import promptfooconfig.yaml --name words --format promptfoo"
+        understudy suite import promptfooconfig.yaml --name words --format promptfoo --tests tests.csv\n  \
+        understudy suite import results.json --name words --format promptfoo-results --answers old.jsonl\n  \
+        understudy suite import samples.jsonl --name facts --format evals --registry facts.yaml"
     )]
     Import(Box<SuiteImportArgs>),
     /// Make a new version of a suite with a case from a trajectory that went wrong
@@ -44,19 +46,28 @@ pub(crate) struct SuiteImportArgs {
     #[arg(long, default_value = "sealed")]
     pub(crate) tier: String,
     /// How answers are judged; the first is primary. exact, normalized, number, starts_with,
-    /// contains, icontains, contains_any, contains_all, regex[:PATTERN], json_valid, json_schema,
-    /// json_equal, field_f1, field:KEY, tool_call_ast, tool_call_bfcl, tool_name_f1, trajectory,
-    /// state, similarity[:MIN], levenshtein[:MIN], latency:MS, tokens:N, cost:MICRODOLLARS, refusal,
-    /// no_refusal, pii_leak or checks
+    /// contains, icontains, contains_any, contains_all, fuzzy, regex[:PATTERN], json_valid,
+    /// json_schema, json_equal, field_f1, field:KEY, tool_call_ast, tool_call_bfcl, tool_name_f1,
+    /// trajectory, state, similarity[:MIN], levenshtein[:MIN], latency:MS, tokens:N,
+    /// cost:MICRODOLLARS, refusal, no_refusal, pii_leak, judge[:RUBRIC] or checks
     #[arg(long = "scorer", value_name = "SCORER")]
     pub(crate) scorers: Vec<String>,
-    /// The suite of another program: evals-match, evals-includes, evals-json, bfcl, promptfoo,
-    /// inspect or lm-eval; it brings its scorers
+    /// The suite of another program: evals, evals-match, evals-includes, evals-json, bfcl, promptfoo,
+    /// promptfoo-results, inspect or lm-eval; it brings its scorers
     #[arg(long, conflicts_with_all = ["scorers", "input", "output", "system"])]
     pub(crate) format: Option<String>,
     /// bfcl: the file of possible answers
     #[arg(long, value_name = "FILE", requires = "format")]
     pub(crate) truths: Option<PathBuf>,
+    /// evals: the YAML of the registry that says which class judges the samples
+    #[arg(long, value_name = "FILE", requires = "format")]
+    pub(crate) registry: Option<PathBuf>,
+    /// evals: the eval of the registry, where it has several
+    #[arg(long, value_name = "NAME", requires = "registry")]
+    pub(crate) eval: Option<String>,
+    /// promptfoo: the tests, as CSV or JSONL, where the configuration names a file of them
+    #[arg(long, value_name = "FILE", requires = "format")]
+    pub(crate) tests: Option<PathBuf>,
     /// Write the answers that came with the cases here, for `eval`
     #[arg(long, value_name = "FILE", requires = "format")]
     pub(crate) answers: Option<PathBuf>,

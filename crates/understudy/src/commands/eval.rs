@@ -16,10 +16,15 @@ use understudy_manifest::{EvalReport, Suite, Tier, Verdict};
 use understudy_registry::Registry;
 use understudy_storage::atomic;
 
-use super::{Exit, judge::Bench, suite};
+use super::{
+    Exit,
+    judge::{Bench, Statements},
+    suite,
+};
 use crate::{cli::EvalArgs, config::Config, meaning, output::Out};
 
 pub(crate) use lessons::Shown;
+pub(crate) use subjects::subject;
 
 pub(crate) fn run(args: &EvalArgs, config: &Config, out: Out) -> Result<Exit> {
     let reports = args.reports.iter().map(|text| target(text)).collect::<Result<Vec<_>>>()?;
@@ -31,20 +36,32 @@ pub(crate) fn run(args: &EvalArgs, config: &Config, out: Out) -> Result<Exit> {
     if let Some(judge) = &judge {
         judge.refuse_own(&subjects::models(args, config))?;
     }
+    let mut statements = Statements::of((&suite, &gate), config)?;
+    if let Some(statements) = &statements {
+        statements.refuse_own(&subjects::models(args, config))?;
+    }
     let registry = Registry::open(&config.data.registry(), &config.data.adapters())?;
     let (trivial, note) = trivial::rows(args, config, &registry, &suite)?;
     let [baseline, candidate] = subjects::answers(args, config, &registry, (&suite, &gate), out)?;
     let directory = meaning::directory(config)?;
     let embedder = meaning::wanted(directory.as_deref(), &suite, &scorers(&suite, &gate))?;
+    let mut runs = vec![&baseline, &candidate];
+    runs.extend(&trivial);
+    let rulings = statements.as_mut().map(|judge| judge.hear((&suite, &gate), &runs, out));
+    let rulings = rulings.transpose()?;
     let evidence = Evidence {
         baseline: &baseline,
         candidate: &candidate,
         others: &trivial,
         embedder: embedder.as_deref(),
+        assessor: rulings.as_ref(),
     };
     let mut report = assemble(&suite, &gate, evidence, args.seed)?;
     report.notes.extend(note);
     let cases = details(&suite, &gate, evidence)?;
+    if let (Some(statements), Some(rulings)) = (&statements, &rulings) {
+        statements.tell(&mut report, (&suite, &gate), rulings)?;
+    }
     if let Some(judge) = &mut judge {
         report.notes.extend(judge.note(config.teacher.as_ref()));
         judge.hear(&mut report, (&suite, &gate), (&candidate, &baseline), out)?;

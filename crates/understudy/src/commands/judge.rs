@@ -4,7 +4,8 @@ use std::{fs, path::Path, sync::Arc};
 
 use anyhow::{Context, Result, bail, ensure};
 use understudy_evaluation::{
-    Judge, JudgeRole, JudgedRun, Judgement, RUBRIC, SubjectRun, add_judge, calibrate, judge_runs,
+    Judge, JudgeRole, JudgedRun, Judgement, RUBRIC, Rulings, STATEMENTS, SubjectRun, add_judge,
+    add_rulings, asks_judge, assess, calibrate, calibrate_statements, judge_runs, read_checked,
     read_labels,
 };
 use understudy_ident::Digest;
@@ -93,14 +94,7 @@ impl<'a> Bench<'a> {
 
     /// A model prefers its own words, so it does not judge a subject that it answers for.
     pub(crate) fn refuse_own(&self, models: &[String]) -> Result<()> {
-        let judge = &self.settings.model;
-        match models.iter().find(|model| is_same_model(model, judge)) {
-            Some(model) => bail!(
-                "cannot let `{judge}` judge answers of `{model}`, which is the same model; name \
-                 another one under [judge]"
-            ),
-            None => Ok(()),
-        }
+        refuse_own(&self.settings.model, models)
     }
 
     /// What the reader has to know where the judge also taught.
@@ -136,6 +130,78 @@ impl<'a> Bench<'a> {
     }
 }
 
+/// A judge of single answers, for suites with rubrics.
+pub(crate) struct Statements<'a> {
+    data: &'a DataDir,
+    settings: &'a TeacherSettings,
+    backend: Arc<dyn Backend>,
+}
+
+impl<'a> Statements<'a> {
+    /// The configured judge, where a suite has a scorer that asks one.
+    pub(crate) fn of((suite, gate): (&Suite, &Gate), config: &'a Config) -> Result<Option<Self>> {
+        if !asks_judge(suite, gate) {
+            return Ok(None);
+        }
+        Self::open(config).map(Some).with_context(|| {
+            format!("suite `{}` has the scorer `judge`, which asks a model", suite.name)
+        })
+    }
+
+    fn open(config: &'a Config) -> Result<Self> {
+        let (backend, settings) = wiring::judge(config)?;
+        Ok(Self { data: &config.data, settings, backend })
+    }
+
+    fn judge(&self) -> Judge<'_> {
+        judge(&self.backend, self.settings, STATEMENTS)
+    }
+
+    pub(crate) fn refuse_own(&self, models: &[String]) -> Result<()> {
+        refuse_own(&self.settings.model, models)
+    }
+
+    /// Asks everything that the scorers want to know of these runs; what was asked before is kept.
+    pub(crate) fn hear(
+        &mut self,
+        of: (&Suite, &Gate),
+        runs: &[&SubjectRun],
+        out: Out,
+    ) -> Result<Rulings> {
+        let mut kept = KeptLog::open(&self.data.judgements())?;
+        let bar = out.bar(0, "rubrics");
+        let rulings = assess(&self.judge(), of, runs, &mut kept, &mut |done, total| {
+            bar.set_length(total as u64);
+            bar.set_position(done as u64);
+        })?;
+        bar.finish_and_clear();
+        Ok(rulings)
+    }
+
+    pub(crate) fn tell(
+        &self,
+        report: &mut EvalReport,
+        of: (&Suite, &Gate),
+        rulings: &Rulings,
+    ) -> Result<()> {
+        let judge = self.judge();
+        let path = self.data.calibration(judge.digest());
+        let calibration = if path.is_file() { Some(read(&path)?) } else { None };
+        add_rulings(report, of, &judge, (rulings, calibration.as_ref()));
+        Ok(())
+    }
+}
+
+fn refuse_own(judge: &str, models: &[String]) -> Result<()> {
+    match models.iter().find(|model| is_same_model(model, judge)) {
+        Some(model) => bail!(
+            "cannot let `{judge}` judge answers of `{model}`, which is the same model; name \
+             another one under [judge]"
+        ),
+        None => Ok(()),
+    }
+}
+
 /// Whether two names are of one model: in a directory, of an organisation, as a file, in any case.
 fn is_same_model(one: &str, other: &str) -> bool {
     let bare = |name: &str| {
@@ -166,6 +232,9 @@ fn cost(settings: &TeacherSettings, judgement: &Judgement) -> Option<u64> {
 fn hold(args: &CalibrateArgs, config: &Config, out: Out) -> Result<Exit> {
     let text = fs::read_to_string(&args.labels)
         .with_context(|| format!("failed to read {}", args.labels.display()))?;
+    if labels_statements(&text) {
+        return hold_statements(args, &text, config, out);
+    }
     let labels = read_labels(&text)?;
     ensure!(!labels.is_empty(), "{} has no labelled pair", args.labels.display());
     let mut bench = Bench::open(args.rubric.as_deref(), config, JudgeRole::Witness)?;
@@ -186,6 +255,33 @@ fn hold(args: &CalibrateArgs, config: &Config, out: Out) -> Result<Exit> {
     }
     let labelled = Digest::of(text.as_bytes());
     let found = calibrate(judge.digest(), labelled, &labels, &judgement)?;
+    atomic::write(&config.data.calibration(found.judge), &serde_json::to_vec_pretty(&found)?)?;
+    out.either(line(&found), &found)?;
+    Ok(if found.suffices() { Exit::Ok } else { Exit::No })
+}
+
+/// Whether a file of labels is about statements; pairs have no `holds`.
+fn labels_statements(text: &str) -> bool {
+    let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    serde_json::from_str::<serde_json::Value>(first).is_ok_and(|line| line.get("holds").is_some())
+}
+
+fn hold_statements(args: &CalibrateArgs, text: &str, config: &Config, out: Out) -> Result<Exit> {
+    ensure!(
+        args.rubric.is_none(),
+        "--rubric is about pairs, and {} labels statements, which are asked in words of their own; \
+         leave it out",
+        args.labels.display()
+    );
+    let labels = read_checked(text)?;
+    let statements = Statements::open(config)?;
+    let mut kept = KeptLog::open(&config.data.judgements())?;
+    let bar = out.bar(labels.len() as u64, "judge");
+    let (judge, labelled) = (statements.judge(), Digest::of(text.as_bytes()));
+    let found = calibrate_statements(&judge, labelled, &labels, &mut kept, &mut |done, _| {
+        bar.set_position(done as u64);
+    })?;
+    bar.finish_and_clear();
     atomic::write(&config.data.calibration(found.judge), &serde_json::to_vec_pretty(&found)?)?;
     out.either(line(&found), &found)?;
     Ok(if found.suffices() { Exit::Ok } else { Exit::No })

@@ -10,7 +10,7 @@ use understudy_dataset::{Contamination, FrozenDataset, SuiteFingerprints, SuiteM
 use understudy_evaluation::{SubjectRun, write_recorded};
 use understudy_ident::{AdapterVersion, DatasetVersion, Digest};
 use understudy_inference::Embedder;
-use understudy_ingest::{Foreign, RowMapping, foreign_suite, inspect_log};
+use understudy_ingest::{Beside, Foreign, RowMapping, foreign_suite, inspect_log};
 use understudy_manifest::{Consultations, EvalReport, Gate, Scorer, Suite, Tier, digest_json};
 use understudy_registry::Registry;
 use understudy_storage::atomic;
@@ -76,7 +76,8 @@ fn import(args: &SuiteImportArgs, config: &Config, out: Out) -> Result<()> {
 /// The file as a text; an archive is unpacked.
 fn text(args: &SuiteImportArgs) -> Result<String> {
     let whole = args.format.as_deref().is_some_and(|format| {
-        matches!(Foreign::parse(format), Some(Foreign::Inspect | Foreign::Promptfoo))
+        let whole = [Foreign::Inspect, Foreign::Promptfoo, Foreign::PromptfooResults];
+        Foreign::parse(format).is_some_and(|format| whole.contains(&format))
     });
     if !whole {
         return import::rows(&args.file, args.rows.sample);
@@ -107,9 +108,17 @@ fn foreign(args: &SuiteImportArgs, format: &str, text: &str, tier: Tier) -> Resu
     let read = |path: &PathBuf| {
         fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))
     };
-    let truths = args.truths.as_ref().map(read).transpose()?;
+    let file = |path: &Option<PathBuf>| path.as_ref().map(read).transpose();
+    let (truths, registry) = (file(&args.truths)?, file(&args.registry)?);
+    let tests = file(&args.tests)?;
+    let beside = Beside {
+        truths: truths.as_deref(),
+        registry: registry.as_deref(),
+        eval: args.eval.as_deref(),
+        tests: tests.as_deref(),
+    };
     let (name, limit) = (args.name.parse()?, args.rows.limit);
-    let found = foreign_suite(format, text, truths.as_deref(), &name, tier, limit)
+    let found = foreign_suite(format, (text, beside), &name, tier, limit)
         .with_context(|| format!("failed to make a suite of {}", args.file.display()))?;
     if let Some(path) = &args.answers {
         if found.answers.is_empty() {

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use understudy_dataset::FrozenDataset;
 use understudy_evaluation::{
     Evidence, Kept, NearestExample, RunOptions, Subject, SubjectRun, add_untouched_by_memory,
-    add_with_memory, assemble, computable, resume,
+    add_with_memory, assemble, computable, judge_decides, resume,
 };
 use understudy_ident::{AdapterVersion, Digest};
 use understudy_manifest::{Case, EvalReport, Gate, Recipe, RequiredVerdict, Split, Suite};
@@ -68,6 +68,12 @@ impl Stages<'_> {
         let suite = suite::deciding(&self.stores.data, gate)?;
         // Found now, not after the minutes that answering takes.
         computable(&suite, gate, &version.to_string(), None)?;
+        ensure!(
+            !judge_decides(&suite, gate),
+            "the first scorer of suite `{}` asks a judge, which a run does not do by itself: name \
+             another one as `scorer` under [gate], or decide with `understudy eval`",
+            suite.name
+        );
         let stable = self.stores.registry.stable(&recipe.task)?;
         let baseline = stable.as_ref().and_then(Target::adapter);
         let asked = [self.asked(recipe, baseline)?, self.asked(recipe, Some(version))?];
@@ -78,7 +84,13 @@ impl Stages<'_> {
         let embedder = meaning::wanted(self.embedder.as_deref(), &suite, &scorers)?;
         let report = |gate: &Gate, runs: &[SubjectRun], others: &[SubjectRun]| {
             let [baseline, candidate] = [&runs[0], &runs[1]];
-            let evidence = Evidence { baseline, candidate, others, embedder: embedder.as_deref() };
+            let evidence = Evidence {
+                baseline,
+                candidate,
+                others,
+                embedder: embedder.as_deref(),
+                assessor: None,
+            };
             assemble(&suite, gate, evidence, recipe.seed)
         };
         let mut found = report(gate, &runs[..2], &others)?;

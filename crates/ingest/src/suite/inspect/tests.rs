@@ -5,7 +5,7 @@ use understudy_manifest::Tier;
 use zip::{ZipWriter, write::SimpleFileOptions};
 
 use super::*;
-use crate::{Foreign, ForeignSuite, foreign_suite};
+use crate::{Beside, Foreign, ForeignSuite, foreign_suite};
 
 /// A log of one sample.
 fn example() -> Value {
@@ -27,7 +27,8 @@ fn example() -> Value {
 
 fn read(log: &Value) -> Result<ForeignSuite, IngestError> {
     let name = "imported".parse().unwrap();
-    foreign_suite(Foreign::Inspect, &log.to_string(), None, &name, Tier::Gate, None)
+    let log = log.to_string();
+    foreign_suite(Foreign::Inspect, (&log, Beside::default()), &name, Tier::Gate, None)
 }
 
 fn refusal(change: impl Fn(&mut Value)) -> String {
@@ -69,6 +70,10 @@ fn scorers_become_checks_that_hold_for_the_same_answers() {
     assert_eq!(with("exact", json!(null), json!("Paris")).0, "normalized");
     let (_, choice) = with("choice", json!({}), json!("B"));
     assert!(choice.contains("answer") && choice.contains("(?:B)"), "{choice}");
+    // What asks a model there asks a judge here; options that nobody set change nothing.
+    let unset = json!({"template": null, "partial_credit": false});
+    let (judge, holds) = with("inspect_ai/model_graded_fact", unset, json!("Paris"));
+    assert_eq!((judge.as_str(), holds.contains("content of this one: Paris")), ("judge", true));
     // Older logs name no scorers, but say who scored.
     let mut log = example();
     log["eval"].as_object_mut().unwrap().remove("scorers");
@@ -77,8 +82,13 @@ fn scorers_become_checks_that_hold_for_the_same_answers() {
 
 #[test]
 fn what_cannot_mean_the_same_is_refused_by_name() {
-    let judged = refusal(|log| log["eval"]["scorers"][0]["name"] = json!("model_graded_qa"));
-    assert!(judged.contains("`model_graded_qa`"), "{judged}");
+    let own = refusal(|log| {
+        log["eval"]["scorers"][0] =
+            json!({"name": "model_graded_qa", "options": {"template": "Grade {answer}"}});
+    });
+    assert!(own.contains("sample 1") && own.contains("its own `template`"), "{own}");
+    let pattern = refusal(|log| log["eval"]["scorers"][0]["name"] = json!("pattern"));
+    assert!(pattern.contains("`pattern` has no counterpart"), "{pattern}");
     let tools = refusal(|log| {
         log["samples"][0]["messages"][2]["tool_calls"] = json!([{"id": "1", "function": "f"}]);
     });

@@ -244,7 +244,11 @@ impl Asking<'_> {
 
 /// `base`, a registered version, or a directory, loaded into the engine, and its generation: of the
 /// base, none.
-fn subject(text: &str, registry: &Registry, engine: &dyn Student) -> Result<(Subject, String)> {
+pub(crate) fn subject(
+    text: &str,
+    registry: &Registry,
+    engine: &dyn Student,
+) -> Result<(Subject, String)> {
     if text == "base" {
         return Ok((Subject { name: text.to_owned(), adapter: None }, String::new()));
     }
