@@ -12,6 +12,9 @@ use crate::{
     words::normal,
 };
 
+/// The subject of what is claimed in an answer; all others are tools.
+const ANSWER: &str = "answer";
+
 /// One claim of a run: in its answer, or in what it wrote.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Assertion {
@@ -27,7 +30,7 @@ pub(crate) fn extract(transcript: &Transcript, catalogue: &Catalogue) -> Vec<Ass
     let mut found = BTreeSet::new();
     match serde_json::from_str::<Value>(&transcript.answer) {
         Ok(value @ (Value::Object(_) | Value::Array(_))) => {
-            fields("answer", "", &value, &mut found);
+            fields(ANSWER, "", &value, &mut found);
         }
         _ => of_text(&transcript.answer, &mut found),
     }
@@ -89,7 +92,7 @@ fn canonical_number(number: f64) -> String {
 /// Numbers with the word before them, dates, and quoted names.
 fn of_text(text: &str, found: &mut BTreeSet<Assertion>) {
     let mut add = |predicate: String, value: String| {
-        found.insert(Assertion { subject: "answer".to_owned(), predicate, value });
+        found.insert(Assertion { subject: ANSWER.to_owned(), predicate, value });
     };
     let words: Vec<&str> = text.split_whitespace().collect();
     let mut before = "number".to_owned();
@@ -146,6 +149,31 @@ pub(crate) struct Canon {
 }
 
 impl Canon {
+    /// What one run claims that is known to be right; where it gives several values it claims none.
+    pub(crate) fn of(run: &Episode) -> Self {
+        let mut claims: BTreeMap<(String, String), Vec<&str>> = BTreeMap::new();
+        for a in &run.assertions {
+            let key = (a.subject.clone(), a.predicate.clone());
+            claims.entry(key).or_default().push(&a.value);
+        }
+        let one = |(key, values): ((String, String), Vec<&str>)| match values.as_slice() {
+            [value] => Some((key, (*value).to_owned())),
+            _ => None,
+        };
+        Self { claims: claims.into_iter().filter_map(one).collect(), verified: 0 }
+    }
+
+    /// The share of what a run claims or should claim that both agree on: a write beyond the others
+    /// is as wrong as one that is missing. `None` when nothing is claimed.
+    pub(crate) fn agreement(&self, run: &[Assertion]) -> Option<f64> {
+        let beyond = run.iter().filter(|a| {
+            let key = (a.subject.clone(), a.predicate.clone());
+            a.subject != ANSWER && !self.claims.contains_key(&key)
+        });
+        let claims = self.claims.len() as f64;
+        Some(self.matched(run)? * claims / (claims + beyond.count() as f64))
+    }
+
     /// The share of the claims a run agrees with; `None` when nothing is claimed.
     pub(crate) fn matched(&self, run: &[Assertion]) -> Option<f64> {
         if self.claims.is_empty() {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use understudy_ident::Digest;
 
 use crate::MemoryError;
@@ -159,6 +159,11 @@ impl Catalogue {
         }
     }
 
+    /// Its tools as OpenAI defines them, for a model that is to call them.
+    pub fn openai_tools(&self) -> Vec<Value> {
+        self.tools.iter().map(openai_tool).collect()
+    }
+
     pub fn tool(&self, name: &str) -> Option<ToolIx> {
         self.tools.iter().position(|tool| tool.name == name).map(|at| ToolIx(at as u16))
     }
@@ -216,6 +221,24 @@ impl Catalogue {
             self.intents.iter().flat_map(|intent| [intent.name.as_str(), &intent.description]);
         tools.chain(intents)
     }
+}
+
+fn openai_tool(tool: &ToolSchema) -> Value {
+    let property = |argument: &Argument| {
+        let schema = match argument.values.as_slice() {
+            [] => json!({}),
+            values => json!({"type": "string", "enum": values}),
+        };
+        (argument.name.clone(), schema)
+    };
+    let properties: serde_json::Map<String, Value> = tool.arguments.iter().map(property).collect();
+    let required = tool.arguments.iter().filter(|argument| argument.required);
+    let required: Vec<&str> = required.map(|argument| argument.name.as_str()).collect();
+    json!({"type": "function", "function": {
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": {"type": "object", "properties": properties, "required": required},
+    }})
 }
 
 fn arguments(parameters: &Value) -> Vec<Argument> {

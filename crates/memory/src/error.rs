@@ -28,6 +28,8 @@ pub enum MemoryError {
     Quarantined { words: Vec<String> },
     #[error("the text does not fit: {why}")]
     Text { why: String },
+    #[error("cannot import the lesson: {why}")]
+    Import { why: String },
     #[error("there is no memory {id}; see `understudy memory list`")]
     Unknown { id: MemoryId },
     #[error("cannot {op} memory {id}: it is {}", status.as_str())]
@@ -66,8 +68,8 @@ pub enum MemoryError {
     Json(#[from] serde_json::Error),
     #[error(transparent)]
     Storage(#[from] StorageError),
-    #[error("the teacher did not answer: {0}")]
-    Teacher(#[from] InferenceError),
+    #[error("the model did not answer: {0}")]
+    Model(#[from] InferenceError),
 }
 
 /// Adds what was attempted, and where, to an error of the file system.

@@ -1,8 +1,9 @@
 //! What went wrong in a call, without the words that were used for it.
 
 use serde::{Deserialize, Serialize};
+use understudy_message::{Message, Role};
 
-use crate::{Key, Keyed};
+use crate::{Key, Keyed, transcript::failure_in};
 
 /// Two failures are the same when all three parts are: the words of the message, its values masked,
 /// are compared through a keyed hash and never kept.
@@ -136,6 +137,12 @@ impl ErrorSignature {
         let by_code = code.and_then(ErrorClass::of_code);
         let class = by_code.unwrap_or_else(|| ErrorClass::of_words(&lower));
         Self { class, code, template: key.name("error template", &template(&lower)) }
+    }
+
+    /// Of the call that a conversation ends with, if that failed.
+    pub fn of_last(messages: &[Message], key: &Key) -> Option<Self> {
+        let last = messages.last().filter(|message| message.role == Role::Tool)?;
+        Some(Self::of(&failure_in(&last.text())?, None, key))
     }
 
     /// The signature of a failure whose class the caller named itself.

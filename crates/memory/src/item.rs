@@ -219,6 +219,19 @@ impl Status {
     }
 }
 
+impl std::str::FromStr for Status {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let quoted = serde_json::Value::String(text.to_owned());
+        serde_json::from_value(quoted).map_err(|_| {
+            format!(
+                "{text:?} is no status; use one of proposed, validated, active, suspended, retired"
+            )
+        })
+    }
+}
+
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

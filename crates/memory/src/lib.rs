@@ -4,13 +4,16 @@
 //! | step | by | in |
 //! | --- | --- | --- |
 //! | a trace becomes an episode | [`Transcript`], [`Episode`], [`Skeleton`] | memory, for one job |
+//! | requests are attempted again to learn more | [`Attempts::make`] | – |
 //! | episodes become lessons, or reasons why not | [`Job::learn`] | – |
 //! | a sentence becomes a text for every user | [`Sanitizer`] | – |
 //! | lessons are kept, counted, suspended | [`DeploymentStore`], [`UserStore`] | one SQLite file each |
+//! | lessons go to another memory and come back | [`Import`] | lines of JSON |
 //! | lessons are released and rolled back | [`Releases`], [`MemoryRelease`] | immutable directories |
 //! | a request is shown some, and denied some | [`Library::retrieve`] | – |
 //! | a failure is met with what helped before | [`Library::heal`] | – |
 //! | a run is repeated without consequences | [`Shadow`] | – |
+//! | a lesson is tried before its release | [`Trial::compare`] | – |
 //!
 //! Guarantees: a lesson for every user is made of plain English and of names its operator declared,
 //! and types enforce it ([`DeploymentText`]); what is learnt from requests that runs disagree on is
@@ -24,13 +27,16 @@
 //! person.
 
 mod agreement;
+mod attempt;
 mod catalogue;
+mod chat;
 mod contrast;
 mod deployment;
 mod distil;
 mod effect;
 mod episode;
 mod error;
+mod exchange;
 mod failure;
 mod heal;
 mod item;
@@ -41,8 +47,10 @@ mod lexicon;
 mod overlap;
 mod partition;
 mod principal;
+mod recorded;
 mod release;
 mod render;
+mod replay;
 mod retrieve;
 mod root;
 mod sanitize;
@@ -59,12 +67,17 @@ mod transcript;
 mod words;
 
 pub use agreement::{Claim, NoVerifier, Verifier};
+pub use attempt::{
+    Attempts, Conditions, Counted, Ending, Made, Played, Player, Practice, Task, World,
+};
 pub use catalogue::{Access, Argument, Catalogue, Intent, KeyIx, ToolIx, ToolSchema};
+pub use chat::{ChatLimits, ChatPlayer, ReadCalls};
 pub use deployment::Deployment;
 pub use distil::{Distil, Draft};
 pub use effect::{Counters, Effect};
 pub use episode::Episode;
 pub use error::MemoryError;
+pub use exchange::{Import, Refused, Taken};
 pub use failure::{ErrorClass, ErrorSignature};
 pub use heal::{
     Action, ErrorReport, HealCandidate, HealEvidence, HealReply, HealRequest, HealSource, Mode,
@@ -79,8 +92,10 @@ pub use learn::{Job, LearnReport};
 pub use overlap::Sources;
 pub use partition::{By, Consequence, DeploymentStore, Entry, Partition, Proposed, UserStore};
 pub use principal::{Principal, TenantId};
+pub use recorded::Recordings;
 pub use release::{Choice, MemoryRelease, ReleaseDiff, ReleaseManifest, Releases, Revision};
 pub use render::{RENDERER, estimated_tokens, has_block, place};
+pub use replay::{Comparison, Judgement, Means, Trial};
 pub use retrieve::{Considered, Decision, Library, Query, Retrieved, Room, Shown};
 pub use root::MemoryRoot;
 pub use sanitize::Sanitizer;

@@ -30,7 +30,7 @@ impl Sources {
         sources
     }
 
-    pub(crate) fn add(&mut self, other: &Self) {
+    pub fn add(&mut self, other: &Self) {
         self.words.extend(&other.words);
         self.characters.extend(&other.characters);
         self.entities.extend(other.entities.iter().cloned());

@@ -234,6 +234,26 @@ impl<T: Text> Partition<T> {
         self.note(request, events, at).map(|_| ())
     }
 
+    /// What is on record of a request: which lessons it was shown, and which were withheld from it.
+    pub fn noted(&self, request: &str) -> Result<[Vec<MemoryId>; 2], MemoryError> {
+        let request = self.key.name("request", request).to_string();
+        let inner = self.read()?;
+        let rows: rusqlite::Result<Vec<(String, String)>> = inner
+            .connection
+            .prepare(
+                "SELECT kind, item FROM events \
+                 WHERE request = ? AND kind IN ('shown', 'withheld') ORDER BY seq",
+            )
+            .and_then(|mut query| {
+                query.query_map([request], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+            });
+        let mut noted = [Vec::new(), Vec::new()];
+        for (kind, item) in rows.attempt_sql("read", &self.path)? {
+            noted[usize::from(kind == "withheld")].push(self.parsed("memory id", &item)?);
+        }
+        Ok(noted)
+    }
+
     /// Notes that the model said it used lessons. It moves nothing.
     pub fn cited(&self, request: &str, ids: &[MemoryId], at: Timestamp) -> Result<(), MemoryError> {
         self.note(request, ids.iter().cloned().map(Event::Cited).collect(), at).map(|_| ())

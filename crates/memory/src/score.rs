@@ -79,7 +79,7 @@ fn weighted(parts: &[Option<f64>; 4], weights: [f64; 4]) -> Option<f64> {
 
 /// `1 − faulty calls / calls`, where a call is faulty that failed, repeated an earlier one, was not
 /// declared, or did not fit its schema. `None` without calls.
-fn tool_behaviour(skeleton: &Skeleton, catalogue: &Catalogue) -> Option<f64> {
+pub(crate) fn tool_behaviour(skeleton: &Skeleton, catalogue: &Catalogue) -> Option<f64> {
     let calls = skeleton.moves.len() + skeleton.undeclared as usize;
     if calls == 0 {
         return None;

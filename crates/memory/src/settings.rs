@@ -158,8 +158,8 @@ pub struct Retrieval {
     /// Whether the model is a small one, of up to 360 million parameters; told by its context where
     /// nobody says.
     pub small_model: Option<bool>,
-    /// A request whose search took longer goes on without what it found. The search is not cut short:
-    /// what may take long, embedding lessons, is done outside of requests.
+    /// A request waits no longer for what it is shown, and goes on without. What takes longer anyway,
+    /// embedding lessons, is done outside of requests.
     pub budget_ms: u64,
 }
 

@@ -61,6 +61,21 @@ pub struct ShadowReport {
     pub unconsumed: BTreeMap<String, usize>,
 }
 
+impl ShadowReport {
+    /// Counts another replay with this one.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.recorded_reads += other.recorded_reads;
+        self.live_reads += other.live_reads;
+        self.stubbed_reads += other.stubbed_reads;
+        self.stubbed_writes += other.stubbed_writes;
+        self.missed += other.missed;
+        self.drifted += other.drifted;
+        for (tool, count) in &other.unconsumed {
+            *self.unconsumed.entry(tool.clone()).or_default() += count;
+        }
+    }
+}
+
 /// A replay of one run.
 pub struct Shadow<'a> {
     catalogue: &'a Catalogue,

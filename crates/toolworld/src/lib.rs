@@ -8,6 +8,9 @@
 //! obeys what it reads in a memory block: it is given the rendered text and nothing else.
 //! [`Browser`] is a handful of sites that fail in various ways and change their ways.
 //!
+//! [`DeskPractice`] lets whoever likes attempt the desk's requests, and [`DeskModel`] is the agent as
+//! a model that can be asked.
+//!
 //! [`RetrievalPlan`] asks memory for the kinds of seventy-seven kinds of ticket, and counts.
 //!
 //! Guarantees: the same seed gives the same requests, runs and outcomes on every machine.
@@ -21,6 +24,7 @@ mod desk;
 mod draw;
 mod export;
 mod lesson;
+mod practice;
 mod request;
 mod retrieval;
 mod routing;
@@ -33,6 +37,7 @@ pub use desk::{Desk, DeskVerifier};
 pub use draw::Draw;
 pub use export::journal_lines;
 pub use lesson::{Lesson, lessons};
+pub use practice::{DeskModel, DeskPractice};
 pub use request::{Job, Request};
 pub use retrieval::{Found, Hits, RetrievalPlan, Spread};
 pub use routing::{Ticket, Voice};

@@ -6,6 +6,14 @@ use super::{By, Inner, Partition};
 use crate::{MemoryError, MemoryId, Text, error::AttemptSql};
 
 impl<T: Text> Partition<T> {
+    /// Whether a lesson was here and was forgotten.
+    pub(crate) fn was_forgotten(&self, id: &MemoryId) -> Result<bool, MemoryError> {
+        let inner = self.read()?;
+        let sql = "SELECT EXISTS (SELECT 1 FROM forgotten WHERE item = ?)";
+        let found = inner.connection.query_row(sql, [id.as_str()], |row| row.get(0));
+        found.attempt_sql("read", &self.path)
+    }
+
     /// Removes a lesson, its revisions and what was counted for it. That it was forgotten stays on
     /// record, by id.
     pub(crate) fn erase(&self, id: &MemoryId, by: &By) -> Result<(), MemoryError> {

@@ -8,7 +8,13 @@ use clap::{Args, Subcommand};
 pub(crate) enum MemoryCommand {
     /// Learn lessons from the journal's trajectories and propose them
     #[command(after_help = "Examples:\n  understudy memory learn --dry-run\n  \
-        understudy memory learn --task support-triage --owner ada --reason 'weekly'\n\n\
+        understudy memory learn --task support-triage --owner ada --reason 'weekly'\n  \
+        understudy memory learn --runs 4 --requests 60 --student desk@3\n  \
+        understudy memory learn --runs 4 --environment desk --mock-engine --dry-run\n\n\
+        With --runs, the newest recorded requests are attempted again, by the student so often and\n\
+        once by the configured teacher: reads are answered from the recording, writes only seem to\n\
+        happen, and a run that reads what was never recorded teaches nothing. What they disagree on\n\
+        and nothing settles is not learnt from.\n\n\
         Exit codes: 0 done, also when there was nothing to learn; 2 bad input")]
     Learn(LearnArgs),
     /// Propose a lesson in your own words, for everybody
@@ -24,6 +30,13 @@ pub(crate) enum MemoryCommand {
         Exit codes: 0 proposed; 2 bad input, such as a word that nobody has approved"
     )]
     Propose(ProposeArgs),
+    /// Attempt requests with a lesson and without, before it is released; nothing is written
+    #[command(after_help = "Examples:\n  understudy memory replay mem_0192… --student desk@3\n  \
+        understudy memory replay mem_0192… --environment desk --mock-engine --requests 80\n\n\
+        Requests that taught the lesson are left out, and so are those that it is not about. What is\n\
+        right says a recorded run with a good outcome, or the environment.\n\n\
+        Exit codes: 0 not worse, or nobody can tell; 1 worse; 2 bad input")]
+    Replay(MemoryReplayArgs),
     /// Read what is proposed; approve or reject a lesson, or approve a word
     #[command(after_help = "Examples:\n  understudy memory review\n  \
         understudy memory review mem_0192… --approve --reason 'read it'\n  \
@@ -50,7 +63,10 @@ pub(crate) enum MemoryCommand {
     List(MemoryListArgs),
     /// Why lessons are shown to a request or not; or everything about one lesson
     #[command(after_help = "Examples:\n  understudy memory explain mem_0192…\n  \
-        understudy memory explain --goal 'I want my money back' --agent desk --tools orders.find,refunds.quote")]
+        understudy memory explain chatcmpl-0192…\n  \
+        understudy memory explain --goal 'I want my money back' --agent desk --tools orders.find,refunds.quote\n\n\
+        Of a reply: what it was shown then, and how its lessons would be judged for it today.\n\n\
+        Exit codes: 0 told; 1 the reply met no memory; 2 bad input, such as an id of nothing")]
     Explain(MemoryExplainArgs),
     /// What got others past a failure; or say whether it worked
     #[command(after_help = "Examples:\n  understudy memory heal failure.json\n  \
@@ -65,6 +81,25 @@ pub(crate) enum MemoryCommand {
         \"args\": [\"memory\", \"mcp\", \"--file\", \"/srv/desk/memory.toml\"]}}}\n\n\
         Tools: heal, heal_outcome, plan. Standard output is the protocol's, in JSON with or without --json.")]
     Mcp(MemoryMcpArgs),
+    /// What one release has that another lacks
+    #[command(after_help = "Examples:\n  understudy memory diff 9f2c1a\n  \
+        understudy memory diff 9f2c1a 51d0e7 --json\n\n\
+        Exit codes: 0 they differ; 1 they do not; 2 bad input")]
+    Diff(MemoryDiffArgs),
+    /// Write the lessons for everybody as lines of JSON; a user's own are never among them
+    #[command(after_help = "Examples:\n  understudy memory export --out lessons.jsonl\n  \
+        understudy memory export --status active | wc -l\n\n\
+        A user's own lessons: GET /v1/memory/mine with that user's key.\n\n\
+        Exit codes: 0 written; 1 there is nothing; 2 bad input")]
+    Export(MemoryExportArgs),
+    /// Propose the lessons of an export; each passes what a learnt one passes, or none is taken
+    #[command(
+        after_help = "Examples:\n  understudy memory import lessons.jsonl --dry-run --reason check\n  \
+        understudy memory import lessons.jsonl --owner ada --reason 'from staging'\n\n\
+        Exit codes: 0 proposed, or known already; 1 there is nothing in the file; 2 a line was\n\
+        refused, and nothing was taken"
+    )]
+    Import(MemoryImportArgs),
     /// Take a lesson out at once, until `memory review --restore`
     #[command(
         after_help = "Example:\n  understudy memory suspend mem_0192… --reason 'incident 4711'\n\n\
@@ -98,6 +133,8 @@ pub(crate) struct LearnArgs {
     /// Only trajectories of this task [default: all tasks that are agents of the catalogue]
     #[arg(long)]
     pub(crate) task: Option<String>,
+    #[command(flatten)]
+    pub(crate) practice: PracticeArgs,
     /// Let the configured teacher word the lessons; it sees no word of any user
     #[arg(long)]
     pub(crate) teacher: bool,
@@ -106,6 +143,38 @@ pub(crate) struct LearnArgs {
     pub(crate) dry_run: bool,
     #[arg(long, default_value = "learnt by hand")]
     pub(crate) reason: String,
+}
+
+/// Who attempts which requests again.
+#[derive(Debug, Args)]
+pub(crate) struct PracticeArgs {
+    /// How often the student attempts each request
+    #[arg(long, value_name = "K")]
+    pub(crate) runs: Option<u32>,
+    /// How many requests, at most [default: 40]
+    #[arg(long, value_name = "N")]
+    pub(crate) requests: Option<u32>,
+    /// Requests of a simulated world instead of recorded ones; there is `desk`
+    #[arg(long, value_name = "NAME")]
+    pub(crate) environment: Option<String>,
+    /// Who attempts them: `base`, a version such as desk@3, or an adapter directory [default: base]
+    #[arg(long, value_name = "SUBJECT")]
+    pub(crate) student: Option<String>,
+    /// Attempt them without a model, for trying out commands; in an environment, scripts do
+    #[arg(long)]
+    pub(crate) mock_engine: bool,
+    /// Of the attempts, and of an environment's requests [default: 17]
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MemoryReplayArgs {
+    #[command(flatten)]
+    pub(crate) scope: MemoryScope,
+    #[command(flatten)]
+    pub(crate) practice: PracticeArgs,
+    pub(crate) lesson: String,
 }
 
 #[derive(Debug, Args)]
@@ -224,8 +293,8 @@ pub(crate) struct MemoryListArgs {
 pub(crate) struct MemoryExplainArgs {
     #[command(flatten)]
     pub(crate) scope: MemoryScope,
-    /// A lesson: its evidence and its history
-    #[arg(required_unless_present = "goal", conflicts_with = "goal")]
+    /// A lesson: its evidence and its history; or a reply's id: what that request met
+    #[arg(required_unless_present = "goal", conflicts_with = "goal", value_name = "LESSON|REPLY")]
     pub(crate) lesson: Option<String>,
     /// A request's words: every lesson with the reason it would be shown or not
     #[arg(long)]
@@ -258,6 +327,42 @@ pub(crate) struct HealArgs {
 pub(crate) struct MemoryMcpArgs {
     #[command(flatten)]
     pub(crate) scope: MemoryScope,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MemoryDiffArgs {
+    #[command(flatten)]
+    pub(crate) scope: MemoryScope,
+    /// The earlier release, by the beginning of its name
+    pub(crate) before: String,
+    /// The later one [default: what serves]
+    pub(crate) after: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MemoryExportArgs {
+    #[command(flatten)]
+    pub(crate) scope: MemoryScope,
+    /// proposed, validated, active, suspended or retired [default: all but retired]
+    #[arg(long)]
+    pub(crate) status: Option<String>,
+    /// Where to; the file must not exist [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MemoryImportArgs {
+    #[command(flatten)]
+    pub(crate) scope: MemoryScope,
+    /// What `memory export` wrote; `-` reads standard input
+    #[arg(value_name = "LESSONS")]
+    pub(crate) lessons: PathBuf,
+    /// Say what would be proposed, and propose nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[arg(long)]
+    pub(crate) reason: String,
 }
 
 #[derive(Debug, Args)]

@@ -2,7 +2,11 @@
 
 mod apply;
 mod erase;
+mod exchange;
+mod explain;
+mod learn;
 mod mcp;
+mod practice;
 mod propose;
 mod release;
 mod remember;
@@ -20,23 +24,17 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
-use understudy_dataset::SuiteFingerprints;
 use understudy_ident::{Clock as _, SystemClock};
 use understudy_inference::Embedder;
-use understudy_journal::Query;
-use understudy_memory::{
-    By, Deployment, DeploymentStore, Distil, Episode, Job, LearnReport, MemoryId, MemoryRoot,
-    NoVerifier, Proposed, Releases, TeacherDistiller, Transcript,
-};
-use understudy_trajectory::Trajectory;
+use understudy_memory::{By, Deployment, DeploymentStore, MemoryId, MemoryRoot, Releases};
 
-use super::{Exit, complain, suite};
+use super::{Exit, complain};
 use crate::{
-    cli::{LearnArgs, MemoryCommand, MemoryScope, ReviewArgs, SuspendArgs},
+    cli::{MemoryCommand, MemoryScope, ReviewArgs, SuspendArgs},
     config::Config,
     meaning,
     output::Out,
-    wiring::{self, ServedMemory, Stores},
+    wiring::ServedMemory,
 };
 
 /// That the rules of releases say no is an answer, not a failure of the command.
@@ -52,15 +50,19 @@ pub(crate) fn run(command: MemoryCommand, config: &Config, out: Out) -> Result<E
 
 fn dispatch(command: MemoryCommand, config: &Config, out: Out) -> Result<Exit> {
     match command {
-        MemoryCommand::Learn(args) => learn(&args, config, out),
+        MemoryCommand::Learn(args) => learn::learn(&args, config, out),
+        MemoryCommand::Replay(args) => learn::replay(&args, config, out),
         MemoryCommand::Propose(args) => propose::propose(&args, config, out),
         MemoryCommand::Review(args) => review(&args, config, out),
         MemoryCommand::Release(args) => release::release(&args, config, out),
         MemoryCommand::Rollback(args) => release::roll_back(&args, config, out),
         MemoryCommand::List(args) => show::list(&args, config, out),
-        MemoryCommand::Explain(args) => apply::explain(&args, config, out),
+        MemoryCommand::Explain(args) => explain::explain(&args, config, out),
         MemoryCommand::Heal(args) => apply::heal(&args, config, out),
         MemoryCommand::Mcp(args) => mcp::run(&args, config),
+        MemoryCommand::Diff(args) => show::diff(&args, config, out),
+        MemoryCommand::Export(args) => exchange::export(&args, config, out),
+        MemoryCommand::Import(args) => exchange::import(&args, config, out),
         MemoryCommand::Suspend(args) => suspend(&args, config, out),
         MemoryCommand::Forget(args) => release::forget(&args, config, out),
     }
@@ -150,81 +152,6 @@ fn find(given: Option<&Path>) -> Result<PathBuf> {
 
 fn by(scope: &MemoryScope, reason: &str) -> Result<By> {
     Ok(By::new(&scope.owner, reason, SystemClock.now())?)
-}
-
-fn learn(args: &LearnArgs, config: &Config, out: Out) -> Result<Exit> {
-    let opened = Opened::open(&args.scope, config)?;
-    let deployment = &opened.deployment;
-    let stores = Stores::open(&config.data)?;
-    let task = args.task.as_deref().map(str::parse).transpose()?;
-    let key = opened.root.key_of(&deployment.tenant);
-    let spinner = out.spinner("reading the journal");
-    let (mut episodes, mut repeats) = (Vec::new(), 0);
-    let suites: Vec<SuiteFingerprints> =
-        suite::all(&config.data)?.iter().map(SuiteFingerprints::of).collect();
-    let query = Query { task, ..Query::default() };
-    for trajectory in stores.journal.scan(&query)? {
-        let trajectory = trajectory?;
-        // A lesson learnt from a case would be judged by what it was learnt from.
-        if repeats_a_case(&trajectory, &suites) {
-            repeats += 1;
-            continue;
-        }
-        let transcript = Transcript::of_trajectory(&trajectory);
-        let episode = transcript.map(|told| Episode::read(&told, &deployment.catalogue, &key));
-        episodes.extend(episode);
-    }
-    let teacher = match (args.teacher, wiring::teacher(config)?) {
-        (true, Some(backend)) => Some(TeacherDistiller::new(backend)),
-        (true, None) => bail!("no teacher is configured; set [teacher] in understudy.toml"),
-        (false, _) => None,
-    };
-    spinner.set_message("learning");
-    let embedder = opened.embedder()?;
-    let job = Job {
-        catalogue: &deployment.catalogue,
-        key: &key,
-        settings: &deployment.settings,
-        embedder: embedder.as_ref(),
-        teacher: teacher.as_ref().map(|teacher| teacher as &dyn Distil),
-        now: SystemClock.now(),
-    };
-    let report = job.learn(&episodes, &mut NoVerifier)?;
-    let report = report.without("it repeats a case of a suite", repeats);
-    let mut proposed = Vec::new();
-    if !args.dry_run {
-        let by = by(&args.scope, &args.reason)?;
-        for item in &report.proposals {
-            proposed.push(opened.store.propose(item.clone(), embedder.as_ref(), &by)?);
-        }
-    }
-    spinner.finish_and_clear();
-    say_learnt(&report, &proposed, out)?;
-    Ok(Exit::Ok)
-}
-
-fn repeats_a_case(trajectory: &Trajectory, suites: &[SuiteFingerprints]) -> bool {
-    let mut prompts = trajectory.steps.iter().map(|judged| &judged.step.prompt);
-    prompts.any(|prompt| suites.iter().any(|suite| suite.find(prompt).is_some()))
-}
-
-fn say_learnt(report: &LearnReport, proposed: &[Proposed], out: Out) -> Result<()> {
-    let eligible = format!("{} of {} episodes may teach", report.eligible, report.episodes);
-    out.say(format!("{eligible}, in {} kinds of task", report.patterns));
-    for (why, count) in report.skipped.iter().chain(&report.no_learning) {
-        out.say(format!("  {count:>6} passed over: {why}"));
-    }
-    for (why, count) in &report.refused {
-        out.say(format!("  {count:>6} lessons refused: {why}"));
-    }
-    if !report.quarantined.is_empty() {
-        out.say(format!("  words to approve or to avoid: {}", report.quarantined.join(", ")));
-    }
-    for item in &report.proposals {
-        out.say(format!("  {} {}", show::short(&item.id), show::sentence(item)));
-    }
-    out.say(&report.verdict);
-    out.value(&json!({"report": report, "lessons": report.proposals, "proposed": proposed}))
 }
 
 fn suspend(args: &SuspendArgs, config: &Config, out: Out) -> Result<Exit> {

@@ -1,40 +1,36 @@
-//! What a request, or a failure, is told.
+//! What serves right now, and what a failure is told.
 
 use std::{io::Read as _, sync::Arc};
 
 use anyhow::{Context, Result};
 use serde_json::json;
-use understudy_ident::{Clock as _, SystemClock, Timestamp};
+use understudy_ident::{Clock as _, Digest, SystemClock, Timestamp};
 use understudy_inference::Embedder;
-use understudy_memory::{
-    Decision, HealRequest, HealSource, Intents, Library, Query, Room, Shelf, Standings,
-    estimated_tokens,
-};
+use understudy_memory::{HealRequest, HealSource, Intents, Library, Shelf, Standings};
 
 use super::{Opened, show};
-use crate::{
-    cli::{HealArgs, MemoryExplainArgs},
-    commands::Exit,
-    config::Config,
-    meaning,
-    output::Out,
-};
+use crate::{cli::HealArgs, commands::Exit, config::Config, output::Out};
 
 /// What would be served right now.
 pub(super) struct Serving {
     shelf: Shelf,
     standings: Standings,
-    embedder: Arc<dyn Embedder>,
+    pub(super) embedder: Arc<dyn Embedder>,
     intents: Intents,
-    now: Timestamp,
+    pub(super) now: Timestamp,
 }
 
 impl Serving {
     pub(super) fn load(opened: &Opened) -> Result<Self> {
+        Self::of(opened, opened.store.releases()?.into_iter().next().flatten(), false)
+    }
+
+    /// Of one release, which need not serve, as everybody meets it or as its canary did.
+    pub(super) fn of(opened: &Opened, release: Option<Digest>, on_trial: bool) -> Result<Self> {
         let now = SystemClock.now();
         let catalogue = &opened.deployment.catalogue;
         let preferred = opened.embedder()?;
-        let (shelf, embedder) = match opened.store.releases()?.into_iter().next().flatten() {
+        let (shelf, embedder) = match release {
             Some(digest) => {
                 let release = opened.releases.read(&digest)?;
                 let embedder = release.embedder(preferred);
@@ -44,6 +40,7 @@ impl Serving {
             }
             None => (Shelf::default(), preferred),
         };
+        let shelf = if on_trial { shelf.on_trial() } else { shelf };
         let counters = &opened.deployment.settings.counters;
         let standings = Standings::of(&opened.store.all(now)?, counters, now);
         let intents = Intents::new(catalogue, embedder.as_ref())?;
@@ -67,57 +64,6 @@ impl Serving {
             key: opened.store.key(),
         }
     }
-}
-
-pub(super) fn explain(args: &MemoryExplainArgs, config: &Config, out: Out) -> Result<Exit> {
-    let opened = Opened::open(&args.scope, config)?;
-    let Some(goal) = args.goal.as_deref() else {
-        let id = opened.lesson(args.lesson.as_deref().unwrap_or_default())?;
-        show::one(&opened, &id, out)?;
-        return Ok(Exit::Ok);
-    };
-    let serving = Serving::load(&opened)?;
-    let catalogue = &opened.deployment.catalogue;
-    let tools = if args.tools.is_empty() {
-        catalogue.tools.iter().map(|tool| tool.name.as_str()).collect()
-    } else {
-        args.tools.iter().map(String::as_str).collect()
-    };
-    let query = Query {
-        goal,
-        agent: args.agent.as_deref(),
-        tools,
-        session: &args.session,
-        ..Query::default()
-    };
-    let room = Room { tokens: serving.tokens(&opened), count: &estimated_tokens };
-    let (retrieved, considered) = serving.library(&opened).retrieve(&query, room, serving.now)?;
-    let by = serving.embedder.name();
-    out.say(format!("found by {}", meaning::described(by)));
-    out.say(format!(
-        "kind of task: {}",
-        retrieved.intent.as_deref().unwrap_or("none that is declared")
-    ));
-    for one in &considered {
-        let rank = |rank: Option<usize>| rank.map_or("–".to_owned(), |rank| rank.to_string());
-        out.say(format!(
-            "  {}  {:<22}  relevance {:.2}  score {:.3}  by meaning {}  by words {}",
-            show::short(&one.id),
-            word(one.decision),
-            one.relevance,
-            one.score,
-            rank(one.by_meaning),
-            rank(one.by_words)
-        ));
-    }
-    out.say(retrieved.block.as_deref().unwrap_or("nothing would be shown"));
-    out.value(&json!({"embedder": by, "considered": considered, "retrieved": retrieved}))?;
-    Ok(Exit::Ok)
-}
-
-fn word(decision: Decision) -> String {
-    let value = serde_json::to_value(decision).unwrap_or_default();
-    value.as_str().unwrap_or_default().replace('_', " ")
 }
 
 pub(super) fn heal(args: &HealArgs, config: &Config, out: Out) -> Result<Exit> {

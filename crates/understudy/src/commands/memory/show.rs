@@ -1,13 +1,18 @@
 //! Lessons and releases, as lines.
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result};
 use serde_json::json;
 use understudy_ident::{Clock as _, SystemClock};
 use understudy_memory::{DeploymentItem, DeploymentText, Kept, MemoryId, Status};
 use understudy_registry::Registry;
 
 use super::Opened;
-use crate::{cli::MemoryListArgs, commands::Exit, config::Config, output::Out};
+use crate::{
+    cli::{MemoryDiffArgs, MemoryListArgs},
+    commands::Exit,
+    config::Config,
+    output::Out,
+};
 
 /// The end of an id, which tells ids of one job apart where their beginning does not.
 pub(super) fn short(id: &MemoryId) -> &str {
@@ -26,11 +31,8 @@ pub(super) fn list(args: &MemoryListArgs, config: &Config, out: Out) -> Result<E
     }
     let mut all = opened.store.all(SystemClock.now())?;
     if let Some(status) = &args.status {
-        let known = ["proposed", "validated", "active", "suspended", "retired"];
-        if !known.contains(&status.as_str()) {
-            bail!("{status:?} is no status; use one of {}", known.join(", "));
-        }
-        all.retain(|kept| kept.status.as_str() == status);
+        let status: Status = status.parse().map_err(anyhow::Error::msg)?;
+        all.retain(|kept| kept.status == status);
     }
     for kept in &all {
         out.say(line(kept));
@@ -92,6 +94,38 @@ pub(super) fn one(opened: &Opened, id: &MemoryId, out: Out) -> Result<()> {
         out.say(format!("    {} {what} by {}: {}", entry.at, entry.actor, entry.reason));
     }
     out.value(&json!({"lesson": kept, "history": history}))
+}
+
+pub(super) fn diff(args: &MemoryDiffArgs, config: &Config, out: Out) -> Result<Exit> {
+    let opened = Opened::open(&args.scope, config)?;
+    let before = opened.releases.find(&args.before)?;
+    let after = match args.after.as_deref() {
+        Some(text) => opened.releases.find(text)?,
+        None => opened.store.releases()?.into_iter().next().flatten().context(
+            "no memory release serves: name the one to compare with as the second argument",
+        )?,
+    };
+    let (old, new) = (opened.releases.read(&before)?, opened.releases.read(&after)?);
+    let diff = new.diff(&old);
+    let rows = [
+        ("+", &diff.added, &new.items),
+        ("-", &diff.removed, &old.items),
+        ("~", &diff.revised, &new.items),
+    ];
+    for (mark, ids, items) in rows {
+        for item in items.iter().filter(|item| ids.contains(&item.id)) {
+            out.say(format!("{mark} {}  {}", short(&item.id), sentence(item)));
+        }
+    }
+    if diff.settings {
+        out.say("  how lessons are found, or which are always shown, is not the same");
+    }
+    let same = diff.changes() == 0 && !diff.settings;
+    if same {
+        out.say("nothing differs");
+    }
+    out.value(&json!({"before": before, "after": after, "diff": diff}))?;
+    Ok(if same { Exit::No } else { Exit::Ok })
 }
 
 fn releases(opened: &Opened, config: &Config, out: Out) -> Result<Exit> {
