@@ -18,7 +18,11 @@ use understudy_openai::{
 use understudy_trajectory::{Arm, Assignment, Course, Step};
 
 use crate::{
-    auth::Caller, error::ApiError, feedback::TokenKey, memory::Met, routing::Routing,
+    auth::Caller,
+    error::ApiError,
+    feedback::TokenKey,
+    memory::{Met, Missed},
+    routing::Routing,
     state::Gateway,
 };
 
@@ -50,6 +54,8 @@ pub(crate) struct Exchange {
     caller: Caller,
     /// The lessons it was shown, where there is a memory.
     remembered: Option<Arc<Met>>,
+    /// Why it was shown none, where looking for them went wrong.
+    missed: Option<Missed>,
 }
 
 impl Exchange {
@@ -63,19 +69,21 @@ impl Exchange {
         let mut opened = Self::open(gateway, request.ask.clone(), (headers, caller), choices)?;
         let mut request = request;
         let memories = gateway.memories().filter(|memories| memories.are_for(&opened.caller));
-        let remembered = memories
-            .and_then(|memories| {
-                let from = (&opened.routing, &opened.caller);
-                memories.show(gateway, from, headers, &mut request.chat)
-            })
-            .map(Arc::new);
+        let found = memories.map_or(Ok(None), |memories| {
+            let from = (&opened.routing, &opened.caller);
+            memories.show(gateway, from, headers, &mut request.chat)
+        });
+        let (remembered, missed) = match found {
+            Ok(met) => (met.map(Arc::new), None),
+            Err(missed) => (None, Some(missed)),
+        };
         if let Some(met) = &remembered {
             opened.routing.recalls(&met.recalled);
         }
         let mut ask = Ask { admission: opened.ask.admission.clone(), ..request.ask.clone() };
         ask.sampling.max_tokens = opened.ask.sampling.max_tokens;
         let (ask, chat) = (Arc::new(ask), Some(Arc::new(request)));
-        let exchange = Self { ask, chat, prefix: "chatcmpl", remembered, ..opened }.named();
+        let exchange = Self { ask, chat, prefix: "chatcmpl", remembered, missed, ..opened }.named();
         if let (Some(memories), Some(met)) = (memories, &exchange.remembered) {
             memories.note(exchange.response_id().to_owned(), &met.retrieved, exchange.at);
         }
@@ -149,6 +157,7 @@ impl Exchange {
             salt,
             caller,
             remembered: None,
+            missed: None,
         })
     }
 
@@ -270,6 +279,9 @@ impl Exchange {
         if let Some(what) = &course.escalation {
             put("x-understudy-escalation", what);
         }
+        if let Some(missed) = self.missed {
+            put("x-memory", missed.as_str());
+        }
         if let Some(met) = &self.remembered {
             let Met { retrieved, recalled } = &**met;
             if recalled.trial.is_some() {
@@ -317,8 +329,8 @@ impl Exchange {
         Some(Message { tool_calls: calls, ..Message::assistant(text) })
     }
 
-    /// A reply that nobody is shown, made beside the step of `choice`: a step of a trajectory of its
-    /// own, so that no outcome and no conversation takes it for what was said.
+    /// A reply that nobody is shown, made beside the step of `choice`: a step of a trajectory of
+    /// its own, so that no outcome and no conversation takes it for what was said.
     pub(crate) fn beside(&self, choice: usize, arm: Arm, course: Course) -> Self {
         let told = &self.steps[choice];
         let id = self.caller.id(&StepId::generate());

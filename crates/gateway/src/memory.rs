@@ -1,8 +1,9 @@
 //! Lessons for chats: retrieved from what is in memory, noted and measured in the background.
 //!
-//! A chat waits for nothing but the search. That it was shown a lesson is written by a thread, which
-//! also reads outcomes off the journal and takes notice of releases and of lessons taken out. Where
-//! memory fails or takes too long, the chat goes on without and that is counted.
+//! A chat waits for nothing but the search. That it was shown a lesson is written by a thread,
+//! which also reads outcomes off the journal and takes notice of releases and of lessons taken out.
+//! Where memory fails or is not found in time, the chat goes on without, and its reply and a metric
+//! say so.
 //!
 //! | path | what |
 //! | --- | --- |
@@ -12,6 +13,7 @@
 //! | `GET /v1/memory/status` | what serves, and how often it was shown, withheld or failed |
 //! | `/v1/memory/mine` | a user's own lessons, for that user's key alone |
 
+mod deadline;
 mod http;
 mod own;
 mod trial;
@@ -24,18 +26,18 @@ use std::{
         atomic::{AtomicU64, Ordering},
         mpsc,
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use axum::http::HeaderMap;
 use serde_json::Value;
 use understudy_ident::{Clock, Digest, TaskName, Timestamp};
-use understudy_inference::{Chat, Embedder, Prompt};
+use understudy_inference::{Chat, Embedder, Prompt, Student};
 use understudy_journal::Journal;
 use understudy_memory::{
     Catalogue, Deployment, DeploymentStore, ErrorSignature, Intents, Key, Library, MemoryError,
     MemoryId, MemoryRoot, Query, Releases, Retrieved, Room, Shelf, Standings, estimated_tokens,
-    failure_in, has_block, place,
+    has_block, place,
 };
 use understudy_message::{Message, Role};
 use understudy_router::RouteTable;
@@ -43,6 +45,7 @@ use understudy_trajectory::Recalled;
 
 use crate::{auth::Caller, routing::Routing, state::Gateway};
 
+use deadline::Searchers;
 pub(crate) use http::routes;
 use trial::Shelved;
 
@@ -54,6 +57,24 @@ const SWITCH: &str = "x-memory";
 pub struct Memories {
     shared: Arc<Shared>,
     notes: mpsc::Sender<Note>,
+    searchers: Searchers,
+}
+
+/// Why a chat got no lessons although there are some.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missed {
+    /// Looking for them took longer than `budget_ms`.
+    Late,
+    Failed,
+}
+
+impl Missed {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Late => "late",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -112,8 +133,8 @@ struct Note {
 }
 
 impl Memories {
-    /// Opens a deployment's memory and begins to follow the journal for outcomes. `routes` says which
-    /// sessions meet a release on trial; with an empty table there is none.
+    /// Opens a deployment's memory and begins to follow the journal for outcomes. `routes` says
+    /// which sessions meet a release on trial; with an empty table there is none.
     pub fn open(
         directory: &Path,
         deployment: Deployment,
@@ -148,7 +169,12 @@ impl Memories {
         shared.refresh()?;
         let (notes, noted) = mpsc::channel();
         worker::start(Arc::clone(&shared), noted, journal)?;
-        Ok(Self { shared, notes })
+        let searchers = Searchers::start().map_err(|source| MemoryError::Io {
+            attempt: "start the threads that search",
+            path: shared.store.path().to_owned(),
+            source,
+        })?;
+        Ok(Self { shared, notes, searchers })
     }
 
     /// Lessons are those of whoever runs the server, and of the tenant they are named after.
@@ -157,78 +183,43 @@ impl Memories {
         caller.tenant().is_none_or(|tenant| tenant.as_str() == own)
     }
 
-    /// Puts lessons into a chat, and says which. `None` where nothing serves or memory failed.
+    /// Puts lessons into a chat, and says which. `None` where nothing serves; a search that fails,
+    /// or is not over within its budget, is waited for no longer.
     pub(crate) fn show(
         &self,
         gateway: &Gateway,
         (routing, caller): (&Routing, &Caller),
         headers: &HeaderMap,
         chat: &mut Chat,
-    ) -> Option<Met> {
-        let began = Instant::now();
+    ) -> Result<Option<Met>, Missed> {
         if has_block(&chat.messages) {
-            return None;
-        }
-        let met = match self.met(gateway, (routing, caller), headers, chat) {
-            Ok(met) => met?,
-            Err(why) => {
-                tracing::warn!("a chat goes without memory: {why}");
-                self.shared.failed.fetch_add(1, Ordering::Relaxed);
-                return None;
-            }
-        };
-        if began.elapsed() > Duration::from_millis(self.shared.settings().budget_ms) {
-            self.shared.late.fetch_add(1, Ordering::Relaxed);
-            return None;
-        }
-        if let Some(block) = &met.retrieved.block {
-            chat.messages = place(&chat.messages, block);
-        }
-        Some(met)
-    }
-
-    /// What the request meets: of the release that serves, or of the one on trial, and of the user's
-    /// own.
-    fn met(
-        &self,
-        gateway: &Gateway,
-        (routing, caller): (&Routing, &Caller),
-        headers: &HeaderMap,
-        chat: &Chat,
-    ) -> Result<Option<Met>, MemoryError> {
-        let shared = &self.shared;
-        let view = shared.view(caller)?;
-        // Without the candidate, its sessions go on with what serves, and are not compared.
-        let trial = shared.trial(&routing.assignment.unit).unwrap_or_else(|why| {
-            tracing::warn!("the release on trial is not shown: {why}");
-            shared.failed.fetch_add(1, Ordering::Relaxed);
-            None
-        });
-        if view.shelf.release().is_none() && trial.is_none() && view.own.is_none() {
             return Ok(None);
         }
-        // What the user wants now; the first message may be hours old.
-        let user = chat.messages.iter().rev().find(|message| message.role == Role::User);
-        let goal = user.map(Message::text).unwrap_or_default();
-        let off = headers.get(SWITCH).is_some_and(|value| value.as_bytes() == b"off");
-        let query = Query {
-            goal: &goal,
-            agent: Some(routing.task.as_str()),
-            tools: chat.tools.iter().filter_map(tool_name).collect(),
-            error: last_failure(&chat.messages, shared.store.key()),
-            session: &routing.assignment.unit,
-            off,
-            ..Query::default()
+        let wanted = Wanted::of(routing, headers, chat, self.shared.store.key());
+        let (shared, student) = (Arc::clone(&self.shared), Arc::clone(&gateway.student));
+        let caller = caller.clone();
+        let budget = Duration::from_millis(self.shared.settings().budget_ms);
+        let search = move || shared.met(student.as_ref(), &wanted, &caller);
+        let Some(found) = self.searchers.within(budget, search) else {
+            self.shared.late.fetch_add(1, Ordering::Relaxed);
+            return Err(Missed::Late);
         };
-        let by_tokenizer = |text: &str| {
-            let ids = gateway.student.tokenize(&Prompt::Text(text.to_owned()));
-            ids.map_or_else(|_| estimated_tokens(text), |ids| ids.len())
-        };
-        // A teacher's tokens are not ours to count.
-        let count: &dyn Fn(&str) -> usize =
-            if routing.way.teacher { &estimated_tokens } else { &by_tokenizer };
-        let window = Window { context: gateway.student.context(), count };
-        shared.meet(trial, &view, &query, window).map(Some)
+        let met = found.map_err(|why| {
+            tracing::warn!("a chat goes without memory: {why}");
+            self.shared.failed.fetch_add(1, Ordering::Relaxed);
+            Missed::Failed
+        })?;
+        if let Some(block) = met.as_ref().and_then(|met| met.retrieved.block.as_ref()) {
+            chat.messages = place(&chat.messages, block);
+        }
+        Ok(met)
+    }
+
+    /// How often chats were shown lessons, were denied them to compare, or went without.
+    pub(crate) fn counts(&self) -> [(&'static str, u64); 4] {
+        let Shared { shown, withheld, failed, late, .. } = &*self.shared;
+        [("shown", shown), ("withheld", withheld), ("failed", failed), ("late", late)]
+            .map(|(what, count)| (what, count.load(Ordering::Relaxed)))
     }
 
     /// Has it written down that a reply was shown lessons. A reply whose session asked for none
@@ -246,7 +237,73 @@ impl Memories {
     }
 }
 
+/// What lessons are looked for by, apart from the request itself, which goes on meanwhile.
+#[derive(Debug)]
+struct Wanted {
+    goal: String,
+    agent: String,
+    tools: Vec<String>,
+    error: Option<ErrorSignature>,
+    unit: String,
+    off: bool,
+    /// A teacher's tokens are not ours to count.
+    by_teacher: bool,
+}
+
+impl Wanted {
+    fn of(routing: &Routing, headers: &HeaderMap, chat: &Chat, key: &Key) -> Self {
+        // What the user wants now; the first message may be hours old.
+        let user = chat.messages.iter().rev().find(|message| message.role == Role::User);
+        Self {
+            goal: user.map(Message::text).unwrap_or_default(),
+            agent: routing.task.to_string(),
+            tools: chat.tools.iter().filter_map(tool_name).map(str::to_owned).collect(),
+            error: ErrorSignature::of_last(&chat.messages, key),
+            unit: routing.assignment.unit.clone(),
+            off: headers.get(SWITCH).is_some_and(|value| value.as_bytes() == b"off"),
+            by_teacher: routing.way.teacher,
+        }
+    }
+}
+
 impl Shared {
+    /// What a request meets: of the release that serves, or of the one on trial, and of the user's
+    /// own.
+    fn met(
+        &self,
+        student: &dyn Student,
+        wanted: &Wanted,
+        caller: &Caller,
+    ) -> Result<Option<Met>, MemoryError> {
+        let view = self.view(caller)?;
+        // Without the candidate, its sessions go on with what serves, and are not compared.
+        let trial = self.trial(&wanted.unit).unwrap_or_else(|why| {
+            tracing::warn!("the release on trial is not shown: {why}");
+            self.failed.fetch_add(1, Ordering::Relaxed);
+            None
+        });
+        if view.shelf.release().is_none() && trial.is_none() && view.own.is_none() {
+            return Ok(None);
+        }
+        let query = Query {
+            goal: &wanted.goal,
+            agent: Some(&wanted.agent),
+            tools: wanted.tools.iter().map(String::as_str).collect(),
+            error: wanted.error,
+            session: &wanted.unit,
+            off: wanted.off,
+            ..Query::default()
+        };
+        let by_tokenizer = |text: &str| {
+            let ids = student.tokenize(&Prompt::Text(text.to_owned()));
+            ids.map_or_else(|_| estimated_tokens(text), |ids| ids.len())
+        };
+        let count: &dyn Fn(&str) -> usize =
+            if wanted.by_teacher { &estimated_tokens } else { &by_tokenizer };
+        let window = Window { context: student.context(), count };
+        self.meet(trial, &view, &query, window).map(Some)
+    }
+
     fn settings(&self) -> &understudy_memory::Retrieval {
         &self.deployment.settings.retrieval
     }
@@ -350,13 +407,6 @@ impl View {
 pub(crate) struct Met {
     pub(crate) retrieved: Retrieved,
     pub(crate) recalled: Recalled,
-}
-
-/// How the call failed that the conversation ends with, if it ends with one.
-fn last_failure(messages: &[Message], key: &Key) -> Option<ErrorSignature> {
-    let last = messages.last().filter(|message| message.role == Role::Tool)?;
-    let message = failure_in(&last.text())?;
-    Some(ErrorSignature::of(&message, None, key))
 }
 
 fn tool_name(tool: &Value) -> Option<&str> {

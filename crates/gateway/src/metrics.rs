@@ -4,6 +4,7 @@
 mod arms;
 mod exposition;
 mod histogram;
+mod memory;
 mod telemetry;
 
 use std::{
@@ -355,5 +356,6 @@ pub(crate) async fn page(State(gateway): State<Gateway>) -> Response {
         exposition::live_scores(&mut text, &report);
     }
     telemetry::write(&mut text, &gateway);
+    memory::write(&mut text, &gateway);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }

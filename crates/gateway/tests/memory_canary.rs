@@ -1,10 +1,14 @@
-//! A memory release on trial: a gateway, the controller, and a model that does what its lessons say.
+//! A memory release on trial: a gateway, the controller, and a model that does what its lessons
+//! say.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
 
 use std::{
     net::SocketAddr,
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -13,7 +17,7 @@ use understudy_canary::{Controller, Lessons, Parts, Rules};
 use understudy_gateway::{AdapterUpdates, Gateway, GatewayParts, Memories};
 use understudy_ident::{AdapterVersion, Clock as _, Digest, SystemClock, TaskName};
 use understudy_inference::{
-    Backend, FakeBackend, GenerateRequest, HashingEmbedder, InferenceError, Prompt, Sink,
+    Backend, Embedder, FakeBackend, GenerateRequest, HashingEmbedder, InferenceError, Prompt, Sink,
 };
 use understudy_journal::{Config, Journal, Query};
 use understudy_memory::{
@@ -103,6 +107,11 @@ fn deployment() -> Deployment {
 
 impl World {
     fn new() -> Self {
+        Self::embedding(Arc::new(HashingEmbedder))
+    }
+
+    /// With a gateway that embeds by this.
+    fn embedding(by: Arc<dyn Embedder>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         let (deployment, clock) = (deployment(), Arc::new(SystemClock));
@@ -135,7 +144,7 @@ impl World {
             request_templates: false,
         });
         let memory = at("memory");
-        let memories = open(&memory, &deployment, &journal, &memory_routes);
+        let memories = open(&memory, &deployment, by, &journal, &memory_routes);
         gateway.remember_with(memories).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
@@ -196,8 +205,24 @@ impl World {
         id
     }
 
-    /// Cuts what is approved and puts it on trial.
+    /// Cuts what is approved and puts it on trial; and waits until its lessons have been read,
+    /// which no request does.
     fn start(&mut self) -> (AdapterVersion, Digest, ReleaseRecord) {
+        let started = self.begin();
+        let began = Instant::now();
+        while !self.is_ready() {
+            assert!(began.elapsed() < PATIENCE, "the candidate was never read");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        started
+    }
+
+    fn is_ready(&self) -> bool {
+        let status = self.agent.get(format!("http://{}/v1/memory/status", self.address)).call();
+        status.unwrap().body_mut().read_json::<Value>().unwrap()["trial"]["ready"] == true
+    }
+
+    fn begin(&mut self) -> (AdapterVersion, Digest, ReleaseRecord) {
         let (next, _) = self
             .store
             .next_release(&self.releases, "hashing@1", &Choice::default(), &Self::by())
@@ -230,14 +255,6 @@ impl World {
         let release = self.registry.start_release(start, change).unwrap();
         self.tick();
         let release = self.registry.release(&release.id).unwrap();
-        // No request waits for the lessons to be read: they are ready a moment later.
-        let status = || self.agent.get(format!("http://{}/v1/memory/status", self.address)).call();
-        let ready = || status().unwrap().body_mut().read_json::<Value>().unwrap();
-        let began = Instant::now();
-        while ready()["trial"]["ready"] != true {
-            assert!(began.elapsed() < Duration::from_secs(5), "{:?}", ready());
-            std::thread::sleep(Duration::from_millis(20));
-        }
         (version, digest, release)
     }
 
@@ -358,8 +375,8 @@ impl World {
         panic!("{what} did not come about");
     }
 
-    /// Waits until the candidate's sessions meet its new lesson. Until the gateway has read where that
-    /// stands, both arms show the same and nothing is compared.
+    /// Waits until the candidate's sessions meet its new lesson. Until the gateway has read where
+    /// that stands, both arms show the same and nothing is compared.
     fn on_trial(&mut self, lesson: &MemoryId) {
         self.eventually("the trial", |asked| {
             asked.arm.as_deref() == Some("canary") && asked.shown.contains(lesson.as_str())
@@ -370,10 +387,11 @@ impl World {
 fn open(
     directory: &Path,
     deployment: &Deployment,
+    embedder: Arc<dyn Embedder>,
     journal: &Journal,
     routes: &Arc<RouteTable>,
 ) -> Memories {
-    let (embedder, clock) = (Arc::new(HashingEmbedder), Arc::new(SystemClock));
+    let clock = Arc::new(SystemClock);
     let (journal, routes) = (journal.clone(), Arc::clone(routes));
     Memories::open(directory, deployment.clone(), embedder, journal, clock, routes).unwrap()
 }
@@ -438,6 +456,49 @@ fn a_harmful_release_is_rolled_back_by_its_canary_and_a_good_one_is_promoted() {
     world.eventually("the rollback", |asked| asked.shown.is_empty());
     assert_eq!(version.to_string(), "memory-greyhaven@1");
     assert!(!world.directory.path().join("adapters/memory-greyhaven/1").exists());
+}
+
+/// Embeds nothing for the thread behind the memory while it is closed.
+#[derive(Debug, Default)]
+struct Gate(AtomicBool);
+
+impl Embedder for Gate {
+    fn name(&self) -> &'static str {
+        "hashing@1"
+    }
+
+    fn dimensions(&self) -> usize {
+        HashingEmbedder.dimensions()
+    }
+
+    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, InferenceError> {
+        let is_behind = std::thread::current().name() == Some("memory");
+        while is_behind && self.0.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        HashingEmbedder.embed(texts)
+    }
+}
+
+#[test]
+fn until_a_candidate_is_read_its_sessions_go_on_with_what_serves_and_are_not_compared() {
+    let gate = Arc::new(Gate::default());
+    let mut world = World::embedding(Arc::clone(&gate) as Arc<dyn Embedder>);
+    let lesson = world.lesson("refunds.quote");
+    gate.0.store(true, Ordering::SeqCst);
+    let (_, _, release) = world.begin();
+    assert_eq!(release.state, ReleaseState::Ramping);
+    for _ in 0..20 {
+        let asked = world.refund();
+        assert_eq!((asked.arm, asked.shown.as_str()), (None, ""), "half of them are its sessions");
+    }
+    assert!(!world.is_ready());
+    assert_eq!(world.compared(&release), [[0; 2]; 2], "nobody has met it");
+    gate.0.store(false, Ordering::SeqCst);
+    world.on_trial(&lesson);
+    (0..20).for_each(|_| drop(world.refund()));
+    let [stable, canary] = world.compared(&release);
+    assert!(stable[1] > 0 && canary[1] > 0, "{stable:?} {canary:?}");
 }
 
 #[test]

@@ -6,9 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use understudy_journal::Journal;
-use understudy_memory::MemoryError;
-use understudy_trajectory::RewardPolicy;
+use understudy_journal::{Entry, Journal};
+use understudy_memory::{MemoryError, MemoryId};
+use understudy_trajectory::{RewardPolicy, Step};
 
 use super::{Note, Shared};
 
@@ -96,6 +96,9 @@ fn follow(shared: &Shared, journal: &Journal) -> Result<(), MemoryError> {
         let Some(last) = arrivals.last() else { return Ok(()) };
         after = last.seq;
         for arrival in &arrivals {
+            if let Entry::Step(step) = &arrival.entry {
+                cite(shared, step)?;
+            }
             let Some(judged) = journal.judged_at(arrival).map_err(unreadable)? else { continue };
             let reward =
                 RewardPolicy::DefaultV1.reward(&judged.step.reply.text(), &judged.outcomes);
@@ -109,6 +112,23 @@ fn follow(shared: &Shared, journal: &Journal) -> Result<(), MemoryError> {
         }
         shared.store.follow_to(after)?;
     }
+}
+
+/// Notes which of the lessons it was shown a reply names, as `(m1)`. It is for people to look at,
+/// and decides nothing: a model's word for what helped it is no evidence.
+fn cite(shared: &Shared, step: &Step) -> Result<(), MemoryError> {
+    let met = step.assignment.as_ref().and_then(|assignment| assignment.course.memory.as_ref());
+    let shown = met.map(|met| met.shown.as_slice()).unwrap_or_default();
+    let text = step.reply.text();
+    let cites = |at: usize| text.contains(&format!("(m{})", at + 1));
+    let cited = shown.iter().enumerate().filter(|(at, _)| cites(*at));
+    let ids = cited.filter_map(|(_, shown)| shown.split('@').next()?.parse().ok());
+    // A user's own leave no trace here.
+    let ids: Vec<MemoryId> = ids.filter(|id| shared.serving().standings.knows(id)).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    shared.store.cited(&step.response_id, &ids, shared.clock.now())
 }
 
 fn unreadable(shared: &Shared, why: &understudy_journal::JournalError) -> MemoryError {

@@ -2,8 +2,11 @@ mod own;
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex},
-    time::Duration,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -134,6 +137,77 @@ fn a_release_is_found_by_the_embedder_it_was_cut_for_until_the_next_one() {
     store.release(&releases, "newer", &Choice::default(), &by()).unwrap();
     server.eventually("the new release", |server| embedder(server) == "newer");
     assert!(server.post(CHAT, &refund()).header("x-memory-ids").is_some());
+}
+
+/// Takes its time over what it has not been asked before the first chat.
+#[derive(Debug)]
+struct Slow(Arc<AtomicBool>);
+
+/// Far more than a chat may wait, and more than a busy machine takes over one.
+const SLOWLY: Duration = Duration::from_secs(20);
+
+impl Embedder for Slow {
+    fn name(&self) -> &'static str {
+        "hashing@1"
+    }
+
+    fn dimensions(&self) -> usize {
+        HashingEmbedder.dimensions()
+    }
+
+    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, InferenceError> {
+        let began = Instant::now();
+        while self.0.load(Ordering::SeqCst) && began.elapsed() < SLOWLY {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        HashingEmbedder.embed(texts)
+    }
+}
+
+#[test]
+fn a_chat_does_not_wait_for_lessons_beyond_its_budget_and_says_so() {
+    let slow = Arc::new(AtomicBool::new(false));
+    let is_slow = Arc::clone(&slow);
+    let server = start_and(Settings::default(), |gateway, directory, journal| {
+        let place = directory.join("memory");
+        teach(&place);
+        let file = FILE.replace("budget_ms = 5000", "budget_ms = 1000");
+        let deployment = Deployment::parse(&file).unwrap();
+        let (clock, routes) = (Arc::new(SystemClock), Arc::default());
+        let embedder = Arc::new(Slow(is_slow));
+        let memories = Memories::open(&place, deployment, embedder, journal.clone(), clock, routes);
+        gateway.remember_with(memories.unwrap()).unwrap();
+    });
+    server.route("desk", Target::Base);
+    let in_time = server.post(CHAT, &refund());
+    assert!(in_time.header("x-memory-ids").is_some_and(|ids| !ids.is_empty()));
+    assert_eq!(in_time.header("x-memory"), None);
+    slow.store(true, Ordering::SeqCst);
+    let began = Instant::now();
+    let late = server.post(CHAT, &refund());
+    assert!(began.elapsed() < SLOWLY / 2, "{:?}", began.elapsed());
+    slow.store(false, Ordering::SeqCst);
+    assert_eq!(late.status, 200, "{}", late.text);
+    assert_eq!((late.header("x-memory"), late.header("x-memory-ids")), (Some("late"), None));
+    let prompts = server.steps().into_iter().map(|step| step.prompt[0].text());
+    assert_eq!(prompts.filter(|prompt| prompt.contains("<memory")).count(), 1);
+    let counted = "understudy:memory_requests_total{lessons=\"late\"} 1";
+    assert!(server.get("/metrics").text.contains(counted));
+    assert_eq!(server.get("/v1/memory/status").json()["late"], 1);
+}
+
+#[test]
+fn a_lesson_that_a_reply_names_is_noted_as_cited_and_decides_nothing() {
+    let (server, id) = start_remembering();
+    let mut body = refund();
+    // The mock repeats what it is told.
+    body["messages"][1]["content"] = json!("please give money back for my order, as (m1) says");
+    assert!(server.post(CHAT, &body).header("x-memory-ids").is_some_and(|ids| !ids.is_empty()));
+    server.post(CHAT, &refund());
+    server.eventually("the note", |server| server.lesson(&id).counters.cited > 0);
+    let counters = server.lesson(&id).counters;
+    assert_eq!((counters.cited, counters.injected), (1, 2), "{counters:?}");
+    assert!(counters.success_with < 1e-9 && counters.fail_with < 1e-9, "{counters:?}");
 }
 
 fn start_remembering() -> (Server, MemoryId) {
@@ -300,7 +374,7 @@ fn a_rollback_is_served_within_a_second() {
     let root =
         MemoryRoot::open(&server.directory.path().join("memory"), deployment.settings).unwrap();
     root.deployment(&deployment.tenant).unwrap().withdraw(&by()).unwrap();
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     server.eventually("the rollback", |server| {
         let reply = server.post(CHAT, &refund());
         reply.status == 200 && reply.header("x-memory-ids").is_none()
