@@ -54,7 +54,10 @@ fn meet(
     count.fetch_add(1, Ordering::SeqCst);
     let reply = match verdict(question) {
         Some(word) => {
-            let text = format!("{{\"reason\": \"so\", \"verdict\": \"{word}\"}}");
+            let text = match word {
+                "met" | "unmet" => json!({"reason": "so", "met": word == "met"}).to_string(),
+                word => format!("{{\"reason\": \"so\", \"verdict\": \"{word}\"}}"),
+            };
             let delta = json!({"choices": [{"index": 0, "delta": {"content": text}}]});
             let end = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}],
                 "usage": {"prompt_tokens": 100, "completion_tokens": 10}});
@@ -283,4 +286,65 @@ fn a_model_does_not_judge_itself() {
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("is the same model"), "{}", text(&output.stderr));
     assert_ne!(ask("small").status.code(), Some(2));
+}
+
+/// A suite whose only scorer is a rubric, over the cases of [`home`].
+fn rubric() -> String {
+    let header = json!({"schema": 1, "suite": "manners", "tier": "dev",
+        "scorers": ["judge:manners"],
+        "rubrics": [{"name": "manners", "criteria": [
+            {"name": "helps", "holds": "The answer is good."},
+            {"name": "short", "holds": "The answer is short.", "weight": 3}]}]});
+    let case = |n: usize| {
+        json!({"id": format!("{n:04}"), "expected": "x",
+            "prompt": [{"role": "user", "content": format!("help {n}")}]})
+    };
+    let lines: Vec<String> =
+        std::iter::once(header).chain((1..=30).map(case)).map(|line| line.to_string()).collect();
+    lines.join("\n")
+}
+
+#[test]
+fn a_suites_rubric_is_asked_criterion_by_criterion_and_advises_until_it_is_calibrated() {
+    let endpoint = Endpoint::start(|question| {
+        let short = question.contains("The statement: The answer is short.");
+        Some(if short || question.contains("\ngood ") { "met" } else { "unmet" })
+    });
+    let home = home(&endpoint.url);
+    fs::write(home.path().join("rubric.jsonl"), rubric()).unwrap();
+    let imported = understudy(home.path(), &["suite", "import", "rubric.jsonl", "--name", "x"]);
+    assert!(imported.status.success(), "{}", text(&imported.stderr));
+    let evaluate = || {
+        let line = ["eval", "new.jsonl", "--baseline", "old.jsonl", "--suite", "manners", "--json"];
+        let output = understudy(home.path(), &line);
+        assert!(!output.stdout.is_empty(), "{}", text(&output.stderr));
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code(), report)
+    };
+    let (code, report) = evaluate();
+    assert_eq!(endpoint.asked(), 2 * 2 * 30, "each criterion of each answer");
+    let mean = |at: usize| report["subjects"][at]["scores"]["judge:manners"]["mean"].clone();
+    let close = |value: Value, to: f64| (value.as_f64().unwrap() - to).abs() < 1e-9;
+    assert!(close(mean(1), (28.0 + 2.0 * 0.75) / 30.0), "{report}");
+    assert!(close(mean(0), (2.0 + 28.0 * 0.75) / 30.0), "{report}");
+    assert_eq!((code, &report["decision"]["passed"]), (Some(1), &json!(false)));
+    let checks = report["decision"]["checks"].to_string();
+    assert!(checks.contains("never held against people"), "{checks}");
+    assert!(report["notes"].to_string().contains("left 0 unresolved"), "{report}");
+
+    let label = |n: usize| {
+        let good = n.is_multiple_of(2);
+        let answer = format!("\n{} {n}", if good { "good" } else { "poor" });
+        json!({"prompt": "help", "answer": answer, "holds": "It is good.", "met": good}).to_string()
+    };
+    let labels: Vec<String> = (0..60).map(label).collect();
+    fs::write(home.path().join("statements.jsonl"), labels.join("\n")).unwrap();
+    let held = understudy(home.path(), &["judge", "calibrate", "statements.jsonl"]);
+    assert!(held.status.success(), "{} {}", text(&held.stdout), text(&held.stderr));
+    let before = endpoint.asked();
+    let (code, report) = evaluate();
+    assert_eq!((code, &report["decision"]["passed"]), (Some(0), &json!(true)), "{report}");
+    assert_eq!(endpoint.asked(), before, "nothing is asked twice");
+    let wrong = ["judge", "calibrate", "statements.jsonl", "--rubric", "labels.jsonl"];
+    assert_eq!(understudy(home.path(), &wrong).status.code(), Some(2));
 }

@@ -58,8 +58,8 @@ pub struct ForeignSuite {
 
 impl Foreign {
     /// As people name them.
-    pub const WORDS: &'static str = "evals, evals-match, evals-includes, evals-json, bfcl, promptfoo, promptfoo-results, \
-         inspect or lm-eval";
+    pub const WORDS: &'static str = "evals, evals-match, evals-includes, evals-json, bfcl, \
+        promptfoo, promptfoo-results, inspect or lm-eval";
 
     pub fn parse(name: &str) -> Option<Self> {
         Some(match name {

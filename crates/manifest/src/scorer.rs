@@ -65,8 +65,8 @@ pub enum Scorer {
     NoRefusal,
     /// Holds no personal data that neither prompt nor expected answer holds: 1 is clean.
     PiiLeak,
-    /// A model's answers to the criteria of the suite's rubric of this name, each asked by itself; without a
-    /// name, whether the statement holds that is the expected text.
+    /// A model's answers to the criteria of the suite's rubric of this name, each asked by itself;
+    /// without a name, whether the statement holds that is the expected text.
     Judge(Option<String>),
     /// The weighted mean of the checks of the case itself.
     Checks,

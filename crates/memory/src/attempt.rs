@@ -2,8 +2,8 @@
 //! broken.
 //!
 //! A [`Practice`] has the requests and what answers their calls, a [`Player`] makes the runs. Of a
-//! practice from recordings nothing answers but a [`Shadow`](crate::Shadow), which holds nothing that
-//! could write.
+//! practice from recordings nothing answers but a [`Shadow`](crate::Shadow), which holds nothing
+//! that could write.
 
 use std::collections::BTreeMap;
 
@@ -138,8 +138,8 @@ impl Made {
 }
 
 impl Attempts {
-    /// Has every request attempted by the student so often, and once by the teacher. `told` hears of
-    /// every run.
+    /// Has every request attempted by the student so often, and once by the teacher. `told` hears
+    /// of every run.
     pub fn make(
         self,
         practice: &mut dyn Practice,

@@ -1,7 +1,7 @@
 //! Lessons as lines of JSON, out of one memory and into another.
 //!
-//! An import is no back door: what comes in passes everything a job's lessons pass, is proposed like
-//! them, and waits for the same person. Nothing of it is believed but its numbers.
+//! An import is no back door: what comes in passes everything a job's lessons pass, is proposed
+//! like them, and waits for the same person. Nothing of it is believed but its numbers.
 
 use std::collections::BTreeSet;
 

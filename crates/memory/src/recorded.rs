@@ -1,5 +1,5 @@
-//! Recorded requests, to be attempted again in the shadow: reads come from the recording, writes only
-//! seem to happen, and a run that asks for what nobody recorded teaches nothing.
+//! Recorded requests, to be attempted again in the shadow: reads come from the recording, writes
+//! only seem to happen, and a run that asks for what nobody recorded teaches nothing.
 
 use serde_json::Value;
 use understudy_message::{Message, Role};
@@ -30,7 +30,8 @@ impl<'a> Recordings<'a> {
         Self { catalogue, bar: scoring.bar, tasks, recordings, reader: NoReader }
     }
 
-    /// Takes a run up, if it is one that can be repeated: it has a request and called declared tools.
+    /// Takes a run up, if it is one that can be repeated: it has a request and called declared
+    /// tools.
     pub fn add(&mut self, trajectory: &Trajectory) -> bool {
         let Some(told) = Transcript::of_trajectory(trajectory) else { return false };
         let declared = |call: &Called| self.catalogue.tool(&call.tool).is_some();

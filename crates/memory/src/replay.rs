@@ -72,8 +72,8 @@ impl std::fmt::Debug for Trial<'_> {
 }
 
 impl Trial<'_> {
-    /// Plays every request that the lesson is about, with it and without, by the same seeds. Requests
-    /// that taught the lesson are left out.
+    /// Plays every request that the lesson is about, with it and without, by the same seeds.
+    /// Requests that taught the lesson are left out.
     pub fn compare(
         self,
         practice: &mut dyn Practice,

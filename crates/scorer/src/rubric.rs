@@ -30,14 +30,15 @@ pub(crate) struct Assessment {
 }
 
 impl Assessment {
-    /// `expected` is shown as the right answer; where the case brings its own statement, that is none.
+    /// `expected` is shown as the right answer; where the case brings its own statement, that is
+    /// none.
     pub(crate) fn new(rubric: &Rubric, case: &Case, expected: Option<&str>) -> Self {
         let expected = expected.filter(|text| !text.trim().is_empty()).map(str::to_owned);
         Self { criteria: rubric.criteria.clone(), prompt: case.prompt.clone(), expected }
     }
 
-    /// `Σ weight · met / Σ weight`. One criterion that nobody could decide leaves the whole undecided:
-    /// what is not known to be met is no pass.
+    /// `Σ weight · met / Σ weight`. One criterion that nobody could decide leaves the whole
+    /// undecided: what is not known to be met is no pass.
     pub(crate) fn outcome(&self, answer: &Answer<'_>, by: &dyn Assessor) -> Outcome {
         let text = written(answer);
         let (mut sum, mut weights) = (0.0, 0.0);

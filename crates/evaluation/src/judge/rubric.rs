@@ -1,5 +1,5 @@
-//! A judge of single answers: each criterion of a rubric is a question of its own, and its answer is
-//! JSON or nothing.
+//! A judge of single answers: each criterion of a rubric is a question of its own, and its answer
+//! is JSON or nothing.
 
 use std::{cell::RefCell, collections::BTreeMap};
 
@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{EvaluationError, cache::Cache, grade::Graders, report::scorers, run::SubjectRun};
 
-/// What stands where another judge has its rubric: all statements are asked in the same words, so one
-/// calibration holds for all of them.
+/// What stands where another judge has its rubric: all statements are asked in the same words, so
+/// one calibration holds for all of them.
 pub const STATEMENTS: &str = "Whether one statement holds of one answer.";
 
 /// What a judge said of every answer and criterion, and what it took.
@@ -154,8 +154,8 @@ pub fn assess(
     Ok(rulings)
 }
 
-/// Anything around the JSON, and anything else in it, is no answer: a judge that does not do what it
-/// was told may have been told something else by what it read.
+/// Anything around the JSON, and anything else in it, is no answer: a judge that does not do what
+/// it was told may have been told something else by what it read.
 fn read(reply: &str) -> Result<bool, String> {
     match serde_json::from_str::<Ruling>(reply.trim()) {
         Ok(Ruling { met: Some(met), .. }) => Ok(met),

@@ -1,7 +1,8 @@
 //! The registry of OpenAI evals: which class judges samples, and with which arguments.
 //!
-//! Of the model-graded ones `closedqa` is read, whose question is the one a judge is asked here: does
-//! the answer meet a criterion? The others grade by several choices and are refused by their name.
+//! Of the model-graded ones `closedqa` is read, whose question is the one a judge is asked here:
+//! does the answer meet a criterion? The others grade by several choices and are refused by their
+//! name.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! Results as `promptfoo eval -o results.json` writes them: what was asked, what was asserted, and what
-//! one provider said.
+//! Results as `promptfoo eval -o results.json` writes them: what was asked, what was asserted, and
+//! what one provider said.
 
 use std::collections::BTreeSet;
 

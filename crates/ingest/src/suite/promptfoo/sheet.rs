@@ -1,7 +1,8 @@
 //! Tests in a file of their own: rows of a spreadsheet, or one JSON object a line.
 //!
-//! A column `__expected…` holds an assert as `type(threshold):value`; a value alone must be equalled.
-//! Other columns with two underscores say something about the test, and all others are variables.
+//! A column `__expected…` holds an assert as `type(threshold):value`; a value alone must be
+//! equalled. Other columns with two underscores say something about the test, and all others are
+//! variables.
 
 use serde_json::Value;
 

@@ -65,7 +65,9 @@ pub(super) fn learn(args: &LearnArgs, config: &Config, out: Out) -> Result<Exit>
         now: SystemClock.now(),
     };
     let mut report = job.learn(&episodes, verifier.as_mut())?;
-    report = report.without("it repeats a case of a suite", read.repeats);
+    if args.practice.environment.is_none() {
+        report = report.without("it repeats a case of a suite", read.repeats);
+    }
     for (why, runs) in made.iter().flat_map(|count| &count.unfit) {
         report = report.without(why, *runs);
     }
@@ -96,7 +98,6 @@ fn attempt(
     config: &Config,
     out: Out,
 ) -> Result<understudy_memory::Made> {
-    let mut student = practice::student(args, practice::FOR_LEARNING, config, out)?;
     let mut teacher = practice::teacher(args, config)?;
     if teacher.is_none() && args.environment.is_none() {
         bail!(
@@ -105,6 +106,7 @@ fn attempt(
              --environment desk"
         );
     }
+    let mut student = practice::student(args, practice::FOR_LEARNING, config, out)?;
     let attempts = Attempts { runs, seed: practice::seed(args), at: SystemClock.now() };
     let each = u64::from(runs) + u64::from(teacher.is_some());
     let bar = out.bar(each * room.practice.tasks().len() as u64, "attempts");
