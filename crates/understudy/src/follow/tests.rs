@@ -137,7 +137,7 @@ fn a_rollback_takes_effect_beside_a_champion_that_cannot_be_fetched() {
     let follower = Follower::start(following).unwrap();
     let serves = |task: &str| routes.get(&task.parse().unwrap()).unwrap().route.stable.clone();
     let is_alone = || notes.lock().unwrap().iter().any(|note| note.contains("champions alone"));
-    assert_eq!((serves("a"), serves("b")), (bad, other.clone()));
+    assert_eq!((serves("a"), serves("b")), (bad.clone(), other.clone()));
 
     // The one is rolled back after its promotion; the other's next champion does not come.
     server.tell(told(&[("a", &good), ("b", &nowhere)]));

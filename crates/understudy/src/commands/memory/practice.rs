@@ -3,7 +3,7 @@
 use std::{ops::Range, sync::Arc};
 
 use anyhow::{Result, bail, ensure};
-use understudy_inference::Backend;
+use understudy_inference::{Backend, LogProbsOf};
 use understudy_memory::{
     Catalogue, ChatLimits, ChatPlayer, NoVerifier, Practice, Recordings, Verifier,
 };
@@ -124,7 +124,7 @@ pub(super) fn student(
         return Ok(player(Arc::new(script), None));
     }
     let engine = if args.mock_engine {
-        wiring::mock_engine("mock", 0)?
+        wiring::mock_engine(None, 0, LogProbsOf::Raw)?
     } else {
         let name = &config.base;
         let held = (HeldIn::default(), config.device.as_str());
