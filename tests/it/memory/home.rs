@@ -34,7 +34,7 @@ pub(super) struct Home {
 impl Home {
     pub(super) fn new(runs: u64) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let file = include_str!("../../crates/toolworld/memory.toml");
+        let file = include_str!("../../../crates/toolworld/memory.toml");
         fs::write(directory.path().join("memory.toml"), format!("{file}{ALWAYS}")).unwrap();
         fs::write(directory.path().join("understudy.toml"), "tasks = [\"desk\"]\n").unwrap();
         let mut hidden = BTreeSet::new();

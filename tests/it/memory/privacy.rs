@@ -96,7 +96,7 @@ fn an_erased_persons_lessons_go_and_what_their_runs_taught_waits_for_a_person() 
     let step: Value = serde_json::from_str(refund).unwrap();
     let subject = step["step"]["subject"].as_str().unwrap();
     let deployment =
-        understudy_memory::Deployment::parse(include_str!("../../crates/toolworld/memory.toml"))
+        understudy_memory::Deployment::parse(include_str!("../../../crates/toolworld/memory.toml"))
             .unwrap();
     let root =
         understudy_memory::MemoryRoot::open(&home.memory(), deployment.settings.clone()).unwrap();
