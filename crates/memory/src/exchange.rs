@@ -221,7 +221,7 @@ fn read_line(
     check(&lesson, &deployment.catalogue)?;
     let sanitizer = Sanitizer::new(&deployment.catalogue);
     for text in [&mut lesson.situation.text, &mut lesson.strategy.text] {
-        *text = sanitizer.clean(text, sources)?.as_str().to_owned();
+        sanitizer.clean(text, sources)?.as_str().clone_into(text);
     }
     // Texts and names have just passed what those of a job pass.
     Ok(lesson.map(DeploymentText::sanitized, Declared::restored))

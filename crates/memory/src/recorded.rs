@@ -20,14 +20,14 @@ pub struct Recordings<'a> {
     /// What a run must be worth to be an example.
     bar: f64,
     tasks: Vec<Task>,
-    recordings: Vec<Transcript>,
+    runs: Vec<Transcript>,
     reader: NoReader,
 }
 
 impl<'a> Recordings<'a> {
     pub fn new(catalogue: &'a Catalogue, scoring: &Scoring) -> Self {
-        let (tasks, recordings) = (Vec::new(), Vec::new());
-        Self { catalogue, bar: scoring.bar, tasks, recordings, reader: NoReader }
+        let (tasks, runs) = (Vec::new(), Vec::new());
+        Self { catalogue, bar: scoring.bar, tasks, runs, reader: NoReader }
     }
 
     /// Takes a run up, if it is one that can be repeated: it has a request and called declared
@@ -49,13 +49,13 @@ impl<'a> Recordings<'a> {
             prompt: opening(&step.prompt),
             tools,
         });
-        self.recordings.push(told);
+        self.runs.push(told);
         true
     }
 
     /// The runs as they were recorded, in the order of the tasks.
     pub fn recorded(&self) -> &[Transcript] {
-        &self.recordings
+        &self.runs
     }
 }
 
@@ -76,13 +76,13 @@ impl Practice for Recordings<'_> {
     }
 
     fn world(&mut self, task: usize) -> Box<dyn World + '_> {
-        let calls = self.recordings[task].calls.clone();
+        let calls = self.runs[task].calls.clone();
         let how = (Matching::Strict, Miss::Fail);
         Box::new(Replayed(Shadow::new(self.catalogue, calls, how, &mut self.reader)))
     }
 
     fn example(&self, task: usize) -> Option<&Transcript> {
-        let told = &self.recordings[task];
+        let told = &self.runs[task];
         let right = !told.harmful && told.reward.is_some_and(|reward| reward >= self.bar);
         right.then_some(told)
     }

@@ -96,19 +96,17 @@ impl DeskModel {
         let at = Timestamp::UNIX_EPOCH;
         let played =
             self.agent.play_with(request, (shown.as_deref(), seed, at), &mut |tool, arguments| {
-                match answers.next() {
-                    Some(answer) => answered(&answer.text()),
-                    None => {
-                        let arguments = arguments.to_string();
-                        let function = FunctionCall { name: tool.to_owned(), arguments };
-                        unanswered.get_or_insert(ToolCall {
-                            id: "call".to_owned(),
-                            kind: "function".to_owned(),
-                            function,
-                        });
-                        Err(Failure { message: "not answered yet".to_owned(), code: None })
-                    }
+                if let Some(answer) = answers.next() {
+                    return answered(&answer.text());
                 }
+                let arguments = arguments.to_string();
+                let function = FunctionCall { name: tool.to_owned(), arguments };
+                unanswered.get_or_insert(ToolCall {
+                    id: "call".to_owned(),
+                    kind: "function".to_owned(),
+                    function,
+                });
+                Err(Failure { message: "not answered yet".to_owned(), code: None })
             });
         Ok(match unanswered {
             Some(call) => Message { tool_calls: vec![call], ..Message::assistant("") },

@@ -60,7 +60,9 @@ pub(super) fn criterion(question: &Question<'_>) -> Vec<Message> {
         text.extend(["An answer that is known to be right:\n", *expected, "\n\n"]);
     }
     let length = answer.chars().count();
-    text += &format!("<answer-{fence}> ({length} characters)\n{answer}\n</answer-{fence}>\n\n");
+    let opening = format!("<answer-{fence}> ({length} characters)\n");
+    let closing = format!("\n</answer-{fence}>\n\n");
+    text.extend([opening.as_str(), answer, closing.as_str()]);
     text.extend(["The statement: ", holds.trim(), "\n\nDoes it hold of the answer?"]);
     vec![Message::system(system), Message::user(text)]
 }

@@ -26,7 +26,7 @@ description = "give money back"
 "#;
 
 struct Place {
-    _directory: TempDir,
+    directory: TempDir,
     store: DeploymentStore,
     deployment: Deployment,
     now: Timestamp,
@@ -38,7 +38,7 @@ fn place() -> Place {
     let root = MemoryRoot::open(directory.path(), deployment.settings.clone()).unwrap();
     let store = root.deployment(&deployment.tenant).unwrap();
     let now = Timestamp::from_second(1_900_000_000).unwrap();
-    Place { _directory: directory, store, deployment, now }
+    Place { directory, store, deployment, now }
 }
 
 impl Place {
@@ -89,11 +89,11 @@ impl Place {
 /// The same memory elsewhere: the key goes with it.
 fn twin(of: &Place) -> Place {
     let directory = tempfile::tempdir().unwrap();
-    let key = of._directory.path().join("key");
+    let key = of.directory.path().join("key");
     std::fs::copy(&key, directory.path().join("key")).unwrap();
     let root = MemoryRoot::open(directory.path(), of.deployment.settings.clone()).unwrap();
     let store = root.deployment(&of.deployment.tenant).unwrap();
-    Place { _directory: directory, store, deployment: of.deployment.clone(), now: of.now }
+    Place { directory, store, deployment: of.deployment.clone(), now: of.now }
 }
 
 #[test]

@@ -190,7 +190,7 @@ fn a_case_may_bring_its_own_statement_among_other_checks() {
         assessor: Some(&rulings),
     };
     let report = assemble(&suite, &gate, evidence, 17).unwrap();
-    assert_eq!(report.subjects[1].scores["checks"].mean, (1.0 + 0.5) / 2.0);
+    assert_eq!(report.subjects[1].scores["checks"].mean, 0.75);
 }
 
 #[test]

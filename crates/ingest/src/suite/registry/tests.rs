@@ -1,6 +1,6 @@
 use super::*;
 
-const REGISTRY: &str = r#"
+const REGISTRY: &str = r"
 sums:
   id: sums.dev.v0
   metrics: [accuracy]
@@ -29,7 +29,7 @@ shots.dev.v0:
   args: { samples_jsonl: a.jsonl, num_few_shot: 4 }
 own.dev.v0:
   class: mine.evals:Translate
-"#;
+";
 
 fn row(text: &str) -> Row {
     serde_json::from_str(text).unwrap()
