@@ -274,7 +274,7 @@ fn a_score_of_langfuse_waits_for_its_trace() {
 
 /// Something is said about the step with this reply.
 fn until_judged(server: &Server, reply: &str) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_mins(1);
     loop {
         let trajectories = server.journal.trajectories(&super::Query::default()).unwrap();
         let mut steps = trajectories.iter().flat_map(|trajectory| &trajectory.steps);
