@@ -81,7 +81,7 @@ fn releases_are_compared_and_a_reply_tells_what_it_met() {
     assert!(considered.iter().all(|one| one["score"].is_number() && one["relevance"].is_number()));
     assert!(told["budget"].as_u64() > told["retrieved"]["tokens"].as_u64(), "{told}");
     let said = home.run(&format!("memory explain {id}"));
-    let said = text(&said.stdout).to_owned();
+    let said = text(&said.stdout);
     assert!(said.contains("shown then") && said.contains(" tokens"), "{said}");
     assert_eq!(home.code("memory explain chatcmpl-none"), 2);
 }
