@@ -56,7 +56,7 @@ fn attempts_teach_and_a_lesson_is_tried_on_other_requests() {
 
 #[test]
 fn attempts_that_cannot_be_judged_are_refused_and_nothing_is_ignored() {
-    let home = Home::new(60);
+    let home = Home::new(120);
     assert_eq!(home.code("import desk.jsonl --task desk --format understudy"), 0);
     for (line, why) in [
         ("memory learn --requests 9", "say how many with --runs"),
