@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::home::Home;
-use crate::cli::text;
+use crate::cli::{text, understudy};
 
 const PRACTICE: &str = "--environment desk --mock-engine --seed 17";
 
@@ -15,43 +15,30 @@ fn attempts_teach_and_a_lesson_is_tried_on_other_requests() {
     let made = &learnt["attempts"];
     assert_eq!((made["requests"].as_u64(), made["runs"].as_u64()), (Some(48), Some(48 * 5)));
     assert!(learnt["report"]["learned"].as_u64().unwrap() >= 1, "{}", learnt["report"]);
-    let lessons = learnt["lessons"].as_array().unwrap();
-    let quotes = lessons.iter().find(|lesson| lesson.to_string().contains("refunds.quote"));
-    let id = quotes.unwrap()["id"].as_str().unwrap();
-    let line = format!("memory replay {id} --requests 120 {PRACTICE}");
+    let propose = |first: &str| {
+        let tools = format!("{first},refunds.create");
+        let strategy = format!("prefer calling `{first}` first.");
+        let arguments = [
+            &["memory", "propose", "--owner", "ada", "--reason", "a test", "--agent", "desk"][..],
+            &["--json", "--intent", "refund-order", "--tools", &tools, "--prefer", first],
+            &["--situation", "When a task needs `refunds.create`", "--text", &strategy],
+        ];
+        let output = understudy(home.path(), &arguments.concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let proposed: Value = serde_json::from_slice(&output.stdout).unwrap();
+        proposed["lesson"].as_str().unwrap().to_owned()
+    };
+    let replay = |id: &str| format!("memory replay {id} --requests 200 --runs 2 {PRACTICE}");
+    let line = replay(&propose("refunds.quote"));
     let tried = home.json(&line);
     assert_eq!(tried["comparison"]["verdict"], "better", "{tried}");
     let kinds = tried["comparison"]["skipped"]["it is of another kind of task"].as_u64().unwrap();
     let requests = tried["comparison"]["requests"].as_u64().unwrap();
-    assert_eq!((kinds > 0, requests + kinds), (true, 120), "{tried}");
+    assert_eq!((kinds > 0, requests + kinds), (true, 200), "{tried}");
     let said = home.run(&line);
     assert!(text(&said.stdout).contains("better: +"), "{}", text(&said.stdout));
     // What would do harm says so with its exit code, before anybody was shown it.
-    let harmful = [
-        "memory",
-        "propose",
-        "--owner",
-        "ada",
-        "--reason",
-        "a test",
-        "--agent",
-        "desk",
-        "--json",
-        "--intent",
-        "refund-order",
-        "--tools",
-        "orders.cancel,refunds.create",
-        "--prefer",
-        "orders.cancel",
-        "--situation",
-        "When a task needs `refunds.create`",
-        "--text",
-        "prefer calling `orders.cancel` first.",
-    ];
-    let harmful = crate::cli::understudy(home.path(), &harmful);
-    let harmful: Value = serde_json::from_slice(&harmful.stdout).unwrap();
-    let id = harmful["lesson"].as_str().unwrap();
-    assert_eq!(home.code(&format!("memory replay {id} --requests 120 {PRACTICE}")), 1);
+    assert_eq!(home.code(&replay(&propose("orders.cancel"))), 1);
 }
 
 #[test]
