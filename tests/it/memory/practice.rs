@@ -20,8 +20,8 @@ fn attempts_teach_and_a_lesson_is_tried_on_other_requests() {
         let strategy = format!("prefer calling `{first}` first.");
         let arguments = [
             &["memory", "propose", "--owner", "ada", "--reason", "a test", "--agent", "desk"][..],
-            &["--json", "--intent", "refund-order", "--tools", &tools, "--prefer", first],
-            &["--situation", "When a task needs `refunds.create`", "--text", &strategy],
+            &["--json", "--intent", "refund-order", "--tools", tools.as_str(), "--prefer", first],
+            &["--situation", "When a task needs `refunds.create`", "--text", strategy.as_str()],
         ];
         let output = understudy(home.path(), &arguments.concat());
         assert!(output.status.success(), "{}", text(&output.stderr));
