@@ -73,7 +73,7 @@ fn score(
     let mut runs = adapter_runs(&batch, &leases);
     if let (Some(visit), Some(seats)) = (visit, &seats) {
         runs.push(visit.run(seats));
-        asked_rows.extend(visit.asked(seats));
+        asked_rows.extend(seats.asked());
     }
     let mut caches: Vec<&mut KvCache> =
         members.iter_mut().filter_map(|member| member.sequence.cache_mut()).collect();

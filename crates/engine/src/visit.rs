@@ -68,6 +68,13 @@ pub(crate) struct Seats {
     rows: Range<usize>,
 }
 
+impl Seats {
+    /// Rows of the batch that some token of the text follows.
+    pub(crate) fn asked(&self) -> impl Iterator<Item = u32> {
+        (self.rows.start..self.rows.end - 1).map(|row| row as u32)
+    }
+}
+
 impl Visit {
     pub(crate) fn rows(&self) -> usize {
         self.text.len()
@@ -82,11 +89,6 @@ impl Visit {
 
     pub(crate) fn run(&self, seats: &Seats) -> AdapterRun<'_> {
         AdapterRun { rows: seats.rows.clone(), lora: Some(&self.lora) }
-    }
-
-    /// Rows of the batch that some token of the text follows.
-    pub(crate) fn asked(&self, seats: &Seats) -> impl Iterator<Item = u32> {
-        (seats.rows.start..seats.rows.end - 1).map(|row| row as u32)
     }
 
     /// Reads the scores over the vocabulary of the rows that it asked for, in their order.

@@ -98,32 +98,37 @@ mod tests {
     };
     use crate::kernels::reference::{assert_near, noise};
 
+    const SHAPES: [(usize, usize, usize); 6] =
+        [(1, 64, 64), (2, 3, 5), (3, 70, 33), (5, 71, 63), (7, 16, 1), (40, 70, 50)];
+
     #[test]
     fn both_loops_agree_with_the_definition() {
         let loops = [(avx2::is_supported(), Loop::Avx2), (avx512::is_supported(), Loop::Avx512)];
         for (_, who) in loops.into_iter().filter(|(runs, _)| *runs) {
-            for (rows, inputs, outputs) in
-                [(1, 64, 64), (2, 3, 5), (3, 70, 33), (5, 71, 63), (7, 16, 1), (40, 70, 50)]
-            {
-                let (values, weights) = (noise(rows * inputs, 1), noise(inputs * outputs, 2));
-                let packed = Packed::new(&weights, inputs, outputs).unwrap();
-                let mut rounded = Vec::new();
-                let stride = round_rows(&values, inputs, 0..inputs, &mut rounded);
-                let widen = |bits: u16| f32::from_bits(u32::from(bits) << 16);
-                let mut expected = noise(rows * outputs, 3);
-                let mut found = expected.clone();
-                for (at, sum) in expected.iter_mut().enumerate() {
-                    let (row, output) = (at / outputs, at % outputs);
-                    let term = |input: usize| {
-                        widen(rounded[row * stride + input]) * widen(packed.at(input, output))
-                    };
-                    *sum += (0..inputs).map(term).sum::<f32>();
-                }
-                let mut columns = Columns::of(&mut found, (rows, outputs), (0, outputs));
-                let lines = packed.panel(0, 0..inputs.div_ceil(2));
-                by(who, (&rounded, stride), lines, &mut columns, Into::Add);
-                assert_near(&found, &expected, 1e-4);
+            for shape in SHAPES {
+                compare(who, shape);
             }
         }
+    }
+
+    fn compare(who: Loop, (rows, inputs, outputs): (usize, usize, usize)) {
+        let (values, weights) = (noise(rows * inputs, 1), noise(inputs * outputs, 2));
+        let packed = Packed::new(&weights, inputs, outputs).expect("one of the loops runs");
+        let mut rounded = Vec::new();
+        let stride = round_rows(&values, inputs, 0..inputs, &mut rounded);
+        let widen = |bits: u16| f32::from_bits(u32::from(bits) << 16);
+        let mut expected = noise(rows * outputs, 3);
+        let mut found = expected.clone();
+        for (at, sum) in expected.iter_mut().enumerate() {
+            let (row, output) = (at / outputs, at % outputs);
+            let term = |input: usize| {
+                widen(rounded[row * stride + input]) * widen(packed.at(input, output))
+            };
+            *sum += (0..inputs).map(term).sum::<f32>();
+        }
+        let mut columns = Columns::of(&mut found, (rows, outputs), (0, outputs));
+        let lines = packed.panel(0, 0..inputs.div_ceil(2));
+        by(who, (&rounded, stride), lines, &mut columns, Into::Add);
+        assert_near(&found, &expected, 1e-4);
     }
 }

@@ -102,15 +102,11 @@ fn tile<const R: usize, const L: usize>(of: &mut Tile<'_, '_>, first: usize) {
                 let [even, odd] = row.as_chunks::<2>().0[pair];
                 (_mm256_set1_ps(even), _mm256_set1_ps(odd))
             });
-            for at in 0..L {
-                let line = &lines[start + at];
+            for (at, line) in lines[start..start + L].iter().enumerate() {
                 _mm_prefetch::<_MM_HINT_T0>(ptr::from_ref(line).wrapping_add(AHEAD).cast());
                 for half in 0..2 {
                     let (even, odd) = widened(load(line, half));
-                    for (sums, (x_even, x_odd)) in sums.iter_mut().zip(x) {
-                        let sum = _mm256_fmadd_ps(x_even, even, sums[at][half]);
-                        sums[at][half] = _mm256_fmadd_ps(x_odd, odd, sum);
-                    }
+                    add_pair(sums.each_mut().map(|sums| &mut sums[at][half]), x, even, odd);
                 }
             }
         }
@@ -119,6 +115,20 @@ fn tile<const R: usize, const L: usize>(of: &mut Tile<'_, '_>, first: usize) {
             let from = (start * 2 * LANES).min(columns.len());
             store(sums.as_flattened(), &mut columns[from..], of.add);
         }
+    }
+}
+
+/// sum += x · w for a pair of inputs, in every row.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn add_pair<const R: usize>(
+    sums: [&mut __m256; R],
+    x: [(__m256, __m256); R],
+    even: __m256,
+    odd: __m256,
+) {
+    for (sum, (x_even, x_odd)) in sums.into_iter().zip(x) {
+        *sum = _mm256_fmadd_ps(x_odd, odd, _mm256_fmadd_ps(x_even, even, *sum));
     }
 }
 

@@ -80,22 +80,27 @@ unsafe fn tile<const R: usize, const V: usize, const FOUR: bool>(
         }
         let at: [usize; R] = std::array::from_fn(|row| (first + row) * a.blocks + block);
         let inputs = at.map(|at| _mm256_set1_ps(a.scales[at]));
-        let totals = at.map(|at| _mm256_set1_ps(a.sums[at] as f32 * a.scales[at]));
+        let mut exact = [[_mm256_setzero_si256(); VECTORS]; R];
         for start in (0..VECTORS).step_by(V) {
-            let exact = products::<R, V, FOUR>(a, at, lines, start);
-            for vector in 0..V {
-                let here = start + vector;
-                let scale = widened(&scales[LANES * here..]);
-                for row in 0..R {
-                    let scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(exact[row][vector]), inputs[row]);
-                    sums[row][here] = _mm256_fmadd_ps(scaled, scale, sums[row][here]);
-                }
-                if FOUR {
-                    let least = widened(&scales[WIDTH + LANES * here..]);
-                    for (sums, total) in sums.iter_mut().zip(totals) {
-                        sums[here] = _mm256_fmadd_ps(total, least, sums[here]);
-                    }
-                }
+            let found = products::<R, V, FOUR>(a, at, lines, start);
+            for (exact, found) in exact.iter_mut().zip(found) {
+                exact[start..start + V].copy_from_slice(&found);
+            }
+        }
+        let scale = widened(scales);
+        for ((sums, exact), input) in sums.iter_mut().zip(exact).zip(inputs) {
+            *sums = std::array::from_fn(|vector| {
+                let scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(exact[vector]), input);
+                _mm256_fmadd_ps(scaled, scale[vector], sums[vector])
+            });
+        }
+        if FOUR {
+            let least = widened(&scales[WIDTH..]);
+            let totals = at.map(|at| _mm256_set1_ps(a.sums[at] as f32 * a.scales[at]));
+            for (sums, total) in sums.iter_mut().zip(totals) {
+                *sums = std::array::from_fn(|vector| {
+                    _mm256_fmadd_ps(total, least[vector], sums[vector])
+                });
             }
         }
     }
@@ -127,7 +132,8 @@ fn products<const R: usize, const V: usize, const FOUR: bool>(
     let held = if FOUR { GROUPS / 2 } else { GROUPS };
     for group in 0..held {
         for vector in 0..V {
-            let both = load(&lines[2 * group + (start + vector) / 2], (start + vector) % 2);
+            let half = 4 * group + start + vector;
+            let both = load(&lines[half / 2], half % 2);
             let under = _mm256_and_si256(both, low);
             let over = _mm256_and_si256(_mm256_srli_epi16::<4>(both), low);
             for (row, halves) in halves.iter_mut().enumerate() {
@@ -190,11 +196,14 @@ fn load(line: &Line, half: usize) -> __m256i {
     unsafe { _mm256_load_si256(bytes.as_ptr().cast()) }
 }
 
-/// Eight half-precision numbers.
+/// Half-precision numbers of one panel.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-fn widened(halves: &[u16]) -> __m256 {
-    let halves: &[u16; LANES] = halves.first_chunk().expect("eight scales to a vector");
-    // SAFETY: the array is as long as the vector, and no alignment is asked for.
-    _mm256_cvtph_ps(unsafe { _mm_loadu_si128(halves.as_ptr().cast()) })
+fn widened(halves: &[u16]) -> [__m256; VECTORS] {
+    std::array::from_fn(|vector| {
+        let halves: Option<&[u16; LANES]> = halves[LANES * vector..].first_chunk();
+        let halves = halves.expect("eight scales to a vector");
+        // SAFETY: the array is as long as the vector, and no alignment is asked for.
+        _mm256_cvtph_ps(unsafe { _mm_loadu_si128(halves.as_ptr().cast()) })
+    })
 }
