@@ -4,6 +4,8 @@
 //! a plain scalar reference and, where it is a gradient, against finite differences.
 
 pub(crate) mod attention;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 pub(crate) mod bf16;
 pub(crate) mod columns;
 pub(crate) mod gemm;

@@ -9,9 +9,9 @@
 
 use std::{
     arch::x86_64::{
-        __m256, __m256i, _MM_HINT_T0, _mm_prefetch, _mm256_add_ps, _mm256_and_si256,
-        _mm256_castsi256_ps, _mm256_fmadd_ps, _mm256_load_si256, _mm256_loadu_ps,
-        _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi32, _mm256_storeu_ps,
+        __m256, __m256i, _MM_HINT_T0, _mm_prefetch, _mm256_and_si256, _mm256_castsi256_ps,
+        _mm256_fmadd_ps, _mm256_load_si256, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps,
+        _mm256_slli_epi32,
     },
     cell::RefCell,
     ptr,
@@ -19,13 +19,14 @@ use std::{
 
 use super::{
     super::{
-        super::steady::{Left, Right, product},
+        super::{
+            avx2::{LANES, store},
+            steady::{Left, Right, product},
+        },
         DEPTH, LINES,
     },
     Into, Line, Tile, WIDTH,
 };
-
-const LANES: usize = 8;
 
 /// How many lines ahead of those being multiplied weights are called for.
 const AHEAD: usize = 64;
@@ -139,31 +140,6 @@ fn widened(pairs: __m256i) -> (__m256, __m256) {
     let upper = _mm256_set1_epi32(0xffff_0000_u32 as i32);
     let (even, odd) = (_mm256_slli_epi32::<16>(pairs), _mm256_and_si256(pairs, upper));
     (_mm256_castsi256_ps(even), _mm256_castsi256_ps(odd))
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn store(sums: &[__m256], to: &mut [f32], add: bool) {
-    for (sum, to) in sums.iter().zip(to.chunks_mut(LANES)) {
-        if let Ok(whole) = to.try_into() {
-            store_whole(*sum, whole, add);
-        } else {
-            let mut whole = [0.0; LANES];
-            whole[..to.len()].copy_from_slice(to);
-            store_whole(*sum, &mut whole, add);
-            to.copy_from_slice(&whole[..to.len()]);
-        }
-    }
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn store_whole(sum: __m256, to: &mut [f32; LANES], add: bool) {
-    // SAFETY: the array is as long as the vector, and no alignment is asked for.
-    unsafe {
-        let old = if add { _mm256_loadu_ps(to.as_ptr()) } else { _mm256_setzero_ps() };
-        _mm256_storeu_ps(to.as_mut_ptr(), _mm256_add_ps(old, sum));
-    }
 }
 
 /// One half of a line.

@@ -9,21 +9,22 @@
 use std::{
     arch::x86_64::{
         __m256, __m256i, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm256_add_epi16,
-        _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_cvtepi32_ps, _mm256_cvtph_ps,
-        _mm256_fmadd_ps, _mm256_load_si256, _mm256_loadu_ps, _mm256_madd_epi16,
-        _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_set1_epi8, _mm256_set1_epi16,
-        _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256,
-        _mm256_srli_epi16, _mm256_storeu_ps,
+        _mm256_add_epi32, _mm256_and_si256, _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_fmadd_ps,
+        _mm256_load_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps,
+        _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps,
+        _mm256_setzero_si256, _mm256_srli_epi16,
     },
     ptr,
 };
 
 use super::{
-    super::{BLOCK, Bits, GROUPS, Panel, WIDTH, inputs::Inputs},
+    super::{
+        super::avx2::{LANES, store},
+        BLOCK, Bits, GROUPS, Panel, WIDTH,
+        inputs::Inputs,
+    },
     Columns, Line,
 };
-
-const LANES: usize = 8;
 
 /// Vectors of one panel's outputs; a line holds two.
 const VECTORS: usize = WIDTH / LANES;
@@ -160,31 +161,6 @@ fn products<const R: usize, const V: usize, const FOUR: bool>(
             _mm256_add_epi32(_mm256_add_epi32(under, higher), over)
         })
     })
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn store(sums: &[__m256], to: &mut [f32], add: bool) {
-    for (sum, to) in sums.iter().zip(to.chunks_mut(LANES)) {
-        if let Ok(whole) = to.try_into() {
-            store_whole(*sum, whole, add);
-        } else {
-            let mut whole = [0.0; LANES];
-            whole[..to.len()].copy_from_slice(to);
-            store_whole(*sum, &mut whole, add);
-            to.copy_from_slice(&whole[..to.len()]);
-        }
-    }
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn store_whole(sum: __m256, to: &mut [f32; LANES], add: bool) {
-    // SAFETY: the array is as long as the vector, and no alignment is asked for.
-    unsafe {
-        let old = if add { _mm256_loadu_ps(to.as_ptr()) } else { _mm256_setzero_ps() };
-        _mm256_storeu_ps(to.as_mut_ptr(), _mm256_add_ps(old, sum));
-    }
 }
 
 /// One half of a line.
