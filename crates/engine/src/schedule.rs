@@ -53,10 +53,25 @@ pub(crate) fn admits(running: &[Standing], next: Standing, config: &Config) -> b
         || (running.len() < config.max_running && held + wanted(&next) < config.kv_tokens)
 }
 
+/// In how many bites a prompt is read while others decode, unless that takes larger ones than are
+/// allowed. What is read at once delays everybody's next token: a short prompt need not, and a long
+/// one is as fast as it may be.
+const BITES: usize = 4;
+
+/// Rows of a prompt that nearly hide behind the weights that decoding reads anyhow.
+const LEAST_BITE: usize = 8;
+
 fn rows(running: &[Standing], visiting: usize, config: &Config) -> Vec<usize> {
     let Config { step_tokens, beside_decoding, .. } = *config;
     let decoding = running.iter().filter(|one| one.pending == 1).count();
-    let share = if decoding == 0 { step_tokens } else { beside_decoding.max(2 * decoding) };
+    let share = if decoding == 0 {
+        step_tokens
+    } else {
+        let reading = running.iter().filter(|one| one.pending > 1);
+        let longest = reading.map(|one| one.cached + one.pending).max().unwrap_or_default();
+        let most = beside_decoding.max(2 * decoding);
+        longest.div_ceil(BITES).max(LEAST_BITE).min(most)
+    };
     let mut left = share.min(step_tokens.saturating_sub(decoding)).saturating_sub(visiting);
     let chunk = |one: &Standing| {
         if one.pending == 1 {
@@ -108,6 +123,9 @@ mod tests {
         let rows = |running: &[Standing]| plan(running, 0, &config).rows;
         assert_eq!(rows(&[at(0, 300), at(0, 300)]), [300, 212]);
         assert_eq!(rows(&[at(9, 1), at(0, 300), at(0, 300)]), [1, 32, 0]);
+        assert_eq!(rows(&[at(9, 1), at(0, 100)]), [1, 25], "a quarter of what fits into four");
+        assert_eq!(rows(&[at(9, 1), at(50, 50)]), [1, 25], "as it began, so it goes on");
+        assert_eq!(rows(&[at(9, 1), at(0, 24)]), [1, 8], "nobody waits longer for a short one");
         let mut many = vec![at(9, 1); 30];
         many.push(at(0, 300));
         assert_eq!(rows(&many).last(), Some(&60));

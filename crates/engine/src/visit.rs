@@ -69,21 +69,22 @@ pub(crate) struct Seats {
 }
 
 impl Seats {
-    /// Rows of the batch that some token of the text follows.
+    /// Rows of the batch whose scores are asked for.
     pub(crate) fn asked(&self) -> impl Iterator<Item = u32> {
-        (self.rows.start..self.rows.end - 1).map(|row| row as u32)
+        self.rows.clone().map(|row| row as u32)
     }
 }
 
 impl Visit {
+    /// Nobody asks what follows the last token.
     pub(crate) fn rows(&self) -> usize {
-        self.text.len()
+        self.text.len() - 1
     }
 
     /// Joins a batch as its last rows.
     pub(crate) fn join(&self, batch: &mut Batch, model: &BaseModel) -> Result<Seats> {
         let decoder = &model.decoder;
-        let rows = batch.push(&self.text, 0).rows();
+        let rows = batch.push(&self.text[..self.rows()], 0).rows();
         Ok(Seats { cache: KvCache::new(decoder.config(), decoder.device())?, rows })
     }
 
