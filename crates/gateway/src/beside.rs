@@ -1,7 +1,7 @@
 //! Replies beside the one that was given: a teacher that observes, a candidate in the shadow, and a
 //! student's draft that the teacher's answer took the place of.
 //!
-//! They are asked for after the reply is durable, never wait in a queue, and delay nobody: where
+//! They are asked for after the reply is recorded, never wait in a queue, and delay nobody: where
 //! there is no room they are dropped, and counted. Nothing acts on them; a shadow makes one step of
 //! the same context and no tool is ever called.
 
@@ -52,7 +52,7 @@ pub(crate) fn may_follow(exchange: &Exchange) -> bool {
     somebody && exchange.is_repeatable()
 }
 
-/// Draws the lots of a reply that has just become durable; `told` is what it said.
+/// Draws the lots of a reply that has just been recorded; `told` is what it said.
 pub(crate) fn after(gateway: &Gateway, exchange: &Exchange, choice: usize, told: Message) {
     let Some(entry) = &exchange.routing.entry else { return };
     let (support, course) = (&entry.route.support, &exchange.routing.assignment.course);

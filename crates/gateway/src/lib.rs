@@ -1,9 +1,10 @@
 //! HTTP: the OpenAI and vLLM APIs for applications, telemetry of theirs and outcomes from their
 //! users, adapters for their operators.
 //!
-//! Guarantees: every chat is a durable step in the journal before the last byte of its reply is
-//! sent, and so is a body of telemetry before it is acknowledged; a reply names the arm and the adapter generation that made it; a field we know but cannot
-//! honour is refused by name, never ignored; a route is read once per request, so a release that
+//! Guarantees: every chat is a step in the journal before the last byte of its reply is sent; a body
+//! of telemetry and an outcome are durable before they are acknowledged; a reply names the arm and
+//! the adapter generation that made it; a field we know but cannot honour is refused by name, never
+//! ignored; a route is read once per request, so a release that
 //! moves meanwhile changes nothing for it; a client that goes away frees what it asked for, and one
 //! that reads slowly holds up nobody.
 //!

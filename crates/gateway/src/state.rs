@@ -73,6 +73,7 @@ struct Shared {
     memories: OnceLock<Memories>,
     examiner: Mutex<Examiner>,
     draining: AtomicBool,
+    flushes_replies: AtomicBool,
 }
 
 impl Gateway {
@@ -111,6 +112,7 @@ impl Gateway {
                 memories: OnceLock::new(),
                 examiner: Mutex::default(),
                 draining: AtomicBool::new(false),
+                flushes_replies: AtomicBool::new(false),
             }),
         }
     }
@@ -174,6 +176,16 @@ impl Gateway {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.shared.draining.load(Ordering::Relaxed)
+    }
+
+    /// From now on a reply's last byte waits until its step would survive a power failure, and not
+    /// only the end of this process.
+    pub fn flush_replies(&self) {
+        self.shared.flushes_replies.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn flushes_replies(&self) -> bool {
+        self.shared.flushes_replies.load(Ordering::Relaxed)
     }
 
     /// From now on raw bodies of telemetry that were read are forgotten when they are this old; what

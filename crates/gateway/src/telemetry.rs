@@ -217,7 +217,7 @@ async fn receive(
 /// Waits for a promise without a thread.
 pub(crate) async fn durable(ack: understudy_journal::Ack) -> Result<Appended, JournalError> {
     let (committed, wait) = oneshot::channel();
-    ack.on_commit(move |result| {
+    ack.on_durable(move |result| {
         // The waiting side goes away only with its connection, when nobody is left to tell.
         committed.send(result).ok();
     });

@@ -5,6 +5,7 @@ mod auth;
 mod chat;
 mod completions;
 mod control;
+mod disk;
 mod faults;
 mod feedback;
 mod grpc;
@@ -99,6 +100,8 @@ fn start_taught(config: MockConfig, teacher: Arc<dyn Backend>) -> Server {
     start_as(Settings { config, teacher: Some(teacher), ..Settings::default() })
 }
 
+type Flush = Box<dyn Fn() -> std::io::Result<()> + Send + Sync>;
+
 /// How a server is to be.
 struct Settings {
     config: MockConfig,
@@ -106,6 +109,8 @@ struct Settings {
     templates: bool,
     limits: Limits,
     journal: Config,
+    /// Instead of flushing the journal's log to the disk.
+    flush: Option<Flush>,
     door: Door,
     teacher: Option<Arc<dyn Backend>>,
     /// Instead of the mock engine.
@@ -122,6 +127,7 @@ impl Default for Settings {
             templates: false,
             limits: Limits::default(),
             journal: Config::default(),
+            flush: None,
             door: Door::open(),
             teacher: None,
             student: None,
@@ -145,7 +151,10 @@ fn start_and(
     } = settings;
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
-    let journal = Journal::open(&path("journal.db"), journal).unwrap();
+    let journal = match settings.flush {
+        Some(flush) => Journal::open_with_flush(&path("journal.db"), journal, flush).unwrap(),
+        None => Journal::open(&path("journal.db"), journal).unwrap(),
+    };
     let registry = Registry::open(&path("registry.db"), &path("adapters")).unwrap();
     let routes = Arc::new(RouteTable::default());
     let student = Arc::new(MockEngine::start(config).unwrap());

@@ -94,7 +94,7 @@ fn saturate(journal: &Journal, until: Until, what: &str) {
         match journal.append_step(step()) {
             Ok(ack) => {
                 let done = done.clone();
-                ack.on_commit(move |answer| done.send(answer.is_ok()).unwrap());
+                ack.on_durable(move |answer| done.send(answer.is_ok()).unwrap());
                 sent += 1;
             }
             Err(JournalError::Busy { .. }) => std::thread::sleep(Duration::from_millis(1)),

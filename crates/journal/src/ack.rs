@@ -1,7 +1,7 @@
 //! The promise that something queued will be durable, and its two ends.
 
 use std::{
-    fmt,
+    fmt, mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError, mpsc},
 };
@@ -24,30 +24,49 @@ pub struct Ack {
     state: Arc<Mutex<State>>,
 }
 
+/// Whoever listens does so once, for one of two things.
 enum State {
-    Waiting(Option<Listener>),
+    Waiting,
+    WaitingToBeWritten(Listener),
+    WaitingToBeDurable(Listener),
+    Written(Appended),
     Answered(Answer),
 }
 
 impl Ack {
-    /// Calls `then` once the record is durable or refused. It runs on the writer's thread, so it
-    /// must hand the answer over and return: everything behind it waits.
-    pub fn on_commit(self, then: impl FnOnce(Answer) + Send + 'static) {
+    /// Calls `then` once the record is written or refused: from then on it survives the end of this
+    /// process, but not yet a power failure. It runs on the writer's thread, so it must hand the
+    /// answer over and return: everything behind it waits.
+    pub fn on_written(self, then: impl FnOnce(Answer) + Send + 'static) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *state {
-            State::Waiting(listener) => *listener = Some(Box::new(then)),
-            State::Answered(answer) => {
-                let answer = answer.clone();
-                drop(state);
-                then(answer);
+        let answer = match &*state {
+            State::Written(appended) => Ok(*appended),
+            State::Answered(answer) => answer.clone(),
+            _ => {
+                *state = State::WaitingToBeWritten(Box::new(then));
+                return;
             }
+        };
+        drop(state);
+        then(answer);
+    }
+
+    /// Calls `then` once the record is durable or refused. It runs on the thread that flushes, so
+    /// it must hand the answer over and return: everything behind it waits.
+    pub fn on_durable(self, then: impl FnOnce(Answer) + Send + 'static) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let State::Answered(answer) = &*state {
+            let answer = answer.clone();
+            drop(state);
+            return then(answer);
         }
+        *state = State::WaitingToBeDurable(Box::new(then));
     }
 
     /// Blocks until the record is durable or refused.
     pub fn wait(self) -> Answer {
         let (sender, receiver) = mpsc::channel();
-        self.on_commit(move |answer| {
+        self.on_durable(move |answer| {
             // The receiver below lives until it has an answer.
             sender.send(answer).ok();
         });
@@ -68,8 +87,22 @@ pub(crate) struct Promise {
 
 impl Promise {
     pub(crate) fn new() -> (Self, Ack) {
-        let state = Arc::new(Mutex::new(State::Waiting(None)));
+        let state = Arc::new(Mutex::new(State::Waiting));
         (Self { state: Arc::clone(&state) }, Ack { state })
+    }
+
+    /// The record is committed, and will be durable.
+    pub(crate) fn written(&self, appended: Appended) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match mem::replace(&mut *state, State::Written(appended)) {
+            State::WaitingToBeWritten(listener) => {
+                drop(state);
+                tell(listener, Ok(appended));
+            }
+            // Not yet what it waits for.
+            waiting @ State::WaitingToBeDurable(_) => *state = waiting,
+            State::Waiting | State::Written(_) | State::Answered(_) => {}
+        }
     }
 
     pub(crate) fn keep(self, answer: Answer) {
@@ -78,16 +111,21 @@ impl Promise {
 
     fn answer(&self, answer: Answer) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let State::Waiting(listener) = &mut *state else { return };
-        let listener = listener.take();
-        *state = State::Answered(answer.clone());
+        if matches!(*state, State::Answered(_)) {
+            return;
+        }
+        let before = mem::replace(&mut *state, State::Answered(answer.clone()));
         drop(state);
-        if let Some(listener) = listener {
-            // One caller's mistake must not end the only thread that writes. The panic has been
-            // reported by its hook, and the record is as durable as the answer says.
-            catch_unwind(AssertUnwindSafe(|| listener(answer))).ok();
+        if let State::WaitingToBeWritten(listener) | State::WaitingToBeDurable(listener) = before {
+            tell(listener, answer);
         }
     }
+}
+
+/// One caller's mistake must not end a thread that everybody needs. The panic has been reported by
+/// its hook, and the record is as safe as the answer says.
+fn tell(listener: Listener, answer: Answer) {
+    catch_unwind(AssertUnwindSafe(|| listener(answer))).ok();
 }
 
 impl Drop for Promise {

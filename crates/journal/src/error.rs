@@ -40,6 +40,12 @@ pub enum JournalError {
     #[error("failed to write the journal: {0}; nothing of this was recorded, send it again")]
     Write(Arc<rusqlite::Error>),
 
+    /// For good: what the system could not write it has forgotten, and a later flush would not say so.
+    #[error(
+        "failed to flush the journal to its disk: {0}; what was just written may not survive a power failure, and nothing more is taken until the journal is opened again: look at the disk, then restart"
+    )]
+    Flush(Arc<io::Error>),
+
     #[error("failed to read the journal: {0}")]
     Read(Arc<rusqlite::Error>),
 

@@ -1,8 +1,9 @@
 //! The durable, append-only log of what arrived: exchanges as steps, and what users did about them
 //! as outcomes; beside them the raw bodies of telemetry, and what these amount to.
 //!
-//! Guarantees: an acknowledged record survives `kill -9` and power loss (it is acknowledged after a
-//! commit with `synchronous = FULL`); a record is stored once, however often and by however many it
+//! Guarantees: a durable record survives `kill -9` and power loss, a written one `kill -9`
+//! ([`Ack::on_durable`], [`Ack::on_written`]); whoever remembers how far they read has read nothing
+//! that power loss takes away; a record is stored once, however often and by however many it
 //! is sent; an outcome finds its step whichever of them arrives first; reading shows everything
 //! acknowledged before it began, in an order that does not depend on arrival, and can be repeated
 //! as of any earlier record; memory is bounded, and a queue that is full says when to come back.
@@ -21,6 +22,7 @@ mod body;
 mod derive;
 mod erase;
 mod error;
+mod flush;
 mod link;
 mod listing;
 mod pool;
@@ -35,7 +37,7 @@ mod writer;
 
 use std::{
     collections::BTreeSet,
-    fmt,
+    fmt, io, mem,
     path::Path,
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread::{self, JoinHandle},
@@ -56,6 +58,7 @@ pub use scan::Scan;
 
 use crate::{
     ack::Promise,
+    flush::{Flusher, Log},
     pool::Pool,
     queue::{Append, Chore, Queue, What},
     read::Reader,
@@ -63,13 +66,13 @@ use crate::{
     writer::Writer,
 };
 
-/// A handle to an open journal; clones share one writer thread. Several processes may have the same
+/// A handle to an open journal; clones share the threads that write and flush. Several processes may have the same
 /// journal open.
 #[derive(Clone)]
 pub struct Journal {
     queue: Arc<Queue>,
     reader: Reader,
-    thread: Arc<WriterThread>,
+    threads: Arc<Threads>,
 }
 
 /// How much a journal may take.
@@ -93,12 +96,36 @@ impl Default for Config {
 impl Journal {
     /// Opens the journal, creating it if there is none, and finishes what a crash interrupted.
     pub fn open(path: &Path, config: Config) -> Result<Self, JournalError> {
-        let writer = Writer::open(path, &config)?;
+        Self::open_on(path, &config, Log::of)
+    }
+
+    /// The same with this in place of asking the system to flush the log to its disk, for tests of
+    /// whoever waits for that: nothing here survives a power failure.
+    pub fn open_with_flush(
+        path: &Path,
+        config: Config,
+        flush: impl Fn() -> io::Result<()> + Send + Sync + 'static,
+    ) -> Result<Self, JournalError> {
+        Self::open_on(path, &config, |_| Ok(Log::new(Box::new(flush))))
+    }
+
+    fn open_on(
+        path: &Path,
+        config: &Config,
+        log: impl FnOnce(&Path) -> io::Result<Log>,
+    ) -> Result<Self, JournalError> {
+        let writer = Writer::open(path, config)?;
+        let log = Arc::new(log(path).map_err(|error| JournalError::Flush(Arc::new(error)))?);
         let queue = Arc::new(Queue::new(config.queue_bytes));
-        let thread = writer.start(Arc::clone(&queue))?;
-        let thread = WriterThread { queue: Arc::clone(&queue), handle: Mutex::new(Some(thread)) };
-        let reader = Reader { pool: Arc::new(Pool::new(path)) };
-        Ok(Self { queue, reader, thread: Arc::new(thread) })
+        let (committed, to_flush) = mpsc::channel();
+        let flusher =
+            Flusher { database: path.to_owned(), log: Arc::clone(&log), queue: Arc::clone(&queue) };
+        let flusher = flusher.start(to_flush)?;
+        let writer = writer.start(Arc::clone(&queue), Arc::clone(&log), committed)?;
+        let handles = Mutex::new(vec![writer, flusher]);
+        let threads = Threads { queue: Arc::clone(&queue), handles };
+        let reader = Reader { pool: Arc::new(Pool::new(path)), log };
+        Ok(Self { queue, reader, threads: Arc::new(threads) })
     }
 
     /// Queues a step; the [`Ack`] resolves once it is durable.
@@ -252,7 +279,9 @@ impl Journal {
 
     /// Trajectories in the order of their ids, steps in the order of their time, outcomes linked.
     pub fn scan(&self, query: &Query) -> Result<Scan, JournalError> {
-        Scan::new(self.reader.pool.lease()?, query)
+        let scan = Scan::new(self.reader.pool.lease()?, query)?;
+        self.reader.log.settle(scan.until_seq())?;
+        Ok(scan)
     }
 
     /// One trajectory as it is now, outcomes linked.
@@ -324,7 +353,7 @@ impl Journal {
     /// Writes what is queued and takes nothing more, on this handle and its clones. Dropping the
     /// last handle does the same.
     pub fn close(self) {
-        self.thread.finish();
+        self.threads.finish();
     }
 
     fn expire(&self, before: Timestamp, only_read: bool) -> Result<usize, JournalError> {
@@ -351,26 +380,28 @@ impl fmt::Debug for Journal {
     }
 }
 
-/// Ends the writer when the last handle goes.
-struct WriterThread {
+/// Ends the threads when the last handle goes.
+struct Threads {
     queue: Arc<Queue>,
-    handle: Mutex<Option<JoinHandle<()>>>,
+    handles: Mutex<Vec<JoinHandle<()>>>,
 }
 
-impl WriterThread {
+impl Threads {
     fn finish(&self) {
         self.queue.close();
-        let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // The last handle may be dropped by an `Ack::on_commit`, on the very thread to wait for.
-        if let Some(handle) = handle.filter(|handle| handle.thread().id() != thread::current().id())
-        {
-            // A writer that panicked has already failed every promise it held.
+        let handles = mem::take(&mut *self.handles.lock().unwrap_or_else(PoisonError::into_inner));
+        // The last handle may be dropped by a listener, on one of the threads to wait for.
+        if handles.iter().any(|handle| handle.thread().id() == thread::current().id()) {
+            return;
+        }
+        for handle in handles {
+            // One that panicked has already failed every promise it held.
             handle.join().ok();
         }
     }
 }
 
-impl Drop for WriterThread {
+impl Drop for Threads {
     fn drop(&mut self) {
         self.finish();
     }

@@ -66,7 +66,7 @@ impl What {
 }
 
 impl Append {
-    fn is_body(&self) -> bool {
+    pub(crate) fn is_body(&self) -> bool {
         matches!(self.what, What::Body(_))
     }
 

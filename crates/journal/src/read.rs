@@ -9,6 +9,7 @@ use understudy_trajectory::{JudgedStep, Outcome, Step, Target};
 
 use crate::{
     JournalError,
+    flush::Log,
     link::{HOLDS, Theirs, entry, judge, outcomes_of, step_of},
     pool::Pool,
     record::{Entry, target_names},
@@ -53,6 +54,7 @@ pub struct Counts {
 #[derive(Clone)]
 pub(crate) struct Reader {
     pub(crate) pool: Arc<Pool>,
+    pub(crate) log: Arc<Log>,
 }
 
 impl Reader {
@@ -220,6 +222,7 @@ impl Reader {
                 Err(error) => return Err(error),
             }
         }
+        self.log.settle(arrivals.last().map_or(0, |arrival| arrival.seq))?;
         Ok(arrivals)
     }
 
@@ -270,7 +273,9 @@ impl Reader {
     }
 
     pub(crate) fn watermark(&self) -> Result<u64, JournalError> {
-        watermark(&*self.pool.lease()?)
+        let last = watermark(&*self.pool.lease()?)?;
+        self.log.settle(last)?;
+        Ok(last)
     }
 
     fn judged_by(&self, named: &str, name: &str) -> Result<Option<JudgedStep>, JournalError> {

@@ -2,12 +2,13 @@
 
 mod append;
 mod erase;
+mod flush;
 mod kill;
 mod link;
 mod read;
 mod telemetry;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::mpsc};
 
 use tempfile::TempDir;
 use understudy_ident::{OutcomeId, StepId, Timestamp, TrajectoryId};
@@ -91,6 +92,13 @@ fn append(journal: &Journal, entry: Entry) -> Result<Ack, JournalError> {
         Entry::Step(step) => journal.append_step(*step),
         Entry::Outcome(outcome) => journal.append_outcome(outcome),
     }
+}
+
+/// Waits until it would survive the end of this process.
+fn written(ack: Ack) -> Result<u64, JournalError> {
+    let (told, tell) = mpsc::channel();
+    ack.on_written(move |answer| told.send(answer).unwrap());
+    tell.recv().unwrap().map(|appended| appended.seq)
 }
 
 fn record(journal: &Journal, entries: impl IntoIterator<Item = Entry>) {

@@ -1,13 +1,11 @@
-//! The one thread that writes: it commits whatever waits in one transaction, then answers.
-//!
-//! While a commit waits for the disk the next batch collects, so the disk's time is shared by
-//! everyone who arrived meanwhile, and nobody waits for a timer.
+//! The one thread that writes: it commits whatever waits in one transaction and hands it on to be
+//! flushed, which another thread does.
 
 use std::{
     borrow::Cow,
     path::Path,
-    sync::Arc,
-    thread::JoinHandle,
+    sync::{Arc, mpsc},
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -16,7 +14,10 @@ use understudy_ident::Clock;
 use understudy_storage::sqlite;
 
 use crate::{
-    Appended, Config, Erasure, JournalError, Notes, body, derive, erase,
+    Appended, Config, Erasure, JournalError, Notes,
+    ack::Promise,
+    body, derive, erase,
+    flush::{Committed, Log, Told},
     queue::{Append, Chore, Queue, What, Work},
     reading,
     record::{Entry, Names},
@@ -26,6 +27,10 @@ use crate::{
 
 /// How long an erasure waits for readers to let go of the log.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// From one commit to the next. Each writes the inner pages of some indexes again, so that many small
+/// ones would write a multiple of what they record; whoever comes after a pause does not wait.
+const APART: Duration = Duration::from_millis(1);
 
 type Answer = Result<Appended, JournalError>;
 
@@ -45,43 +50,55 @@ impl Writer {
     }
 
     /// Moves the writer to a thread of its own, which ends when the queue is closed and empty.
-    pub(crate) fn start(self, queue: Arc<Queue>) -> Result<JoinHandle<()>, JournalError> {
-        std::thread::Builder::new()
+    pub(crate) fn start(
+        self,
+        queue: Arc<Queue>,
+        log: Arc<Log>,
+        flusher: mpsc::Sender<Committed>,
+    ) -> Result<JoinHandle<()>, JournalError> {
+        thread::Builder::new()
             .name("journal-writer".to_owned())
-            .spawn(move || self.run(&queue))
+            .spawn(move || self.run(&queue, &log, &flusher))
             .map_err(|error| JournalError::Start(Arc::new(error)))
     }
 
-    fn run(mut self, queue: &Queue) {
+    fn run(mut self, queue: &Queue, log: &Log, flusher: &mpsc::Sender<Committed>) {
         let _closing = AbandonOnExit(queue);
         while let Some(mut work) = queue.take() {
-            let started = Instant::now();
-            let answers = self.commit_what_fits(&work);
-            queue.finished(&work, started.elapsed());
-            let appends = std::mem::take(&mut work.appends).into_iter();
-            appends.zip(answers).for_each(|(append, answer)| append.promise.keep(answer));
-            for chore in work.chores {
-                self.run_chore(chore);
-            }
+            let begun = Instant::now();
+            let answers = match log.check() {
+                Ok(()) => self.commit_what_fits(&work),
+                Err(why) => vec![Err(why); work.appends.len()],
+            };
+            let appends = std::mem::take(&mut work.appends);
+            let last = last_record(&appends, &answers);
+            let kept = appends.into_iter().zip(answers).filter_map(written).collect();
+            let chores = std::mem::take(&mut work.chores).into_iter();
+            let chores = chores.map(|chore| self.run_chore(chore)).collect();
+            // The flusher ends after this thread; without it, promises would say that all is over.
+            flusher.send(Committed { work, begun, kept, last, chores }).ok();
+            thread::sleep(APART.saturating_sub(begun.elapsed()));
         }
     }
 
-    /// Whoever asked may have gone away, which changes nothing.
-    fn run_chore(&mut self, chore: Chore) {
+    /// What to tell once it is durable. Whoever asked may have gone away, which changes nothing.
+    fn run_chore(&mut self, chore: Chore) -> Told {
+        fn tell<T: Send + 'static>(
+            done: mpsc::Sender<Result<T, JournalError>>,
+            result: Result<T, JournalError>,
+        ) -> Told {
+            Box::new(move |flushed| {
+                done.send(flushed.and(result)).ok();
+            })
+        }
         match chore {
-            Chore::Rebuild(done) => {
-                done.send(self.rebuild().map_err(JournalError::write)).ok();
-            }
-            Chore::Note(notes, done) => {
-                done.send(self.note(&notes).map_err(JournalError::write)).ok();
-            }
+            Chore::Rebuild(done) => tell(done, self.rebuild().map_err(JournalError::write)),
+            Chore::Note(notes, done) => tell(done, self.note(&notes).map_err(JournalError::write)),
             Chore::Expire { before, only_read, done } => {
                 let expired = body::expire(&self.connection, before, only_read);
-                done.send(expired.map_err(JournalError::write)).ok();
+                tell(done, expired.map_err(JournalError::write))
             }
-            Chore::Erase { subject, bodies, done } => {
-                done.send(self.erase(&subject, &bodies)).ok();
-            }
+            Chore::Erase { subject, bodies, done } => tell(done, self.erase(&subject, &bodies)),
         }
     }
 
@@ -102,7 +119,7 @@ impl Writer {
         }
     }
 
-    /// One durable transaction for the batch: all of it or, on an error, nothing.
+    /// One transaction for the batch: all of it or, on an error, nothing.
     pub(crate) fn commit(&mut self, appends: &[Append]) -> Result<Vec<Answer>, JournalError> {
         if appends.is_empty() {
             return Ok(Vec::new());
@@ -165,11 +182,14 @@ impl Writer {
             if wait.elapsed() > FLUSH_TIMEOUT {
                 return Err(JournalError::StillRead);
             }
-            std::thread::sleep(Duration::from_millis(50));
+            thread::sleep(Duration::from_millis(50));
         }
     }
 
     fn configure(&self, max_bytes: Option<u64>) -> rusqlite::Result<()> {
+        // Commits are flushed by another thread. The log itself still is before it is copied into the
+        // database, and after a power failure ends with the last commit that is whole.
+        self.connection.pragma_update(None, "synchronous", "NORMAL")?;
         // What is deleted is overwritten, so that a forgotten key is nowhere in the file.
         self.connection.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?;
         // In KiB: enough for the inner pages of the indexes of some ten million records.
@@ -186,6 +206,27 @@ impl Writer {
 
     fn begin(&mut self) -> rusqlite::Result<Transaction<'_>> {
         self.connection.transaction_with_behavior(TransactionBehavior::Immediate)
+    }
+}
+
+/// The number of the last record among these; bodies have numbers of their own.
+fn last_record(appends: &[Append], answers: &[Answer]) -> u64 {
+    let records = appends.iter().zip(answers).filter(|(append, _)| !append.is_body());
+    let numbers = records.filter_map(|(_, answer)| Some(answer.as_ref().ok()?.seq));
+    numbers.max().unwrap_or_default()
+}
+
+/// Tells that an append is written, or why not; what was written has still to be durable.
+fn written((append, answer): (Append, Answer)) -> Option<(Promise, Appended)> {
+    match answer {
+        Ok(appended) => {
+            append.promise.written(appended);
+            Some((append.promise, appended))
+        }
+        Err(why) => {
+            append.promise.keep(Err(why));
+            None
+        }
     }
 }
 

@@ -43,6 +43,7 @@ struct File {
     /// The share of live traffic that is scored, and how.
     live: Option<LiveSettings>,
     telemetry: TelemetrySettings,
+    capture: CaptureSettings,
     /// Whom `eval --judge` asks.
     judge: Option<TeacherSettings>,
     access: AccessSettings,
@@ -200,6 +201,14 @@ struct TelemetrySettings {
     keep_raw_days: Option<NonZeroU32>,
 }
 
+/// How what is served is recorded.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct CaptureSettings {
+    /// Whether a reply's last byte waits until its step would survive a power failure.
+    flush_replies: bool,
+}
+
 /// How callers are told apart.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -234,6 +243,8 @@ pub(crate) struct Config {
     pub(crate) live: Option<LiveSettings>,
     /// How long raw bodies of telemetry are kept.
     pub(crate) keep_raw: Option<Duration>,
+    /// Whether a reply's last byte waits for the disk.
+    pub(crate) flush_replies: bool,
     /// From the environment, so that it is in no file.
     pub(crate) pepper: Option<Pepper>,
     pub(crate) pepper_file: Option<PathBuf>,
@@ -278,6 +289,7 @@ impl Config {
                 .telemetry
                 .keep_raw_days
                 .map(|days| Duration::from_hours(24 * u64::from(days.get()))),
+            flush_replies: file.capture.flush_replies,
             pepper: pepper()?,
             pepper_file: file.access.pepper.map(|path| home.join(path)),
             tls: file
@@ -420,6 +432,9 @@ mod tests {
         let kept: File = toml::from_str("[telemetry]\nkeep_raw_days = 30\n").unwrap();
         assert_eq!(kept.telemetry.keep_raw_days.map(NonZeroU32::get), Some(30));
         assert!(toml::from_str::<File>("[telemetry]\nkeep_raw_days = 0\n").is_err());
+        assert!(!file.capture.flush_replies);
+        let waits: File = toml::from_str("[capture]\nflush_replies = true\n").unwrap();
+        assert!(waits.capture.flush_replies);
         for wrong in ["first_tokens_ms = 900", "price = 1"] {
             let text = text.replace("first_token_ms = 900", wrong);
             let error = toml::from_str::<File>(&text).unwrap_err().to_string();

@@ -105,6 +105,7 @@ impl<'a> Demo<'a> {
             request_templates: false,
             drain: Duration::ZERO,
             keep_raw: None,
+            flush_replies: false,
             policy: PolicyDefaults::default(),
             on_note: Box::new(move |note| out.say(format!("  ▸ {}", note.text))),
             access: wiring::Access::default(),

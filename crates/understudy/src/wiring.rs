@@ -307,6 +307,8 @@ pub(crate) struct Serving<'a> {
     pub(crate) request_templates: bool,
     /// How long raw bodies of telemetry are kept; for ever unless given.
     pub(crate) keep_raw: Option<Duration>,
+    /// Whether a reply's last byte waits for the disk.
+    pub(crate) flush_replies: bool,
     /// What releases start from where their recipes say nothing.
     pub(crate) policy: PolicyDefaults,
     pub(crate) on_note: OnNote,
@@ -403,6 +405,9 @@ impl Server {
         let gateway = Gateway::behind(door, parts);
         if let Some(age) = serving.keep_raw {
             gateway.keep_raw_for(age);
+        }
+        if serving.flush_replies {
+            gateway.flush_replies();
         }
         gateway.release_under(serving.policy);
         if let Some(memory) = serving.memory {

@@ -47,7 +47,7 @@ fn fill_with_bodies(journal: &Journal) -> (Vec<Ack>, JournalError) {
 fn hold(journal: &Journal) -> mpsc::Sender<()> {
     let (go_on, wait) = mpsc::channel();
     let (holding, held) = mpsc::channel();
-    append(journal, step("held", 1).into()).unwrap().on_commit(move |_| {
+    append(journal, step("held", 1).into()).unwrap().on_written(move |_| {
         holding.send(()).unwrap();
         wait.recv().ok();
     });
@@ -158,7 +158,7 @@ fn telemetry_that_fills_the_queue_leaves_room_for_replies_which_go_first() {
     let order = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
     let note = |ack: Ack, what: &'static str| {
         let order = std::sync::Arc::clone(&order);
-        ack.on_commit(move |answer| order.lock().unwrap().push((what, answer.is_ok())));
+        ack.on_durable(move |answer| order.lock().unwrap().push((what, answer.is_ok())));
     };
     let count = bodies.len();
     for ack in bodies {
@@ -182,7 +182,7 @@ fn what_telemetry_amounts_to_lets_others_by() {
     let order = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
     let note = |ack: Ack, what: &'static str| {
         let order = std::sync::Arc::clone(&order);
-        ack.on_commit(move |_| order.lock().unwrap().push(what));
+        ack.on_durable(move |_| order.lock().unwrap().push(what));
     };
     let count = 3 * BATCH_TOLD;
     for n in 0..count as i64 {
@@ -242,16 +242,21 @@ fn closing_writes_what_is_queued_and_takes_nothing_more() {
 }
 
 #[test]
-fn the_last_handle_may_go_on_the_writer_s_own_thread() {
-    let home = Home::new();
-    let journal = home.open();
-    let (told, tell) = mpsc::channel();
-    let ack = append(&journal, step("a", 1).into()).unwrap();
-    ack.on_commit(move |answer| {
-        drop(journal);
-        told.send(answer).unwrap();
-    });
-    assert_eq!(tell.recv().unwrap().unwrap().seq, 1);
+fn the_last_handle_may_go_on_the_journal_s_own_threads() {
+    let listening: [fn(Ack, Box<dyn FnOnce() + Send>); 2] =
+        [|ack, then| ack.on_written(move |_| then()), |ack, then| ack.on_durable(move |_| then())];
+    for listen in listening {
+        let home = Home::new();
+        let journal = home.open();
+        let (told, tell) = mpsc::channel();
+        let ack = append(&journal, step("a", 1).into()).unwrap();
+        let gone = Box::new(move || {
+            drop(journal);
+            told.send(()).unwrap();
+        });
+        listen(ack, gone);
+        tell.recv().unwrap();
+    }
 }
 
 #[test]
@@ -260,7 +265,7 @@ fn a_listener_that_panics_ends_nobody_else_s_append() {
     let journal = home.open();
     let held = hold(&journal);
     let ack = append(&journal, step("a", 1).into()).unwrap();
-    ack.on_commit(|_| panic!("expected in this test"));
+    ack.on_durable(|_| panic!("expected in this test"));
     let next = append(&journal, step("a", 2).into()).unwrap();
     drop(held);
     next.wait().unwrap();

@@ -13,8 +13,8 @@ use std::{
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use super::{Home, about_response, append, everything, record, step};
-use crate::{Config, Journal, Told, queue::BATCH_TOLD};
+use super::{Home, about_response, append, everything, record, step, written};
+use crate::{Config, Entry, Journal, Told, queue::BATCH_TOLD};
 
 const CHILD: &str = "UNDERSTUDY_JOURNAL_TEST_CHILD";
 const ROUNDS: u64 = 20;
@@ -34,13 +34,16 @@ fn child_appends_until_killed() {
     });
 }
 
-/// Outcomes go before their steps, so that a kill between the two leaves one pending.
+/// Outcomes go before their steps, so that a kill between the two leaves one pending. What is only
+/// written must survive as well as what is durable.
 fn append_for_ever(journal: &Journal, begin: i64) {
     for n in (begin..).step_by(THREADS as usize) {
         for entry in [about_response("child", n).into(), step("child", n).into()] {
-            let appended = append(journal, entry).unwrap().wait().unwrap();
+            let is_step = matches!(entry, Entry::Step(_));
+            let ack = append(journal, entry).unwrap();
+            let seq = if is_step { written(ack).unwrap() } else { ack.wait().unwrap().seq };
             // One write per line: a line that is read was written whole.
-            let line = format!("acknowledged {} {n}\n", appended.seq);
+            let line = format!("acknowledged {seq} {n}\n");
             std::io::stdout().lock().write_all(line.as_bytes()).unwrap();
             std::io::stdout().flush().unwrap();
         }
@@ -124,14 +127,14 @@ fn child_tells_a_backlog_and_dies_in_the_middle() {
     let journal = Journal::open(Path::new(&path), Config::default()).unwrap();
     let (go_on, wait) = mpsc::channel::<()>();
     // All of it waits before any of it is written.
-    append(&journal, step("first", 1).into()).unwrap().on_commit(move |_| {
+    append(&journal, step("first", 1).into()).unwrap().on_written(move |_| {
         wait.recv().ok();
     });
     for n in 0..TOLD {
         let ack = journal.append_told(told(n)).unwrap();
         if n == DIES_AFTER {
             // On the very thread that writes: nothing follows the commit this is in.
-            ack.on_commit(|_| std::process::abort());
+            ack.on_written(|_| std::process::abort());
         }
     }
     drop(go_on);

@@ -64,6 +64,7 @@ pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
         request_templates: args.allow_request_templates,
         drain: Duration::from_secs(args.drain_timeout),
         keep_raw: config.keep_raw,
+        flush_replies: config.flush_replies,
         policy: config.policy.clone(),
         on_note: Box::new(move |note| {
             out.say(format!("{}: {}", note.task, note.text));

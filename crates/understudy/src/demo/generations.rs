@@ -101,6 +101,7 @@ pub(super) fn run(count: u8, seed: u64, config: &Config, out: Out) -> Result<Exi
         request_templates: false,
         drain: Duration::ZERO,
         keep_raw: None,
+        flush_replies: false,
         policy: understudy_canary::PolicyDefaults::default(),
         on_note: Box::new(move |note| out.say(format!("  ▸ {}", note.text))),
         control: None,
