@@ -116,7 +116,7 @@ fn bare(path: &Path) {
             let transaction = connection.transaction().unwrap();
             for _ in 0..batch {
                 transaction
-                    .prepare_cached("INSERT INTO records VALUES (NULL, 'step', 0, ?1, NULL)")
+                    .prepare_cached("INSERT INTO records VALUES (NULL, 'step', 0, ?1)")
                     .unwrap()
                     .execute(params![body])
                     .unwrap();

@@ -296,7 +296,8 @@ impl Reader {
 /// Records count without gaps, so the last number is also how many there are.
 pub(crate) fn watermark(connection: &Connection) -> Result<u64, JournalError> {
     connection
-        .query_row("SELECT coalesce(max(seq), 0) FROM records", [], |row| row.get(0))
+        .prepare_cached("SELECT coalesce(max(seq), 0) FROM records")
+        .and_then(|mut last| last.query_row([], |row| row.get(0)))
         .map_err(JournalError::read)
 }
 

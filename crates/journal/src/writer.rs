@@ -28,8 +28,8 @@ use crate::{
 /// How long an erasure waits for readers to let go of the log.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// From one commit to the next. Each writes the inner pages of some indexes again, so that many small
-/// ones would write a multiple of what they record; whoever comes after a pause does not wait.
+/// From one commit to the next where they follow each other closely. Each writes the inner pages of
+/// some indexes again, so that many small ones would write a multiple of what they record.
 const APART: Duration = Duration::from_millis(1);
 
 type Answer = Result<Appended, JournalError>;
@@ -64,6 +64,7 @@ impl Writer {
 
     fn run(mut self, queue: &Queue, log: &Log, flusher: &mpsc::Sender<Committed>) {
         let _closing = AbandonOnExit(queue);
+        let mut before: Option<Instant> = None;
         while let Some(mut work) = queue.take() {
             let begun = Instant::now();
             let answers = match log.check() {
@@ -77,7 +78,9 @@ impl Writer {
             let chores = chores.map(|chore| self.run_chore(chore)).collect();
             // The flusher ends after this thread; without it, promises would say that all is over.
             flusher.send(Committed { work, begun, kept, last, chores }).ok();
-            thread::sleep(APART.saturating_sub(begun.elapsed()));
+            if before.replace(begun).is_some_and(|before| begun - before < 2 * APART) {
+                thread::sleep(APART.saturating_sub(begun.elapsed()));
+            }
         }
     }
 
@@ -128,8 +131,9 @@ impl Writer {
         let mut work = || {
             let tx = self.begin()?;
             // Asked each time, not remembered: another process may have appended.
-            let mut last =
-                tx.query_row("SELECT coalesce(max(seq), 0) FROM records", [], |row| row.get(0))?;
+            let mut last = tx
+                .prepare_cached("SELECT coalesce(max(seq), 0) FROM records")?
+                .query_row([], |row| row.get(0))?;
             let mut answers = Vec::with_capacity(appends.len());
             for append in appends {
                 answers.push(match &append.what {

@@ -12,6 +12,10 @@ use crate::{atomic, error::StorageError};
 /// long waits for something that hangs, and should hear about it.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Statements a connection keeps ready. With fewer than it uses by turns, each is parsed again every
+/// time, which takes longer than running it.
+const STATEMENTS: usize = 128;
+
 /// One forward step of a schema. Steps are never edited once released, and there is no way back:
 /// a backup is.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +35,7 @@ pub fn open(path: &Path, migrations: &[Migration]) -> Result<Connection, Storage
     atomic::create_dir(atomic::parent(path))?;
     let mut connection = Connection::open(path).attempt("open", path)?;
     connection.busy_timeout(BUSY_TIMEOUT).attempt("configure", path)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     // Before anything is written, so that a refused database stays byte for byte as it was.
     refuse_newer(&connection, path, migrations)?;
     configure(&connection, path)?;
@@ -47,6 +52,7 @@ pub fn open_reader(path: &Path) -> Result<Connection, StorageError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).attempt("open for reading", path)?;
     connection.busy_timeout(BUSY_TIMEOUT).attempt("configure", path)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     // Opening alone reads nothing; asking for the schema finds out whether this is a database.
     schema_version(&connection).attempt("read", path)?;
     Ok(connection)
