@@ -18,10 +18,9 @@ pub struct Config {
     /// Most rows of one step. While others decode, prompts are read in smaller chunks than this, so
     /// that a long prompt does not stall everybody else's next token.
     pub step_tokens: usize,
-    /// Prompt tokens of a step in which others decode, if that is more than twice their number.
-    /// Decoding a token reads every weight once, for which a processor multiplies some rows of a
-    /// prompt as well; beyond that each more of them makes everybody's next token later, and fewer
-    /// make a new prompt wait longer.
+    /// Most prompt tokens of a step in which others decode, if that is more than twice their number;
+    /// a prompt that can be read in a few smaller bites is. Each token of a prompt makes everybody's
+    /// next one later, and fewer make a new prompt wait longer.
     pub beside_decoding: usize,
     /// Tokens whose keys and values all running sequences may hold together. Also the longest
     /// sequence, where the model itself could go further.

@@ -56,10 +56,11 @@ pub(crate) fn admits(running: &[Standing], next: Standing, config: &Config) -> b
 /// In how many bites a prompt is read while others decode, unless that takes larger ones than are
 /// allowed. What is read at once delays everybody's next token: a short prompt need not, and a long
 /// one is as fast as it may be.
-const BITES: usize = 4;
+const BITES: usize = 6;
 
-/// Rows of a prompt that nearly hide behind the weights that decoding reads anyhow.
-const LEAST_BITE: usize = 8;
+/// Rows of a prompt that nearly hide behind the weights that decoding reads anyhow, and that are not
+/// many more where multiplying takes longer than reading.
+pub(crate) const LEAST_BITE: usize = 4;
 
 fn rows(running: &[Standing], visiting: usize, config: &Config) -> Vec<usize> {
     let Config { step_tokens, beside_decoding, .. } = *config;
@@ -113,8 +114,8 @@ mod tests {
 
     #[test]
     fn decoding_comes_first_and_prompts_are_read_in_chunks_oldest_first() {
-        let running = [at(0, 7), at(5, 1), at(0, 9), at(8, 1)];
-        assert_eq!(plan(&running, 0, &CONFIG), Plan { rows: vec![7, 1, 1, 1], evict: 0 });
+        let running = [at(0, 3), at(5, 1), at(0, 9), at(8, 1)];
+        assert_eq!(plan(&running, 0, &CONFIG), Plan { rows: vec![3, 1, 1, 1], evict: 0 });
     }
 
     #[test]
@@ -123,11 +124,11 @@ mod tests {
         let rows = |running: &[Standing]| plan(running, 0, &config).rows;
         assert_eq!(rows(&[at(0, 300), at(0, 300)]), [300, 212]);
         assert_eq!(rows(&[at(9, 1), at(0, 300), at(0, 300)]), [1, 32, 0]);
-        assert_eq!(rows(&[at(9, 1), at(0, 100)]), [1, 25], "a quarter of what fits into four");
-        assert_eq!(rows(&[at(9, 1), at(50, 50)]), [1, 25], "as it began, so it goes on");
-        assert_eq!(rows(&[at(9, 1), at(0, 24)]), [1, 8], "nobody waits longer for a short one");
+        assert_eq!(rows(&[at(9, 1), at(0, 120)]), [1, 20], "a sixth of what fits into six");
+        assert_eq!(rows(&[at(9, 1), at(60, 60)]), [1, 20], "as it began, so it goes on");
+        assert_eq!(rows(&[at(9, 1), at(0, 12)]), [1, 4], "nobody waits longer for a short one");
         let mut many = vec![at(9, 1); 30];
-        many.push(at(0, 300));
+        many.push(at(0, 600));
         assert_eq!(rows(&many).last(), Some(&60));
         let beside_a_visit = plan(&[at(9, 1), at(0, 300)], 20, &config);
         assert_eq!(beside_a_visit.rows, [1, 12], "a visit is no reason for a longer step");

@@ -29,7 +29,7 @@ pub(crate) fn step(
     // Rows of one adapter lie together, so that each adapter is applied once.
     members.sort_by(|a, b| a.sequence.generation().cmp(&b.sequence.generation()));
     let vocab = model.decoder.config().vocab;
-    let scored = || score(model, members, visit.as_deref(), logits);
+    let scored = || score(model, members, visit.as_deref_mut(), logits);
     let why = match catch_unwind(AssertUnwindSafe(scored)) {
         Ok(Ok(asking)) => {
             if let Some(visit) = &mut visit {
@@ -54,7 +54,7 @@ type Asking = (usize, usize);
 fn score(
     model: &BaseModel,
     members: &mut [Member<'_, '_>],
-    visit: Option<&Visit>,
+    mut visit: Option<&mut Visit>,
     logits: &mut Vec<f32>,
 ) -> Result<Vec<Asking>> {
     let (mut batch, mut asking, mut asked_rows) = (Batch::default(), Vec::new(), Vec::new());
@@ -69,15 +69,16 @@ fn score(
             asked_rows.push((span.rows().start + place - standing.cached) as u32);
         }
     }
-    let mut seats = visit.map(|visit| visit.join(&mut batch, model)).transpose()?;
+    let seats = visit.as_mut().map(|visit| visit.join(&mut batch, model)).transpose()?;
     let mut runs = adapter_runs(&batch, &leases);
-    if let (Some(visit), Some(seats)) = (visit, &seats) {
-        runs.push(visit.run(seats));
-        asked_rows.extend(seats.asked());
-    }
     let mut caches: Vec<&mut KvCache> =
         members.iter_mut().filter_map(|member| member.sequence.cache_mut()).collect();
-    caches.extend(seats.iter_mut().map(|seats| &mut seats.cache));
+    if let (Some(visit), Some(rows)) = (visit, seats) {
+        asked_rows.extend(rows.clone().map(|row| row as u32));
+        let (run, cache) = visit.company(rows);
+        runs.push(run);
+        caches.extend(cache);
+    }
     let hidden = model.decoder.infer(&batch, &mut caches, &runs)?;
     if asked_rows.is_empty() {
         return Ok(asking);

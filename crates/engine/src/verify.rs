@@ -16,7 +16,7 @@ use std::{
 use understudy_manifest::{AdapterManifest, Attestation, AttestedModule, AttestedProbe, Precision};
 use understudy_model::{BaseModel, Lora, PeftFiles, open_regular, probe};
 
-use crate::visit::{Door, MOST_ROWS, Visit};
+use crate::visit::{Door, Visit};
 
 /// Norms are sums in f64 over the same f32 values, so they agree but for the order of adding up.
 const NORM_TOLERANCE: f64 = 1e-6;
@@ -165,13 +165,16 @@ impl Verifier {
         company: Option<&Door>,
     ) -> Result<(Lora, Vec<Vec<f32>>), String> {
         let mut scores = Vec::with_capacity(texts.len());
-        if let Some(door) = company.filter(|_| texts.iter().all(|text| text.len() <= MOST_ROWS)) {
+        if let Some(door) = company {
             for text in texts {
-                let visit = Visit { lora, text: text.clone(), scores: None };
-                let visit = door.visit(visit).ok_or("the engine has ended")?;
+                let visit = visit(door, Visit::new(lora, text.clone()));
+                let visit = visit.ok_or("the engine has ended")?;
+                let is_over = visit.is_over();
                 lora = visit.lora;
-                let Some(told) = visit.scores else { break };
-                scores.push(told);
+                if !is_over {
+                    break;
+                }
+                scores.push(visit.scores);
             }
         }
         if scores.len() < texts.len() {
@@ -279,6 +282,17 @@ fn check_inventory(lora: &Lora, attestation: &Attestation) -> Result<(), String>
         }
     }
     Ok(())
+}
+
+/// Has a text scored, a few tokens with every step, until it is over or a step goes without it.
+fn visit(door: &Door, mut visit: Visit) -> Option<Visit> {
+    loop {
+        let before = visit.scores.len();
+        visit = door.visit(visit)?;
+        if visit.is_over() || visit.scores.len() == before {
+            return Some(visit);
+        }
+    }
 }
 
 fn mean_difference(attested: &[f32], here: &[f32]) -> f32 {

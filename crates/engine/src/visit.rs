@@ -1,8 +1,8 @@
 //! Texts that are scored along with a step of others.
 //!
 //! What a new adapter says to its probes has to be seen before it is served. A pass of its own for
-//! that reads every weight of the base once more, beside those who decode; as a few more rows of a
-//! step they take next to nothing. A row's scores do not depend on its company.
+//! that reads every weight of the base once more, beside those who decode; as a few more rows of some
+//! steps they take next to nothing. A row's scores do not depend on its company.
 
 use std::{
     ops::Range,
@@ -16,20 +16,22 @@ use std::{
 use understudy_model::{AdapterRun, BaseModel, Batch, KvCache, Lora, Result, token_log_prob};
 use understudy_team as team;
 
+use crate::schedule::LEAST_BITE;
+
 /// How long one waits for a step to begin, before doing without.
-const PATIENCE: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Rows that a step has to spare.
-pub(crate) const MOST_ROWS: usize = 32;
-
-/// An adapter and a text of at least two tokens. Several texts come one after the other: everybody
-/// waits for the rows of a step, so the fewer, the better.
+/// An adapter and a text of at least two tokens. Several texts come one after the other, and each a
+/// few tokens at a time: everybody waits for the rows of a step, so the fewer, the better.
 #[derive(Debug)]
 pub(crate) struct Visit {
     pub(crate) lora: Lora,
-    pub(crate) text: Vec<u32>,
-    /// log p(next token | those before) for every token of the text but its first, once scored.
-    pub(crate) scores: Option<Vec<f32>>,
+    text: Vec<u32>,
+    /// Of the tokens that have been run.
+    cache: Option<KvCache>,
+    /// log p(next token | those before) for the tokens of the text after its first, as far as they
+    /// have been scored.
+    pub(crate) scores: Vec<f32>,
 }
 
 /// Where a visit waits for the next step.
@@ -37,7 +39,7 @@ pub(crate) struct Visit {
 pub(crate) struct Door(Mutex<Option<(Visit, Sender<Visit>)>>);
 
 impl Door {
-    /// Waits for a step to take the visit along. It comes back without scores when none did, or
+    /// Waits for a step to take the visit along. It comes back with no more scores when none did, or
     /// when that step failed; nothing comes back when the engine ends.
     pub(crate) fn visit(&self, visit: Visit) -> Option<Visit> {
         let (told, answer) = channel();
@@ -62,40 +64,45 @@ impl Door {
     }
 }
 
-/// A visit's part of a batch.
-pub(crate) struct Seats {
-    pub(crate) cache: KvCache,
-    rows: Range<usize>,
-}
-
-impl Seats {
-    /// Rows of the batch whose scores are asked for.
-    pub(crate) fn asked(&self) -> impl Iterator<Item = u32> {
-        self.rows.clone().map(|row| row as u32)
-    }
-}
-
 impl Visit {
-    /// Nobody asks what follows the last token.
+    pub(crate) fn new(lora: Lora, text: Vec<u32>) -> Self {
+        Self { lora, text, cache: None, scores: Vec::new() }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.left() == 0
+    }
+
+    /// Rows of the next step.
     pub(crate) fn rows(&self) -> usize {
-        self.text.len() - 1
+        self.left().min(LEAST_BITE)
     }
 
-    /// Joins a batch as its last rows.
-    pub(crate) fn join(&self, batch: &mut Batch, model: &BaseModel) -> Result<Seats> {
-        let decoder = &model.decoder;
-        let rows = batch.push(&self.text[..self.rows()], 0).rows();
-        Ok(Seats { cache: KvCache::new(decoder.config(), decoder.device())?, rows })
+    /// Nobody asks what follows the last token.
+    fn left(&self) -> usize {
+        self.text.len() - 1 - self.scores.len()
     }
 
-    pub(crate) fn run(&self, seats: &Seats) -> AdapterRun<'_> {
-        AdapterRun { rows: seats.rows.clone(), lora: Some(&self.lora) }
+    /// Joins a batch as its last rows, which all ask for scores.
+    pub(crate) fn join(&mut self, batch: &mut Batch, model: &BaseModel) -> Result<Range<usize>> {
+        if self.cache.is_none() {
+            let decoder = &model.decoder;
+            self.cache = Some(KvCache::new(decoder.config(), decoder.device())?);
+        }
+        let done = self.scores.len();
+        Ok(batch.push(&self.text[done..done + self.rows()], done).rows())
     }
 
-    /// Reads the scores over the vocabulary of the rows that it asked for, in their order.
+    /// What its rows run with.
+    pub(crate) fn company(&mut self, rows: Range<usize>) -> (AdapterRun<'_>, Option<&mut KvCache>) {
+        (AdapterRun { rows, lora: Some(&self.lora) }, self.cache.as_mut())
+    }
+
+    /// Reads the scores over the vocabulary of the rows that it ran, in their order.
     pub(crate) fn read(&mut self, logits: &[f32], vocab: usize) {
-        let targets = &self.text[1..];
-        self.scores = Some(team::map(targets.len(), |nth| {
+        let done = self.scores.len();
+        let targets = &self.text[done + 1..=done + self.rows()];
+        self.scores.extend(team::map(targets.len(), |nth| {
             token_log_prob(&logits[nth * vocab..(nth + 1) * vocab], targets[nth], 1.0).0
         }));
     }

@@ -15,6 +15,7 @@ use understudy_model::{PeftFiles, attest};
 
 use super::*;
 use crate::{
+    schedule::LEAST_BITE,
     step::step,
     verify::tolerance,
     visit::{Door, Visit},
@@ -103,12 +104,16 @@ fn assert_says(why: &str, parts: &[&str]) {
 fn probes_in_a_step_of_others_score_what_they_score_alone() {
     let (model, attested) = (model(), attested());
     let lora = read_peft(&attested.path, model.decoder.config()).unwrap().lora;
-    let texts = vec![vec![5, 6, 7, 8, 9], vec![1, 2], vec![300, 20, 4]];
+    let texts = vec![(5..18).collect(), vec![1, 2], vec![300, 20, 4]];
     let alone = understudy_model::probe(&model, Some(&lora), &texts).unwrap();
     for (text, alone) in texts.into_iter().zip(alone) {
-        let mut visit = Visit { lora: lora.clone(), text, scores: None };
-        step(&model, &mut [], Some(&mut visit), &mut Vec::new());
-        assert_eq!(visit.scores, Some(alone));
+        let mut visit = Visit::new(lora.clone(), text);
+        for _ in 0..alone.len().div_ceil(LEAST_BITE) {
+            assert!(!visit.is_over() && visit.rows() <= LEAST_BITE);
+            step(&model, &mut [], Some(&mut visit), &mut Vec::new());
+        }
+        assert!(visit.is_over());
+        assert_eq!(visit.scores, alone);
     }
 }
 
@@ -202,9 +207,8 @@ fn a_visit_that_no_step_takes_along_comes_back_unscored() {
         let spec = LoraSpec::new(4, 8.0, Targets::AllLinear);
         Lora::init(&ModelConfig::tiny(Family::Llama), &spec, 3).unwrap()
     };
-    let visit = Visit { lora, text: vec![1, 2], scores: None };
-    let back = Door::default().visit(visit).unwrap();
-    assert_eq!(back.scores, None);
+    let back = Door::default().visit(Visit::new(lora, vec![1, 2])).unwrap();
+    assert!(back.scores.is_empty());
 }
 
 #[test]
