@@ -12,6 +12,7 @@ use std::{
     time::Instant,
 };
 
+use understudy_ident::Digest;
 use understudy_inference::{
     AdapterInfo, Backend, Expected, GenerateRequest, InferenceError, Sink, Student,
 };
@@ -38,6 +39,8 @@ pub struct Engine {
 pub(crate) struct Shared {
     pub(crate) name: String,
     pub(crate) model: Arc<BaseModel>,
+    /// Of everything but the adapter that decides what is answered.
+    pub(crate) identity: String,
     pub(crate) config: Config,
     /// The longest sequence: what the model can do, or what fits in memory.
     pub(crate) context: usize,
@@ -110,6 +113,7 @@ impl Engine {
             .map_err(EngineError::Thread)?;
         let shared = Shared {
             name,
+            identity: identity(&model),
             model,
             config,
             context,
@@ -217,6 +221,13 @@ impl Shared {
         self.counters.paused.store(paused, Relaxed);
         wake(self.jobs.as_deref());
     }
+}
+
+fn identity(model: &BaseModel) -> String {
+    let BaseDigests { base, tokenizer, template } = &model.digests;
+    let precision = format!("{:?}", model.precision);
+    let device = if model.decoder.device().is_cpu() { "cpu" } else { "gpu" };
+    Digest::of_parts([base, tokenizer, template, &*precision, device].map(str::as_bytes)).to_hex()
 }
 
 fn wake(engine: Option<&Sender<Vec<Job>>>) {

@@ -84,6 +84,10 @@ impl Student for Engine {
         }
     }
 
+    fn identity(&self) -> Option<&str> {
+        Some(&self.shared.identity)
+    }
+
     fn check(&self) -> Result<(), InferenceError> {
         match &self.shared.thread {
             Some(thread) if !thread.is_finished() => Ok(()),

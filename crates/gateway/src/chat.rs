@@ -30,7 +30,8 @@ pub(crate) async fn completions(
             shown = Some(prompt::shown(&gateway, &prompt)?);
         }
         if ask.truncate.is_some() {
-            requests = ask.requests(&prompt, exchange.routing.way.adapter.clone());
+            let adapter = exchange.routing.way.adapter.clone();
+            requests = exchange.ask_of_student().requests(&prompt, adapter);
         }
     }
     let make = Box::new(move |opening: &Opening| {

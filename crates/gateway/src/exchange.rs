@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue};
 use understudy_conduct::Asked;
 use understudy_ident::{StepId, Timestamp, TrajectoryId};
 use understudy_inference::{
-    Admission, Completion, FinishReason, GenerateRequest, Served, Timing, Usage,
+    Admission, Completion, FinishReason, GenerateRequest, SamplingDefaults, Served, Timing, Usage,
 };
 use understudy_message::Message;
 use understudy_openai::{
@@ -48,6 +48,10 @@ pub(crate) struct Exchange {
     /// The client's own name for the request.
     request_id: Option<String>,
     token_key: TokenKey,
+    /// What stands in where the client says nothing of how to draw, when our own model answers.
+    defaults: SamplingDefaults,
+    /// What our own model is, where it knows.
+    identity: Option<String>,
     /// For whom our engine's cached keys and values are.
     salt: Option<String>,
     /// Whose it is, and who pays for its tokens.
@@ -80,10 +84,8 @@ impl Exchange {
         if let Some(met) = &remembered {
             opened.routing.recalls(&met.recalled);
         }
-        let mut ask = Ask { admission: opened.ask.admission.clone(), ..request.ask.clone() };
-        ask.sampling.max_tokens = opened.ask.sampling.max_tokens;
-        let (ask, chat) = (Arc::new(ask), Some(Arc::new(request)));
-        let exchange = Self { ask, chat, prefix: "chatcmpl", remembered, missed, ..opened }.named();
+        let chat = Some(Arc::new(request));
+        let exchange = Self { chat, prefix: "chatcmpl", remembered, missed, ..opened }.named();
         if let (Some(memories), Some(met)) = (memories, &exchange.remembered) {
             memories.note(exchange.response_id().to_owned(), &met.retrieved, exchange.at);
         }
@@ -154,6 +156,8 @@ impl Exchange {
             prefix: "cmpl",
             request_id,
             token_key: gateway.token_key()?,
+            defaults: gateway.sampling_defaults(),
+            identity: gateway.student.identity().map(str::to_owned),
             salt,
             caller,
             remembered: None,
@@ -182,11 +186,19 @@ impl Exchange {
         Some(Arc::clone(chat))
     }
 
+    /// What is asked of our own model: what its makers suggest where the client left it open.
+    pub(crate) fn ask_of_student(&self) -> Ask {
+        Ask::clone(&self.ask).with_defaults(&self.defaults)
+    }
+
     /// The generations of a chat, for whoever now answers.
     pub(crate) fn requests(&self) -> Vec<GenerateRequest> {
         let Some(chat) = self.chat_request() else { return Vec::new() };
         let mut ask = Ask { admission: self.ask.admission.clone(), ..chat.ask.clone() };
         ask.sampling.max_tokens = self.ask.sampling.max_tokens;
+        if !self.routing.way.teacher {
+            ask = ask.with_defaults(&self.defaults);
+        }
         if let Some(until) = self.until {
             ask.admission.timeout = Some(until.saturating_duration_since(Instant::now()));
         }
@@ -248,10 +260,11 @@ impl Exchange {
             Some(adapter) => format!("{}#{}", adapter.alias, short(&adapter.generation)),
             None => served.base.clone(),
         };
+        let identity = self.identity.as_deref().filter(|_| !self.routing.way.teacher);
         ReplyHead {
             id: self.reply_id.clone(),
             created: self.at.as_second(),
-            fingerprint: fingerprint(served),
+            fingerprint: fingerprint(served, identity),
             model,
             generation: served.adapter.as_ref().map(|adapter| adapter.generation.clone()),
         }

@@ -25,7 +25,8 @@ pub(crate) fn truncated(
     prompt: Prompt,
 ) -> Result<Prompt, ApiError> {
     let Some(most) = exchange.ask.truncate else { return Ok(prompt) };
-    let room = gateway.student.context().saturating_sub(exchange.ask.sampling.max_tokens as usize);
+    let wanted = exchange.ask_of_student().sampling.max_tokens as usize;
+    let room = gateway.student.context().saturating_sub(wanted);
     let most = usize::try_from(most).unwrap_or(room.max(1));
     let ids = block_in_place(|| gateway.student.tokenize(&prompt))?;
     Ok(Prompt::Tokens(ids[ids.len().saturating_sub(most)..].to_vec()))
@@ -50,11 +51,12 @@ pub(crate) fn of_completions(
     request: &CompletionRequest,
 ) -> Result<(Vec<ShownPrompt>, Vec<GenerateRequest>), ApiError> {
     let adapter: Option<AdapterChoice> = exchange.routing.way.adapter.clone();
+    let ask = exchange.ask_of_student();
     let (mut prompts, mut requests) = (Vec::new(), Vec::new());
     for prompt in &request.prompts {
         let prompt = truncated(gateway, exchange, prompt.clone())?;
         prompts.push(shown(gateway, &prompt)?);
-        requests.extend(exchange.ask.requests(&prompt, adapter.clone()));
+        requests.extend(ask.requests(&prompt, adapter.clone()));
     }
     Ok((prompts, requests))
 }

@@ -12,7 +12,7 @@ use std::{
 use serde_json::Value;
 use understudy_canary::{Examiner, PolicyDefaults};
 use understudy_ident::{Clock, Timestamp};
-use understudy_inference::{Backend, Student};
+use understudy_inference::{Backend, SamplingDefaults, Student};
 use understudy_intake::{Intake, Limits};
 use understudy_journal::Journal;
 use understudy_registry::Registry;
@@ -65,6 +65,8 @@ struct Shared {
     keep_raw: OnceLock<Duration>,
     /// What releases start from; the program's unless set.
     release_defaults: OnceLock<PolicyDefaults>,
+    /// What our own model is asked with where requests say nothing; OpenAI's unless set.
+    sampling_defaults: OnceLock<SamplingDefaults>,
     token_key: OnceLock<TokenKey>,
     door: Arc<Door>,
     board: Arc<Board>,
@@ -104,6 +106,7 @@ impl Gateway {
                 intake,
                 keep_raw: OnceLock::new(),
                 release_defaults: OnceLock::new(),
+                sampling_defaults: OnceLock::new(),
                 token_key: OnceLock::new(),
                 door: Arc::new(door),
                 board: Arc::default(),
@@ -206,6 +209,16 @@ impl Gateway {
 
     pub(crate) fn release_defaults(&self) -> &PolicyDefaults {
         self.shared.release_defaults.get_or_init(PolicyDefaults::default)
+    }
+
+    /// From now on our own model draws like this where a request says nothing. Said again, the
+    /// first word counts.
+    pub fn draw_like(&self, defaults: SamplingDefaults) {
+        self.shared.sampling_defaults.get_or_init(|| defaults);
+    }
+
+    pub(crate) fn sampling_defaults(&self) -> SamplingDefaults {
+        self.shared.sampling_defaults.get().copied().unwrap_or_default()
     }
 
     pub(crate) fn intake(&self) -> &Intake {

@@ -6,6 +6,7 @@ mod chat;
 mod completions;
 mod control;
 mod disk;
+mod drawing;
 mod faults;
 mod feedback;
 mod grpc;

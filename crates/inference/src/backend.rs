@@ -86,6 +86,12 @@ pub trait Student: Backend {
         None
     }
 
+    /// What decides, beside the adapter, what is answered: a digest of the base's files and
+    /// template and of how they are held, the same after a restart. `None` where nobody knows.
+    fn identity(&self) -> Option<&str> {
+        None
+    }
+
     /// Publishes the PEFT directory under `alias`, whatever was there before.
     fn load_adapter(&self, alias: &str, directory: &Path) -> Result<AdapterInfo, InferenceError> {
         Ok(self.publish_adapter(LoadAdapter::new(alias, directory))?.adapter)

@@ -10,6 +10,7 @@
 mod adapter;
 mod backend;
 mod cancel;
+mod defaults;
 mod embed;
 mod error;
 mod event;
@@ -25,6 +26,7 @@ mod tokens;
 pub use adapter::{AdapterInfo, Expected, LoadAdapter, LoadTiming, LoadedAdapter};
 pub use backend::{Backend, Sink, Student, complete};
 pub use cancel::CancelToken;
+pub use defaults::SamplingDefaults;
 pub use embed::{Embedder, HashingEmbedder};
 pub use error::InferenceError;
 pub use event::{

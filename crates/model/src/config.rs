@@ -1,5 +1,6 @@
 //! The shape of a decoder, read from a Hugging Face `config.json` or from GGUF metadata.
 
+mod generation;
 pub(crate) mod gguf;
 pub(crate) mod hf;
 
@@ -9,6 +10,8 @@ use crate::{
     error::{ModelError, Result, refuse},
     weights::GgufSource,
 };
+
+pub use generation::sampling_defaults;
 
 /// Which published architecture the numbers came from. The decoder itself never asks: everything
 /// that differs is a field of [`ModelConfig`].

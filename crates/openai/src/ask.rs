@@ -3,6 +3,7 @@
 use serde_json::Value;
 use understudy_inference::{
     AdapterChoice, Admission, GenerateRequest, LogProbsOf, Prompt, Returns, Sampling,
+    SamplingDefaults,
 };
 
 use crate::{error::RequestError, fields::Fields, sampling::sampling};
@@ -20,7 +21,10 @@ pub struct Ask {
     pub model: Option<String>,
     /// An adapter by alias or by exact generation, instead of the one `model` stands for.
     pub adapter: Option<AdapterChoice>,
+    /// With OpenAI's defaults for what was left out.
     pub sampling: Sampling,
+    /// Which of [`SamplingDefaults::FIELDS`] were left out, so that a model's own may stand in.
+    pub left_out: Vec<&'static str>,
     pub returns: Returns,
     pub admission: Admission,
     /// Completions of each prompt.
@@ -82,6 +86,7 @@ impl Ask {
             model: fields.text("model")?,
             adapter: adapter(fields)?,
             sampling: sampling(fields, limit.unwrap_or(otherwise))?,
+            left_out: left_out(fields, limit),
             returns: Returns {
                 top: top.map(|top| top as usize),
                 prompt_top: prompt_top.map(|top| top as usize),
@@ -110,6 +115,13 @@ impl Ask {
         })
     }
 
+    /// The same with what a model's makers suggest where the request says nothing.
+    #[must_use]
+    pub fn with_defaults(mut self, defaults: &SamplingDefaults) -> Self {
+        defaults.fill(&mut self.sampling, &self.left_out);
+        self
+    }
+
     /// One generation per choice. A seed counts on from choice to choice, so that each choice can
     /// be had again alone.
     pub fn requests(
@@ -129,6 +141,15 @@ impl Ask {
         };
         (0..self.n).map(choice).collect()
     }
+}
+
+/// A limit on tokens has more than one name, so the caller says whether there is one.
+fn left_out(fields: &Fields, limit: Option<u32>) -> Vec<&'static str> {
+    let is_left_out = |name: &&str| match *name {
+        "max_tokens" => limit.is_none(),
+        name => fields.named(name).is_none(),
+    };
+    SamplingDefaults::FIELDS.into_iter().filter(is_left_out).collect()
 }
 
 fn stream(fields: &Fields) -> Result<Option<StreamOptions>, RequestError> {

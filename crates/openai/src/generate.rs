@@ -91,6 +91,8 @@ impl GenerateBody {
         let must_fit = inner.admission.must_fit;
         let ask = Ask {
             sampling: inner.sampling,
+            // What draws a rollout is what its trainer wrote, and nothing else.
+            left_out: Vec::new(),
             returns: inner.returns,
             n: inner.n,
             admission: Admission { must_fit, ..outer.admission },

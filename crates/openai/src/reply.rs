@@ -46,10 +46,13 @@ pub trait ReplyWriter: Send {
     fn end(&mut self) -> Vec<Value>;
 }
 
-/// What a reply of these weights is reproducible under.
-pub fn fingerprint(served: &Served) -> String {
+/// What a reply of these weights is reproducible under. `identity` is the student's own, where it
+/// answers and knows.
+pub fn fingerprint(served: &Served, identity: Option<&str>) -> String {
     let weights = served.adapter.as_ref().map_or("base", |adapter| short(&adapter.generation));
-    format!("fp_{}_{weights}_{}", served.base, env!("CARGO_PKG_VERSION"))
+    let made_by = env!("CARGO_PKG_VERSION");
+    let held = identity.map(|identity| format!("_{}", short(identity))).unwrap_or_default();
+    format!("fp_{}_{weights}_{made_by}{held}", served.base)
 }
 
 fn short(generation: &str) -> &str {

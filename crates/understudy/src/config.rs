@@ -17,7 +17,11 @@ use understudy_manifest::{Check, Scorer};
 use understudy_recognition::ModelRecogniser;
 use understudy_upstream::{Endpoint, Replay, Timeouts, TokenLimitField};
 
-use crate::{cli::Global, meaning::AUTO, paths::DataDir};
+use crate::{
+    cli::{GenerationConfig, Global},
+    meaning::AUTO,
+    paths::DataDir,
+};
 
 const FILE: &str = "understudy.toml";
 const PEPPER: &str = "UNDERSTUDY_PEPPER";
@@ -53,6 +57,8 @@ struct File {
     /// Names of subjects that are on record, to be masked in datasets.
     accounts: Option<PathBuf>,
     release: ReleaseSettings,
+    /// How `serve` draws tokens where requests do not say.
+    generation_config: GenerationConfig,
     /// How much the engine of `serve` takes on at once.
     engine: understudy_engine::Config,
 }
@@ -254,6 +260,7 @@ pub(crate) struct Config {
     pub(crate) accounts: Option<PathBuf>,
     /// What releases start from where their recipes say nothing.
     pub(crate) policy: PolicyDefaults,
+    pub(crate) generation_config: GenerationConfig,
     pub(crate) engine: understudy_engine::Config,
     pub(crate) json: bool,
 }
@@ -299,6 +306,7 @@ impl Config {
             recogniser: file.recogniser,
             accounts: file.accounts.map(|path| home.join(path)),
             policy: policy(file.release.policy)?,
+            generation_config: file.generation_config,
             engine: engine(file.engine, |name| std::env::var(name).ok())?,
             json: global.json,
         })

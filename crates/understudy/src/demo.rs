@@ -20,6 +20,7 @@ use std::{
 use anyhow::{Context, Result};
 use understudy_canary::PolicyDefaults;
 use understudy_ident::AdapterVersion;
+use understudy_inference::SamplingDefaults;
 use understudy_manifest::Recipe;
 use understudy_orchestrator::{Ending, Fact, Observer, Run, drive, plan::Next};
 use understudy_registry::{Override, ReleaseRecord};
@@ -103,6 +104,7 @@ impl<'a> Demo<'a> {
             grpc: Grpc::Off,
             adapter_updates: understudy_gateway::AdapterUpdates::Forbidden,
             request_templates: false,
+            sampling_defaults: SamplingDefaults::default(),
             drain: Duration::ZERO,
             keep_raw: None,
             flush_replies: false,

@@ -17,7 +17,9 @@ use understudy_gateway::{
     serve_with,
 };
 use understudy_ident::{Clock, Digest, SystemClock, TaskName};
-use understudy_inference::{Backend, Embedder, LogProbsOf, MockConfig, MockEngine, Student};
+use understudy_inference::{
+    Backend, Embedder, LogProbsOf, MockConfig, MockEngine, SamplingDefaults, Student,
+};
 use understudy_journal::Journal;
 use understudy_memory::{Deployment, MemoryRoot};
 use understudy_model::{BaseDigests, BaseModel, device};
@@ -305,6 +307,8 @@ pub(crate) struct Serving<'a> {
     pub(crate) grpc: Grpc,
     pub(crate) adapter_updates: AdapterUpdates,
     pub(crate) request_templates: bool,
+    /// How the student draws where requests do not say.
+    pub(crate) sampling_defaults: SamplingDefaults,
     /// How long raw bodies of telemetry are kept; for ever unless given.
     pub(crate) keep_raw: Option<Duration>,
     /// Whether a reply's last byte waits for the disk.
@@ -410,6 +414,7 @@ impl Server {
             gateway.flush_replies();
         }
         gateway.release_under(serving.policy);
+        gateway.draw_like(serving.sampling_defaults);
         if let Some(memory) = serving.memory {
             let memories = memory.open(stores, memory_routes)?;
             gateway.remember_with(memories).map_err(|_| anyhow!("there are two memories"))?;

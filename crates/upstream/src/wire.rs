@@ -83,7 +83,8 @@ fn conversation(json: &mut Map<String, Value>, chat: &Chat, dialect: Dialect) {
     }
 }
 
-/// What everybody knows; neutral values are left out, because some servers refuse the names.
+/// What everybody knows; neutral values are left out, because some servers refuse the names, and
+/// [`ours`] adds them where they are known.
 fn common(json: &mut Map<String, Value>, sampling: &Sampling, limit: TokenLimitField) {
     let neutral = Sampling::default();
     let mut put = |name: &str, asked: bool, value: Value| {
@@ -104,7 +105,9 @@ fn common(json: &mut Map<String, Value>, sampling: &Sampling, limit: TokenLimitF
     put("response_format", format.is_some(), json!(format));
 }
 
-/// What vLLM's servers and ours know beside that.
+/// What vLLM's servers and ours know beside that. How to draw is always said, neutral or not: where
+/// it is not, they read their model's `generation_config.json`, and what is on record here would not
+/// be what was drawn from.
 fn ours(json: &mut Map<String, Value>, request: &GenerateRequest) {
     let sampling = &request.sampling;
     let is_chat = matches!(request.prompt, Prompt::Chat(_));
@@ -113,12 +116,11 @@ fn ours(json: &mut Map<String, Value>, request: &GenerateRequest) {
             json.insert(name.to_owned(), value);
         }
     };
-    put("min_p", sampling.min_p != 0.0, number(sampling.min_p));
-    put(
-        "repetition_penalty",
-        sampling.repetition_penalty != 1.0,
-        number(sampling.repetition_penalty),
-    );
+    put("top_p", true, number(sampling.top_p));
+    // -1 is off for every version of vLLM; 0 is not.
+    put("top_k", true, if sampling.top_k == 0 { json!(-1) } else { json!(sampling.top_k) });
+    put("min_p", true, number(sampling.min_p));
+    put("repetition_penalty", true, number(sampling.repetition_penalty));
     put(
         "allowed_token_ids",
         sampling.allowed_token_ids.is_some(),

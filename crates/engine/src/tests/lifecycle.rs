@@ -1,10 +1,13 @@
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex},
     thread,
     time::Instant,
 };
 
+use serde_json::Map;
 use understudy_inference::{Admission, Returns};
+use understudy_model::{ChatTemplate, Precision};
 
 use super::*;
 use crate::{
@@ -167,4 +170,27 @@ fn times_are_in_order() {
     assert!(timing.queued_ms > 0.0 && timing.queued_ms <= timing.first_token_ms);
     assert!(timing.first_token_ms <= timing.total_ms);
     assert!(timing.first_token_ms >= waited_for.total_ms * 0.5, "it waited for the first");
+}
+
+#[test]
+fn what_an_engine_is_changes_with_weights_precision_and_template_but_not_with_a_restart() {
+    let identity = |model: BaseModel| {
+        let engine = Engine::start(model, "base", Config::default()).unwrap();
+        engine.identity().unwrap().to_owned()
+    };
+    let random = |seed, precision| {
+        let tiny = ModelConfig::tiny(Family::Llama);
+        BaseModel::random_with(tiny, seed, &Device::Cpu, precision).unwrap()
+    };
+    let mut worded = model();
+    worded.template = ChatTemplate::new("{{ messages[0].content }}", Map::new()).unwrap();
+    worded.digests.template = worded.template.digest().to_owned();
+    let all = [
+        identity(model()),
+        identity(random(8, Precision::F32)),
+        identity(random(7, Precision::Bf16)),
+        identity(worded),
+    ];
+    assert_eq!(all[0], identity(random(7, Precision::F32)), "the same, started again");
+    assert_eq!(BTreeSet::from(all.clone()).len(), all.len(), "{all:?}");
 }

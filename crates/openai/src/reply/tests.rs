@@ -14,6 +14,19 @@ fn served() -> Served {
     Served { base: "base".to_owned(), adapter: Some(adapter) }
 }
 
+#[test]
+fn a_fingerprint_names_the_weights_and_who_holds_them_how() {
+    let base = Served { adapter: None, ..served() };
+    let known = Some("89abcdef0123456789");
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(fingerprint(&base, None), format!("fp_base_base_{version}"));
+    assert_eq!(fingerprint(&base, known), format!("fp_base_base_{version}_89abcdef0123"));
+    assert_eq!(
+        fingerprint(&served(), known),
+        format!("fp_base_0123456789ab_{version}_89abcdef0123")
+    );
+}
+
 fn writer(more: Value) -> ChatWriter {
     let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "hi"}]});
     for (name, value) in more.as_object().unwrap() {
@@ -24,7 +37,7 @@ fn writer(more: Value) -> ChatWriter {
         id: "chatcmpl-stable-7".to_owned(),
         created: 1,
         model: "a#0123".to_owned(),
-        fingerprint: fingerprint(&served()),
+        fingerprint: fingerprint(&served(), None),
         generation: Some("0123456789abcdef".to_owned()),
     };
     ChatWriter::new(head, &request, None, None)

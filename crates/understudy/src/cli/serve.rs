@@ -46,6 +46,11 @@ pub(crate) struct ServeArgs {
     /// [engine] in understudy.toml]
     #[arg(long, value_enum, value_name = "MODE")]
     pub(crate) logprobs_mode: Option<LogprobsMode>,
+    /// How tokens are drawn where a request does not say: as the base's generation_config.json
+    /// suggests, if it has one, or by `OpenAI`'s defaults [default: `generation_config` of
+    /// understudy.toml, or auto]
+    #[arg(long, value_enum, value_name = "FROM", env = "UNDERSTUDY_GENERATION_CONFIG")]
+    pub(crate) generation_config: Option<GenerationConfig>,
     /// Serve an engine without a model, which repeats what it is told: for trying the API out and
     /// for clients' tests
     #[arg(long)]
@@ -69,6 +74,19 @@ pub(crate) struct ServeArgs {
     /// What that server lists this one as [default: the address it listens at]
     #[arg(long, value_name = "NAME", requires = "control")]
     pub(crate) node: Option<String>,
+}
+
+/// Where the defaults of temperature, truncation and penalty come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum GenerationConfig {
+    /// From the base's `generation_config.json`
+    #[default]
+    Auto,
+    /// Temperature 1, nothing cut off, nothing penalised
+    #[value(name = "openai", alias = "vllm")]
+    #[serde(rename = "openai", alias = "vllm")]
+    OpenAi,
 }
 
 /// What log-probabilities are of; the names are vLLM's.

@@ -11,15 +11,16 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 use understudy_access::may_listen;
 use understudy_gateway::{AdapterUpdates, Tls};
-use understudy_inference::Student;
+use understudy_inference::{SamplingDefaults, Student};
 use understudy_live::{Rules, Watch};
 use understudy_manifest::Recipe;
+use understudy_model::sampling_defaults;
 use understudy_storage::DataDirLock;
 
 use super::{Exit, model};
 use crate::{
     attend::{self, Attending},
-    cli::{Role, ServeArgs},
+    cli::{GenerationConfig, Role, ServeArgs},
     config::Config,
     follow::Control,
     live::Scoring,
@@ -49,7 +50,7 @@ pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
     let live = live_rules(config)?;
     let first = if teacher.is_some() { "the teacher" } else { "the base model" };
     let tasks = tasks(config)?;
-    let student = student(args, config, out)?;
+    let (student, sampling_defaults) = student(args, config, out)?;
     let name = student.base().to_owned();
     let recipes = attend::recipes(paths, config, &name)?;
     let is_replica = control.is_some();
@@ -62,6 +63,7 @@ pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
         grpc: args.grpc.unwrap_or(Grpc::IfFree),
         adapter_updates: adapter_updates(args, config),
         request_templates: args.allow_request_templates,
+        sampling_defaults,
         drain: Duration::from_secs(args.drain_timeout),
         keep_raw: config.keep_raw,
         flush_replies: config.flush_replies,
@@ -121,30 +123,50 @@ fn announce(
     }));
 }
 
-/// Who answers where nothing was released, and holds the adapters.
-fn student(args: &ServeArgs, config: &Config, out: Out) -> Result<Arc<dyn Student>> {
+/// Who answers where nothing was released, and holds the adapters; and how it draws where a request
+/// does not say.
+fn student(
+    args: &ServeArgs,
+    config: &Config,
+    out: Out,
+) -> Result<(Arc<dyn Student>, SamplingDefaults)> {
+    let openai = SamplingDefaults::default();
     let mut settings = config.engine;
     if let Some(mode) = args.logprobs_mode {
         settings.logprobs_mode = mode.into();
     }
     if args.mock_engine {
         let name = args.base.as_deref();
-        return wiring::mock_engine(name, args.mock_step, settings.logprobs_mode);
+        let mock = wiring::mock_engine(name, args.mock_step, settings.logprobs_mode)?;
+        return Ok((mock, openai));
     }
     if let Some(fleet) = wiring::fleet(config)? {
         ensure!(
             args.logprobs_mode.is_none(),
             "--logprobs-mode is for our own engine; start the servers of [fleet] with theirs"
         );
-        return Ok(fleet);
+        ensure!(
+            args.generation_config != Some(GenerationConfig::Auto),
+            "--generation-config auto is for our own engine; what the servers of [fleet] read is \
+             not known here, so they are always told how to draw"
+        );
+        return Ok((fleet, openai));
     }
     // Before a model is fetched and loaded, which takes a while.
     settings.check().context("[engine] in understudy.toml cannot be honoured")?;
     let name = args.base.clone().unwrap_or_else(|| config.base.clone());
     let base = model::obtain(config, &name, out)?;
+    let defaults = match args.generation_config.unwrap_or(config.generation_config) {
+        GenerationConfig::OpenAi => openai,
+        GenerationConfig::Auto => sampling_defaults(&base).context(
+            "failed to read how the base model is to be drawn from; correct the file, or pass \
+             --generation-config openai",
+        )?,
+    };
     let is_replica = args.role.is_some();
     let kept = (settings, &*config.data.aliases(is_replica));
-    wiring::serving_engine(&base, &name, (args.precision, &config.device), kept)
+    let engine = wiring::serving_engine(&base, &name, (args.precision, &config.device), kept)?;
+    Ok((engine, defaults))
 }
 
 /// What of the traffic is scored, if anything.

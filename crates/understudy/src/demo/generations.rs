@@ -19,6 +19,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use understudy_gateway::AdapterUpdates;
+use understudy_inference::SamplingDefaults;
 use understudy_lookout::{Tally, who};
 use understudy_manifest::{Recipe, Tier, Unattended};
 use understudy_orchestrator::{Earned, Past, Status, StatusState};
@@ -99,6 +100,7 @@ pub(super) fn run(count: u8, seed: u64, config: &Config, out: Out) -> Result<Exi
         listen: ([127, 0, 0, 1], 0).into(),
         adapter_updates: AdapterUpdates::Forbidden,
         request_templates: false,
+        sampling_defaults: SamplingDefaults::default(),
         drain: Duration::ZERO,
         keep_raw: None,
         flush_replies: false,

@@ -148,6 +148,16 @@ fn an_adapter_goes_to_every_replica_under_a_name_of_its_content() {
     let bodies: Vec<Value> = asked.map(|received| received.body).collect();
     assert_eq!((bodies.len(), &bodies[0]["model"]), (1, &json!(name)));
     assert_eq!(bodies[0]["return_token_ids"], true);
+    for (name, neutral) in [
+        ("temperature", 0.0),
+        ("top_p", 1.0),
+        ("top_k", -1.0),
+        ("min_p", 0.0),
+        ("repetition_penalty", 1.0),
+    ] {
+        let sent = bodies[0][name].as_f64();
+        assert_eq!(sent, Some(neutral), "{name}: a server would read its model's suggestions");
+    }
     assert_eq!(run(&stage.fleet, ask("x")).completion().served.adapter, None);
     assert!(matches!(
         stage.fleet.submit(with("other"), Box::new(|_| std::ops::ControlFlow::Continue(()))),
