@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Writes the fixtures that crates/model is tested against, into tests/golden/model/.
 
-For tiny random Llama, Qwen2 and Qwen3 models, and a Llama of odd widths: the model as a Hugging Face directory (bf16 values,
+For tiny random Llama, Qwen2 and Qwen3 models, a Llama of odd widths, and one with the rotation of
+Llama 3.1: the model as a Hugging Face directory (bf16 values,
 computed with in f32), an adapter as PEFT saves it, and golden.safetensors with
 
     tokens, lengths       two sequences laid end to end
@@ -12,14 +13,15 @@ computed with in f32), an adapter as PEFT saves it, and golden.safetensors with
     grad.<tensor>         d loss / d adapter tensor, under PEFT's tensor names
     stepped.<tensor>      the tensor after one torch AdamW step on that gradient
 
-and template.json: chat templates with the text transformers renders.
+and template.json and families.json: chat templates with the text transformers renders.
 
-Run by hand, never in CI:  python make_model_golden.py
+Run by hand, never in CI:  python make_model_golden.py [FAMILY…]
 Made with torch 2.15.0, transformers 5.23.0, peft 0.21.2, tokenizers 0.23.3, safetensors 0.8.0, on CPU.
 """
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import torch
@@ -77,6 +79,19 @@ FAMILIES = {
         LlamaConfig(**SHAPE | dict(vocab_size=263, hidden_size=42, intermediate_size=61,
                                    num_attention_heads=3, num_key_value_heads=1),
                     rope_theta=10000.0, tie_word_embeddings=False),
+        LlamaForCausalLM,
+        "all-linear",
+        False,
+    ),
+    # Over 32 positions the eight pairs of a head turn 5.1, 1.6, 0.5, … times: one is fast, one lies
+    # between, the others are slow.
+    "llama3": (
+        LlamaConfig(**SHAPE | dict(hidden_size=32, intermediate_size=32, num_hidden_layers=1,
+                                   num_attention_heads=2, num_key_value_heads=1),
+                    rope_parameters=dict(rope_type="llama3", rope_theta=10000.0, factor=8.0,
+                                         low_freq_factor=1.0, high_freq_factor=4.0,
+                                         original_max_position_embeddings=32),
+                    tie_word_embeddings=True),
         LlamaForCausalLM,
         "all-linear",
         False,
@@ -285,7 +300,145 @@ def make_templates():
     (OUT / "template.json").write_text(json.dumps(cases, ensure_ascii=False, indent=1) + "\n")
 
 
+# Everything the templates of the families lean on, in templates of our own.
+FAMILY_TEMPLATES = {
+    # As Llama 3.1's: special tokens, a date, tools before the first question or beside the system's
+    # words, one call per message, answers of tools as JSON, and complaints.
+    "headers": (
+        "{{- bos_token }}\n"
+        "{%- macro turn(role) -%}\n"
+        "    {{- '<|start_header_id|>' ~ role ~ '<|end_header_id|>\n\n' }}\n"
+        "{%- endmacro -%}\n"
+        "{%- if not date_string is defined %}{% set date_string = '1 Jan 2000' %}{% endif %}\n"
+        "{%- if not tools is defined %}{% set tools = none %}{% endif %}\n"
+        "{%- set rest = messages[1:] if messages[0]['role'] == 'system' else messages %}\n"
+        "{{- turn('system') }}\n"
+        "{{- 'Today: ' + date_string + '\n' }}\n"
+        "{%- if messages[0]['role'] == 'system' %}{{- messages[0]['content'] | trim }}{% endif %}\n"
+        "{%- if tools is not none and not tools_in_user_message %}\n"
+        "    {%- for tool in tools %}{{- '\n\n' }}{{- tool | tojson(indent=4) }}{% endfor %}\n"
+        "{%- endif %}\n"
+        "{{- eos_token }}\n"
+        "{%- for message in rest %}\n"
+        "    {%- if 'tool_calls' in message and message.tool_calls %}\n"
+        "        {%- if message.tool_calls | length != 1 %}\n"
+        "            {{- raise_exception('one call at a time') }}\n"
+        "        {%- endif %}\n"
+        "        {%- set call = message.tool_calls[0].function %}\n"
+        "        {{- turn('assistant') }}\n"
+        "        {{- '{\"name\": \"' + call.name + '\", \"parameters\": ' }}\n"
+        "        {{- call.arguments | tojson }}\n"
+        "        {{- '}' }}\n"
+        "        {{- '<|eom_id|>' if builtin_tools is defined else eos_token }}\n"
+        "    {%- elif message.role in ['tool', 'ipython'] %}\n"
+        "        {{- turn('ipython') }}\n"
+        "        {%- if message.content is mapping or message.content is iterable %}\n"
+        "            {{- message.content | tojson }}\n"
+        "        {%- else %}\n"
+        "            {{- message.content }}\n"
+        "        {%- endif %}\n"
+        "        {{- eos_token }}\n"
+        "    {%- else %}\n"
+        "        {{- turn(message['role']) }}\n"
+        "        {%- if loop.first and tools is not none and tools_in_user_message %}\n"
+        "            {%- for tool in tools %}{{- tool | tojson(indent=4) + '\n\n' }}{% endfor %}\n"
+        "        {%- endif %}\n"
+        "        {{- message['content'] | trim + eos_token }}\n"
+        "    {%- endif %}\n"
+        "{%- endfor %}\n"
+        "{%- if add_generation_prompt %}{{- turn('assistant') }}{% endif %}\n"
+    ),
+    # As Qwen's: tools and calls in tags, the answers of tools as one turn of the user, thoughts kept
+    # for what follows the last question, a switch for thinking, and marks around what is trained.
+    "tags": (
+        "{%- if tools %}\n"
+        "    {{- '<|im_start|>system\n' }}\n"
+        "    {%- if messages[0].role == 'system' %}{{- messages[0].content + '\n\n' }}{%- endif %}\n"
+        "    {{- '# Tools\n<tools>' }}\n"
+        "    {%- for tool in tools %}{{- '\n' }}{{- tool | tojson }}{% endfor %}\n"
+        "    {{- '\n</tools><|im_end|>\n' }}\n"
+        "{%- elif messages[0].role == 'system' %}\n"
+        "    {{- '<|im_start|>system\n' + messages[0].content + '<|im_end|>\n' }}\n"
+        "{%- endif %}\n"
+        "{%- set ns = namespace(open=true, asked=messages | length - 1) %}\n"
+        "{%- for message in messages[::-1] %}\n"
+        "    {%- if ns.open and message.role == 'user' %}\n"
+        "        {%- set ns.open = false %}{% set ns.asked = messages | length - loop.index %}\n"
+        "    {%- endif %}\n"
+        "{%- endfor %}\n"
+        "{%- for message in messages %}\n"
+        "    {%- set content = message.content if message.content is string else '' %}\n"
+        "    {%- if message.role == 'user' or (message.role == 'system' and not loop.first) %}\n"
+        "        {{- '<|im_start|>' + message.role + '\n' + content + '<|im_end|>' + '\n' }}\n"
+        "    {%- elif message.role == 'assistant' %}\n"
+        "        {{- '<|im_start|>assistant\n' }}\n"
+        "        {% generation %}\n"
+        "        {%- if '</think>' in content and loop.index0 <= ns.asked %}\n"
+        "            {%- set content = content.split('</think>')[-1].lstrip('\n') %}\n"
+        "        {%- endif %}\n"
+        "        {{- content.rstrip() }}\n"
+        "        {%- for call in message.tool_calls or [] %}\n"
+        "            {%- if call.function %}{% set call = call.function %}{% endif %}\n"
+        "            {%- if (loop.first and content) or not loop.first %}{{- '\n' }}{% endif %}\n"
+        "            {{- '<tool_call>\n{\"name\": \"' ~ call.name ~ '\", \"arguments\": ' }}\n"
+        "            {%- if call.arguments is string %}{{- call.arguments }}\n"
+        "            {%- else %}{{- call.arguments | tojson }}{% endif %}\n"
+        "            {{- '}\n</tool_call>' }}\n"
+        "        {%- endfor %}\n"
+        "        {{- '<|im_end|>\n' }}\n"
+        "        {%- endgeneration %}\n"
+        "    {%- elif message.role == 'tool' %}\n"
+        "        {%- if loop.first or (messages[loop.index0 - 1].role != 'tool') %}\n"
+        "            {{- '<|im_start|>user' }}\n"
+        "        {%- endif %}\n"
+        "        {{- '\n<tool_response>\n' + content + '\n</tool_response>' }}\n"
+        "        {%- if loop.last or (messages[loop.index0 + 1].role != 'tool') %}\n"
+        "            {{- '<|im_end|>\n' }}\n"
+        "        {%- endif %}\n"
+        "    {%- endif %}\n"
+        "{%- endfor %}\n"
+        "{%- if add_generation_prompt %}\n"
+        "    {{- '<|im_start|>assistant\n' }}\n"
+        "    {%- if enable_thinking is defined and enable_thinking is false %}\n"
+        "        {{- '<think>\n\n</think>\n\n' }}\n"
+        "    {%- endif %}\n"
+        "{%- endif %}"
+    ),
+}
+
+SPECIAL = {"bos_token": "<|begin|>", "eos_token": "<|eot|>"}
+
+VARIABLES = {
+    "headers": [{}, {"date_string": "26 Jul 2024", "tools_in_user_message": True}],
+    "tags": [{}, {"enable_thinking": False}],
+}
+
+
+def make_family_templates():
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=byte_tokenizer(), **SPECIAL)
+    cases = []
+    for template, source in FAMILY_TEMPLATES.items():
+        for name, (messages, tools) in CONVERSATIONS.items():
+            for number, variables in enumerate(VARIABLES[template]):
+                for ending in ("closed", "reply", "continued"):
+                    if ending == "continued" and messages[-1]["role"] not in ("user", "assistant"):
+                        continue
+                    text = tokenizer.apply_chat_template(
+                        messages, tools=tools, chat_template=source, tokenize=False,
+                        add_generation_prompt=ending == "reply",
+                        continue_final_message=ending == "continued", **variables)
+                    cases.append({"name": f"{template}/{name}/{number}/{ending}",
+                                  "template": template, "conversation": name,
+                                  "variables": variables, "ending": ending, "text": text})
+    written = {"special": SPECIAL, "templates": FAMILY_TEMPLATES,
+               "conversations": {name: {"messages": messages, "tools": tools or []}
+                                 for name, (messages, tools) in CONVERSATIONS.items()},
+               "cases": cases}
+    (OUT / "families.json").write_text(json.dumps(written, ensure_ascii=False, indent=1) + "\n")
+
+
 if __name__ == "__main__":
-    for family in FAMILIES:
+    for family in sys.argv[1:] or FAMILIES:
         make_golden(family)
     make_templates()
+    make_family_templates()

@@ -3,6 +3,7 @@
 mod generation;
 pub(crate) mod gguf;
 pub(crate) mod hf;
+mod rope;
 
 use std::path::Path;
 
@@ -12,6 +13,7 @@ use crate::{
 };
 
 pub use generation::sampling_defaults;
+pub use rope::RopeScaling;
 
 /// Which published architecture the numbers came from. The decoder itself never asks: everything
 /// that differs is a field of [`ModelConfig`].
@@ -35,6 +37,7 @@ pub struct ModelConfig {
     pub head_dim: usize,
     pub norm_eps: f32,
     pub rope_theta: f32,
+    pub rope_scaling: Option<RopeScaling>,
     pub max_positions: usize,
     /// The output head is the embedding matrix.
     pub tied_head: bool,
@@ -58,6 +61,7 @@ impl ModelConfig {
             head_dim: 16,
             norm_eps: 1e-5,
             rope_theta: 10_000.0,
+            rope_scaling: None,
             max_positions: 1024,
             tied_head: true,
             qkv_bias: family == Family::Qwen2,
@@ -91,6 +95,11 @@ impl ModelConfig {
         self.q_dim() + 2 * self.kv_dim()
     }
 
+    /// By how much each pair of a head is turned from one position to the next.
+    pub(crate) fn frequencies(&self) -> Vec<f32> {
+        rope::frequencies(self.rope_theta, self.head_dim, self.rope_scaling.as_ref())
+    }
+
     pub(crate) fn checked(self) -> Result<Self> {
         let positive = [
             ("vocabulary size", self.vocab),
@@ -110,6 +119,9 @@ impl ModelConfig {
         }
         if !self.head_dim.is_multiple_of(2) {
             return Err(refuse!(Config, "head dimension {} is odd", self.head_dim));
+        }
+        if let Some(scaling) = &self.rope_scaling {
+            scaling.check(self.head_dim)?;
         }
         Ok(self)
     }

@@ -35,15 +35,13 @@ pub struct Decoder {
     weights: Weights,
     device: Device,
     ops: Ops,
-    /// θ^(−2i/d) for every rotated pair.
+    /// θ^(−2i/d) for every rotated pair, scaled where the model's are.
     inverse_frequencies: Vec<f32>,
 }
 
 impl Decoder {
     pub(crate) fn new(config: ModelConfig, weights: Weights, place: &Place) -> Self {
-        let dim = config.head_dim as f32;
-        let frequency = |pair: usize| 1.0 / config.rope_theta.powf((2 * pair) as f32 / dim);
-        let inverse_frequencies = (0..config.head_dim / 2).map(frequency).collect();
+        let inverse_frequencies = config.frequencies();
         Self { config, weights, device: place.device.clone(), ops: place.ops, inverse_frequencies }
     }
 

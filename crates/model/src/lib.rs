@@ -35,7 +35,7 @@ pub use attest::{attest, probe};
 pub use base::{BaseDigests, BaseModel};
 pub use batch::{AdapterRun, Batch, Span};
 pub use cache::{BLOCK, KvBlock, KvCache};
-pub use config::{Family, ModelConfig, sampling_defaults};
+pub use config::{Family, ModelConfig, RopeScaling, sampling_defaults};
 pub use decoder::{Activations, Decoder, Dropout, Tape};
 pub use device::device;
 pub use error::{ModelError, Result};

@@ -73,6 +73,14 @@ fn merge_directory(base: &Path, lora: &Lora, out: &Path) -> Result<()> {
 
 fn merge_gguf(base: &Path, lora: &Lora, out: &Path) -> Result<()> {
     let (mut source, config) = GgufSource::open(base)?;
+    if config.rope_scaling.is_some() {
+        return Err(refuse!(
+            Config,
+            "{} turns heads by factors of its own, which no config.json can say; merge with the \
+             Hugging Face directory of the same model",
+            base.display()
+        ));
+    }
     let tokenizer = Tokenizer::from_gguf(source.content())?;
     let files = [
         ("config.json", config_json(&config, &tokenizer)),

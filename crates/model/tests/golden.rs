@@ -7,12 +7,14 @@ use std::{fs, path::PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
+use understudy_message::Message;
 use understudy_model::{
-    Activations, BaseModel, Batch, ChatTemplate, Device, Lora, Tensor, Term, read_peft, write_peft,
+    Activations, BaseModel, Batch, ChatTemplate, Conversation, Device, Ending, Lora, Tensor, Term,
+    read_peft, write_peft,
 };
 
-/// Of `odd` no width is a multiple of 8.
-const FAMILIES: [&str; 4] = ["llama", "qwen2", "qwen3", "odd"];
+/// Of `odd` no width is a multiple of 8; `llama3` turns heads as Llama 3.1 does.
+const FAMILIES: [&str; 5] = ["llama", "qwen2", "qwen3", "odd", "llama3"];
 
 struct Golden {
     model: BaseModel,
@@ -203,6 +205,47 @@ fn templates_render_what_transformers_renders() {
         let messages = case["messages"].as_array().unwrap();
         let prompt = case["add_generation_prompt"].as_bool().unwrap();
         let text = template.render_values(messages, tools, prompt).unwrap();
+        assert_eq!(text, case["text"].as_str().unwrap(), "{}", case["name"]);
+    }
+}
+
+/// A conversation as clients send it: arguments of calls are text there.
+fn messages(values: &Value) -> Vec<Message> {
+    let mut values = values.clone();
+    for message in values.as_array_mut().unwrap() {
+        for call in message["tool_calls"].as_array_mut().into_iter().flatten() {
+            let arguments = call["function"]["arguments"].to_string();
+            call["function"]["arguments"] = arguments.into();
+        }
+    }
+    serde_json::from_value(values).unwrap()
+}
+
+/// What is served and trained on, special tokens, tools, variables and every ending included.
+#[test]
+fn conversations_are_written_as_transformers_writes_them() {
+    let text = fs::read_to_string(fixtures().join("families.json")).unwrap();
+    let golden: Value = serde_json::from_str(&text).unwrap();
+    let base = Golden::load("llama").model;
+    let cases = golden["cases"].as_array().unwrap();
+    assert!(cases.len() >= 32);
+    for case in cases {
+        let source = golden["templates"][case["template"].as_str().unwrap()].as_str().unwrap();
+        let special = golden["special"].as_object().unwrap().clone();
+        let template = ChatTemplate::new(source, special).unwrap();
+        let conversation = &golden["conversations"][case["conversation"].as_str().unwrap()];
+        let messages = messages(&conversation["messages"]);
+        let chat = Conversation {
+            messages: &messages,
+            tools: conversation["tools"].as_array().unwrap(),
+            variables: case["variables"].as_object(),
+            ending: match case["ending"].as_str().unwrap() {
+                "closed" => Ending::Closed,
+                "reply" => Ending::Reply,
+                _ => Ending::Continued,
+            },
+        };
+        let text = base.render_chat_with(&template, &chat).unwrap().text();
         assert_eq!(text, case["text"].as_str().unwrap(), "{}", case["name"]);
     }
 }

@@ -7,7 +7,7 @@ use crate::error::{Result, refuse};
 
 impl ModelConfig {
     /// Reads the metadata of a GGUF file.
-    pub fn from_gguf(content: &Content) -> Result<Self> {
+    pub(crate) fn from_gguf(content: &Content) -> Result<Self> {
         let name = text(content, "general.architecture")
             .ok_or_else(|| refuse!(Config, "the GGUF file does not name its architecture"))?;
         let family = match name {
@@ -24,7 +24,7 @@ impl ModelConfig {
         };
         let key = |suffix: &str| format!("{name}.{suffix}");
         let scaling = text(content, &key("rope.scaling.type")).unwrap_or("none");
-        if scaling != "none" || content.tensor_infos.contains_key("rope_freqs.weight") {
+        if scaling != "none" {
             return Err(refuse!(Config, "rope scaling of type {scaling} is not supported"));
         }
         let need = |suffix: &str| {
@@ -54,6 +54,8 @@ impl ModelConfig {
             head_dim,
             norm_eps: float(content, &key("attention.layer_norm_rms_epsilon")).unwrap_or(1e-5),
             rope_theta: float(content, &key("rope.freq_base")).unwrap_or(10_000.0),
+            // A tensor, which the metadata does not hold.
+            rope_scaling: None,
             max_positions: number(content, &key("context_length")).unwrap_or(2048),
             tied_head: !content.tensor_infos.contains_key("output.weight"),
             qkv_bias: family == Family::Qwen2,

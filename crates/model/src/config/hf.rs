@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Family, ModelConfig};
+use super::{Family, ModelConfig, RopeScaling};
 use crate::error::{Result, refuse};
 
 #[derive(Deserialize)]
@@ -34,11 +34,34 @@ struct Rope {
     rope_theta: Option<f32>,
     #[serde(alias = "type")]
     rope_type: Option<String>,
+    factor: Option<f32>,
+    low_freq_factor: Option<f32>,
+    high_freq_factor: Option<f32>,
+    original_max_position_embeddings: Option<usize>,
 }
 
 impl Rope {
-    fn is_plain(&self) -> bool {
-        self.rope_type.as_deref().is_none_or(|kind| kind == "default")
+    /// Refuses by name what would be turned otherwise than it was trained to be.
+    fn scaling(&self) -> Result<Option<RopeScaling>> {
+        let kind = self.rope_type.as_deref().unwrap_or("default");
+        let need = |name: &str, value: Option<f32>| {
+            value.ok_or_else(|| refuse!(Config, "rope scaling of type {kind} lacks {name}"))
+        };
+        match kind {
+            "default" => Ok(None),
+            "llama3" => Ok(Some(RopeScaling::Llama3 {
+                factor: need("factor", self.factor)?,
+                low: need("low_freq_factor", self.low_freq_factor)?,
+                high: need("high_freq_factor", self.high_freq_factor)?,
+                original: self.original_max_position_embeddings.ok_or_else(|| {
+                    refuse!(
+                        Config,
+                        "rope scaling of type {kind} lacks original_max_position_embeddings"
+                    )
+                })?,
+            })),
+            _ => Err(refuse!(Config, "rope scaling of type {kind} is not supported; llama3 is")),
+        }
     }
 }
 
@@ -71,6 +94,7 @@ impl ModelConfig {
                 .unwrap_or_else(|| raw.hidden_size / raw.num_attention_heads.max(1)),
             norm_eps: raw.rms_norm_eps.unwrap_or(1e-6),
             rope_theta: rope.or(raw.rope_theta).unwrap_or(10_000.0),
+            rope_scaling: raw.rope_scaling()?,
             max_positions: raw.max_position_embeddings.unwrap_or(2048),
             tied_head: raw.tie_word_embeddings.unwrap_or(false),
             qkv_bias: family == Family::Qwen2,
@@ -81,13 +105,16 @@ impl ModelConfig {
 }
 
 impl Raw {
-    fn refuse_unsupported(&self, family: Family) -> Result<()> {
+    fn rope_scaling(&self) -> Result<Option<RopeScaling>> {
         for rope in [&self.rope_parameters, &self.rope_scaling].into_iter().flatten() {
-            if !rope.is_plain() {
-                let kind = rope.rope_type.as_deref().unwrap_or_default();
-                return Err(refuse!(Config, "rope scaling of type {kind} is not supported"));
+            if let Some(scaling) = rope.scaling()? {
+                return Ok(Some(scaling));
             }
         }
+        Ok(None)
+    }
+
+    fn refuse_unsupported(&self, family: Family) -> Result<()> {
         let act = self.hidden_act.as_deref().unwrap_or("silu");
         if act != "silu" {
             return Err(refuse!(Config, "activation {act} is not supported; silu is"));
@@ -114,5 +141,54 @@ pub(crate) fn eos_ids(text: &str) -> Vec<u32> {
         Some(Value::Array(ids)) => ids.iter().filter_map(as_id).collect(),
         Some(id) => as_id(id).into_iter().collect(),
         None => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(more: Value) -> Result<ModelConfig> {
+        let mut config = json!({
+            "model_type": "llama", "vocab_size": 260, "hidden_size": 64, "intermediate_size": 64,
+            "num_hidden_layers": 1, "num_attention_heads": 4,
+        });
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        ModelConfig::from_hf(&config.to_string())
+    }
+
+    #[test]
+    fn the_rotation_of_llama3_is_read_as_both_generations_of_transformers_write_it() {
+        let mut rope = json!({"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0, "original_max_position_embeddings": 8192});
+        let expected = RopeScaling::Llama3 { factor: 32.0, low: 1.0, high: 4.0, original: 8192 };
+        let before = read(json!({"rope_theta": 500_000.0, "rope_scaling": rope})).unwrap();
+        assert_eq!(before.rope_scaling.as_ref(), Some(&expected));
+        rope["rope_theta"] = json!(500_000.0);
+        assert_eq!(read(json!({"rope_parameters": rope})).unwrap(), before);
+        assert_ne!(
+            before.frequencies(),
+            read(json!({"rope_theta": 500_000.0})).unwrap().frequencies()
+        );
+    }
+
+    #[test]
+    fn other_rotations_and_incomplete_ones_are_refused_by_name() {
+        assert_eq!(read(json!({"rope_scaling": {"type": "default"}})).unwrap().rope_scaling, None);
+        for (rope, named) in [
+            (json!({"type": "linear", "factor": 2.0}), "linear"),
+            (json!({"rope_type": "yarn", "factor": 4.0}), "yarn"),
+            (json!({"rope_type": "llama3", "factor": 8.0}), "low_freq_factor"),
+            (
+                json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 4.0,
+                    "high_freq_factor": 1.0, "original_max_position_embeddings": 32}),
+                "low: 4.0",
+            ),
+        ] {
+            let why = read(json!({"rope_scaling": rope})).unwrap_err().to_string();
+            assert!(why.contains(named), "{why}");
+        }
     }
 }
