@@ -1,8 +1,12 @@
 //! What an engine has done and holds, for dashboards.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+};
 
-use understudy_inference::{InferenceError, STEP_ROWS, Stats};
+use understudy_inference::{InLine, InferenceError, STEP_ROWS, Stats};
+use understudy_model::BLOCK;
 
 use crate::Config;
 
@@ -15,6 +19,10 @@ pub(crate) struct Counters {
     pub(crate) waiting_tokens: AtomicUsize,
     pub(crate) running: AtomicUsize,
     pub(crate) kv_tokens: AtomicUsize,
+    /// Tokens of ended sequences whose keys and values are kept.
+    pub(crate) kept_tokens: AtomicUsize,
+    /// As of the last change.
+    in_line: Mutex<Vec<InLine>>,
     pub(crate) finished: AtomicU64,
     pub(crate) failed: AtomicU64,
     pub(crate) cancelled: AtomicU64,
@@ -55,6 +63,20 @@ impl Counters {
         })
     }
 
+    /// Requests by adapter.
+    pub(crate) fn in_line(&self) -> Vec<InLine> {
+        self.line().clone()
+    }
+
+    pub(crate) fn lines_up(&self, in_line: Vec<InLine>) {
+        *self.line() = in_line;
+    }
+
+    /// A list is put there whole.
+    fn line(&self) -> MutexGuard<'_, Vec<InLine>> {
+        self.in_line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether anybody waits for tokens.
     pub(crate) fn is_busy(&self) -> bool {
         self.running.load(Relaxed) + self.waiting.load(Relaxed) > 0
@@ -74,6 +96,7 @@ impl Counters {
     pub(crate) fn snapshot(&self, config: &Config) -> Stats {
         Stats {
             kv_capacity: config.kv_tokens,
+            kv_block: BLOCK,
             waiting: self.waiting.load(Relaxed),
             running: self.running.load(Relaxed),
             kv_tokens: self.kv_tokens.load(Relaxed),

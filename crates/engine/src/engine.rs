@@ -14,9 +14,9 @@ use std::{
 
 use understudy_ident::Digest;
 use understudy_inference::{
-    AdapterInfo, Backend, Expected, GenerateRequest, InferenceError, Sink, Student,
+    AdapterInfo, Backend, Expected, Gauge, GenerateRequest, InferenceError, LoadLog, Sink, Student,
 };
-use understudy_model::{BaseDigests, BaseModel, Lora};
+use understudy_model::{BaseDigests, BaseModel, KvCache, Lora};
 
 use crate::{
     Config, EngineError,
@@ -46,6 +46,7 @@ pub(crate) struct Shared {
     pub(crate) context: usize,
     pub(crate) store: Arc<AdapterStore>,
     pub(crate) loader: Loader,
+    pub(crate) loads: LoadLog,
     pub(crate) counters: Arc<Counters>,
     /// What constraints have in common; made for the first of them.
     pub(crate) grammars: OnceLock<Result<Grammars, InferenceError>>,
@@ -119,6 +120,7 @@ impl Engine {
             context,
             store,
             loader,
+            loads: LoadLog::default(),
             counters,
             grammars: OnceLock::new(),
             spellings: [OnceLock::new(), OnceLock::new()],
@@ -163,6 +165,22 @@ impl Backend for Engine {
             return Err(InferenceError::Paused);
         }
         self.shared.enqueue(self.shared.jobs(requests, submitted)?)
+    }
+
+    fn gauges(&self) -> Vec<Gauge> {
+        let Shared { model, counters, config, .. } = &*self.shared;
+        let bytes = KvCache::token_bytes(model.decoder.config());
+        let of = |what: &str, tokens: usize| Gauge {
+            name: "kv_cache_bytes",
+            labels: vec![("of", what.to_owned())],
+            value: (tokens * bytes) as f64,
+            rises: false,
+        };
+        vec![
+            of("capacity", config.kv_tokens + config.prefix_tokens),
+            of("running", counters.kv_tokens.load(Relaxed)),
+            of("kept", counters.kept_tokens.load(Relaxed)),
+        ]
     }
 }
 

@@ -66,6 +66,11 @@ impl PrefixCache {
         Self { blocks, by_use, uses: 0, most: max_tokens / BLOCK }
     }
 
+    /// How many tokens' keys and values are kept.
+    pub(crate) fn tokens(&self) -> usize {
+        self.blocks.len() * BLOCK
+    }
+
     /// Whether anything is ever kept.
     pub(crate) fn is_on(&self) -> bool {
         self.most > 0

@@ -183,6 +183,11 @@ impl<'m> Sequence<'m> {
         self.outlet.end()
     }
 
+    /// Who answers.
+    pub(crate) fn served(&self) -> &Served {
+        &self.job.served
+    }
+
     /// When it gives up.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.job.submitted.checked_add(self.job.admission.timeout?)

@@ -3,8 +3,8 @@
 use std::{path::Path, time::Instant};
 
 use understudy_inference::{
-    AdapterInfo, Expected, InferenceError, LoadAdapter, LoadTiming, LoadedAdapter, Prompt, Stats,
-    Student,
+    AdapterInfo, Expected, InLine, InferenceError, LoadAdapter, LoadTiming, LoadedAdapter, Loads,
+    Prompt, Stats, Student,
 };
 
 use crate::{
@@ -14,30 +14,7 @@ use crate::{
 
 impl Student for Engine {
     fn publish_adapter(&self, load: LoadAdapter) -> Result<LoadedAdapter, InferenceError> {
-        let shared = &*self.shared;
-        shared.check_alias(&load.alias)?;
-        let change = shared.change(&load);
-        shared.store.check(&change)?;
-        let _turn = shared.loader.turn();
-        let begun = Instant::now();
-        let (files, digest) = shared.loader.files(&load.alias, &load.directory)?;
-        let read = ms_since(begun);
-        check_digest(&load, &digest)?;
-        let begun = Instant::now();
-        let published = if load.on_demand {
-            shared.store.register(&change, load.directory.clone(), &digest)?
-        } else {
-            let content = match shared.store.resident(&digest) {
-                Some(known) => known,
-                None => shared.loader.verified(&load.alias, &load.directory, files)?.into(),
-            };
-            shared.store.publish(&change, content)?
-        };
-        let Published { info, replaced, took } = published;
-        let publish = took.as_secs_f64() * 1e3;
-        let verify = (ms_since(begun) - publish).max(0.0);
-        let timing = LoadTiming { read, verify, publish };
-        Ok(LoadedAdapter { adapter: info, replaced, timing })
+        self.shared.loads.loaded(self.place(load))
     }
 
     fn unload_adapter(&self, alias: &str) -> Result<(), InferenceError> {
@@ -49,7 +26,9 @@ impl Student for Engine {
         alias: &str,
         to: Option<&str>,
     ) -> Result<AdapterInfo, InferenceError> {
-        Ok(self.shared.store.rollback(alias, to)?.info)
+        let back = self.shared.store.rollback(alias, to)?.info;
+        self.shared.loads.rolled_back();
+        Ok(back)
     }
 
     fn adapters(&self) -> Vec<AdapterInfo> {
@@ -78,6 +57,7 @@ impl Student for Engine {
         Stats {
             resident_adapters: tally.resident,
             resident_bytes: tally.bytes,
+            adapters_capacity: self.shared.config.adapters_resident,
             adapter_hits: tally.hits,
             adapter_misses: tally.misses,
             ..self.shared.counters.snapshot(&self.shared.config)
@@ -86,6 +66,14 @@ impl Student for Engine {
 
     fn identity(&self) -> Option<&str> {
         Some(&self.shared.identity)
+    }
+
+    fn in_line(&self) -> Option<Vec<InLine>> {
+        Some(self.shared.counters.in_line())
+    }
+
+    fn loads(&self) -> Loads {
+        self.shared.loads.so_far()
     }
 
     fn check(&self) -> Result<(), InferenceError> {
@@ -109,6 +97,33 @@ impl Student for Engine {
 }
 
 impl Engine {
+    fn place(&self, load: LoadAdapter) -> Result<LoadedAdapter, InferenceError> {
+        let shared = &*self.shared;
+        shared.check_alias(&load.alias)?;
+        let change = shared.change(&load);
+        shared.store.check(&change)?;
+        let _turn = shared.loader.turn();
+        let begun = Instant::now();
+        let (files, digest) = shared.loader.files(&load.alias, &load.directory)?;
+        let read = ms_since(begun);
+        check_digest(&load, &digest)?;
+        let begun = Instant::now();
+        let published = if load.on_demand {
+            shared.store.register(&change, load.directory.clone(), &digest)?
+        } else {
+            let content = match shared.store.resident(&digest) {
+                Some(known) => known,
+                None => shared.loader.verified(&load.alias, &load.directory, files)?.into(),
+            };
+            shared.store.publish(&change, content)?
+        };
+        let Published { info, replaced, took } = published;
+        let publish = took.as_secs_f64() * 1e3;
+        let verify = (ms_since(begun) - publish).max(0.0);
+        let timing = LoadTiming { read, verify, publish };
+        Ok(LoadedAdapter { adapter: info, replaced, timing })
+    }
+
     /// Forgets an alias if it means what is expected.
     pub fn unload_adapter_if(
         &self,

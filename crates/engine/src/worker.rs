@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use understudy_inference::InferenceError;
+use understudy_inference::{InLine, InferenceError};
 use understudy_model::{BLOCK, BaseModel, KvCache, Result};
 
 use crate::{
@@ -45,6 +45,8 @@ pub(crate) struct Worker<'m> {
     logits: Vec<f32>,
     /// How many requests have come.
     arrivals: u64,
+    /// Whether anybody has come, begun, yielded or ended since that was last told.
+    has_moved: bool,
 }
 
 impl<'m> Worker<'m> {
@@ -70,6 +72,7 @@ impl<'m> Worker<'m> {
             is_in_memory,
             logits: Vec::new(),
             arrivals: 0,
+            has_moved: false,
         }
     }
 
@@ -123,6 +126,7 @@ impl<'m> Worker<'m> {
             self.arrivals += 1;
             let sequence = Sequence::new(self.model, job, self.arrivals);
             insert(&mut self.waiting, sequence);
+            self.has_moved = true;
         }
     }
 
@@ -137,6 +141,7 @@ impl<'m> Worker<'m> {
         if self.waiting.iter().any(is_over) {
             let (over, waiting) = mem::take(&mut self.waiting).into_iter().partition(is_over);
             self.waiting = waiting;
+            self.has_moved = true;
             self.dismiss(over);
         }
         self.let_go();
@@ -167,6 +172,7 @@ impl<'m> Worker<'m> {
                 return;
             }
             let Some(mut next) = self.waiting.remove(at) else { return };
+            self.has_moved = true;
             if next.is_fresh() {
                 self.counters.leave(next.prompt_len());
                 self.counters.prompt_tokens.fetch_add(next.prompt_len() as u64, Relaxed);
@@ -215,6 +221,7 @@ impl<'m> Worker<'m> {
         for _ in 0..plan.evict {
             if let Some(mut last) = self.running.pop_back() {
                 last.yield_cache();
+                self.has_moved = true;
                 insert(&mut self.waiting, last);
                 self.counters.evicted.fetch_add(1, Relaxed);
             }
@@ -268,6 +275,7 @@ impl<'m> Worker<'m> {
         let (ended, running): (VecDeque<_>, VecDeque<_>) =
             mem::take(&mut self.running).into_iter().partition(is_over);
         self.running = running;
+        self.has_moved |= !ended.is_empty();
         for mut sequence in ended {
             self.count_end(&sequence);
             self.remember(&mut sequence);
@@ -275,6 +283,12 @@ impl<'m> Worker<'m> {
         let held: usize = self.running.iter().map(|sequence| sequence.standing().cached).sum();
         self.counters.kv_tokens.store(held, Relaxed);
         self.counters.running.store(self.running.len(), Relaxed);
+        self.counters.kept_tokens.store(self.prefixes.tokens(), Relaxed);
+        if mem::take(&mut self.has_moved) {
+            let waiting = self.waiting.iter().map(Sequence::served);
+            let running = self.running.iter().map(Sequence::served);
+            self.counters.lines_up(InLine::count(waiting, running));
+        }
     }
 
     fn count_end(&self, sequence: &Sequence<'_>) {

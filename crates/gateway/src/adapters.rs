@@ -56,9 +56,7 @@ pub(crate) async fn load(
         let why = "an adapter can't take the base model's name";
         return Err(ApiError::bad_field("lora_name", why));
     }
-    let published = publish(&gateway, &caller, load, roots.to_vec()).await;
-    gateway.metrics().swapped(published.as_ref().ok());
-    let loaded = published?;
+    let loaded = publish(&gateway, &caller, load, roots.to_vec()).await?;
     if format.is_json(&headers) {
         let alias = caller.local(&loaded.adapter.alias).to_owned();
         let adapter = AdapterInfo { alias, ..loaded.adapter };
@@ -147,7 +145,6 @@ pub(crate) async fn rollback(
     let RollbackBody { name, to } = RollbackBody::parse(&body)?;
     let alias = full(&caller, &name)?;
     let adapter = gateway.student.rollback_adapter(&alias, to.as_deref()).map_err(named)?;
-    gateway.metrics().rolled_back();
     Ok(Json(shown(&caller, adapter)))
 }
 

@@ -5,6 +5,7 @@ mod arms;
 mod exposition;
 mod histogram;
 mod memory;
+mod process;
 mod telemetry;
 
 use std::{
@@ -18,14 +19,13 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use understudy_inference::{
-    Completion, Delta, GenerateRequest, InferenceError, LoadedAdapter, Served,
-};
+use understudy_inference::{Completion, Delta, GenerateRequest, InferenceError, Served};
 
 use understudy_trajectory::TapMode;
 
 use self::{
     arms::{Arms, Labels},
+    exposition::Held,
     histogram::{CHOICES, FIRST_TOKEN, Histogram, LATENCY, OVERHEAD, STEP, TOKENS},
 };
 use crate::{error::ApiError, exchange::Exchange, routing::Routing, state::Gateway};
@@ -66,10 +66,6 @@ struct Seen {
     arms: Arms,
     /// Seconds of a request that nobody generated in.
     overhead: Histogram,
-    /// Loads and rollbacks, by result.
-    swaps: BTreeMap<&'static str, u64>,
-    /// Seconds, by phase.
-    loads: BTreeMap<&'static str, Histogram>,
 }
 
 #[derive(Debug)]
@@ -111,8 +107,6 @@ impl Default for Seen {
             adapters: BTreeMap::new(),
             arms: Arms::default(),
             overhead: Histogram::new(OVERHEAD),
-            swaps: BTreeMap::new(),
-            loads: BTreeMap::new(),
         }
     }
 }
@@ -273,28 +267,6 @@ impl Metrics {
     pub(crate) fn uncaptured(&self, arm: &'static str) {
         *self.lock().arms.uncaptured.entry(arm).or_default() += 1;
     }
-
-    /// An adapter was loaded, or could not be.
-    pub(crate) fn swapped(&self, loaded: Option<&LoadedAdapter>) {
-        let mut seen = self.lock();
-        let Some(loaded) = loaded else {
-            *seen.swaps.entry("refused").or_default() += 1;
-            return;
-        };
-        let result = if loaded.replaced.is_some() { "replaced" } else { "added" };
-        *seen.swaps.entry(result).or_default() += 1;
-        let timing = loaded.timing;
-        for (phase, ms) in
-            [("read", timing.read), ("verify", timing.verify), ("publish", timing.publish)]
-        {
-            let histogram = seen.loads.entry(phase).or_insert_with(|| Histogram::new(FIRST_TOKEN));
-            histogram.observe(ms / 1e3);
-        }
-    }
-
-    pub(crate) fn rolled_back(&self) {
-        *self.lock().swaps.entry("rolled_back").or_default() += 1;
-    }
 }
 
 impl Seen {
@@ -341,14 +313,16 @@ impl PerAdapter {
 
 /// `GET /metrics`, in Prometheus' text format.
 pub(crate) async fn page(State(gateway): State<Gateway>) -> Response {
-    let text = exposition::write(
-        &gateway.metrics().lock(),
-        &gateway.student.stats(),
-        &gateway.student.adapters(),
-        gateway.student.base(),
-        gateway.student.is_paused(),
-    );
-    let mut text = text;
+    let student = &gateway.student;
+    let held = Held {
+        base: student.base(),
+        stats: student.stats(),
+        paused: student.is_paused(),
+        adapters: student.adapters(),
+        in_line: student.in_line(),
+        loads: student.loads(),
+    };
+    let mut text = exposition::write(&gateway.metrics().lock(), &held);
     let teacher = gateway.teacher.as_ref().map(|teacher| teacher.gauges());
     exposition::gauges_of(&mut text, "student", &gateway.student.gauges());
     exposition::gauges_of(&mut text, "teacher", &teacher.unwrap_or_default());
@@ -357,5 +331,6 @@ pub(crate) async fn page(State(gateway): State<Gateway>) -> Response {
     }
     telemetry::write(&mut text, &gateway);
     memory::write(&mut text, &gateway);
+    process::write(&mut text);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }

@@ -3,8 +3,8 @@
 use std::{fmt, ops::ControlFlow, path::Path, sync::mpsc};
 
 use crate::{
-    AdapterChoice, AdapterInfo, Completion, Event, Gauge, GenerateRequest, InferenceError,
-    LoadAdapter, LoadedAdapter, Prompt, Stats,
+    AdapterChoice, AdapterInfo, Completion, Event, Gauge, GenerateRequest, InLine, InferenceError,
+    LoadAdapter, LoadedAdapter, Loads, Prompt, Stats,
 };
 
 /// Where a generation's events go. It is called from the backend's own thread, so it must not
@@ -69,6 +69,16 @@ pub trait Student: Backend {
     fn context(&self) -> usize;
 
     fn stats(&self) -> Stats;
+
+    /// Requests by adapter, those of adapters nobody asks for left out; `None` where nobody counts.
+    fn in_line(&self) -> Option<Vec<InLine>> {
+        None
+    }
+
+    /// How loads went.
+    fn loads(&self) -> Loads {
+        Loads::default()
+    }
 
     /// Whether generations can still be made; why not, otherwise.
     fn check(&self) -> Result<(), InferenceError>;

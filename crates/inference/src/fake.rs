@@ -13,7 +13,7 @@ use understudy_message::Message;
 
 use crate::{
     AdapterChoice, AdapterInfo, Backend, Completion, Delta, Event, FinishReason, GenerateRequest,
-    InferenceError, LoadAdapter, LoadedAdapter, Prompt, Served, Sink, Stats, Student, Timing,
+    InferenceError, LoadAdapter, LoadedAdapter, Loads, Prompt, Served, Sink, Stats, Student, Timing,
     TokenRecord, Usage, shelf::Shelf,
 };
 
@@ -134,6 +134,10 @@ impl Student for FakeBackend {
 
     fn stats(&self) -> Stats {
         Stats::default()
+    }
+
+    fn loads(&self) -> Loads {
+        self.shelf.loads()
     }
 
     fn check(&self) -> Result<(), InferenceError> {

@@ -15,6 +15,7 @@ mod embed;
 mod error;
 mod event;
 mod fake;
+mod loads;
 mod mock;
 mod request;
 mod sampling;
@@ -34,10 +35,11 @@ pub use event::{
     TopToken, Usage,
 };
 pub use fake::FakeBackend;
+pub use loads::{LOAD_SECONDS, LoadLog, Loads, Spread};
 pub use mock::{MockConfig, MockEngine};
 pub use request::{AdapterChoice, Admission, Chat, GenerateRequest, LogProbsOf, Prompt, Returns};
 pub use sampling::{Constraint, Sampling};
 pub use shelf::{Lease, Shelf};
-pub use stats::{Gauge, STEP_ROWS, Stats};
+pub use stats::{Gauge, InLine, STEP_ROWS, Stats};
 pub use stopwatch::Stopwatch;
 pub use tokens::TokenRecord;

@@ -21,8 +21,8 @@ use std::{
 
 use self::{sequence::Sequence, worker::Shared};
 use crate::{
-    AdapterInfo, Backend, GenerateRequest, InferenceError, LoadAdapter, LoadedAdapter, LogProbsOf,
-    Prompt, Served, Sink, Stats, Student,
+    AdapterInfo, Backend, GenerateRequest, InLine, InferenceError, LoadAdapter, LoadedAdapter,
+    Loads, LogProbsOf, Prompt, Served, Sink, Stats, Student,
 };
 
 /// How large and how slow a mock is.
@@ -176,6 +176,14 @@ impl Student for MockEngine {
 
     fn stats(&self) -> Stats {
         self.shared.stats()
+    }
+
+    fn in_line(&self) -> Option<Vec<InLine>> {
+        Some(self.shared.in_line())
+    }
+
+    fn loads(&self) -> Loads {
+        self.shared.shelf.loads()
     }
 
     fn check(&self) -> Result<(), InferenceError> {

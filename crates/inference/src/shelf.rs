@@ -12,8 +12,8 @@ use serde_json::Value;
 use understudy_ident::Digest;
 
 use crate::{
-    AdapterChoice, AdapterInfo, Expected, InferenceError, LoadAdapter, LoadTiming, LoadedAdapter,
-    ServedAdapter,
+    AdapterChoice, AdapterInfo, Expected, InferenceError, LoadAdapter, LoadLog, LoadTiming,
+    LoadedAdapter, Loads, ServedAdapter,
 };
 
 /// Earlier generations kept for a rollback unless a load says otherwise.
@@ -24,6 +24,7 @@ const KEEP_PREVIOUS: usize = 1;
 #[derive(Debug, Default)]
 pub struct Shelf {
     slots: Mutex<BTreeMap<String, Slot>>,
+    log: LoadLog,
 }
 
 /// One content in use.
@@ -54,6 +55,15 @@ struct Content {
 
 impl Shelf {
     pub fn publish(&self, load: LoadAdapter) -> Result<LoadedAdapter, InferenceError> {
+        self.log.loaded(self.put(load))
+    }
+
+    /// How loads went.
+    pub fn loads(&self) -> Loads {
+        self.log.so_far()
+    }
+
+    fn put(&self, load: LoadAdapter) -> Result<LoadedAdapter, InferenceError> {
         let started = Instant::now();
         let content = Arc::new(read(&load.alias, &load.directory)?);
         if load.generation.as_ref().is_some_and(|wanted| *wanted != content.digest) {
@@ -112,6 +122,7 @@ impl Shelf {
         let left = std::mem::replace(&mut slot.current, target);
         slot.previous.insert(0, left);
         slot.previous.truncate(slot.keep.max(1));
+        self.log.rolled_back();
         Ok(slot.describe(alias))
     }
 

@@ -1,6 +1,10 @@
 //! What a student has done and holds, for dashboards.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+
+use crate::Served;
 
 /// A snapshot. Counts are totals since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +18,8 @@ pub struct Stats {
     pub kv_tokens: usize,
     /// Tokens whose keys and values fit.
     pub kv_capacity: usize,
+    /// Tokens of one block of them; 0 where they are not kept in blocks.
+    pub kv_block: usize,
     pub finished: u64,
     pub failed: u64,
     pub cancelled: u64,
@@ -35,6 +41,8 @@ pub struct Stats {
     /// Adapter generations in memory, and their bytes.
     pub resident_adapters: usize,
     pub resident_bytes: u64,
+    /// How many generations may be; 0 where there is no such limit.
+    pub adapters_capacity: usize,
     /// Adapters read because a request asked for one that was not in memory.
     pub adapter_misses: u64,
     pub adapter_hits: u64,
@@ -51,6 +59,33 @@ impl Stats {
     /// Where a step over so many rows is counted in [`Self::steps_by_rows`].
     pub fn bucket(rows: u64) -> usize {
         STEP_ROWS.partition_point(|bound| (*bound as u64) < rows)
+    }
+}
+
+/// How many requests of one adapter there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InLine {
+    pub alias: String,
+    pub waiting: usize,
+    pub running: usize,
+}
+
+impl InLine {
+    /// Counts requests by the alias they were asked for as; those of the base are left out.
+    pub fn count<'a>(
+        waiting: impl Iterator<Item = &'a Served>,
+        running: impl Iterator<Item = &'a Served>,
+    ) -> Vec<Self> {
+        let mut lines = BTreeMap::<&str, Self>::new();
+        let requests = waiting.map(|served| (served, 1, 0));
+        for (served, waiting, running) in requests.chain(running.map(|served| (served, 0, 1))) {
+            let Some(adapter) = &served.adapter else { continue };
+            let line = lines.entry(&adapter.alias).or_default();
+            line.alias.clone_from(&adapter.alias);
+            line.waiting += waiting;
+            line.running += running;
+        }
+        lines.into_values().collect()
     }
 }
 

@@ -58,6 +58,11 @@ impl KvCache {
         self.len == 0
     }
 
+    /// What one token takes, keys and values of all layers.
+    pub fn token_bytes(config: &ModelConfig) -> usize {
+        2 * config.layers * config.kv_dim() * size_of::<f32>()
+    }
+
     /// Bytes held, counting room not yet used and blocks that others hold too.
     pub fn bytes(&self) -> usize {
         match &self.store {

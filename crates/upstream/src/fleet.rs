@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use tokio::time::interval;
 use understudy_inference::{
     AdapterChoice, AdapterInfo, Backend, Gauge, GenerateRequest, InferenceError, LoadAdapter,
-    LoadedAdapter, Prompt, Served, ServedAdapter, Shelf, Sink, Stats, Student,
+    LoadLog, LoadedAdapter, Loads, Prompt, Served, ServedAdapter, Shelf, Sink, Stats, Student,
 };
 
 use self::replicas::join_all;
@@ -52,6 +52,7 @@ pub struct Fleet {
 #[derive(Debug, Default)]
 struct State {
     shelf: Shelf,
+    loads: LoadLog,
     paused: AtomicBool,
     /// Names that no alias meant at the last look.
     unmeant: Mutex<BTreeSet<String>>,
@@ -247,8 +248,8 @@ impl Backend for Fleet {
     }
 }
 
-impl Student for Fleet {
-    fn publish_adapter(&self, load: LoadAdapter) -> Result<LoadedAdapter, InferenceError> {
+impl Fleet {
+    fn place(&self, load: LoadAdapter) -> Result<LoadedAdapter, InferenceError> {
         // On a shelf of its own first: an alias must not mean what no replica has.
         let trial = Shelf::default();
         let checked =
@@ -265,6 +266,16 @@ impl Student for Fleet {
             })?;
         }
         self.state.shelf.publish(LoadAdapter { directory: absolute, ..load })
+    }
+}
+
+impl Student for Fleet {
+    fn publish_adapter(&self, load: LoadAdapter) -> Result<LoadedAdapter, InferenceError> {
+        self.state.loads.loaded(self.place(load))
+    }
+
+    fn loads(&self) -> Loads {
+        self.state.loads.so_far()
     }
 
     fn unload_adapter(&self, alias: &str) -> Result<(), InferenceError> {
@@ -295,7 +306,9 @@ impl Student for Fleet {
         to: Option<&str>,
     ) -> Result<AdapterInfo, InferenceError> {
         // Earlier generations stay loaded under names of their own: only the alias moves.
-        self.state.shelf.rollback(alias, to)
+        let back = self.state.shelf.rollback(alias, to)?;
+        self.state.loads.rolled_back();
+        Ok(back)
     }
 
     fn adapters(&self) -> Vec<AdapterInfo> {

@@ -4,9 +4,10 @@ use std::{
     path::Path,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
+    time::Instant,
 };
 
-use understudy_inference::AdapterInfo;
+use understudy_inference::{AdapterInfo, InLine};
 
 use super::*;
 
@@ -205,4 +206,32 @@ fn a_fresh_adapter_in_memory_is_the_base_and_a_broken_one_is_refused() {
     let error = engine.load_lora("policy", &foreign).unwrap_err().to_string();
     assert!(error.contains("another shape"), "{error}");
     assert!(engine.load_lora("tiny", &foreign).is_err());
+}
+
+#[test]
+fn who_runs_and_who_waits_is_counted_by_adapter_and_so_are_loads() {
+    let root = tempfile::tempdir().unwrap();
+    let engine = engine(Config { max_running: 1, ..Config::default() });
+    engine.load_adapter("a", &write_adapter(&root, 1)).unwrap();
+    engine.load_adapter("b", &write_adapter(&root, 2)).unwrap();
+    engine.load_adapter("b", &root.path().join("nothing")).unwrap_err();
+    let first = submit(&engine, request(&[1, 5, 9], Some("a"), 400)).unwrap();
+    let second = submit(&engine, request(&[4, 5], Some("b"), 3)).unwrap();
+    let line = |alias: &str, waiting, running| InLine { alias: alias.to_owned(), waiting, running };
+    let expected = Some(vec![line("a", 0, 1), line("b", 1, 0)]);
+    let begun = Instant::now();
+    while engine.in_line() != expected {
+        assert!(begun.elapsed() < PATIENCE, "{:?}", engine.in_line());
+        std::thread::yield_now();
+    }
+    drop(first);
+    second.end().unwrap();
+    settle(&engine);
+    assert_eq!(engine.in_line(), Some(Vec::new()));
+    let loads = engine.loads();
+    assert_eq!((loads.added, loads.replaced, loads.refused), (2, 0, 1));
+    assert_eq!(loads.verify.counts.iter().sum::<u64>(), 2);
+    let bytes = engine.gauges();
+    let of = |what: &str| bytes.iter().find(|gauge| gauge.labels[0].1 == what).unwrap().value;
+    assert!(of("capacity") > 0.0 && of("running") == 0.0);
 }

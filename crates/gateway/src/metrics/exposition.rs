@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use understudy_inference::{AdapterInfo, Gauge, STEP_ROWS, Stats};
+use understudy_inference::{AdapterInfo, Gauge, InLine, Loads, STEP_ROWS, Stats};
 use understudy_live::{Report, Row};
 
 use super::{
@@ -11,17 +11,22 @@ use super::{
     histogram::Histogram,
 };
 
+/// What the student says of itself.
+pub(super) struct Held<'a> {
+    pub(super) base: &'a str,
+    pub(super) stats: Stats,
+    pub(super) paused: bool,
+    pub(super) adapters: Vec<AdapterInfo>,
+    pub(super) in_line: Option<Vec<InLine>>,
+    pub(super) loads: Loads,
+}
+
 /// Everything, in one page.
-pub(super) fn write(
-    seen: &Seen,
-    stats: &Stats,
-    adapters: &[AdapterInfo],
-    base: &str,
-    paused: bool,
-) -> String {
-    let common = format!("model_name=\"{}\",engine=\"0\"", escape(base));
+pub(super) fn write(seen: &Seen, held: &Held<'_>) -> String {
+    let common = format!("model_name=\"{}\",engine=\"0\"", escape(held.base));
     let mut page = Page { text: String::new(), common };
-    gauges(&mut page, stats, paused);
+    let stats = &held.stats;
+    gauges(&mut page, stats, held.paused);
     counters(&mut page, seen, stats);
     for (name, histogram) in [
         ("time_to_first_token_seconds", &seen.first_token),
@@ -43,8 +48,9 @@ pub(super) fn write(
         page.histogram(&name, "", histogram);
     }
     iterations(&mut page, stats);
-    residency(&mut page, stats, adapters);
-    ours(&mut page, seen, stats, adapters);
+    residency(&mut page, held);
+    loads(&mut page, &held.loads);
+    ours(&mut page, seen, stats, &held.adapters);
     page.text
 }
 
@@ -105,7 +111,14 @@ fn gauges(page: &mut Page, stats: &Stats, paused: bool) {
     page.one("vllm:kv_cache_usage_perc", "gauge", usage);
     page.kind("vllm:cache_config_info", "gauge");
     let capacity = stats.kv_capacity.to_string();
-    page.sample("vllm:cache_config_info", &[("kv_cache_tokens", &capacity)], 1);
+    let mut labels = vec![("kv_cache_tokens", capacity.as_str())];
+    // What schedulers in front of several servers read.
+    let (size, number) =
+        (stats.kv_block.to_string(), (stats.kv_capacity / stats.kv_block.max(1)).to_string());
+    if stats.kv_block > 0 {
+        labels.extend([("block_size", size.as_str()), ("num_gpu_blocks", number.as_str())]);
+    }
+    page.sample("vllm:cache_config_info", &labels, 1);
     page.kind("vllm:engine_sleep_state", "gauge");
     let state = if paused { "paused" } else { "awake" };
     page.sample("vllm:engine_sleep_state", &[("sleep_state", state)], 1);
@@ -145,19 +158,9 @@ fn iterations(page: &mut Page, stats: &Stats) {
     page.sample(&format!("{name}_count"), &[], so_far);
 }
 
-fn residency(page: &mut Page, stats: &Stats, adapters: &[AdapterInfo]) {
-    page.kind("vllm:lora_requests_info", "gauge");
-    let running: Vec<&str> = adapters
-        .iter()
-        .filter(|adapter| adapter.leases > 0)
-        .map(|adapter| adapter.alias.as_str())
-        .collect();
-    let labels = [
-        ("max_lora", ""),
-        ("waiting_lora_adapters", ""),
-        ("running_lora_adapters", &*running.join(",")),
-    ];
-    page.sample("vllm:lora_requests_info", &labels, 1);
+fn residency(page: &mut Page, held: &Held<'_>) {
+    let Held { stats, adapters, .. } = held;
+    lines(page, held);
     page.kind("vllm:lora_adapter_loaded", "gauge");
     for adapter in adapters {
         let pinned = adapter.pinned.to_string();
@@ -166,6 +169,65 @@ fn residency(page: &mut Page, stats: &Stats, adapters: &[AdapterInfo]) {
     }
     page.one("vllm:num_cpu_loaded_lora_adapters", "gauge", stats.resident_adapters);
     page.one("vllm:num_gpu_loaded_lora_adapters", "gauge", 0);
+}
+
+/// Who waits for which adapter. Where nobody counts, those that are held by a request are running.
+fn lines(page: &mut Page, held: &Held<'_>) {
+    let by_lease = || {
+        let line = |adapter: &AdapterInfo| InLine {
+            alias: adapter.alias.clone(),
+            waiting: 0,
+            running: adapter.leases,
+        };
+        held.adapters.iter().map(line).collect()
+    };
+    let lines: Vec<InLine> = held.in_line.clone().unwrap_or_else(by_lease);
+    let names = |of: fn(&InLine) -> usize| {
+        let some = lines.iter().filter(|line| of(line) > 0);
+        some.map(|line| line.alias.as_str()).collect::<Vec<_>>().join(",")
+    };
+    let (waiting, running) = (names(|line| line.waiting), names(|line| line.running));
+    let most = match held.stats.adapters_capacity {
+        0 => String::new(),
+        most => most.to_string(),
+    };
+    let labels = [
+        ("max_lora", most.as_str()),
+        ("waiting_lora_adapters", &waiting),
+        ("running_lora_adapters", &running),
+    ];
+    page.kind("vllm:lora_requests_info", "gauge");
+    page.sample("vllm:lora_requests_info", &labels, 1);
+    let of = |alias: &str| lines.iter().find(|line| line.alias == alias);
+    for (name, count) in [
+        ("understudy:adapter_requests_waiting", (|line| line.waiting) as fn(&InLine) -> usize),
+        ("understudy:adapter_requests_running", |line| line.running),
+    ] {
+        page.kind(name, "gauge");
+        for AdapterInfo { alias, .. } in &held.adapters {
+            page.sample(name, &[("adapter", alias)], of(alias).map_or(0, count));
+        }
+    }
+}
+
+/// Loads and rollbacks, whoever asked for them.
+fn loads(page: &mut Page, loads: &Loads) {
+    page.kind("understudy:adapter_swap_total", "counter");
+    for (result, count) in [
+        ("added", loads.added),
+        ("replaced", loads.replaced),
+        ("refused", loads.refused),
+        ("rolled_back", loads.rolled_back),
+    ] {
+        page.sample("understudy:adapter_swap_total", &[("result", result)], count);
+    }
+    page.kind("understudy:adapter_load_seconds", "histogram");
+    for (phase, spread) in
+        [("read", &loads.read), ("verify", &loads.verify), ("publish", &loads.publish)]
+    {
+        let labels = format!(",phase=\"{phase}\"");
+        page.histogram("understudy:adapter_load_seconds", &labels, &Histogram::of_loads(spread));
+    }
 }
 
 fn ours(page: &mut Page, seen: &Seen, stats: &Stats, adapters: &[AdapterInfo]) {
@@ -182,15 +244,6 @@ fn ours(page: &mut Page, seen: &Seen, stats: &Stats, adapters: &[AdapterInfo]) {
     for adapter in adapters {
         let labels = [("adapter", adapter.alias.as_str())];
         page.sample("understudy:adapter_active_leases", &labels, adapter.leases);
-    }
-    page.kind("understudy:adapter_swap_total", "counter");
-    for (result, count) in &seen.swaps {
-        page.sample("understudy:adapter_swap_total", &[("result", result)], count);
-    }
-    page.kind("understudy:adapter_load_seconds", "histogram");
-    for (phase, histogram) in &seen.loads {
-        let labels = format!(",phase=\"{phase}\"");
-        page.histogram("understudy:adapter_load_seconds", &labels, histogram);
     }
     page.kind("understudy:route_requests_total", "counter");
     for ((route, arm), count) in &seen.routed {

@@ -1,5 +1,7 @@
 //! Counts by bucket, with vLLM's bounds.
 
+use understudy_inference::{LOAD_SECONDS, Spread};
+
 /// Seconds to the first token.
 pub(super) const FIRST_TOKEN: &[f64] = &[
     0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
@@ -39,6 +41,11 @@ pub(super) struct Histogram {
 impl Histogram {
     pub(super) fn new(bounds: &'static [f64]) -> Self {
         Self { bounds, counts: vec![0; bounds.len() + 1], sum: 0.0 }
+    }
+
+    /// What a student counted itself.
+    pub(super) fn of_loads(spread: &Spread) -> Self {
+        Self { bounds: &LOAD_SECONDS, counts: spread.counts.to_vec(), sum: spread.sum }
     }
 
     pub(super) fn observe(&mut self, value: f64) {

@@ -102,3 +102,56 @@ fn metrics_have_vllms_names_and_every_adapter() {
         assert!(number.parse::<f64>().is_ok(), "{line}");
     }
 }
+
+/// What dashboards and autoscalers look for.
+const NAMES: &str = "
+    vllm:num_requests_running vllm:num_requests_waiting vllm:num_requests_waiting_by_reason \
+    vllm:kv_cache_usage_perc vllm:engine_sleep_state vllm:cache_config_info \
+    vllm:lora_requests_info vllm:lora_adapter_loaded vllm:num_gpu_loaded_lora_adapters \
+    vllm:num_cpu_loaded_lora_adapters vllm:prompt_tokens_total vllm:generation_tokens_total \
+    vllm:request_success_total vllm:num_preemptions_total vllm:prefix_cache_queries_total \
+    vllm:prefix_cache_hits_total vllm:prompt_tokens_cached_total \
+    vllm:admission_rejections_total vllm:time_to_first_token_seconds \
+    vllm:inter_token_latency_seconds vllm:request_time_per_output_token_seconds \
+    vllm:e2e_request_latency_seconds vllm:request_queue_time_seconds \
+    vllm:request_inference_time_seconds vllm:request_prefill_time_seconds \
+    vllm:request_decode_time_seconds vllm:request_prompt_tokens vllm:request_generation_tokens \
+    vllm:request_max_num_generation_tokens vllm:request_params_n vllm:request_params_max_tokens \
+    vllm:iteration_tokens_total understudy:adapter_load_seconds \
+    understudy:adapter_generation_info understudy:adapter_active_leases \
+    understudy:adapter_resident_bytes understudy:adapter_swap_total \
+    understudy:route_requests_total understudy:adapter_time_to_first_token_seconds \
+    understudy:adapter_inter_token_latency_seconds understudy:adapter_requests_waiting \
+    understudy:adapter_requests_running";
+
+#[test]
+fn every_metric_that_is_promised_is_there_once() {
+    let server = start();
+    let page = server.get("/metrics").text;
+    for name in NAMES.split_whitespace() {
+        let heading = format!("# TYPE {name} ");
+        assert_eq!(page.matches(&heading).count(), 1, "{name}");
+    }
+    if cfg!(target_os = "linux") {
+        assert!(server.metric("process_resident_memory_bytes", "") > 1e6);
+    }
+}
+
+#[test]
+fn loads_are_counted_whoever_asks_for_them() {
+    let server = start();
+    server.load("a", "one");
+    let path = server.adapter_files("two", "two");
+    // As a release does, past HTTP.
+    server.student.load_adapter("a", path.as_ref()).unwrap();
+    server.student.load_adapter("a", "/nowhere".as_ref()).unwrap_err();
+    server.student.rollback_adapter("a", None).unwrap();
+    for result in ["added", "replaced", "refused", "rolled_back"] {
+        let label = format!("result=\"{result}\"");
+        assert_eq!(server.metric("understudy:adapter_swap_total", &label), 1.0, "{result}");
+    }
+    for phase in ["read", "verify", "publish"] {
+        let label = format!("phase=\"{phase}\"");
+        assert_eq!(server.metric("understudy:adapter_load_seconds_count", &label), 2.0, "{phase}");
+    }
+}

@@ -165,6 +165,27 @@ fn lower_priorities_come_first() {
     drop((first, late, early));
 }
 
+#[test]
+fn metrics_say_who_waits_for_which_adapter() {
+    let server = start_with(MockConfig { waiting: 4, ..slow(20) }, true);
+    server.load("a", "one");
+    server.load("b", "two");
+    let of = |adapter: &str| with(chat(&"x".repeat(300)), json!({ "adapter": adapter }));
+    let first = send(&server, &of("a"));
+    until("the first runs", || server.student.stats().running == 1);
+    let others = ["b", "b", "a"].map(|adapter| send(&server, &of(adapter)));
+    until("the others wait", || server.student.stats().waiting == 3);
+    for (adapter, waiting, running) in [("a", 1.0, 1.0), ("b", 2.0, 0.0)] {
+        let label = format!("adapter=\"{adapter}\"");
+        assert_eq!(server.metric("understudy:adapter_requests_waiting", &label), waiting);
+        assert_eq!(server.metric("understudy:adapter_requests_running", &label), running);
+    }
+    let names = "waiting_lora_adapters=\"a,b\",running_lora_adapters=\"a\"";
+    assert_eq!(server.metric("vllm:lora_requests_info", names), 1.0);
+    drop((first, others));
+    until("nobody is left", || server.student.in_line() == Some(Vec::new()));
+}
+
 /// As an adapter that has to be read from a slow disk makes it.
 #[test]
 fn requests_that_take_long_to_take_up_hold_up_nobody() {

@@ -20,7 +20,7 @@ pub(super) struct Sequence {
     pub(super) prompt: Vec<u32>,
     pub(super) drawn: Vec<u32>,
     sink: Sink,
-    served: Served,
+    pub(super) served: Served,
     /// Held to the last token, whatever the alias means by then.
     _lease: Option<Lease>,
     plan: Plan,

@@ -10,7 +10,7 @@ use super::{
     MockConfig,
     sequence::{Progress, Sequence},
 };
-use crate::{InferenceError, Stats, shelf::Shelf};
+use crate::{InLine, InferenceError, Served, Stats, shelf::Shelf};
 
 /// How often deadlines are looked at while nothing moves.
 const PATIENCE: Duration = Duration::from_millis(5);
@@ -34,9 +34,19 @@ pub(super) struct Counts {
 struct State {
     waiting: Vec<Sequence>,
     running: Vec<Sequence>,
+    /// Who answers those that run, also while a step has them.
+    served: Vec<Served>,
     stats: Stats,
     paused: bool,
     closing: bool,
+}
+
+impl State {
+    /// Notes who runs.
+    fn ran(&mut self) {
+        self.stats.running = self.running.len();
+        self.served = self.running.iter().map(|one| one.served.clone()).collect();
+    }
 }
 
 impl fmt::Debug for Shared {
@@ -97,6 +107,11 @@ impl Shared {
         }
     }
 
+    pub(super) fn in_line(&self) -> Vec<InLine> {
+        let state = self.lock();
+        InLine::count(state.waiting.iter().map(|one| &one.served), state.served.iter())
+    }
+
     pub(super) fn pause(&self, paused: bool) {
         self.lock().paused = paused;
         self.changed.notify_all();
@@ -145,7 +160,7 @@ impl Shared {
             state.stats.rows += prompts as u64;
             state.running.extend(admitted);
         }
-        state.stats.running = state.running.len();
+        state.ran();
         Some((std::mem::take(&mut state.running), moves))
     }
 
@@ -157,9 +172,9 @@ impl Shared {
         if drawn > 0 {
             stats.stepped(drawn);
         }
-        stats.running = left.len();
         stats.kv_tokens = left.iter().map(|one| one.prompt.len() + one.drawn.len()).sum();
         state.running = left;
+        state.ran();
         let mut waiting = std::mem::take(&mut state.waiting);
         drop(state);
         let mut over = Ended::default();
