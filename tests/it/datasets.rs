@@ -28,6 +28,7 @@ fn home() -> tempfile::TempDir {
             task: "quiz".parse().unwrap(),
             session: Some(name.clone()),
             subject: Some(subject.to_owned()),
+            metadata: std::collections::BTreeMap::new(),
             response_id: format!("chatcmpl-{nth}"),
             at: Timestamp::from_second(1_700_000_000 + nth).unwrap(),
             prompt: vec![Message::user(format!("{word} question {nth}"))],

@@ -192,6 +192,7 @@ fn step(name: &str, arm: Arm, release: &str) -> Step {
         task: task(),
         session: Some(name.to_owned()),
         subject: None,
+        metadata: std::collections::BTreeMap::new(),
         response_id: format!("chatcmpl-{name}"),
         at: SystemClock.now(),
         prompt: vec![Message::user("help")],

@@ -108,6 +108,7 @@ fn trajectory(
         task: task.clone(),
         session: Some(name.clone()),
         subject: Some(format!("user {}", nth % 200_000)),
+        metadata: std::collections::BTreeMap::new(),
         response_id: format!("chatcmpl-{name}"),
         at: Timestamp::from_millisecond(1000 + nth as i64)?,
         prompt: vec![Message::system("Triage."), Message::user(question)],

@@ -48,6 +48,7 @@ fn step(session: &str, name: &str, prompt: &str, reply: &str) -> JudgedStep {
         task: task(),
         session: Some(session.to_owned()),
         subject: None,
+        metadata: std::collections::BTreeMap::new(),
         response_id: format!("chatcmpl-{name}"),
         at: at(1000),
         prompt: vec![Message::system("Triage."), Message::user(prompt)],

@@ -29,6 +29,7 @@ fn judged(nth: u32, prompt: Vec<Message>, reply: Message, signal: Signal) -> Tra
         task: task(),
         session: None,
         subject: None,
+        metadata: std::collections::BTreeMap::new(),
         response_id: name.clone(),
         at: Timestamp::from_second(i64::from(nth)).unwrap(),
         prompt,

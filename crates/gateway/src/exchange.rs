@@ -388,6 +388,7 @@ impl Exchange {
             task: self.routing.task.clone(),
             session: self.session.clone(),
             subject: self.ask.user.clone(),
+            metadata: chat.metadata.clone(),
             response_id: self.choice_id(choice),
             at: self.at,
             prompt: chat.chat.messages.clone(),

@@ -150,6 +150,7 @@ impl Recording<'_> {
             task: self.task.clone(),
             session: self.session.clone(),
             subject: self.subject.clone(),
+            metadata: BTreeMap::new(),
             response_id: format!("import-{}-{place}", &name[..32]),
             at,
             prompt,

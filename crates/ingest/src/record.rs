@@ -42,6 +42,7 @@ pub(crate) fn record_example(example: Example, task: &TaskName, at: Timestamp) -
         task: task.clone(),
         session: None,
         subject: None,
+        metadata: std::collections::BTreeMap::new(),
         response_id: format!("import-{}", &name[..32]),
         at,
         prompt,

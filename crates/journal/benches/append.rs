@@ -155,6 +155,7 @@ fn step() -> Step {
         task: "triage".parse().unwrap(),
         session: Some(TrajectoryId::derived(id.as_str()).to_string()),
         subject: None,
+        metadata: std::collections::BTreeMap::new(),
         response_id: format!("chatcmpl-stable-{}", &id.as_str()[5..]),
         at: Timestamp::now(),
         prompt: vec![Message::system("Answer in JSON. ".repeat(20)), Message::user(noise)],

@@ -26,6 +26,7 @@ fn step(session: &str, n: i64) -> Step {
         task: "triage".parse().unwrap(),
         session: Some(session.to_owned()),
         subject: None,
+        metadata: std::collections::BTreeMap::new(),
         response_id: format!("chatcmpl-{session}-{n}"),
         at: Timestamp::from_millisecond(1000 * n).unwrap(),
         prompt: vec![Message::user("help")],

@@ -25,6 +25,7 @@ fn step(nth: usize, arm: Option<Arm>, question: &str, reply: &str) -> Step {
         task: "triage".parse().unwrap(),
         session: None,
         subject: None,
+        metadata: std::collections::BTreeMap::new(),
         response_id: format!("chatcmpl-{nth}"),
         at: Timestamp::from_millisecond(1000).unwrap(),
         prompt: vec![Message::user(question)],

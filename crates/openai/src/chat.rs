@@ -1,5 +1,7 @@
 //! `POST /v1/chat/completions`.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 use understudy_inference::{Chat, Prompt};
 use understudy_message::Message;
@@ -16,6 +18,11 @@ use crate::{
 /// A request that names no limit gets as much as fits, and never more than this.
 const DEFAULT_MAX_TOKENS: u32 = 4096;
 
+/// What `metadata` may hold.
+const MOST_PAIRS: usize = 16;
+const MOST_KEY: usize = 64;
+const MOST_VALUE: usize = 512;
+
 /// Fields of a message that say something the model would not be told, and what to do instead.
 const UNHEARD: [(&str, &str); 2] = [
     ("audio", "send what was said as text"),
@@ -30,6 +37,8 @@ pub struct ChatRequest {
     pub chat: Chat,
     /// How calls are found in the reply.
     pub reading: ToolReading,
+    /// What the client wants on record beside it.
+    pub metadata: BTreeMap<String, String>,
 }
 
 impl ChatRequest {
@@ -53,7 +62,7 @@ impl ChatRequest {
         };
         ask.sampling.validate()?;
         let chat = chat(&fields, tools.shown)?;
-        Ok(Self { ask, chat, reading: tools.reading })
+        Ok(Self { ask, chat, reading: tools.reading, metadata: metadata(&fields)? })
     }
 
     /// The same for a model that has its own way to call tools: it is told of them in fields, not
@@ -70,6 +79,24 @@ impl ChatRequest {
     pub fn prompt(&self) -> Prompt {
         Prompt::Chat(Box::new(self.chat.clone()))
     }
+}
+
+/// Within OpenAI's limits.
+fn metadata(fields: &Fields) -> Result<BTreeMap<String, String>, RequestError> {
+    let Some(object) = fields.object("metadata")? else { return Ok(BTreeMap::new()) };
+    let fits = |text: &str, most: usize| text.chars().count() <= most;
+    let pair = |(key, value): (&String, &Value)| {
+        let value = value.as_str().filter(|value| fits(key, MOST_KEY) && fits(value, MOST_VALUE))?;
+        Some((key.clone(), value.to_owned()))
+    };
+    let pairs: Option<BTreeMap<_, _>> = object.iter().map(pair).collect();
+    pairs.filter(|pairs| pairs.len() <= MOST_PAIRS).ok_or_else(|| {
+        let why = format!(
+            "must be at most {MOST_PAIRS} texts of {MOST_VALUE} characters, under names of \
+             {MOST_KEY}"
+        );
+        fields.wrong("metadata", why)
+    })
 }
 
 /// How many alternatives beside each token; `None` when no log-probabilities are wanted.

@@ -190,6 +190,25 @@ fn what_a_message_says_beside_text_and_calls_is_refused() {
 }
 
 #[test]
+fn metadata_is_texts_by_name_and_not_many_of_them() {
+    let parse = |metadata: Value| chat(json!({ "metadata": metadata }));
+    parse(json!({})).unwrap();
+    let names = |count: usize| (0..count).map(|n| (format!("n{n}"), json!("v"))).collect();
+    parse(Value::Object(names(16))).unwrap();
+    parse(json!({"é".repeat(64): "é".repeat(512)})).unwrap();
+    for wrong in [
+        Value::Object(names(17)),
+        json!({"a": 1}),
+        json!({"a": null}),
+        json!({"a".repeat(65): "b"}),
+        json!({"a": "b".repeat(513)}),
+    ] {
+        let error = parse(wrong.clone()).unwrap_err();
+        assert_eq!(error.field(), Some("metadata"), "{wrong}");
+    }
+}
+
+#[test]
 fn null_is_absent_and_what_nobody_knows_passes() {
     let all: serde_json::Map<String, Value> =
         documented().into_keys().map(|name| (name, Value::Null)).collect();

@@ -1,6 +1,6 @@
 //! One model call, exactly as it happened.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -22,6 +22,10 @@ pub struct Step {
     /// Whose request it was (the `user` of the OpenAI body): what erasure and balancing act on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
+    /// What the client noted beside its request (the `metadata` of the OpenAI body). Nothing is
+    /// decided by it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
     /// The `id` of the reply, which clients quote in outcomes.
     pub response_id: String,
     pub at: Timestamp,

@@ -28,6 +28,22 @@ fn a_whole_reply_has_every_field_clients_read() {
 }
 
 #[test]
+fn metadata_is_on_record_with_the_step() {
+    let server = start();
+    let noted = json!({"ticket": "T-7", "page": "/billing"});
+    for more in [json!({"metadata": noted}), json!({"metadata": noted, "stream": true})] {
+        assert_eq!(server.post(CHAT, &with(chat("hi"), more)).status, 200);
+    }
+    for step in server.steps_of(2) {
+        assert_eq!(json!(step.metadata), noted);
+    }
+    server.post(CHAT, &chat("hi"));
+    let plain = server.steps_of(3).into_iter().find(|step| step.metadata.is_empty()).unwrap();
+    assert!(serde_json::to_value(&plain).unwrap().get("metadata").is_none());
+    server.refuses(CHAT, &with(chat("hi"), json!({"metadata": {"a": [1]}})), 400, "metadata");
+}
+
+#[test]
 fn a_stream_says_role_text_reason_usage_and_done_in_that_order() {
     let server = start();
     let more = json!({"stream": true, "stream_options": {"include_usage": true}});

@@ -105,6 +105,7 @@ fn step(
         task: task.clone(),
         session: conversation.session.clone(),
         subject: conversation.subject.clone(),
+        metadata: std::collections::BTreeMap::new(),
         response_id: call.response_id.clone().unwrap_or_else(|| format!("span-{}", span.id)),
         at: Timestamp::from_nanosecond(i128::from(span.started_ns)).unwrap_or(Timestamp::MAX),
         prompt,

@@ -64,6 +64,7 @@ pub(super) fn step(name: &str, prompt: &str, reply: &str, arm: Arm, adapter: Opt
         task: task(),
         session: Some(name.to_owned()),
         subject: None,
+        metadata: BTreeMap::new(),
         response_id: format!("reply-{name}"),
         at: ManualClock::default().now(),
         prompt: vec![Message::user(prompt)],

@@ -28,6 +28,7 @@ fn a_served_session_becomes_calls_with_their_failures_and_its_reward() {
         task: "desk".parse().unwrap(),
         session: None,
         subject: Some("ada".to_owned()),
+        metadata: std::collections::BTreeMap::new(),
         response_id: "r".to_owned(),
         at: understudy_ident::Clock::now(&SystemClock),
         prompt: vec![

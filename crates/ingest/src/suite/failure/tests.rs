@@ -14,6 +14,7 @@ fn step(name: &str, question: &str, reply: &str, said: &[Signal]) -> JudgedStep 
         task: "triage".parse().unwrap(),
         session: None,
         subject: None,
+        metadata: std::collections::BTreeMap::new(),
         response_id: format!("chatcmpl-{name}"),
         at,
         prompt: vec![Message::system("Triage."), Message::user(question)],
