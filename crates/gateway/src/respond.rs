@@ -21,8 +21,8 @@ use crate::{
     state::Gateway,
 };
 
-/// Proxies close connections that are silent for longer than a minute or less.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// Shows that a stream is still there. Clients skip it.
+const COMMENT: &str = ": keep-alive\n\n";
 const DONE: &str = "data: [DONE]\n\n";
 
 /// Makes the writer of a reply once it is known who answers.
@@ -41,9 +41,10 @@ pub(crate) async fn respond(
     }
     // Waiting for the first part lets an early failure be a status code instead of a broken
     // stream; waiting for ever would lose the connection.
-    let mut script = Script { make: Some(make), writer: None, left: choices };
-    let (first, headers) = match timeout(KEEP_ALIVE, parts.recv()).await {
-        Err(_) => (": keep-alive\n\n".to_owned(), exchange.headers(None)),
+    let silence = gateway.silence();
+    let mut script = Script { make: Some(make), writer: None, left: choices, silence };
+    let (first, headers) = match timeout(silence, parts.recv()).await {
+        Err(_) => (COMMENT.to_owned(), exchange.headers(None)),
         Ok(Some(Part::Failed(error))) => return Err(error),
         Ok(Some(Part::Started(opening))) => {
             let headers = opening.headers();
@@ -108,6 +109,8 @@ struct Script {
     writer: Option<Box<dyn ReplyWriter>>,
     /// Choices that are not done.
     left: usize,
+    /// How long nothing may be said.
+    silence: Duration,
 }
 
 impl Script {
@@ -116,11 +119,11 @@ impl Script {
     async fn play(mut self, mut parts: mpsc::Receiver<Part>, text: mpsc::Sender<String>) {
         loop {
             let part = tokio::select! {
-                part = timeout(KEEP_ALIVE, parts.recv()) => part,
+                part = timeout(self.silence, parts.recv()) => part,
                 () = text.closed() => return,
             };
             let (lines, over) = match part {
-                Err(_) => (": keep-alive\n\n".to_owned(), false),
+                Err(_) => (COMMENT.to_owned(), false),
                 Ok(Some(part)) => self.lines(part),
                 Ok(None) => self.lines(Part::Failed(no_end())),
             };

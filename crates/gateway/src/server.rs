@@ -108,6 +108,7 @@ pub async fn serve_with(
     patience: Patience,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
+    gateway.comment_after(patience.silence);
     let reading = tokio::spawn(telemetry::read_for_ever(gateway.intake().clone()));
     let forgetting = tokio::spawn(telemetry::forget_for_ever(gateway.clone()));
     let following = tokio::spawn(follow_keys(Arc::clone(gateway.shared_door())));

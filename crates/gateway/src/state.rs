@@ -20,7 +20,8 @@ use understudy_router::RouteTable;
 
 use crate::{
     auth::Door, beside::Room, error::ApiError, feedback::TokenKey, live::LiveBoard, loops::Board,
-    memory::Memories, metrics::Metrics, watch::Hub,
+    memory::Memories, metrics::Metrics,
+    server::Patience, watch::Hub,
 };
 
 /// The parts a gateway is put together from.
@@ -67,6 +68,8 @@ struct Shared {
     release_defaults: OnceLock<PolicyDefaults>,
     /// What our own model is asked with where requests say nothing; OpenAI's unless set.
     sampling_defaults: OnceLock<SamplingDefaults>,
+    /// How long a stream says nothing.
+    silence: OnceLock<Duration>,
     token_key: OnceLock<TokenKey>,
     door: Arc<Door>,
     board: Arc<Board>,
@@ -107,6 +110,7 @@ impl Gateway {
                 keep_raw: OnceLock::new(),
                 release_defaults: OnceLock::new(),
                 sampling_defaults: OnceLock::new(),
+                silence: OnceLock::new(),
                 token_key: OnceLock::new(),
                 door: Arc::new(door),
                 board: Arc::default(),
@@ -219,6 +223,16 @@ impl Gateway {
 
     pub(crate) fn sampling_defaults(&self) -> SamplingDefaults {
         self.shared.sampling_defaults.get().copied().unwrap_or_default()
+    }
+
+    /// From now on a stream that has nothing to say for so long says at least that it is there. Said
+    /// again, the first word counts.
+    pub(crate) fn comment_after(&self, silence: Duration) {
+        self.shared.silence.get_or_init(|| silence);
+    }
+
+    pub(crate) fn silence(&self) -> Duration {
+        self.shared.silence.get().copied().unwrap_or_else(|| Patience::default().silence)
     }
 
     pub(crate) fn intake(&self) -> &Intake {

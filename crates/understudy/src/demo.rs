@@ -19,6 +19,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use understudy_canary::PolicyDefaults;
+use understudy_gateway::Patience;
 use understudy_ident::AdapterVersion;
 use understudy_inference::SamplingDefaults;
 use understudy_manifest::Recipe;
@@ -105,7 +106,7 @@ impl<'a> Demo<'a> {
             adapter_updates: understudy_gateway::AdapterUpdates::Forbidden,
             request_templates: false,
             sampling_defaults: SamplingDefaults::default(),
-            drain: Duration::ZERO,
+            patience: Patience { drain: Duration::ZERO, ..Patience::default() },
             keep_raw: None,
             flush_replies: false,
             policy: PolicyDefaults::default(),

@@ -321,8 +321,7 @@ pub(crate) struct Serving<'a> {
     /// The server to follow; without one, this one decides for itself.
     pub(crate) control: Option<Control>,
     pub(crate) access: Access,
-    /// How long what is in flight may take when the server stops.
-    pub(crate) drain: Duration,
+    pub(crate) patience: Patience,
 }
 
 /// Who is let in; by default this machine's user, and nobody else.
@@ -424,8 +423,7 @@ impl Server {
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         // A dropped sender means the same as a sent stop.
         let stopped = async { drop(stopped.await) };
-        let patience = Patience { drain: serving.drain, ..Patience::default() };
-        let task = runtime.spawn(serve_with(listener, gateway, tls, patience, stopped));
+        let task = runtime.spawn(serve_with(listener, gateway, tls, serving.patience, stopped));
         Ok(Self { address, grpc_address, is_https, stop, task, runtime, shown, _router: router })
     }
 

@@ -53,13 +53,17 @@ pub struct Patience {
     pub per_address: usize,
     /// For what is in flight when the server stops.
     pub drain: Duration,
+    /// How long a stream says nothing, for a reply that waits in the queue say, before a comment
+    /// shows that it is still there. Proxies close what is silent for longer than a minute or less.
+    pub silence: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
         let head = Duration::from_mins(1);
         let (handshake, body) = (Duration::from_secs(10), Duration::from_secs(30));
-        Self { handshake, head, body, per_address: MOST / 4, drain: Duration::from_secs(30) }
+        let (drain, silence) = (Duration::from_secs(30), Duration::from_secs(10));
+        Self { handshake, head, body, per_address: MOST / 4, drain, silence }
     }
 }
 

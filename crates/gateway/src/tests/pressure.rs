@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use understudy_inference::{FakeBackend, InferenceError, MockConfig, Student};
 
 use super::{CHAT, Server, Settings, chat, start, start_as, start_with, with};
+use crate::Patience;
 
 fn slow(step_ms: u64) -> MockConfig {
     let step = Duration::from_millis(step_ms);
@@ -89,6 +90,43 @@ fn a_deadline_ends_a_reply_or_refuses_it() {
     drop(long);
     assert_eq!(deadline("soon", "hi").status, 400);
     assert_eq!(deadline("5000", "hi").status, 200);
+}
+
+#[test]
+fn a_stream_that_waits_is_refused_by_status_while_it_can_be_and_held_open_from_then_on() {
+    let patience = Patience { silence: Duration::from_millis(150), ..Patience::default() };
+    let server = start_as(Settings { config: slow(10), patience, ..Settings::default() });
+    let stream = with(chat("hi"), json!({"stream": true}));
+    let within = |ms: &str| server.post_with(CHAT, &stream, &[("x-request-timeout-ms", ms)]);
+    let long = send(&server, &chat(&"x".repeat(3000)));
+    until("it runs", || server.student.stats().running == 1);
+    let early = within("40");
+    assert_eq!((early.status, early.header("content-type")), (504, Some("application/json")));
+    let waiting = send(&server, &stream);
+    until("the queue is full", || server.student.stats().waiting == 1);
+    let full = server.post(CHAT, &stream);
+    assert_eq!((full.status, full.header("retry-after")), (503, Some("1")), "{}", full.text);
+    drop(waiting);
+    until("there is room", || server.student.stats().waiting == 0);
+
+    let late = within("600");
+    assert_eq!((late.status, late.header("content-type")), (200, Some("text/event-stream")));
+    assert_eq!(late.header("x-understudy-arm"), Some("base"));
+    assert!(late.text.starts_with(": keep-alive\n\n: keep-alive\n\n"), "{}", late.text);
+    let events = late.broken_events();
+    assert_eq!((events.len(), &events[0]["error"]["code"]), (1, &json!(504)), "{}", late.text);
+
+    let answered = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| server.post(CHAT, &stream));
+        std::thread::sleep(Duration::from_millis(400));
+        drop(long);
+        waiting.join().unwrap()
+    });
+    assert!(answered.text.starts_with(": keep-alive\n\n"), "{}", answered.text);
+    let events = answered.events();
+    assert_eq!(events[0]["choices"][0]["delta"]["role"], "assistant");
+    let id = events[0]["id"].as_str().unwrap();
+    assert!(server.steps().iter().any(|step| step.response_id == id && step.error.is_none()));
 }
 
 #[test]

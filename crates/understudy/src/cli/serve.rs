@@ -31,6 +31,10 @@ pub(crate) struct ServeArgs {
     /// seconds; told so twice, it ends at once
     #[arg(long, env = "UNDERSTUDY_DRAIN_TIMEOUT", value_name = "S", default_value_t = 30)]
     pub(crate) drain_timeout: u64,
+    /// How long a stream may say nothing, in seconds, before a comment shows that it is still there
+    #[arg(long, value_name = "S", default_value_t = 10,
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) sse_keep_alive: u64,
     /// Let clients load and unload adapters, and pause and resume generation
     #[arg(long)]
     pub(crate) allow_adapter_updates: bool,

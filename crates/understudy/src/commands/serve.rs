@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 use understudy_access::may_listen;
-use understudy_gateway::{AdapterUpdates, Tls};
+use understudy_gateway::{AdapterUpdates, Patience, Tls};
 use understudy_inference::{SamplingDefaults, Student};
 use understudy_live::{Rules, Watch};
 use understudy_manifest::Recipe;
@@ -64,7 +64,11 @@ pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
         adapter_updates: adapter_updates(args, config),
         request_templates: args.allow_request_templates,
         sampling_defaults,
-        drain: Duration::from_secs(args.drain_timeout),
+        patience: Patience {
+            drain: Duration::from_secs(args.drain_timeout),
+            silence: Duration::from_secs(args.sse_keep_alive),
+            ..Patience::default()
+        },
         keep_raw: config.keep_raw,
         flush_replies: config.flush_replies,
         policy: config.policy.clone(),

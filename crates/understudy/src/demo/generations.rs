@@ -18,7 +18,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
-use understudy_gateway::AdapterUpdates;
+use understudy_gateway::{AdapterUpdates, Patience};
 use understudy_inference::SamplingDefaults;
 use understudy_lookout::{Tally, who};
 use understudy_manifest::{Recipe, Tier, Unattended};
@@ -101,7 +101,7 @@ pub(super) fn run(count: u8, seed: u64, config: &Config, out: Out) -> Result<Exi
         adapter_updates: AdapterUpdates::Forbidden,
         request_templates: false,
         sampling_defaults: SamplingDefaults::default(),
-        drain: Duration::ZERO,
+        patience: Patience { drain: Duration::ZERO, ..Patience::default() },
         keep_raw: None,
         flush_replies: false,
         policy: understudy_canary::PolicyDefaults::default(),

@@ -18,6 +18,7 @@ const SHORT: Patience = Patience {
     body: Duration::from_millis(300),
     per_address: 100,
     drain: Duration::from_secs(1),
+    silence: Duration::from_secs(10),
 };
 
 #[test]
