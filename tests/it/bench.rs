@@ -98,3 +98,23 @@ fn without_a_python_there_is_nothing_to_miss() {
     assert!(report["peers"]["skipped"].as_str().unwrap().contains("--python"));
     assert_eq!(report["measurements"].as_array().unwrap().len(), 2);
 }
+
+/// Every short run of this file is a test of its own; this one takes its minute beside the others.
+#[test]
+fn a_minute_of_everything_at_once_leaves_nothing_behind_and_memory_flat() {
+    let home = tempfile::tempdir().unwrap();
+    let base = tiny();
+    let arguments =
+        ["bench", "soak", "--base", base.to_str().unwrap(), "--seconds", "60", "--json"];
+    let output = understudy(home.path(), &arguments);
+    let said = [text(&output.stdout), text(&output.stderr)].concat();
+    assert!(output.status.success(), "{said}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for leak in ["failed", "leaked_leases", "leaked_sequences", "leaked_adapters"] {
+        assert_eq!(report[leak], 0, "{leak}: {report}");
+    }
+    assert_eq!((&report["flat"], &report["seconds"]), (&true.into(), &60.into()), "{report}");
+    let count = |name: &str| report[name].as_u64().unwrap();
+    assert!(count("swaps") > 50 && count("rollbacks") > 10, "{report}");
+    assert!(count("finished") > 50 && count("cancelled") > 10, "{report}");
+}

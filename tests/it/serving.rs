@@ -205,3 +205,47 @@ fn settings_of_the_engine_are_read_and_refused_by_name() {
     let unknown = doctor("[engine]\nkv_token = 4096\n");
     assert!(unknown.contains("unknown field `kv_token`"), "{unknown}");
 }
+
+/// The tiny Llama with what its makers would suggest.
+fn base_with(home: &Path, suggested: &Value) -> PathBuf {
+    let base = home.join("base");
+    fs::create_dir_all(&base).unwrap();
+    for name in ["config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"] {
+        fs::copy(golden(name), base.join(name)).unwrap();
+    }
+    fs::write(base.join("generation_config.json"), suggested.to_string()).unwrap();
+    base
+}
+
+#[test]
+fn what_a_bases_makers_suggest_holds_unless_it_is_switched_off() {
+    let home = tempfile::tempdir().unwrap();
+    let base = base_with(home.path(), &json!({"max_new_tokens": 3, "top_k": 1}));
+    let base = base.to_str().unwrap();
+    let ask = |more: &[&str]| {
+        let server = serve(home.path(), &[&["--base", base], more].concat());
+        let body = json!({"model": base, "messages": [{"role": "user", "content": "hi"}],
+            "ignore_eos": true, "stop_token_ids": []});
+        let (status, _, text) = server.post("/v1/chat/completions", &body);
+        assert_eq!(status, 200, "{text}");
+        let reply: Value = serde_json::from_str(&text).unwrap();
+        let tokens = reply["usage"]["completion_tokens"].as_u64().unwrap();
+        (tokens, reply["system_fingerprint"].as_str().unwrap().to_owned())
+    };
+    let (tokens, fingerprint) = ask(&[]);
+    assert_eq!(tokens, 3);
+    let (tokens, same) = ask(&["--generation-config", "openai"]);
+    assert!(tokens > 3, "{tokens}");
+    assert_eq!(fingerprint, same, "the same model after a restart");
+    assert_ne!(fingerprint, ask(&["--precision", "f32"]).1, "held otherwise");
+
+    base_with(home.path(), &json!({"top_p": 7}));
+    let refused = Command::new(env!("CARGO_BIN_EXE_understudy"))
+        .current_dir(home.path())
+        .args(["serve", "--listen", "127.0.0.1:0", "--grpc", "off", "--base", base])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success(), "{said}");
+    assert!(said.contains("top_p") && said.contains("--generation-config openai"), "{said}");
+}

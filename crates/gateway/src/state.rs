@@ -20,8 +20,7 @@ use understudy_router::RouteTable;
 
 use crate::{
     auth::Door, beside::Room, error::ApiError, feedback::TokenKey, live::LiveBoard, loops::Board,
-    memory::Memories, metrics::Metrics,
-    server::Patience, watch::Hub,
+    memory::Memories, metrics::Metrics, server::Patience, watch::Hub,
 };
 
 /// The parts a gateway is put together from.

@@ -13,8 +13,8 @@ use understudy_message::Message;
 
 use crate::{
     AdapterChoice, AdapterInfo, Backend, Completion, Delta, Event, FinishReason, GenerateRequest,
-    InferenceError, LoadAdapter, LoadedAdapter, Loads, Prompt, Served, Sink, Stats, Student, Timing,
-    TokenRecord, Usage, shelf::Shelf,
+    InferenceError, LoadAdapter, LoadedAdapter, Loads, Prompt, Served, Sink, Stats, Student,
+    Timing, TokenRecord, Usage, shelf::Shelf,
 };
 
 type Answer = Box<dyn Fn(&str, Option<&str>) -> Result<String, InferenceError> + Send + Sync>;

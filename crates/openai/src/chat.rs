@@ -86,7 +86,8 @@ fn metadata(fields: &Fields) -> Result<BTreeMap<String, String>, RequestError> {
     let Some(object) = fields.object("metadata")? else { return Ok(BTreeMap::new()) };
     let fits = |text: &str, most: usize| text.chars().count() <= most;
     let pair = |(key, value): (&String, &Value)| {
-        let value = value.as_str().filter(|value| fits(key, MOST_KEY) && fits(value, MOST_VALUE))?;
+        let value =
+            value.as_str().filter(|value| fits(key, MOST_KEY) && fits(value, MOST_VALUE))?;
         Some((key.clone(), value.to_owned()))
     };
     let pairs: Option<BTreeMap<_, _>> = object.iter().map(pair).collect();

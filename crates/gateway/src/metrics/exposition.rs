@@ -199,10 +199,11 @@ fn lines(page: &mut Page, held: &Held<'_>) {
     page.kind("vllm:lora_requests_info", "gauge");
     page.sample("vllm:lora_requests_info", &labels, 1);
     let of = |alias: &str| lines.iter().find(|line| line.alias == alias);
-    for (name, count) in [
-        ("understudy:adapter_requests_waiting", (|line| line.waiting) as fn(&InLine) -> usize),
+    let counts: [(&str, fn(&InLine) -> usize); 2] = [
+        ("understudy:adapter_requests_waiting", |line| line.waiting),
         ("understudy:adapter_requests_running", |line| line.running),
-    ] {
+    ];
+    for (name, count) in counts {
         page.kind(name, "gauge");
         for AdapterInfo { alias, .. } in &held.adapters {
             page.sample(name, &[("adapter", alias)], of(alias).map_or(0, count));
