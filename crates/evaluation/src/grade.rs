@@ -128,14 +128,18 @@ pub fn computable(
 ) -> Result<(), EvaluationError> {
     let own = scorers(suite, gate);
     let checks = suite.cases.iter().flat_map(|case| case.checks.iter().map(|check| &check.scorer));
-    let has = |holds: fn(&CaseResult) -> bool| {
+    let has = |holds: &dyn Fn(&CaseResult) -> bool| {
         recorded.is_some_and(|run| run.attempts().flatten().any(holds))
     };
-    let has_state = has(|result| result.state.is_some());
-    let has_cost = gate.prices.is_some() || has(|result| result.cost.is_some());
+    let has_state = has(&|result| result.state.is_some());
+    let has_score = |name: &String| has(&|result| result.scores.contains_key(name));
+    let has_cost = gate.prices.is_some() || has(&|result| result.cost.is_some());
     for scorer in own.iter().chain(checks) {
         let lacks = match scorer {
             Scorer::State if !has_state => "the final state; record answers with `state`",
+            Scorer::Recorded(name) if !has_score(name) => {
+                "the score that another program gave; record answers with `scores`"
+            }
             Scorer::Cost(_) if !has_cost => {
                 "prices of tokens, as [gate.prices] or --input-usd-per-million and \
                  --output-usd-per-million, or answers recorded with `cost`"
@@ -146,6 +150,20 @@ pub fn computable(
         return Err(EvaluationError::Uncomputable { suite, scorer: scorer.name(), subject, lacks });
     }
     Ok(())
+}
+
+/// What the suite's first scorer gives one answer to one of its cases; none where it cannot tell.
+pub fn score_of(
+    suite: &Suite,
+    case: &Case,
+    result: &CaseResult,
+    embedder: Option<&dyn Embedder>,
+) -> Result<Option<f64>, EvaluationError> {
+    let one = Suite { cases: vec![case.clone()], ..suite.clone() };
+    let graders = Graders::new(&one, &suite.scorers[..1])?;
+    let run = SubjectRun { results: vec![result.clone()], ..SubjectRun::default() };
+    let graded = graders.grade(&run, embedder, None);
+    Ok(graded.outcomes[0][0].score().map(|score| score.value))
 }
 
 /// The mean of a subject's scores per case, those without one left out; 0 where there is none.
@@ -173,6 +191,7 @@ pub(crate) fn answer(result: &CaseResult) -> Answer<'_> {
         calls: &result.calls,
         steps: &result.steps,
         state: result.state.as_ref(),
+        scores: Some(&result.scores),
         measured: Measured {
             latency_ms: (result.latency_ms > 0.0).then_some(result.latency_ms),
             completion_tokens: Some(result.usage.completion_tokens).filter(|count| *count > 0),

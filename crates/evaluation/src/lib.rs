@@ -19,6 +19,7 @@
 //! Never: trains, registers or promotes anything, shows single cases of a sealed suite, or knows
 //! which engine answered beyond its [`Backend`](understudy_inference::Backend).
 
+mod agreement;
 mod cache;
 mod detail;
 mod error;
@@ -37,11 +38,12 @@ mod slices;
 pub mod stats;
 mod table;
 
+pub use agreement::{Agreement, agreement};
 pub use cache::{Cache, Kept, NoCache};
 pub use detail::{CaseDiff, Change, Reply, details};
 pub use error::EvaluationError;
 pub use evaluate::{Plan, evaluate};
-pub use grade::{check, computable, mean_score};
+pub use grade::{check, computable, mean_score, score_of};
 pub use judge::{
     Ballot, Checked, Contest, Judge, JudgeRole, JudgedRun, Judgement, Label, Pick, RUBRIC, Rulings,
     STATEMENTS, add_judge, add_rulings, asks_judge, assess, calibrate, calibrate_statements,

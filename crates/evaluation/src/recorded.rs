@@ -2,52 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use understudy_inference::Usage;
-use understudy_manifest::{Suite, canonical_json};
-use understudy_message::{Message, ToolCall};
+use understudy_manifest::{RecordedAnswer, Suite, canonical_json};
 
 use crate::{
     EvaluationError,
     run::{CaseResult, SubjectRun},
 };
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Line {
-    id: String,
-    /// Which of several attempts at the case; the first is 0.
-    #[serde(default, skip_serializing_if = "is_first")]
-    attempt: usize,
-    #[serde(default)]
-    output: String,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    tool_calls: Vec<ToolCall>,
-    /// All messages after the prompt, of an answer in several turns.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    steps: Vec<Message>,
-    /// What the environment held in the end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    state: Option<Value>,
-    /// In millionths of a dollar.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    cost: Option<u64>,
-    /// Not measured if 0.
-    #[serde(default)]
-    latency_ms: f64,
-    #[serde(default)]
-    prompt_tokens: u32,
-    #[serde(default)]
-    completion_tokens: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
-fn is_first(attempt: &usize) -> bool {
-    *attempt == 0
-}
 
 /// Reads the answers of one subject, in any order; every case of the suite needs exactly one. Where
 /// cases were attempted several times, an attempt that is missing is a failed one.
@@ -63,7 +24,7 @@ pub fn read_recorded(
     };
     let mut found: BTreeMap<(usize, String), CaseResult> = BTreeMap::new();
     for (nth, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let line: Line = serde_json::from_str(line)
+        let line: RecordedAnswer = serde_json::from_str(line)
             .map_err(|why| EvaluationError::Recorded { line: nth + 1, why: why.to_string() })?;
         let attempt = line.attempt;
         let result = CaseResult::from(line);
@@ -97,13 +58,14 @@ fn missing(id: &str) -> CaseResult {
 /// Writes answers as [`read_recorded`] reads them.
 pub fn write_recorded(run: &SubjectRun) -> String {
     let line = |attempt: usize, result: &CaseResult| {
-        let line = Line {
+        let line = RecordedAnswer {
             id: result.id.clone(),
             attempt,
             output: result.output.clone(),
             tool_calls: result.calls.clone(),
             steps: result.steps.clone(),
             state: result.state.clone(),
+            scores: result.scores.clone(),
             cost: result.cost,
             latency_ms: result.latency_ms,
             prompt_tokens: result.usage.prompt_tokens,
@@ -116,9 +78,9 @@ pub fn write_recorded(run: &SubjectRun) -> String {
     attempts.flat_map(|(nth, results)| results.iter().map(move |it| line(nth, it))).collect()
 }
 
-impl From<Line> for CaseResult {
-    fn from(line: Line) -> Self {
-        let Line { prompt_tokens, completion_tokens, .. } = line;
+impl From<RecordedAnswer> for CaseResult {
+    fn from(line: RecordedAnswer) -> Self {
+        let RecordedAnswer { prompt_tokens, completion_tokens, .. } = line;
         Self {
             id: line.id,
             output: line.output,
@@ -128,6 +90,7 @@ impl From<Line> for CaseResult {
             error: line.error,
             steps: line.steps,
             state: line.state,
+            scores: line.scores,
             cost: line.cost,
         }
     }

@@ -7,7 +7,7 @@
 mod attempt;
 pub(crate) mod flight;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::Value;
 use understudy_inference::{
@@ -82,6 +82,8 @@ pub struct CaseResult {
     pub steps: Vec<Message>,
     /// What the environment held in the end, likewise.
     pub state: Option<Value>,
+    /// What scorers of another program gave it, likewise.
+    pub scores: BTreeMap<String, f64>,
     /// In millionths of a dollar, where it is known.
     pub cost: Option<u64>,
 }

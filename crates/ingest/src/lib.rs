@@ -34,7 +34,7 @@ pub use attempt::{Attempt, Group};
 pub use format::Format;
 pub use rows::RowMapping;
 pub use suite::{
-    Beside, CaseRequest, FailedCase, FailureError, Foreign, ForeignSuite, case_of_failure,
+    Beside, CaseRequest, FailedCase, FailureError, Foreign, ForeignSuite, Take, case_of_failure,
     foreign_suite, inspect_log, suite,
 };
 

@@ -11,7 +11,7 @@ mod registry;
 
 use serde_json::Value;
 use understudy_ident::TaskName;
-use understudy_manifest::{Case, Scorer, Suite, Tier};
+use understudy_manifest::{Case, RecordedAnswer, Scorer, Suite, Tier};
 use understudy_message::Message;
 use understudy_trajectory::Signal;
 
@@ -42,7 +42,8 @@ pub enum Foreign {
     Promptfoo,
     /// What `promptfoo eval -o results.json` writes, of one prompt and one provider.
     PromptfooResults,
-    /// A log of Inspect as [`inspect_log`] gives it, whose samples were answered in one turn.
+    /// A log of Inspect as [`inspect_log`] gives it; of samples in several turns, [`Take`] says what
+    /// is wanted.
     Inspect,
     /// What `lm_eval --log_samples` writes for a generative task.
     LmEval,
@@ -52,8 +53,22 @@ pub enum Foreign {
 #[derive(Debug, Clone, PartialEq)]
 pub struct ForeignSuite {
     pub suite: Suite,
-    /// By case; empty unless the file records a run.
-    pub answers: Vec<(String, String)>,
+    /// Empty unless the file records a run.
+    pub answers: Vec<RecordedAnswer>,
+    /// What is different here from there.
+    pub notes: Vec<String>,
+}
+
+/// What is taken of a sample of Inspect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Take {
+    /// Its only reply, under scorers of ours that hold for the same answers.
+    #[default]
+    Reply,
+    /// Its last reply, asked after everything that was said before it, under the same.
+    LastReply,
+    /// All that was said, under the scores that the log has: of answers given elsewhere only.
+    Scores,
 }
 
 impl Foreign {
@@ -101,6 +116,8 @@ pub struct Beside<'a> {
     pub eval: Option<&'a str>,
     /// A configuration of promptfoo may name a file of tests.
     pub tests: Option<&'a str>,
+    /// Inspect records whole conversations, and scores.
+    pub take: Take,
 }
 
 impl Beside<'_> {
@@ -108,6 +125,14 @@ impl Beside<'_> {
     fn refuse_unused(&self, format: Foreign) -> Result<(), IngestError> {
         if self.truths.is_some() && format != Foreign::Bfcl {
             return Err(IngestError::Truths { expected: false });
+        }
+        let taken = match self.take {
+            Take::Reply => None,
+            Take::LastReply => Some("last-reply"),
+            Take::Scores => Some("recorded-scores"),
+        };
+        if let Some(what) = taken.filter(|_| format != Foreign::Inspect) {
+            return Err(IngestError::Beside { what });
         }
         let unused = match format {
             Foreign::Evals => self.tests.map(|_| "tests"),
@@ -131,7 +156,7 @@ pub fn foreign_suite(
     let converted = (format == Foreign::Promptfoo).then(|| promptfoo::as_json(text)).transpose()?;
     let document = Document::open(converted.as_deref().unwrap_or(text))?;
     let mut scorers = format.scorers();
-    let mut answers = Vec::new();
+    let (mut answers, mut notes) = (Vec::new(), Vec::new());
     let mut cases = match format {
         Foreign::Evals => {
             let registry = beside.registry.ok_or(IngestError::NoRegistry)?;
@@ -150,27 +175,31 @@ pub fn foreign_suite(
         Foreign::Promptfoo => promptfoo::cases(&document, beside.tests)?,
         Foreign::PromptfooResults => {
             let (cases, found) = promptfoo::results(&document)?;
-            answers = found;
+            answers = replies(found);
             cases
         }
         Foreign::Inspect => {
-            let (cases, found) = inspect::samples(&document)?;
-            answers = found;
-            cases
+            let found = inspect::samples(&document, beside.take)?;
+            (scorers, answers, notes) = (found.scorers, found.answers, found.notes);
+            found.cases
         }
         Foreign::LmEval => {
             let read = each(&document, |_, row| lm_eval::sample(row))?;
             let samples = lm_eval::of_one_filter(read);
             let (cases, found): (Vec<Case>, Vec<_>) = samples.into_iter().unzip();
             let replied = cases.iter().zip(found);
-            answers.extend(replied.filter_map(|(case, reply)| Some((case.id.clone(), reply?))));
+            answers = replies(replied.filter_map(|(case, reply)| Some((case.id.clone(), reply?))));
             cases
         }
     };
     cases.truncate(limit.unwrap_or(usize::MAX));
-    answers.retain(|(id, _)| cases.iter().any(|case| case.id == *id));
+    answers.retain(|answer| cases.iter().any(|case| case.id == answer.id));
     let suite = Suite { name: name.clone(), tier, scorers, rubrics: Vec::new(), cases };
-    Ok(ForeignSuite { suite: Suite::parse(&suite.to_text())?, answers })
+    Ok(ForeignSuite { suite: Suite::parse(&suite.to_text())?, answers, notes })
+}
+
+fn replies(texts: impl IntoIterator<Item = (String, String)>) -> Vec<RecordedAnswer> {
+    texts.into_iter().map(|(id, text)| RecordedAnswer::new(id, text)).collect()
 }
 
 /// Reads every row, with its number counted from 1.

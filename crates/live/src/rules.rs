@@ -123,7 +123,11 @@ impl Look {
             | Scorer::ContainsAll
             | Scorer::Trajectory
                 if has_value => {}
-            Scorer::Cost(_) | Scorer::State | Scorer::Similarity(_) | Scorer::Judge(_) => {
+            Scorer::Cost(_)
+            | Scorer::State
+            | Scorer::Similarity(_)
+            | Scorer::Judge(_)
+            | Scorer::Recorded(_) => {
                 return Err(RulesError::Unmeasured(scorer));
             }
             _ => return Err(RulesError::Reference(scorer)),

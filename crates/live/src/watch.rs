@@ -125,6 +125,7 @@ impl Watch {
             calls: &step.reply.tool_calls,
             steps: &[],
             state: None,
+            scores: None,
             measured: Measured {
                 latency_ms: Some(step.timing.total_ms).filter(|ms| *ms > 0.0),
                 completion_tokens: Some(step.usage.completion_tokens).filter(|count| *count > 0),

@@ -15,6 +15,7 @@ mod example;
 mod memory;
 mod objective;
 mod recipe;
+mod recorded;
 mod report;
 mod reward;
 mod rubric;
@@ -43,6 +44,7 @@ pub use recipe::{
     Release, RequiredVerdict, RolloutConstraint, Schedule, Shadow, SmallHarm, Targets, TrainStage,
     Turns, Unattended, UtcOffset, parse_age,
 };
+pub use recorded::RecordedAnswer;
 pub use report::{
     Attempts, Calibration, Comparison, Conditions, Decision, EvalReport, GateCheck, JudgeReport,
     MemoryUse, ScorerSummary, Slice, SubjectReport, Tally, Verdict,

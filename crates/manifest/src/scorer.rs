@@ -68,6 +68,9 @@ pub enum Scorer {
     /// A model's answers to the criteria of the suite's rubric of this name, each asked by itself;
     /// without a name, whether the statement holds that is the expected text.
     Judge(Option<String>),
+    /// What a scorer of this name of another program gave the answer, where that was recorded with
+    /// it; written `recorded:match`.
+    Recorded(String),
     /// The weighted mean of the checks of the case itself.
     Checks,
 }
@@ -116,7 +119,7 @@ impl Scorer {
         contains_any, contains_all, fuzzy, regex[:PATTERN], json_valid, json_schema, json_equal, \
         field_f1, field:KEY, tool_call_ast, tool_call_bfcl, tool_name_f1, trajectory, \
         similarity[:MIN], levenshtein[:MIN], state, latency:MS, tokens:N, cost:MICRODOLLARS, \
-        refusal, no_refusal, pii_leak, judge[:RUBRIC] or checks";
+        refusal, no_refusal, pii_leak, judge[:RUBRIC], recorded:NAME or checks";
 
     const PLAIN: [(&'static str, Self); 22] = [
         ("exact", Self::Exact),
@@ -149,6 +152,7 @@ impl Scorer {
             Self::Regex(None) => "regex".to_owned(),
             Self::Regex(Some(pattern)) => format!("regex:{pattern}"),
             Self::Field(key) => format!("field:{key}"),
+            Self::Recorded(name) => format!("recorded:{name}"),
             Self::Judge(None) => "judge".to_owned(),
             Self::Judge(Some(rubric)) => format!("judge:{rubric}"),
             Self::Similarity(least) => with_share("similarity", *least),
@@ -181,6 +185,7 @@ impl Scorer {
             (_, "") => None,
             ("regex", pattern) => Some(Self::Regex(Some(pattern.to_owned()))),
             ("field", key) => Some(Self::Field(key.to_owned())),
+            ("recorded", name) => Some(Self::Recorded(name.to_owned())),
             ("judge", rubric) => Some(Self::Judge(Some(rubric.to_owned()))),
             ("similarity", _) => share().map(|least| Self::Similarity(Some(least))),
             ("levenshtein", _) => share().map(|least| Self::Levenshtein(Some(least))),
@@ -244,12 +249,15 @@ mod tests {
             "cost:200",
             "judge",
             "judge:helpful",
+            "recorded:inspect_ai/match",
         ];
         let plain = Scorer::PLAIN.iter().map(|(word, _)| *word);
         for text in plain.chain(with_arguments) {
             assert_eq!(Scorer::parse(text).map(|scorer| scorer.name()).as_deref(), Some(text));
         }
-        for text in ["", "exactly", "field:", "field", "similarity:2", "tokens:-1", "latency"] {
+        for text in
+            ["", "exactly", "field:", "field", "recorded", "similarity:2", "tokens:-1", "latency"]
+        {
             assert_eq!(Scorer::parse(text), None, "{text}");
         }
     }

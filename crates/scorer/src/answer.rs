@@ -1,5 +1,7 @@
 //! What is scored.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 use understudy_message::{Message, ToolCall};
 use understudy_reward::calls::{Call, MalformedCall, calls_of};
@@ -15,6 +17,8 @@ pub struct Answer<'a> {
     pub steps: &'a [Message],
     /// What the environment holds after the last step, where there was one.
     pub state: Option<&'a Value>,
+    /// What another program's scorers gave it, by their names, where that was recorded.
+    pub scores: Option<&'a BTreeMap<String, f64>>,
     pub measured: Measured,
 }
 

@@ -75,6 +75,7 @@ enum Rule {
     /// With the texts in which personal data was there already.
     PiiLeak(Vec<String>),
     Judge(Assessment),
+    Recorded(String),
     Checks(Vec<(Check, Grader)>),
 }
 
@@ -157,6 +158,10 @@ impl Grader {
                 Some(assessor) => assessment.outcome(answer, assessor),
                 None => Outcome::unscored("no judge was asked"),
             },
+            Rule::Recorded(name) => match answer.scores.and_then(|scores| scores.get(name)) {
+                Some(score) => Score::graded(*score).into(),
+                None => Outcome::unscored(format!("no score of `{name}` was recorded")),
+            },
             Rule::Checks(checks) => composite(checks, answer, aids),
         }
     }
@@ -221,6 +226,7 @@ impl Rule {
             Scorer::Judge(name) => {
                 Self::Judge(assessment(name.as_deref(), expected, case, rubrics)?)
             }
+            Scorer::Recorded(name) => Self::Recorded(name.clone()),
             Scorer::Checks => Self::Checks(checks(case, rubrics)?),
         })
     }

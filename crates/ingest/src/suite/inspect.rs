@@ -1,102 +1,38 @@
 //! Logs of Inspect (`inspect_ai`), version 2: one JSON file, or an `.eval` archive of several.
 //!
-//! A sample becomes the case that was really asked: its messages up to the only answer, so what a
-//! solver put around the input is there. Scorers of Inspect become checks that hold for the same
-//! answers: `match`, `includes`, `exact`, `answer` and `choice` compare as theirs do, ignoring case
-//! unless the log says otherwise, and `model_graded_fact` and `model_graded_qa` ask a judge. A scorer
-//! without a counterpart (`pattern`, a program, a grading of one's own) is an error with its name, and
-//! so is a sample that took several turns.
+//! A sample becomes the case that was really asked: its messages up to the model's reply, so what a
+//! solver put around the input is there; its epochs become attempts at the case. Scorers of Inspect
+//! become checks that hold for the same answers: `match`, `includes`, `exact`, `answer` and `choice`
+//! compare as theirs do, ignoring case unless the log says otherwise, and `model_graded_fact` and
+//! `model_graded_qa` ask a judge. A scorer without a counterpart (`pattern`, a program, a grading of
+//! one's own) is an error with its name, and so is a sample that took several turns, unless
+//! [`Take`] says what is wanted of it: the last reply, or everything under the log's own scores.
 
-use std::io::{Cursor, Read};
+mod archive;
+mod check;
+mod said;
+mod score;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
-use understudy_manifest::{Case, Check, Scorer};
-use understudy_message::{Message, Role};
-use zip::{CompressionMethod, ZipArchive, result::ZipError};
+use serde_json::Value;
+use understudy_manifest::{Case, Check, RecordedAnswer, Scorer};
+use understudy_message::Message;
 
+pub use archive::inspect_log;
+use check::Named;
+use said::{Asked, Said};
+use score::Given;
+
+use super::Take;
 use crate::{IngestError, rows::Document};
-
-/// Unpacked, no log is larger than this: an archive of a few kilobytes can name terabytes.
-const UNPACKED_MAX: u64 = 1 << 30;
-const ARCHIVE: &[u8] = b"PK\x03\x04";
-
-/// The log as one JSON text, whether it was one or an archive.
-pub fn inspect_log(bytes: &[u8]) -> Result<String, IngestError> {
-    if !bytes.starts_with(ARCHIVE) {
-        let text = std::str::from_utf8(bytes);
-        return text.map(str::to_owned).map_err(|_| IngestError::Log("it is no text".to_owned()));
-    }
-    unpacked(bytes, UNPACKED_MAX).map_err(IngestError::Log)
-}
-
-fn unpacked(bytes: &[u8], most: u64) -> Result<String, String> {
-    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(broken)?;
-    let (mut left, mut header, mut samples) = (most, None, Vec::new());
-    for index in 0..archive.len() {
-        let raw = archive.by_index_raw(index).map_err(broken)?;
-        let (name, method) = (raw.name().map_err(broken)?.into_owned(), raw.compression());
-        drop(raw);
-        let is_sample = name.strip_prefix("samples/").is_some_and(is_json);
-        if !is_sample && name != "header.json" {
-            continue;
-        }
-        let mut text = String::new();
-        let read = if method == CompressionMethod::ZSTD {
-            // Read by the zstd that is here anyway: the archive reader's own would be another.
-            let packed = archive.by_index_raw(index).map_err(broken)?;
-            zstd::Decoder::new(packed)
-                .and_then(|file| file.take(left + 1).read_to_string(&mut text))
-        } else {
-            archive.by_index(index).map_err(broken)?.take(left + 1).read_to_string(&mut text)
-        };
-        read.map_err(|why| format!("{name}: {why}"))?;
-        left = left
-            .checked_sub(text.len() as u64)
-            .ok_or_else(|| format!("it unpacks to more than {most} bytes"))?;
-        let value: Value = serde_json::from_str(&text).map_err(|why| format!("{name}: {why}"))?;
-        if is_sample {
-            samples.push((name, value));
-        } else {
-            header = Some(value);
-        }
-    }
-    let Some(Value::Object(mut log)) = header else {
-        return Err("the archive has no header.json; was the run finished?".to_owned());
-    };
-    // An archive lists samples as they finished; their order must not show.
-    samples.sort_by_key(|(a, _)| natural(a));
-    log.insert("samples".to_owned(), samples.into_iter().map(|(_, value)| value).collect());
-    Ok(Value::Object(log).to_string())
-}
-
-fn broken(why: ZipError) -> String {
-    format!("the archive is damaged: {why}")
-}
-
-/// Digits as numbers, so that `samples/10_epoch_1.json` comes after the second.
-fn natural(name: &str) -> Vec<(u64, String)> {
-    let mut parts: Vec<(u64, String)> = Vec::new();
-    let (mut digits, mut letters) = (String::new(), String::new());
-    for letter in name.chars().chain(['/']) {
-        if letter.is_ascii_digit() {
-            digits.push(letter);
-            continue;
-        }
-        if !digits.is_empty() {
-            let number = digits.parse().unwrap_or(u64::MAX);
-            parts.push((number, std::mem::take(&mut letters)));
-            digits.clear();
-        }
-        letters.push(letter);
-    }
-    parts.push((0, letters));
-    parts
-}
 
 #[derive(Debug, Deserialize)]
 struct Log {
     version: u32,
+    #[serde(default)]
+    status: String,
     eval: Eval,
     #[serde(default)]
     samples: Vec<Sample>,
@@ -108,14 +44,17 @@ struct Eval {
     #[serde(default)]
     run_id: String,
     #[serde(default)]
+    model: String,
+    #[serde(default)]
     scorers: Vec<Named>,
+    #[serde(default)]
+    config: Config,
 }
 
-#[derive(Debug, Clone, Deserialize)]
-struct Named {
-    name: String,
+#[derive(Debug, Default, Deserialize)]
+struct Config {
     #[serde(default)]
-    options: Option<Map<String, Value>>,
+    epochs_reducer: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -124,13 +63,24 @@ struct Sample {
     #[serde(default = "first")]
     epoch: u32,
     #[serde(default)]
+    input: Value,
+    #[serde(default)]
     target: Target,
     #[serde(default)]
     messages: Vec<Said>,
     #[serde(default)]
-    scores: Option<Map<String, Value>>,
+    output: Output,
     #[serde(default)]
-    error: Option<Value>,
+    scores: Option<BTreeMap<String, Given>>,
+    #[serde(default)]
+    model_usage: BTreeMap<String, Usage>,
+    /// Seconds.
+    #[serde(default)]
+    total_time: Option<f64>,
+    #[serde(default)]
+    attachments: BTreeMap<String, String>,
+    #[serde(default)]
+    error: Option<Failure>,
 }
 
 fn first() -> u32 {
@@ -150,18 +100,40 @@ impl Default for Target {
     }
 }
 
-#[derive(Debug, Deserialize)]
-struct Said {
-    role: Role,
-    content: Value,
+#[derive(Debug, Default, Deserialize)]
+struct Output {
     #[serde(default)]
-    tool_calls: Option<Vec<Value>>,
+    completion: Option<String>,
 }
 
-/// Cases, and the answers of the first epoch.
-pub(super) type Samples = (Vec<Case>, Vec<(String, String)>);
+#[derive(Debug, Default, Deserialize)]
+struct Usage {
+    #[serde(default)]
+    input_tokens: u32,
+    #[serde(default)]
+    output_tokens: u32,
+    /// In dollars.
+    #[serde(default)]
+    total_cost: Option<f64>,
+}
 
-pub(super) fn samples(document: &Document<'_>) -> Result<Samples, IngestError> {
+#[derive(Debug, Deserialize)]
+struct Failure {
+    #[serde(default)]
+    message: String,
+}
+
+/// What a log holds.
+#[derive(Debug, Default)]
+pub(super) struct Samples {
+    pub scorers: Vec<Scorer>,
+    pub cases: Vec<Case>,
+    pub answers: Vec<RecordedAnswer>,
+    /// What a reader should know.
+    pub notes: Vec<String>,
+}
+
+pub(super) fn samples(document: &Document<'_>, take: Take) -> Result<Samples, IngestError> {
     let (_, row) = document.rows().next().ok_or(IngestError::Empty)?;
     let log: Log = row
         .and_then(|row| serde_json::from_value(Value::Object(row)).map_err(|why| why.to_string()))
@@ -170,181 +142,219 @@ pub(super) fn samples(document: &Document<'_>) -> Result<Samples, IngestError> {
         let why = format!("it is of version {}, and only 2 is known", log.version);
         return Err(IngestError::Log(why));
     }
-    let (mut cases, mut answers) = (Vec::new(), Vec::new());
-    for (number, sample) in (1..).zip(&log.samples).filter(|(_, sample)| sample.epoch == 1) {
-        let read = log.scorers(sample).and_then(|scorers| sample.read(&log.eval, &scorers));
-        let (case, answer) = read.map_err(|why| {
-            let why = format!("sample {}: {why}", sample.id);
+    let mut found = Samples { notes: log.notes(), ..Samples::default() };
+    let mut names = BTreeSet::new();
+    for (number, epochs) in log.by_id() {
+        let read = log.read(&epochs, take, &mut found);
+        read.map_err(|why| {
+            let why = format!("sample {}: {why}", epochs[0].id);
             IngestError::Case { line: number, why }
         })?;
-        answers.extend(answer.map(|answer| (case.id.clone(), answer)));
-        cases.push(case);
+        let keys = epochs.iter().filter_map(|sample| sample.scored().ok());
+        names.extend(keys.flat_map(BTreeMap::into_keys));
     }
-    Ok((cases, answers))
+    found.scorers = match take {
+        Take::Scores => log.recorded(names)?,
+        Take::Reply | Take::LastReply => vec![Scorer::Checks],
+    };
+    Ok(found)
 }
 
 impl Log {
+    /// The epochs of every sample, with its number in the log.
+    fn by_id(&self) -> Vec<(usize, Vec<&Sample>)> {
+        let mut order: Vec<(usize, Vec<&Sample>)> = Vec::new();
+        let mut places = BTreeMap::new();
+        for (number, sample) in (1..).zip(&self.samples) {
+            let place = *places.entry(sample.id.to_string()).or_insert(order.len());
+            match order.get_mut(place) {
+                Some((_, epochs)) => epochs.push(sample),
+                None => order.push((number, vec![sample])),
+            }
+        }
+        for (_, epochs) in &mut order {
+            epochs.sort_by_key(|sample| sample.epoch);
+        }
+        order
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let unfinished = (!matches!(self.status.as_str(), "" | "success")).then(|| {
+            format!("the run ended as `{}`; only its finished samples are here", self.status)
+        });
+        let several = self.samples.iter().any(|sample| sample.epoch > 1);
+        let reducers = self.eval.config.epochs_reducer.iter().filter(|name| *name != "mean");
+        let reducers: Vec<String> = reducers.map(|name| format!("`{name}`")).collect();
+        let reduced = (several && !reducers.is_empty()).then(|| {
+            format!(
+                "the log reduces epochs by {}; here a case's score is the mean of its attempts, and \
+                 reports have pass@k and pass^k beside it",
+                reducers.join(" and ")
+            )
+        });
+        unfinished.into_iter().chain(reduced).collect()
+    }
+
     /// Those the log names, or in logs that do not, those that scored.
     fn scorers(&self, sample: &Sample) -> Result<Vec<Named>, String> {
         if !self.eval.scorers.is_empty() {
             return Ok(self.eval.scorers.clone());
         }
-        let scored = sample.scores.iter().flat_map(Map::keys);
+        let scored = sample.scores.iter().flat_map(BTreeMap::keys);
         let named: Vec<Named> =
             scored.map(|name| Named { name: name.clone(), options: None }).collect();
         if named.is_empty() { Err("nothing scored it".to_owned()) } else { Ok(named) }
     }
-}
 
-impl Sample {
-    fn read(&self, eval: &Eval, scorers: &[Named]) -> Result<(Case, Option<String>), String> {
-        let id = match &self.id {
-            Value::String(text) => text.clone(),
-            Value::Number(number) => number.to_string(),
-            _ => return Err("its id is neither text nor number".to_owned()),
+    /// The scores of the log as scorers, in the order in which it names theirs.
+    fn recorded(&self, names: BTreeSet<String>) -> Result<Vec<Scorer>, IngestError> {
+        let place = |name: &String| {
+            let scorers = &self.eval.scorers;
+            let of = |named: &Named| name.starts_with(named.plain());
+            scorers.iter().position(of).unwrap_or(scorers.len())
         };
-        let targets: Vec<String> = match &self.target {
+        let mut names: Vec<String> = names.into_iter().collect();
+        names.sort_by_key(place);
+        if names.is_empty() {
+            return Err(IngestError::Log("no sample has a score".to_owned()));
+        }
+        Ok(names.into_iter().map(Scorer::Recorded).collect())
+    }
+
+    /// One case with an attempt for each epoch; where the last reply is asked after different
+    /// conversations, a case for each.
+    fn read(&self, epochs: &[&Sample], take: Take, found: &mut Samples) -> Result<(), String> {
+        let id = epochs[0].name()?;
+        let asked: Vec<Asked> =
+            epochs.iter().map(|sample| sample.asked(take)).collect::<Result<_, _>>()?;
+        let answered = || epochs.iter().zip(&asked).filter(|(sample, _)| sample.error.is_none());
+        let prompt = answered().map(|(_, asked)| &asked.prompt).next().unwrap_or(&asked[0].prompt);
+        let differs = answered().any(|(_, asked)| asked.prompt != *prompt);
+        if differs && take != Take::LastReply {
+            return Err("its epochs were asked different things".to_owned());
+        }
+        for (attempt, (sample, asked)) in epochs.iter().zip(&asked).enumerate() {
+            let (own, attempt) = match differs {
+                true => (format!("{id}-epoch-{}", sample.epoch), 0),
+                false => (id.clone(), attempt),
+            };
+            if attempt == 0 {
+                let prompt = if differs { &asked.prompt } else { prompt };
+                let mut case = self.case(sample, (&own, prompt), take)?;
+                case.cluster = differs.then(|| id.clone());
+                found.cases.push(case);
+            }
+            let answer = sample.answer(asked, take, &self.eval.model)?;
+            found.answers.push(RecordedAnswer { id: own, attempt, ..answer });
+        }
+        Ok(())
+    }
+
+    fn case(
+        &self,
+        sample: &Sample,
+        (id, prompt): (&str, &[Message]),
+        take: Take,
+    ) -> Result<Case, String> {
+        let Eval { task, run_id, .. } = &self.eval;
+        let targets: Vec<String> = match &sample.target {
             Target::One(target) => vec![target.clone()],
             Target::Many(targets) => targets.clone(),
         };
-        let (prompt, answer) = self.asked()?;
-        let check = |scorer: &Named| scorer.check(&targets);
-        let case = Case {
-            id,
-            prompt,
+        let checks: Vec<Check> = match take {
+            Take::Scores => Vec::new(),
+            Take::Reply | Take::LastReply => {
+                let scorers = self.scorers(sample)?;
+                scorers.iter().map(|one| one.check(&targets)).collect::<Result<_, _>>()?
+            }
+        };
+        Ok(Case {
+            id: id.to_owned(),
+            prompt: prompt.to_vec(),
             expected: targets.first().cloned().unwrap_or_default(),
-            checks: scorers.iter().map(check).collect::<Result<_, _>>()?,
-            provenance: Some(format!("inspect {} {}", eval.task, eval.run_id).trim().to_owned()),
+            checks,
+            provenance: Some(format!("inspect {task} {run_id}").trim().to_owned()),
             ..Case::default()
-        };
-        Ok((case, answer.filter(|_| self.error.is_none())))
-    }
-
-    fn asked(&self) -> Result<(Vec<Message>, Option<String>), String> {
-        let mut said = Vec::new();
-        for Said { role, content, tool_calls } in &self.messages {
-            if *role == Role::Tool || tool_calls.as_ref().is_some_and(|calls| !calls.is_empty()) {
-                let why = "`messages` took several turns and tools; one reply is asked here";
-                return Err(why.to_owned());
-            }
-            said.push(Message::new(*role, text(content)?));
-        }
-        let answer = match said.last() {
-            Some(last) if last.role == Role::Assistant => said.pop().map(|last| last.text()),
-            Some(_) => None,
-            None => return Err("it has no messages; was it run?".to_owned()),
-        };
-        if said.iter().any(|message| message.role == Role::Assistant) {
-            Err("`messages` took several turns; one reply is asked here".to_owned())
-        } else {
-            Ok((said, answer))
-        }
+        })
     }
 }
 
-/// A text, or parts of text; a model's thoughts are no part of its answer.
-fn text(content: &Value) -> Result<String, String> {
-    match content {
-        Value::String(text) => Ok(text.clone()),
-        Value::Array(parts) => {
-            let mut whole = String::new();
-            for part in parts {
-                match part["type"].as_str() {
-                    Some("text") => whole.push_str(part["text"].as_str().unwrap_or_default()),
-                    Some("reasoning") => {}
-                    other => {
-                        let kind = other.unwrap_or("unknown");
-                        return Err(format!("a message has content of kind `{kind}`"));
-                    }
+impl Sample {
+    fn name(&self) -> Result<String, String> {
+        match &self.id {
+            Value::String(text) => Ok(text.clone()),
+            Value::Number(number) => Ok(number.to_string()),
+            _ => Err("its id is neither text nor number".to_owned()),
+        }
+    }
+
+    fn scored(&self) -> Result<BTreeMap<String, f64>, String> {
+        self.scores.as_ref().map_or_else(|| Ok(BTreeMap::new()), score::all)
+    }
+
+    fn asked(&self, take: Take) -> Result<Asked, String> {
+        // A sample that failed may have stopped before anything was said.
+        if self.messages.is_empty() && self.error.is_some() {
+            let given = match &self.input {
+                Value::String(text) => vec![Message::user(text.as_str())],
+                input => {
+                    let said: Vec<Said> =
+                        serde_json::from_value(input.clone()).map_err(|why| why.to_string())?;
+                    said::messages(&said, &self.attachments)?
                 }
-            }
-            Ok(whole)
+            };
+            return Ok(Asked { prompt: given, steps: Vec::new() });
         }
-        _ => Err("a message has no content".to_owned()),
+        Asked::of(&self.messages, &self.attachments, take)
     }
-}
 
-impl Named {
-    fn check(&self, targets: &[String]) -> Result<Check, String> {
-        let name = self.name.rsplit('/').next().unwrap_or_default();
-        let option = |key: &str| self.options.as_ref().and_then(|options| options.get(key));
-        let ignores_case = option("ignore_case").and_then(Value::as_bool).unwrap_or(true);
-        let case = if ignores_case { "(?is)" } else { "(?s)" };
-        let pattern = |text: String| Ok(Check::new(Scorer::Regex(None), Some(text)));
-        if targets.is_empty() {
-            return Err(format!("the scorer `{}` has no target to compare with", self.name));
+    /// What was said, what it took and what the log gives it for that.
+    fn answer(&self, asked: &Asked, take: Take, model: &str) -> Result<RecordedAnswer, String> {
+        if let Some(Failure { message }) = &self.error {
+            let error = if message.is_empty() { "the sample failed" } else { message };
+            return Ok(RecordedAnswer {
+                error: Some(error.to_owned()),
+                ..RecordedAnswer::default()
+            });
         }
-        let any = any_of(targets);
-        match name {
-            "match" if option("numeric").and_then(Value::as_bool).unwrap_or(false) => match targets
-            {
-                [target] => Ok(Check::new(Scorer::Number, Some(target.clone()))),
-                _ => Err("a numeric `match` with several targets has no counterpart".to_owned()),
-            },
-            "match" => match option("location").and_then(Value::as_str).unwrap_or("end") {
-                "begin" => pattern(format!("{case}^[\\s\\p{{P}}]*{any}")),
-                "end" => pattern(format!("{case}{any}[\\s\\p{{P}}]*$")),
-                "exact" => pattern(format!("{case}^[\\s\\p{{P}}]*{any}[\\s\\p{{P}}]*$")),
-                "any" => pattern(format!("{case}{any}")),
-                other => Err(format!("`match` at `{other}` has no counterpart")),
-            },
-            "includes" => pattern(format!("{case}{any}")),
-            "exact" => match targets {
-                [target] => Ok(Check::new(Scorer::Normalized, Some(target.clone()))),
-                _ => pattern(format!("(?is)^[\\s\\p{{P}}]*{any}[\\s\\p{{P}}]*$")),
-            },
-            "model_graded_fact" | "model_graded_qa" => {
-                let own = ["template", "instructions", "grade_pattern", "partial_credit"];
-                let changes = |key: &&&str| option(key).is_some_and(|value| !is_unset(value));
-                if let Some(key) = own.iter().find(changes) {
-                    return Err(format!(
-                        "the scorer `{}` has its own `{key}`, which has no counterpart here",
-                        self.name
-                    ));
-                }
-                let what = match name {
-                    "model_graded_fact" => "The answer contains the content of this one",
-                    _ => "The answer meets this criterion",
-                };
-                let holds = format!("{what}: {}", targets.join(" / "));
-                Ok(Check::new(Scorer::Judge(None), Some(holds)))
-            }
-            "choice" | "answer" => {
-                pattern(format!("(?i)answer\\s*:\\s*{any}(?:[^\\p{{L}}\\p{{N}}]|$)"))
-            }
-            _ => Err(format!(
-                "the scorer `{}` has no counterpart here; import rows and name scorers of ours",
-                self.name
-            )),
-        }
+        let reply = asked.reply();
+        let Some(last) = reply else {
+            let error = Some("the sample has no reply".to_owned());
+            return Ok(RecordedAnswer { error, ..RecordedAnswer::default() });
+        };
+        let replied = RecordedAnswer {
+            output: last.text(),
+            tool_calls: last.tool_calls.clone(),
+            ..RecordedAnswer::default()
+        };
+        let (scores, steps) = match take {
+            // What the log tells of time, tokens and scores is about all of its turns.
+            Take::LastReply => return Ok(replied),
+            Take::Scores => (self.scored()?, asked.steps.clone()),
+            // Beside checks they are only compared with.
+            Take::Reply => (self.scored().unwrap_or_default(), Vec::new()),
+        };
+        // An agent may hand in something else than what it said last.
+        let handed = self.output.completion.clone().filter(|text| !text.trim().is_empty());
+        let usage = self.usage(model);
+        Ok(RecordedAnswer {
+            output: handed.unwrap_or(replied.output),
+            tool_calls: if steps.is_empty() { replied.tool_calls } else { Vec::new() },
+            steps: if steps.len() > 1 { steps } else { Vec::new() },
+            scores,
+            cost: usage.and_then(|usage| Some((usage.total_cost? * 1e6).round() as u64)),
+            latency_ms: self.total_time.unwrap_or_default() * 1e3,
+            prompt_tokens: usage.map_or(0, |usage| usage.input_tokens),
+            completion_tokens: usage.map_or(0, |usage| usage.output_tokens),
+            ..RecordedAnswer::default()
+        })
     }
-}
 
-/// Logs name options that nobody set.
-fn is_unset(value: &Value) -> bool {
-    matches!(value, Value::Null | Value::Bool(false))
-}
-
-/// One of the texts, taken literally.
-fn any_of(texts: &[String]) -> String {
-    let escaped: Vec<String> = texts.iter().map(|text| literal(text.trim())).collect();
-    format!("(?:{})", escaped.join("|"))
-}
-
-fn literal(text: &str) -> String {
-    let mut literal = String::new();
-    for letter in text.chars() {
-        if letter.is_ascii_punctuation() {
-            literal.push('\\');
-        }
-        literal.push(letter);
+    /// Of the model that is evaluated, beside which a grader may have spent some.
+    fn usage(&self, model: &str) -> Option<&Usage> {
+        let only = || self.model_usage.values().next().filter(|_| self.model_usage.len() == 1);
+        self.model_usage.get(model).or_else(only)
     }
-    literal
-}
-
-/// Inspect writes its names in lower case.
-fn is_json(name: &str) -> bool {
-    std::path::Path::new(name).extension().is_some_and(|extension| extension == "json")
 }
 
 #[cfg(test)]

@@ -127,7 +127,7 @@ fn samples_of_lm_eval_bring_their_answers() {
     let found = read("lm-eval", &text.join("\n"), None).unwrap();
     let prompts: Vec<String> = found.suite.cases.iter().map(|c| c.prompt[0].text()).collect();
     assert_eq!(prompts, ["Q: 9*2?", "Q: 3*6?"]);
-    let answers = [("0", "18"), ("1", "18")].map(|(id, text)| (id.to_owned(), text.to_owned()));
+    let answers = [("0", "18"), ("1", "18")].map(|(id, text)| RecordedAnswer::new(id, text));
     assert_eq!(found.answers, answers);
     let choice = json!([["Q: sky?", " blue"], ["Q: sky?", " red"]]);
     assert!(refusal("lm-eval", &row(0, "none", choice)).contains("generating"));

@@ -17,6 +17,8 @@ pub(crate) enum SuiteCommand {
         --truths possible_answer/BFCL_v4_multiple.json\n  \
         understudy suite import samples_gsm8k.jsonl --name gsm8k --format lm-eval --answers old.jsonl\n  \
         understudy suite import logs/2026-11-01_sums.eval --name sums --format inspect --answers old.jsonl\n  \
+        understudy suite import logs/2026-11-01_agent.eval --name agent --format inspect \\\n      \
+        --recorded-scores --answers old.jsonl\n  \
         understudy suite import promptfooconfig.yaml --name words --format promptfoo --tests tests.csv\n  \
         understudy suite import results.json --name words --format promptfoo-results --answers old.jsonl\n  \
         understudy suite import samples.jsonl --name facts --format evals --registry facts.yaml"
@@ -49,7 +51,8 @@ pub(crate) struct SuiteImportArgs {
     /// contains, icontains, contains_any, contains_all, fuzzy, regex[:PATTERN], json_valid,
     /// json_schema, json_equal, field_f1, field:KEY, tool_call_ast, tool_call_bfcl, tool_name_f1,
     /// trajectory, state, similarity[:MIN], levenshtein[:MIN], latency:MS, tokens:N,
-    /// cost:MICRODOLLARS, refusal, no_refusal, pii_leak, judge[:RUBRIC] or checks
+    /// cost:MICRODOLLARS, refusal, no_refusal, pii_leak, judge[:RUBRIC],
+    /// recorded:NAME or checks
     #[arg(long = "scorer", value_name = "SCORER")]
     pub(crate) scorers: Vec<String>,
     /// The suite of another program: evals, evals-match, evals-includes, evals-json, bfcl, promptfoo,
@@ -68,6 +71,14 @@ pub(crate) struct SuiteImportArgs {
     /// promptfoo: the tests, as CSV or JSONL, where the configuration names a file of them
     #[arg(long, value_name = "FILE", requires = "format")]
     pub(crate) tests: Option<PathBuf>,
+    /// inspect: ask for the last reply of samples that took several turns, after everything that was
+    /// said before it
+    #[arg(long, requires = "format")]
+    pub(crate) last_reply: bool,
+    /// inspect: judge by the scores in the log, whatever gave them, over however many turns; then
+    /// baseline and candidate are both answers recorded with scores
+    #[arg(long, requires = "format", conflicts_with = "last_reply")]
+    pub(crate) recorded_scores: bool,
     /// Write the answers that came with the cases here, for `eval`
     #[arg(long, value_name = "FILE", requires = "format")]
     pub(crate) answers: Option<PathBuf>,

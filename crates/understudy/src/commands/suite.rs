@@ -7,11 +7,15 @@ use std::{fs, path::PathBuf, sync::Arc};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use understudy_dataset::{Contamination, FrozenDataset, SuiteFingerprints, SuiteMeanings, list};
-use understudy_evaluation::{SubjectRun, write_recorded};
+use understudy_evaluation::{Agreement, SubjectRun, agreement, read_recorded, write_recorded};
 use understudy_ident::{AdapterVersion, DatasetVersion, Digest};
 use understudy_inference::Embedder;
-use understudy_ingest::{Beside, Foreign, RowMapping, foreign_suite, inspect_log};
-use understudy_manifest::{Consultations, EvalReport, Gate, Scorer, Suite, Tier, digest_json};
+use understudy_ingest::{
+    Beside, Foreign, ForeignSuite, RowMapping, Take, foreign_suite, inspect_log,
+};
+use understudy_manifest::{
+    Consultations, EvalReport, Gate, Scorer, Suite, Tier, canonical_json, digest_json,
+};
 use understudy_registry::Registry;
 use understudy_storage::atomic;
 
@@ -57,13 +61,15 @@ fn import(args: &SuiteImportArgs, config: &Config, out: Out) -> Result<()> {
         "sealed" => Tier::Sealed,
         other => bail!("unknown tier `{other}`: use dev, gate or sealed"),
     };
-    let suite = match &args.format {
+    let (suite, notes) = match &args.format {
         Some(format) => foreign(args, format, &text, tier)?,
-        None => of_rows(args, &text, tier)?,
+        None => (of_rows(args, &text, tier)?, Vec::new()),
     };
     understudy_evaluation::check(&suite)?;
-    let findings = findings(config, &suite, args.by_meaning)?;
+    let suite = known(&config.data, suite)?;
+    let mut findings = findings(config, &suite, args.by_meaning)?;
     save(&config.data, &suite)?;
+    findings.extend(notes);
     out.say(line(&suite));
     for finding in &findings {
         out.say(format!("warning: {finding}"));
@@ -102,7 +108,13 @@ fn of_rows(args: &SuiteImportArgs, text: &str, tier: Tier) -> Result<Suite> {
         .with_context(|| format!("failed to make a suite of {}", args.file.display()))
 }
 
-fn foreign(args: &SuiteImportArgs, format: &str, text: &str, tier: Tier) -> Result<Suite> {
+/// The suite, and what a reader should know of how it came about.
+fn foreign(
+    args: &SuiteImportArgs,
+    format: &str,
+    text: &str,
+    tier: Tier,
+) -> Result<(Suite, Vec<String>)> {
     let format = Foreign::parse(format)
         .with_context(|| format!("unknown format `{format}`: use {}", Foreign::WORDS))?;
     let read = |path: &PathBuf| {
@@ -116,20 +128,55 @@ fn foreign(args: &SuiteImportArgs, format: &str, text: &str, tier: Tier) -> Resu
         registry: registry.as_deref(),
         eval: args.eval.as_deref(),
         tests: tests.as_deref(),
+        take: match (args.last_reply, args.recorded_scores) {
+            (true, _) => Take::LastReply,
+            (_, true) => Take::Scores,
+            _ => Take::Reply,
+        },
     };
     let (name, limit) = (args.name.parse()?, args.rows.limit);
-    let found = foreign_suite(format, (text, beside), &name, tier, limit)
+    let mut found = foreign_suite(format, (text, beside), &name, tier, limit)
         .with_context(|| format!("failed to make a suite of {}", args.file.display()))?;
     if let Some(path) = &args.answers {
         if found.answers.is_empty() {
             bail!("{} brings no answers; leave --answers out", args.file.display());
         }
-        let line =
-            |(id, output): &(String, String)| json!({"id": id, "output": output}).to_string();
-        let lines: Vec<String> = found.answers.iter().map(line).collect();
+        let lines: Vec<String> = found.answers.iter().map(canonical_json).collect();
         atomic::write(path, lines.join("\n").as_bytes())?;
     }
-    Ok(found.suite)
+    found.notes.extend(differing(&found)?);
+    Ok((found.suite, found.notes))
+}
+
+/// Where the other program judged these answers otherwise than the scorers that stand for its own.
+fn differing(found: &ForeignSuite) -> Result<Option<String>> {
+    let has_scores = found.answers.iter().any(|answer| !answer.scores.is_empty());
+    if !has_scores || found.suite.scorers != [Scorer::Checks] {
+        return Ok(None);
+    }
+    let lines: Vec<String> = found.answers.iter().map(canonical_json).collect();
+    let run = read_recorded("the log", &found.suite, &lines.join("\n"))?;
+    let Agreement { same, of, first } = agreement(&found.suite, &run, None)?;
+    Ok(first.map(|(id, ours, theirs)| {
+        format!(
+            "our scorers agree with the recorded scores on {same} of {of} answers; the first on which \
+             they do not is `{id}`, with {ours:.2} instead of {theirs:.2}"
+        )
+    }))
+}
+
+/// The suite of that name, if it has the same cases from another run of the other program.
+fn known(data: &DataDir, suite: Suite) -> Result<Suite> {
+    if !file(data, suite.name.as_str()).is_file() {
+        return Ok(suite);
+    }
+    let kept = read(data, suite.name.as_str())?;
+    let content = |suite: &Suite| {
+        let mut suite = suite.clone();
+        suite.cases.iter_mut().for_each(|case| case.provenance = None);
+        suite.digest()
+    };
+    Ok(if content(&kept) == content(&suite) { kept } else { suite })
 }
 
 /// What makes the new cases worth less than they seem: repetitions among themselves, and rows and

@@ -1,10 +1,12 @@
 use std::io::Write;
 
+use std::io::Cursor;
+
 use serde_json::json;
 use understudy_manifest::Tier;
-use zip::{ZipWriter, write::SimpleFileOptions};
+use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
-use super::*;
+use super::{archive::unpacked, *};
 use crate::{Beside, Foreign, ForeignSuite, foreign_suite};
 
 /// A log of one sample.
@@ -26,9 +28,50 @@ fn example() -> Value {
 }
 
 fn read(log: &Value) -> Result<ForeignSuite, IngestError> {
+    taking(log, Take::Reply)
+}
+
+fn taking(log: &Value, take: Take) -> Result<ForeignSuite, IngestError> {
     let name = "imported".parse().unwrap();
-    let log = log.to_string();
-    foreign_suite(Foreign::Inspect, (&log, Beside::default()), &name, Tier::Gate, None)
+    let (log, beside) = (log.to_string(), Beside { take, ..Beside::default() });
+    foreign_suite(Foreign::Inspect, (&log, beside), &name, Tier::Gate, None)
+}
+
+/// A sample in which a tool was called before the answer, in two epochs, under a scorer of
+/// somebody's own with two values, and a built-in one.
+fn conversation() -> Value {
+    let said = |looked: &str, told: &str, value: Value| {
+        json!({
+            "id": "ord-7", "epoch": 1, "input": "Where is order 7?", "target": "on its way",
+            "messages": [
+                {"role": "user", "content": "Where is order 7?", "source": "input"},
+                {"role": "assistant", "content": "", "source": "generate",
+                 "tool_calls": [{"id": "c1", "function": "orders_get", "arguments": {"id": 7}}]},
+                {"role": "tool", "content": looked, "tool_call_id": "c1", "function": "orders_get"},
+                {"role": "assistant", "source": "generate",
+                 "content": [{"type": "reasoning", "reasoning": "sent"}, {"type": "text", "text": told}]},
+            ],
+            "output": {"completion": told},
+            "scores": {"graded": {"value": value}, "includes": {"value": "C"}},
+            "model_usage": {
+                "local/small": {"input_tokens": 90, "output_tokens": 12, "total_tokens": 102},
+                "openai/grader": {"input_tokens": 500, "output_tokens": 50, "total_tokens": 550},
+            },
+            "total_time": 1.5,
+        })
+    };
+    let first = said("shipped", "It is on its way.", json!({"helpful": 0.5, "polite": true}));
+    let mut second = said("lost", "It is on its way!", json!({"helpful": "P", "polite": null}));
+    second["epoch"] = json!(2);
+    json!({
+        "version": 2, "status": "success",
+        "eval": {
+            "task": "orders", "run_id": "r2", "model": "local/small",
+            "scorers": [{"name": "shop/graded"}, {"name": "includes"}],
+            "config": {"epochs": 2, "epochs_reducer": ["mean", "max"]},
+        },
+        "samples": [second, first],
+    })
 }
 
 fn refusal(change: impl Fn(&mut Value)) -> String {
@@ -50,7 +93,11 @@ fn a_log_becomes_what_was_really_asked_with_its_answers() {
     assert_eq!((case.id.as_str(), case.expected.as_str()), ("1", "4"));
     assert_eq!(case.provenance.as_deref(), Some("inspect sums r1"));
     assert_eq!(found.suite.scorers, [Scorer::Checks]);
-    assert_eq!(found.answers, [("1".to_owned(), "It is 4.".to_owned())]);
+    let answer = RecordedAnswer {
+        scores: [("match".to_owned(), 1.0)].into(),
+        ..RecordedAnswer::new("1", "It is 4.")
+    };
+    assert_eq!((found.answers, found.notes), (vec![answer], Vec::new()));
 }
 
 #[test]
@@ -107,16 +154,126 @@ fn what_cannot_mean_the_same_is_refused_by_name() {
 }
 
 #[test]
-fn later_epochs_are_repetitions_and_failed_samples_have_no_answer() {
+fn epochs_are_attempts_and_failed_samples_failed_ones() {
     let mut log = example();
     let mut again = log["samples"][0].clone();
     again["epoch"] = json!(2);
+    again["messages"][2]["content"] = json!("It is 5.");
+    again["output"]["completion"] = json!("It is 5.");
     let mut failed = log["samples"][0].clone();
     (failed["id"], failed["error"]) = (json!("two"), json!({"message": "broke"}));
+    failed["messages"] = json!([]);
     log["samples"].as_array_mut().unwrap().extend([again, failed]);
     let found = read(&log).unwrap();
     let ids: Vec<&str> = found.suite.cases.iter().map(|case| case.id.as_str()).collect();
-    assert_eq!((ids, found.answers.len()), (vec!["1", "two"], 1));
+    assert_eq!(ids, ["1", "two"]);
+    let answers = found.answers.iter();
+    let told: Vec<_> = answers
+        .map(|it| (it.id.as_str(), it.attempt, it.output.as_str(), it.error.as_deref()))
+        .collect();
+    let expected =
+        [("1", 0, "It is 4.", None), ("1", 1, "It is 5.", None), ("two", 0, "", Some("broke"))];
+    assert_eq!(told, expected);
+    // What was asked otherwise is no repetition.
+    log["samples"][1]["messages"][1]["content"] = json!("2+3?");
+    assert!(read(&log).unwrap_err().to_string().contains("asked different things"));
+}
+
+#[test]
+fn a_conversation_is_taken_whole_under_the_scores_of_its_log() {
+    let found = taking(&conversation(), Take::Scores).unwrap();
+    let names: Vec<String> = found.suite.scorers.iter().map(Scorer::name).collect();
+    assert_eq!(names, ["recorded:graded.helpful", "recorded:graded.polite", "recorded:includes"]);
+    let [case] = found.suite.cases.as_slice() else { panic!("{:?}", found.suite.cases) };
+    assert_eq!((case.prompt.len(), case.prompt[0].text().as_str()), (1, "Where is order 7?"));
+    let [first, second] = found.answers.as_slice() else { panic!("{:?}", found.answers) };
+    assert_eq!((first.attempt, second.attempt), (0, 1));
+    let steps: Vec<String> = first.steps.iter().map(Message::text).collect();
+    assert_eq!(steps, ["", "shipped", "It is on its way."]);
+    let call = &first.steps[0].tool_calls[0];
+    assert_eq!(
+        (call.function.name.as_str(), call.function.arguments.as_str()),
+        ("orders_get", r#"{"id":7}"#)
+    );
+    assert_eq!(first.steps[1].tool_call_id.as_deref(), Some("c1"));
+    let scores = |answer: &RecordedAnswer| {
+        let one = |(name, score): (&String, &f64)| (name.clone(), *score);
+        answer.scores.iter().map(one).collect::<Vec<_>>()
+    };
+    let named = |name: &str, score: f64| (name.to_owned(), score);
+    let all = [named("graded.helpful", 0.5), named("graded.polite", 1.0), named("includes", 1.0)];
+    assert_eq!(scores(first), all);
+    assert_eq!(scores(second), [named("graded.helpful", 0.5), named("includes", 1.0)]);
+    // The grader's tokens are not the model's.
+    assert_eq!((first.prompt_tokens, first.completion_tokens, first.latency_ms), (90, 12, 1500.0));
+    assert!(found.notes[0].contains("`max`") && found.notes.len() == 1, "{:?}", found.notes);
+}
+
+#[test]
+fn a_conversation_s_last_reply_is_asked_after_all_that_was_said() {
+    let mut log = conversation();
+    log["eval"]["scorers"] = json!([{"name": "includes"}]);
+    let found = taking(&log, Take::LastReply).unwrap();
+    // The tool said something else in the second epoch, so that is another question.
+    let ids: Vec<&str> = found.suite.cases.iter().map(|case| case.id.as_str()).collect();
+    assert_eq!(ids, ["ord-7-epoch-1", "ord-7-epoch-2"]);
+    let case = &found.suite.cases[1];
+    assert_eq!(case.cluster.as_deref(), Some("ord-7"));
+    let roles: Vec<_> = case.prompt.iter().map(|message| message.role.as_str()).collect();
+    assert_eq!(
+        (roles, case.prompt[2].text().as_str()),
+        (vec!["user", "assistant", "tool"], "lost")
+    );
+    assert_eq!(found.answers[1].output, "It is on its way!");
+    assert_eq!((found.answers[1].prompt_tokens, found.answers[1].scores.len()), (0, 0));
+    // The same conversation twice is one question with two attempts.
+    log["samples"][0]["messages"][2]["content"] = json!("shipped");
+    let found = taking(&log, Take::LastReply).unwrap();
+    assert_eq!((found.suite.cases.len(), found.answers[1].attempt), (1, 1));
+    assert_eq!(found.suite.cases[0].cluster, None);
+}
+
+#[test]
+fn replies_that_the_dataset_brought_belong_to_the_question() {
+    let mut log = example();
+    let shots = json!([
+        {"role": "user", "content": "1+1?", "source": "input"},
+        {"role": "assistant", "content": "attachment://a1", "source": "input"},
+    ]);
+    let rest = log["samples"][0]["messages"].as_array().unwrap()[1..].to_vec();
+    let all = [shots.as_array().unwrap().clone(), rest].concat();
+    log["samples"][0]["messages"] = json!(all);
+    log["samples"][0]["attachments"] = json!({"a1": "2"});
+    let found = read(&log).unwrap();
+    let texts: Vec<String> = found.suite.cases[0].prompt.iter().map(Message::text).collect();
+    assert_eq!(texts, ["1+1?", "2", "2+2?"]);
+    log["samples"][0]["attachments"] = json!({});
+    assert!(read(&log).unwrap_err().to_string().contains("attachment `a1`"));
+}
+
+#[test]
+fn scores_that_are_none_of_ours_are_refused_and_what_was_not_scored_has_none() {
+    let with = |value: Value| {
+        let mut log = example();
+        log["samples"][0]["scores"]["match"]["value"] = value;
+        taking(&log, Take::Scores)
+    };
+    assert!(with(json!(7)).unwrap_err().to_string().contains("is 7, and scores here"));
+    assert!(with(json!("B+")).unwrap_err().to_string().contains("is no number"));
+    assert!(with(json!(null)).unwrap_err().to_string().contains("no sample has a score"));
+    for (value, score) in [(json!("N"), 0.0), (json!("yes"), 1.0), (json!("0.25"), 0.25)] {
+        let found = with(value).unwrap();
+        assert_eq!(found.answers[0].scores["match"], score);
+    }
+    // Python writes numbers that JSON does not have; in a text they are a text.
+    let mut log = example();
+    log["samples"][0]["messages"][2]["content"] = json!("NaN \"-Infinity\\");
+    log["samples"][0]["output"]["completion"] = json!("NaN \"-Infinity\\");
+    let text =
+        log.to_string().replace(r#""value":"C""#, r#""value":NaN,"metadata":{"low":-Infinity}"#);
+    let plain: Value = serde_json::from_str(&inspect_log(text.as_bytes()).unwrap()).unwrap();
+    let found = read(&plain).unwrap();
+    assert_eq!(found.answers, [RecordedAnswer::new("1", "NaN \"-Infinity\\")]);
 }
 
 fn archive(method: CompressionMethod, files: &[(&str, String)]) -> Vec<u8> {

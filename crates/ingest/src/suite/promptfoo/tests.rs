@@ -1,5 +1,5 @@
 use serde_json::json;
-use understudy_manifest::Tier;
+use understudy_manifest::{RecordedAnswer, Tier};
 
 use super::*;
 use crate::{Beside, Foreign, ForeignSuite, foreign_suite};
@@ -122,7 +122,7 @@ fn results_bring_cases_and_answers() {
     assert_eq!(found.suite.cases[1].prompt, [Message::user("Greet 1.")]);
     assert_eq!(found.suite.cases[1].checks[0].value.as_deref(), Some("1"));
     let answers = [("0001", "hi 0"), ("0002", r#"{"greeting":1}"#)];
-    assert_eq!(found.answers, answers.map(|(id, text)| (id.to_owned(), text.to_owned())));
+    assert_eq!(found.answers, answers.map(|(id, text)| RecordedAnswer::new(id, text)));
 }
 
 #[test]
