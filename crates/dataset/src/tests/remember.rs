@@ -1,6 +1,7 @@
 use std::error::Error;
 
 use understudy_ident::Digest;
+use understudy_manifest::SftExample;
 
 use super::*;
 use crate::{Builder, DatasetError, Lessons, Placed};
@@ -84,6 +85,30 @@ fn a_share_of_the_prompts_carries_the_lessons_that_fit() {
     let card = std::fs::read_to_string(frozen.dir().join("README.md")).unwrap();
     assert!(card.contains("in a share of 0.5"), "{card}");
     drop(root);
+}
+
+#[test]
+fn the_share_is_the_one_that_was_asked_for_and_answers_stay_as_they_were() {
+    let (drafted, plain) = (draft(0.3, 0..256), draft(0.0, 0..256));
+    let rows = |draft: &Draft| -> Vec<SftExample> {
+        let text = draft.file("sft.train.jsonl").unwrap().unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let slot = drafted.manifest().memory.clone().unwrap();
+    // A row to imitate and a label of each prompt, which are drawn together.
+    let drawn = (slot.rows["shown"] + slot.rows["nothing_fits"]) as f64 / 512.0;
+    let three_deviations = 3.0 * (0.3 * 0.7 / 256.0_f64).sqrt();
+    assert!((drawn - 0.3).abs() < three_deviations, "{slot:?}");
+    let (some, none) = (rows(&drafted), rows(&plain));
+    let has_block = |row: &SftExample| row.prompt[0].text() == BLOCK;
+    let with = some.iter().filter(|row| has_block(row)).count();
+    assert_eq!((some.len(), none.len(), 2 * with as u64), (256, 256, slot.rows["shown"]));
+    for row in &some {
+        let lessons = usize::from(has_block(row));
+        let same = none.iter().find(|other| other.origin == row.origin).unwrap();
+        assert_eq!(row.prompt[lessons..], same.prompt);
+        assert_eq!(row.completion, same.completion);
+    }
 }
 
 #[test]

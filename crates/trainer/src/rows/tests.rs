@@ -59,6 +59,22 @@ fn a_prompt_is_what_the_server_feeds_the_model() {
     assert!(served.ends_with("<|im_start|>assistant\n"));
 }
 
+#[test]
+fn lessons_in_a_prompt_are_read_and_the_loss_is_on_the_answer_alone() {
+    let base = base();
+    let block = "<memory release=\"r\">\n- (m1) When asked, prefer answering.\n</memory>";
+    let mut example = sft("hello", "hi");
+    example.prompt[0] = Message::system(format!("be brief\n\n{block}"));
+    let served = base.template.render(&example.prompt, None, true).unwrap();
+    let (with, without) = (only_row(&base, example), only_row(&base, sft("hello", "hi")));
+    assert_eq!(&with.ids()[..with.prompt_len()], base.tokenizer.encode(&served).unwrap());
+    assert!(served.contains(block) && with.prompt_len() > without.prompt_len());
+    // What is trained is the same as without them: the answer and its end, at their places.
+    assert_eq!(with.said(), without.said());
+    assert_eq!(base.tokenizer.decode(&with.said()).unwrap(), "hi<|im_end|>");
+    assert!(with.trained().eq(with.prompt_len()..with.ids().len()));
+}
+
 fn lookup() -> Value {
     let parameters = json!({"type": "object", "properties": {}});
     json!({"type": "function", "function": {"name": "lookup", "parameters": parameters}})

@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 
 use serde_json::json;
 use understudy_ident::{DatasetVersion, Digest};
-use understudy_manifest::{AdapterManifest, DatasetLineage};
+use understudy_manifest::{AdapterManifest, DatasetLineage, SftExample};
+use understudy_message::Message;
 use understudy_model::{Batch, adapter_digest, attest, read_peft};
 
 use super::fixtures::{base, lora, moved, pairs, request, sft, stage, train};
@@ -21,6 +22,33 @@ fn imitation_learns_eight_examples_by_heart() {
     let lineage = &trained.lineage;
     assert!(lineage.first_loss > 2.0 && lineage.last_loss < 0.05, "{lineage:?}");
     assert_eq!((lineage.steps, lineage.examples, lineage.skipped_steps), (120, 8, 0));
+}
+
+/// The same request is answered in two ways, and only the lesson before it says which is right.
+#[test]
+fn imitation_learns_to_read_the_lessons_of_a_prompt() {
+    let (base, lora) = (base(), lora());
+    let asked = |shown: bool| {
+        let example = |(index, mut example): (usize, SftExample)| {
+            let (lesson, answer) = [("say left", "left"), ("say right", "right")][index % 2];
+            let block = format!("<memory release=\"r\">\n- (m1) {lesson}\n</memory>");
+            example.prompt = vec![Message::user("which way?")];
+            if shown {
+                example.prompt.insert(0, Message::system(block));
+            }
+            example.completion = vec![Message::assistant(answer)];
+            example
+        };
+        sft(8).into_iter().enumerate().map(example).collect::<Vec<_>>()
+    };
+    let stage =
+        stage(json!({"method": "sft", "epochs": 60, "batch_size": 4, "learning_rate": 1e-2}));
+    let learnt = |shown: bool| {
+        let rows = asked(shown);
+        train(&TrainRequest { sft: &rows, ..request(&base, &stage, &lora) }).lineage.last_loss
+    };
+    let (with, without) = (learnt(true), learnt(false));
+    assert!(with < 0.05 && without > 0.1, "{with} with lessons, {without} without");
 }
 
 #[test]
