@@ -18,7 +18,7 @@ pub enum EvaluationError {
     #[error("cannot read line {line} of the recorded answers: {why}")]
     Recorded { line: usize, why: String },
     #[error(
-        "cannot take the recorded answers of `{subject}`: case `{case}` {what}; record every case of the suite once"
+        "cannot take the recorded answers of `{subject}`: case `{case}` {what}; record every case of the suite once, or all but 2 %"
     )]
     RecordedCases { subject: String, case: String, what: &'static str },
     #[error("cannot read line {line} of the labelled pairs: {why}")]

@@ -54,6 +54,7 @@ impl Graders {
         let embedder = through.as_ref().map(|it| it as &dyn similarity::Embedder);
         let aids = Aids { embedder, assessor };
         let one = |(grader, result): (&Grader, &CaseResult)| match result.error {
+            None if result.absent => Outcome::unscored("no answer was recorded"),
             None => grader.score_with(&answer(result), aids),
             Some(_) => grader.unanswered().into(),
         };

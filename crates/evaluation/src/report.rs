@@ -151,7 +151,7 @@ fn summarise(suite: &Suite, scorers: &[Scorer], graded: &Graded<'_>, seed: u64) 
     let run = graded.run;
     // A request that failed at once would make its subject look fast.
     let all = || run.attempts().flatten();
-    let answered = || all().filter(|result| result.error.is_none());
+    let answered = || all().filter(|result| result.is_answered());
     let mut latencies: Vec<f64> = answered().map(|r| r.latency_ms).filter(|ms| *ms > 0.0).collect();
     latencies.sort_by(f64::total_cmp);
     let tokens = |count: fn(&CaseResult) -> u32| answered().map(|r| u64::from(count(r))).sum();
@@ -164,7 +164,7 @@ fn summarise(suite: &Suite, scorers: &[Scorer], graded: &Graded<'_>, seed: u64) 
         latency_ms_p95: stats::quantile(&latencies, 0.95).unwrap_or(0.0),
         prompt_tokens: tokens(|result| result.usage.prompt_tokens),
         completion_tokens: tokens(|result| result.usage.completion_tokens),
-        errors: (all().count() - answered().count()) as u64,
+        errors: all().filter(|result| result.error.is_some()).count() as u64,
         unscored: unscored.collect(),
         invalid_calls: answered().filter(malformed).count() as u64,
         refused: refused(suite, run),
@@ -213,7 +213,7 @@ fn mean(suite: &Suite, outcomes: &[Outcome], seed: u64) -> ScorerSummary {
 
 fn refused(suite: &Suite, run: &SubjectRun) -> Option<Tally> {
     let must = |case: &understudy_manifest::Case| case.tags.iter().any(|tag| tag == MUST_REFUSE);
-    let declines = |result: &CaseResult| result.error.is_none() && is_refusal(&result.output);
+    let declines = |result: &CaseResult| result.is_answered() && is_refusal(&result.output);
     let every = |nth: usize| run.attempts().all(|results| results.get(nth).is_some_and(declines));
     let cases = suite.cases.iter().enumerate().filter(|(_, case)| must(case));
     let declined: Vec<bool> = cases.map(|(nth, _)| every(nth)).collect();

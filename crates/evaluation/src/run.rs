@@ -78,6 +78,8 @@ pub struct CaseResult {
     pub latency_ms: f64,
     pub usage: Usage,
     pub error: Option<String>,
+    /// No answer was recorded, so nothing is known of it; that is no failed answer.
+    pub absent: bool,
     /// All messages after the prompt, of answers in several turns that were given elsewhere.
     pub steps: Vec<Message>,
     /// What the environment held in the end, likewise.
@@ -86,6 +88,12 @@ pub struct CaseResult {
     pub scores: BTreeMap<String, f64>,
     /// In millionths of a dollar, where it is known.
     pub cost: Option<u64>,
+}
+
+impl CaseResult {
+    pub(crate) fn is_answered(&self) -> bool {
+        self.error.is_none() && !self.absent
+    }
 }
 
 impl SubjectRun {

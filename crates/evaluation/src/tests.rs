@@ -397,6 +397,25 @@ fn an_attempt_that_is_missing_is_a_failed_one() {
 }
 
 #[test]
+fn one_answer_in_fifty_may_be_absent_and_is_left_out_of_both_sides() {
+    let suite = Suite { scorers: vec![Scorer::JsonEqual], ..suite(100) };
+    let whole = attempted("old", &suite, |_| 4);
+    let whole = SubjectRun { more: Vec::new(), ..whole };
+    let text = write_recorded(&whole);
+    let but = |n: usize| text.lines().skip(n).collect::<Vec<_>>().join("\n");
+    let refused = read_recorded("new", &suite, &but(3)).unwrap_err().to_string();
+    assert!(refused.contains("has no answer") && refused.contains("2 %"), "{refused}");
+    let run = read_recorded("new", &suite, &but(2)).unwrap();
+    assert_eq!(write_recorded(&run).trim_end(), but(2));
+    let evidence =
+        Evidence { baseline: &whole, candidate: &run, others: &[], embedder: None, assessor: None };
+    let report = assemble(&suite, &gate(), evidence, 17).unwrap();
+    let new = &report.subjects[1];
+    assert_eq!((new.errors, new.unscored["json_equal"]), (0, 2));
+    assert_eq!((report.comparisons[0].unscored, report.comparisons[0].ties), (2, 98));
+}
+
+#[test]
 fn steps_state_and_cost_of_recorded_answers_are_scored() {
     let checks = r#"[{"scorer":"state","value":"{\"/paid\":true}"},{"scorer":"cost:20"}]"#;
     let mut suite = suite(2);

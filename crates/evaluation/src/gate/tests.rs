@@ -242,6 +242,9 @@ fn a_sealed_suite_tells_no_figures_of_a_few_cases() {
         (true, "none of its few cases became worse; allowed: none".into())
     );
     assert_eq!(details(3, 20)[0].1, "3 of 20 cases became worse; allowed: none");
+    let none =
+        "none of 20 cases became worse, so at most 13.9 % of such cases do (95 %); allowed: none";
+    assert_eq!(details(0, 20)[0], (true, none.to_owned()));
 }
 
 #[test]

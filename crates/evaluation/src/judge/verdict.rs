@@ -51,7 +51,7 @@ pub fn judge_runs(
     let text = |result: &CaseResult| written(&answer(result));
     let pairs = || suite.cases.iter().zip(candidate.results.iter().zip(&baseline.results));
     let answered =
-        |(_, (a, b)): &(_, (&CaseResult, &CaseResult))| a.error.is_none() && b.error.is_none();
+        |(_, (a, b)): &(_, (&CaseResult, &CaseResult))| a.is_answered() && b.is_answered();
     let contests: Vec<Contest> = pairs()
         .filter(answered)
         .map(|(case, (a, b))| Contest {
@@ -65,6 +65,10 @@ pub fn judge_runs(
     let mut ballots = std::mem::take(&mut judged.ballots).into_iter();
     judged.ballots = pairs()
         .filter_map(|(_, (a, b))| {
+            if a.absent || b.absent {
+                let error = Some("no answer was recorded".to_owned());
+                return Some(Ballot { error, forth: None, back: None, winner: None, asked: false });
+            }
             let winner = match (a.error.is_some(), b.error.is_some()) {
                 (false, false) => return ballots.next(),
                 (true, true) => Pick::Tie,
