@@ -6,7 +6,7 @@ use std::{
     },
 };
 
-use understudy_inference::{FakeBackend, InferenceError, Usage};
+use understudy_inference::{FakeBackend, InferenceError};
 use understudy_manifest::{
     Calibration, Case, EvalReport, Gate, RequiredVerdict, Scorer, Suite, Tier,
 };
@@ -303,14 +303,15 @@ fn gate(verdict: RequiredVerdict) -> Gate {
     }
 }
 
-fn answers(subject: &str, suite: &Suite, output: impl Fn(usize) -> String) -> SubjectRun {
+pub(super) fn answers(
+    subject: &str,
+    suite: &Suite,
+    output: impl Fn(usize) -> String,
+) -> SubjectRun {
     let result = |(nth, case): (usize, &Case)| CaseResult {
         id: case.id.clone(),
         output: output(nth),
-        calls: Vec::new(),
         latency_ms: 1.0,
-        usage: Usage::default(),
-        error: None,
         ..CaseResult::default()
     };
     let results = suite.cases.iter().enumerate().map(result).collect();
