@@ -41,7 +41,7 @@ pub trait World {
     fn call(&mut self, tool: &str, arguments: &Value) -> Result<Value, Failure>;
 
     /// The run is over: what came of it.
-    fn end(self: Box<Self>) -> Ending;
+    fn end(self: Box<Self>, played: &Played) -> Ending;
 }
 
 /// What a world says of a run in it.
@@ -180,19 +180,20 @@ pub(crate) fn attempt(
 ) -> Result<(Transcript, Ending), MemoryError> {
     let mut world = practice.world(at);
     let played = player.play(task, conditions, world.as_mut());
-    let ending = world.end();
-    let (played, ending) = match played {
-        Ok(played) => (played, ending),
+    let (played, overflow) = match played {
+        Ok(played) => (played, None),
         // One long request is no reason to lose all others.
         Err(MemoryError::Model(InferenceError::ContextOverflow { .. })) => {
-            let unfit = Some("it did not fit the model's context");
-            (Played::default(), Ending { unfit, ..ending })
+            (Played::default(), Some("it did not fit the model's context"))
         }
         Err(error) => return Err(error),
     };
+    let ending = world.end(&played);
+    let ending = Ending { unfit: overflow.or(ending.unfit), ..ending };
     let source = format!("{} {:?} {}", task.source, conditions.part, conditions.seed);
     let transcript = Transcript {
         source: TrajectoryId::derived(&source),
+        attempt_of: Some(task.source.clone()),
         agent: task.agent.clone(),
         subject: task.subject.clone(),
         at: conditions.at,

@@ -16,6 +16,8 @@ use crate::{
 #[derive(Clone)]
 pub struct Episode {
     pub source: TrajectoryId,
+    /// The run or case whose request was attempted again, where this is such an attempt.
+    pub attempt_of: Option<TrajectoryId>,
     /// Its place among the catalogue's agents.
     pub agent: Option<usize>,
     pub user: Option<Keyed>,
@@ -52,6 +54,7 @@ impl Episode {
         let goal = without_blocks(&transcript.goal);
         Self {
             source: transcript.source.clone(),
+            attempt_of: transcript.attempt_of.clone(),
             agent: transcript.agent.as_deref().and_then(|agent| catalogue.agent(agent)),
             user: transcript.subject.as_deref().map(|user| key.name("user", user)),
             task: key.name("task", &crate::words::normal(&goal)),
@@ -68,6 +71,12 @@ impl Episode {
     /// The name its trace has among the sources of a lesson.
     pub(crate) fn source_name(&self, key: &Key) -> Keyed {
         key.name("source", self.source.as_str())
+    }
+
+    /// Likewise that of what it is an attempt at: whoever forgets that, or judges by it, has to find
+    /// the lesson.
+    pub(crate) fn origin_name(&self, key: &Key) -> Option<Keyed> {
+        self.attempt_of.as_ref().map(|origin| key.name("source", origin.as_str()))
     }
 }
 

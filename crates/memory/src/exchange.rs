@@ -246,6 +246,7 @@ fn renamed(
     lesson.pattern.key = key.name("pattern", &named);
     // The traces behind it cannot be found from here, whoever asks.
     lesson.provenance.sources.clear();
+    lesson.provenance.origins.clear();
     Ok(lesson)
 }
 

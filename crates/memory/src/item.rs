@@ -186,7 +186,17 @@ pub struct Provenance {
     pub job: Keyed,
     /// Keyed by tenant; the trace store can find the traces, nobody else.
     pub sources: Vec<Keyed>,
+    /// The runs and cases that sources were attempts at, likewise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub origins: Vec<Keyed>,
     pub distiller: Distiller,
+}
+
+impl Provenance {
+    /// Whether a trace, or an attempt at its request, is behind the lesson.
+    pub fn is_of(&self, source: &Keyed) -> bool {
+        self.sources.contains(source) || self.origins.contains(source)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

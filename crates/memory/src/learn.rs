@@ -284,6 +284,8 @@ impl Job<'_> {
             Some(crate::heal::target_name(target, self.key))
         });
         let target = draft.target.or(declared_target);
+        let origins: std::collections::BTreeSet<Keyed> =
+            cluster.episodes.iter().filter_map(|episode| episode.origin_name(self.key)).collect();
         let mut item = Item {
             id: MemoryId::generate(),
             rev: 1,
@@ -309,6 +311,7 @@ impl Job<'_> {
             provenance: Provenance {
                 job,
                 sources: cluster.episodes.iter().map(|e| e.source_name(self.key)).collect(),
+                origins: origins.into_iter().collect(),
                 distiller,
             },
             tool_fingerprint: understudy_ident::Digest::of(b""),

@@ -6,8 +6,8 @@ use understudy_message::{Message, Role};
 use understudy_trajectory::Trajectory;
 
 use crate::{
-    Called, Catalogue, Ending, Failure, Matching, Miss, NoReader, Practice, Scoring, Shadow, Task,
-    Transcript, World, transcript::without_blocks,
+    Called, Catalogue, Ending, Failure, Matching, Miss, NoReader, Played, Practice, Scoring,
+    Shadow, Task, Transcript, World, transcript::without_blocks,
 };
 
 /// Why a replayed run says nothing: whatever came after was made up.
@@ -96,7 +96,7 @@ impl World for Replayed<'_> {
         self.0.call(tool, arguments)
     }
 
-    fn end(self: Box<Self>) -> Ending {
+    fn end(self: Box<Self>, _: &Played) -> Ending {
         let shadow = self.0.finish();
         Ending { reward: None, unfit: (shadow.missed > 0).then_some(UNRECORDED), shadow }
     }

@@ -105,7 +105,7 @@ impl Trial<'_> {
         intents: &Intents,
     ) -> Result<Option<&'static str>, MemoryError> {
         let source = self.key.name("source", task.source.as_str());
-        if lesson.provenance.sources.contains(&source) {
+        if lesson.provenance.is_of(&source) {
             return Ok(Some("it taught the lesson"));
         }
         let agent = lesson.agent.as_ref().map(crate::Declared::as_str);

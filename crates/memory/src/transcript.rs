@@ -16,6 +16,8 @@ pub(crate) const BLOCK_CLOSE: &str = "</memory>";
 #[derive(Clone, PartialEq)]
 pub struct Transcript {
     pub source: TrajectoryId,
+    /// The run or case whose request was attempted again, where this is such an attempt.
+    pub attempt_of: Option<TrajectoryId>,
     pub agent: Option<String>,
     pub subject: Option<String>,
     pub at: Timestamp,
@@ -123,6 +125,7 @@ impl Transcript {
         }
         Some(Self {
             source: conversation.id.clone(),
+            attempt_of: None,
             agent: conversation.agent.clone(),
             subject: conversation.subject.clone(),
             at: Timestamp::from_nanosecond(i128::from(started)).unwrap_or(Timestamp::UNIX_EPOCH),
@@ -149,6 +152,7 @@ impl Transcript {
         let (reward, harmful) = judged(&answer, &outcomes);
         Some(Self {
             source: trajectory.id.clone(),
+            attempt_of: None,
             agent: Some(last.task.to_string()),
             subject: last.subject.clone(),
             at: first.at,

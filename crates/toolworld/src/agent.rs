@@ -106,6 +106,7 @@ impl Agent {
         };
         Transcript {
             source: TrajectoryId::derived(&format!("{} {seed} {config}", request.session)),
+            attempt_of: None,
             agent: Some("desk".to_owned()),
             subject: Some(request.user.clone()),
             at,

@@ -12,7 +12,7 @@ use understudy_inference::{
     Backend, Completion, Event, FinishReason, GenerateRequest, InferenceError, Prompt, Served,
     Sink, Timing, Usage,
 };
-use understudy_memory::{Ending, Failure, Practice, Task, World, failure_in};
+use understudy_memory::{Ending, Failure, Played, Practice, Task, World, failure_in};
 use understudy_message::{FunctionCall, Message, Role, ToolCall};
 
 use crate::{Agent, Desk, Request, catalogue};
@@ -62,7 +62,7 @@ impl World for AtDesk {
         self.0.call(tool, arguments)
     }
 
-    fn end(self: Box<Self>) -> Ending {
+    fn end(self: Box<Self>, _: &Played) -> Ending {
         let reward = Some(f64::from(u8::from(self.0.succeeded())));
         Ending { reward, ..Ending::default() }
     }

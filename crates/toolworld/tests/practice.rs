@@ -7,8 +7,8 @@ use understudy_ident::Timestamp;
 use understudy_inference::HashingEmbedder;
 use understudy_memory::{
     Attempts, Catalogue, ChatLimits, ChatPlayer, DeploymentItem, Episode, Job, Judgement, Key,
-    LearnReport, Made, NoVerifier, Part, Practice, Recordings, Scoring, Settings, Trial, Verifier,
-    Written,
+    LearnReport, Made, NoVerifier, Part, Practice, Provenance, Recordings, Scoring, Settings,
+    Trial, Verifier, Written,
 };
 use understudy_message::ToolCall;
 use understudy_toolworld::{
@@ -179,4 +179,19 @@ fn in_the_shadow_a_lesson_that_writes_what_nobody_wanted_is_worse() {
     let compared = world.trial(1).compare(&mut recordings, &mut student, &own, &mut || {}).unwrap();
     assert_eq!((compared.requests, compared.skipped["it taught the lesson"]), (0, 240));
     assert_eq!(compared.verdict, Judgement::Inconclusive);
+}
+
+#[test]
+fn a_lesson_learnt_from_attempts_is_not_tried_on_the_same_requests() {
+    let world = world();
+    let made = world.attempt(&mut DeskPractice::new(SEED, 0..48), 48, true);
+    let report = world.learn(&made, &mut DeskVerifier::new(SEED, 48));
+    let lesson = &report.proposals[0];
+    // Five runs of each request are five sources, of one request.
+    let Provenance { sources, origins, .. } = &lesson.provenance;
+    assert_eq!(sources.len(), 5 * origins.len());
+    let mut student = player(Agent::student(), 0..48);
+    let mut same = DeskPractice::new(SEED, 0..48);
+    let compared = world.trial(1).compare(&mut same, &mut student, lesson, &mut || {}).unwrap();
+    assert_eq!(compared.skipped["it taught the lesson"], origins.len() as u64, "{compared:?}");
 }

@@ -7,6 +7,7 @@ use crate::{Key, Run};
 fn run(part: Part, config: &str, answer: &str) -> Episode {
     let transcript = Transcript {
         source: TrajectoryId::generate(),
+        attempt_of: None,
         agent: None,
         subject: None,
         at: Timestamp::UNIX_EPOCH,

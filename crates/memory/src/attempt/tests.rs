@@ -25,7 +25,7 @@ impl World for Book {
         }
     }
 
-    fn end(self: Box<Self>) -> Ending {
+    fn end(self: Box<Self>, _: &Played) -> Ending {
         Ending { reward: Some(1.0), ..Ending::default() }
     }
 }

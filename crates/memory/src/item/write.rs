@@ -114,6 +114,7 @@ fn assemble<T: Text>(
         provenance: Provenance {
             job: key.name("job", "by hand"),
             sources: Vec::new(),
+            origins: Vec::new(),
             distiller: Distiller::Human,
         },
         tool_fingerprint: Digest::of(b""),

@@ -46,6 +46,7 @@ fn episodes(users: usize) -> Vec<Episode> {
             }
             let transcript = Transcript {
                 source: TrajectoryId::derived(&n.to_string()),
+                attempt_of: None,
                 agent: None,
                 subject: Some(format!("user {}", n as usize % users)),
                 at: ManualClock::default().now(),
@@ -177,6 +178,7 @@ fn browsing(catalogue: &Catalogue, key: &Key) -> Vec<Episode> {
             }
             let transcript = Transcript {
                 source: TrajectoryId::derived(&n.to_string()),
+                attempt_of: None,
                 agent: None,
                 subject: Some(format!("user {}", n % 7)),
                 at: ManualClock::default().now(),
@@ -302,6 +304,7 @@ fn told(n: usize, said: &[String]) -> Transcript {
     calls.push(call(&at(9), 3, Ok(at(10))));
     Transcript {
         source: TrajectoryId::derived(&at(11)),
+        attempt_of: None,
         agent: Some(at(12)),
         subject: Some(format!("{}-{}", at(13), n % 5)),
         at: ManualClock::default().now(),

@@ -253,7 +253,7 @@ impl Partition<DeploymentText> {
         let mut taught = self.all(by.at)?;
         taught.retain(|kept| {
             let in_force = !matches!(kept.status, Status::Suspended | Status::Retired);
-            in_force && kept.item.provenance.sources.iter().any(|source| gone.contains(source))
+            in_force && gone.iter().any(|source| kept.item.provenance.is_of(source))
         });
         for kept in &taught {
             self.suspend(&kept.item.id, by)?;
@@ -342,7 +342,10 @@ fn merged<T>(known: Item<T>, new: Item<T>) -> Item<T> {
     evidence.episodes = sources.len() as u64;
     // Users of the two cannot be told apart any more, so no more are claimed than one job saw.
     evidence.users = evidence.users.max(known.evidence.users);
-    let provenance = crate::Provenance { sources, ..new.provenance };
+    let mut origins = [known.provenance.origins.clone(), new.provenance.origins].concat();
+    origins.sort_unstable();
+    origins.dedup();
+    let provenance = crate::Provenance { sources, origins, ..new.provenance };
     Item {
         rev: known.rev + 1,
         evidence,

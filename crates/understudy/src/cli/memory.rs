@@ -10,6 +10,7 @@ pub(crate) enum MemoryCommand {
     #[command(after_help = "Examples:\n  understudy memory learn --dry-run\n  \
         understudy memory learn --task support-triage --owner ada --reason 'weekly'\n  \
         understudy memory learn --runs 4 --requests 60 --student desk@3\n  \
+        understudy memory learn --runs 4 --suite desk-dev --task desk\n  \
         understudy memory learn --runs 4 --environment desk --mock-engine --dry-run\n\n\
         With --runs, the newest recorded requests are attempted again, by the student so often and\n\
         once by the configured teacher: reads are answered from the recording, writes only seem to\n\
@@ -32,9 +33,10 @@ pub(crate) enum MemoryCommand {
     Propose(ProposeArgs),
     /// Attempt requests with a lesson and without, before it is released; nothing is written
     #[command(after_help = "Examples:\n  understudy memory replay mem_0192… --student desk@3\n  \
+        understudy memory replay mem_0192… --suite desk-dev --student desk@3\n  \
         understudy memory replay mem_0192… --environment desk --mock-engine --requests 80\n\n\
         Requests that taught the lesson are left out, and so are those that it is not about. What is\n\
-        right says a recorded run with a good outcome, or the environment.\n\n\
+        right says a recorded run with a good outcome, the suite, or the environment.\n\n\
         Exit codes: 0 not worse, or nobody can tell; 1 worse; 2 bad input")]
     Replay(MemoryReplayArgs),
     /// Read what is proposed; approve or reject a lesson, or approve a word
@@ -130,7 +132,8 @@ pub(crate) struct MemoryScope {
 pub(crate) struct LearnArgs {
     #[command(flatten)]
     pub(crate) scope: MemoryScope,
-    /// Only trajectories of this task [default: all tasks that are agents of the catalogue]
+    /// Only trajectories of this task, and whose requests a suite's cases are [default: all tasks that
+    /// are agents of the catalogue]
     #[arg(long)]
     pub(crate) task: Option<String>,
     #[command(flatten)]
@@ -157,6 +160,10 @@ pub(crate) struct PracticeArgs {
     /// Requests of a simulated world instead of recorded ones; there is `desk`
     #[arg(long, value_name = "NAME")]
     pub(crate) environment: Option<String>,
+    /// The cases of a dev or gate suite instead of recorded requests, judged by its first scorer; what
+    /// is learnt from a gate suite is not judged by it any more
+    #[arg(long, value_name = "SUITE", conflicts_with = "environment")]
+    pub(crate) suite: Option<String>,
     /// Who attempts them: `base`, a version such as desk@3, or an adapter directory [default: base]
     #[arg(long, value_name = "SUBJECT")]
     pub(crate) student: Option<String>,

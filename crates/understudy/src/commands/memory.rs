@@ -1,6 +1,7 @@
 //! `understudy memory`: lessons from traces, from learning to forgetting.
 
 mod apply;
+mod cases;
 mod erase;
 mod exchange;
 mod explain;

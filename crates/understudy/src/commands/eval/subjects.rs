@@ -134,6 +134,14 @@ impl<'a> Asked<'a> {
         kept: (Option<Digest>, &mut dyn Cache),
     ) -> Result<Option<Shown>> {
         let Some(lessons) = &self.lessons else { return Ok(None) };
+        if let Some(lesson) = lessons.taught_by(&suite.cases)? {
+            bail!(
+                "lesson {lesson} of memory release {} was learnt from cases of suite `{}`, which can \
+                 say nothing of it then; evaluate on another suite",
+                lessons.release().short(),
+                suite.name
+            );
+        }
         let agent = self.agent.as_deref().unwrap_or(suite.name.as_str());
         let shown = Shown::of((lessons, agent), suite, engine, kept)?;
         if shown.used.cases == 0 {

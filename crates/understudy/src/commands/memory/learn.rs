@@ -15,7 +15,7 @@ use understudy_trajectory::Trajectory;
 
 use super::{
     Opened, by,
-    practice::{self, Room},
+    practice::{self, Room, Source},
     show,
 };
 use crate::{
@@ -35,15 +35,20 @@ pub(super) fn learn(args: &LearnArgs, config: &Config, out: Out) -> Result<Exit>
     let spinner = out.spinner("reading the journal");
     let read = Recorded::read(&config.data, args.task.as_deref())?;
     spinner.finish_and_clear();
-    let mut made = None;
+    let (mut made, mut left_out) = (None, 0);
     let mut episodes = Vec::new();
     let mut verifier: Box<dyn Verifier> = Box::new(NoVerifier);
     if args.practice.environment.is_none() {
         episodes.extend(read.episodes(&opened, &key));
     }
     if let Some(runs) = args.practice.runs {
-        let mut room =
-            practice::room(&args.practice, practice::FOR_LEARNING, &opened, &read.trajectories)?;
+        let mut room = practice::room(
+            &args.practice,
+            practice::FOR_LEARNING,
+            &opened,
+            &read.source(args.task.as_deref(), config),
+        )?;
+        left_out = room.left_out;
         let attempted = attempt(runs, &args.practice, &mut room, config, out)?;
         let told = attempted.transcripts.iter();
         episodes.extend(told.map(|told| Episode::read(told, &deployment.catalogue, &key)));
@@ -68,6 +73,7 @@ pub(super) fn learn(args: &LearnArgs, config: &Config, out: Out) -> Result<Exit>
     if args.practice.environment.is_none() {
         report = report.without("it repeats a case of a suite", read.repeats);
     }
+    report = report.without("another suite decides by the case", left_out);
     for (why, runs) in made.iter().flat_map(|count| &count.unfit) {
         report = report.without(why, *runs);
     }
@@ -99,10 +105,10 @@ fn attempt(
     out: Out,
 ) -> Result<understudy_memory::Made> {
     let mut teacher = practice::teacher(args, config)?;
-    if teacher.is_none() && args.environment.is_none() {
+    if teacher.is_none() && args.environment.is_none() && args.suite.is_none() {
         bail!(
             "runs of recorded requests are judged by what they and a teacher agree on, and no \
-             teacher is configured: set [teacher] in understudy.toml, or practise with \
+             teacher is configured: set [teacher] in understudy.toml, or practise with --suite or \
              --environment desk"
         );
     }
@@ -143,6 +149,10 @@ impl Recorded {
             }
         }
         Ok(read)
+    }
+
+    fn source<'a>(&'a self, agent: Option<&'a str>, config: &'a Config) -> Source<'a> {
+        Source { data: &config.data, agent, recorded: &self.trajectories }
     }
 
     fn episodes(&self, opened: &Opened, key: &Key) -> Vec<Episode> {
@@ -195,7 +205,9 @@ pub(super) fn replay(args: &MemoryReplayArgs, config: &Config, out: Out) -> Resu
     let lesson = opened.store.get(&id, SystemClock.now())?.item;
     let read = Recorded::read(&config.data, None)?;
     let (practised, requests) = (&args.practice, practice::FOR_TRYING);
-    let mut room = practice::room(practised, requests, &opened, &read.trajectories)?;
+    let agent = lesson.agent.as_ref().map(understudy_memory::Declared::as_str);
+    let source = read.source(agent, config);
+    let mut room = practice::room(practised, requests, &opened, &source)?;
     let mut student = practice::student(practised, requests, config, out)?;
     let embedder = opened.embedder()?;
     let trial = Trial {

@@ -3,7 +3,9 @@
 use std::{ops::Range, sync::Arc};
 
 use anyhow::{Result, bail, ensure};
+use understudy_dataset::SuiteFingerprints;
 use understudy_inference::{Backend, LogProbsOf};
+use understudy_manifest::{Suite, Tier};
 use understudy_memory::{
     Catalogue, ChatLimits, ChatPlayer, NoVerifier, Practice, Recordings, Verifier,
 };
@@ -13,13 +15,14 @@ use understudy_reward::calls::calls_of;
 use understudy_toolworld::{Agent, DeskModel, DeskPractice, DeskVerifier, catalogue};
 use understudy_trajectory::Trajectory;
 
-use super::Opened;
+use super::{Opened, cases::Cases};
 use crate::{
     cli::PracticeArgs,
-    commands::{eval, model},
+    commands::{eval, model, suite},
     config::Config,
     held::HeldIn,
     output::Out,
+    paths::DataDir,
     wiring,
 };
 
@@ -39,16 +42,19 @@ pub(super) const FOR_TRYING: u64 = 1_000_000;
 pub(super) struct Room<'a> {
     pub(super) practice: Box<dyn Practice + 'a>,
     pub(super) verifier: Box<dyn Verifier>,
+    /// Cases that are not attempted because another suite decides by them.
+    pub(super) left_out: u64,
 }
 
 /// Settings of attempts mean nothing where none are made.
 pub(super) fn check(args: &PracticeArgs) -> Result<()> {
-    let PracticeArgs { runs, requests, environment, student, mock_engine, seed } = args;
-    let any = requests.is_some() || environment.is_some() || student.is_some() || *mock_engine;
+    let PracticeArgs { runs, requests, environment, suite, student, mock_engine, seed } = args;
+    let place = environment.is_some() || suite.is_some();
+    let any = requests.is_some() || place || student.is_some() || *mock_engine;
     ensure!(
         runs.is_some() || !(any || seed.is_some()),
-        "--requests, --environment, --student, --mock-engine and --seed are about attempts: say how \
-         many with --runs"
+        "--requests, --environment, --suite, --student, --mock-engine and --seed are about attempts: \
+         say how many with --runs"
     );
     Ok(())
 }
@@ -61,28 +67,39 @@ fn range(args: &PracticeArgs, from: u64) -> Range<u64> {
     from..from + u64::from(args.requests.unwrap_or(REQUESTS))
 }
 
+/// Where the requests come from: recordings, with the agent whose requests a suite's cases are.
+pub(super) struct Source<'a> {
+    pub(super) data: &'a DataDir,
+    pub(super) agent: Option<&'a str>,
+    pub(super) recorded: &'a [Trajectory],
+}
+
 pub(super) fn room<'a>(
     args: &PracticeArgs,
     from: u64,
     opened: &'a Opened,
-    recorded: &[Trajectory],
+    source: &Source<'_>,
 ) -> Result<Room<'a>> {
     ensure!(args.runs != Some(0), "--runs 0 attempts nothing; say 1 or more");
     let declared = &opened.deployment.catalogue;
+    if let Some(name) = &args.suite {
+        return of_suite(args, name, declared, source);
+    }
     match args.environment.as_deref() {
         Some(DeskPractice::NAME) => {
             declares_desk(declared)?;
             let range = range(args, from);
             let known = if from == FOR_LEARNING { range.end } else { 0 };
             let verifier = Box::new(DeskVerifier::new(seed(args), known));
-            Ok(Room { practice: Box::new(DeskPractice::new(seed(args), range)), verifier })
+            let practice = Box::new(DeskPractice::new(seed(args), range));
+            Ok(Room { practice, verifier, left_out: 0 })
         }
         Some(other) => bail!("there is no environment {other:?}; there is `desk`"),
         None => {
             let mut recordings = Recordings::new(declared, &opened.deployment.settings.scoring);
             let mut wanted = args.requests.unwrap_or(REQUESTS);
             // The newest are what users come with now.
-            for trajectory in recorded.iter().rev() {
+            for trajectory in source.recorded.iter().rev() {
                 if wanted == 0 {
                     break;
                 }
@@ -93,9 +110,47 @@ pub(super) fn room<'a>(
                 "no recorded request called a tool that memory.toml declares, so there is nothing \
                  to attempt"
             );
-            Ok(Room { practice: Box::new(recordings), verifier: Box::new(NoVerifier) })
+            let (practice, verifier) = (Box::new(recordings), Box::new(NoVerifier));
+            Ok(Room { practice, verifier, left_out: 0 })
         }
     }
+}
+
+/// The cases of a suite, but for those that other suites decide by.
+fn of_suite<'a>(
+    args: &PracticeArgs,
+    name: &str,
+    declared: &Catalogue,
+    source: &Source<'_>,
+) -> Result<Room<'a>> {
+    let asked = suite::read(source.data, name)?;
+    let all = suite::all(source.data)?;
+    let decides = |other: &&Suite| other.name != asked.name && other.tier != Tier::Dev;
+    let others: Vec<SuiteFingerprints> =
+        all.iter().filter(decides).map(SuiteFingerprints::of).collect();
+    let agent = match (source.agent, declared.agents.as_slice()) {
+        (Some(agent), _) if declared.agents.iter().any(|known| known == agent) => agent,
+        (None, [only]) => only,
+        (Some(agent), _) => bail!("memory.toml declares no agent `{agent}`"),
+        (None, _) => bail!(
+            "memory.toml declares several agents or none: say with --task whose requests the cases \
+             of suite `{name}` are"
+        ),
+    };
+    let most = args.requests.unwrap_or(REQUESTS) as usize;
+    let (cases, left_out) = Cases::new(asked, agent, &declared.openai_tools(), (most, &others))?;
+    ensure!(
+        !cases.tasks().is_empty(),
+        "every case of suite `{name}` repeats one that another gate or sealed suite decides by, so \
+         there is nothing to attempt"
+    );
+    let verifier = Box::new(cases.verifier());
+    Ok(Room { practice: Box::new(cases), verifier, left_out })
+}
+
+/// How often a model is asked in one run: of a suite's case, once.
+fn turns(args: &PracticeArgs) -> u32 {
+    if args.suite.is_some() { 1 } else { TURNS }
 }
 
 fn declares_desk(declared: &Catalogue) -> Result<()> {
@@ -117,7 +172,8 @@ pub(super) fn student(
     config: &Config,
     out: Out,
 ) -> Result<ChatPlayer> {
-    let limits = ChatLimits { turns: TURNS, max_tokens: MAX_TOKENS, temperature: TEMPERATURE };
+    let limits =
+        ChatLimits { turns: turns(args), max_tokens: MAX_TOKENS, temperature: TEMPERATURE };
     let player = |backend, adapter| ChatPlayer::new(backend, adapter, read, limits);
     if args.mock_engine && args.environment.is_some() {
         let script = DeskModel::new(Agent::student(), seed(args), range(args, from));
@@ -139,7 +195,7 @@ pub(super) fn student(
 
 /// The configured teacher; in an environment without a model, the script that knows its ways.
 pub(super) fn teacher(args: &PracticeArgs, config: &Config) -> Result<Option<ChatPlayer>> {
-    let limits = ChatLimits { turns: TURNS, max_tokens: MAX_TOKENS, temperature: 0.0 };
+    let limits = ChatLimits { turns: turns(args), max_tokens: MAX_TOKENS, temperature: 0.0 };
     let backend: Option<Arc<dyn Backend>> = if args.mock_engine && args.environment.is_some() {
         let range = range(args, FOR_LEARNING);
         Some(Arc::new(DeskModel::new(Agent::teacher(), seed(args), range)))

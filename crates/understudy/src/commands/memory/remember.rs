@@ -10,13 +10,14 @@ use anyhow::{Context, Result};
 use understudy_dataset::{Lessons, Placed};
 use understudy_ident::{Clock as _, Digest, SystemClock, TaskName, Timestamp};
 use understudy_inference::Embedder;
+use understudy_manifest::Case;
 use understudy_memory::{
-    CounterSettings, Intents, Library, Query, Room, Shelf, Standings, estimated_tokens, has_block,
-    place,
+    CounterSettings, DeploymentItem, Intents, Keyed, Library, MemoryId, Query, Room, Shelf,
+    Standings, estimated_tokens, has_block, place,
 };
 use understudy_message::{Message, Role};
 
-use super::Opened;
+use super::{Opened, cases::origin};
 
 /// The model's context in tokens, where there is a model, and how a text's are counted.
 pub(crate) type Window<'a> = (Option<usize>, &'a dyn Fn(&str) -> usize);
@@ -83,6 +84,17 @@ impl Remembering {
 
     pub(crate) fn release(&self) -> Digest {
         self.release
+    }
+
+    /// A lesson of the release that was learnt from one of these cases, so that they say nothing of
+    /// what it is worth.
+    pub(crate) fn taught_by(&self, cases: &[Case]) -> Result<Option<MemoryId>> {
+        let key = self.opened.store.key();
+        let origins: Vec<Keyed> =
+            cases.iter().map(|case| key.name("source", origin(case).as_str())).collect();
+        let items = self.opened.releases.read(&self.release)?.items;
+        let taught = |item: &DeploymentItem| origins.iter().any(|case| item.provenance.is_of(case));
+        Ok(items.into_iter().find(taught).map(|item| item.id))
     }
 
     /// The tokens that lessons may take in a context of so many, and the milliseconds that looking
