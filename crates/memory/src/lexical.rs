@@ -24,6 +24,8 @@ pub(crate) struct Match {
     pub(crate) bm25: f32,
     /// The share of the query's weight, by idf, that the document has.
     pub(crate) coverage: f32,
+    /// The part of `bm25` that names have: `refunds.quote`, `E4711`, 404.
+    pub(crate) names: f32,
 }
 
 impl Lexical {
@@ -58,13 +60,17 @@ impl Lexical {
         let mut total = 0.0;
         for term in &wanted {
             let postings = self.postings.get(term).map(Vec::as_slice).unwrap_or_default();
-            let idf = idf(postings.len() as f32);
+            let (idf, is_name) = (idf(postings.len() as f32), is_name(term));
             total += idf;
             for (at, count) in postings {
                 let length = self.lengths[*at as usize] / self.average.max(1.0);
                 let matched = &mut found[*at as usize];
-                matched.bm25 += idf * count * (K1 + 1.0) / (count + K1 * (1.0 - B + B * length));
+                let weight = idf * count * (K1 + 1.0) / (count + K1 * (1.0 - B + B * length));
+                matched.bm25 += weight;
                 matched.coverage += idf;
+                if is_name {
+                    matched.names += weight;
+                }
             }
         }
         if total > 0.0 {
@@ -76,9 +82,28 @@ impl Lexical {
     }
 }
 
+/// Whether a term is one that is meant letter by letter: of several parts, with letters and digits, or
+/// a number of three digits and more.
+fn is_name(term: &str) -> bool {
+    let digits = term.chars().filter(char::is_ascii_digit).count();
+    let joined = term.contains(|c: char| !c.is_alphanumeric());
+    joined || digits >= 3 || (digits > 0 && term.contains(char::is_alphabetic))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_told_from_words() {
+        for name in ["refunds.quote", "e4711", "404", "not_found"] {
+            assert!(is_name(name), "{name}");
+        }
+        assert!(!["refund", "order", "7", "30"].into_iter().any(is_name));
+        let index = Lexical::of(["quote with refunds.quote", "quote a refund"].into_iter());
+        let [named, other] = index.matches("a quote by refunds.quote")[..] else { panic!() };
+        assert!(named.names > 0.0 && named.names < named.bm25 && other.names == 0.0);
+    }
 
     #[test]
     fn rare_words_decide_and_names_match_by_their_parts() {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use understudy_ident::{Digest, Timestamp};
-use understudy_inference::Embedder;
+use understudy_inference::{Embedder, HashingEmbedder};
 
 use crate::{
     CounterSettings, ErrorSignature, Intents, Key, MemoryError, MemoryId, Retrieval, Shelf,
@@ -259,16 +259,24 @@ impl Library<'_> {
             Some(_) => ranks(shelf.entries.len(), allowed, |at| close[at]),
             None => vec![None; shelf.entries.len()],
         };
-        let [meaning_weight, words_weight] = match query.error {
-            Some(_) => self.rules().error_weights,
-            None => self.rules().goal_weights,
+        let spelt = shelf.embedder.as_deref() == Some(HashingEmbedder.name());
+        let goes_by_meaning = vector.is_some() && !spelt && query.error.is_none();
+        let [meaning_weight, words_weight] = match goes_by_meaning {
+            true => self.rules().goal_weights,
+            false => self.rules().error_weights,
+        };
+        // Whoever knows what words mean is led astray by those that two requests happen to share;
+        // names say exactly what is meant.
+        let counted = match goes_by_meaning {
+            true => ranks(shelf.entries.len(), allowed, |at| words[at].names),
+            false => by_words.clone(),
         };
         let meaning_weight = if vector.is_some() { meaning_weight } else { 0.0 };
         let most = (meaning_weight + words_weight) / (RANK_OFFSET + 1.0);
         for (at, entry) in shelf.entries.iter().enumerate() {
             let damped = |rank: Option<usize>| rank.map_or(0.0, |r| 1.0 / (RANK_OFFSET + r as f64));
             let fused =
-                meaning_weight * damped(by_meaning[at]) + words_weight * damped(by_words[at]);
+                meaning_weight * damped(by_meaning[at]) + words_weight * damped(counted[at]);
             let same_intent = query.intent.is_some() && query.intent == entry.intent.as_deref();
             let same_error = query.error.is_some() && query.error == entry.error;
             let similar = close.get(at).copied().unwrap_or(0.0).max(words[at].coverage);

@@ -142,9 +142,11 @@ impl Default for CounterSettings {
 #[serde(deny_unknown_fields, default)]
 pub struct Retrieval {
     pub k: usize,
-    /// Weights of meaning and of words, for a goal.
+    /// Weights of meaning and of names (`refunds.quote`, `E4711`), for a goal, where lessons are found
+    /// by meaning.
     pub goal_weights: [f64; 2],
-    /// And after an error, whose tokens are exact.
+    /// Of meaning and of all words, after an error, whose tokens are exact, and for goals where lessons
+    /// are found by spelling, of which words tell more.
     pub error_weights: [f64; 2],
     /// Below it nothing is injected; of 1.
     pub threshold: f64,

@@ -323,6 +323,62 @@ mod tests {
         assert!(found[0].by_words.p_at_1 > 0.1, "words do not depend on it: {found:?}");
     }
 
+    /// Knows of a ticket which trouble it is about, and nothing of the thing.
+    #[derive(Debug)]
+    struct Half(HashMap<String, usize>);
+
+    impl Half {
+        fn new(seed: u64) -> Self {
+            let draws = [("store", Voice::Heard, 770), ("query", Voice::Any, 154)];
+            let drawn = draws.into_iter().flat_map(|(purpose, voice, count)| {
+                (0..count).map(move |n| Ticket::draw(seed, purpose, n, voice))
+            });
+            Self(drawn.map(|ticket| (without_digits(&ticket.text), ticket.kind)).collect())
+        }
+    }
+
+    /// As a query is embedded: without what is only this user's.
+    fn without_digits(text: &str) -> String {
+        let words = text.split_whitespace().filter(|word| !word.contains(char::is_numeric));
+        words.filter(|word| !word.starts_with(char::is_uppercase)).collect()
+    }
+
+    impl Embedder for Half {
+        fn name(&self) -> &'static str {
+            "half"
+        }
+
+        fn dimensions(&self) -> usize {
+            7
+        }
+
+        fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, InferenceError> {
+            let one = |text: &&str| {
+                let mut vector = vec![0.05; 7];
+                if let Some(kind) = self.0.get(&without_digits(text)) {
+                    vector[kind % 7] = 1.0;
+                }
+                vector
+            };
+            Ok(texts.iter().map(one).collect())
+        }
+    }
+
+    #[test]
+    fn words_that_happen_to_be_shared_do_not_outvote_meaning() {
+        let plan = RetrievalPlan { seed: 17, sizes: vec![770], queries: 154 };
+        let found = plan.measure(&Half::new(17), &mut |_, _| {}).unwrap();
+        let Found { by_meaning, hybrid, .. } = &found[0];
+        assert_eq!(hybrid, by_meaning, "{found:?}");
+    }
+
+    #[test]
+    fn where_spelling_is_all_that_is_known_words_tell_more() {
+        let found = measured(&HashingEmbedder, &[770]);
+        let Found { by_meaning, hybrid, .. } = &found[0];
+        assert!(hybrid.p_at_1 > by_meaning.p_at_1, "{found:?}");
+    }
+
     #[test]
     fn places_and_percentiles_are_counted_right() {
         let hits = Hits::of(&[Some(0), Some(2), Some(4), None]);

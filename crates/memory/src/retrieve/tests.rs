@@ -99,15 +99,23 @@ impl Stand {
     }
 
     fn ask(&self, query: &Query<'_>, tokens: usize) -> (Retrieved, Vec<Considered>) {
+        self.ask_by(&HashingEmbedder, query, tokens)
+    }
+
+    fn ask_by(
+        &self,
+        embedder: &dyn Embedder,
+        query: &Query<'_>,
+        tokens: usize,
+    ) -> (Retrieved, Vec<Considered>) {
         let items: Vec<DeploymentItem> = self.kept.iter().map(|k| k.item.clone()).collect();
         let release = MemoryRelease {
             items,
             core: self.core.clone(),
             retrieval: self.settings.clone(),
-            embedder: "hashing@1".to_owned(),
+            embedder: embedder.name().to_owned(),
             parent: None,
         };
-        let embedder: &dyn Embedder = &HashingEmbedder;
         let shelf =
             Shelf::of_release(release.digest(), &release, Some(embedder), &self.catalogue).unwrap();
         let own = Shelf::of_user(&self.own, Some(embedder), &self.catalogue).unwrap();
@@ -143,6 +151,45 @@ fn query<'a>() -> Query<'a> {
 
 fn decision(all: &[Considered], id: &MemoryId) -> Decision {
     all.iter().find(|considered| considered.id == *id).unwrap().decision
+}
+
+/// Takes every text to mean the same.
+#[derive(Debug)]
+struct Same;
+
+impl Embedder for Same {
+    fn name(&self) -> &'static str {
+        "same"
+    }
+
+    fn dimensions(&self) -> usize {
+        1
+    }
+
+    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, understudy_inference::InferenceError> {
+        Ok(vec![vec![1.0]; texts.len()])
+    }
+}
+
+#[test]
+fn between_what_means_the_same_a_name_decides_and_no_other_word() {
+    let mut stand = Stand::new();
+    let ids = [
+        stand.add("refund", &["orders.find"], "prefer `orders.find` first."),
+        stand.add("refund", &["refunds.quote"], "prefer `refunds.quote` first."),
+    ];
+    let scores = |goal: &str| {
+        let (_, all) = stand.ask_by(&Same, &Query { goal, ..query() }, 512);
+        ids.clone().map(|id| all.iter().find(|one| one.id == id).unwrap().score)
+    };
+    let [other, named] = scores("do this with refunds.quote");
+    assert!(named > other, "{named} {other}");
+    // The words `find an order` are those of the other one's tool.
+    let [first, second] = scores("please find an order");
+    assert_eq!(first, second);
+    let (_, all) = stand.ask(&Query { goal: "please find an order", ..query() }, 512);
+    assert!(all[0].by_words < all[1].by_words || all[1].by_words.is_none(), "{all:?}");
+    assert!(all[0].score > all[1].score, "by spelling, words tell: {all:?}");
 }
 
 #[test]
