@@ -1,0 +1,199 @@
+//! The server around everything: who routes, who is let in, and how it ends.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result, anyhow, bail};
+use understudy_access::Keyring;
+use understudy_canary::{Controller, Parts, PolicyDefaults};
+use understudy_gateway::{
+    AdapterUpdates, Board, Door, Gateway, GatewayParts, LiveBoard, Patience, Tls, serve_with,
+};
+use understudy_ident::TaskName;
+use understudy_inference::{Backend, SamplingDefaults, Student};
+use understudy_registry::Target;
+use understudy_router::RouteTable;
+
+use super::{Grpc, ServedMemory, Stores, grpc::take_grpc};
+use crate::{
+    follow::{Control, Follower, Following},
+    signals::Signals,
+    watch::{OnNote, Watcher},
+};
+
+/// A server that runs until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    is_https: bool,
+    pub(crate) grpc_address: Option<SocketAddr>,
+    stop: tokio::sync::oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<std::io::Result<()>>,
+    runtime: tokio::runtime::Runtime,
+    /// Where loops and live scores are shown.
+    shown: (Arc<Board>, Arc<LiveBoard>),
+    _router: Router,
+}
+
+/// Who decides the routes.
+#[derive(Debug)]
+enum Router {
+    /// Our own canary controller.
+    Watcher { _watcher: Watcher },
+    /// Another server.
+    Follower { _follower: Follower },
+}
+
+/// What a server is started with.
+pub(crate) struct Serving<'a> {
+    pub(crate) stores: &'a Stores,
+    pub(crate) student: Arc<dyn Student>,
+    pub(crate) teacher: Option<Arc<dyn Backend>>,
+    pub(crate) tasks: Vec<TaskName>,
+    pub(crate) listen: SocketAddr,
+    pub(crate) grpc: Grpc,
+    pub(crate) adapter_updates: AdapterUpdates,
+    pub(crate) request_templates: bool,
+    /// How the student draws where requests do not say.
+    pub(crate) sampling_defaults: SamplingDefaults,
+    /// How long raw bodies of telemetry are kept; for ever unless given.
+    pub(crate) keep_raw: Option<Duration>,
+    /// Whether a reply's last byte waits for the disk.
+    pub(crate) flush_replies: bool,
+    /// What releases start from where their recipes say nothing.
+    pub(crate) policy: PolicyDefaults,
+    pub(crate) on_note: OnNote,
+    /// Lessons for chats, where there is a memory.toml.
+    pub(crate) memory: Option<ServedMemory>,
+    /// The server to follow; without one, this one decides for itself.
+    pub(crate) control: Option<Control>,
+    pub(crate) access: Access,
+    pub(crate) patience: Patience,
+}
+
+/// Who is let in; by default this machine's user, and nobody else.
+#[derive(Debug, Default)]
+pub(crate) struct Access {
+    pub(crate) keys: Option<Arc<Keyring>>,
+    pub(crate) tls: Option<Tls>,
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("failed to start the server's threads")
+}
+
+impl Server {
+    /// Binds, publishes the routes the registry asks for, and answers from then on.
+    pub(crate) fn start(serving: Serving<'_>) -> Result<Self> {
+        let Serving { stores, student, teacher, tasks, listen, grpc, adapter_updates, .. } =
+            serving;
+        let Access { keys, tls } = serving.access;
+        let door = keys.map_or_else(Door::open, |keys| Door::keyed(keys, listen));
+        let is_https = tls.is_some();
+        let routes = Arc::new(RouteTable::default());
+        let memory_routes = Arc::new(RouteTable::default());
+        let runtime = runtime()?;
+        let listener = runtime
+            .block_on(tokio::net::TcpListener::bind(listen))
+            .with_context(|| format!("failed to listen on {listen}"))?;
+        let address = listener.local_addr().context("failed to read the bound address")?;
+        let router = if let Some(control) = serving.control {
+            let following = Following {
+                control,
+                address,
+                routes: Arc::clone(&routes),
+                student: Arc::clone(&student),
+                journal: stores.journal.clone(),
+                data: stores.data.clone(),
+                on_note: serving.on_note,
+            };
+            Router::Follower { _follower: Follower::start(following)? }
+        } else {
+            let lessons =
+                serving.memory.as_ref().map(|memory| memory.lessons(stores, &memory_routes));
+            let controller = Controller::new(Parts {
+                registry: Arc::clone(&stores.registry),
+                journal: stores.journal.clone(),
+                routes: Arc::clone(&routes),
+                student: Arc::clone(&student),
+                clock: Arc::clone(&stores.clock),
+                tasks,
+                first: if teacher.is_some() { Target::Teacher } else { Target::Base },
+                lessons: lessons.transpose()?.map(Arc::new),
+            });
+            let registry = Arc::clone(&stores.registry);
+            Router::Watcher { _watcher: Watcher::start(controller, registry, serving.on_note)? }
+        };
+        let parts = GatewayParts {
+            student,
+            teacher,
+            routes,
+            journal: stores.journal.clone(),
+            registry: Arc::clone(&stores.registry),
+            clock: Arc::clone(&stores.clock),
+            adapter_updates,
+            request_templates: serving.request_templates,
+        };
+        let gateway = Gateway::behind(door, parts);
+        if let Some(age) = serving.keep_raw {
+            gateway.keep_raw_for(age);
+        }
+        if serving.flush_replies {
+            gateway.flush_replies();
+        }
+        gateway.release_under(serving.policy);
+        gateway.draw_like(serving.sampling_defaults);
+        if let Some(memory) = serving.memory {
+            let memories = memory.open(stores, memory_routes)?;
+            gateway.remember_with(memories).map_err(|_| anyhow!("there are two memories"))?;
+        }
+        let shown = (gateway.board(), gateway.live());
+        let grpc_address = take_grpc(&runtime, grpc, &gateway)?;
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        // A dropped sender means the same as a sent stop.
+        let stopped = async { drop(stopped.await) };
+        let task = runtime.spawn(serve_with(listener, gateway, tls, serving.patience, stopped));
+        Ok(Self { address, grpc_address, is_https, stop, task, runtime, shown, _router: router })
+    }
+
+    /// Where the loops of this server say how they fare.
+    pub(crate) fn board(&self) -> Arc<Board> {
+        Arc::clone(&self.shown.0)
+    }
+
+    /// Where the scores of live traffic are shown.
+    pub(crate) fn live(&self) -> Arc<LiveBoard> {
+        Arc::clone(&self.shown.1)
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http{}://{}", if self.is_https { "s" } else { "" }, self.address)
+    }
+
+    /// Serves until Ctrl-C or SIGTERM, then finishes what is in flight; told so again, it ends at
+    /// once.
+    pub(crate) fn wait(self) -> Result<()> {
+        let Self { stop, task, runtime, .. } = self;
+        let mut signals = {
+            let _runtime = runtime.enter();
+            Signals::listen().context("failed to listen for signals")?
+        };
+        let ended = runtime.block_on(async {
+            signals.next().await;
+            drop(stop);
+            tokio::select! {
+                ended = task => Some(ended),
+                () = signals.next() => None,
+            }
+        });
+        let Some(ended) = ended else {
+            runtime.shutdown_background();
+            bail!("told to end a second time: what was in flight was cut off");
+        };
+        ended.context("the server stopped badly")??;
+        Ok(())
+    }
+}
