@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path, sync::Arc};
 use understudy_ident::{TaskName, Timestamp};
 use understudy_manifest::{Data, DataSource, DatasetManifest, Redact, Split};
 use understudy_message::Message;
-use understudy_redact::{Masker, Policy, Recogniser};
+use understudy_redact::{Cues, Masker, Policy, Recogniser};
 use understudy_trajectory::{RewardPolicy, Trajectory};
 
 use crate::{
@@ -156,10 +156,14 @@ impl<'a> Builder<'a> {
             return Err(DatasetError::NoLessons { share: data.memory_slot });
         }
         let policy = match data.redact {
-            Redact::Standard => Policy::Standard,
+            Redact::Standard | Redact::Names => Policy::Standard,
             Redact::Off => Policy::Off,
         };
-        let names = if policy == Policy::Off { Names::default() } else { names };
+        let names = match data.redact {
+            Redact::Standard => names,
+            Redact::Names => Names { recogniser: names.recogniser.or(Some(&Cues)), ..names },
+            Redact::Off => Names::default(),
+        };
         let mut ledger = Ledger::default();
         let selected = selection.finish(&mut ledger, &mut trail);
         let writer =

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use understudy_manifest::{Balanced, DatasetManifest, Split};
-use understudy_redact::{MEASURED_ON, Measured, Policy};
+use understudy_redact::{CUES, Cues, MEASURED_ON, Measured, Policy};
 use understudy_trajectory::{Calibration, RewardPolicy, SignalWeight};
 
 use crate::{
@@ -95,6 +95,9 @@ fn redaction_note(manifest: &DatasetManifest) -> String {
     }
     let (on_record, found): (Vec<&str>, Vec<&str>) = by.partition(|by| *by == accounts::ID);
     let mut said = match found.first() {
+        Some(&CUES) => "Patterns, and names, places and organisations by what stands around them: \
+             what nothing around it gives away is not masked, nor are dates of birth."
+            .to_owned(),
         Some(names) => format!(
             "Patterns, and the names, places and organisations that `{names}` found, whose recall \
              was not measured here; dates of birth are not recognised."
@@ -137,11 +140,11 @@ fn write_balance(card: &mut String, manifest: &DatasetManifest) -> std::fmt::Res
 /// How much of each kind the policy found where it was measured, next to how often it masked it
 /// here: what was missed can only be guessed from the two together.
 fn write_recall(card: &mut String, manifest: &DatasetManifest) -> std::fmt::Result {
-    let patterns = manifest.redaction.split('+').next().unwrap_or_default();
-    let measured = Policy::named(patterns).map_or(&[][..], Policy::measured);
-    if measured.is_empty() {
-        return Ok(());
-    }
+    let mut by = manifest.redaction.split('+');
+    let Some(policy) = by.next().and_then(Policy::named) else { return Ok(()) };
+    let Some(patterns) = policy.overall() else { return Ok(()) };
+    let cues = by.any(|by| by == CUES);
+    let measured = policy.measured().iter().chain(if cues { Cues::measured() } else { &[] });
     writeln!(card, "\nRedaction as measured on {MEASURED_ON}:\n")?;
     writeln!(card, "| kind | labelled | recall | precision | masked here |")?;
     writeln!(card, "| --- | ---: | ---: | ---: | ---: |")?;
@@ -150,7 +153,22 @@ fn write_recall(card: &mut String, manifest: &DatasetManifest) -> std::fmt::Resu
         let masked = manifest.redacted.get(kind).copied().unwrap_or(0);
         writeln!(card, "| {kind} | {labelled} | {recall:.3} | {precision:.3} | {masked} |")?;
     }
-    Ok(())
+    let overall = Cues::overall();
+    writeln!(
+        card,
+        "\nOf all {} labelled spans, dates, ages and titles among them, patterns find {:.3} (precision \
+         {:.3}){} {:.3} ({:.3}).",
+        patterns.labelled,
+        patterns.recall,
+        patterns.precision,
+        if cues {
+            ", and with the cues for names, which were chosen with these sentences read,"
+        } else {
+            "; with `redact = \"names\"` it is"
+        },
+        overall.recall,
+        overall.precision
+    )
 }
 
 /// How far behaviour can be believed: whoever trains on labels that nobody said should know.

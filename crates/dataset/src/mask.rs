@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use serde_json::Value;
 use understudy_message::{Message, ToolCall};
-use understudy_redact::{Masker, Policy, Recogniser, RecogniserError, Redactor};
+use understudy_redact::{Masker, Named, Policy, Recogniser, RecogniserError, Redactor};
 
 use crate::{
     Accounts, DatasetError, accounts,
@@ -76,7 +76,7 @@ impl<'a> Masking<'a> {
         let Some(recogniser) = self.names.recogniser else { return Ok(true) };
         for text in messages.into_iter().flat_map(texts) {
             match recogniser.names(&text) {
-                Ok(names) => names.into_iter().for_each(|named| masker.know(named)),
+                Ok(names) => names.into_iter().for_each(|named| know(recogniser, named, masker)),
                 Err(RecogniserError::Unusable { .. }) => return Ok(false),
                 Err(why) => return Err(DatasetError::Recogniser(why)),
             }
@@ -156,6 +156,15 @@ impl<'a> Masking<'a> {
         ledger.close("redact", before, after, self.tally);
         self.counts
     }
+}
+
+/// Tells a masker a name and what else it is spelt as, which is the same pseudonym.
+fn know(recogniser: &dyn Recogniser, named: Named, masker: &mut Masker) {
+    for spelling in recogniser.spellings(&named) {
+        let other = Named { kind: named.kind, text: spelling.to_owned() };
+        masker.know_as(other, &named.text);
+    }
+    masker.know(named);
 }
 
 /// Masks the rows of one step in place, what they share once.

@@ -212,8 +212,10 @@ impl<'de> Deserialize<'de> for DataSource {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Redact {
-    /// E-mail, phone, card, keys.
+    /// E-mail, phone, card, keys; names where a model is configured or they are on record.
     Standard,
+    /// The same, and where no model is configured names by what stands around them.
+    Names,
     /// Nothing is masked; the dataset's manifest says so.
     Off,
 }

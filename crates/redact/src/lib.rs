@@ -5,20 +5,23 @@
 //! masking twice changes nothing more; every replacement is counted by kind.
 //!
 //! What a pattern cannot find (names, places, organisations) is found by a [`Recogniser`], where the
-//! caller has one, and told to the masker, which masks it wherever it occurs.
+//! caller has one, and told to the masker, which masks it wherever it occurs. [`Cues`] is one that
+//! needs no model and finds a part of them.
 //!
 //! Never: decides policy silently. What is looked for is the [`Policy`] the caller named, whose id
 //! goes into the dataset's manifest. By itself it knows patterns and checksums only: without a
 //! recogniser names, addresses and birthdays are left as they are.
 
+mod cues;
 mod detect;
 mod json;
 mod mask;
 mod measured;
 mod names;
 
+pub use cues::{CUES, Cues};
 pub use mask::{Masker, without_numbers};
-pub use measured::{MEASURED_ON, Measured};
+pub use measured::{MEASURED_ON, Measured, Overall};
 pub use names::{Named, Recogniser, RecogniserError};
 
 /// What is looked for.
@@ -50,6 +53,11 @@ impl Policy {
             Self::Standard => &measured::STANDARD,
             Self::Off => &[],
         }
+    }
+
+    /// The same of everything that is labelled there, names among it.
+    pub fn overall(self) -> Option<Overall> {
+        (self == Self::Standard).then_some(measured::STANDARD_OVERALL)
     }
 }
 

@@ -16,6 +16,14 @@ pub struct Measured {
     pub precision: f64,
 }
 
+/// The same of all labelled spans, whatever they are called: a finding of any kind that overlaps.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Overall {
+    pub labelled: usize,
+    pub recall: f64,
+    pub precision: f64,
+}
+
 /// The test `presidio_benchmark` holds them against the data where it is present.
 pub(crate) const STANDARD: [Measured; 7] = [
     of(Kind::Iban, 21, 1.0, 1.0),
@@ -26,6 +34,18 @@ pub(crate) const STANDARD: [Measured; 7] = [
     of(Kind::Url, 37, 1.0, 1.0),
     of(Kind::Phone, 92, 1.0, 0.989),
 ];
+
+pub(crate) const STANDARD_OVERALL: Overall =
+    Overall { labelled: 2863, recall: 0.127487, precision: 1.0 };
+
+/// The cues were chosen with these sentences read, so that they do less well elsewhere.
+pub(crate) const CUES: [Measured; 3] = [
+    of(Kind::Person, 857, 0.529, 0.968),
+    of(Kind::Location, 1046, 0.728, 0.999),
+    of(Kind::Organization, 250, 0.244, 1.0),
+];
+
+pub(crate) const CUES_OVERALL: Overall = Overall { labelled: 2863, recall: 0.577, precision: 1.0 };
 
 const fn of(kind: Kind, labelled: usize, recall: f64, precision: f64) -> Measured {
     Measured { kind, labelled, recall, precision }

@@ -20,6 +20,11 @@ pub trait Recogniser: Send + Sync {
     /// Every name in a text, each verbatim; an answer that cannot be used is an error, never an empty
     /// list.
     fn names(&self, text: &str) -> Result<Vec<Named>, RecogniserError>;
+
+    /// What else the same name is spelt as, where that is known for certain.
+    fn spellings<'a>(&self, _named: &'a Named) -> Vec<&'a str> {
+        Vec::new()
+    }
 }
 
 /// Why it is not known what names there are.

@@ -1,3 +1,4 @@
+mod cues;
 mod kinds;
 mod mutations;
 mod presidio;

@@ -105,3 +105,33 @@ fn a_held_out_case_with_a_name_in_it_is_still_found() {
     assert_eq!(draft.manifest().rows("sft.train.jsonl"), 1);
     assert!(!draft.file("sft.train.jsonl").unwrap().unwrap().contains("order on the third"));
 }
+
+#[test]
+fn without_a_model_names_are_found_by_their_cues_where_a_recipe_wants_it() {
+    let ask = "My name is Ann van Yefremova. I live in Kenosha.";
+    let said = with(step("a", "a", ask, "Hello Yefremova, how can I help?"), edit("Hi Yefremova"));
+    let by = |redact, said: &JudgedStep| {
+        let data = Data { redact, ..all_train() };
+        try_build(&data, &[], [said.clone()]).unwrap()
+    };
+    let draft = by(Redact::Names, &said);
+    assert_eq!(draft.manifest().redaction, "standard@3+cues@1");
+    let rows = draft.file("sft.train.jsonl").unwrap().unwrap();
+    assert!(rows.contains("My name is <PERSON_1>. I live in <LOCATION_1>."), "{rows}");
+    assert!(rows.contains("Hi <PERSON_1>"), "the same person by one name: {rows}");
+    let (_root, frozen) = freeze(&draft);
+    let card = std::fs::read_to_string(frozen.dir().join("README.md")).unwrap();
+    assert!(card.contains("| person | 857 | 0.529 | 0.968 | "), "{card}");
+    assert!(card.contains("patterns find 0.127 (precision 1.000), and with the cues"), "{card}");
+
+    let draft = by(Redact::Standard, &said);
+    assert_eq!(draft.manifest().redaction, "standard@3");
+    let (_root, frozen) = freeze(&draft);
+    let card = std::fs::read_to_string(frozen.dir().join("README.md")).unwrap();
+    assert!(!card.contains("| person |") && card.contains("with `redact = \"names\"` it is 0.577"));
+
+    // A model that is configured is asked instead.
+    let data = Data { redact: Redact::Names, ..all_train() };
+    let draft = recognised(&RECOGNISER, &data, &[], [said]).unwrap();
+    assert_eq!(draft.manifest().redaction, "standard@3+names@1:scripted");
+}
