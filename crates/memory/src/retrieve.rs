@@ -259,18 +259,10 @@ impl Library<'_> {
             Some(_) => ranks(shelf.entries.len(), allowed, |at| close[at]),
             None => vec![None; shelf.entries.len()],
         };
-        let spelt = shelf.embedder.as_deref() == Some(HashingEmbedder.name());
-        let goes_by_meaning = vector.is_some() && !spelt && query.error.is_none();
-        let [meaning_weight, words_weight] = match goes_by_meaning {
-            true => self.rules().goal_weights,
-            false => self.rules().error_weights,
-        };
-        // Whoever knows what words mean is led astray by those that two requests happen to share;
-        // names say exactly what is meant.
-        let counted = match goes_by_meaning {
-            true => ranks(shelf.entries.len(), allowed, |at| words[at].names),
-            false => by_words.clone(),
-        };
+        let by_sense = vector.is_some() && goes_by_meaning(shelf, query);
+        let [meaning_weight, words_weight] = self.weights(by_sense);
+        let names = || ranks(shelf.entries.len(), allowed, |at| words[at].names);
+        let counted = if by_sense { names() } else { by_words.clone() };
         let meaning_weight = if vector.is_some() { meaning_weight } else { 0.0 };
         let most = (meaning_weight + words_weight) / (RANK_OFFSET + 1.0);
         for (at, entry) in shelf.entries.iter().enumerate() {
@@ -304,6 +296,10 @@ impl Library<'_> {
             let vector = shelf.vectors.get(at).map(Vec::as_slice);
             all.push(Candidate { entry, vector, considered });
         }
+    }
+
+    fn weights(&self, by_sense: bool) -> [f64; 2] {
+        if by_sense { self.rules().goal_weights } else { self.rules().error_weights }
     }
 
     /// The core in its own order, then the best of the rest, each time the one that is relevant and
@@ -360,6 +356,13 @@ impl Library<'_> {
     fn draw(&self, purpose: &str, session: &str) -> f64 {
         self.key.name("draw", &format!("{purpose}\n{session}")).number() as f64 / 2.0_f64.powi(64)
     }
+}
+
+/// Whether only the names in a request count beside its meaning. Whoever knows what words mean is led
+/// astray by those that two requests happen to share; names say exactly what is meant. After a failure
+/// all words are exact, and an embedder that knows spelling alone tells less than they do.
+fn goes_by_meaning(shelf: &Shelf, query: &Query<'_>) -> bool {
+    query.error.is_none() && shelf.embedder.as_deref() != Some(HashingEmbedder.name())
 }
 
 fn rule_out(

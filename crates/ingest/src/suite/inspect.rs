@@ -234,9 +234,10 @@ impl Log {
             return Err("its epochs were asked different things".to_owned());
         }
         for (attempt, (sample, asked)) in epochs.iter().zip(&asked).enumerate() {
-            let (own, attempt) = match differs {
-                true => (format!("{id}-epoch-{}", sample.epoch), 0),
-                false => (id.clone(), attempt),
+            let (own, attempt) = if differs {
+                (format!("{id}-epoch-{}", sample.epoch), 0)
+            } else {
+                (id.clone(), attempt)
             };
             if attempt == 0 {
                 let prompt = if differs { &asked.prompt } else { prompt };
