@@ -171,6 +171,8 @@ fn residency(page: &mut Page, held: &Held<'_>) {
     page.one("vllm:num_gpu_loaded_lora_adapters", "gauge", 0);
 }
 
+type Requests = fn(&InLine) -> usize;
+
 /// Who waits for which adapter. Where nobody counts, those that are held by a request are running.
 fn lines(page: &mut Page, held: &Held<'_>) {
     let by_lease = || {
@@ -182,7 +184,7 @@ fn lines(page: &mut Page, held: &Held<'_>) {
         held.adapters.iter().map(line).collect()
     };
     let lines: Vec<InLine> = held.in_line.clone().unwrap_or_else(by_lease);
-    let names = |of: fn(&InLine) -> usize| {
+    let names = |of: Requests| {
         let some = lines.iter().filter(|line| of(line) > 0);
         some.map(|line| line.alias.as_str()).collect::<Vec<_>>().join(",")
     };
@@ -199,7 +201,7 @@ fn lines(page: &mut Page, held: &Held<'_>) {
     page.kind("vllm:lora_requests_info", "gauge");
     page.sample("vllm:lora_requests_info", &labels, 1);
     let of = |alias: &str| lines.iter().find(|line| line.alias == alias);
-    let counts: [(&str, fn(&InLine) -> usize); 2] = [
+    let counts: [(&str, Requests); 2] = [
         ("understudy:adapter_requests_waiting", |line| line.waiting),
         ("understudy:adapter_requests_running", |line| line.running),
     ];

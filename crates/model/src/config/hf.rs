@@ -19,8 +19,8 @@ struct Raw {
     head_dim: Option<usize>,
     rms_norm_eps: Option<f32>,
     rope_theta: Option<f32>,
-    rope_parameters: Option<Rope>,
-    rope_scaling: Option<Rope>,
+    rope_parameters: Option<Rotation>,
+    rope_scaling: Option<Rotation>,
     max_position_embeddings: Option<usize>,
     tie_word_embeddings: Option<bool>,
     attention_bias: Option<bool>,
@@ -30,7 +30,7 @@ struct Raw {
 }
 
 #[derive(Deserialize)]
-struct Rope {
+struct Rotation {
     rope_theta: Option<f32>,
     #[serde(alias = "type")]
     rope_type: Option<String>,
@@ -40,7 +40,7 @@ struct Rope {
     original_max_position_embeddings: Option<usize>,
 }
 
-impl Rope {
+impl Rotation {
     /// Refuses by name what would be turned otherwise than it was trained to be.
     fn scaling(&self) -> Result<Option<RopeScaling>> {
         let kind = self.rope_type.as_deref().unwrap_or("default");
