@@ -29,8 +29,19 @@ use crate::{Config, Engine};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// What the tests run on: `UNDERSTUDY_TEST_DEVICE`, or the processor.
+fn here() -> Device {
+    let name = std::env::var("UNDERSTUDY_TEST_DEVICE");
+    understudy_model::device(name.as_deref().unwrap_or("cpu")).unwrap()
+}
+
+/// Only the processor keeps keys and values in blocks that prompts can share.
+fn shares_blocks() -> bool {
+    here().is_cpu()
+}
+
 fn model() -> BaseModel {
-    BaseModel::random(ModelConfig::tiny(Family::Llama), 7, &Device::Cpu).unwrap()
+    BaseModel::random(ModelConfig::tiny(Family::Llama), 7, &here()).unwrap()
 }
 
 fn engine(config: Config) -> Engine {

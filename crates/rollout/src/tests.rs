@@ -15,9 +15,15 @@ use understudy_trainer::{
 
 use crate::{Episodes, Question, Replay};
 
+/// What the tests run on: `UNDERSTUDY_TEST_DEVICE`, or the processor.
+fn here() -> Device {
+    let name = std::env::var("UNDERSTUDY_TEST_DEVICE");
+    understudy_model::device(name.as_deref().unwrap_or("cpu")).unwrap()
+}
+
 fn base() -> Arc<BaseModel> {
     let config = ModelConfig { max_positions: 4096, ..ModelConfig::tiny(Family::Llama) };
-    Arc::new(BaseModel::random(config, 7, &Device::Cpu).unwrap())
+    Arc::new(BaseModel::random(config, 7, &here()).unwrap())
 }
 
 fn stage(more: Value) -> TrainStage {

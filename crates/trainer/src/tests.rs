@@ -1,6 +1,6 @@
 //! The trainer as a whole, on a model small enough for a test.
 
-mod fixtures;
+pub(crate) mod fixtures;
 mod golden;
 mod invariance;
 mod learning;

@@ -141,7 +141,7 @@ fn what_it_does_is_checked_beside_those_who_decode() {
 fn one_that_was_attested_with_all_bits_and_acts_otherwise_in_sixteen_is_served_with_all() {
     let config = ModelConfig::tiny(Family::Llama);
     let bf16 = understudy_model::Precision::Bf16;
-    let model = BaseModel::random_with(config.clone(), 7, &Device::Cpu, bf16).unwrap();
+    let model = BaseModel::random_with(config.clone(), 7, &here(), bf16).unwrap();
     if model.precision != bf16 {
         // Without bf16 products the base is f32, beside which no adapter is rounded.
         return;
@@ -225,7 +225,7 @@ fn an_adapter_that_does_here_what_it_did_there_loads() {
     // In every precision this machine can serve.
     for precision in [understudy_model::Precision::Bf16, understudy_model::Precision::Q8] {
         let config = ModelConfig::tiny(Family::Llama);
-        let model = BaseModel::random_with(config, 7, &Device::Cpu, precision).unwrap();
+        let model = BaseModel::random_with(config, 7, &here(), precision).unwrap();
         let engine = Engine::start(model, "tiny", Config::default()).unwrap();
         engine.load_adapter("t", &attested.path).unwrap();
     }
@@ -249,7 +249,7 @@ fn one_flipped_weight_is_seen_by_its_norm_or_by_the_digest() {
 #[test]
 fn another_base_is_seen_by_its_digest_or_by_what_it_says() {
     let attested = attested();
-    let other = || BaseModel::random(ModelConfig::tiny(Family::Llama), 8, &Device::Cpu).unwrap();
+    let other = || BaseModel::random(ModelConfig::tiny(Family::Llama), 8, &here()).unwrap();
     let engine = Engine::start(other(), "tiny", Config::default()).unwrap();
     assert_says(&refusal(&engine, &attested.path), &["other base weights"]);
     // One that goes by the right name.

@@ -180,7 +180,7 @@ fn what_an_engine_is_changes_with_weights_precision_and_template_but_not_with_a_
     };
     let random = |seed, precision| {
         let tiny = ModelConfig::tiny(Family::Llama);
-        BaseModel::random_with(tiny, seed, &Device::Cpu, precision).unwrap()
+        BaseModel::random_with(tiny, seed, &here(), precision).unwrap()
     };
     let mut worded = model();
     worded.template = ChatTemplate::new("{{ messages[0].content }}", Map::new()).unwrap();

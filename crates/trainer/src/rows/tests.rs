@@ -1,11 +1,12 @@
 use serde_json::json;
 use understudy_manifest::Origin;
-use understudy_model::{ChatTemplate, Device, Family, ModelConfig};
+use understudy_model::{ChatTemplate, Family, ModelConfig};
 
 use super::*;
+use crate::tests::fixtures::here;
 
 fn base() -> BaseModel {
-    BaseModel::random(ModelConfig::tiny(Family::Llama), 1, &Device::Cpu).unwrap()
+    BaseModel::random(ModelConfig::tiny(Family::Llama), 1, &here()).unwrap()
 }
 
 fn with_template(source: &str) -> BaseModel {

@@ -10,8 +10,14 @@ use understudy_model::{BaseModel, Device, Family, Lora, ModelConfig};
 
 use crate::{TrainOptions, TrainRequest, TrainedStage, train_stage};
 
+/// What the tests run on: `UNDERSTUDY_TEST_DEVICE`, or the processor.
+pub(crate) fn here() -> Device {
+    let name = std::env::var("UNDERSTUDY_TEST_DEVICE");
+    understudy_model::device(name.as_deref().unwrap_or("cpu")).unwrap()
+}
+
 pub(super) fn base() -> BaseModel {
-    BaseModel::random(ModelConfig::tiny(Family::Llama), 7, &Device::Cpu).unwrap()
+    BaseModel::random(ModelConfig::tiny(Family::Llama), 7, &here()).unwrap()
 }
 
 pub(super) fn origin(index: usize) -> Origin {

@@ -10,8 +10,9 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use safetensors::SafeTensors;
 use understudy_manifest::TrainStage;
-use understudy_model::{BaseModel, Device, Lora, LoraGrads, read_peft};
+use understudy_model::{BaseModel, Lora, LoraGrads, read_peft};
 
+use super::fixtures::here;
 use crate::{
     gradient::StepGradient,
     guard,
@@ -33,7 +34,7 @@ struct Model {
 impl Model {
     fn load(family: &str) -> Self {
         let model = folder().join("model").join(family);
-        let base = BaseModel::load(&model, &Device::Cpu).unwrap();
+        let base = BaseModel::load(&model, &here()).unwrap();
         let start = read_peft(&model.join("adapter"), base.decoder.config()).unwrap().lora;
         Self { base, start }
     }
