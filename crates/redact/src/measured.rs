@@ -36,7 +36,7 @@ pub(crate) const STANDARD: [Measured; 7] = [
 ];
 
 pub(crate) const STANDARD_OVERALL: Overall =
-    Overall { labelled: 2863, recall: 0.127487, precision: 1.0 };
+    Overall { labelled: 2863, recall: 0.127_487, precision: 1.0 };
 
 /// The cues were chosen with these sentences read, so that they do less well elsewhere.
 pub(crate) const CUES: [Measured; 3] = [

@@ -322,7 +322,7 @@ fn has_initial(run: &Run<'_>) -> bool {
 
 /// By a given name that is no other word.
 fn is_called(run: &Run<'_>) -> bool {
-    run.words().next().is_some_and(|first| words::GIVEN_NAMES.contains(&first))
+    run.words().next().is_some_and(words::is_given_name)
 }
 
 /// The first line of an address, whose second or third begins with a number.

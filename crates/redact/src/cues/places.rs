@@ -112,7 +112,7 @@ pub(super) fn by_pattern(text: &str) -> Vec<Named> {
 }
 
 static PATTERNS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
-    let countries = format!(r"\b(?<place>(?:{})(?: [0-9]{{4,6}})?)\b", words::COUNTRIES.join("|"));
+    let countries = format!(r"\b(?<place>(?:{})(?: [0-9]{{4,6}})?)\b", words::COUNTRIES);
     [
         r"\b(?<place>(?i-u:apt|suite|ste|apartment|flat)\.? #?[0-9]{1,5}[A-Za-z]?)\b",
         r"\b(?<place>(?:PSC|Unit|CMR) [0-9]+,? Box [0-9]+(?:\s+(?:APO|FPO|DPO) A[AEP] [0-9]{5})?)",
