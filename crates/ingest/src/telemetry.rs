@@ -37,7 +37,7 @@ pub(crate) use map::tool_definition;
 pub(crate) use messages::{arguments as argument_text, read_messages, result_text};
 pub use payload::Payload;
 pub use record::{Event, Item, LogRecord, Scope, SpanRecord};
-pub use steps::{LeftOut, Steps, steps};
+pub use steps::{LeftOut, Steps, media, steps};
 pub use ties::{accounts, responses, ties, ties_of_step, unit};
 
 /// The two encodings of OTLP over HTTP.

@@ -1,10 +1,15 @@
 //! Telling the journal what holds, as fast as it takes it.
 
-use std::{collections::BTreeSet, thread, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    thread,
+    time::Duration,
+};
 
-use understudy_ident::{OutcomeId, StepId, TaskName, TenantName};
-use understudy_ingest::telemetry::{Assembled, steps};
+use understudy_ident::{Digest, OutcomeId, StepId, TaskName, TenantName};
+use understudy_ingest::telemetry::{Assembled, media, steps};
 use understudy_journal::{Ack, Entry, Journal, JournalError, Told};
+use understudy_trajectory::Step;
 
 use crate::{IntakeError, map::Progress, wanting::Wanting};
 
@@ -17,6 +22,8 @@ pub(crate) struct Teller<'a> {
     wanting: &'a Wanting,
     waiting: Vec<(Ack, What)>,
     done: Progress,
+    /// Media that were kept by this teller, and for whom.
+    kept: BTreeSet<(Option<String>, Digest)>,
 }
 
 #[derive(Clone, Copy)]
@@ -36,7 +43,8 @@ fn account(id: &str, tenant: Option<&TenantName>) -> String {
 
 impl<'a> Teller<'a> {
     pub(crate) fn new(journal: &'a Journal, origin: &'a str, wanting: &'a Wanting) -> Self {
-        Self { journal, origin, wanting, waiting: Vec::new(), done: Progress::default() }
+        let (waiting, done, kept) = (Vec::new(), Progress::default(), BTreeSet::new());
+        Self { journal, origin, wanting, waiting, done, kept }
     }
 
     /// Tells what was assembled, and takes back which of the possible `accounts` were not.
@@ -60,6 +68,7 @@ impl<'a> Teller<'a> {
             for step in found.steps {
                 let step = step.within(tenant);
                 accounts.remove(step.id.as_str());
+                self.keep_media(&step, &assembled.blobs)?;
                 self.append(Entry::Step(Box::new(step)))?;
             }
         }
@@ -70,6 +79,25 @@ impl<'a> Teller<'a> {
         }
         for id in self.journal.told_among(&accounts)? {
             self.withdraw(&id)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps what the messages of a step refer to, before it is told.
+    fn keep_media(
+        &mut self,
+        step: &Step,
+        blobs: &BTreeMap<Digest, Vec<u8>>,
+    ) -> Result<(), IntakeError> {
+        let mut parts = Vec::new();
+        for digest in media(step) {
+            let Some(bytes) = blobs.get(&digest) else { continue };
+            if self.kept.insert((step.subject.clone(), digest)) {
+                parts.push((digest, bytes.clone()));
+            }
+        }
+        if !parts.is_empty() {
+            self.journal.keep_media(step.subject.as_deref(), parts)?;
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ use understudy_trajectory::Target;
 use crate::{
     JournalError,
     link::{outcome_of, step_of},
+    media,
     record::turn_name,
     seal::Holder,
 };
@@ -30,6 +31,8 @@ pub struct Erasure {
     pub outcomes: u64,
     /// Raw bodies whose content went because parts of it were the subject's.
     pub bodies: u64,
+    /// Images and other media that were theirs.
+    pub media: u64,
 }
 
 /// What there is of a subject.
@@ -80,6 +83,7 @@ pub(crate) fn erase(
             forget(tx, *seq, id, "outcome", erasure)?;
             tx.prepare_cached("DELETE FROM keys WHERE holder = ?1")?.execute([key.as_str()])?;
         }
+        let media = media::forget(tx, &holder)?;
         tx.execute("DELETE FROM keys WHERE holder = ?1", [holder.as_str()])?;
         let mut expire =
             tx.prepare("UPDATE bodies SET body = NULL WHERE seq = ?1 AND body IS NOT NULL")?;
@@ -93,6 +97,7 @@ pub(crate) fn erase(
             steps: ids(tx, &holder)?,
             outcomes: found.outcomes.len() as u64,
             bodies: expired,
+            media,
         })
     };
     write().map_err(JournalError::write)

@@ -25,6 +25,7 @@ mod error;
 mod flush;
 mod link;
 mod listing;
+mod media;
 mod pool;
 mod queue;
 mod read;
@@ -43,7 +44,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use understudy_ident::{Clock, OutcomeId, SystemClock, TaskName, Timestamp, TrajectoryId};
+use understudy_ident::{Clock, Digest, OutcomeId, SystemClock, TaskName, Timestamp, TrajectoryId};
 use understudy_trajectory::{JudgedStep, Outcome, Step, Target, Trajectory};
 
 pub use ack::{Ack, Appended};
@@ -59,6 +60,7 @@ pub use scan::Scan;
 use crate::{
     ack::Promise,
     flush::{Flusher, Log},
+    media::Media,
     pool::Pool,
     queue::{Append, Chore, Queue, What},
     read::Reader,
@@ -227,6 +229,24 @@ impl Journal {
             noted.recv().unwrap_or(Err(JournalError::Closed))?;
         }
         Ok(())
+    }
+
+    /// Keeps the bytes of media, durably, each once for whom it is of: told before the steps that
+    /// refer to them by digest, so that no reference leads nowhere.
+    pub fn keep_media(
+        &self,
+        subject: Option<&str>,
+        parts: Vec<(Digest, Vec<u8>)>,
+    ) -> Result<(), JournalError> {
+        let (done, kept) = mpsc::channel();
+        let subject = subject.map(str::to_owned);
+        self.queue.push_chore(Chore::Keep(Media { subject, parts }, done))?;
+        kept.recv().unwrap_or(Err(JournalError::Closed))
+    }
+
+    /// The bytes of a medium, unless nobody told them or whom they are of was forgotten.
+    pub fn media(&self, digest: &Digest) -> Result<Option<Vec<u8>>, JournalError> {
+        media::read(&*self.reader.pool.lease()?, digest)
     }
 
     /// The bodies that hold parts of a unit, as far as is noted.

@@ -13,7 +13,7 @@ use std::{
 
 use understudy_ident::Timestamp;
 
-use crate::{Erasure, JournalError, Notes, ack::Promise, body::Label, record::Names};
+use crate::{Erasure, JournalError, Notes, ack::Promise, body::Label, media::Media, record::Names};
 
 /// More in one commit would make the first of a batch wait long for the last.
 const BATCH_RECORDS: usize = 1024;
@@ -88,6 +88,7 @@ pub(crate) struct Work {
 pub(crate) enum Chore {
     Rebuild(mpsc::Sender<Result<(), JournalError>>),
     Note(Notes, mpsc::Sender<Result<(), JournalError>>),
+    Keep(Media, mpsc::Sender<Result<(), JournalError>>),
     /// Forget the content of bodies received before this; answers how many.
     Expire {
         before: Timestamp,

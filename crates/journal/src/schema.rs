@@ -17,6 +17,8 @@ use understudy_storage::sqlite::Migration;
 ///
 /// `secret` is drawn once, for signing what clients are to hand back.
 ///
+/// `media` has the bytes that messages refer to by digest, once a key (0 where they are of nobody).
+///
 /// `bodies` is the truth about telemetry. A body may be expired, which leaves its row and digest.
 /// `told_in` and `ties` say which bodies have to be read together, as far as `reading` has come.
 pub(crate) const MIGRATIONS: &[Migration] = &[
@@ -164,6 +166,15 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     ALTER TABLE steps ADD COLUMN turn INTEGER;
     DELETE FROM steps; DELETE FROM outcomes; DELETE FROM withdrawals; DELETE FROM retractions;
     UPDATE progress SET seq = 0;
+    ",
+    },
+    Migration {
+        version: 5,
+        sql: "
+    CREATE TABLE media (
+        digest TEXT NOT NULL, key INTEGER NOT NULL, body BLOB NOT NULL, UNIQUE (digest, key)
+    ) STRICT;
+    CREATE INDEX media_by_key ON media (key);
     ",
     },
 ];

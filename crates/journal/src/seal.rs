@@ -114,6 +114,16 @@ impl<'a> Stored<'a> {
         })
     }
 
+    /// What is kept beside the records, under a label of its own instead of a number.
+    pub(crate) fn sealed(
+        kind: &'a str,
+        body: &'a [u8],
+        key: Option<u64>,
+        secret: Option<&'a [u8]>,
+    ) -> Self {
+        Self { seq: 0, kind, body, key, secret }
+    }
+
     /// The body as it was before it was sealed.
     pub(crate) fn body(&self) -> Result<Cow<'a, [u8]>, JournalError> {
         let seq = self.seq;

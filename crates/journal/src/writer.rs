@@ -18,6 +18,7 @@ use crate::{
     ack::Promise,
     body, derive, erase,
     flush::{Committed, Log, Told},
+    media::{self, Media},
     queue::{Append, Chore, Queue, What, Work},
     reading,
     record::{Entry, Names},
@@ -97,6 +98,7 @@ impl Writer {
         match chore {
             Chore::Rebuild(done) => tell(done, self.rebuild().map_err(JournalError::write)),
             Chore::Note(notes, done) => tell(done, self.note(&notes).map_err(JournalError::write)),
+            Chore::Keep(media, done) => tell(done, self.keep(&media).map_err(JournalError::write)),
             Chore::Expire { before, only_read, done } => {
                 let expired = body::expire(&self.connection, before, only_read);
                 tell(done, expired.map_err(JournalError::write))
@@ -159,6 +161,12 @@ impl Writer {
     fn note(&mut self, notes: &Notes) -> rusqlite::Result<()> {
         let tx = self.begin()?;
         reading::note(&tx, notes)?;
+        tx.commit()
+    }
+
+    fn keep(&mut self, media: &Media) -> rusqlite::Result<()> {
+        let tx = self.begin()?;
+        media::keep(&tx, media)?;
         tx.commit()
     }
 

@@ -5,8 +5,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use understudy_ident::Digest;
-
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
     /// `attempt` completes "failed to …" and is followed by the path.
@@ -21,15 +19,6 @@ pub enum StorageError {
         path.display()
     )]
     NotPlain { path: PathBuf },
-
-    #[error("no blob {digest} at {}", path.display())]
-    BlobMissing { digest: Digest, path: PathBuf },
-
-    #[error(
-        "blob {} does not hold what its name says (expected {expected}, found {found}); restore it from a backup, or delete it and store its content again",
-        path.display()
-    )]
-    BlobCorrupt { path: PathBuf, expected: Digest, found: Digest },
 
     #[error(
         "data directory {} is in use{}; stop that process, or choose another directory with --data-dir",

@@ -9,9 +9,8 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use understudy_ident::Digest;
 use understudy_storage::{
-    BlobStore, DataDirLock, StorageError, atomic,
+    DataDirLock, StorageError, atomic,
     sqlite::{self, Migration},
 };
 
@@ -66,14 +65,12 @@ fn start_writer(dir: &Path) -> (Child, impl Iterator<Item = u32> + use<>) {
 
 fn write_until_killed(dir: &Path) -> ! {
     let _lock = DataDirLock::acquire(dir).unwrap();
-    let blobs = BlobStore::open(dir.join("blobs")).unwrap();
     let database = sqlite::open(&dir.join("steps.db"), SCHEMA).unwrap();
     let next =
         database.query_row("SELECT coalesce(max(n), -1) + 1 FROM step", [], |row| row.get(0));
     let mut stdout = std::io::stdout();
     for n in next.unwrap().. {
         atomic::write(&state(dir), &content(n)).unwrap();
-        blobs.put(&content(n)).unwrap();
         database.execute("INSERT INTO step VALUES (?1)", [n]).unwrap();
         writeln!(stdout, "{n}").and_then(|()| stdout.flush()).unwrap();
     }
@@ -85,13 +82,6 @@ fn check_survivors(dir: &Path, acknowledged: u32) {
     let database = sqlite::open(&dir.join("steps.db"), SCHEMA).unwrap();
     let rows: u32 = database.query_row("SELECT count(*) FROM step", [], |row| row.get(0)).unwrap();
     assert!(rows > acknowledged, "{rows} rows, but step {acknowledged} was acknowledged");
-    let blobs = BlobStore::open(dir.join("blobs")).unwrap();
-    for n in 0..=acknowledged {
-        blobs.get(&Digest::of(&content(n))).unwrap();
-    }
-    for digest in blobs.digests().unwrap() {
-        blobs.get(&digest).unwrap();
-    }
     let whole = fs::read(state(dir)).unwrap();
     let n: u32 = whole.split(|byte| *byte == b' ').next().map(text).unwrap().parse().unwrap();
     assert!(n >= acknowledged && whole == content(n), "the state file is torn");

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use understudy_ident::{StepId, TaskName, Timestamp};
+use understudy_ident::{Digest, StepId, TaskName, Timestamp};
 use understudy_inference::{FinishReason, Served, Timing, Usage};
+use understudy_message::Part;
 use understudy_trajectory::{Conversation, Fidelity, Finish, ModelCall, Span, Step};
 
 /// What a conversation gives.
@@ -66,6 +67,18 @@ pub fn steps(conversation: &Conversation, task: &TaskName) -> Steps {
         }
     }
     found
+}
+
+/// The digests of media that were inline in a step's messages, whose bytes are among the assembled
+/// blobs.
+pub fn media(step: &Step) -> Vec<Digest> {
+    let messages = step.prompt.iter().chain([&step.reply]);
+    let parts = messages.flat_map(|message| message.content.parts());
+    let digests = parts.filter_map(|part| match part {
+        Part::Other(part) if part["type"] == "media" => part["digest"].as_str()?.parse().ok(),
+        Part::Other(_) | Part::Text(_) => None,
+    });
+    digests.collect()
 }
 
 fn step(

@@ -61,3 +61,27 @@ fn a_body_is_forgotten_only_after_it_was_read() {
     home.read();
     assert_eq!(home.text(), text, "what was made of them stays");
 }
+
+#[test]
+fn an_image_is_kept_once_outlives_its_body_and_goes_with_its_subject() {
+    let home = Home::new();
+    let image = json!({"type": "blob", "mime_type": "image/png", "content": "AQID"});
+    let seen = json!([{"role": "user", "parts": [{"type": "text", "content": "look"}, image]}]);
+    let spans = [1, 2].map(|n| {
+        let more = json!({
+            "gen_ai.input.messages": seen.to_string(), "user.id": "ada",
+            "gen_ai.conversation.id": "s", "gen_ai.response.id": format!("resp-{n}"),
+        });
+        call(1, n, u64::from(n), &["look".into(), format!("a cat {n}")], more)
+    });
+    home.send(&traces(&spans));
+    home.read();
+    let text = home.text();
+    assert!(text.contains(r#""mime":"image/png""#) && !text.contains("AQID"), "{text}");
+    let digest = understudy_ident::Digest::of(&[1, 2, 3]);
+    assert!(text.contains(&digest.to_string()), "{text}");
+    assert_eq!(home.intake.expire(Timestamp::MAX).unwrap(), 1);
+    assert_eq!(home.journal.media(&digest).unwrap(), Some(vec![1, 2, 3]));
+    assert_eq!(home.journal.erase("ada", &[]).unwrap().media, 1);
+    assert_eq!(home.journal.media(&digest).unwrap(), None);
+}

@@ -208,3 +208,29 @@ fn a_record_that_was_never_sealed_is_emptied() {
     assert_eq!(left, b"");
     assert_eq!(journal.counts().unwrap().unreadable, 0);
 }
+
+#[test]
+fn media_are_kept_once_for_whom_they_are_of_and_go_with_them() {
+    let home = Home::new();
+    let journal = home.open();
+    let secret = SECRET.as_bytes().repeat(3);
+    let [own, shared] = [&secret[..], b"a logo that everybody is shown"]
+        .map(|bytes| (understudy_ident::Digest::of(bytes), bytes.to_vec()));
+    let rows = || -> u64 {
+        home.raw().query_row("SELECT count(*) FROM media", [], |row| row.get(0)).unwrap()
+    };
+    for _ in 0..3 {
+        journal.keep_media(Some("rosalind"), vec![own.clone(), shared.clone()]).unwrap();
+        journal.keep_media(None, vec![shared.clone()]).unwrap();
+    }
+    assert_eq!(rows(), 3, "each once, for each whom it is of");
+    assert_eq!(journal.media(&own.0).unwrap(), Some(own.1.clone()));
+    assert_eq!(journal.media(&understudy_ident::Digest::of(b"none")).unwrap(), None);
+    assert!(!is_somewhere(&home, SECRET), "it lies on the disk unsealed");
+
+    assert_eq!(journal.erase("rosalind", &[]).unwrap().media, 2);
+    assert_eq!((rows(), journal.media(&own.0).unwrap()), (1, None));
+    assert_eq!(journal.media(&shared.0).unwrap(), Some(shared.1), "others are shown it as well");
+    home.raw().execute("UPDATE media SET body = x'00'", []).unwrap();
+    assert!(matches!(journal.media(&shared.0), Err(JournalError::Unreadable { .. })));
+}
