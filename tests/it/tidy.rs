@@ -17,7 +17,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("inference", "ident message"),
     ("trajectory", "ident inference message"),
     ("manifest", "ident message"),
-    ("storage", "ident"),
+    ("storage", ""),
     ("hub", "storage"),
     ("ingest", "ident inference manifest message redact trajectory"),
     ("redact", ""),
@@ -231,6 +231,71 @@ fn every_attempt_of_the_security_page_names_tests_that_exist() {
         seen += 1;
     }
     assert!(seen >= 50, "only {seen} attempts are listed");
+}
+
+/// What strangers send is fuzzed by hand, and in short in every test run: a target that is declared
+/// nowhere, or has no short form, is never run.
+#[test]
+fn every_fuzz_target_is_declared_and_has_a_short_form() {
+    let targets: BTreeSet<String> = fs::read_dir(root().join("fuzz/fuzz_targets"))
+        .unwrap()
+        .map(|file| file.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+        .collect();
+    let manifest = fs::read_to_string(root().join("fuzz/Cargo.toml")).unwrap();
+    let manifest: toml::Table = toml::from_str(&manifest).unwrap();
+    let bins = manifest["bin"].as_array().unwrap().iter();
+    let declared: BTreeSet<String> =
+        bins.map(|bin| bin["name"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(targets, declared);
+    let page = fs::read_to_string(root().join("docs/INGEST.md")).unwrap();
+    let (_, table) = page.split_once("| `cargo +nightly fuzz run` |").unwrap();
+    let mut told = BTreeSet::new();
+    for row in table.lines().skip(2).take_while(|line| line.starts_with('|')) {
+        let named: Vec<&str> = row.split('`').collect();
+        let (target, short) = (named[1], named[named.len() - 2]);
+        let (package, prefix) = short.split_once(' ').unwrap();
+        let folder = root().join("crates").join(package.strip_prefix("understudy-").unwrap());
+        let files = rust_files().into_iter().filter(|file| file.starts_with(&folder));
+        let is_there = files.into_iter().any(|file| {
+            let tests = tests_of(&fs::read_to_string(file).unwrap());
+            tests.iter().any(|test| test.starts_with(prefix))
+        });
+        assert!(is_there, "docs/INGEST.md: {package} has no test `{prefix}…`");
+        told.insert(target.to_owned());
+    }
+    assert_eq!(told, targets, "docs/INGEST.md");
+    let decoders = ["telemetry", "decompress", "imports", "suites", "requests", "signature"];
+    assert!(decoders.iter().all(|decoder| targets.contains(*decoder)), "{targets:?}");
+}
+
+/// Statements are constants: what comes from outside is bound, never written into them. The few
+/// that are put together are put together from conditions that stand in the code.
+#[test]
+fn no_statement_holds_what_somebody_said() {
+    const CONDITIONS: [&str; 5] = ["named", "HOLDS", "before", "called", "then"];
+    const VERBS: [&str; 6] = ["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "PRAGMA ", "WITH "];
+    let mut seen = 0;
+    for file in rust_files() {
+        let names = file.components().map(|part| part.as_os_str());
+        if file.ends_with("tests.rs") || names.into_iter().any(|part| part == "tests") {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        for (at, _) in text.match_indices("format!(") {
+            let rest = text[at + 8..].trim_start_matches([' ', '\n', '"', 'r', '#', '&']);
+            if !VERBS.iter().any(|verb| rest.starts_with(verb)) {
+                continue;
+            }
+            seen += 1;
+            let statement = rest.split(['"', ';']).next().unwrap();
+            for hole in statement.split('{').skip(1) {
+                let name = hole.split(['}', ':']).next().unwrap();
+                let is_known = CONDITIONS.contains(&name);
+                assert!(is_known, "{}: {{{name}}} in a statement: {statement}", file.display());
+            }
+        }
+    }
+    assert!(seen > 0, "the statements moved");
 }
 
 /// The functions that are tests, those of proptest among them.

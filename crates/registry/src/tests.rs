@@ -4,6 +4,7 @@ mod adapters;
 mod audit;
 mod checkpoints;
 mod memories;
+mod mutations;
 mod never_blocked;
 mod provenance;
 mod releases;

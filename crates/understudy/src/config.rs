@@ -91,13 +91,18 @@ pub(crate) struct TeacherSettings {
     pub(crate) tenants: BTreeMap<TenantName, f64>,
     pub(crate) input_usd_per_million: Option<f64>,
     pub(crate) output_usd_per_million: Option<f64>,
-    /// Whether personal data and secrets that patterns find leave as placeholders.
-    #[serde(default)]
+    /// Whether personal data and secrets that patterns find leave as placeholders: unless it is
+    /// turned off, because this is somebody else's machine.
+    #[serde(default = "yes")]
     pub(crate) redact: bool,
     #[serde(default)]
     pub(crate) limit_field: TokenLimitField,
     #[serde(flatten)]
     pub(crate) patience: Patience,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl TeacherSettings {
@@ -409,6 +414,19 @@ mod tests {
         }
         let error = toml::from_str::<File>("[engine]\nkv_token = 1\n").unwrap_err().to_string();
         assert!(error.contains("unknown field `kv_token`"), "{error}");
+    }
+
+    #[test]
+    fn what_leaves_for_a_teacher_or_a_judge_is_masked_unless_that_is_turned_off() {
+        for section in ["teacher", "judge"] {
+            let read = |more: &str| {
+                let text = format!("[{section}]\nurl = \"http://x/v1\"\nmodel = \"m\"\n{more}");
+                let file: File = toml::from_str(&text).unwrap();
+                file.teacher.or(file.judge).unwrap().redact
+            };
+            assert!(read(""), "[{section}] leaves as it is");
+            assert!(!read("redact = false\n"));
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod faults;
 mod fleet;
+mod mutations;
 mod openai;
 mod server;
 

@@ -1,5 +1,6 @@
 //! Attempts at what one may not, over a socket. `docs/SECURITY.md` lists them.
 
+mod claims;
 mod elsewhere;
 mod keys;
 mod limits;
