@@ -276,7 +276,7 @@ fn no_statement_holds_what_somebody_said() {
     const VERBS: [&str; 6] = ["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "PRAGMA ", "WITH "];
     let mut seen = 0;
     for file in rust_files() {
-        let names = file.components().map(|part| part.as_os_str());
+        let names = file.components().map(std::path::Component::as_os_str);
         if file.ends_with("tests.rs") || names.into_iter().any(|part| part == "tests") {
             continue;
         }
