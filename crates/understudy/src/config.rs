@@ -265,7 +265,8 @@ pub(crate) struct Config {
     pub(crate) accounts: Option<PathBuf>,
     /// What releases start from where their recipes say nothing.
     pub(crate) policy: PolicyDefaults,
-    pub(crate) generation_config: GenerationConfig,
+    /// How `serve` draws where requests do not say.
+    pub(crate) drawing: GenerationConfig,
     pub(crate) engine: understudy_engine::Config,
     pub(crate) json: bool,
 }
@@ -311,7 +312,7 @@ impl Config {
             recogniser: file.recogniser,
             accounts: file.accounts.map(|path| home.join(path)),
             policy: policy(file.release.policy)?,
-            generation_config: file.generation_config,
+            drawing: file.generation_config,
             engine: engine(file.engine, |name| std::env::var(name).ok())?,
             json: global.json,
         })

@@ -160,7 +160,7 @@ fn student(
     settings.check().context("[engine] in understudy.toml cannot be honoured")?;
     let name = args.base.clone().unwrap_or_else(|| config.base.clone());
     let base = model::obtain(config, &name, out)?;
-    let defaults = match args.generation_config.unwrap_or(config.generation_config) {
+    let defaults = match args.generation_config.unwrap_or(config.drawing) {
         GenerationConfig::OpenAi => openai,
         GenerationConfig::Auto => sampling_defaults(&base).context(
             "failed to read how the base model is to be drawn from; correct the file, or pass \
