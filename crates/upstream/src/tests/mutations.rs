@@ -41,7 +41,7 @@ fn no_damage_makes_a_stream_read_differently_in_pieces() {
         let mut bytes = stream.to_vec();
         for _ in 0..=dice.below(4) {
             let at = dice.below(bytes.len());
-            match dice.below(4) {
+            match if bytes.is_empty() { 1 } else { dice.below(4) } {
                 0 => bytes[at] = telling[dice.below(telling.len())],
                 1 => bytes.insert(at, telling[dice.below(telling.len())]),
                 2 => drop(bytes.remove(at)),
