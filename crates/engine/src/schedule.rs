@@ -58,9 +58,12 @@ pub(crate) fn admits(running: &[Standing], next: Standing, config: &Config) -> b
 /// one is as fast as it may be.
 const BITES: usize = 6;
 
-/// Rows of a prompt that nearly hide behind the weights that decoding reads anyhow, and that are not
-/// many more where multiplying takes longer than reading.
+/// The least of a prompt that a step takes, however many decode.
 pub(crate) const LEAST_BITE: usize = 4;
+
+/// Rows of a step that take little longer than one, because reading the weights takes longer than
+/// multiplying by them.
+const HIDDEN_ROWS: usize = 16;
 
 fn rows(running: &[Standing], visiting: usize, config: &Config) -> Vec<usize> {
     let Config { step_tokens, beside_decoding, .. } = *config;
@@ -71,7 +74,8 @@ fn rows(running: &[Standing], visiting: usize, config: &Config) -> Vec<usize> {
         let reading = running.iter().filter(|one| one.pending > 1);
         let longest = reading.map(|one| one.cached + one.pending).max().unwrap_or_default();
         let most = beside_decoding.max(2 * decoding);
-        longest.div_ceil(BITES).max(LEAST_BITE).min(most)
+        let least = HIDDEN_ROWS.saturating_sub(decoding).max(LEAST_BITE);
+        longest.div_ceil(BITES).max(least).min(most)
     };
     let mut left = share.min(step_tokens.saturating_sub(decoding)).saturating_sub(visiting);
     let chunk = |one: &Standing| {
@@ -114,8 +118,8 @@ mod tests {
 
     #[test]
     fn decoding_comes_first_and_prompts_are_read_in_chunks_oldest_first() {
-        let running = [at(0, 3), at(5, 1), at(0, 9), at(8, 1)];
-        assert_eq!(plan(&running, 0, &CONFIG), Plan { rows: vec![3, 1, 1, 1], evict: 0 });
+        let running = [at(0, 7), at(5, 1), at(0, 9), at(8, 1)];
+        assert_eq!(plan(&running, 0, &CONFIG), Plan { rows: vec![7, 1, 1, 1], evict: 0 });
     }
 
     #[test]
@@ -126,10 +130,13 @@ mod tests {
         assert_eq!(rows(&[at(9, 1), at(0, 300), at(0, 300)]), [1, 32, 0]);
         assert_eq!(rows(&[at(9, 1), at(0, 120)]), [1, 20], "a sixth of what fits into six");
         assert_eq!(rows(&[at(9, 1), at(60, 60)]), [1, 20], "as it began, so it goes on");
-        assert_eq!(rows(&[at(9, 1), at(0, 12)]), [1, 4], "nobody waits longer for a short one");
+        assert_eq!(rows(&[at(9, 1), at(0, 24)]), [1, 15], "beside one, more is next to nothing");
         let mut many = vec![at(9, 1); 30];
         many.push(at(0, 600));
         assert_eq!(rows(&many).last(), Some(&60));
+        many.pop();
+        many.push(at(0, 24));
+        assert_eq!(rows(&many).last(), Some(&4), "thirty wait as little as they can for one");
         let beside_a_visit = plan(&[at(9, 1), at(0, 300)], 20, &config);
         assert_eq!(beside_a_visit.rows, [1, 12], "a visit is no reason for a longer step");
     }
