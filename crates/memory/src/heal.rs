@@ -199,7 +199,9 @@ impl Library<'_> {
     pub fn heal(self, request: &HealRequest, now: Timestamp) -> Result<HealReply, MemoryError> {
         let error = request.error.signature(self.key);
         let target = target_name(&request.target.key, self.key);
-        let goal = format!("{} {} {}", request.goal, request.action.tool, error.class.as_str());
+        let Action { tool, arg_keys } = &request.action;
+        let goal =
+            format!("{} {tool} {} {}", request.goal, arg_keys.join(" "), error.class.as_str());
         let vector = match self.embedder {
             Some(embedder) => embedder.embed(&[&goal])?.into_iter().next(),
             None => None,

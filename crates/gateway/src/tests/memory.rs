@@ -285,6 +285,7 @@ fn teach_recovery(directory: &Path) -> MemoryId {
     let written = Written {
         agent: Some("desk"),
         tools: &["refunds.create"],
+        target: Some("shop.example"),
         error: Some(ErrorSignature::of("ledger is closed", None, store.key())),
         situation: "When `refunds.create` fails",
         strategy: "prefer calling `refunds.create` again later.",
@@ -300,6 +301,52 @@ fn teach_recovery(directory: &Path) -> MemoryId {
     let releases = root.releases(&deployment.tenant);
     store.release(&releases, "hashing@1", &Choice::default(), &by()).unwrap();
     id
+}
+
+/// Every cell of the matrix, through the socket: the lesson is about `shop.example` and a closed
+/// ledger.
+#[test]
+fn a_heal_query_is_answered_by_its_cell_and_never_with_what_was_tried() {
+    let mut taught = None;
+    let server = start_and(Settings::default(), |gateway, directory, journal| {
+        let place = directory.join("memory");
+        taught = Some(teach_recovery(&place));
+        remember(gateway, &place, journal);
+    });
+    let id = taught.unwrap();
+    let ask = |site: &str, message: &str, tried: Value| {
+        let failure = json!({"agent": "desk", "target": {"kind": "site", "key": site},
+            "action": {"tool": "refunds.create", "arg_keys": ["order_id"]},
+            "error": {"message": message}, "tried": tried});
+        server.post("/v1/memory/heal", &failure).json()
+    };
+    let (here, there) = ("https://www.shop.example/x", "https://other.example");
+    for (site, message, tier, mode) in [
+        (here, "ledger is closed", "high", "copy_solution"),
+        (here, "no quotation", "medium", "extract_pattern"),
+        (there, "ledger is closed", "low", "general_approach"),
+    ] {
+        let healed = ask(site, message, json!([]));
+        let first = &healed["candidates"][0];
+        assert_eq!(
+            (&healed["tier"], &first["mode"], &first["id"], &healed["escalate"]),
+            (&json!(tier), &json!(mode), &json!(id), &json!(false)),
+            "{healed}"
+        );
+        assert_eq!(
+            (&first["tactic"], &first["tool"]),
+            (&json!("retry_variation"), &json!("refunds.create"))
+        );
+        // What it tried already is not offered again.
+        let tried = json!([{"tactic": "retry_variation", "tool": "refunds.create"}]);
+        let again = ask(site, message, tried);
+        assert_eq!((&again["candidates"], &again["escalate"]), (&json!([]), &json!(true)));
+    }
+    let stranger = ask(there, "no quotation", json!([]));
+    assert_eq!(
+        (&stranger["tier"], &stranger["candidates"], &stranger["escalate"]),
+        (&json!("none"), &json!([]), &json!(true))
+    );
 }
 
 #[test]
