@@ -95,6 +95,26 @@ fn append(journal: &Journal, entry: Entry) -> Result<Ack, JournalError> {
     }
 }
 
+/// Keeps the writer busy until the sender is used or dropped.
+fn hold(journal: &Journal) -> mpsc::Sender<()> {
+    loop {
+        let (go_on, wait) = mpsc::channel();
+        let (holding, held) = mpsc::channel();
+        append(journal, step("held", 1).into()).unwrap().on_written(move |_| {
+            // What is written before anybody listens is told on the thread that asks.
+            let is_writer = std::thread::current().name() == Some("journal-writer");
+            holding.send(is_writer).unwrap();
+            if is_writer {
+                wait.recv().ok();
+            }
+        });
+        // Sent again it is a duplicate, and written all the same.
+        if held.recv().unwrap() {
+            return go_on;
+        }
+    }
+}
+
 /// Waits until it would survive the end of this process.
 fn written(ack: Ack) -> Result<u64, JournalError> {
     let (told, tell) = mpsc::channel();

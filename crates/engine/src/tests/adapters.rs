@@ -1,10 +1,14 @@
 use std::{
     collections::BTreeSet,
     fs,
+    ops::ControlFlow,
     path::Path,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use understudy_inference::{AdapterInfo, InLine};
@@ -215,7 +219,20 @@ fn who_runs_and_who_waits_is_counted_by_adapter_and_so_are_loads() {
     engine.load_adapter("a", &write_adapter(&root, 1)).unwrap();
     engine.load_adapter("b", &write_adapter(&root, 2)).unwrap();
     engine.load_adapter("b", &root.path().join("nothing")).unwrap_err();
-    let first = submit(&engine, request(&[1, 5, 9], Some("a"), 400)).unwrap();
+    // It goes on until it has been looked at.
+    let looked = Arc::new(AtomicBool::new(false));
+    let until = Arc::clone(&looked);
+    let sink = move |_| {
+        thread::sleep(Duration::from_millis(1));
+        if until.load(Ordering::Relaxed) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    };
+    let mut endless = request(&[1, 5, 9], Some("a"), 900);
+    endless.sampling.ignore_eos = true;
+    engine.submit(endless, Box::new(sink)).unwrap();
     let second = submit(&engine, request(&[4, 5], Some("b"), 3)).unwrap();
     let line = |alias: &str, waiting, running| InLine { alias: alias.to_owned(), waiting, running };
     let expected = Some(vec![line("a", 0, 1), line("b", 1, 0)]);
@@ -224,7 +241,7 @@ fn who_runs_and_who_waits_is_counted_by_adapter_and_so_are_loads() {
         assert!(begun.elapsed() < PATIENCE, "{:?}", engine.in_line());
         thread::yield_now();
     }
-    drop(first);
+    looked.store(true, Ordering::Relaxed);
     second.end().unwrap();
     settle(&engine);
     assert_eq!(engine.in_line(), Some(Vec::new()));

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use understudy_ident::{Clock, ManualClock};
 use understudy_trajectory::{Outcome, Signal};
 
-use super::{Home, about_response, append, everything, record, step};
+use super::{Home, about_response, append, everything, hold, record, step};
 use crate::{Ack, Config, Entry, Journal, JournalError, RawBody, Told, queue::BATCH_TOLD};
 
 /// A body of this many bytes that does not compress.
@@ -41,18 +41,6 @@ fn fill_with_bodies(journal: &Journal) -> (Vec<Ack>, JournalError) {
             Err(refused) => return (acks, refused),
         }
     }
-}
-
-/// Keeps the writer busy until the sender is used or dropped.
-fn hold(journal: &Journal) -> mpsc::Sender<()> {
-    let (go_on, wait) = mpsc::channel();
-    let (holding, held) = mpsc::channel();
-    append(journal, step("held", 1).into()).unwrap().on_written(move |_| {
-        holding.send(()).unwrap();
-        wait.recv().ok();
-    });
-    held.recv().unwrap();
-    go_on
 }
 
 #[test]

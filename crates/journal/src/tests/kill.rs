@@ -7,13 +7,12 @@ use std::{
     io::{BufRead, BufReader, Write},
     path::Path,
     process::{Command, Stdio},
-    sync::mpsc,
     time::Duration,
 };
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use super::{Home, about_response, append, everything, record, step, written};
+use super::{Home, about_response, append, everything, hold, record, step, written};
 use crate::{Config, Entry, Journal, Told, queue::BATCH_TOLD};
 
 const CHILD: &str = "UNDERSTUDY_JOURNAL_TEST_CHILD";
@@ -125,11 +124,8 @@ fn told(n: i64) -> Told {
 fn child_tells_a_backlog_and_dies_in_the_middle() {
     let Some(path) = std::env::var_os(BACKLOG) else { return };
     let journal = Journal::open(Path::new(&path), Config::default()).unwrap();
-    let (go_on, wait) = mpsc::channel::<()>();
     // All of it waits before any of it is written.
-    append(&journal, step("first", 1).into()).unwrap().on_written(move |_| {
-        wait.recv().ok();
-    });
+    let go_on = hold(&journal);
     for n in 0..TOLD {
         let ack = journal.append_told(told(n)).unwrap();
         if n == DIES_AFTER {
