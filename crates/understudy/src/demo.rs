@@ -97,6 +97,7 @@ impl<'a> Demo<'a> {
         let held = (HeldIn::default(), device);
         let student = wiring::engine(&base, &world.recipe.base, held)?;
         let server = Server::start(Serving {
+            runtime: wiring::runtime()?,
             stores,
             student: Arc::clone(&student),
             teacher: Some(world::teacher()?),

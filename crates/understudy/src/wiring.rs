@@ -10,8 +10,8 @@ mod stores;
 pub(crate) use self::{
     engines::{engine, known_engine, mock_engine, serving_engine},
     grpc::Grpc,
-    paid::{fleet, judge, teacher},
+    paid::{fleet, judge, teacher, teacher_on},
     served_memory::ServedMemory,
-    server::{Access, Server, Serving},
+    server::{Access, Server, Serving, runtime},
     stores::Stores,
 };

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
 
 use crate::{ApiKey, BreakerRules, Dialect, TokenLimitField};
 
@@ -30,6 +31,9 @@ pub struct Endpoint {
     /// requests, at most one in ten is sent twice.
     pub hedge_after: Option<Duration>,
     pub breaker: BreakerRules,
+    /// Who talks to it: threads that ask and never wait for an answer themselves, which saves two
+    /// changes of threads a request. It has some of its own otherwise.
+    pub threads: Option<Handle>,
 }
 
 /// How long to wait for what.
@@ -79,6 +83,7 @@ impl Endpoint {
             replay: Replay::Errors,
             hedge_after: None,
             breaker: BreakerRules::default(),
+            threads: None,
         }
     }
 

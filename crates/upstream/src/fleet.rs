@@ -113,9 +113,7 @@ impl Fleet {
         let context = models.context.unwrap_or(DEFAULT_CONTEXT);
         fleet.upstream.shared.context.store(context, Ordering::Relaxed);
         let (shared, state) = (Arc::downgrade(&fleet.upstream.shared), Arc::clone(&fleet.state));
-        if let Some(handle) = fleet.upstream.handle() {
-            handle.spawn(look_for_ever(shared, state));
-        }
+        fleet.upstream.threads().spawn(look_for_ever(shared, state));
         Ok(fleet)
     }
 
@@ -126,10 +124,9 @@ impl Fleet {
         patience: Duration,
         work: impl Future<Output = Result<T, InferenceError>> + Send + 'static,
     ) -> Result<T, InferenceError> {
-        let handle = self.upstream.handle().ok_or(InferenceError::ShuttingDown)?;
         let (done, waiting) = mpsc::channel();
         let begun = Instant::now();
-        handle.spawn(async move {
+        self.upstream.threads().spawn(async move {
             // Whoever waits may have given up.
             done.send(work.await).ok();
         });

@@ -16,7 +16,7 @@ use std::{
 
 use hyper::Uri;
 use tokio::{
-    runtime::Runtime,
+    runtime::{Handle, Runtime},
     sync::{Semaphore, watch},
 };
 use understudy_inference::{
@@ -36,7 +36,9 @@ const FAREWELL: Duration = Duration::from_secs(2);
 pub struct Upstream {
     pub(crate) shared: Arc<Shared>,
     closing: watch::Sender<bool>,
-    runtime: Option<Runtime>,
+    threads: Handle,
+    /// Where these are nobody else's.
+    own: Option<Runtime>,
 }
 
 /// What every request shares.
@@ -74,19 +76,25 @@ pub(crate) struct Weights {
 }
 
 impl Upstream {
-    /// Checks the addresses' form and starts the threads; sends nothing.
+    /// Checks the addresses' form and starts the threads, unless it is to use another's; sends
+    /// nothing.
     pub fn new(endpoint: Endpoint) -> Result<Self, UpstreamError> {
         let first = endpoint.urls.first().ok_or(UpstreamError::NoReplica)?;
         let mut uris = Vec::with_capacity(endpoint.urls.len());
         for url in &endpoint.urls {
             uris.push(checked(url)?);
         }
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("upstream")
-            .enable_all()
-            .build()
-            .map_err(|source| UpstreamError::Threads { what: first.clone(), source })?;
+        let (threads, own) = if let Some(threads) = &endpoint.threads {
+            (threads.clone(), None)
+        } else {
+            let own = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .thread_name("upstream")
+                .enable_all()
+                .build()
+                .map_err(|source| UpstreamError::Threads { what: first.clone(), source })?;
+            (own.handle().clone(), Some(own))
+        };
         let (closing, closed) = watch::channel(false);
         let replica =
             |url: &String| Replica::new(url.trim_end_matches('/').to_owned(), endpoint.breaker);
@@ -101,11 +109,11 @@ impl Upstream {
             closing: closed,
             endpoint,
         };
-        Ok(Self { shared: Arc::new(shared), closing, runtime: Some(runtime) })
+        Ok(Self { shared: Arc::new(shared), closing, threads, own })
     }
 
-    pub(crate) fn handle(&self) -> Option<&tokio::runtime::Handle> {
-        self.runtime.as_ref().map(Runtime::handle)
+    pub(crate) fn threads(&self) -> &Handle {
+        &self.threads
     }
 
     /// Takes a place in the queue for each.
@@ -124,8 +132,7 @@ impl Upstream {
     pub(crate) fn spawn(&self, request: GenerateRequest, weights: Weights, mut sink: Sink) {
         let shared = Arc::clone(&self.shared);
         let watch = Stopwatch::start();
-        let Some(runtime) = &self.runtime else { return };
-        runtime.spawn(async move {
+        self.threads.spawn(async move {
             let mut closing = shared.closing.clone();
             let answered = tokio::select! {
                 answered = shared.answer(&request, &weights, watch, &mut sink) => answered,
@@ -173,7 +180,7 @@ impl Drop for Upstream {
     fn drop(&mut self) {
         // Everybody who waits is told so; then the threads end.
         self.closing.send_replace(true);
-        let (runtime, shared) = (self.runtime.take(), Arc::clone(&self.shared));
+        let (own, shared) = (self.own.take(), Arc::clone(&self.shared));
         // Waiting must not hold up whoever drops it, which may be a thread of another runtime.
         let farewell = thread::Builder::new().name("upstream-end".to_owned()).spawn(move || {
             let begun = Instant::now();
@@ -182,8 +189,8 @@ impl Drop for Upstream {
             }
             // The last word of the last request is said after it is counted off.
             thread::sleep(Duration::from_millis(5));
-            if let Some(runtime) = runtime {
-                runtime.shutdown_background();
+            if let Some(own) = own {
+                own.shutdown_background();
             }
         });
         if let Err(why) = farewell {

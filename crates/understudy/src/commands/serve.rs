@@ -46,7 +46,8 @@ pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
     };
     let paths = if args.loops.is_empty() { &config.loops } else { &args.loops };
     let paths = if control.is_none() { &paths[..] } else { &[] };
-    let teacher = wiring::teacher(config)?;
+    let runtime = wiring::runtime()?;
+    let teacher = wiring::teacher_on(config, Some(runtime.handle()))?;
     let live = live_rules(config)?;
     let first = if teacher.is_some() { "the teacher" } else { "the base model" };
     let tasks = tasks(config)?;
@@ -55,6 +56,7 @@ pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
     let recipes = attend::recipes(paths, config, &name)?;
     let is_replica = control.is_some();
     let server = Server::start(Serving {
+        runtime,
         stores: &stores,
         student: Arc::clone(&student),
         teacher,

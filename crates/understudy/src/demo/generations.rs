@@ -93,6 +93,7 @@ pub(super) fn run(count: u8, seed: u64, config: &Config, out: Out) -> Result<Exi
     suites::save(&config.data, &suite(recipe.task.clone(), Tier::Sealed, seed + 1, CASES))?;
     let student = wiring::engine(&base, &recipe.base, (HeldIn::default(), &config.device))?;
     let server = Server::start(Serving {
+        runtime: wiring::runtime()?,
         stores: &stores,
         student: Arc::clone(&student),
         teacher: Some(world::teacher()?),

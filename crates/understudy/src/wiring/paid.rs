@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
+use tokio::runtime::Handle;
 use understudy_ident::{Clock, SystemClock};
 use understudy_inference::{Backend, Student};
 use understudy_storage::atomic;
@@ -13,8 +14,16 @@ use crate::config::{Config, TeacherSettings};
 
 /// The configured teacher, if any, within what it may cost.
 pub(crate) fn teacher(config: &Config) -> Result<Option<Arc<dyn Backend>>> {
+    teacher_on(config, None)
+}
+
+/// The same for whoever asks on these threads, and does not wait there.
+pub(crate) fn teacher_on(
+    config: &Config,
+    threads: Option<&Handle>,
+) -> Result<Option<Arc<dyn Backend>>> {
     let Some(settings) = &config.teacher else { return Ok(None) };
-    paid(config, settings, ("the teacher", "teacher")).map(Some)
+    paid(config, settings, ("the teacher", "teacher"), threads).map(Some)
 }
 
 /// The configured judge of evaluations.
@@ -23,7 +32,7 @@ pub(crate) fn judge(config: &Config) -> Result<(Arc<dyn Backend>, &TeacherSettin
         "no judge is configured: name an OpenAI-compatible endpoint as `url` and `model` under \
          [judge] in understudy.toml",
     )?;
-    Ok((paid(config, settings, ("the judge", "judge"))?, settings))
+    Ok((paid(config, settings, ("the judge", "judge"), None)?, settings))
 }
 
 /// A model of somebody else's, within what it may cost; the section is where its settings are.
@@ -31,12 +40,14 @@ fn paid(
     config: &Config,
     settings: &TeacherSettings,
     (role, section): (&'static str, &str),
+    threads: Option<&Handle>,
 ) -> Result<Arc<dyn Backend>> {
     let key = api_key(settings.api_key_env.as_deref())?;
     let mut endpoint = Endpoint::new(settings.url.as_str(), settings.model.as_str(), key);
     endpoint.role = role;
     endpoint.urls.extend(settings.more_urls.iter().cloned());
     endpoint.limit_field = settings.limit_field;
+    endpoint.threads = threads.cloned();
     let mut teacher: Arc<dyn Backend> = Arc::new(Upstream::new(settings.patience.of(endpoint))?);
     if settings.redact {
         teacher = Arc::new(Redacted::new(teacher, understudy_redact::Policy::Standard));

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail};
+use tokio::runtime::Runtime;
 use understudy_access::Keyring;
 use understudy_canary::{Controller, Parts, PolicyDefaults};
 use understudy_gateway::{
@@ -28,7 +29,7 @@ pub(crate) struct Server {
     pub(crate) grpc_address: Option<SocketAddr>,
     stop: tokio::sync::oneshot::Sender<()>,
     task: tokio::task::JoinHandle<std::io::Result<()>>,
-    runtime: tokio::runtime::Runtime,
+    runtime: Runtime,
     /// Where loops and live scores are shown.
     shown: (Arc<Board>, Arc<LiveBoard>),
     _router: Router,
@@ -45,6 +46,7 @@ enum Router {
 
 /// What a server is started with.
 pub(crate) struct Serving<'a> {
+    pub(crate) runtime: Runtime,
     pub(crate) stores: &'a Stores,
     pub(crate) student: Arc<dyn Student>,
     pub(crate) teacher: Option<Arc<dyn Backend>>,
@@ -77,7 +79,8 @@ pub(crate) struct Access {
     pub(crate) tls: Option<Tls>,
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime> {
+/// The threads that serve.
+pub(crate) fn runtime() -> Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -88,14 +91,14 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 impl Server {
     /// Binds, publishes the routes the registry asks for, and answers from then on.
     pub(crate) fn start(serving: Serving<'_>) -> Result<Self> {
-        let Serving { stores, student, teacher, tasks, listen, grpc, adapter_updates, .. } =
-            serving;
+        let Serving {
+            runtime, stores, student, teacher, tasks, listen, grpc, adapter_updates, ..
+        } = serving;
         let Access { keys, tls } = serving.access;
         let door = keys.map_or_else(Door::open, |keys| Door::keyed(keys, listen));
         let is_https = tls.is_some();
         let routes = Arc::new(RouteTable::default());
         let memory_routes = Arc::new(RouteTable::default());
-        let runtime = runtime()?;
         let listener = runtime
             .block_on(tokio::net::TcpListener::bind(listen))
             .with_context(|| format!("failed to listen on {listen}"))?;

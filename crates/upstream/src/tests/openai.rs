@@ -371,3 +371,28 @@ fn an_address_that_cannot_work_is_refused_at_once() {
         assert!(!error.to_string().contains("hunter2"));
     }
 }
+
+#[test]
+fn an_upstream_may_use_the_threads_of_whoever_asks() {
+    let server = Server::streaming(&[&delta("hi"), STOP, DONE]);
+    let threads = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("theirs")
+        .enable_all()
+        .build()
+        .unwrap();
+    let shared = Endpoint { threads: Some(threads.handle().clone()), ..endpoint(&server.url) };
+    for (endpoint, name) in [(shared, "theirs"), (endpoint(&server.url), "upstream")] {
+        let upstream = Upstream::new(endpoint).unwrap();
+        let (told, tell) = mpsc::channel();
+        let sink = Box::new(move |_| {
+            told.send(thread::current().name().map(str::to_owned)).unwrap();
+            ControlFlow::Continue(())
+        });
+        upstream.submit(ask("hello"), sink).unwrap();
+        assert_eq!(tell.recv().unwrap().as_deref(), Some(name));
+        assert_eq!(tell.iter().last().unwrap().as_deref(), Some(name));
+        drop(upstream);
+    }
+    assert_eq!(threads.block_on(async { 7 }), 7, "whose threads they are keeps them");
+}
