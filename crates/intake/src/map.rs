@@ -142,7 +142,7 @@ impl<'a> Pass<'a> {
         if is_first {
             self.journal.note(self.notes())?;
         }
-        if self.journal.counts()?.expired_bodies == 0 {
+        if !self.journal.has_forgotten_bodies()? {
             let mut teller = Teller::new(self.journal, &self.mapper, self.wanting);
             for id in self.journal.told_otherwise(&self.mapper)? {
                 teller.withdraw(&id)?;

@@ -22,6 +22,7 @@ type Listener = Box<dyn FnOnce(Answer) + Send>;
 /// A promise of durability. Dropping it does not undo the append.
 pub struct Ack {
     state: Arc<Mutex<State>>,
+    is_spooled: bool,
 }
 
 /// Whoever listens does so once, for one of two things.
@@ -34,6 +35,15 @@ enum State {
 }
 
 impl Ack {
+    /// Whether it survives the end of this process already, without having been written.
+    pub fn is_spooled(&self) -> bool {
+        self.is_spooled
+    }
+
+    pub(crate) fn spooled(self, is_spooled: bool) -> Self {
+        Self { is_spooled, ..self }
+    }
+
     /// Calls `then` once the record is written or refused: from then on it survives the end of this
     /// process, but not yet a power failure. It runs on the writer's thread, so it must hand the
     /// answer over and return: everything behind it waits.
@@ -88,7 +98,7 @@ pub(crate) struct Promise {
 impl Promise {
     pub(crate) fn new() -> (Self, Ack) {
         let state = Arc::new(Mutex::new(State::Waiting));
-        (Self { state: Arc::clone(&state) }, Ack { state })
+        (Self { state: Arc::clone(&state) }, Ack { state, is_spooled: false })
     }
 
     /// The record is committed, and will be durable.

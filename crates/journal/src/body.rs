@@ -95,6 +95,14 @@ pub(crate) fn expire(
     )
 }
 
+pub(crate) const ANY_FORGOTTEN: &str =
+    "SELECT EXISTS (SELECT 1 FROM bodies INDEXED BY bodies_expired WHERE body IS NULL)";
+
+pub(crate) fn is_any_forgotten(connection: &Connection) -> Result<bool, JournalError> {
+    let forgotten = || connection.prepare_cached(ANY_FORGOTTEN)?.query_row([], |row| row.get(0));
+    forgotten().map_err(JournalError::read)
+}
+
 pub(crate) fn read(
     connection: &Connection,
     after: u64,

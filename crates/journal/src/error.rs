@@ -68,6 +68,12 @@ pub enum JournalError {
     )]
     StillRead,
 
+    #[error(
+        "the subject is erased, but steps that could not be written yet lie in the files \
+         `journal.db-spool-…`; make room on the disk and erase the subject again"
+    )]
+    StillSpooled,
+
     #[error("the journal is closed")]
     Closed,
 }

@@ -25,6 +25,7 @@ use crate::{
     ack::Promise,
     queue::{Queue, Work},
     schema::MIGRATIONS,
+    spool::Spool,
 };
 
 /// How often the log is copied into the database at most, beside the writer, who otherwise does it
@@ -60,7 +61,7 @@ impl Log {
     }
 
     /// Makes durable what was committed before.
-    fn flush(&self) -> Result<(), JournalError> {
+    pub(crate) fn flush(&self) -> Result<(), JournalError> {
         self.check()?;
         (self.flush)().map_err(|error| {
             let why = JournalError::Flush(Arc::new(error));
@@ -100,6 +101,8 @@ pub(crate) struct Committed {
     pub(crate) kept: Vec<(Promise, Appended)>,
     /// The number of the last record among them.
     pub(crate) last: u64,
+    /// How many of them the spool still has.
+    pub(crate) spooled: usize,
     pub(crate) chores: Vec<Told>,
 }
 
@@ -120,6 +123,7 @@ pub(crate) struct Flusher {
     pub(crate) database: PathBuf,
     pub(crate) log: Arc<Log>,
     pub(crate) queue: Arc<Queue>,
+    pub(crate) spool: Arc<Spool>,
 }
 
 impl Flusher {
@@ -141,6 +145,9 @@ impl Flusher {
                 [first].into_iter().chain(committed.try_iter()).collect();
             let last = together.iter().map(|one| one.last).max().unwrap_or_default();
             let flushed = self.log.flush().map(|()| self.log.reached(last));
+            if flushed.is_ok() {
+                self.spool.release(together.iter().map(|one| one.spooled).sum());
+            }
             for one in together {
                 one.settle(&self.queue, &flushed);
             }

@@ -1,8 +1,8 @@
 //! The durable, append-only log of what arrived: exchanges as steps, and what users did about them
 //! as outcomes; beside them the raw bodies of telemetry, and what these amount to.
 //!
-//! Guarantees: a durable record survives `kill -9` and power loss, a written one `kill -9`
-//! ([`Ack::on_durable`], [`Ack::on_written`]); whoever remembers how far they read has read nothing
+//! Guarantees: a durable record survives `kill -9` and power loss, a written or spooled one `kill -9`
+//! ([`Ack::on_durable`], [`Ack::on_written`], [`Ack::is_spooled`]); whoever remembers how far they read has read nothing
 //! that power loss takes away; a record is stored once, however often and by however many it
 //! is sent; an outcome finds its step whichever of them arrives first; reading shows everything
 //! acknowledged before it began, in an order that does not depend on arrival, and can be repeated
@@ -34,6 +34,7 @@ mod record;
 mod scan;
 mod schema;
 mod seal;
+mod spool;
 mod writer;
 
 use std::{
@@ -62,9 +63,10 @@ use crate::{
     flush::{Flusher, Log},
     media::Media,
     pool::Pool,
-    queue::{Append, Chore, Queue, What},
+    queue::{Append, Chore, Queue, Spooled, What},
     read::Reader,
     record::{Names, Record, Withdrawal},
+    spool::Spool,
     writer::Writer,
 };
 
@@ -73,6 +75,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Journal {
     queue: Arc<Queue>,
+    spool: Arc<Spool>,
     reader: Reader,
     threads: Arc<Threads>,
 }
@@ -116,23 +119,45 @@ impl Journal {
         config: &Config,
         log: impl FnOnce(&Path) -> io::Result<Log>,
     ) -> Result<Self, JournalError> {
-        let writer = Writer::open(path, config)?;
+        let mut writer = Writer::open(path, config)?;
         let log = Arc::new(log(path).map_err(|error| JournalError::Flush(Arc::new(error)))?);
+        spool::recover(path, |steps| writer.commit(steps).and_then(|_| log.flush()));
+        let spool = Arc::new(Spool::new(path));
         let queue = Arc::new(Queue::new(config.queue_bytes));
         let (committed, to_flush) = mpsc::channel();
-        let flusher =
-            Flusher { database: path.to_owned(), log: Arc::clone(&log), queue: Arc::clone(&queue) };
+        let flusher = Flusher {
+            database: path.to_owned(),
+            log: Arc::clone(&log),
+            queue: Arc::clone(&queue),
+            spool: Arc::clone(&spool),
+        };
         let flusher = flusher.start(to_flush)?;
-        let writer = writer.start(Arc::clone(&queue), Arc::clone(&log), committed)?;
+        let from = (Arc::clone(&queue), Arc::clone(&spool));
+        let writer = writer.start(from, Arc::clone(&log), committed)?;
         let handles = Mutex::new(vec![writer, flusher]);
         let threads = Threads { queue: Arc::clone(&queue), handles };
-        let reader = Reader { pool: Arc::new(Pool::new(path)), log };
-        Ok(Self { queue, reader, threads: Arc::new(threads) })
+        let reader = Reader { pool: Arc::new(Pool::new(path, Arc::clone(&queue))), log };
+        Ok(Self { queue, spool, reader, threads: Arc::new(threads) })
     }
 
     /// Queues a step; the [`Ack`] resolves once it is durable.
     pub fn append_step(&self, step: Step) -> Result<Ack, JournalError> {
         self.append(&Record::Own(Entry::Step(Box::new(step))))
+    }
+
+    /// Queues a step that we served, and spools it where that can be done: then it survives the end
+    /// of this process when this returns, and its reply need not wait ([`Ack::is_spooled`]).
+    pub fn append_served(&self, step: Step) -> Result<Ack, JournalError> {
+        // What nobody could flush must not be answered for.
+        self.reader.log.check()?;
+        let record = Record::Own(Entry::Step(Box::new(step)));
+        let body = record.encode()?;
+        let spooled = if self.spool.keep(&body) { Spooled::Yes } else { Spooled::No };
+        let ack = self.enqueue(What::Record(Names::of(&record)), body, spooled);
+        if ack.is_err() && spooled == Spooled::Yes {
+            self.spool.release(1);
+        }
+        ack
     }
 
     /// Queues an outcome; the [`Ack`] resolves once it is durable.
@@ -202,7 +227,7 @@ impl Journal {
     /// number among the bodies. The same body of the same task is stored once.
     pub fn append_body(&self, raw: &RawBody) -> Result<Ack, JournalError> {
         let (label, body) = raw.pack()?;
-        self.enqueue(What::Body(label), body)
+        self.enqueue(What::Body(label), body, Spooled::No)
     }
 
     /// At most `limit` bodies after number `after`, in the order they were committed.
@@ -213,6 +238,11 @@ impl Journal {
     /// How far the bodies have been read; `None` before the first [`note`](Self::note).
     pub fn reading(&self) -> Result<Option<Reading>, JournalError> {
         reading::at(&*self.reader.pool.lease()?).map_err(JournalError::read)
+    }
+
+    /// Whether the content of any body was forgotten.
+    pub fn has_forgotten_bodies(&self) -> Result<bool, JournalError> {
+        body::is_any_forgotten(&*self.reader.pool.lease()?)
     }
 
     /// How many bodies are still to be read, and since when the oldest of them waits.
@@ -289,7 +319,9 @@ impl Journal {
         self.reader.pool.clear();
         let (subject, bodies) = (subject.to_owned(), bodies.to_vec());
         self.queue.push_chore(Chore::Erase { subject, bodies, done })?;
-        erased.recv().unwrap_or(Err(JournalError::Closed))
+        let erased = erased.recv().unwrap_or(Err(JournalError::Closed))?;
+        self.spool.clear(writer::FLUSH_TIMEOUT)?;
+        Ok(erased)
     }
 
     /// Every trajectory asked for, at once: for small journals and tests. See [`scan`](Self::scan).
@@ -384,13 +416,13 @@ impl Journal {
 
     fn append(&self, record: &Record) -> Result<Ack, JournalError> {
         let body = record.encode()?;
-        self.enqueue(What::Record(Names::of(record)), body)
+        self.enqueue(What::Record(Names::of(record)), body, Spooled::No)
     }
 
-    fn enqueue(&self, what: What, body: Vec<u8>) -> Result<Ack, JournalError> {
+    fn enqueue(&self, what: What, body: Vec<u8>, spooled: Spooled) -> Result<Ack, JournalError> {
         let (promise, ack) = Promise::new();
-        self.queue.push(Append { what, body, promise })?;
-        Ok(ack)
+        self.queue.push(Append { what, body, promise, spooled })?;
+        Ok(ack.spooled(spooled == Spooled::Yes))
     }
 }
 

@@ -9,26 +9,29 @@ use std::{
 
 use understudy_storage::sqlite::{self, Connection};
 
-use crate::JournalError;
+use crate::{JournalError, queue::Queue};
 
 /// More idle ones than this are closed.
 const IDLE: usize = 4;
 
 pub(crate) struct Pool {
     path: PathBuf,
+    queue: Arc<Queue>,
     idle: Mutex<Vec<Connection>>,
 }
 
 impl Pool {
-    pub(crate) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), idle: Mutex::default() }
+    pub(crate) fn new(path: &Path, queue: Arc<Queue>) -> Self {
+        Self { path: path.to_owned(), queue, idle: Mutex::default() }
     }
 
     pub(crate) fn clear(&self) {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
+    /// One that shows everything answered for before.
     pub(crate) fn lease(self: &Arc<Self>) -> Result<Lease, JournalError> {
+        self.queue.catch_up();
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let connection = match idle {
             Some(connection) => connection,

@@ -35,6 +35,16 @@ pub(crate) struct Append {
     pub(crate) what: What,
     pub(crate) body: Vec<u8>,
     pub(crate) promise: Promise,
+    pub(crate) spooled: Spooled,
+}
+
+/// Whether the spool has it until it is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spooled {
+    No,
+    Yes,
+    /// It has, and the writer has tried in vain.
+    Tried,
 }
 
 /// Which table an append goes to, and what it is found by there.
@@ -107,6 +117,8 @@ pub(crate) struct Queue {
     limit: usize,
     state: Mutex<State>,
     arrived: Condvar,
+    /// Spooled steps have been written, or could not be.
+    passed: Condvar,
 }
 
 #[derive(Default)]
@@ -120,12 +132,17 @@ struct State {
     /// Those of bodies among them.
     body_bytes: usize,
     closed: bool,
+    /// Nothing more will be written.
+    ended: bool,
+    /// Spooled steps that were queued, and those of them that the writer has had, in this order.
+    spooled: u64,
+    passed: u64,
     last_commit: Option<(usize, Duration)>,
 }
 
 impl Queue {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, state: Mutex::default(), arrived: Condvar::new() }
+        Self { limit, state: Mutex::default(), arrived: Condvar::new(), passed: Condvar::new() }
     }
 
     pub(crate) fn push(&self, append: Append) -> Result<(), JournalError> {
@@ -145,6 +162,7 @@ impl Queue {
             return Err(JournalError::Busy { waiting_bytes, retry_after_ms });
         }
         state.bytes += bytes;
+        state.spooled += u64::from(append.spooled == Spooled::Yes);
         if is_body {
             state.body_bytes += bytes;
             state.bodies.push_back(append);
@@ -165,6 +183,36 @@ impl Queue {
         state.chores.push(chore);
         self.arrived.notify_one();
         Ok(())
+    }
+
+    /// The writer has had so many more spooled steps, whatever came of it.
+    pub(crate) fn had(&self, spooled: usize) {
+        if spooled > 0 {
+            self.lock().passed += spooled as u64;
+            self.passed.notify_all();
+        }
+    }
+
+    /// Waits until the writer has had every step that was spooled before: whoever was told of one
+    /// finds it.
+    pub(crate) fn catch_up(&self) {
+        let state = self.lock();
+        let until = state.spooled;
+        let waiting = self.passed.wait_while(state, |state| state.passed < until && !state.ended);
+        drop(waiting.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Takes back spooled steps that could not be written, to be written next, whatever their
+    /// number: they have been answered for. Once nothing more is taken they stay in the spool.
+    pub(crate) fn put_back(&self, steps: Vec<Append>) {
+        let mut state = self.lock();
+        if state.closed {
+            return;
+        }
+        for step in steps.into_iter().rev() {
+            state.bytes += step.bytes();
+            state.records.push_front(Append { spooled: Spooled::Tried, ..step });
+        }
     }
 
     /// What waiting bodies may take together.
@@ -212,6 +260,8 @@ impl Queue {
     pub(crate) fn abandon(&self) {
         self.close();
         let mut state = self.lock();
+        state.ended = true;
+        self.passed.notify_all();
         let left = (
             std::mem::take(&mut state.records),
             std::mem::take(&mut state.told),

@@ -6,6 +6,7 @@ mod flush;
 mod kill;
 mod link;
 mod read;
+mod spool;
 mod telemetry;
 
 use std::{path::PathBuf, sync::mpsc};

@@ -19,19 +19,23 @@ use crate::{
     body, derive, erase,
     flush::{Committed, Log, Told},
     media::{self, Media},
-    queue::{Append, Chore, Queue, What, Work},
+    queue::{Append, Chore, Queue, Spooled, What, Work},
     reading,
     record::{Entry, Names},
     schema::MIGRATIONS,
     seal::{self, Key, Stored},
+    spool::Spool,
 };
 
 /// How long an erasure waits for readers to let go of the log.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// From one commit to the next where they follow each other closely. Each writes the inner pages of
 /// some indexes again, so that many small ones would write a multiple of what they record.
 const APART: Duration = Duration::from_millis(1);
+
+/// Before what was answered for is tried again on a disk that refused it.
+const AGAIN: Duration = Duration::from_millis(100);
 
 type Answer = Result<Appended, JournalError>;
 
@@ -53,17 +57,22 @@ impl Writer {
     /// Moves the writer to a thread of its own, which ends when the queue is closed and empty.
     pub(crate) fn start(
         self,
-        queue: Arc<Queue>,
+        (queue, spool): (Arc<Queue>, Arc<Spool>),
         log: Arc<Log>,
         flusher: mpsc::Sender<Committed>,
     ) -> Result<JoinHandle<()>, JournalError> {
         thread::Builder::new()
             .name("journal-writer".to_owned())
-            .spawn(move || self.run(&queue, &log, &flusher))
+            .spawn(move || self.run((&queue, &spool), &log, &flusher))
             .map_err(|error| JournalError::Start(Arc::new(error)))
     }
 
-    fn run(mut self, queue: &Queue, log: &Log, flusher: &mpsc::Sender<Committed>) {
+    fn run(
+        mut self,
+        (queue, spool): (&Queue, &Spool),
+        log: &Log,
+        flusher: &mpsc::Sender<Committed>,
+    ) {
         let _closing = AbandonOnExit(queue);
         let mut before: Option<Instant> = None;
         while let Some(mut work) = queue.take() {
@@ -74,12 +83,18 @@ impl Writer {
             };
             let appends = std::mem::take(&mut work.appends);
             let last = last_record(&appends, &answers);
-            let kept = appends.into_iter().zip(answers).filter_map(written).collect();
+            let told = answer(appends, answers, spool);
+            queue.had(told.spooled_first);
+            let must_wait = !told.again.is_empty();
+            queue.put_back(told.again);
             let chores = std::mem::take(&mut work.chores).into_iter();
             let chores = chores.map(|chore| self.run_chore(chore)).collect();
+            let (kept, spooled) = (told.kept, told.spooled);
             // The flusher ends after this thread; without it, promises would say that all is over.
-            flusher.send(Committed { work, begun, kept, last, chores }).ok();
-            if before.replace(begun).is_some_and(|before| begun - before < 2 * APART) {
+            flusher.send(Committed { work, begun, kept, last, spooled, chores }).ok();
+            if must_wait {
+                thread::sleep(AGAIN);
+            } else if before.replace(begun).is_some_and(|before| begun - before < 2 * APART) {
                 thread::sleep(APART.saturating_sub(begun.elapsed()));
             }
         }
@@ -228,18 +243,50 @@ fn last_record(appends: &[Append], answers: &[Answer]) -> u64 {
     numbers.max().unwrap_or_default()
 }
 
-/// Tells that an append is written, or why not; what was written has still to be durable.
-fn written((append, answer): (Append, Answer)) -> Option<(Promise, Appended)> {
-    match answer {
-        Ok(appended) => {
-            append.promise.written(appended);
-            Some((append.promise, appended))
-        }
-        Err(why) => {
-            append.promise.keep(Err(why));
-            None
+/// What came of a batch.
+#[derive(Default)]
+struct Batch {
+    /// What was written has still to be durable.
+    kept: Vec<(Promise, Appended)>,
+    /// How many of these are spooled.
+    spooled: usize,
+    /// Spooled steps that the writer had for the first time.
+    spooled_first: usize,
+    /// Those that were not written, and may be later.
+    again: Vec<Append>,
+}
+
+/// Tells everybody whether their append is written, or why not.
+fn answer(appends: Vec<Append>, answers: Vec<Answer>, spool: &Spool) -> Batch {
+    let mut batch = Batch::default();
+    for (append, answer) in appends.into_iter().zip(answers) {
+        let is_spooled = append.spooled != Spooled::No;
+        batch.spooled_first += usize::from(append.spooled == Spooled::Yes);
+        match answer {
+            Ok(appended) => {
+                append.promise.written(appended);
+                batch.kept.push((append.promise, appended));
+                batch.spooled += usize::from(is_spooled);
+            }
+            Err(why) if is_spooled => {
+                spool.close();
+                if append.spooled == Spooled::Yes {
+                    tracing::error!(id = append.what.id(), %why, "a spooled step is not in the journal");
+                }
+                match why {
+                    JournalError::Full | JournalError::Write(_) => batch.again.push(append),
+                    // The journal takes nothing more until it is opened again, and then this.
+                    JournalError::Flush(_) => append.promise.keep(Err(why)),
+                    _ => {
+                        spool.release(1);
+                        append.promise.keep(Err(why));
+                    }
+                }
+            }
+            Err(why) => append.promise.keep(Err(why)),
         }
     }
+    batch
 }
 
 /// However the thread ends, nobody may wait for it for ever.

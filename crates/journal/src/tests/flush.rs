@@ -16,7 +16,7 @@ use crate::{Ack, Config, Journal, JournalError, Notes, Query};
 
 /// A disk that flushes when it is let, or fails to.
 #[derive(Default)]
-struct Disk {
+pub(super) struct Disk {
     holds: Mutex<bool>,
     let_go: Condvar,
     fails: AtomicBool,
@@ -31,13 +31,13 @@ impl Disk {
         if self.fails.load(SeqCst) { Err(io::Error::other("the cable is out")) } else { Ok(()) }
     }
 
-    fn hold(&self, holds: bool) {
+    pub(super) fn hold(&self, holds: bool) {
         *self.holds.lock().unwrap() = holds;
         self.let_go.notify_all();
     }
 }
 
-fn open(home: &Home) -> (Journal, Arc<Disk>) {
+pub(super) fn open(home: &Home) -> (Journal, Arc<Disk>) {
     open_with(home, Config::default())
 }
 
