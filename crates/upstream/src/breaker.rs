@@ -50,6 +50,8 @@ pub struct Breaker {
     rules: BreakerRules,
     /// When a request ended, and whether it failed.
     seen: VecDeque<(u64, bool)>,
+    /// How many of them failed: counting them again for each request would cost more than the rest.
+    failures: usize,
     state: State,
 }
 
@@ -73,7 +75,7 @@ const LONGEST_PROBE_MS: u64 = 120_000;
 
 impl Breaker {
     pub fn new(rules: BreakerRules) -> Self {
-        Self { rules, seen: VecDeque::new(), state: State::Closed }
+        Self { rules, seen: VecDeque::new(), failures: 0, state: State::Closed }
     }
 
     /// Takes a place; whoever gets one reports back with [`record`](Self::record) or
@@ -98,6 +100,7 @@ impl Breaker {
             (State::Probing { .. }, false) => {
                 self.state = State::Closed;
                 self.seen.clear();
+                self.failures = 0;
             }
             (State::Probing { doubled, .. }, true) => self.open(now_ms, doubled + 1),
             // An old request that ends now says nothing new.
@@ -120,12 +123,12 @@ impl Breaker {
     fn count(&mut self, now_ms: u64, failed: bool) {
         let oldest = now_ms.saturating_sub(self.rules.window.as_millis() as u64);
         self.seen.push_back((now_ms, failed));
-        while self.seen.front().is_some_and(|(at, _)| *at < oldest) {
-            self.seen.pop_front();
+        self.failures += usize::from(failed);
+        while let Some((_, failed)) = self.seen.pop_front_if(|(at, _)| *at < oldest) {
+            self.failures -= usize::from(failed);
         }
-        let failures = self.seen.iter().filter(|(_, failed)| *failed).count();
         let enough = self.seen.len() >= self.rules.min_requests;
-        if enough && failures as f64 > self.rules.failure_ratio * self.seen.len() as f64 {
+        if enough && self.failures as f64 > self.rules.failure_ratio * self.seen.len() as f64 {
             self.open(now_ms, 0);
         }
     }

@@ -25,6 +25,8 @@ pub(super) struct Size {
     captured: usize,
     poisoned: usize,
     cases: usize,
+    /// Of the recipe's training: preferences take as long as imitation, and move little on so few.
+    stages: usize,
     /// More would come; a canary that has not decided by then is inconclusive long before.
     live: usize,
 }
@@ -32,9 +34,9 @@ pub(super) struct Size {
 impl Size {
     pub(super) fn of(short: bool) -> Self {
         if short {
-            Self { captured: 140, poisoned: 0, cases: 42, live: 4000 }
+            Self { captured: 140, poisoned: 0, cases: 28, stages: 1, live: 4000 }
         } else {
-            Self { captured: 280, poisoned: 98, cases: 112, live: 8000 }
+            Self { captured: 280, poisoned: 98, cases: 112, stages: usize::MAX, live: 8000 }
         }
     }
 }
@@ -50,7 +52,8 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(seed: u64, size: Size) -> Result<Self> {
-        let recipe = Recipe { seed, ..super::recipe()? };
+        let mut recipe = Recipe { seed, ..super::recipe()? };
+        recipe.train.truncate(size.stages);
         let suite = suite(recipe.task.clone(), Tier::Sealed, seed + 1, size.cases);
         Ok(Self {
             recipe,

@@ -115,6 +115,7 @@ fn measure(
     let most = client::drive(job)?;
     let cpu = subject.cpu_seconds().zip(before).map(|(after, before)| after - before);
     let steady = client::drive(&Job { rate: Some(args.rate), ..job.clone() })?;
+    let taken = subject.cpu_seconds().zip(before).map_or(0.0, |(after, before)| after - before);
     let (p50, p99) = (steady.quantile_ms(0.50), steady.quantile_ms(0.99));
     Ok(Run {
         subject: subject.name,
@@ -127,7 +128,7 @@ fn measure(
         ms_p99: p99,
         added_ms_p50: direct.map_or(0.0, |direct| p50 - direct.ms_p50),
         added_ms_p99: direct.map_or(0.0, |direct| p99 - direct.ms_p99),
-        machine: watch.end(),
+        machine: watch.end_with(taken),
     })
 }
 

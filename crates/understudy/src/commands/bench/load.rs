@@ -35,10 +35,15 @@ impl Watch {
     }
 
     pub(super) fn end(self) -> Load {
+        self.end_with(0.0)
+    }
+
+    /// The same where a program that is measured took so many seconds, and is no other.
+    pub(super) fn end_with(self, measured: f64) -> Load {
         let wall = self.begun.elapsed().as_secs_f64();
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
         let others = self.before.zip(processors()).map(|((all, own), (all_after, own_after))| {
-            let others = (all_after - all) - (own_after - own);
+            let others = (all_after - all) - (own_after - own) - measured;
             (others / (wall.max(1e-9) * threads as f64)).clamp(0.0, 1.0)
         });
         Load { before: self.load, others }
