@@ -25,7 +25,7 @@ use understudy_registry::{
 use understudy_router::{Route, RouteTable};
 use understudy_trajectory::{Arm, Assignment, Course, Outcome, RewardPolicy, Signal, Source, Step};
 
-use crate::{Controller, Parts, Rules, fresh_salt};
+use crate::{Controller, Examined, Examiner, Parts, Rules, fresh_salt};
 
 struct Stage {
     directory: tempfile::TempDir,
@@ -142,8 +142,19 @@ impl Stage {
         self.routes.get(&task()).unwrap().route.clone()
     }
 
+    /// The release as it stands by now.
+    fn now(&self) -> ReleaseRecord {
+        self.registry.release(&self.release.id).unwrap()
+    }
+
+    /// The same as somebody who looks at it is shown it.
+    fn examined(&self) -> Examined {
+        let examined = Examiner::default().examine(&self.registry, &self.journal, &self.now());
+        examined.unwrap().expect("it is open")
+    }
+
     fn state(&self) -> ReleaseState {
-        self.registry.release(&self.release.id).unwrap().state
+        self.now().state
     }
 
     /// One judged session in each slice: the canary's reply is accepted or abandoned.
@@ -170,11 +181,21 @@ impl Stage {
     }
 
     fn paused_because(&self) -> Option<PauseReason> {
-        self.registry.release(&self.release.id).unwrap().paused_because
+        self.now().paused_because
+    }
+
+    /// Sessions of one side only, after which no comparison is valid.
+    fn lopsided(&self, controller: &mut Controller) {
+        controller.tick().unwrap();
+        for n in 0..60 {
+            self.served(&format!("lopsided {n}"), Arm::Canary, SystemClock.now());
+        }
+        controller.tick().unwrap();
+        assert_eq!(self.paused_because(), Some(PauseReason::Invalid));
     }
 
     fn resume(&self, clock: &dyn Clock) {
-        let revision = self.registry.release(&self.release.id).unwrap().revision;
+        let revision = self.now().revision;
         let change = Change::new("ada", "read it, and it may go on", clock);
         self.registry.resume(&self.release.id, revision, change).unwrap();
     }

@@ -1,5 +1,4 @@
 use super::*;
-use crate::Examiner;
 
 impl Stage {
     /// The same candidate once more, by the same rules.
@@ -21,9 +20,7 @@ impl Stage {
     }
 
     fn canary_units(&self) -> u64 {
-        let release = self.registry.release(&self.release.id).unwrap();
-        let examined = Examiner::default().examine(&self.registry, &self.journal, &release);
-        examined.unwrap().unwrap().canary.units
+        self.examined().canary.units
     }
 }
 
@@ -50,7 +47,7 @@ fn trying_again_does_not_roll_the_dice_again() {
     stage.abort();
     stage.again();
     controller.tick().unwrap();
-    let release = stage.registry.release(&stage.release.id).unwrap();
+    let release = stage.now();
     assert_eq!((release.attempt, release.state, release.step), (2, ReleaseState::Ramping, 0));
     assert_eq!(stage.canary_units(), alone as u64 - 2, "what was seen stays seen");
     // The same sessions by name, of which none is one of before.
@@ -79,7 +76,7 @@ fn a_step_is_left_by_what_was_seen_at_it_and_patience_begins_anew() {
     stage.again();
     for n in 0..9 {
         controller.tick().unwrap();
-        assert_eq!(stage.registry.release(&stage.release.id).unwrap().step, 0, "{n}");
+        assert_eq!(stage.now().step, 0, "{n}");
         assert_eq!(stage.state(), ReleaseState::Ramping, "{n}: twelve units of this attempt");
         stage.session(n + 100, true);
     }
@@ -90,12 +87,7 @@ fn a_step_is_left_by_what_was_seen_at_it_and_patience_begins_anew() {
 fn an_attempt_whose_comparison_was_not_valid_proves_nothing_later() {
     let mut stage = stage();
     let mut controller = stage.controller();
-    controller.tick().unwrap();
-    for n in 0..60 {
-        stage.served(&format!("lopsided {n}"), Arm::Canary, SystemClock.now());
-    }
-    controller.tick().unwrap();
-    assert_eq!(stage.paused_because(), Some(PauseReason::Invalid));
+    stage.lopsided(&mut controller);
     stage.abort();
     stage.again();
     controller.tick().unwrap();

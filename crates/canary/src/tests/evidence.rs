@@ -90,7 +90,7 @@ fn what_was_recorded_before_the_candidate_was_on_stage_is_not_read() {
     let before = stage.journal.watermark().unwrap();
     stage.controller().tick().unwrap();
     let audit = stage.registry.audit(Some(&task())).unwrap();
-    let release = stage.registry.release(&stage.release.id).unwrap();
+    let release = stage.now();
     let mut watch = crate::watch::Watch::begin(&release, &audit).unwrap();
     assert_eq!(watch.read_to, before);
     stage.session(20, true);
@@ -104,23 +104,22 @@ fn an_examiner_that_read_on_sees_what_one_sees_that_reads_it_all() {
     let stage = stage();
     let mut controller = stage.controller();
     controller.tick().unwrap();
-    let mut examiner = crate::Examiner::default();
-    let open = || stage.registry.release(&stage.release.id).unwrap();
+    let mut examiner = Examiner::default();
     for n in 0..30 {
         stage.session(n, true);
         controller.tick().unwrap();
-        let release = open();
+        let release = stage.now();
         let read_on = examiner.examine(&stage.registry, &stage.journal, &release).unwrap();
-        let mut other = crate::Examiner::default();
+        let mut other = Examiner::default();
         let afresh = other.examine(&stage.registry, &stage.journal, &release).unwrap();
         assert_eq!(read_on, afresh, "after {n}");
         assert_eq!(read_on.unwrap().canary.rewarded, n as u64 + 1);
     }
-    assert!(open().step > 0, "a step was left meanwhile");
-    let decided = crate::decided(&stage.registry, &open()).unwrap();
+    assert!(stage.now().step > 0, "a step was left meanwhile");
+    let decided = crate::decided(&stage.registry, &stage.now()).unwrap();
     assert!(decided.iter().any(|one| one.action == "release.advance" && one.evidence.is_some()));
     stage.registry.abort(&stage.release.id, Change::new("ada", "enough", &SystemClock)).unwrap();
-    assert!(examiner.examine(&stage.registry, &stage.journal, &open()).unwrap().is_none());
+    assert!(examiner.examine(&stage.registry, &stage.journal, &stage.now()).unwrap().is_none());
 }
 
 #[test]
@@ -128,7 +127,7 @@ fn an_outcome_that_names_a_session_waits_for_its_step_and_others_do_not_matter()
     let stage = stage();
     stage.controller().tick().unwrap();
     let audit = stage.registry.audit(Some(&task())).unwrap();
-    let release = stage.registry.release(&stage.release.id).unwrap();
+    let release = stage.now();
     let mut watch = crate::watch::Watch::begin(&release, &audit).unwrap();
     let say = |name: &str, target| {
         let outcome = Outcome {
@@ -193,6 +192,6 @@ fn a_canary_that_nobody_has_the_patience_for_goes_back_all_the_same() {
     }
     controller.tick().unwrap();
     assert_eq!(stage.state(), ReleaseState::RolledBack);
-    let release = stage.registry.release(&stage.release.id).unwrap();
+    let release = stage.now();
     assert!(release.changed_because.contains("slow replies"), "{}", release.changed_because);
 }

@@ -2,7 +2,7 @@ use understudy_inference::ServedAdapter;
 use understudy_manifest::Guard;
 
 use super::*;
-use crate::{Basis, Examiner, LatencyLimits};
+use crate::{Basis, LatencyLimits};
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
@@ -46,9 +46,7 @@ impl Stage {
     }
 
     fn limits(&self) -> Option<LatencyLimits> {
-        let release = self.registry.release(&self.release.id).unwrap();
-        let examined = Examiner::default().examine(&self.registry, &self.journal, &release);
-        examined.unwrap().unwrap().latency_limits
+        self.examined().latency_limits
     }
 
     /// Replies of both arms that took so long, until the release moves no more.
@@ -89,7 +87,7 @@ fn where_nothing_is_said_slow_is_what_is_beyond_the_p95_of_what_served_before() 
     assert_eq!(stage.limits().unwrap(), frozen);
     let tokens = 10.0;
     stage.both_take(&mut restarted, (timing(tokens, 290.0), timing(tokens, 200.0)));
-    let release = stage.registry.release(&stage.release.id).unwrap();
+    let release = stage.now();
     assert_eq!(release.state, ReleaseState::RolledBack);
     assert!(release.changed_because.contains("slow replies"), "{}", release.changed_because);
 }
@@ -99,7 +97,7 @@ fn an_examiner_that_looked_before_the_stage_sees_what_was_frozen_there() {
     let stage = stage().with_a_week_behind_it();
     let mut examiner = Examiner::default();
     let mut limits = || {
-        let release = stage.registry.release(&stage.release.id).unwrap();
+        let release = stage.now();
         let examined = examiner.examine(&stage.registry, &stage.journal, &release);
         examined.unwrap().unwrap().latency_limits
     };
@@ -140,7 +138,7 @@ fn late_first_tokens_send_a_canary_back_where_their_guard_acts() {
         let mut controller = stage.controller();
         controller.tick().unwrap();
         let after = stage.both_take(&mut controller, (timing(180.0, 200.0), timing(90.0, 200.0)));
-        let release = stage.registry.release(&stage.release.id).unwrap();
+        let release = stage.now();
         assert_eq!(release.state == ReleaseState::RolledBack, acts, "{}", release.changed_because);
         if acts {
             assert!(after < 20, "after {after}");

@@ -75,9 +75,7 @@ fn a_journal_that_cannot_be_read_pauses_the_release_by_ticks_alone() {
     controller.tick().unwrap();
     assert_eq!(stage.state(), ReleaseState::Ramping);
     assert!(stage.route().canary.is_some());
-    let release = stage.registry.release(&stage.release.id).unwrap();
-    let seen = crate::Examiner::default().examine(&stage.registry, &stage.journal, &release);
-    assert_eq!(seen.unwrap().unwrap().canary.rewarded, 1);
+    assert_eq!(stage.examined().canary.rewarded, 1);
 }
 
 #[test]
@@ -156,13 +154,7 @@ fn a_release_that_a_person_lets_go_on_does_go_on() {
 fn a_comparison_that_was_not_valid_begins_anew_when_a_person_lets_it_go_on() {
     let stage = stage();
     let mut controller = stage.controller();
-    controller.tick().unwrap();
-    // Units of one side only.
-    for n in 0..60 {
-        stage.served(&format!("lopsided {n}"), Arm::Canary, SystemClock.now());
-    }
-    controller.tick().unwrap();
-    assert_eq!(stage.paused_because(), Some(PauseReason::Invalid));
+    stage.lopsided(&mut controller);
     stage.resume(&SystemClock);
     controller.tick().unwrap();
     assert_eq!(stage.state(), ReleaseState::Ramping);
@@ -175,7 +167,7 @@ fn a_comparison_that_was_not_valid_begins_anew_when_a_person_lets_it_go_on() {
     controller.tick().unwrap();
     assert_eq!(stage.state(), ReleaseState::Ramping);
     let audit = stage.registry.audit(Some(&task())).unwrap();
-    let release = stage.registry.release(&stage.release.id).unwrap();
+    let release = stage.now();
     let mut watch = crate::watch::Watch::begin(&release, &audit).unwrap();
     watch.read(&stage.journal).unwrap();
     assert_eq!(watch.summary(understudy_router::Side::Canary).units, 5);

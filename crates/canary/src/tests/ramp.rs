@@ -111,7 +111,7 @@ fn in_a_freeze_the_ramp_waits_and_a_bad_canary_still_goes() {
         stage.session(n, true);
         controller.tick().unwrap();
     }
-    let release = stage.registry.release(&stage.release.id).unwrap();
+    let release = stage.now();
     assert_eq!((release.state, release.step), (ReleaseState::Ramping, 0));
     for n in 40..200 {
         stage.session(n, false);
@@ -133,7 +133,7 @@ fn where_people_decide_the_controller_asks_and_takes_the_canary_off_the_route() 
     }
     assert_eq!(stage.state(), ReleaseState::AwaitingApproval);
     assert!(stage.route().canary.is_none());
-    let release = stage.registry.release(&stage.release.id).unwrap();
+    let release = stage.now();
     stage.registry.promote(&release.id, release.revision, change).unwrap();
     controller.tick().unwrap();
     assert!(matches!(stage.route().stable, understudy_router::Target::Adapter { .. }));
