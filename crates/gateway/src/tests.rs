@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 use understudy_ident::SystemClock;
 use understudy_inference::{Backend, MockConfig, MockEngine, Student};
 use understudy_intake::Limits;
-use understudy_journal::{Config, Journal, Query};
+use understudy_journal::{Config, FakeDisk, Journal, Query};
 use understudy_registry::Registry;
 use understudy_router::{Route, RouteTable, Target};
 use understudy_trajectory::Step;
@@ -101,8 +101,6 @@ fn start_taught(config: MockConfig, teacher: Arc<dyn Backend>) -> Server {
     start_as(Settings { config, teacher: Some(teacher), ..Settings::default() })
 }
 
-type Flush = Box<dyn Fn() -> std::io::Result<()> + Send + Sync>;
-
 /// How a server is to be.
 struct Settings {
     config: MockConfig,
@@ -110,8 +108,8 @@ struct Settings {
     templates: bool,
     limits: Limits,
     journal: Config,
-    /// Instead of flushing the journal's log to the disk.
-    flush: Option<Flush>,
+    /// What the journal's log is flushed to, instead of the real one.
+    disk: Option<Arc<FakeDisk>>,
     door: Door,
     teacher: Option<Arc<dyn Backend>>,
     /// Instead of the mock engine.
@@ -128,7 +126,7 @@ impl Default for Settings {
             templates: false,
             limits: Limits::default(),
             journal: Config::default(),
-            flush: None,
+            disk: None,
             door: Door::open(),
             teacher: None,
             student: None,
@@ -152,8 +150,8 @@ fn start_and(
     } = settings;
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
-    let journal = match settings.flush {
-        Some(flush) => Journal::open_with_flush(&path("journal.db"), journal, flush).unwrap(),
+    let journal = match &settings.disk {
+        Some(disk) => Journal::open_on_fake(&path("journal.db"), journal, disk).unwrap(),
         None => Journal::open(&path("journal.db"), journal).unwrap(),
     };
     let registry = Registry::open(&path("registry.db"), &path("adapters")).unwrap();

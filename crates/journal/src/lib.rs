@@ -22,6 +22,7 @@ mod body;
 mod derive;
 mod erase;
 mod error;
+mod fake;
 mod flush;
 mod link;
 mod listing;
@@ -52,6 +53,7 @@ pub use ack::{Ack, Appended};
 pub use body::{RawBody, StoredBody};
 pub use erase::{Erasure, Holdings};
 pub use error::JournalError;
+pub use fake::FakeDisk;
 pub use listing::{Listed, Listing};
 pub use read::{Arrival, Counts, Query};
 pub use reading::{Notes, Reading, Unread};
@@ -104,14 +106,14 @@ impl Journal {
         Self::open_on(path, &config, Log::of)
     }
 
-    /// The same with this in place of asking the system to flush the log to its disk, for tests of
-    /// whoever waits for that: nothing here survives a power failure.
-    pub fn open_with_flush(
+    /// The same on a disk that a test holds in its hands.
+    pub fn open_on_fake(
         path: &Path,
         config: Config,
-        flush: impl Fn() -> io::Result<()> + Send + Sync + 'static,
+        disk: &Arc<FakeDisk>,
     ) -> Result<Self, JournalError> {
-        Self::open_on(path, &config, |_| Ok(Log::new(Box::new(flush))))
+        let disk = Arc::clone(disk);
+        Self::open_on(path, &config, |_| Ok(Log::new(Box::new(move || disk.flush()))))
     }
 
     fn open_on(

@@ -1,48 +1,20 @@
 //! What waits for the disk and what does not, on a disk that these tests hold in their hands.
 
-use std::{
-    io,
-    sync::{
-        Arc, Condvar, Mutex,
-        atomic::{AtomicBool, Ordering::SeqCst},
-    },
-    thread,
-    time::Duration,
-};
+use std::{sync::Arc, thread, time::Duration};
 
 use serde_json::{Value, json};
+use understudy_journal::FakeDisk;
 
 use super::{CHAT, Server, Settings, chat, start_as, with};
 
-#[derive(Default)]
-struct Disk {
-    holds: Mutex<bool>,
-    let_go: Condvar,
-    fails: AtomicBool,
-}
-
-impl Disk {
-    fn flush(&self) -> io::Result<()> {
-        let held = self.holds.lock().unwrap();
-        drop(self.let_go.wait_while(held, |holds| *holds).unwrap());
-        if self.fails.load(SeqCst) { Err(io::Error::other("the cable is out")) } else { Ok(()) }
-    }
-
-    fn hold(&self, holds: bool) {
-        *self.holds.lock().unwrap() = holds;
-        self.let_go.notify_all();
-    }
-}
-
-fn start() -> (Server, Arc<Disk>) {
-    let disk = Arc::new(Disk::default());
-    let under = Arc::clone(&disk);
-    let settings = Settings { flush: Some(Box::new(move || under.flush())), ..Settings::default() };
+fn start() -> (Server, Arc<FakeDisk>) {
+    let disk = Arc::<FakeDisk>::default();
+    let settings = Settings { disk: Some(Arc::clone(&disk)), ..Settings::default() };
     (start_as(settings), disk)
 }
 
 /// Asks while the disk stands still, and says whether the answer came only after it went on.
-fn waits(server: &Server, disk: &Disk, path: &str, body: &Value) -> bool {
+fn waits(server: &Server, disk: &FakeDisk, path: &str, body: &Value) -> bool {
     disk.hold(true);
     thread::scope(|scope| {
         let asked = scope.spawn(|| server.post(path, body));
@@ -73,7 +45,7 @@ fn a_reply_waits_for_the_disk_where_that_is_asked_for_and_an_outcome_always() {
 #[test]
 fn where_the_disk_fails_nothing_more_is_answered_that_could_not_be_recorded() {
     let (server, disk) = start();
-    disk.fails.store(true, SeqCst);
+    disk.fail(true);
     let outcome = json!({"response_id": "chatcmpl-1", "signal": "accept"});
     let refused = server.post("/v1/feedback", &outcome);
     assert_eq!(refused.status, 503, "{}", refused.text);

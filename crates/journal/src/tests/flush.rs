@@ -1,50 +1,21 @@
 //! Written, durable, and neither: the disk is one that these tests hold in their hands.
 
 use std::{
-    io,
-    sync::{
-        Arc, Condvar, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
-        mpsc,
-    },
+    sync::{Arc, mpsc},
     thread,
     time::Duration,
 };
 
 use super::{Home, append, step, written};
-use crate::{Ack, Config, Journal, JournalError, Notes, Query};
+use crate::{Ack, Config, FakeDisk, Journal, JournalError, Notes, Query};
 
-/// A disk that flushes when it is let, or fails to.
-#[derive(Default)]
-pub(super) struct Disk {
-    holds: Mutex<bool>,
-    let_go: Condvar,
-    fails: AtomicBool,
-    flushes: AtomicUsize,
-}
-
-impl Disk {
-    fn sync(&self) -> io::Result<()> {
-        let held = self.holds.lock().unwrap();
-        drop(self.let_go.wait_while(held, |holds| *holds).unwrap());
-        self.flushes.fetch_add(1, SeqCst);
-        if self.fails.load(SeqCst) { Err(io::Error::other("the cable is out")) } else { Ok(()) }
-    }
-
-    pub(super) fn hold(&self, holds: bool) {
-        *self.holds.lock().unwrap() = holds;
-        self.let_go.notify_all();
-    }
-}
-
-pub(super) fn open(home: &Home) -> (Journal, Arc<Disk>) {
+pub(super) fn open(home: &Home) -> (Journal, Arc<FakeDisk>) {
     open_with(home, Config::default())
 }
 
-fn open_with(home: &Home, config: Config) -> (Journal, Arc<Disk>) {
-    let disk = Arc::new(Disk::default());
-    let (at, under) = (home.path(), Arc::clone(&disk));
-    (Journal::open_with_flush(&at, config, move || under.sync()).unwrap(), disk)
+fn open_with(home: &Home, config: Config) -> (Journal, Arc<FakeDisk>) {
+    let disk = Arc::<FakeDisk>::default();
+    (Journal::open_on_fake(&home.path(), config, &disk).unwrap(), disk)
 }
 
 /// Whether the record is durable, once that is known.
@@ -70,7 +41,7 @@ fn what_is_written_does_not_wait_for_the_disk_and_what_is_durable_does() {
     disk.hold(false);
     assert!(first.recv().unwrap());
     append(&journal, step("a", 10).into()).unwrap().wait().unwrap();
-    assert!(disk.flushes.load(SeqCst) <= 4, "those who wait share a flush");
+    assert!(disk.flushes() <= 4, "those who wait share a flush");
 }
 
 #[test]
@@ -109,9 +80,9 @@ fn whoever_notes_how_far_they_read_has_read_nothing_that_could_still_be_lost() {
         });
         // The flush that the first was waiting for may still be under way.
         append(&journal, step("a", 2).into()).unwrap().wait().unwrap();
-        let flushes = disk.flushes.load(SeqCst);
+        let flushes = disk.flushes();
         assert_eq!(read(&journal), 2);
-        assert_eq!(disk.flushes.load(SeqCst), flushes, "what is durable is not flushed again");
+        assert_eq!(disk.flushes(), flushes, "what is durable is not flushed again");
     }
 }
 
@@ -137,7 +108,7 @@ fn what_is_not_yet_durable_still_takes_its_place_in_the_queue() {
 fn after_a_flush_that_failed_nothing_more_is_promised_until_the_journal_is_opened_again() {
     let home = Home::new();
     let (journal, disk) = open(&home);
-    disk.fails.store(true, SeqCst);
+    disk.fail(true);
     // Before any record: what fails first may be something else.
     let failed = journal.note(Notes::default()).unwrap_err();
     assert!(failed.to_string().contains("the cable is out"), "{failed}");
@@ -145,7 +116,7 @@ fn after_a_flush_that_failed_nothing_more_is_promised_until_the_journal_is_opene
     let failed = append(&journal, step("a", 1).into()).unwrap().wait().unwrap_err();
     assert!(failed.to_string().contains("the cable is out"), "{failed}");
     // The system has forgotten what it could not write, so that a later flush would succeed.
-    disk.fails.store(false, SeqCst);
+    disk.fail(false);
     for refused in [
         written(append(&journal, step("a", 2).into()).unwrap()).unwrap_err(),
         journal.watermark().unwrap_err(),
