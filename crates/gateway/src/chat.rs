@@ -25,13 +25,14 @@ pub(crate) async fn completions(
     if !exchange.routing.way.teacher && (wants_prompt || ask.truncate.is_some()) {
         let whole = requests.first().map(|request| request.prompt.clone());
         let whole = whole.ok_or_else(|| ApiError::internal("a chat without a choice"))?;
-        let prompt = prompt::truncated(&gateway, &exchange, whole)?;
+        let ask = exchange.ask_of_student();
+        let prompt = prompt::truncated(&gateway, &ask, whole)?;
         if wants_prompt {
             shown = Some(prompt::shown(&gateway, &prompt)?);
         }
         if ask.truncate.is_some() {
             let adapter = exchange.routing.way.adapter.clone();
-            requests = exchange.ask_of_student().requests(&prompt, adapter);
+            requests = ask.requests(&prompt, adapter);
         }
     }
     let make = Box::new(move |opening: &Opening| {

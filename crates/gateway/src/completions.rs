@@ -46,7 +46,7 @@ pub(crate) async fn tokens(
     let request = GenerateBody::parse(&body)?;
     let exchange = Exchange::plain(&gateway, &request.ask, (&headers, caller))?;
     our_own(&exchange)?;
-    let prompt = prompt::truncated(&gateway, &exchange, request.prompt.clone())
+    let prompt = prompt::truncated(&gateway, &exchange.ask, request.prompt.clone())
         .map_err(|why| why.of_prompt("token_ids"))?;
     let requests = exchange.ask.requests(&prompt, exchange.routing.way.adapter.clone());
     let make = Box::new(move |opening: &Opening| {

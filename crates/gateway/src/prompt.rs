@@ -3,7 +3,7 @@
 
 use tokio::task::block_in_place;
 use understudy_inference::{AdapterChoice, Chat, GenerateRequest, Prompt};
-use understudy_openai::{CompletionRequest, ShownPrompt};
+use understudy_openai::{Ask, CompletionRequest, ShownPrompt};
 
 use crate::{error::ApiError, exchange::Exchange, state::Gateway};
 
@@ -18,14 +18,10 @@ pub(crate) fn check_template(gateway: &Gateway, chat: &Chat) -> Result<(), ApiEr
     Err(ApiError::bad_field("chat_template", why))
 }
 
-/// The prompt with only its last tokens, where the request says so.
-pub(crate) fn truncated(
-    gateway: &Gateway,
-    exchange: &Exchange,
-    prompt: Prompt,
-) -> Result<Prompt, ApiError> {
-    let Some(most) = exchange.ask.truncate else { return Ok(prompt) };
-    let wanted = exchange.ask_of_student().sampling.max_tokens as usize;
+/// The prompt with only its last tokens, where what is asked of the student says so.
+pub(crate) fn truncated(gateway: &Gateway, ask: &Ask, prompt: Prompt) -> Result<Prompt, ApiError> {
+    let Some(most) = ask.truncate else { return Ok(prompt) };
+    let wanted = ask.sampling.max_tokens as usize;
     let room = gateway.student.context().saturating_sub(wanted);
     let most = usize::try_from(most).unwrap_or(room.max(1));
     let ids = block_in_place(|| gateway.student.tokenize(&prompt))?;
@@ -54,7 +50,7 @@ pub(crate) fn of_completions(
     let ask = exchange.ask_of_student();
     let (mut prompts, mut requests) = (Vec::new(), Vec::new());
     for prompt in &request.prompts {
-        let prompt = truncated(gateway, exchange, prompt.clone())?;
+        let prompt = truncated(gateway, &ask, prompt.clone())?;
         prompts.push(shown(gateway, &prompt)?);
         requests.extend(ask.requests(&prompt, adapter.clone()));
     }

@@ -52,7 +52,7 @@ impl Ack {
         let answer = match &*state {
             State::Written(appended) => Ok(*appended),
             State::Answered(answer) => answer.clone(),
-            _ => {
+            State::Waiting | State::WaitingToBeWritten(_) | State::WaitingToBeDurable(_) => {
                 *state = State::WaitingToBeWritten(Box::new(then));
                 return;
             }
