@@ -26,6 +26,9 @@ use crate::{
     state::Gateway,
 };
 
+/// The header in which a client says how long it waits, in milliseconds.
+const DEADLINE: &str = "x-request-timeout-ms";
+
 /// A request with everything decided, before any token exists.
 #[derive(Debug, Clone)]
 pub(crate) struct Exchange {
@@ -36,6 +39,8 @@ pub(crate) struct Exchange {
     /// When the request was read, and when its client stops waiting.
     pub(crate) opened: Instant,
     pub(crate) until: Option<Instant>,
+    /// What its client was given to wait, where it asked for more.
+    shortened: Option<Duration>,
     /// The reply's id; it names the arm because ids survive in telemetry.
     reply_id: String,
     /// One per choice.
@@ -126,7 +131,8 @@ impl Exchange {
                 None => caller.id(&TrajectoryId::generate()),
             },
         };
-        ask.admission.timeout = deadline(header("x-request-timeout-ms").as_deref())?;
+        let (wanted, longest) = (deadline(headers)?, gateway.longest_deadline());
+        ask.admission.timeout = wanted.map(|wanted| wanted.min(longest));
         let unit = session.clone().or(ask.user.clone()).unwrap_or_else(|| trajectory.to_string());
         let mut routing = Routing::decide(gateway, (&caller, headers), &ask, unit)?;
         if choices.is_none() {
@@ -145,6 +151,7 @@ impl Exchange {
         Ok(Self {
             opened,
             until: ask.admission.timeout.and_then(|timeout| opened.checked_add(timeout)),
+            shortened: ask.admission.timeout.filter(|timeout| Some(*timeout) < wanted),
             reply_id: String::new(),
             ask: Arc::new(ask),
             routing,
@@ -284,6 +291,9 @@ impl Exchange {
             let token = self.token_key.token(self.caller.tenant(), self.response_id(), self.at);
             put("x-feedback-token", &token);
         }
+        if let Some(timeout) = self.shortened {
+            put(DEADLINE, &timeout.as_millis().to_string());
+        }
         put("x-understudy-arm", self.routing.assignment.arm.as_str());
         let course = &self.routing.assignment.course;
         if let Some(why) = &course.fallback {
@@ -422,13 +432,14 @@ fn ours(routing: Routing, ask: &Ask) -> Result<Routing, ApiError> {
     Err(ApiError::bad_field("truncate_prompt_tokens", why))
 }
 
-fn deadline(header: Option<&str>) -> Result<Option<Duration>, ApiError> {
-    let Some(text) = header else { return Ok(None) };
-    match text.parse::<u64>() {
-        Ok(ms) if ms > 0 => Ok(Some(Duration::from_millis(ms))),
+/// How long the client says it waits, if it says so.
+fn deadline(headers: &HeaderMap) -> Result<Option<Duration>, ApiError> {
+    let Some(value) = headers.get(DEADLINE) else { return Ok(None) };
+    match value.to_str().ok().and_then(|text| text.parse::<u64>().ok()) {
+        Some(ms) if ms > 0 => Ok(Some(Duration::from_millis(ms))),
         _ => {
-            let why = "`x-request-timeout-ms` must be a whole number of milliseconds, at least 1";
-            Err(ApiError::bad_field("x-request-timeout-ms", why))
+            let why = format!("`{DEADLINE}` must be a whole number of milliseconds, at least 1");
+            Err(ApiError::bad_field(DEADLINE, why))
         }
     }
 }

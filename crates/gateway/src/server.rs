@@ -109,6 +109,7 @@ pub async fn serve_with(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     gateway.comment_after(patience.silence);
+    gateway.wait_at_most(patience.longest_deadline);
     let reading = tokio::spawn(telemetry::read_for_ever(gateway.intake().clone()));
     let forgetting = tokio::spawn(telemetry::forget_for_ever(gateway.clone()));
     let following = tokio::spawn(follow_keys(Arc::clone(gateway.shared_door())));

@@ -69,6 +69,8 @@ struct Shared {
     sampling_defaults: OnceLock<SamplingDefaults>,
     /// How long a stream says nothing.
     silence: OnceLock<Duration>,
+    /// The longest deadline a request gets.
+    longest_deadline: OnceLock<Duration>,
     token_key: OnceLock<TokenKey>,
     door: Arc<Door>,
     board: Arc<Board>,
@@ -110,6 +112,7 @@ impl Gateway {
                 release_defaults: OnceLock::new(),
                 sampling_defaults: OnceLock::new(),
                 silence: OnceLock::new(),
+                longest_deadline: OnceLock::new(),
                 token_key: OnceLock::new(),
                 door: Arc::new(door),
                 board: Arc::default(),
@@ -232,6 +235,16 @@ impl Gateway {
 
     pub(crate) fn silence(&self) -> Duration {
         self.shared.silence.get().copied().unwrap_or_else(|| Patience::default().silence)
+    }
+
+    /// From now on no request gets a deadline later than this. Said again, the first word counts.
+    pub(crate) fn wait_at_most(&self, longest: Duration) {
+        self.shared.longest_deadline.get_or_init(|| longest);
+    }
+
+    pub(crate) fn longest_deadline(&self) -> Duration {
+        let set = self.shared.longest_deadline.get().copied();
+        set.unwrap_or_else(|| Patience::default().longest_deadline)
     }
 
     pub(crate) fn intake(&self) -> &Intake {

@@ -48,6 +48,7 @@ struct File {
     live: Option<LiveSettings>,
     telemetry: TelemetrySettings,
     capture: CaptureSettings,
+    requests: RequestSettings,
     /// Whom `eval --judge` asks.
     judge: Option<TeacherSettings>,
     access: AccessSettings,
@@ -220,6 +221,14 @@ struct CaptureSettings {
     flush_replies: bool,
 }
 
+/// What a request may ask of `serve`.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RequestSettings {
+    /// The longest that it is waited for, in seconds.
+    max_timeout_s: Option<NonZeroU32>,
+}
+
 /// How callers are told apart.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -256,6 +265,8 @@ pub(crate) struct Config {
     pub(crate) keep_raw: Option<Duration>,
     /// Whether a reply's last byte waits for the disk.
     pub(crate) flush_replies: bool,
+    /// The longest that a request may ask to be waited for, in seconds.
+    pub(crate) max_request_timeout: Option<NonZeroU32>,
     /// From the environment, so that it is in no file.
     pub(crate) pepper: Option<Pepper>,
     pub(crate) pepper_file: Option<PathBuf>,
@@ -303,6 +314,7 @@ impl Config {
                 .keep_raw_days
                 .map(|days| Duration::from_hours(24 * u64::from(days.get()))),
             flush_replies: file.capture.flush_replies,
+            max_request_timeout: file.requests.max_timeout_s,
             pepper: pepper()?,
             pepper_file: file.access.pepper.map(|path| home.join(path)),
             tls: file
@@ -462,6 +474,12 @@ mod tests {
         assert!(!file.capture.flush_replies);
         let waits: File = toml::from_str("[capture]\nflush_replies = true\n").unwrap();
         assert!(waits.capture.flush_replies);
+        assert_eq!(waits.requests.max_timeout_s, None);
+        let held: File = toml::from_str("[requests]\nmax_timeout_s = 90\n").unwrap();
+        assert_eq!(held.requests.max_timeout_s.map(NonZeroU32::get), Some(90));
+        for wrong in ["max_timeout_s = 0", "max_timeout = 90"] {
+            assert!(toml::from_str::<File>(&format!("[requests]\n{wrong}\n")).is_err(), "{wrong}");
+        }
         for wrong in ["first_tokens_ms = 900", "price = 1"] {
             let text = text.replace("first_token_ms = 900", wrong);
             let error = toml::from_str::<File>(&text).unwrap_err().to_string();

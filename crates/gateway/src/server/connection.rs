@@ -56,6 +56,9 @@ pub struct Patience {
     /// How long a stream says nothing, for a reply that waits in the queue say, before a comment
     /// shows that it is still there. Proxies close what is silent for longer than a minute or less.
     pub silence: Duration,
+    /// The longest that a request may ask to be waited for, in `x-request-timeout-ms`: it asks for
+    /// more in vain.
+    pub longest_deadline: Duration,
 }
 
 impl Default for Patience {
@@ -63,7 +66,8 @@ impl Default for Patience {
         let head = Duration::from_mins(1);
         let (handshake, body) = (Duration::from_secs(10), Duration::from_secs(30));
         let (drain, silence) = (Duration::from_secs(30), Duration::from_secs(10));
-        Self { handshake, head, body, per_address: MOST / 4, drain, silence }
+        let longest_deadline = Duration::from_hours(1);
+        Self { handshake, head, body, per_address: MOST / 4, drain, silence, longest_deadline }
     }
 }
 

@@ -88,8 +88,33 @@ fn a_deadline_ends_a_reply_or_refuses_it() {
     let late = deadline("30", "hi");
     assert_eq!((late.status, &late.json()["error"]["reason"]), (504, &json!("deadline_exceeded")));
     drop(long);
-    assert_eq!(deadline("soon", "hi").status, 400);
+    for wrong in ["soon", "0", "-1"] {
+        assert_eq!(deadline(wrong, "hi").status, 400, "{wrong}");
+    }
+    let unreadable = http::HeaderValue::from_bytes(b"b\xf6se").unwrap();
+    let request = server.agent.post(server.url(CHAT)).header("x-request-timeout-ms", unreadable);
+    assert_eq!(request.send_json(chat("hi")).unwrap().status().as_u16(), 400);
     assert_eq!(deadline("5000", "hi").status, 200);
+}
+
+#[test]
+fn no_request_gets_more_time_than_the_server_allows() {
+    let longest_deadline = Duration::from_millis(150);
+    let patience = Patience { longest_deadline, ..Patience::default() };
+    let server = start_as(Settings { config: slow(10), patience, ..Settings::default() });
+    let within = |ms: &str| {
+        let long = chat(&"x".repeat(60));
+        server.post_with(CHAT, &long, &[("x-request-timeout-ms", ms)])
+    };
+    let greedy = within("86400000");
+    assert_eq!(greedy.json()["choices"][0]["stop_reason"], "deadline", "{}", greedy.text);
+    assert_eq!(greedy.header("x-request-timeout-ms"), Some("150"), "it is told what it got");
+    let modest = within("100");
+    assert_eq!(modest.json()["choices"][0]["stop_reason"], "deadline", "{}", modest.text);
+    assert_eq!(modest.header("x-request-timeout-ms"), None, "it got what it asked for");
+    // Who asks for no deadline has none.
+    let patient = server.post(CHAT, &chat(&"x".repeat(60))).json();
+    assert_eq!(patient["choices"][0]["finish_reason"], "stop", "{patient}");
 }
 
 #[test]

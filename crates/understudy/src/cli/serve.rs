@@ -1,6 +1,6 @@
 //! `understudy serve`.
 
-use std::path::PathBuf;
+use std::{num::NonZeroU32, path::PathBuf};
 
 use clap::Args;
 use understudy_inference::LogProbsOf;
@@ -35,6 +35,11 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "S", default_value_t = 10,
         value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) sse_keep_alive: u64,
+    /// The longest a request may ask to be waited for in `x-request-timeout-ms`, in seconds; one
+    /// without that header has no deadline [default: `max_timeout_s` of [requests] in
+    /// understudy.toml, or 3600]
+    #[arg(long, value_name = "S", env = "UNDERSTUDY_MAX_REQUEST_TIMEOUT")]
+    pub(crate) max_request_timeout: Option<NonZeroU32>,
     /// Let clients load and unload adapters, and pause and resume generation
     #[arg(long)]
     pub(crate) allow_adapter_updates: bool,

@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -66,11 +67,7 @@ pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
         adapter_updates: adapter_updates(args, config),
         request_templates: args.allow_request_templates,
         sampling_defaults,
-        patience: Patience {
-            drain: Duration::from_secs(args.drain_timeout),
-            silence: Duration::from_secs(args.sse_keep_alive),
-            ..Patience::default()
-        },
+        patience: patience(args, config),
         keep_raw: config.keep_raw,
         flush_replies: config.flush_replies,
         policy: config.policy.clone(),
@@ -101,6 +98,19 @@ pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
     }
     server.wait()?;
     Ok(Exit::Ok)
+}
+
+/// How long is waited for what.
+fn patience(args: &ServeArgs, config: &Config) -> Patience {
+    let usual = Patience::default();
+    let longest = args.max_request_timeout.or(config.max_request_timeout);
+    let seconds = |longest: NonZeroU32| Duration::from_secs(longest.get().into());
+    Patience {
+        drain: Duration::from_secs(args.drain_timeout),
+        silence: Duration::from_secs(args.sse_keep_alive),
+        longest_deadline: longest.map_or(usual.longest_deadline, seconds),
+        ..usual
+    }
 }
 
 /// Says where what is served.

@@ -19,6 +19,7 @@ const SHORT: Patience = Patience {
     per_address: 100,
     drain: Duration::from_secs(1),
     silence: Duration::from_secs(10),
+    longest_deadline: Duration::from_hours(1),
 };
 
 #[test]
