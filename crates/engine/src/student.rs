@@ -1,10 +1,10 @@
 //! The engine as those who load adapters and count tokens see it.
 
-use std::{path::Path, time::Instant};
+use std::{collections::BTreeMap, path::Path, time::Instant};
 
 use understudy_inference::{
-    AdapterInfo, Expected, InLine, InferenceError, LoadAdapter, LoadTiming, LoadedAdapter, Loads,
-    Prompt, Stats, Student,
+    AdapterInfo, Attempt, Expected, InLine, InferenceError, LoadAdapter, LoadTiming, LoadedAdapter,
+    Loads, Prompt, Stats, Student,
 };
 
 use crate::{
@@ -14,7 +14,8 @@ use crate::{
 
 impl Student for Engine {
     fn publish_adapter(&self, load: LoadAdapter) -> Result<LoadedAdapter, InferenceError> {
-        self.shared.loads.loaded(self.place(load))
+        let alias = load.alias.clone();
+        self.shared.loads.load(&alias, || self.place(load))
     }
 
     fn unload_adapter(&self, alias: &str) -> Result<(), InferenceError> {
@@ -74,6 +75,15 @@ impl Student for Engine {
 
     fn loads(&self) -> Loads {
         self.shared.loads.so_far()
+    }
+
+    /// Those that were asked for as well, and not only those that were published.
+    fn attempts(&self) -> BTreeMap<String, Attempt> {
+        let (published, asked) = (self.shared.loads.attempts(), self.shared.store.attempts());
+        let mut all: Vec<_> = published.into_iter().chain(asked).collect();
+        // The last one counts, and what is going on counts more than what went wrong before.
+        all.sort_by_key(|(_, attempt)| *attempt == Attempt::Loading);
+        all.into_iter().collect()
     }
 
     fn check(&self) -> Result<(), InferenceError> {

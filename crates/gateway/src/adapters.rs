@@ -1,6 +1,7 @@
 //! vLLM's adapter lifecycle, with compare-and-swap, rollback and a full status.
 
 mod confine;
+mod desired;
 
 use axum::{
     Json,
@@ -17,6 +18,7 @@ use understudy_openai::{
 use understudy_registry::generation;
 use understudy_router::Target;
 
+use self::desired::Desired;
 use crate::{
     auth::Caller,
     body::Body,
@@ -148,19 +150,34 @@ pub(crate) async fn rollback(
     Ok(Json(shown(&caller, adapter)))
 }
 
-/// `GET /v1/lora_adapters`: every alias with its generations, leases and bytes.
-pub(crate) async fn status(State(gateway): State<Gateway>, caller: Caller) -> Json<Value> {
-    let mut adapters = gateway.student.adapters();
-    adapters.retain(|adapter| caller.owns(&adapter.alias));
-    let mut list = json!({"object": "list"});
-    list["data"] = adapters.into_iter().map(|adapter| shown(&caller, adapter)).collect();
+/// `GET /v1/lora_adapters`: every adapter that is held or should be, as it is and as it should be.
+pub(crate) async fn status(
+    State(gateway): State<Gateway>,
+    caller: Caller,
+) -> Result<Json<Value>, ApiError> {
+    let failed = |why: String| {
+        ApiError::unavailable(format!(
+            "the registry could not be asked which adapters it wants: {why}"
+        ))
+    };
+    let asked = gateway.clone();
+    let desired = tokio::task::spawn_blocking(move || Desired::read(&asked))
+        .await
+        .map_err(|why| failed(why.to_string()))?
+        .map_err(|why| failed(why.to_string()))?;
+    let student = &gateway.student;
+    // Asked first: what arrives in between is said to be on its way, and not to be missing.
+    let attempts = student.attempts();
+    let rows = desired.beside(&student.adapters(), &attempts, &caller);
+    let in_sync = rows.iter().all(|row| row["in_sync"] != json!(false));
+    let mut list = json!({"object": "list", "data": rows, "in_sync": in_sync});
     // How full the machine is says something about all tenants.
     if caller.tenant().is_none() {
-        let stats = gateway.student.stats();
+        let stats = student.stats();
         list["resident"] =
             json!({"adapters": stats.resident_adapters, "bytes": stats.resident_bytes});
     }
-    Json(list)
+    Ok(Json(list))
 }
 
 fn shown(caller: &Caller, mut adapter: AdapterInfo) -> Value {

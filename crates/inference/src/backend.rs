@@ -1,10 +1,10 @@
 //! The seam between those who need text and those who make it.
 
-use std::{fmt, ops::ControlFlow, path::Path, sync::mpsc};
+use std::{collections::BTreeMap, fmt, ops::ControlFlow, path::Path, sync::mpsc};
 
 use crate::{
-    AdapterChoice, AdapterInfo, Completion, Event, Gauge, GenerateRequest, InLine, InferenceError,
-    LoadAdapter, LoadedAdapter, Loads, Prompt, Stats,
+    AdapterChoice, AdapterInfo, Attempt, Completion, Event, Gauge, GenerateRequest, InLine,
+    InferenceError, LoadAdapter, LoadedAdapter, Loads, Prompt, Stats,
 };
 
 /// Where a generation's events go. It is called from the backend's own thread, so it must not
@@ -78,6 +78,11 @@ pub trait Student: Backend {
     /// How loads went.
     fn loads(&self) -> Loads {
         Loads::default()
+    }
+
+    /// Aliases that are being loaded, and those whose last load failed, with why.
+    fn attempts(&self) -> BTreeMap<String, Attempt> {
+        BTreeMap::new()
     }
 
     /// Whether generations can still be made; why not, otherwise.

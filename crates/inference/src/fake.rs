@@ -1,6 +1,7 @@
 //! A deterministic backend for tests: it answers from a function, in word-sized deltas.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     ops::ControlFlow,
     sync::{
@@ -12,9 +13,9 @@ use std::{
 use understudy_message::Message;
 
 use crate::{
-    AdapterChoice, AdapterInfo, Backend, Completion, Delta, Event, FinishReason, GenerateRequest,
-    InferenceError, LoadAdapter, LoadedAdapter, Loads, Prompt, Served, Sink, Stats, Student,
-    Timing, TokenRecord, Usage, shelf::Shelf,
+    AdapterChoice, AdapterInfo, Attempt, Backend, Completion, Delta, Event, FinishReason,
+    GenerateRequest, InferenceError, LoadAdapter, LoadedAdapter, Loads, Prompt, Served, Sink,
+    Stats, Student, Timing, TokenRecord, Usage, shelf::Shelf,
 };
 
 type Answer = Box<dyn Fn(&str, Option<&str>) -> Result<String, InferenceError> + Send + Sync>;
@@ -138,6 +139,10 @@ impl Student for FakeBackend {
 
     fn loads(&self) -> Loads {
         self.shelf.loads()
+    }
+
+    fn attempts(&self) -> BTreeMap<String, Attempt> {
+        self.shelf.attempts()
     }
 
     fn check(&self) -> Result<(), InferenceError> {

@@ -35,7 +35,7 @@ pub use event::{
     TopToken, Usage,
 };
 pub use fake::FakeBackend;
-pub use loads::{LOAD_SECONDS, LoadLog, Loads, Spread};
+pub use loads::{Attempt, LOAD_SECONDS, LoadLog, Loads, Spread};
 pub use mock::{MockConfig, MockEngine};
 pub use request::{AdapterChoice, Admission, Chat, GenerateRequest, LogProbsOf, Prompt, Returns};
 pub use sampling::{Constraint, Sampling};

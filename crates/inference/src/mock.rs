@@ -14,6 +14,7 @@ mod text;
 mod worker;
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, atomic::Ordering},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -21,8 +22,8 @@ use std::{
 
 use self::{sequence::Sequence, worker::Shared};
 use crate::{
-    AdapterInfo, Backend, GenerateRequest, InLine, InferenceError, LoadAdapter, LoadedAdapter,
-    Loads, LogProbsOf, Prompt, Served, Sink, Stats, Student,
+    AdapterInfo, Attempt, Backend, GenerateRequest, InLine, InferenceError, LoadAdapter,
+    LoadedAdapter, Loads, LogProbsOf, Prompt, Served, Sink, Stats, Student,
 };
 
 /// How large and how slow a mock is.
@@ -191,6 +192,10 @@ impl Student for MockEngine {
             Some(thread) if !thread.is_finished() => Ok(()),
             _ => Err(InferenceError::Failed("the mock's thread has ended".to_owned())),
         }
+    }
+
+    fn attempts(&self) -> BTreeMap<String, Attempt> {
+        self.shared.shelf.attempts()
     }
 
     fn pause(&self) {

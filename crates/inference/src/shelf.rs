@@ -12,8 +12,8 @@ use serde_json::Value;
 use understudy_ident::Digest;
 
 use crate::{
-    AdapterChoice, AdapterInfo, Expected, InferenceError, LoadAdapter, LoadLog, LoadTiming,
-    LoadedAdapter, Loads, ServedAdapter,
+    AdapterChoice, AdapterInfo, Attempt, Expected, InferenceError, LoadAdapter, LoadLog,
+    LoadTiming, LoadedAdapter, Loads, ServedAdapter,
 };
 
 /// Earlier generations kept for a rollback unless a load says otherwise.
@@ -55,7 +55,13 @@ struct Content {
 
 impl Shelf {
     pub fn publish(&self, load: LoadAdapter) -> Result<LoadedAdapter, InferenceError> {
-        self.log.loaded(self.put(load))
+        let alias = load.alias.clone();
+        self.log.load(&alias, || self.put(load))
+    }
+
+    /// What is being loaded, and what could not be.
+    pub fn attempts(&self) -> BTreeMap<String, Attempt> {
+        self.log.attempts()
     }
 
     /// How loads went.

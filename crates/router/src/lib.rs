@@ -30,7 +30,7 @@ pub use followers::{Follower, Followers, LEASE};
 pub use policy::{Control, Margin, Policy, Steps};
 pub use routes::{Assignment, Canary, Route, Tap, Target};
 pub use support::{Observed, Shadowed, Support};
-pub use table::{Numbered, RouteTable, TaskRoute};
+pub use table::{Asked, Numbered, RouteTable, TaskRoute};
 pub use verdict::{Judgement, Verdict, judge, verdict};
 
 /// Why a value cannot steer traffic or judge it. Each names the field at fault.

@@ -29,12 +29,21 @@ pub struct Numbered {
     pub revoked: Arc<BTreeSet<String>>,
 }
 
+/// What another server asks for, where this one follows: what it routes to, here or not.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Asked {
+    pub tasks: BTreeMap<TaskName, TaskRoute>,
+    /// Why adapters that it names are not here, by version.
+    pub failed: BTreeMap<String, String>,
+}
+
 /// All routes behind one pointer. A reader holds the lock for the copy of a pointer.
 #[derive(Debug, Default)]
 pub struct RouteTable {
     current: RwLock<Numbered>,
     listeners: RwLock<Vec<Listener>>,
     followers: Followers,
+    asked: RwLock<Option<Arc<Asked>>>,
 }
 
 /// Told the number of every change, by whoever made it; returns at once.
@@ -105,6 +114,18 @@ impl RouteTable {
             }
             is_news
         })
+    }
+
+    /// Notes what another server asks for: not what requests are routed by, which is only what is
+    /// here already, but what that is to become.
+    pub fn ask(&self, asked: Asked) {
+        let mut known = self.asked.write().unwrap_or_else(PoisonError::into_inner);
+        *known = Some(Arc::new(asked));
+    }
+
+    /// What another server asks for; `None` where nobody is followed.
+    pub fn asked(&self) -> Option<Arc<Asked>> {
+        self.asked.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Makes the next table, unless nothing changes, and tells its number.

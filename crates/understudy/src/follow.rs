@@ -92,6 +92,8 @@ struct State {
     champions: BTreeMap<TaskName, TaskRoute>,
     /// Whence the adapters of all these come.
     sources: BTreeMap<String, ToldAdapter>,
+    /// Why adapters that were to be had are not here, by version.
+    failed: BTreeMap<String, String>,
     lease_ends: Instant,
     /// Whether the champions serve alone because the lease ran out.
     is_alone: bool,
@@ -119,6 +121,7 @@ impl Follower {
             is_fetching: false,
             champions: BTreeMap::new(),
             sources: BTreeMap::new(),
+            failed: BTreeMap::new(),
             lease_ends: Instant::now(),
             is_alone: false,
         };

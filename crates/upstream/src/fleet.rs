@@ -12,7 +12,7 @@
 mod replicas;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
@@ -24,8 +24,9 @@ use std::{
 use serde_json::{Value, json};
 use tokio::time::interval;
 use understudy_inference::{
-    AdapterChoice, AdapterInfo, Backend, Gauge, GenerateRequest, InferenceError, LoadAdapter,
-    LoadLog, LoadedAdapter, Loads, Prompt, Served, ServedAdapter, Shelf, Sink, Stats, Student,
+    AdapterChoice, AdapterInfo, Attempt, Backend, Gauge, GenerateRequest, InLine, InferenceError,
+    LoadAdapter, LoadLog, LoadedAdapter, Loads, Prompt, Served, ServedAdapter, Shelf, Sink, Stats,
+    Student,
 };
 
 use self::replicas::join_all;
@@ -268,7 +269,12 @@ impl Fleet {
 
 impl Student for Fleet {
     fn publish_adapter(&self, load: LoadAdapter) -> Result<LoadedAdapter, InferenceError> {
-        self.state.loads.loaded(self.place(load))
+        let alias = load.alias.clone();
+        self.state.loads.load(&alias, || self.place(load))
+    }
+
+    fn attempts(&self) -> BTreeMap<String, Attempt> {
+        self.state.loads.attempts()
     }
 
     fn loads(&self) -> Loads {

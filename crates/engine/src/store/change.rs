@@ -95,6 +95,7 @@ impl<P> AdapterStore<P> {
         next.prune();
         self.write_down(alias, &next)?;
         drop(self.swap(&mut ledger, next));
+        ledger.forgive(alias);
         Ok(())
     }
 

@@ -1,13 +1,14 @@
 //! Content that is registered, asked for, and not in memory.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
-use understudy_inference::InferenceError;
+use understudy_inference::{Attempt, InferenceError};
 
 use super::{
     AdapterStore, Ledger,
@@ -20,7 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How many failures are remembered.
 const REMEMBERED: usize = 64;
 
-/// A read that failed, so that a broken adapter that is much asked for is not much read.
+/// The last read of an alias, where it failed: a broken adapter that is much asked for is not much
+/// read, and whoever looks after it is told what is wrong.
 pub(super) struct Failure {
     alias: String,
     error: InferenceError,
@@ -111,7 +113,17 @@ impl<P> AdapterStore<P> {
         }
         next.prune();
         drop(self.swap(ledger, next));
+        ledger.forgive(alias);
         Ok(lease)
+    }
+
+    /// Aliases that are being read because they were asked for, and those that could not be.
+    pub(crate) fn attempts(&self) -> BTreeMap<String, Attempt> {
+        let ledger = self.lock();
+        let failed = ledger.failures.iter();
+        let failed = failed.map(|one| (one.alias.clone(), Attempt::Failed(one.error.to_string())));
+        let reading = ledger.reading.iter().map(|alias| (alias.clone(), Attempt::Loading));
+        failed.chain(reading).collect()
     }
 
     fn means(&self, alias: &str, digest: &str) -> bool {
@@ -136,13 +148,14 @@ impl<P> Drop for Reading<'_, P> {
 }
 
 impl<P> Ledger<P> {
-    fn recent_failure(&mut self, alias: &str) -> Option<InferenceError> {
-        self.failures.retain(|failure| failure.at.elapsed() < PATIENCE);
+    fn recent_failure(&self, alias: &str) -> Option<InferenceError> {
         let failure = self.failures.iter().find(|failure| failure.alias == alias);
-        failure.map(|failure| failure.error.clone())
+        let recent = failure.filter(|failure| failure.at.elapsed() < PATIENCE);
+        recent.map(|failure| failure.error.clone())
     }
 
     fn remember(&mut self, alias: &str, error: &InferenceError) {
+        self.forgive(alias);
         let (alias, error, at) = (alias.to_owned(), error.clone(), Instant::now());
         self.failures.push_back(Failure { alias, error, at });
         if self.failures.len() > REMEMBERED {
@@ -150,7 +163,7 @@ impl<P> Ledger<P> {
         }
     }
 
-    /// What an alias means has changed, so what went wrong before says nothing.
+    /// What an alias means has changed, or it is here, so what went wrong before says nothing.
     pub(super) fn forgive(&mut self, alias: &str) {
         self.failures.retain(|failure| failure.alias != alias);
     }

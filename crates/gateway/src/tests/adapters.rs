@@ -68,6 +68,7 @@ fn a_swap_is_compared_and_can_be_taken_back_at_once() {
     let lazy = json!({"lora_name": "b", "lora_path": second_files, "on_demand": true});
     let loaded = server.post(&format!("{LOAD}?format=json"), &lazy).json();
     assert_eq!(loaded["resident"], false);
+    assert_eq!(server.get("/v1/lora_adapters").json()["data"][1]["state"], "on_demand");
     server.post(CHAT, &with(chat("x"), json!({"model": "b"})));
     assert_eq!(server.get("/v1/lora_adapters").json()["data"][1]["resident"], true);
 }
@@ -116,4 +117,11 @@ fn nothing_moves_unless_updates_are_allowed_and_nothing_under_a_route() {
     let card =
         cards["data"].as_array().unwrap().iter().find(|card| card["id"] == "triage").unwrap();
     assert!(card["route"].is_object());
+    // What nobody has registered is wanted by whoever routes to it: here with other content.
+    let row = &server.get("/v1/lora_adapters").json()["data"][0];
+    assert_eq!(
+        (&row["desired"]["generation"], &row["routed"], &row["in_sync"]),
+        (&json!("g"), &json!("stable"), &json!(false)),
+        "{row}"
+    );
 }

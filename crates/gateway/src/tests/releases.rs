@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use understudy_access::Role as Keys;
-use understudy_canary::{Controller, Parts, PolicyDefaults};
+use understudy_canary::{CanaryError, Controller, Note, Parts, PolicyDefaults};
 use understudy_ident::SystemClock;
 use understudy_manifest::{AdapterManifest, EvalReport};
 use understudy_registry::{
@@ -78,8 +78,12 @@ impl<'a> Desk<'a> {
         record.version.to_string()
     }
 
-    /// One look of the controller.
     fn tick(&self) {
+        self.look().unwrap();
+    }
+
+    /// One look of the controller.
+    fn look(&self) -> Result<Vec<Note>, CanaryError> {
         let gateway = &self.server.gateway;
         let mut controller = Controller::new(Parts {
             registry: std::sync::Arc::clone(&gateway.registry),
@@ -91,7 +95,15 @@ impl<'a> Desk<'a> {
             first: Serving::Base,
             lessons: None,
         });
-        controller.tick().unwrap();
+        controller.tick()
+    }
+
+    /// What is said of an adapter, and whether all are as they should be.
+    fn adapter(&self, alias: &str) -> (Value, bool) {
+        let list = self.get("/v1/lora_adapters");
+        let mut rows = list["data"].as_array().unwrap().iter();
+        let row = rows.find(|row| row["alias"] == alias).cloned().unwrap_or_default();
+        (row, list["in_sync"].as_bool().unwrap())
     }
 
     fn post(&self, path: &str, body: &Value, headers: &[(&str, &str)]) -> Reply {
@@ -183,6 +195,48 @@ fn a_release_starts_from_the_deployment_s_defaults() {
     let policy = &started["policy"]["policy"];
     assert_eq!((&policy["error_slo"], &policy["safety_slo"]), (&json!(0.015), &json!(0.005)));
     assert_eq!(policy["min_outcomes_per_step"], 4, "the recipe says so");
+}
+
+#[test]
+fn adapters_are_shown_as_they_are_beside_what_the_registry_wants() {
+    let server = start();
+    let desk = Desk::at(&server);
+    let candidate = desk.register("one", true);
+    assert_eq!(desk.adapter(&candidate), (Value::Null, true), "it is only registered");
+    let started = desk.start(&candidate, &[]);
+    let path = started.header("location").unwrap().to_owned();
+    let (row, in_sync) = desk.adapter(&candidate);
+    assert_eq!(
+        (&row["state"], &row["in_sync"], in_sync),
+        (&json!("missing"), &json!(false), false)
+    );
+    assert_eq!(row["desired"]["role"], "canary");
+    assert_eq!(row["desired"]["release"], started.json()["id"]);
+
+    desk.tick();
+    let (row, in_sync) = desk.adapter(&candidate);
+    assert_eq!((&row["state"], &row["routed"]), (&json!("resident"), &json!("canary")), "{row}");
+    assert_eq!((&row["desired"]["generation"], in_sync), (&row["generation"], true), "{row}");
+
+    let promoted = desk.act(&path, "promote", &[("if-match", "*")]);
+    assert_eq!(promoted.status, 200, "{}", promoted.text);
+    desk.tick();
+    let (row, _) = desk.adapter(&candidate);
+    assert_eq!((&row["desired"]["role"], &row["routed"]), (&json!("stable"), &json!("stable")));
+
+    // It leaves memory by another hand, and its files are not what they were.
+    server.gateway.student.unload_adapter(&candidate).unwrap();
+    let directory = server.gateway.registry.directory(&candidate.parse().unwrap());
+    std::fs::remove_file(directory.join("adapter_model.safetensors")).unwrap();
+    desk.look().unwrap_err();
+    let (row, in_sync) = desk.adapter(&candidate);
+    assert_eq!((&row["state"], &row["in_sync"], in_sync), (&json!("failed"), &json!(false), false));
+    assert!(row["why"].as_str().unwrap().contains("adapter_model.safetensors"), "{row}");
+
+    // An adapter of somebody's own is wanted by nobody, and disturbs nothing.
+    server.load("own", "own");
+    let (row, _) = desk.adapter("own");
+    assert_eq!((&row["state"], &row["desired"]), (&json!("resident"), &Value::Null), "{row}");
 }
 
 #[test]
@@ -463,7 +517,7 @@ fn who_rewards_one_arm_alone_or_one_session_a_hundred_times_promotes_nothing() {
             first: Serving::Base,
             defaults: &PolicyDefaults::default(),
         };
-        let student = || Ok::<_, understudy_canary::CanaryError>(&*guarded.gateway.student);
+        let student = || Ok::<_, CanaryError>(&*guarded.gateway.student);
         understudy_canary::open(&guarded.gateway.registry, student, opening, change()).unwrap()
     };
     desk.tick();

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Error, Result, bail};
 use understudy_gateway::wire::{Told, ToldAdapter};
 use understudy_ident::TaskName;
-use understudy_router::{Target, TaskRoute};
+use understudy_router::{Asked, Target, TaskRoute};
 use understudy_storage::atomic;
 
 use super::{Held, RETRY, Shared, State, spawn};
@@ -82,6 +82,10 @@ impl Shared {
             state.sources.insert(adapter.version.clone(), adapter.clone());
         }
         let told = &held.told.tasks;
+        state.failed.retain(|version, _| {
+            held.told.adapters.iter().any(|adapter| adapter.version == *version)
+        });
+        self.routes.ask(Asked { tasks: told.clone(), failed: state.failed.clone() });
         state.champions.retain(|task, _| told.contains_key(task));
         let mut tasks = BTreeMap::new();
         for (name, task) in told {
@@ -130,7 +134,9 @@ impl Shared {
             if self.holds(adapter) {
                 continue;
             }
-            match self.load_one(adapter) {
+            let loaded = self.load_one(adapter);
+            self.note_how(adapter, &loaded);
+            match loaded {
                 Ok(()) => self.route(&mut self.state()),
                 Err(why) if champions.contains(adapter.version.as_str()) => {
                     let why = why.context(format!("failed to load {}", adapter.version));
@@ -140,6 +146,15 @@ impl Shared {
             }
         }
         failed.map_or(Ok(()), Err)
+    }
+
+    /// For whoever asks what is missing here.
+    fn note_how(&self, adapter: &ToldAdapter, loaded: &Result<()>) {
+        let failed = &mut self.state().failed;
+        match loaded {
+            Ok(()) => drop(failed.remove(&adapter.version)),
+            Err(why) => drop(failed.insert(adapter.version.clone(), format!("{why:#}"))),
+        }
     }
 
     fn load_one(&self, adapter: &ToldAdapter) -> Result<()> {

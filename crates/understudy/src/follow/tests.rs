@@ -149,6 +149,12 @@ fn a_rollback_takes_effect_beside_a_champion_that_cannot_be_fetched() {
         thread::sleep(Duration::from_millis(10));
     }
     assert!(!is_alone(), "the lease is renewed while files are waited for");
+    until("why it is not here", || {
+        routes.asked().is_some_and(|asked| asked.failed.contains_key("b@2"))
+    });
+    let asked = routes.asked().unwrap();
+    assert_eq!(asked.tasks[&"b".parse::<TaskName>().unwrap()].route.stable, nowhere);
+    assert!(!asked.failed.contains_key("a@1"));
 
     // What is revoked leaves the engine here as well, and is refused by whatever name.
     let generation = |target: &Target| match target {

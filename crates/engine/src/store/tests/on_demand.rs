@@ -2,6 +2,7 @@ use std::{sync::Barrier, thread, time::Duration};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use understudy_inference::Attempt;
 
 use super::*;
 
@@ -41,9 +42,12 @@ fn what_cannot_be_read_is_not_tried_again_at_once_and_is_tried_again_later() {
         assert!(store.resolve("a").unwrap_err().to_string().contains("there is no a1"));
     }
     assert_eq!(shelf.reads.load(SeqCst), 1);
-    shelf.content.lock().unwrap().insert("a1".into(), ("a1".to_owned(), 10));
     thread::sleep(Duration::from_millis(1_050));
+    let Some(Attempt::Failed(why)) = store.attempts().remove("a") else { panic!("it failed") };
+    assert!(why.contains("there is no a1"), "{why}");
+    shelf.content.lock().unwrap().insert("a1".into(), ("a1".to_owned(), 10));
     assert_eq!(meaning(&store, "a"), "a1");
+    assert!(store.attempts().is_empty(), "nothing is wrong any more");
     // Publishing forgives at once.
     register(&store, "b", "b1", "b1");
     assert!(store.resolve("b").is_err());
