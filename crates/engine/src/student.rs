@@ -65,8 +65,8 @@ impl Student for Engine {
         }
     }
 
-    fn identity(&self) -> Option<&str> {
-        Some(&self.shared.identity)
+    fn identity(&self) -> Option<String> {
+        Some(self.shared.identity.clone())
     }
 
     fn in_line(&self) -> Option<Vec<InLine>> {

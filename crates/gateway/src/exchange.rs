@@ -164,7 +164,7 @@ impl Exchange {
             request_id,
             token_key: gateway.token_key()?,
             defaults: gateway.sampling_defaults(),
-            identity: gateway.student.identity().map(str::to_owned),
+            identity: gateway.student.identity(),
             salt,
             caller,
             remembered: None,

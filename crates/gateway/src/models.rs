@@ -49,7 +49,9 @@ fn cards(gateway: &Gateway, caller: &Caller) -> Vec<ModelCard> {
         max_model_len: gateway.student.context(),
         more,
     };
-    let mut cards = vec![card(&base, None, Map::new())];
+    let identity =
+        gateway.student.identity().map(|identity| ("identity".to_owned(), json!(identity)));
+    let mut cards = vec![card(&base, None, identity.into_iter().collect())];
     for adapter in gateway.student.adapters() {
         if !caller.owns(&adapter.alias) {
             continue;

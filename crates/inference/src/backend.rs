@@ -103,7 +103,7 @@ pub trait Student: Backend {
 
     /// What decides, beside the adapter, what is answered: a digest of the base's files and
     /// template and of how they are held, the same after a restart. `None` where nobody knows.
-    fn identity(&self) -> Option<&str> {
+    fn identity(&self) -> Option<String> {
         None
     }
 

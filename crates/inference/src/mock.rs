@@ -40,6 +40,8 @@ pub struct MockConfig {
     pub step: Duration,
     /// Which log-probabilities requests are told that do not say.
     pub logprobs_mode: LogProbsOf,
+    /// What it says that decides its answers; nothing unless a test wants it to.
+    pub identity: Option<String>,
 }
 
 impl Default for MockConfig {
@@ -51,6 +53,7 @@ impl Default for MockConfig {
             waiting: 64,
             step: Duration::ZERO,
             logprobs_mode: LogProbsOf::Raw,
+            identity: None,
         }
     }
 }
@@ -179,6 +182,10 @@ impl Student for MockEngine {
         self.shared.stats()
     }
 
+    fn identity(&self) -> Option<String> {
+        self.shared.config.identity.clone()
+    }
+
     fn in_line(&self) -> Option<Vec<InLine>> {
         Some(self.shared.in_line())
     }
@@ -187,15 +194,15 @@ impl Student for MockEngine {
         self.shared.shelf.loads()
     }
 
+    fn attempts(&self) -> BTreeMap<String, Attempt> {
+        self.shared.shelf.attempts()
+    }
+
     fn check(&self) -> Result<(), InferenceError> {
         match &self.thread {
             Some(thread) if !thread.is_finished() => Ok(()),
             _ => Err(InferenceError::Failed("the mock's thread has ended".to_owned())),
         }
-    }
-
-    fn attempts(&self) -> BTreeMap<String, Attempt> {
-        self.shared.shelf.attempts()
     }
 
     fn pause(&self) {

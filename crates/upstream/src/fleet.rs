@@ -32,6 +32,7 @@ use understudy_inference::{
 use self::replicas::join_all;
 use crate::{
     Endpoint, Upstream, UpstreamError,
+    pick::Replica,
     upstream::{Shared, Weights},
 };
 
@@ -57,6 +58,8 @@ struct State {
     paused: AtomicBool,
     /// Names that no alias meant at the last look.
     unmeant: Mutex<BTreeSet<String>>,
+    /// Replicas differed at the last look, which is said once.
+    differed: AtomicBool,
 }
 
 impl State {
@@ -198,6 +201,12 @@ async fn look_for_ever(shared: Weak<Shared>, state: Arc<State>) {
     }
 }
 
+/// What all of them say, if it is the same.
+fn common(mut said: impl Iterator<Item = Option<String>>) -> Option<String> {
+    let first = said.next()??;
+    said.all(|other| other.as_ref() == Some(&first)).then_some(first)
+}
+
 fn read(text: &str, path: &str) -> Result<Value, InferenceError> {
     let wrong = |why| InferenceError::Failed(format!("{path} answered no JSON: {why}"));
     serde_json::from_str(text).map_err(wrong)
@@ -242,6 +251,11 @@ impl Backend for Fleet {
                 rises: false,
             });
         }
+        // Replicas of which nobody knows what they hold are not among them.
+        gauges.extend(self.upstream.shared.replicas.iter().filter_map(|replica| {
+            let labels = vec![("replica", replica.url.clone()), ("identity", replica.identity()?)];
+            Some(Gauge { name: "replica_identity_info", labels, value: 1.0, rises: false })
+        }));
         gauges
     }
 }
@@ -366,6 +380,14 @@ impl Student for Fleet {
             resident_adapters: adapters.len(),
             ..Stats::default()
         }
+    }
+
+    fn in_line(&self) -> Option<Vec<InLine>> {
+        Some(self.upstream.shared.line.list())
+    }
+
+    fn identity(&self) -> Option<String> {
+        common(self.upstream.shared.replicas.iter().map(Replica::identity))
     }
 
     fn check(&self) -> Result<(), InferenceError> {

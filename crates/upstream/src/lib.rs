@@ -18,6 +18,7 @@ mod endpoint;
 mod error;
 mod fleet;
 mod key;
+mod line;
 mod live;
 mod pick;
 mod sse;

@@ -29,6 +29,8 @@ pub(crate) struct Replica {
     pub(crate) busy: AtomicUsize,
     /// The names of adapters it has.
     pub(crate) holds: Mutex<BTreeSet<String>>,
+    /// What it said at the last look that decides its answers, beside the adapter.
+    identity: Mutex<Option<String>>,
     breakers: Mutex<Breakers>,
 }
 
@@ -56,6 +58,7 @@ impl Replica {
             url,
             busy: AtomicUsize::new(0),
             holds: Mutex::default(),
+            identity: Mutex::default(),
             breakers: Mutex::new(breakers),
         }
     }
@@ -112,6 +115,14 @@ impl Replica {
 
     pub(crate) fn held(&self) -> MutexGuard<'_, BTreeSet<String>> {
         self.holds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn identity(&self) -> Option<String> {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn identify(&self, said: Option<String>) {
+        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = said;
     }
 
     fn breakers(&self) -> MutexGuard<'_, Breakers> {

@@ -26,6 +26,7 @@ use understudy_inference::{
 use crate::{
     Endpoint, UpstreamError,
     client::Client,
+    line::Line,
     pick::{Replica, Rising},
 };
 
@@ -53,6 +54,7 @@ pub(crate) struct Shared {
     /// Accepted and not ended.
     pub(crate) accepted: AtomicUsize,
     pub(crate) counts: Counts,
+    pub(crate) line: Line,
     closing: watch::Receiver<bool>,
 }
 
@@ -106,6 +108,7 @@ impl Upstream {
             context: AtomicUsize::new(0),
             accepted: AtomicUsize::new(0),
             counts: Counts::default(),
+            line: Line::default(),
             closing: closed,
             endpoint,
         };
@@ -134,10 +137,14 @@ impl Upstream {
         let watch = Stopwatch::start();
         self.threads.spawn(async move {
             let mut closing = shared.closing.clone();
+            let mut place = shared.line.enter(&weights.served);
             let answered = tokio::select! {
-                answered = shared.answer(&request, &weights, watch, &mut sink) => answered,
+                answered = shared.answer(&request, &weights, watch, (&mut place, &mut sink)) => {
+                    answered
+                }
                 _ = closing.wait_for(|closing| *closing) => Err(InferenceError::ShuttingDown),
             };
+            drop(place);
             shared.accepted.fetch_sub(1, Ordering::AcqRel);
             let last = match answered {
                 Ok(ControlFlow::Continue(completion)) => Event::Finished(completion),

@@ -176,7 +176,7 @@ fn times_are_in_order() {
 fn what_an_engine_is_changes_with_weights_precision_and_template_but_not_with_a_restart() {
     let identity = |model: BaseModel| {
         let engine = Engine::start(model, "base", Config::default()).unwrap();
-        engine.identity().unwrap().to_owned()
+        engine.identity().unwrap()
     };
     let random = |seed, precision| {
         let tiny = ModelConfig::tiny(Family::Llama);

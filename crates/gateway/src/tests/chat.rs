@@ -1,7 +1,8 @@
 use serde_json::{Value, json};
+use understudy_inference::MockConfig;
 use understudy_router::Target;
 
-use super::{CHAT, chat, start, with};
+use super::{CHAT, chat, start, start_with, with};
 
 #[test]
 fn a_whole_reply_has_every_field_clients_read() {
@@ -25,6 +26,17 @@ fn a_whole_reply_has_every_field_clients_read() {
     let sum = usage["prompt_tokens"].as_u64().unwrap() + 6;
     assert_eq!(usage["total_tokens"], sum);
     assert_eq!(usage["prompt_tokens_details"]["cached_tokens"], 0);
+}
+
+#[test]
+fn a_server_tells_what_decides_its_answers_and_its_replies_name_it() {
+    let identity = Some("0123456789abcdef".to_owned());
+    let server = start_with(MockConfig { identity, ..MockConfig::default() }, true);
+    let card = server.get("/v1/models/mock").json();
+    assert_eq!(card["identity"], "0123456789abcdef");
+    let reply = server.post(CHAT, &chat("hello")).json();
+    assert!(reply["system_fingerprint"].as_str().unwrap().ends_with("_0123456789ab"), "{reply}");
+    assert_eq!(start().get("/v1/models/mock").json().get("identity"), None);
 }
 
 #[test]

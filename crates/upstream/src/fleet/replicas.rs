@@ -1,6 +1,6 @@
 //! What replicas are told of adapters, and asked of themselves.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -13,11 +13,14 @@ use super::{LOAD_PATIENCE, PATIENCE, State, Wanted, name_at_replicas};
 use crate::{attempt::Talk, pick::Replica, upstream::Shared};
 
 const LONGEST_ANSWER: usize = 16 << 20;
+const LONGEST_IDENTITY: usize = 128;
 
 /// What a server says it has.
 pub(super) struct Models {
     pub(super) names: BTreeSet<String>,
     pub(super) context: Option<usize>,
+    /// A digest of the base and of how it is held: our servers tell it, vLLM's have none to tell.
+    identity: Option<String>,
 }
 
 impl Shared {
@@ -40,7 +43,10 @@ impl Shared {
         let listed = answer["data"].as_array().cloned().unwrap_or_default();
         let names = listed.iter().filter_map(|model| Some(model["id"].as_str()?.to_owned()));
         let context = listed.iter().find_map(|model| model["max_model_len"].as_u64());
-        Ok(Models { names: names.collect(), context: context.map(|context| context as usize) })
+        let identity = listed.iter().find_map(|model| model["identity"].as_str());
+        let identity = identity.filter(|text| text.len() <= LONGEST_IDENTITY).map(str::to_owned);
+        let context = context.map(|context| context as usize);
+        Ok(Models { names: names.collect(), context, identity })
     }
 
     pub(super) async fn load(
@@ -85,6 +91,7 @@ impl Shared {
             // What is loaded while the list is on its way is not in it, and held all the same.
             let before = replica.held().clone();
             let Ok(models) = self.models(replica).await else { return };
+            replica.identify(models.identity);
             {
                 let mut held = replica.held();
                 held.retain(|name| models.names.contains(name) || !before.contains(name));
@@ -102,6 +109,21 @@ impl Shared {
             }
         });
         join_all(rounds).await;
+        self.compare(state);
+    }
+
+    /// Replicas that hold other bases give other answers to the same request, whoever it goes to.
+    fn compare(&self, state: &State) {
+        let told: BTreeSet<String> = self.replicas.iter().filter_map(Replica::identity).collect();
+        let differ = told.len() > 1;
+        if differ && !state.differed.swap(differ, Ordering::Relaxed) {
+            tracing::warn!(
+                "the replicas of [fleet] do not hold the same base in the same way, so what is \
+                 answered depends on who is asked; understudy:replica_identity_info in /metrics \
+                 tells them apart"
+            );
+        }
+        state.differed.store(differ, Ordering::Relaxed);
     }
 
     fn talk_to<'a>(&'a self, replica: &'a Replica) -> Talk<'a> {

@@ -4,13 +4,16 @@ use std::{
     collections::BTreeSet,
     io::Write,
     net::TcpStream,
+    ops::ControlFlow,
     path::Path,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
-use understudy_inference::{AdapterChoice, Backend, InferenceError, Prompt, Student};
+use understudy_inference::{
+    AdapterChoice, Backend, Event, InLine, InferenceError, Prompt, Student,
+};
 
 use super::{
     ask, run,
@@ -23,6 +26,8 @@ use crate::{Endpoint, Fleet};
 struct Held {
     names: Mutex<BTreeSet<String>>,
     wrong: Mutex<bool>,
+    /// What it says of the base it holds; vLLM's servers say nothing.
+    identity: Option<&'static str>,
 }
 
 fn vllm(held: &Arc<Held>) -> Server {
@@ -36,7 +41,11 @@ fn answer(stream: &mut TcpStream, received: &Received, held: &Held) {
     let mut names = held.names.lock().unwrap();
     match path {
         "/v1/models" => {
-            let mut models = vec![json!({"id": "base", "max_model_len": 2048})];
+            let mut base = json!({"id": "base", "max_model_len": 2048});
+            if let Some(identity) = held.identity {
+                base["identity"] = json!(identity);
+            }
+            let mut models = vec![base];
             models.extend(names.iter().map(|name| json!({"id": name, "parent": "base"})));
             reply(stream, 200, &json!({ "data": models }).to_string());
         }
@@ -105,10 +114,19 @@ struct Stage {
 }
 
 fn stage(replicas: usize) -> Stage {
-    let held: Vec<Arc<Held>> = (0..replicas).map(|_| Arc::default()).collect();
+    staged(&vec![None; replicas], usize::MAX)
+}
+
+/// Replicas that say these things of themselves, and are asked so many things at once.
+fn staged(identities: &[Option<&'static str>], concurrency: usize) -> Stage {
+    let held =
+        |identity: &Option<&'static str>| Arc::new(Held { identity: *identity, ..Held::default() });
+    let held: Vec<Arc<Held>> = identities.iter().map(held).collect();
     let servers: Vec<Server> = held.iter().map(vllm).collect();
     let urls = servers.iter().map(|server| server.url.clone()).collect();
-    let fleet = Fleet::start(Endpoint::fleet(urls, "base", None)).unwrap();
+    let endpoint = Endpoint::fleet(urls, "base", None);
+    let concurrency = concurrency.min(endpoint.concurrency);
+    let fleet = Fleet::start(Endpoint { concurrency, ..endpoint }).unwrap();
     Stage { held, servers, fleet, directory: tempfile::tempdir().unwrap() }
 }
 
@@ -160,7 +178,7 @@ fn an_adapter_goes_to_every_replica_under_a_name_of_its_content() {
     }
     assert_eq!(run(&stage.fleet, ask("x")).completion().served.adapter, None);
     assert!(matches!(
-        stage.fleet.submit(with("other"), Box::new(|_| std::ops::ControlFlow::Continue(()))),
+        stage.fleet.submit(with("other"), Box::new(|_| ControlFlow::Continue(()))),
         Err(InferenceError::UnknownAdapter { .. })
     ));
     assert_eq!(stage.fleet.tokenize(&Prompt::Text("a".to_owned())).unwrap(), [1, 2, 3]);
@@ -240,7 +258,7 @@ fn replicas_that_fail_with_an_adapter_are_counted() {
     assert_eq!(stage.fleet.out_of_order(&choice), Some((2, 2)));
     assert!(stage.fleet.check().is_ok(), "the base is well");
     stage.fleet.pause();
-    let refused = stage.fleet.submit(ask("x"), Box::new(|_| std::ops::ControlFlow::Continue(())));
+    let refused = stage.fleet.submit(ask("x"), Box::new(|_| ControlFlow::Continue(())));
     assert_eq!(refused, Err(InferenceError::Paused));
 }
 
@@ -257,4 +275,55 @@ fn what_no_alias_means_any_more_is_unloaded_after_a_while() {
         assert!(Instant::now() < deadline, "{:?}", stage.names(0));
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while !holds() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_fleet_is_what_its_replicas_are_while_all_of_them_say_the_same() {
+    let same = staged(&[Some("one"), Some("one")], 8);
+    until("both have told", || same.fleet.identity().is_some());
+    assert_eq!(same.fleet.identity().as_deref(), Some("one"));
+    for others in [[Some("one"), Some("two")], [Some("one"), None]] {
+        let mixed = staged(&others, 8);
+        let told = |fleet: &Fleet| {
+            let gauges = fleet.gauges().into_iter();
+            gauges.filter(|gauge| gauge.name == "replica_identity_info").count()
+        };
+        until("they have told", || told(&mixed.fleet) == others.iter().flatten().count());
+        assert_eq!(mixed.fleet.identity(), None, "{others:?}");
+    }
+}
+
+#[test]
+fn who_waits_for_which_adapter_is_known_and_who_was_sent() {
+    let stage = staged(&[None], 1);
+    stage.load("triage@1", "one");
+    let line = |waiting, running| vec![InLine { alias: "triage@1".to_owned(), waiting, running }];
+    assert_eq!(stage.fleet.in_line(), Some(Vec::new()));
+    // The server says nothing as long as this is held.
+    let silence = stage.held[0].names.lock().unwrap();
+    let ended = Arc::<Mutex<usize>>::default();
+    for request in [with("triage@1"), with("triage@1"), with("triage@1"), ask("x")] {
+        let ended = Arc::clone(&ended);
+        let sink = move |event: Event| {
+            *ended.lock().unwrap() += usize::from(matches!(event, Event::Finished(_)));
+            ControlFlow::Continue(())
+        };
+        stage.fleet.submit(request, Box::new(sink)).unwrap();
+    }
+    // Of the base nobody asks by adapter; it may have been sent first.
+    until("all are in line", || {
+        let lines = stage.fleet.in_line().unwrap();
+        lines == line(2, 1) || lines == line(3, 0)
+    });
+    drop(silence);
+    until("all are answered", || *ended.lock().unwrap() == 4);
+    until("nobody is left", || stage.fleet.in_line() == Some(Vec::new()));
 }

@@ -17,6 +17,7 @@ use super::{Shared, Weights};
 use crate::{
     Admission, Dialect, Endpoint,
     attempt::{Failure, Live, Prepared, Talk},
+    line::Place,
     pick::{Blame, Replica, affinity, order},
     wire,
 };
@@ -35,13 +36,14 @@ impl Shared {
         request: &GenerateRequest,
         weights: &Weights,
         mut watch: Stopwatch,
-        sink: &mut Sink,
+        (place, sink): (&mut Place<'_>, &mut Sink),
     ) -> Result<ControlFlow<(), Box<Completion>>, InferenceError> {
         let late = |_| InferenceError::TimedOut(watch.total_ms() as u64);
         // A deadline ends in the queue as well as beyond it.
-        let place = timeout(self.patience(request, &watch), self.room.acquire()).await;
-        let _place = place.map_err(late)?.map_err(|_| InferenceError::ShuttingDown)?;
+        let room = timeout(self.patience(request, &watch), self.room.acquire()).await;
+        let _room = room.map_err(late)?.map_err(|_| InferenceError::ShuttingDown)?;
         watch.begin();
+        place.begin();
         self.counts.requests.fetch_add(1, Ordering::Relaxed);
         let prepared = self.prepare(request, weights, &watch)?;
         let (index, live) = self.open(request, weights, &prepared, &watch).await?;
