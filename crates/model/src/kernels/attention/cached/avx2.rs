@@ -8,6 +8,7 @@ use std::arch::x86_64::{
     _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps,
 };
 
+use super::grouped::{AHEAD, AT_ONCE, LINE, in_groups};
 use crate::cache::BLOCK;
 
 /// Values of one vector.
@@ -16,42 +17,11 @@ const LANES: usize = 8;
 /// Vectors of a block's tokens.
 const PARTS: usize = BLOCK / LANES;
 
-/// Values of a cache line.
-const LINE: usize = 16;
-
-/// Queries whose sums are held at once: with two vectors each, keys and a broadcast, they fill 15 of
-/// 16 registers.
-const AT_ONCE: usize = 6;
-
-/// How many blocks ahead of the one being read the next are called for.
-const AHEAD: usize = 4;
-
 pub(super) fn is_supported() -> bool {
     is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
 }
 
-/// False where the processor cannot; nothing is written then.
-pub(super) fn score(queries: &[f32], blocks: &[&[f32]], dim: usize, scores: &mut [f32]) -> bool {
-    if !is_supported() {
-        return false;
-    }
-    let padded = blocks.len() * BLOCK;
-    let groups = queries.chunks(AT_ONCE * dim).zip(scores.chunks_mut(AT_ONCE * padded));
-    for (queries, scores) in groups {
-        // SAFETY: the processor has the instructions.
-        unsafe {
-            match queries.len() / dim {
-                1 => score_group::<1>(queries, blocks, dim, scores),
-                2 => score_group::<2>(queries, blocks, dim, scores),
-                3 => score_group::<3>(queries, blocks, dim, scores),
-                4 => score_group::<4>(queries, blocks, dim, scores),
-                5 => score_group::<5>(queries, blocks, dim, scores),
-                _ => score_group::<AT_ONCE>(queries, blocks, dim, scores),
-            }
-        }
-    }
-    true
-}
+in_groups!();
 
 #[target_feature(enable = "avx2,fma")]
 fn score_group<const G: usize>(queries: &[f32], blocks: &[&[f32]], dim: usize, scores: &mut [f32]) {
@@ -84,35 +54,6 @@ fn score_group<const G: usize>(queries: &[f32], blocks: &[&[f32]], dim: usize, s
             }
         }
     }
-}
-
-/// False where the processor cannot, or the width is no multiple of a cache line; nothing is written
-/// then.
-pub(super) fn blend(
-    weights: &[f32],
-    blocks: &[&[f32]],
-    (dim, context): (usize, usize),
-    out: &mut [f32],
-) -> bool {
-    if !is_supported() || !dim.is_multiple_of(LINE) {
-        return false;
-    }
-    let padded = blocks.len() * BLOCK;
-    let groups = weights.chunks(AT_ONCE * padded).zip(out.chunks_mut(AT_ONCE * dim));
-    for (weights, out) in groups {
-        // SAFETY: the processor has the instructions.
-        unsafe {
-            match out.len() / dim {
-                1 => blend_group::<1>(weights, blocks, (dim, context), out),
-                2 => blend_group::<2>(weights, blocks, (dim, context), out),
-                3 => blend_group::<3>(weights, blocks, (dim, context), out),
-                4 => blend_group::<4>(weights, blocks, (dim, context), out),
-                5 => blend_group::<5>(weights, blocks, (dim, context), out),
-                _ => blend_group::<AT_ONCE>(weights, blocks, (dim, context), out),
-            }
-        }
-    }
-    true
 }
 
 /// As many columns at a time as registers allow, two cache lines of a value row or one.

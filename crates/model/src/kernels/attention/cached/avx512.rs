@@ -8,46 +8,18 @@ use std::arch::x86_64::{
     _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
 };
 
+use super::grouped::{AHEAD, AT_ONCE, LINE, in_groups};
 use crate::cache::BLOCK;
 
 /// Values of one vector; a block has as many tokens.
 const LANES: usize = 16;
 const _: () = assert!(BLOCK == LANES);
 
-/// Queries whose sums are held at once, so that each key and value is loaded once for all of them:
-/// with four vectors of a value row each, they fill 28 of 32 registers.
-const AT_ONCE: usize = 6;
-
-/// How many blocks ahead of the one being read the next are called for: their pieces of one layer
-/// and head are too short for the processor to foresee.
-const AHEAD: usize = 4;
-
 pub(super) fn is_supported() -> bool {
     is_x86_feature_detected!("avx512f")
 }
 
-/// False where the processor cannot; nothing is written then.
-pub(super) fn score(queries: &[f32], blocks: &[&[f32]], dim: usize, scores: &mut [f32]) -> bool {
-    if !is_supported() {
-        return false;
-    }
-    let padded = blocks.len() * BLOCK;
-    let groups = queries.chunks(AT_ONCE * dim).zip(scores.chunks_mut(AT_ONCE * padded));
-    for (queries, scores) in groups {
-        // SAFETY: the processor has the instructions.
-        unsafe {
-            match queries.len() / dim {
-                1 => score_group::<1>(queries, blocks, dim, scores),
-                2 => score_group::<2>(queries, blocks, dim, scores),
-                3 => score_group::<3>(queries, blocks, dim, scores),
-                4 => score_group::<4>(queries, blocks, dim, scores),
-                5 => score_group::<5>(queries, blocks, dim, scores),
-                _ => score_group::<AT_ONCE>(queries, blocks, dim, scores),
-            }
-        }
-    }
-    true
-}
+in_groups!();
 
 /// Two blocks at a time, because the few sums of one would wait for each other.
 #[target_feature(enable = "avx512f")]
@@ -104,35 +76,6 @@ fn score_blocks<const G: usize, const B: usize>(
         }
     }
     sums.map(|sums| sums.map(|sum| _mm512_mul_ps(sum, scale)))
-}
-
-/// False where the processor cannot, or the width is no multiple of a vector; nothing is written
-/// then.
-pub(super) fn blend(
-    weights: &[f32],
-    blocks: &[&[f32]],
-    (dim, context): (usize, usize),
-    out: &mut [f32],
-) -> bool {
-    if !is_supported() || !dim.is_multiple_of(LANES) {
-        return false;
-    }
-    let padded = blocks.len() * BLOCK;
-    let groups = weights.chunks(AT_ONCE * padded).zip(out.chunks_mut(AT_ONCE * dim));
-    for (weights, out) in groups {
-        // SAFETY: the processor has the instructions.
-        unsafe {
-            match out.len() / dim {
-                1 => blend_group::<1>(weights, blocks, (dim, context), out),
-                2 => blend_group::<2>(weights, blocks, (dim, context), out),
-                3 => blend_group::<3>(weights, blocks, (dim, context), out),
-                4 => blend_group::<4>(weights, blocks, (dim, context), out),
-                5 => blend_group::<5>(weights, blocks, (dim, context), out),
-                _ => blend_group::<AT_ONCE>(weights, blocks, (dim, context), out),
-            }
-        }
-    }
-    true
 }
 
 /// 64 columns at a time, then the rest by 16: a value row is a cache line each.
