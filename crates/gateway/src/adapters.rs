@@ -19,6 +19,7 @@ use understudy_registry::generation;
 use understudy_router::Target;
 
 use self::desired::Desired;
+pub(crate) use self::desired::routed;
 use crate::{
     auth::Caller,
     body::Body,

@@ -7,7 +7,7 @@ use axum::{
 use serde_json::{Map, Value, json};
 use understudy_openai::{ModelCard, model_list};
 
-use crate::{auth::Caller, error::ApiError, routing, state::Gateway};
+use crate::{adapters::routed, auth::Caller, error::ApiError, routing, state::Gateway};
 
 pub(crate) async fn list(State(gateway): State<Gateway>, caller: Caller) -> Json<Value> {
     Json(model_list(&cards(&gateway, &caller)))
@@ -52,6 +52,7 @@ fn cards(gateway: &Gateway, caller: &Caller) -> Vec<ModelCard> {
     let identity =
         gateway.student.identity().map(|identity| ("identity".to_owned(), json!(identity)));
     let mut cards = vec![card(&base, None, identity.into_iter().collect())];
+    let routed = routed(gateway);
     for adapter in gateway.student.adapters() {
         if !caller.owns(&adapter.alias) {
             continue;
@@ -61,7 +62,9 @@ fn cards(gateway: &Gateway, caller: &Caller) -> Vec<ModelCard> {
             ("rank", json!(adapter.rank)),
             ("bytes", json!(adapter.bytes)),
         ];
-        let more = more.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let stage = routed.get(&adapter.alias).map(|stage| ("labels", json!({ "stage": stage })));
+        let more = more.into_iter().chain(stage);
+        let more = more.map(|(name, value)| (name.to_owned(), value)).collect();
         cards.push(card(caller.local(&adapter.alias), Some(&base), more));
     }
     for (task, entry) in gateway.routes.snapshot().iter() {

@@ -43,10 +43,7 @@ impl Desired {
             registered(&gateway.registry, task, &mut wishes)?;
         }
         let in_force = gateway.routes.snapshot();
-        let mut routed = BTreeMap::new();
-        for entry in in_force.values() {
-            routed.extend(targets(&entry.route).map(|(role, version, _)| (version.clone(), role)));
-        }
+        let routed = routed(gateway);
         let asked = gateway.routes.asked();
         let mut add = |task: &TaskName, route: &Route, release: &Option<String>| {
             if known.contains(task) {
@@ -138,6 +135,13 @@ fn registered(
         wishes.insert(version.to_string(), wish);
     }
     Ok(())
+}
+
+/// What requests reach by the routes in force, and as what.
+pub(crate) fn routed(gateway: &Gateway) -> BTreeMap<String, &'static str> {
+    let in_force = gateway.routes.snapshot();
+    let all = in_force.values().flat_map(|entry| targets(&entry.route));
+    all.map(|(role, version, _)| (version.clone(), role)).collect()
 }
 
 /// The adapters that a route names: as what, by what name, and with which content.

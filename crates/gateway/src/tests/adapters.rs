@@ -117,6 +117,8 @@ fn nothing_moves_unless_updates_are_allowed_and_nothing_under_a_route() {
     let card =
         cards["data"].as_array().unwrap().iter().find(|card| card["id"] == "triage").unwrap();
     assert!(card["route"].is_object());
+    let card = server.get("/v1/models/triage@1").json();
+    assert_eq!(card["labels"], json!({"stage": "stable"}), "{card}");
     // What nobody has registered is wanted by whoever routes to it: here with other content.
     let row = &server.get("/v1/lora_adapters").json()["data"][0];
     assert_eq!(
