@@ -26,7 +26,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("intake", "ident ingest journal trajectory"),
     ("dataset", "ident inference manifest message redact storage trajectory"),
     ("embedding", "ident inference"),
-    ("export", "dataset manifest storage"),
+    ("export", "dataset ident manifest storage"),
     ("model", "ident inference manifest message team"),
     ("objective", "manifest"),
     ("trainer", "ident manifest message model objective storage"),

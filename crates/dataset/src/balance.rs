@@ -1,4 +1,4 @@
-//! How much of a version any one subject, prompt, answer, tool or model may make.
+//! How much of a version any one prompt, answer, tool or model may make.
 //!
 //! Every cap keeps the newest steps, with all rows of them that are under it. Prompts are counted
 //! apart from the rest: many more steps were asked than judged, and would push these out.
@@ -21,25 +21,13 @@ use crate::{
 /// A row that a stage left out, and why.
 pub(crate) type LeftOut = (Place, &'static str);
 
-/// Keeps the rows of the newest steps of every subject.
-pub(crate) fn cap(rows: &mut Vec<Written>, facts: &[Fact], most: u64, ledger: &mut Ledger) {
-    let before = rows.len();
-    let subjects = rows.iter().map(|row| facts[row.candidate].subject.into_iter().collect());
-    let subjects: Vec<Vec<Key>> = subjects.collect();
-    let kept = within(rows, &subjects, most);
-    keep(rows, &kept);
-    let mut tally = Tally::default();
-    tally.add_many("over_the_cap_of_a_subject", (before - rows.len()) as u64);
-    ledger.close("cap", before, rows.len(), tally);
-}
-
 /// Keeps every row of the newest `limit` steps.
 pub(crate) fn limit(rows: &mut Vec<Written>, limit: Option<u64>, ledger: &mut Ledger) {
     let before = rows.len();
     let mut tally = Tally::default();
     if let Some(limit) = limit {
         let all = vec![vec![Key::numbered(0)]; rows.len()];
-        let kept = within(rows, &all, limit);
+        let kept = within(rows, &all, |_| limit);
         keep(rows, &kept);
         tally.add_many("older", (before - rows.len()) as u64);
     }
@@ -70,7 +58,7 @@ pub(crate) fn balance(
         let Some(most) = most else { continue };
         let held = holders(rows, facts);
         let before = commonest(rows, &held);
-        let kept = within(rows, &held, most);
+        let kept = within(rows, &held, |_| most);
         let went = go(rows, &kept, why, &mut left_out);
         tally.add_many(why, went);
         let after = commonest(rows, &holders(rows, facts));
@@ -95,12 +83,18 @@ fn balanced(most: f64, (before, after): (f64, f64), rows: u64) -> Balanced {
     Balanced { most, before, after, rows }
 }
 
-/// Which rows are of the newest `most` steps of all their holders. Candidates are ordered by age.
-fn within(rows: &[Written], holders: &[Vec<Key>], most: u64) -> Vec<bool> {
+/// Which rows are of the newest steps of all their holders, at most so many as prompts may have, or
+/// as other rows may. Candidates are ordered by age.
+pub(crate) fn within(
+    rows: &[Written],
+    holders: &[Vec<Key>],
+    most: impl Fn(bool) -> u64,
+) -> Vec<bool> {
     let oldest_kept: BTreeMap<(bool, Key), usize> = steps_of(rows, holders)
         .into_iter()
         .filter_map(|(holder, steps)| {
-            Some((holder, *steps.iter().nth_back((most as usize).checked_sub(1)?)?))
+            let most = most(holder.0) as usize;
+            Some((holder, *steps.iter().nth_back(most.checked_sub(1)?)?))
         })
         .collect();
     let is_within = |(row, holders): (&Written, &Vec<Key>)| {
@@ -112,7 +106,11 @@ fn within(rows: &[Written], holders: &[Vec<Key>], most: u64) -> Vec<bool> {
     rows.iter().zip(holders).map(is_within).collect()
 }
 
-fn steps_of(rows: &[Written], holders: &[Vec<Key>]) -> BTreeMap<(bool, Key), BTreeSet<usize>> {
+/// The steps of each holder, of prompts and of the rest.
+pub(crate) fn steps_of(
+    rows: &[Written],
+    holders: &[Vec<Key>],
+) -> BTreeMap<(bool, Key), BTreeSet<usize>> {
     let mut steps: BTreeMap<_, BTreeSet<usize>> = BTreeMap::new();
     for (row, holders) in rows.iter().zip(holders) {
         for holder in holders {
@@ -133,7 +131,7 @@ fn keep(rows: &mut Vec<Written>, kept: &[bool]) {
 }
 
 /// Takes the rows that are not kept out, and tells how many.
-fn go(
+pub(crate) fn go(
     rows: &mut Vec<Written>,
     kept: &[bool],
     why: &'static str,

@@ -10,12 +10,14 @@ use understudy_trajectory::{RewardPolicy, Trajectory};
 
 use crate::{
     Accounts, Conflict, DatasetError, Draft, SuiteFingerprints, Verdict,
-    balance::{balance, cap, limit},
+    balance::{balance, limit},
+    cap::cap,
     decontaminate::{assert_clean, decontaminate},
     dedupe::dedupe,
     groups,
     ledger::Ledger,
     mask::{Masking, Names, mask},
+    population::population,
     problems,
     prompts::{self, Asked},
     remember::{Lessons, remember},
@@ -179,9 +181,7 @@ impl<'a> Builder<'a> {
         trail.follow("dedupe", &mut rows, |rows| dedupe(rows, data.dedupe, &mut ledger));
         trail.follow("decontaminate", &mut rows, |rows| decontaminate(rows, &mut ledger));
         let facts = &selected.facts;
-        if let Some(most) = data.max_per_subject {
-            trail.follow("cap", &mut rows, |rows| cap(rows, facts, most, &mut ledger));
-        }
+        trail.follow_reasons("cap", &mut rows, |rows| cap(rows, facts, data, &mut ledger));
         let balance = trail
             .follow_reasons("balance", &mut rows, |rows| balance(rows, facts, data, &mut ledger));
         trail.follow("limit", &mut rows, |rows| limit(rows, data.limit, &mut ledger));
@@ -199,6 +199,7 @@ impl<'a> Builder<'a> {
             cut,
             redacted,
             calibration: rewarding.calibration(),
+            population: population(&rows, facts),
             ..blank_manifest(request, reward, names.beside(policy))
         };
         Ok(Stages { request, manifest, rows, splits, spill, trail })
@@ -410,6 +411,7 @@ fn blank_manifest(
         redacted: [].into(),
         calibration: None,
         memory: None,
+        population: None,
         files: Vec::new(),
     }
 }

@@ -1,46 +1,91 @@
-//! The README of a version, for people and for the Hugging Face viewer. It follows from the
-//! manifest alone and is no part of the version's digest.
+//! The README of a version, for people and for the Hugging Face hub. It follows from the manifest and
+//! from what was read, and is no part of the version's digest.
 
-use std::fmt::Write as _;
+mod front;
+mod people;
 
-use understudy_manifest::{Balanced, DatasetManifest, Split};
+use std::fmt::{Result, Write as _};
+
+use understudy_manifest::{Balanced, DatasetManifest, FileEntry};
 use understudy_redact::{CUES, Cues, MEASURED_ON, Measured, Policy};
 use understudy_trajectory::{Calibration, RewardPolicy, SignalWeight};
 
 use crate::{
     accounts,
-    draft::{EXTENSION, file_name},
     mask::{NOT_ON_RECORD, ON_RECORD},
-    row::RowKind,
 };
 
-/// `extension` is what the files of rows end in: an export's differ from the version's own.
-pub(crate) fn render(manifest: &DatasetManifest, extension: &str) -> String {
+/// `sources` is what was read, and `files` what lies beside the card: an export's files differ from
+/// the version's own.
+pub(crate) fn render(
+    manifest: &DatasetManifest,
+    sources: &[String],
+    files: &[FileEntry],
+) -> String {
     let mut card = String::new();
     // Writing to a string cannot fail.
-    let _ = write_card(&mut card, manifest, extension);
+    let _ = write_card(&mut card, manifest, sources, files);
     card
 }
 
-fn write_card(card: &mut String, manifest: &DatasetManifest, extension: &str) -> std::fmt::Result {
-    write_viewer_config(card, manifest, extension)?;
+fn write_card(
+    card: &mut String,
+    manifest: &DatasetManifest,
+    sources: &[String],
+    files: &[FileEntry],
+) -> Result {
+    front::write(card, manifest, files)?;
     writeln!(card, "# {}\n", manifest.task)?;
     writeln!(
         card,
         "Version `{}`. Generated; what counts is `manifest.json`.\n",
         manifest.version()
     )?;
-    let list =
-        |items: Vec<String>| if items.is_empty() { "none".to_owned() } else { items.join(", ") };
-    if !manifest.sources.is_empty() {
-        writeln!(card, "- Sources: {}", list(manifest.sources.clone()))?;
+    people::write_origin(card, manifest, sources)?;
+    write_files(card, files)?;
+    write_stages(card, manifest)?;
+    write_balance(card, manifest)?;
+    write_redaction(card, manifest)?;
+    write_recall(card, manifest)?;
+    write_splits(card, manifest)?;
+    people::write_biases(card, manifest)?;
+    write_calibration(card, manifest)?;
+    write_lineage(card, manifest)?;
+    people::write_erasures(card, manifest)
+}
+
+/// With commas, or that there are none.
+fn list(items: impl IntoIterator<Item = String>) -> String {
+    let items: Vec<String> = items.into_iter().collect();
+    if items.is_empty() { "none".to_owned() } else { items.join(", ") }
+}
+
+fn write_files(card: &mut String, files: &[FileEntry]) -> Result {
+    writeln!(card, "\n## Rows\n\n| file | rows | bytes | digest |\n| --- | ---: | ---: | --- |")?;
+    files.iter().try_for_each(|FileEntry { path, rows, bytes, digest }| {
+        writeln!(card, "| {path} | {rows} | {bytes} | `{}` |", digest.short())
+    })
+}
+
+fn write_stages(card: &mut String, manifest: &DatasetManifest) -> Result {
+    writeln!(card, "\n## Filters\n\n| stage | in | out | why |\n| --- | ---: | ---: | --- |")?;
+    for stage in &manifest.stages {
+        let reasons = stage.reasons.iter().map(|(reason, count)| format!("{reason} {count}"));
+        let reasons = reasons.collect::<Vec<_>>().join(", ");
+        writeln!(card, "| {} | {} | {} | {reasons} |", stage.stage, stage.rows_in, stage.rows_out)?;
     }
-    writeln!(card, "- Reward policy: `{}`", manifest.reward_policy)?;
+    Ok(())
+}
+
+fn write_redaction(card: &mut String, manifest: &DatasetManifest) -> Result {
+    writeln!(card, "\n## Personal data\n")?;
     writeln!(card, "- Redaction: `{}`. {}", manifest.redaction, redaction_note(manifest))?;
     let masked = manifest.redacted.iter().map(|(kind, count)| format!("{count} {kind}"));
-    writeln!(card, "- Masked: {}", list(masked.collect()))?;
-    let suites = manifest.decontaminated_against.iter().map(|suite| format!("`{}`", suite.short()));
-    writeln!(card, "- Held-out suites kept out: {}", list(suites.collect()))?;
+    writeln!(card, "- Masked: {}", list(masked))
+}
+
+fn write_splits(card: &mut String, manifest: &DatasetManifest) -> Result {
+    writeln!(card, "\n## Splits and leakage\n")?;
     writeln!(
         card,
         "- Dev split: a share of {} of the components that share no trajectory, session, subject, \
@@ -55,37 +100,23 @@ fn write_card(card: &mut String, manifest: &DatasetManifest, extension: &str) ->
         )?;
     }
     let leakage = manifest.leakage.iter().flatten().map(|(what, count)| format!("{count} {what}"));
-    writeln!(card, "- In both splits: {}\n", list(leakage.collect()))?;
+    writeln!(card, "- In both splits: {}", list(leakage))?;
+    let suites = manifest.decontaminated_against.iter().map(|suite| format!("`{}`", suite.short()));
+    writeln!(card, "- Held-out suites kept out: {}", list(suites))
+}
 
-    if let Some(slot) = &manifest.memory {
-        let rows = slot.rows.iter().map(|(what, count)| format!("{what} {count}"));
-        let (rows, release) = (list(rows.collect()), slot.release.short());
-        writeln!(
-            card,
-            "- Lessons of memory release `{release}` in a share of {}: {rows}\n",
-            slot.share
-        )?;
+/// What has to be the same for the same rows to come out.
+fn write_lineage(card: &mut String, manifest: &DatasetManifest) -> Result {
+    writeln!(card, "\n## Lineage\n")?;
+    writeln!(card, "- Reward policy: `{}`", manifest.reward_policy)?;
+    if let Some(seed) = manifest.seed {
+        writeln!(card, "- Seed: {seed}")?;
     }
-    writeln!(card, "| file | rows | bytes | digest |\n| --- | ---: | ---: | --- |")?;
-    for file in &manifest.files {
-        writeln!(
-            card,
-            "| {} | {} | {} | `{}` |",
-            file.path,
-            file.rows,
-            file.bytes,
-            file.digest.short()
-        )?;
-    }
-    writeln!(card, "\n| stage | in | out | why |\n| --- | ---: | ---: | --- |")?;
-    for stage in &manifest.stages {
-        let reasons = stage.reasons.iter().map(|(reason, count)| format!("{reason} {count}"));
-        let reasons = reasons.collect::<Vec<_>>().join(", ");
-        writeln!(card, "| {} | {} | {} | {reasons} |", stage.stage, stage.rows_in, stage.rows_out)?;
-    }
-    write_balance(card, manifest)?;
-    write_recall(card, manifest)?;
-    write_calibration(card, manifest)
+    writeln!(card, "- Settings: `[data]` of the recipe as resolved, in `manifest.json`")?;
+    let Some(slot) = &manifest.memory else { return Ok(()) };
+    let rows = list(slot.rows.iter().map(|(what, count)| format!("{what} {count}")));
+    let release = slot.release.short();
+    writeln!(card, "- Lessons of memory release `{release}` in a share of {}: {rows}", slot.share)
 }
 
 fn redaction_note(manifest: &DatasetManifest) -> String {
@@ -120,7 +151,7 @@ fn redaction_note(manifest: &DatasetManifest) -> String {
     said
 }
 
-fn write_balance(card: &mut String, manifest: &DatasetManifest) -> std::fmt::Result {
+fn write_balance(card: &mut String, manifest: &DatasetManifest) -> Result {
     if manifest.balance.is_empty() {
         return Ok(());
     }
@@ -139,7 +170,7 @@ fn write_balance(card: &mut String, manifest: &DatasetManifest) -> std::fmt::Res
 
 /// How much of each kind the policy found where it was measured, next to how often it masked it
 /// here: what was missed can only be guessed from the two together.
-fn write_recall(card: &mut String, manifest: &DatasetManifest) -> std::fmt::Result {
+fn write_recall(card: &mut String, manifest: &DatasetManifest) -> Result {
     let mut by = manifest.redaction.split('+');
     let Some(policy) = by.next().and_then(Policy::named) else { return Ok(()) };
     let Some(patterns) = policy.overall() else { return Ok(()) };
@@ -172,7 +203,7 @@ fn write_recall(card: &mut String, manifest: &DatasetManifest) -> std::fmt::Resu
 }
 
 /// How far behaviour can be believed: whoever trains on labels that nobody said should know.
-fn write_calibration(card: &mut String, manifest: &DatasetManifest) -> std::fmt::Result {
+fn write_calibration(card: &mut String, manifest: &DatasetManifest) -> Result {
     let read =
         |value: &serde_json::Value| serde_json::from_value::<Calibration>(value.clone()).ok();
     let Some(found) = manifest.calibration.as_ref().and_then(read) else { return Ok(()) };
@@ -208,30 +239,4 @@ fn use_of(found: &Calibration, policy: &str) -> String {
         }
         Some(RewardPolicy::DefaultV1) | None => "Told, and not used by this policy.".to_owned(),
     }
-}
-
-fn write_viewer_config(
-    card: &mut String,
-    manifest: &DatasetManifest,
-    extension: &str,
-) -> std::fmt::Result {
-    let own_extension = format!(".{EXTENSION}");
-    writeln!(card, "---\nconfigs:")?;
-    for kind in RowKind::ALL {
-        let files = [(Split::Train, "train"), (Split::Dev, "validation")];
-        let files: Vec<_> = files
-            .into_iter()
-            .map(|(split, name)| (file_name(kind, split), name))
-            .filter(|(path, _)| manifest.rows(path) > 0)
-            .collect();
-        if files.is_empty() {
-            continue;
-        }
-        writeln!(card, "- config_name: {}\n  data_files:", kind.as_str())?;
-        for (path, name) in files {
-            let path = path.strip_suffix(&own_extension).unwrap_or(&path);
-            writeln!(card, "  - split: {name}\n    path: {path}.{extension}")?;
-        }
-    }
-    writeln!(card, "---\n")
 }

@@ -121,7 +121,8 @@ fn settings_diff(before: &FrozenDataset, after: &FrozenDataset) -> Vec<SettingDi
 }
 
 /// What a manifest says that was found and not set.
-const FOUND: [&str; 6] = ["files", "stages", "redacted", "calibration", "leakage", "balance"];
+const FOUND: [&str; 7] =
+    ["files", "stages", "redacted", "calibration", "leakage", "balance", "population"];
 
 fn counts_diff(before: &FrozenDataset, after: &FrozenDataset) -> Vec<CountDiff> {
     let mut stages: Vec<&str> = Vec::new();

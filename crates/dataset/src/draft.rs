@@ -135,7 +135,10 @@ impl Draft {
         if !self.sources.is_empty() {
             write(&staged.join(SOURCES), &format!("{}\n", canonical_json(&self.sources)))?;
         }
-        write(&staged.join(CARD), &card::render(&self.manifest, EXTENSION))?;
+        write(
+            &staged.join(CARD),
+            &card::render(&self.manifest, &self.sources, &self.manifest.files),
+        )?;
         match atomic::publish_dir(&staged, &place) {
             // Somebody else built the same version at the same time.
             Ok(()) | Err(StorageError::AlreadyPublished { .. }) => FrozenDataset::open(&place),

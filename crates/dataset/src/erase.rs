@@ -201,7 +201,8 @@ fn successor(
         reasons: [("erased".to_owned(), rows)].into(),
     });
     let files = frozen.manifest().files.iter().map(|file| file.path.as_str());
-    let draft = Draft::of_lines(manifest, files, &kept, spill)?;
+    let sources = frozen.sources()?;
+    let draft = Draft::of_lines(manifest, files, &kept, spill)?.read_from(&sources);
     Ok(Some(draft.freeze(root)?.version().clone()))
 }
 

@@ -142,9 +142,9 @@ impl FrozenDataset {
         Ok(())
     }
 
-    /// The card of this version's rows in files that end in `extension` and lie in one directory.
-    pub fn card(&self, extension: &str) -> String {
-        card::render(&self.manifest, extension)
+    /// The card of this version's rows in these files, which lie in one directory.
+    pub fn card(&self, files: &[FileEntry]) -> Result<String, DatasetError> {
+        Ok(card::render(&self.manifest, &self.sources()?, files))
     }
 
     fn optional<T: DeserializeOwned>(

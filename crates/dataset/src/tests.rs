@@ -12,6 +12,8 @@ use crate::{DatasetError, Draft, FrozenDataset, Request, SuiteFingerprints, Suit
 
 mod accounts;
 mod balance;
+mod cap;
+mod card;
 mod determinism;
 mod digests;
 mod erase;

@@ -133,7 +133,6 @@ impl Trail {
                 _ if stays => "stays".to_owned(),
                 ("decontaminate", Some(how)) => format!("left out: repeats a held-out case, {how}"),
                 ("dedupe", _) => "left out: an older row teaches the same".to_owned(),
-                ("cap", _) => "left out: its subject has enough newer ones".to_owned(),
                 ("limit", _) => "left out: there are enough newer ones".to_owned(),
                 _ => "left out".to_owned(),
             };
@@ -183,6 +182,8 @@ impl Trail {
 /// Why a row went, as it is counted, in a sentence.
 fn in_words(why: &'static str) -> &'static str {
     match why {
+        "over_the_cap_of_a_subject" => "its subject has enough newer ones",
+        "over_the_share_of_a_subject" => "its subject makes its share with newer ones",
         "over_the_cap_of_a_prompt" => "enough newer steps were asked much the same",
         "over_the_cap_of_an_answer" => "enough newer steps have the same answer",
         "over_the_cap_of_a_tool" => "enough newer steps call the same tool",

@@ -23,7 +23,8 @@ use std::{
 use serde::Serialize;
 use serde_json::Value;
 use understudy_dataset::{FrozenDataset, RowKind};
-use understudy_manifest::{Split, canonical_json};
+use understudy_ident::Digest;
+use understudy_manifest::{FileEntry, Split, canonical_json};
 use understudy_storage::atomic;
 
 pub use error::ExportError;
@@ -93,7 +94,12 @@ pub fn export(
         rows.has_margins = rows.find_margins()?;
         rows.write(&staged, &mut exported)?;
     }
-    write(&staged.join("README.md"), &dataset.card(format.extension()))?;
+    let written: Vec<FileEntry> = exported
+        .files
+        .iter()
+        .map(|(name, rows)| entry(&staged, name, *rows))
+        .collect::<Result<_, _>>()?;
+    write(&staged.join("README.md"), &dataset.card(&written)?)?;
     write(&staged.join("manifest.json"), &format!("{}\n", canonical_json(dataset.manifest())))?;
     atomic::publish_dir(&staged, &directory)?;
     Ok(exported)
@@ -205,6 +211,15 @@ impl Rows<'_> {
             each(row)
         })
     }
+}
+
+/// A file that was written, as the card lists it.
+fn entry(staged: &Path, name: &str, rows: u64) -> Result<FileEntry, ExportError> {
+    let path = staged.join(name);
+    let bytes = fs::metadata(&path).attempt("read", &path)?.len();
+    let file = File::open(&path).attempt("read", &path)?;
+    let digest = Digest::of_reader(file).attempt("read", &path)?;
+    Ok(FileEntry { path: name.to_owned(), rows, bytes, digest })
 }
 
 fn write(path: &Path, text: &str) -> Result<(), ExportError> {

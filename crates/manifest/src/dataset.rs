@@ -51,6 +51,9 @@ pub struct DatasetManifest {
     /// Whose lessons a share of the prompts carry. Absent where none does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<MemorySlot>,
+    /// When and whose the steps are that the rows were made of. Absent from versions of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub population: Option<Population>,
     pub files: Vec<FileEntry>,
 }
 
@@ -77,6 +80,28 @@ pub struct Balanced {
     pub after: f64,
     /// Rows it left out.
     pub rows: u64,
+}
+
+/// The steps that the rows were made of, by when and whose they are: what a version can be one-sided
+/// in, counted before anybody was erased from it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Population {
+    /// When the oldest and the newest of them were.
+    pub from: Timestamp,
+    pub to: Timestamp,
+    pub steps: u64,
+    pub trajectories: u64,
+    pub subjects: u64,
+    /// Steps that name no subject.
+    pub without_subject: u64,
+    pub most_of_one_subject: u64,
+    /// Bases, teachers and adapter generations that answered.
+    pub models: u64,
+    pub most_of_one_model: u64,
+    /// Labels that say that a reply was wanted, and that it was not.
+    pub wanted: u64,
+    pub unwanted: u64,
 }
 
 /// What one stage did to the rows.

@@ -26,7 +26,7 @@ pub use adapter::{AdapterManifest, DatasetLineage, StageLineage};
 pub use attestation::{Attestation, AttestedModule, AttestedProbe};
 pub use canonical::{canonical_json, digest_json};
 pub use consultation::Consultations;
-pub use dataset::{Balanced, DatasetManifest, FileEntry, StageCount};
+pub use dataset::{Balanced, DatasetManifest, FileEntry, Population, StageCount};
 pub use example::{
     GroupExample, LabelExample, LoggedAttempt, Origin, PairExample, PromptExample, SftExample,
     Split,
@@ -38,11 +38,11 @@ pub use objective::{
     PreferenceLoss, PreferenceSettings, SapoSettings, SettingError, VespoSettings,
 };
 pub use recipe::{
-    ApprovalStep, Credit, Cue, Data, DataSource, Dedupe, Escalate, Exhausted, Fallback, Gate,
-    GroupSource, GrpoSettings, Guard, HealthCheck, Lora, Method, MissingReward, Objective, Observe,
-    Pause, Precision, Prices, QuietHours, Reaction, Recipe, RecipeError, Redact, ReferencePolicy,
-    Release, RequiredVerdict, RolloutConstraint, Schedule, Shadow, SmallHarm, Targets, TrainStage,
-    Turns, Unattended, UtcOffset, parse_age,
+    ApprovalStep, CardSettings, Credit, Cue, Data, DataSource, Dedupe, Escalate, Exhausted,
+    Fallback, Gate, GroupSource, GrpoSettings, Guard, HealthCheck, Lora, Method, MissingReward,
+    Objective, Observe, Pause, Precision, Prices, QuietHours, Reaction, Recipe, RecipeError,
+    Redact, ReferencePolicy, Release, RequiredVerdict, RolloutConstraint, Schedule, Shadow,
+    SmallHarm, Targets, TrainStage, Turns, Unattended, UtcOffset, parse_age,
 };
 pub use recorded::RecordedAnswer;
 pub use report::{

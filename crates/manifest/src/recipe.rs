@@ -1,5 +1,6 @@
 //! A recipe: one TOML file from data to release.
 
+mod card;
 mod check;
 mod grpo;
 mod locate;
@@ -15,6 +16,7 @@ use understudy_ident::{Digest, TaskName};
 
 use crate::{Scorer, digest_json};
 
+pub use card::CardSettings;
 pub use check::{RecipeError, parse_age};
 pub use grpo::{Credit, GroupSource, GrpoSettings, RolloutConstraint};
 pub use release::{Guard, MissingReward, Release, SmallHarm};
@@ -140,6 +142,13 @@ pub struct Data {
     /// The share of examples whose prompt carries the lessons that fit it, as a request's would.
     #[serde(skip_serializing_if = "is_zero")]
     pub memory_slot: f64,
+    /// The share of the steps that any one subject may make, the newest ones; 1 for all of them. Of
+    /// few subjects each may make more.
+    #[serde(skip_serializing_if = "is_usual_share")]
+    pub max_subject_share: f64,
+    /// What the card says that no counting can tell.
+    #[serde(skip_serializing_if = "CardSettings::is_empty")]
+    pub card: CardSettings,
 }
 
 /// A recipe that says nothing about a setting has the digest it had before there was one.
@@ -151,6 +160,14 @@ fn is_zero(share: &f64) -> bool {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
 fn is_false(setting: &bool) -> bool {
     !*setting
+}
+
+/// Of the steps of a version, those of one subject.
+const USUAL_SHARE: f64 = 0.01;
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+fn is_usual_share(share: &f64) -> bool {
+    *share == USUAL_SHARE
 }
 
 impl Default for Data {
@@ -174,6 +191,8 @@ impl Default for Data {
             max_label_ratio: None,
             holdout_newest: 0.0,
             memory_slot: 0.0,
+            max_subject_share: USUAL_SHARE,
+            card: CardSettings::default(),
         }
     }
 }

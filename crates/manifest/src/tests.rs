@@ -106,7 +106,7 @@ fn what_a_dataset_may_be_made_of_is_checked_by_line_and_leaves_no_trace_at_its_d
     let with = |table: &str| format!("{SMALL}\n[data]\n{table}");
     let line_of_setting = SMALL.lines().count() + 3;
     let plain = Recipe::parse("a", SMALL).unwrap();
-    let spelt_out = "prompts = false\nholdout_newest = 0.0";
+    let spelt_out = "prompts = false\nholdout_newest = 0.0\nmax_subject_share = 0.01\n[data.card]";
     assert_eq!(Recipe::parse("b", &with(spelt_out)).unwrap().digest(), plain.digest());
     for (setting, key) in [
         ("max_per_prompt = 0", "max_per_prompt"),
@@ -117,12 +117,41 @@ fn what_a_dataset_may_be_made_of_is_checked_by_line_and_leaves_no_trace_at_its_d
         ("max_label_ratio = 0.5", "max_label_ratio"),
         ("holdout_newest = 1.0", "holdout_newest"),
         ("holdout_newest = nan", "holdout_newest"),
+        ("max_subject_share = 0", "max_subject_share"),
+        ("max_subject_share = 1.5", "max_subject_share"),
     ] {
         let error = error_of(&with(setting));
         assert_eq!((error.line, error.key.as_deref()), (line_of_setting, Some(key)), "{error}");
     }
     let frozen = format!("prompts = true\nsource = \"support-triage@{}\"", "0".repeat(64));
     assert_eq!(error_of(&with(&frozen)).key.as_deref(), Some("prompts"));
+    for (setting, key) in
+        [("max_subject_share = 0.5", "max_subject_share"), ("card = { license = \"mit\" }", "card")]
+    {
+        let frozen = frozen.replace("prompts = true", setting);
+        assert_eq!(error_of(&with(&frozen)).key.as_deref(), Some(key));
+    }
+}
+
+#[test]
+fn what_a_card_states_is_checked_by_line() {
+    let with = |table: &str| format!("{SMALL}\n[data.card]\n{table}");
+    let stated =
+        "license = \"cc-by-4.0\"\nlanguage = [\"en\", \"pt-BR\"]\nconsent = \"terms of use\"";
+    let card = Recipe::parse("a", &with(stated)).unwrap().data.card;
+    assert_eq!((card.license.as_deref(), card.language.len()), (Some("cc-by-4.0"), 2));
+    for (setting, key) in [
+        ("license = \"CC BY 4.0\"", "license"),
+        ("license = \"\"", "license"),
+        ("language = [\"English\"]", "language"),
+        ("consent = \" \"", "consent"),
+        ("biases = [\"one\\ntwo\"]", "biases"),
+    ] {
+        let error = error_of(&with(setting));
+        let line = SMALL.lines().count() + 3;
+        assert_eq!((error.line, error.key.as_deref()), (line, Some(key)), "{error}");
+    }
+    assert_eq!(error_of(&with("licence = \"mit\"")).nearest.as_deref(), Some("license"));
 }
 
 #[test]

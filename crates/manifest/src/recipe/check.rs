@@ -90,6 +90,7 @@ impl Check<'_> {
             return self.fail("data", 0, "reward", &what);
         }
         self.caps(data)?;
+        self.card(data)?;
         if data.prompts && data.source != DataSource::Journal {
             let what = "is for datasets that are built now; a frozen version has its prompts in it";
             return self.fail("data", 0, "prompts", what);
@@ -119,7 +120,22 @@ impl Check<'_> {
         }
         // Below 1 the rarer side would be cut to less than the other leaves of itself.
         self.within(("data", 0, "max_label_ratio"), data.max_label_ratio.unwrap_or(1.0), 1.0, 1e6)?;
+        let share = data.max_subject_share;
+        self.within(("data", 0, "max_subject_share"), share, f64::MIN_POSITIVE, 1.0)?;
+        if share != Data::default().max_subject_share && data.source != DataSource::Journal {
+            let what = "is for datasets that are built now; a frozen version has had its cap";
+            return self.fail("data", 0, "max_subject_share", what);
+        }
         self.within(("data", 0, "holdout_newest"), data.holdout_newest, 0.0, 0.9)
+    }
+
+    fn card(&self, data: &Data) -> Result<(), RecipeError> {
+        let fail = |(key, what)| self.fail("data.card", 0, key, what);
+        if !data.card.is_empty() && data.source != DataSource::Journal {
+            let what = "is for datasets that are built now; a frozen version has its card";
+            return self.fail("data", 0, "card", what);
+        }
+        data.card.check().or_else(fail)
     }
 
     fn lora(&self, recipe: &Recipe) -> Result<(), RecipeError> {
