@@ -25,8 +25,10 @@ mod tau;
 pub mod telemetry;
 mod trl;
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
-use understudy_ident::{TaskName, Timestamp};
+use understudy_ident::{Digest, TaskName, Timestamp};
 use understudy_manifest::SuiteError;
 use understudy_trajectory::{Outcome, Step};
 
@@ -49,6 +51,8 @@ pub struct Imported {
     /// Two equal rows give two equal steps: a store that keeps one per id keeps one.
     pub steps: Vec<Step>,
     pub outcomes: Vec<Outcome>,
+    /// The bytes that messages of these steps refer to by digest.
+    pub media: BTreeMap<Digest, Vec<u8>>,
     pub rejected: Vec<Rejected>,
     /// The attempts at each problem that was tried more than once, in the order of their names.
     pub groups: Vec<Group>,

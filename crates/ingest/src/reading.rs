@@ -13,7 +13,7 @@ use crate::{
     example::{Reader, Telemetry},
     record::{Record, record_example, record_understudy},
     tau,
-    telemetry::{Encoding, Item, Payload, assemble, decode, span_step_id, steps},
+    telemetry::{Encoding, Item, Payload, assemble, decode, media, span_step_id, steps},
 };
 
 /// What has been found so far.
@@ -41,7 +41,11 @@ impl<'a> Reading<'a> {
                 let example = examples.read(&row)?;
                 self.keep(record_example(example, self.task, self.at));
             }
-            Reader::Understudy => self.keep(record_understudy(row, self.task)?),
+            Reader::Understudy => {
+                let mut media = BTreeMap::new();
+                self.keep(record_understudy(row, self.task, &mut media)?);
+                self.imported.media.append(&mut media);
+            }
             Reader::TauBench => {
                 let tau::Trial { steps, outcome, problem, attempt } =
                     tau::read(&row, self.task, self.at)?;
@@ -72,6 +76,7 @@ impl<'a> Reading<'a> {
             }
         }
         self.imported.outcomes.extend(assembled.outcomes);
+        self.keep_media(assembled.blobs);
         for feedback in assembled.pending {
             self.refuse_told(&feedback.id, "feedback on a run that is not in this file".to_owned());
         }
@@ -82,6 +87,13 @@ impl<'a> Reading<'a> {
     fn keep(&mut self, record: Record) {
         self.imported.steps.extend(record.step);
         self.imported.outcomes.extend(record.outcome);
+    }
+
+    /// What a step refers to; framework spans leave other blobs.
+    fn keep_media(&mut self, mut blobs: BTreeMap<Digest, Vec<u8>>) {
+        for digest in self.imported.steps.iter().flat_map(media) {
+            self.imported.media.extend(blobs.remove(&digest).map(|bytes| (digest, bytes)));
+        }
     }
 
     fn telemetry(&mut self, line: usize, row: Row, kind: Telemetry) -> Result<(), String> {

@@ -1,5 +1,8 @@
 //! Examples and written-out records into steps and outcomes with stable ids.
 
+use std::collections::BTreeMap;
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::Value;
 use understudy_ident::{Digest, OutcomeId, StepId, TaskName, Timestamp, TrajectoryId};
 use understudy_inference::{FinishReason, Served, Timing, Usage};
@@ -42,7 +45,7 @@ pub(crate) fn record_example(example: Example, task: &TaskName, at: Timestamp) -
         task: task.clone(),
         session: None,
         subject: None,
-        metadata: std::collections::BTreeMap::new(),
+        metadata: BTreeMap::new(),
         response_id: format!("import-{}", &name[..32]),
         at,
         prompt,
@@ -60,15 +63,48 @@ pub(crate) fn record_example(example: Example, task: &TaskName, at: Timestamp) -
 }
 
 /// Our own lines are taken as they are, ids and times included.
-pub(crate) fn record_understudy(mut row: Row, task: &TaskName) -> Result<Record, String> {
+pub(crate) fn record_understudy(
+    mut row: Row,
+    task: &TaskName,
+    media: &mut BTreeMap<Digest, Vec<u8>>,
+) -> Result<Record, String> {
     match (row.remove("step"), row.remove("outcome"), row.keys().next()) {
-        (Some(step), None, None) => Ok(Record { step: Some(own_step(step, task)?), outcome: None }),
+        (Some(mut step), None, None) => {
+            take_media(&mut step, media)?;
+            Ok(Record { step: Some(own_step(step, task)?), outcome: None })
+        }
         (None, Some(outcome), None) => {
             let outcome = serde_json::from_value(outcome)
                 .map_err(|why| format!("`outcome` is not an outcome: {why}"))?;
             Ok(Record { step: None, outcome: Some(outcome) })
         }
         _ => Err("expected one field, either `step` or `outcome`".to_owned()),
+    }
+}
+
+/// Takes out the bytes that were written beside the digests of media, so that the step is what it
+/// was where it was recorded.
+fn take_media(value: &mut Value, media: &mut BTreeMap<Digest, Vec<u8>>) -> Result<(), String> {
+    match value {
+        Value::Array(items) => items.iter_mut().try_for_each(|item| take_media(item, media)),
+        Value::Object(fields) => {
+            if fields.get("type").is_some_and(|kind| kind == "media")
+                && let (Some(Value::String(data)), Some(Value::String(digest))) =
+                    (fields.get("data"), fields.get("digest"))
+            {
+                let bytes = BASE64_STANDARD
+                    .decode(data)
+                    .map_err(|why| format!("the bytes of media `{digest}` are no base64: {why}"))?;
+                let found = Digest::of(&bytes);
+                if found.to_string() != *digest {
+                    return Err(format!("the bytes of media `{digest}` are those of `{found}`"));
+                }
+                fields.remove("data");
+                media.insert(found, bytes);
+            }
+            fields.values_mut().try_for_each(|field| take_media(field, media))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
     }
 }
 

@@ -1,5 +1,5 @@
 use serde_json::json;
-use understudy_ident::{TaskName, Timestamp};
+use understudy_ident::{Digest, TaskName, Timestamp};
 use understudy_inference::FinishReason;
 use understudy_manifest::{Scorer, Suite, SuiteError, Tier};
 use understudy_message::Message;

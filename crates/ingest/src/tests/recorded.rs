@@ -173,3 +173,37 @@ fn otlp_files_are_put_together_over_all_their_lines() {
     assert_eq!(imported.rejected.len(), 1);
     assert_eq!(imported.rejected[0].line, 2);
 }
+
+#[test]
+fn the_bytes_of_media_come_with_the_steps_that_refer_to_them() {
+    let attribute = |key: &str, value: &str| json!({"key": key, "value": {"stringValue": value}});
+    let image = json!({"type": "blob", "mime_type": "image/png", "content": "AQID"});
+    let said = json!([{"role": "user", "parts": [{"type": "text", "content": "look"}, image]}]);
+    let reply = json!([{"role": "assistant", "parts": [{"type": "text", "content": "a cat"}]}]);
+    let span = json!({
+        "traceId": format!("{:032x}", 1), "spanId": format!("{:016x}", 1), "name": "chat",
+        "attributes": [
+            attribute("gen_ai.operation.name", "chat"),
+            attribute("gen_ai.input.messages", &said.to_string()),
+            attribute("gen_ai.output.messages", &reply.to_string()),
+        ],
+    });
+    let line = json!({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}).to_string();
+    let imported = import(Format::Otlp, &line).unwrap();
+    let digest = Digest::of(&[1, 2, 3]);
+    assert_eq!(crate::telemetry::media(&imported.steps[0]), [digest]);
+    assert_eq!(imported.media, [(digest, vec![1, 2, 3])].into());
+
+    // As `understudy dataset records` writes it: the bytes beside the digest.
+    let mut step = serde_json::to_value(&imported.steps[0]).unwrap();
+    let part = &mut step["prompt"][0]["content"][1];
+    assert_eq!(part["digest"], json!(digest.to_string()));
+    part["data"] = json!("AQID");
+    let again = import(Format::Understudy, &json!({"step": step}).to_string()).unwrap();
+    assert_eq!((&again.steps, &again.media), (&imported.steps, &imported.media));
+    for (data, why) in [("AQIE", "are those of"), ("?", "no base64")] {
+        step["prompt"][0]["content"][1]["data"] = json!(data);
+        let refused = refusal(Format::Understudy, &json!({"step": step}).to_string());
+        assert!(refused.contains(why), "{refused}");
+    }
+}

@@ -1,11 +1,11 @@
 //! `understudy import`: files into the journal.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use understudy_ident::{Digest, TaskName};
-use understudy_ingest::{Format, Group, Imported};
+use understudy_ingest::{Format, Group, Imported, telemetry::media};
 use understudy_journal::Ack;
 
 use super::{Exit, suite::mapping};
@@ -113,7 +113,17 @@ fn store(
         }
         Ok(())
     };
+    let mut kept = BTreeSet::new();
     for step in imported.steps {
+        // Before the step, so that no reference leads nowhere; once for whom they are of.
+        let parts: Vec<(Digest, Vec<u8>)> = media(&step)
+            .into_iter()
+            .filter_map(|digest| Some((digest, imported.media.get(&digest)?.clone())))
+            .filter(|(digest, _)| kept.insert((step.subject.clone(), *digest)))
+            .collect();
+        if !parts.is_empty() {
+            stores.journal.keep_media(step.subject.as_deref(), parts)?;
+        }
         waiting.push(stores.journal.append_step(step)?);
         if waiting.len() >= IN_FLIGHT {
             settle(&mut waiting)?;
