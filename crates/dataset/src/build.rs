@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
-use understudy_ident::{TaskName, Timestamp};
+use understudy_ident::{StepId, TaskName, Timestamp};
 use understudy_manifest::{Data, DataSource, DatasetManifest, Redact, Split};
 use understudy_message::Message;
 use understudy_redact::{Cues, Masker, Policy, Recogniser};
 use understudy_trajectory::{RewardPolicy, Trajectory};
 
 use crate::{
-    Accounts, Conflict, DatasetError, Draft, SuiteFingerprints, Verdict,
+    Accounts, Beside, DatasetError, Draft, Review, SuiteFingerprints, Verdict,
     balance::{balance, limit},
     cap::cap,
     decontaminate::{assert_clean, decontaminate},
@@ -120,6 +120,14 @@ impl<'a> Builder<'a> {
         Self { lessons: Some(lessons), ..self }
     }
 
+    /// Which steps came, or had something said of them, after an earlier version was cut that covers
+    /// their time. It changes no row and no digest; what of them is in the version is told beside it.
+    #[must_use]
+    pub fn late(mut self, steps: BTreeSet<StepId>) -> Self {
+        self.selection.late(steps);
+        self
+    }
+
     pub fn add(&mut self, trajectory: Trajectory) -> Result<(), DatasetError> {
         problems::broadcast(trajectory.steps)
             .into_iter()
@@ -136,10 +144,11 @@ impl<'a> Builder<'a> {
         Ok(stages.trail.verdicts())
     }
 
-    /// The replies that wait for a person, because what was said of them cannot all be so.
-    pub fn review(mut self) -> Result<Vec<Conflict>, DatasetError> {
+    /// The replies that wait for a person, because what was said of them cannot all be so, and the
+    /// bursts in which more was said than is usual.
+    pub fn review(mut self) -> Result<Vec<Review>, DatasetError> {
         let selected = self.selection.finish(&mut Ledger::default(), &mut self.trail);
-        review::conflicts(&selected)
+        review::all(&selected)
     }
 
     pub fn finish(self) -> Result<Draft, DatasetError> {
@@ -147,7 +156,8 @@ impl<'a> Builder<'a> {
         stages.check()?;
         let (manifest, spill) = (stages.manifest.clone(), Arc::clone(&stages.spill));
         let draft = Draft::new(manifest, &stages.rows, &stages.splits, spill)?;
-        Ok(draft.read_from(stages.request.sources))
+        let sources = stages.request.sources.to_vec();
+        Ok(draft.beside(Beside { sources, late: stages.late }))
     }
 
     /// Every stage up to the split.
@@ -202,7 +212,8 @@ impl<'a> Builder<'a> {
             population: population(&rows, facts),
             ..blank_manifest(request, reward, names.beside(policy))
         };
-        Ok(Stages { request, manifest, rows, splits, spill, trail })
+        let late = late(&rows, &selected)?;
+        Ok(Stages { request, manifest, rows, splits, spill, trail, late })
     }
 }
 
@@ -214,6 +225,7 @@ struct Stages<'a> {
     splits: Vec<Split>,
     spill: Arc<Spill>,
     trail: Trail,
+    late: BTreeSet<StepId>,
 }
 
 impl Stages<'_> {
@@ -383,6 +395,13 @@ impl Rewriting<'_> {
         ledger.close("group", before, before + made, tally);
         Ok(before + made)
     }
+}
+
+/// The late ones among the steps that rows were made of.
+fn late(rows: &[Written], selected: &Selected) -> Result<BTreeSet<StepId>, DatasetError> {
+    let steps: BTreeSet<usize> = rows.iter().flat_map(Written::steps).collect();
+    let late = steps.into_iter().filter(|nth| selected.facts[*nth].is_late);
+    late.map(|nth| Ok(selected.candidate(nth)?.id)).collect()
 }
 
 /// All of a manifest that is known before the first stage.

@@ -5,7 +5,7 @@ use serde_json::Value;
 use understudy_ident::{StepId, TrajectoryId};
 use understudy_inference::{FinishReason, Served};
 use understudy_message::Message;
-use understudy_trajectory::{Outcome, Signal, Source, Step};
+use understudy_trajectory::{Arm, Outcome, Signal, Source, Step};
 
 use crate::{attempt::Attempt, edit::is_trifle};
 
@@ -20,6 +20,7 @@ pub(crate) struct Candidate {
     pub(crate) response_id: String,
     /// What answered, by what it held: an adapter by its generation.
     pub(crate) model: String,
+    pub(crate) arm: Option<Arm>,
     pub(crate) prompt: Vec<Message>,
     pub(crate) tools: Vec<Value>,
     pub(crate) reply: Message,
@@ -66,6 +67,7 @@ impl Candidate {
             subject: step.subject,
             response_id: step.response_id,
             model: model(step.served),
+            arm: step.assignment.map(|assignment| assignment.arm),
             prompt: step.prompt,
             tools: step.tools,
             reply: step.reply,

@@ -11,27 +11,23 @@ use understudy_redact::{CUES, Cues, MEASURED_ON, Measured, Policy};
 use understudy_trajectory::{Calibration, RewardPolicy, SignalWeight};
 
 use crate::{
-    accounts,
+    Beside, accounts,
     mask::{NOT_ON_RECORD, ON_RECORD},
 };
 
-/// `sources` is what was read, and `files` what lies beside the card: an export's files differ from
+/// `files` is what lies beside the card: an export's files differ from
 /// the version's own.
-pub(crate) fn render(
-    manifest: &DatasetManifest,
-    sources: &[String],
-    files: &[FileEntry],
-) -> String {
+pub(crate) fn render(manifest: &DatasetManifest, beside: &Beside, files: &[FileEntry]) -> String {
     let mut card = String::new();
     // Writing to a string cannot fail.
-    let _ = write_card(&mut card, manifest, sources, files);
+    let _ = write_card(&mut card, manifest, beside, files);
     card
 }
 
 fn write_card(
     card: &mut String,
     manifest: &DatasetManifest,
-    sources: &[String],
+    beside: &Beside,
     files: &[FileEntry],
 ) -> Result {
     front::write(card, manifest, files)?;
@@ -41,7 +37,7 @@ fn write_card(
         "Version `{}`. Generated; what counts is `manifest.json`.\n",
         manifest.version()
     )?;
-    people::write_origin(card, manifest, sources)?;
+    people::write_origin(card, manifest, beside)?;
     write_files(card, files)?;
     write_stages(card, manifest)?;
     write_balance(card, manifest)?;

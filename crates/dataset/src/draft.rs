@@ -12,7 +12,7 @@ use understudy_manifest::{DatasetManifest, FileEntry, Split, canonical_json};
 use understudy_storage::{StorageError, atomic};
 
 use crate::{
-    DatasetError, FrozenDataset, card,
+    Beside, DatasetError, FrozenDataset, card,
     error::Attempt,
     row::RowKind,
     spill::{Place, Spill},
@@ -21,8 +21,6 @@ use crate::{
 
 pub(crate) const MANIFEST: &str = "manifest.json";
 const CARD: &str = "README.md";
-/// What was read when the version was built first.
-pub(crate) const SOURCES: &str = "sources.json";
 /// Of the files of rows.
 pub(crate) const EXTENSION: &str = "jsonl";
 
@@ -33,7 +31,7 @@ pub struct Draft {
     spill: Arc<Spill>,
     /// The lines of each file, in the order of the manifest's entries.
     lines: Vec<Vec<Place>>,
-    sources: Vec<String>,
+    beside: Beside,
 }
 
 /// Drafts are equal when they freeze to the same version.
@@ -63,7 +61,7 @@ impl Draft {
                 lines.push(places);
             }
         }
-        Ok(Self { manifest, spill, lines, sources: Vec::new() })
+        Ok(Self { manifest, spill, lines, beside: Beside::default() })
     }
 
     /// A draft of finished lines in these files.
@@ -80,12 +78,12 @@ impl Draft {
             manifest.files.push(entry(file.to_owned(), &places, &spill)?);
             lines.push(places);
         }
-        Ok(Self { manifest, spill, lines, sources: Vec::new() })
+        Ok(Self { manifest, spill, lines, beside: Beside::default() })
     }
 
-    /// Tells what was read.
-    pub(crate) fn read_from(self, sources: &[String]) -> Self {
-        Self { sources: sources.to_vec(), ..self }
+    /// Tells what was read, and what of it came late.
+    pub(crate) fn beside(self, beside: Beside) -> Self {
+        Self { beside, ..self }
     }
 
     pub fn manifest(&self) -> &DatasetManifest {
@@ -132,13 +130,9 @@ impl Draft {
             write().attempt("write", &path)?;
         }
         write(&staged.join(MANIFEST), &format!("{}\n", canonical_json(&self.manifest)))?;
-        if !self.sources.is_empty() {
-            write(&staged.join(SOURCES), &format!("{}\n", canonical_json(&self.sources)))?;
-        }
-        write(
-            &staged.join(CARD),
-            &card::render(&self.manifest, &self.sources, &self.manifest.files),
-        )?;
+        self.beside.write(&staged)?;
+        let card = card::render(&self.manifest, &self.beside, &self.manifest.files);
+        write(&staged.join(CARD), &card)?;
         match atomic::publish_dir(&staged, &place) {
             // Somebody else built the same version at the same time.
             Ok(()) | Err(StorageError::AlreadyPublished { .. }) => FrozenDataset::open(&place),

@@ -201,8 +201,9 @@ fn successor(
         reasons: [("erased".to_owned(), rows)].into(),
     });
     let files = frozen.manifest().files.iter().map(|file| file.path.as_str());
-    let sources = frozen.sources()?;
-    let draft = Draft::of_lines(manifest, files, &kept, spill)?.read_from(&sources);
+    let mut beside = frozen.beside()?;
+    beside.late.retain(|step| !steps.contains(step.as_str()));
+    let draft = Draft::of_lines(manifest, files, &kept, spill)?.beside(beside);
     Ok(Some(draft.freeze(root)?.version().clone()))
 }
 

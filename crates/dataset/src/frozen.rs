@@ -14,8 +14,8 @@ use understudy_manifest::{
 };
 
 use crate::{
-    DatasetDiff, DatasetError, card,
-    draft::{MANIFEST, SOURCES, directory, file_name},
+    Beside, DatasetDiff, DatasetError, card,
+    draft::{MANIFEST, directory, file_name},
     erase::{self, TOMBSTONE},
     error::Attempt,
     row::RowKind,
@@ -78,16 +78,9 @@ impl FrozenDataset {
         &self.version
     }
 
-    /// What was read when it was built first: later builds may have read more, and found the same
-    /// rows. Nothing of versions of before, whose manifests say it.
-    pub fn sources(&self) -> Result<Vec<String>, DatasetError> {
-        let path = self.dir.join(SOURCES);
-        let text = match fs::read_to_string(&path) {
-            Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            text => text.attempt("read", &path)?,
-        };
-        serde_json::from_str(&text)
-            .map_err(|why| DatasetError::NotADataset { path: path.clone(), why: why.to_string() })
+    /// How it came to be when it was built first.
+    pub fn beside(&self) -> Result<Beside, DatasetError> {
+        Beside::read(&self.dir)
     }
 
     /// Examples to imitate.
@@ -144,7 +137,7 @@ impl FrozenDataset {
 
     /// The card of this version's rows in these files, which lie in one directory.
     pub fn card(&self, files: &[FileEntry]) -> Result<String, DatasetError> {
-        Ok(card::render(&self.manifest, &self.sources()?, files))
+        Ok(card::render(&self.manifest, &self.beside()?, files))
     }
 
     fn optional<T: DeserializeOwned>(

@@ -17,7 +17,9 @@
 mod accounts;
 mod attempt;
 mod balance;
+mod beside;
 mod build;
+mod bursts;
 mod candidate;
 mod cap;
 mod card;
@@ -54,7 +56,9 @@ mod trail;
 mod written;
 
 pub use accounts::Accounts;
+pub use beside::Beside;
 pub use build::{Builder, Request, build};
+pub use bursts::Burst;
 pub use contamination::Contamination;
 pub use diff::{CountDiff, DatasetDiff, FileDiff, SettingDiff};
 pub use draft::Draft;
@@ -64,7 +68,7 @@ pub use fingerprint::SuiteFingerprints;
 pub use frozen::{FrozenDataset, list};
 pub use paraphrase::SuiteMeanings;
 pub use remember::{Lessons, Placed};
-pub use review::Conflict;
+pub use review::{Conflict, Review};
 pub use row::RowKind;
 pub use trail::Verdict;
 

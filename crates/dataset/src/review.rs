@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::{DatasetError, selection::Selected, trail};
+use crate::{Burst, DatasetError, bursts::bursts, selection::Selected, trail};
 
 /// One reply that nobody learns from until it is settled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -16,8 +16,23 @@ pub struct Conflict {
     pub said: Vec<String>,
 }
 
+/// One thing for a person to look at.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Review {
+    Reply(Conflict),
+    /// Its rows are in versions nevertheless.
+    Burst(Burst),
+}
+
+/// Everything there is to look at.
+pub(crate) fn all(selected: &Selected) -> Result<Vec<Review>, DatasetError> {
+    let replies = conflicts(selected)?.into_iter().map(Review::Reply);
+    Ok(replies.chain(bursts(selected)?.into_iter().map(Review::Burst)).collect())
+}
+
 /// All that the `review` of the stage `join` counts, oldest first.
-pub(crate) fn conflicts(selected: &Selected) -> Result<Vec<Conflict>, DatasetError> {
+fn conflicts(selected: &Selected) -> Result<Vec<Conflict>, DatasetError> {
     let mut found = Vec::new();
     for (nth, _) in selected.whole().filter(|(_, fact)| fact.is_contradictory) {
         let candidate = selected.candidate(nth)?;

@@ -18,7 +18,7 @@ use understudy_redact::Masker;
 use understudy_trajectory::Outcome;
 
 use crate::{
-    DatasetError,
+    DatasetError, bursts,
     candidate::{Candidate, Kept},
     edit::{self, Change},
     key::Key,
@@ -40,6 +40,7 @@ pub(crate) fn judged(selected: &Selected, ledger: &mut Ledger) -> Vec<usize> {
         tally.add_many("outcomes_superseded", fact.superseded as u64);
         tally.add_many("edits_of_next_to_nothing", fact.trifles as u64);
     }
+    bursts::count(&selected.facts, &mut tally);
     ledger.close("join", selected.whole().count(), judged.len(), tally);
     judged
 }

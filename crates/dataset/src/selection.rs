@@ -4,17 +4,18 @@
 //! said in it.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     sync::Arc,
 };
 
 use understudy_ident::{Digest, StepId, TaskName, Timestamp};
 use understudy_manifest::canonical_json;
-use understudy_trajectory::{JudgedStep, Overlap};
+use understudy_trajectory::{Arm, JudgedStep, Overlap};
 
 use crate::{
     DatasetError,
     attempt::Attempts,
+    bursts,
     candidate::{Candidate, Kept},
     key::Key,
     ledger::{Ledger, Tally},
@@ -31,11 +32,16 @@ pub(crate) struct Fact {
     pub(crate) session: Option<Key>,
     pub(crate) subject: Option<Key>,
     pub(crate) model: Key,
+    pub(crate) arm: Option<Arm>,
     pub(crate) prompt: Key,
     pub(crate) at: Timestamp,
     /// Of the prompt ids, where it may be an attempt of a group.
     pub(crate) attempt: Option<Digest>,
     pub(crate) flaw: Option<&'static str>,
+    /// In which windows people said something of it.
+    pub(crate) said: Box<[u32]>,
+    /// Whether it, or something said of it, came after an earlier version that covers its time.
+    pub(crate) is_late: bool,
     pub(crate) is_judged: bool,
     pub(crate) is_contradictory: bool,
     pub(crate) was_flagged: bool,
@@ -62,9 +68,12 @@ impl Fact {
             session: candidate.session.as_deref().map(|name| Key::of("session", name)),
             subject: candidate.subject.as_deref().map(|name| Key::of("subject", name)),
             model: Key::of("model", &candidate.model),
+            arm: candidate.arm,
+            said: bursts::windows(&candidate.outcomes),
             prompt: asked(candidate),
             attempt: candidate.attempt.as_ref().map(|attempt| attempt.prompt),
             flaw: candidate.flaw,
+            is_late: false,
             is_judged: !candidate.outcomes.is_empty(),
             is_contradictory: candidate.conflict().is_some(),
             was_flagged: candidate.was_flagged(),
@@ -110,6 +119,8 @@ pub(crate) struct Selection {
     /// By age, ties broken by id.
     chosen: BTreeMap<(Timestamp, StepId), Fact>,
     attempts: Attempts,
+    /// Those that an earlier version would have had.
+    late: BTreeSet<StepId>,
 }
 
 /// What the rows of a version are made of.
@@ -132,7 +143,12 @@ impl Selection {
             tally: Tally::default(),
             chosen: BTreeMap::new(),
             attempts: Attempts::default(),
+            late: BTreeSet::new(),
         }
+    }
+
+    pub(crate) fn late(&mut self, steps: BTreeSet<StepId>) {
+        self.late = steps;
     }
 
     pub(crate) fn add(
@@ -189,6 +205,7 @@ impl Selection {
                 None => whole += 1,
                 Some(flaw) => tally.add(flaw),
             }
+            fact.is_late = self.late.contains(&id);
             trail.selected(&id, &fact, facts.len());
             if fact.is_whole() || fact.attempt.is_some() {
                 facts.push(fact);

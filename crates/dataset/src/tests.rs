@@ -12,6 +12,7 @@ use crate::{DatasetError, Draft, FrozenDataset, Request, SuiteFingerprints, Suit
 
 mod accounts;
 mod balance;
+mod bursts;
 mod cap;
 mod card;
 mod determinism;
@@ -20,6 +21,7 @@ mod erase;
 mod explain;
 mod frozen;
 mod groups;
+mod late;
 mod leaks;
 mod names;
 mod near;

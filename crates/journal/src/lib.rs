@@ -390,6 +390,11 @@ impl Journal {
         self.reader.counts()
     }
 
+    /// When a record was received; `None` where there is none of this number.
+    pub fn received_at(&self, seq: u64) -> Result<Option<Timestamp>, JournalError> {
+        self.reader.received_at(seq)
+    }
+
     /// The number of the last committed record, 0 when there is none.
     pub fn watermark(&self) -> Result<u64, JournalError> {
         self.reader.watermark()

@@ -289,6 +289,18 @@ impl Reader {
         Ok(last)
     }
 
+    pub(crate) fn received_at(&self, seq: u64) -> Result<Option<Timestamp>, JournalError> {
+        let connection = self.pool.lease()?;
+        let at_ms: Option<i64> = connection
+            .prepare_cached("SELECT received_at_ms FROM records WHERE seq = ?1")
+            .and_then(|mut query| query.query_row([seq], |row| row.get(0)).optional())
+            .map_err(JournalError::read)?;
+        let unreadable = |why: String| JournalError::Unreadable { seq, why };
+        let read =
+            |at_ms| Timestamp::from_millisecond(at_ms).map_err(|why| unreadable(why.to_string()));
+        at_ms.map(read).transpose()
+    }
+
     fn judged_by(&self, named: &str, name: &str) -> Result<Option<JudgedStep>, JournalError> {
         let connection = self.pool.lease()?;
         let until = watermark(&connection)?;

@@ -11,6 +11,7 @@ mod follow;
 mod groups;
 mod held;
 mod kept;
+mod late;
 mod live;
 mod meaning;
 mod output;

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use understudy_canary::{Opening, PolicyDefaults};
 use understudy_dataset::{
-    Accounts, Builder, Conflict, DatasetError, FrozenDataset, Request, SuiteFingerprints, Verdict,
+    Accounts, Builder, DatasetError, FrozenDataset, Request, Review, SuiteFingerprints, Verdict,
 };
 use understudy_evaluation::table;
 use understudy_ident::{AdapterVersion, DatasetVersion, Digest, ReleaseId};
@@ -27,6 +27,7 @@ use crate::{
     commands::{memory::Remembering, suite},
     config::RecogniserSettings,
     held::HeldIn,
+    late,
     output::Out,
     wiring::{self, Stores},
     worker::{self, Job},
@@ -232,8 +233,9 @@ impl Stages<'_> {
         self.read(recipe, (None, Some(step)), |builder| Ok(builder.explain()?))
     }
 
-    /// The replies that no row is made of until a person has settled what was said of them.
-    pub(crate) fn review(&self, recipe: &Recipe) -> Result<Vec<Conflict>> {
+    /// The replies that no row is made of until a person has settled what was said of them, and the
+    /// bursts that a person should look at.
+    pub(crate) fn review(&self, recipe: &Recipe) -> Result<Vec<Review>> {
         self.read(recipe, (None, None), |builder| Ok(builder.review()?))
     }
 
@@ -250,7 +252,7 @@ impl Stages<'_> {
         let query = Query { task: Some(recipe.task.clone()), until_seq, ..Query::default() };
         let scan = self.stores.journal.scan(&query)?;
         let sources = [
-            format!("journal up to record {}", scan.until_seq()),
+            late::source(scan.until_seq()),
             format!("telemetry by the rules of mapper@{MAPPER_VERSION}"),
         ];
         let request = Request {
@@ -265,7 +267,8 @@ impl Stages<'_> {
         let root = self.stores.data.datasets();
         atomic::create_dir(&root)?;
         let recogniser = self.recogniser.as_ref().map(RecogniserSettings::open).transpose()?;
-        let mut builder = Builder::new(request, &root)?;
+        let late = late::late(&self.stores.journal, &root, &recipe.task, scan.until_seq())?;
+        let mut builder = Builder::new(request, &root)?.late(late);
         if let Some(recogniser) = &recogniser {
             builder = builder.recognising(recogniser);
         }

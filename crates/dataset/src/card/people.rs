@@ -4,14 +4,16 @@ use std::fmt::{Result, Write as _};
 
 use understudy_manifest::{CardSettings, DatasetManifest, Population};
 
+use crate::Beside;
+
 /// Where the rows come from, when they were said, and who allowed it.
 pub(super) fn write_origin(
     card: &mut String,
     manifest: &DatasetManifest,
-    sources: &[String],
+    beside: &Beside,
 ) -> Result {
     writeln!(card, "## Sources\n")?;
-    let mut sources = manifest.sources.iter().chain(sources).peekable();
+    let mut sources = manifest.sources.iter().chain(&beside.sources).peekable();
     if sources.peek().is_none() {
         writeln!(card, "Not on record.")?;
     }
@@ -24,6 +26,14 @@ pub(super) fn write_origin(
         },
     );
     writeln!(card, "{when}")?;
+    if !beside.late.is_empty() {
+        writeln!(
+            card,
+            "\n{} of them are late: an earlier version covers their time, and they came, or something \
+             was said of them, after it was cut.",
+            beside.late.len()
+        )?;
+    }
     let stated = |of: fn(&CardSettings) -> Option<&String>| {
         let said = manifest.data.as_ref().and_then(|data| of(&data.card));
         said.map_or("Not stated.", String::as_str)
@@ -48,6 +58,17 @@ pub(super) fn write_biases(card: &mut String, manifest: &DatasetManifest) -> Res
     }
     if let Some(population) = &manifest.population {
         write_shares(card, population)?;
+    }
+    let in_bursts = |reason: &str| join.and_then(|join| join.reasons.get(reason)).copied();
+    for (reason, whose) in
+        [("in_a_burst_of_a_subject", "one subject's"), ("in_a_burst_of_an_arm", "one arm's")]
+    {
+        if let Some(steps) = in_bursts(reason) {
+            writeln!(
+                card,
+                "- {steps} steps were judged when more was said of {whose} replies than is usual."
+            )?;
+        }
     }
     let stated = manifest.data.iter().flat_map(|data| &data.card.biases);
     stated.clone().try_for_each(|bias| writeln!(card, "- {bias}"))?;

@@ -84,7 +84,7 @@ fn how_far_the_journal_went_names_no_version_and_is_told_beside_it() {
     assert_ne!(first.version(), built(&upto(7), 18).version());
     let (root, frozen) = freeze(&first);
     assert_eq!(second.freeze(root.path()).unwrap(), frozen);
-    assert_eq!(frozen.sources().unwrap(), upto(7));
+    assert_eq!(frozen.beside().unwrap().sources, upto(7));
     let manifest = frozen.manifest();
     assert_eq!((manifest.data.as_ref(), manifest.seed), (Some(&data), Some(17)));
 }

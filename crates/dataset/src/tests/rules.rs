@@ -299,7 +299,11 @@ fn review(steps: impl IntoIterator<Item = JudgedStep>) -> Vec<Conflict> {
     for trajectory in trajectories(steps) {
         builder.add(trajectory).unwrap();
     }
-    builder.review().unwrap()
+    let replies = builder.review().unwrap().into_iter().filter_map(|one| match one {
+        crate::Review::Reply(conflict) => Some(conflict),
+        crate::Review::Burst(_) => None,
+    });
+    replies.collect()
 }
 
 #[test]

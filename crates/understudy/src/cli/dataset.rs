@@ -46,11 +46,12 @@ pub(crate) enum DatasetCommand {
         understudy dataset explain step_01J9… --recipe recipes/support-triage.toml\n\n\
         Exit codes: 0 it is in; 1 it is not; 2 bad input")]
     Explain(ExplainArgs),
-    /// Replies of which one says this and another that: no row is made of them until a person says
-    /// which is so
+    /// Replies of which one says this and another that, of which no row is made until a person says
+    /// which is so; and ten minutes in which far more was said than is usual
     #[command(after_help = "Example:\n  understudy dataset review recipes/support-triage.toml\n\n\
         Of several ratings of one kind the last counts, so a rating through /v1/feedback settles \
-        what a rating began.\n\
+        what a rating began. A burst leaves nothing \
+        out: max_subject_share and erase do.\n\
         Exit codes: 0 there are none; 1 there are some; 2 bad input")]
     Review { recipe: PathBuf },
     /// Write a version as TRL's JSONL or as Parquet, beside a card for the Hugging Face viewer

@@ -5,11 +5,14 @@ mod explain;
 mod receipt;
 mod records;
 
+use std::path::Path;
+
 use anyhow::Result;
-use understudy_dataset::{Conflict, CountDiff, FrozenDataset, list};
+use understudy_dataset::{Beside, Burst, Conflict, CountDiff, FrozenDataset, Review, list};
 use understudy_export::{Arguments, Format};
 use understudy_ident::{Clock, DatasetVersion, SystemClock};
 use understudy_manifest::DatasetManifest;
+use understudy_trajectory::Arm;
 
 use super::{Exit, train};
 use crate::{
@@ -45,9 +48,15 @@ pub(crate) fn run(command: DatasetCommand, config: &Config, out: Out) -> Result<
         DatasetCommand::Show { version } => {
             let dataset = find(&version)?;
             let lines = [dataset.dir().display().to_string(), describe(dataset.manifest())];
-            let sources = dataset.sources()?.into_iter();
-            let sources = sources.map(|source| format!("  built first of {source}"));
-            let text = lines.into_iter().chain(sources).collect::<Vec<_>>().join("\n");
+            let Beside { sources, late } = dataset.beside()?;
+            let sources = sources.iter().map(|source| format!("  built first of {source}"));
+            let late = (!late.is_empty()).then(|| {
+                format!(
+                    "  {} steps came after an earlier version that covers their time",
+                    late.len()
+                )
+            });
+            let text = lines.into_iter().chain(sources).chain(late).collect::<Vec<_>>().join("\n");
             out.either(text, dataset.manifest())?;
         }
         DatasetCommand::Diff { before, after } => {
@@ -67,16 +76,7 @@ pub(crate) fn run(command: DatasetCommand, config: &Config, out: Out) -> Result<
             out.value(&diff)?;
             return Ok(if diff.is_empty() { Exit::Ok } else { Exit::No });
         }
-        DatasetCommand::Review { recipe } => {
-            let recipe = train::recipe(&recipe)?;
-            let stores = Stores::open(&config.data)?;
-            let conflicts = train::stages(config, &stores, &recipe, out, false)?.review(&recipe)?;
-            for Conflict { step, response, why, said, .. } in &conflicts {
-                out.say(format!("{step}, response {response}: {why} ({})", said.join(", ")));
-            }
-            out.either(format!("{} replies to review", conflicts.len()), &conflicts)?;
-            return Ok(if conflicts.is_empty() { Exit::Ok } else { Exit::No });
-        }
+        DatasetCommand::Review { recipe } => return review(&recipe, config, out),
         DatasetCommand::Erase(args) => return erase::run(&args, config, out),
         DatasetCommand::Receipt(args) => return receipt::verify(&args, config, out),
         DatasetCommand::Records(args) => return records::run(&args, config),
@@ -84,6 +84,36 @@ pub(crate) fn run(command: DatasetCommand, config: &Config, out: Out) -> Result<
         DatasetCommand::Export(args) => export(&find(&args.version)?, &args, config, out)?,
     }
     Ok(Exit::Ok)
+}
+
+fn review(recipe: &Path, config: &Config, out: Out) -> Result<Exit> {
+    let recipe = train::recipe(recipe)?;
+    let stores = Stores::open(&config.data)?;
+    let found = train::stages(config, &stores, &recipe, out, false)?.review(&recipe)?;
+    for one in &found {
+        out.say(in_words(one));
+    }
+    let replies = found.iter().filter(|one| matches!(one, Review::Reply(_))).count();
+    let text = match found.len() - replies {
+        0 => format!("{replies} replies to review"),
+        bursts => format!("{replies} replies and {bursts} bursts to review"),
+    };
+    out.either(text, &found)?;
+    Ok(if found.is_empty() { Exit::Ok } else { Exit::No })
+}
+
+fn in_words(found: &Review) -> String {
+    match found {
+        Review::Reply(Conflict { step, response, why, said, .. }) => {
+            format!("{step}, response {response}: {why} ({})", said.join(", "))
+        }
+        Review::Burst(Burst { why, subject, arm, from, said, usual }) => {
+            let whose = subject.as_deref().or(arm.map(Arm::as_str)).unwrap_or_default();
+            format!(
+                "{whose}: {why} ({said} within ten minutes from {from}, where {usual:.1} is usual)"
+            )
+        }
+    }
 }
 
 fn export(dataset: &FrozenDataset, args: &ExportArgs, config: &Config, out: Out) -> Result<()> {

@@ -35,6 +35,8 @@ struct Found {
     file: String,
     line: usize,
     because: Vec<String>,
+    /// Whether it came, or something was said of it, after an earlier version that covers its time.
+    late: bool,
 }
 
 pub(crate) fn run(args: &ExplainArgs, config: &Config, out: Out) -> Result<Exit> {
@@ -114,6 +116,7 @@ fn rows_of(dataset: &FrozenDataset, step: &str) -> Result<Vec<Found>> {
     struct Row {
         origin: Origin,
     }
+    let late = dataset.beside()?.late.iter().any(|late| late.as_str() == step);
     let mut found = Vec::new();
     for kind in RowKind::ALL {
         for split in [Split::Train, Split::Dev] {
@@ -131,7 +134,7 @@ fn rows_of(dataset: &FrozenDataset, step: &str) -> Result<Vec<Found>> {
                 let Row { origin } = serde_json::from_str(text)?;
                 if origin.steps.iter().any(|own| own == step) {
                     let (version, because) = (dataset.version().clone(), origin.because);
-                    found.push(Found { version, file: file.clone(), line, because });
+                    found.push(Found { version, file: file.clone(), line, because, late });
                 }
                 Ok(())
             })?;
@@ -145,10 +148,11 @@ fn describe(explained: &Explained) -> String {
     let said = if said.is_empty() { "nothing".to_owned() } else { said.join(", ") };
     let mut lines =
         vec![format!("{step}, response {response}, of {trajectory}; said of it: {said}")];
-    for Found { version, file, line, because } in rows {
+    for Found { version, file, line, because, late } in rows {
         lines.push(format!(
-            "  in {version}: line {line} of {file}, because of {}",
-            because.join(", ")
+            "  in {version}: line {line} of {file}, because of {}{}",
+            because.join(", "),
+            if *late { ", late" } else { "" }
         ));
     }
     if rows.is_empty() {
