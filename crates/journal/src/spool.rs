@@ -48,6 +48,8 @@ struct State {
     waiting: usize,
     /// Until it is empty: a commit has failed, or somebody wants it empty.
     is_closed: bool,
+    /// When it failed: a file that cannot be made or written is not tried for every step.
+    failed: Option<Instant>,
 }
 
 impl Spool {
@@ -60,8 +62,10 @@ impl Spool {
     pub(crate) fn keep(&self, step: &[u8]) -> bool {
         let mut state = self.lock();
         let is_late = state.since.is_some_and(|since| since.elapsed() > LONGEST);
+        let has_failed = state.failed.is_some_and(|failed| failed.elapsed() < LONGEST);
         let Ok(length) = u32::try_from(step.len()) else { return false };
-        if state.is_closed || is_late || state.bytes + u64::from(length) > MOST_BYTES {
+        let is_shut = state.is_closed || is_late || has_failed;
+        if is_shut || state.bytes + u64::from(length) > MOST_BYTES {
             return false;
         }
         let mut frame = Vec::with_capacity(4 + step.len());
@@ -70,7 +74,8 @@ impl Spool {
         match state.append(&self.journal, &frame) {
             Ok(()) => true,
             Err(error) => {
-                tracing::warn!(%error, "a step waits for its commit, since it could not be spooled");
+                state.failed = Some(Instant::now());
+                tracing::warn!(%error, "steps wait for their commit, since they cannot be spooled");
                 false
             }
         }

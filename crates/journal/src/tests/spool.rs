@@ -213,6 +213,14 @@ fn a_spool_that_cannot_be_written_leaves_steps_to_wait_for_their_commit() {
     let home = Home::new();
     let nowhere = Spool::new(&home.directory.path().join("missing").join("journal.db"));
     assert!(!nowhere.keep(b"step"));
+    fs::create_dir(home.directory.path().join("missing")).unwrap();
+    assert!(!nowhere.keep(b"step"), "it is not tried for every step");
+    let again = |_| {
+        thread::sleep(SOON);
+        nowhere.keep(b"step")
+    };
+    assert!((0..200).any(again), "it is tried again later");
+    nowhere.release(1);
     nowhere.clear(SOON).unwrap();
 }
 
