@@ -119,9 +119,8 @@ fn stage(replicas: usize) -> Stage {
 
 /// Replicas that say these things of themselves, and are asked so many things at once.
 fn staged(identities: &[Option<&'static str>], concurrency: usize) -> Stage {
-    let held =
-        |identity: &Option<&'static str>| Arc::new(Held { identity: *identity, ..Held::default() });
-    let held: Vec<Arc<Held>> = identities.iter().map(held).collect();
+    let held = |identity: Option<&'static str>| Arc::new(Held { identity, ..Held::default() });
+    let held: Vec<Arc<Held>> = identities.iter().copied().map(held).collect();
     let servers: Vec<Server> = held.iter().map(vllm).collect();
     let urls = servers.iter().map(|server| server.url.clone()).collect();
     let endpoint = Endpoint::fleet(urls, "base", None);
