@@ -113,6 +113,7 @@ pub(crate) fn response_key(response: &str) -> Key {
 pub(crate) struct Selection {
     task: TaskName,
     not_before: Option<Timestamp>,
+    exclude: BTreeMap<String, String>,
     spill: Arc<Spill>,
     seen: usize,
     tally: Tally,
@@ -134,10 +135,16 @@ pub(crate) struct Selected {
 }
 
 impl Selection {
-    pub(crate) fn new(task: &TaskName, not_before: Option<Timestamp>, spill: Arc<Spill>) -> Self {
+    pub(crate) fn new(
+        task: &TaskName,
+        not_before: Option<Timestamp>,
+        exclude: &BTreeMap<String, String>,
+        spill: Arc<Spill>,
+    ) -> Self {
         Self {
             task: task.clone(),
             not_before,
+            exclude: exclude.clone(),
             spill,
             seen: 0,
             tally: Tally::default(),
@@ -171,6 +178,9 @@ impl Selection {
         }
         if self.not_before.is_some_and(|not_before| step.at < not_before) {
             return refuse("too_old");
+        }
+        if self.exclude.iter().any(|(name, value)| step.metadata.get(name) == Some(value)) {
+            return refuse("excluded");
         }
         let at = step.at;
         match self.chosen.entry((at, step.id.clone())) {

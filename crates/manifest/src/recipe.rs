@@ -146,6 +146,9 @@ pub struct Data {
     /// few subjects each may make more.
     #[serde(skip_serializing_if = "is_usual_share")]
     pub max_subject_share: f64,
+    /// Leave out what the client said this of, in the metadata of its request: `training = "no"`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub exclude: BTreeMap<String, String>,
     /// What the card says that no counting can tell.
     #[serde(skip_serializing_if = "CardSettings::is_empty")]
     pub card: CardSettings,
@@ -192,6 +195,7 @@ impl Default for Data {
             holdout_newest: 0.0,
             memory_slot: 0.0,
             max_subject_share: USUAL_SHARE,
+            exclude: BTreeMap::new(),
             card: CardSettings::default(),
         }
     }

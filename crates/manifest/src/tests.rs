@@ -125,9 +125,11 @@ fn what_a_dataset_may_be_made_of_is_checked_by_line_and_leaves_no_trace_at_its_d
     }
     let frozen = format!("prompts = true\nsource = \"support-triage@{}\"", "0".repeat(64));
     assert_eq!(error_of(&with(&frozen)).key.as_deref(), Some("prompts"));
-    for (setting, key) in
-        [("max_subject_share = 0.5", "max_subject_share"), ("card = { license = \"mit\" }", "card")]
-    {
+    for (setting, key) in [
+        ("max_subject_share = 0.5", "max_subject_share"),
+        ("card = { license = \"mit\" }", "card"),
+        ("exclude = { training = \"no\" }", "exclude"),
+    ] {
         let frozen = frozen.replace("prompts = true", setting);
         assert_eq!(error_of(&with(&frozen)).key.as_deref(), Some(key));
     }

@@ -39,7 +39,23 @@ pub(super) fn write_origin(
         said.map_or("Not stated.", String::as_str)
     };
     writeln!(card, "\n## Licence\n\n{}", stated(|card| card.license.as_ref()))?;
-    writeln!(card, "\n## Consent\n\n{}", stated(|card| card.consent.as_ref()))
+    writeln!(card, "\n## Consent\n\n{}", stated(|card| card.consent.as_ref()))?;
+    write_excluded(card, manifest)
+}
+
+fn write_excluded(card: &mut String, manifest: &DatasetManifest) -> Result {
+    let exclude = manifest.data.iter().flat_map(|data| &data.exclude);
+    let exclude: Vec<String> = exclude.map(|(name, value)| format!("`{name} = {value}`")).collect();
+    if exclude.is_empty() {
+        return Ok(());
+    }
+    let select = manifest.stages.iter().find(|stage| stage.stage == "select");
+    let steps = select.and_then(|select| select.reasons.get("excluded")).copied().unwrap_or(0);
+    writeln!(
+        card,
+        "\nLeft out: {steps} steps whose clients said {} of their request.",
+        exclude.join(" or ")
+    )
 }
 
 /// In what the rows are one-sided, as far as it was counted or stated.

@@ -99,6 +99,22 @@ fn a_card_tells_sources_time_consent_and_in_what_the_rows_are_one_sided() {
 }
 
 #[test]
+fn what_a_client_excludes_is_left_out_and_counted() {
+    let mut steps = three();
+    for (nth, said) in [(0, "no"), (1, "yes")] {
+        steps[nth].step.metadata = [("training".to_owned(), said.to_owned())].into();
+    }
+    let exclude = [("training".to_owned(), "no".to_owned())].into();
+    let data = Data { exclude, ..all_train() };
+    let draft = try_build(&data, &[], steps).unwrap();
+    assert_eq!(count(&draft, "select", "excluded"), 1);
+    assert_eq!(draft.manifest().rows("sft.train.jsonl"), 1);
+    let (_root, frozen) = freeze(&draft);
+    let card = fs::read_to_string(frozen.dir().join("README.md")).unwrap();
+    assert!(card.contains("Left out: 1 steps whose clients said `training = no`"), "{card}");
+}
+
+#[test]
 fn a_card_tells_of_erasures_and_keeps_its_sources() {
     let root = tempfile::tempdir().unwrap();
     try_build(&all_train(), &[], three()).unwrap().freeze(root.path()).unwrap();

@@ -91,6 +91,10 @@ impl Check<'_> {
         }
         self.caps(data)?;
         self.card(data)?;
+        if !data.exclude.is_empty() && data.source != DataSource::Journal {
+            let what = "is for datasets that are built now; a frozen version is what it is";
+            return self.fail("data", 0, "exclude", what);
+        }
         if data.prompts && data.source != DataSource::Journal {
             let what = "is for datasets that are built now; a frozen version has its prompts in it";
             return self.fail("data", 0, "prompts", what);
