@@ -22,8 +22,8 @@ pub struct Step {
     /// Whose request it was (the `user` of the OpenAI body): what erasure and balancing act on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
-    /// What the client noted beside its request (the `metadata` of the OpenAI body). Nothing is
-    /// decided by it.
+    /// What the client noted beside its request (the `metadata` of the OpenAI body). A recipe may
+    /// leave steps out by it; nothing else is decided by it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
     /// The `id` of the reply, which clients quote in outcomes.
