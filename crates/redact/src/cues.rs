@@ -15,7 +15,7 @@ use runs::Run;
 use crate::{Kind, Measured, Named, Overall, Recogniser, RecogniserError, measured};
 
 /// Goes into manifests beside the policy's id: other cues make a new version.
-pub const CUES: &str = "cues@1";
+pub const CUES: &str = "cues@2";
 
 /// A part of a name that is shorter may be any word.
 const SHORTEST_PART: usize = 4;

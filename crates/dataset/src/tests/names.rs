@@ -115,7 +115,7 @@ fn without_a_model_names_are_found_by_their_cues_where_a_recipe_wants_it() {
         try_build(&data, &[], [said.clone()]).unwrap()
     };
     let draft = by(Redact::Names, &said);
-    assert_eq!(draft.manifest().redaction, "standard@3+cues@1");
+    assert_eq!(draft.manifest().redaction, "standard@3+cues@2");
     let rows = draft.file("sft.train.jsonl").unwrap().unwrap();
     assert!(rows.contains("My name is <PERSON_1>. I live in <LOCATION_1>."), "{rows}");
     assert!(rows.contains("Hi <PERSON_1>"), "the same person by one name: {rows}");

@@ -282,7 +282,10 @@ fn is_labelled(run: &Run<'_>) -> bool {
 fn is_related(run: &Run<'_>) -> bool {
     let before = run.before().trim_end_matches([' ', ',']);
     let Some((rest, kin)) = before.rsplit_once(' ') else { return false };
-    KIN.contains(&kin.to_lowercase().trim_end_matches('s')) && ends_in(rest, OWNERS)
+    let kin = kin.to_lowercase();
+    // One or several, but a boss is one.
+    let is_kin = KIN.contains(&kin.as_str()) || KIN.contains(&kin.trim_end_matches('s'));
+    is_kin && ends_in(rest, OWNERS)
 }
 
 fn speaks(run: &Run<'_>) -> bool {

@@ -30,6 +30,8 @@ fn who_is_introduced_greeted_or_signs_is_a_person() {
         ("Name: Toshimi Arata\nPhone: 1", "Toshimi Arata"),
         ("- **Last Name:** Muller", "Muller"),
         ("my brother Jožef has the card", "Jožef"),
+        ("please copy my boss Jožef on it", "Jožef"),
+        ("his sisters Rubija came", "Rubija"),
         ("\"It is late\", says Hartvigsson.", "Hartvigsson"),
         ("heard of Faina D. Yefremova's tales", "Faina D. Yefremova"),
         ("Ludwig van Beethoven's daughter", "Ludwig van Beethoven"),
