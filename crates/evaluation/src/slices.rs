@@ -5,11 +5,7 @@ use std::collections::BTreeMap;
 use understudy_manifest::{Case, Risk, Slice, Suite, Tier};
 use understudy_scorer::Outcome;
 
-use crate::{
-    gate::ESCALATE,
-    pairs::Pairs,
-    stats::{holm, mcnemar_exact},
-};
+use crate::{gate::ESCALATE, pairs::Pairs, stats::holm};
 
 /// A tag on fewer cases than this says nothing.
 const FEW: usize = 5;
@@ -21,8 +17,8 @@ const NEW_IN: &str = "new-in-";
 const OLD: &str = "cases:old";
 
 /// Every tag and every risk other than `normal`, by name, under the primary scorer, and what is new
-/// in this version of the suite apart from what is old. All of it is for the gate; what a report
-/// may show is [`told`].
+/// in this version of the suite apart from what is old. All of it is for the gate, and not corrected
+/// for how many slices there are; what a report may show is [`told`].
 pub(crate) fn slices(
     suite: &Suite,
     candidate: &[Outcome],
@@ -53,10 +49,10 @@ pub(crate) fn slices(
             wins: difference.wins,
             losses: difference.losses,
             fixed: pairs.count(false, true),
-            p_holm: mcnemar_exact(difference.wins, difference.losses),
+            p_holm: difference.mcnemar_p.or(difference.permutation_p).unwrap_or(1.0),
         }
     };
-    corrected(sizes.into_keys().map(slice).collect())
+    sizes.into_keys().map(slice).collect()
 }
 
 /// Whether a slice is looked at however few its cases are.
@@ -86,7 +82,7 @@ fn is_new_in(slice: &Slice, suite: &Suite) -> bool {
 }
 
 fn corrected(mut slices: Vec<Slice>) -> Vec<Slice> {
-    let p: Vec<f64> = slices.iter().map(|slice| mcnemar_exact(slice.wins, slice.losses)).collect();
+    let p: Vec<f64> = slices.iter().map(|slice| slice.p_holm).collect();
     slices.iter_mut().zip(holm(&p)).for_each(|(slice, p)| slice.p_holm = p);
     slices
 }

@@ -270,7 +270,8 @@ pub struct Slice {
     pub losses: u64,
     /// Cases the baseline gets wrong and the candidate right.
     pub fixed: u64,
-    /// Exact sign test on wins and losses, two-sided, corrected after Holm over all slices.
+    /// McNemar's exact test, or the paired permutation test where scores are graded or cases come in
+    /// clusters; two-sided, corrected after Holm over the slices of the report.
     pub p_holm: f64,
 }
 

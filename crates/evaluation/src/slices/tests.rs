@@ -59,3 +59,16 @@ fn few_new_cases_of_a_sealed_suite_cannot_be_worked_out() {
         told(&many, compared(&many)).into_iter().map(|slice| slice.name).collect();
     assert_eq!(names, ["cases:old", "tag:new-in-quiz-v2"]);
 }
+
+#[test]
+fn cases_that_fail_together_are_no_evidence_each_for_itself() {
+    let mut one_cluster = suite(Tier::Gate, 10);
+    let alone = told(&one_cluster, compared(&one_cluster));
+    one_cluster.cases[30..].iter_mut().for_each(|case| case.cluster = Some("one".to_owned()));
+    let together = told(&one_cluster, compared(&one_cluster));
+    let p = |slices: &[Slice]| {
+        slices.iter().find(|slice| slice.name == "tag:new-in-quiz-v2").unwrap().p_holm
+    };
+    assert!(p(&alone) < 0.01, "ten wins and no loss: {}", p(&alone));
+    assert!((p(&together) - 1.0).abs() < 1e-12, "one win and no loss: {}", p(&together));
+}
