@@ -5,7 +5,7 @@ use serde_json::Value;
 use understudy_ident::{StepId, TrajectoryId};
 use understudy_inference::{FinishReason, Served};
 use understudy_message::Message;
-use understudy_trajectory::{Arm, Outcome, Signal, Source, Step};
+use understudy_trajectory::{Arm, Outcome, Side, Signal, Source, Step};
 
 use crate::{attempt::Attempt, edit::is_trifle};
 
@@ -35,6 +35,14 @@ pub(crate) struct Candidate {
     pub(crate) superseded: usize,
     /// How many edits changed so little that they are taken for accepts.
     pub(crate) trifles: usize,
+}
+
+/// How well an attempt at a problem did.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Scored {
+    pub(crate) score: f64,
+    /// Where whoever scored the attempts at it says which won and which lost.
+    pub(crate) side: Option<Side>,
 }
 
 /// Which reply was used after a regenerate.
@@ -141,9 +149,12 @@ impl Candidate {
         })
     }
 
-    /// The problem that its trajectory attempted, and the last score it was given.
-    pub(crate) fn problem(&self) -> Option<(&str, f64)> {
-        self.outcomes.iter().rev().find_map(Outcome::attempt)
+    /// The problem that its trajectory attempted, and what was said last of how well it did.
+    pub(crate) fn problem(&self) -> Option<(&str, Scored)> {
+        self.outcomes.iter().rev().find_map(|outcome| {
+            let (problem, score) = outcome.attempt()?;
+            Some((problem, Scored { score, side: outcome.side() }))
+        })
     }
 
     /// Whether another reply was asked for, and which one was used in the end.

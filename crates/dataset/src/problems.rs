@@ -2,17 +2,18 @@
 //!
 //! Of two attempts, the one with the higher score is preferred from where they part: at the first
 //! reply that calls other tools, or says something else where no call differs. Whoever was asked was
-//! asked in words of that attempt, so the prompt is the better one's.
+//! asked in words of that attempt, so the prompt is the better one's. Where attempts are labelled, a
+//! winner is preferred to a loser and nothing else is preferred to anything.
 
 use std::collections::BTreeMap;
 
 use understudy_manifest::Origin;
 use understudy_message::Message;
-use understudy_trajectory::{JudgedStep, Outcome};
+use understudy_trajectory::{JudgedStep, Outcome, Side};
 
 use crate::{
     DatasetError,
-    candidate::Candidate,
+    candidate::{Candidate, Scored},
     key::Key,
     ledger::Tally,
     row::{Lesson, Row},
@@ -34,23 +35,34 @@ pub(crate) fn broadcast(mut steps: Vec<JudgedStep>) -> Vec<JudgedStep> {
     steps
 }
 
-/// One attempt: its score, and its replies with their places among the candidates.
+/// One attempt: how well it did, and its replies with their places among the candidates.
 struct Attempt {
-    score: f64,
+    scored: Scored,
     replies: Vec<(usize, Message)>,
 }
 
-/// Makes a pair of every two attempts at a problem that did not do equally well. Where nobody says
+impl Attempt {
+    fn beats(&self, other: &Self) -> bool {
+        let (one, other) = (self.scored, other.scored);
+        let contrast = match (one.side, other.side) {
+            (None, None) => true,
+            sides => sides == (Some(Side::Winner), Some(Side::Loser)),
+        };
+        contrast && one.score > other.score
+    }
+}
+
+/// Makes a pair of every two attempts at a problem of which one beats the other. Where nobody says
 /// what was attempted there is no stage.
 pub(crate) fn pairs(
     selected: &Selected,
     mut take: impl FnMut(Row) -> Result<(), DatasetError>,
 ) -> Result<Option<Tally>, DatasetError> {
-    let mut problems: BTreeMap<Key, BTreeMap<Key, (f64, Vec<usize>)>> = BTreeMap::new();
+    let mut problems: BTreeMap<Key, BTreeMap<Key, (Scored, Vec<usize>)>> = BTreeMap::new();
     for (nth, fact) in selected.whole().filter(|(_, fact)| refusal(fact).is_none()) {
-        let Some((problem, score)) = fact.problem else { continue };
+        let Some((problem, scored)) = fact.problem else { continue };
         let attempts = problems.entry(problem).or_default();
-        attempts.entry(fact.trajectory).or_insert((score, Vec::new())).1.push(nth);
+        attempts.entry(fact.trajectory).or_insert((scored, Vec::new())).1.push(nth);
     }
     if problems.is_empty() {
         return Ok(None);
@@ -58,13 +70,13 @@ pub(crate) fn pairs(
     let mut tally = Tally::default();
     tally.add_many("problems", problems.len() as u64);
     for attempts in problems.into_values() {
-        let attempts = attempts.into_values().map(|(score, steps)| read(selected, score, &steps));
+        let attempts = attempts.into_values().map(|(scored, steps)| read(selected, scored, &steps));
         let attempts: Vec<Attempt> = attempts.collect::<Result<_, _>>()?;
         tally.add_many("attempts", attempts.len() as u64);
-        let mixed = attempts.iter().any(|attempt| attempt.score != attempts[0].score);
+        let mixed = attempts.iter().any(|one| one.scored.score != attempts[0].scored.score);
         tally.add_many("problems_of_unequal_attempts", u64::from(mixed));
         for better in &attempts {
-            for worse in attempts.iter().filter(|worse| better.score > worse.score) {
+            for worse in attempts.iter().filter(|worse| better.beats(worse)) {
                 match parting(better, worse) {
                     Some((one, other)) => {
                         take(row(selected, (better, worse), (one, other))?)?;
@@ -78,10 +90,10 @@ pub(crate) fn pairs(
     Ok(Some(tally))
 }
 
-fn read(selected: &Selected, score: f64, steps: &[usize]) -> Result<Attempt, DatasetError> {
+fn read(selected: &Selected, scored: Scored, steps: &[usize]) -> Result<Attempt, DatasetError> {
     let reply = |&nth: &usize| Ok((nth, selected.candidate(nth)?.reply));
     let replies = steps.iter().map(reply).collect::<Result<_, DatasetError>>()?;
-    Ok(Attempt { score, replies })
+    Ok(Attempt { scored, replies })
 }
 
 /// The replies in which two attempts part.
@@ -105,7 +117,7 @@ fn row(
     let rejected = selected.candidate(other)?;
     let steps = vec![id.to_string(), rejected.id.to_string()];
     let because = vec!["attempts".to_owned()];
-    let margin = Some((better.score - worse.score).min(1.0));
+    let margin = Some((better.scored.score - worse.scored.score).min(1.0));
     Ok(Row {
         prompt: prompt.into(),
         tools: tools.into(),

@@ -16,7 +16,7 @@ use crate::{
     DatasetError,
     attempt::Attempts,
     bursts,
-    candidate::{Candidate, Kept},
+    candidate::{Candidate, Kept, Scored},
     key::Key,
     ledger::{Ledger, Tally},
     spill::{Place, Spill},
@@ -55,7 +55,7 @@ pub(crate) struct Fact {
     /// The response that its user kept in its place, where they named it.
     pub(crate) kept: Option<Key>,
     /// The problem that its trajectory attempted, and how well it did.
-    pub(crate) problem: Option<(Key, f64)>,
+    pub(crate) problem: Option<(Key, Scored)>,
 }
 
 impl Fact {
@@ -81,7 +81,7 @@ impl Fact {
             trifles: candidate.trifles,
             overlap: Overlap::of(candidate.id.as_str(), &candidate.outcomes).map(Box::new),
             was_accepted: candidate.was_accepted(),
-            problem: candidate.problem().map(|(name, score)| (Key::of("problem", name), score)),
+            problem: candidate.problem().map(|(name, how)| (Key::of("problem", name), how)),
             was_regenerated: candidate.regenerated().is_some(),
             kept: match candidate.regenerated() {
                 Some(Kept::Named(response)) => Some(response_key(response)),

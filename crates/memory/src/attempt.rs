@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 use understudy_ident::{Digest, Timestamp, TrajectoryId};
-use understudy_inference::InferenceError;
+use understudy_inference::{FinishReason, InferenceError, Served, Timing, TokenRecord, Usage};
 use understudy_message::{Message, Role};
 
 use crate::{Called, Failure, MemoryError, Part, Run, ShadowReport, Transcript};
@@ -84,6 +84,20 @@ pub struct Played {
     pub answer: String,
     /// Everything that was said or shown beside.
     pub heard: Vec<String>,
+    /// Of a model, in turn; a script has none.
+    pub replies: Vec<Reply>,
+}
+
+/// One reply of a model with all that a server would have recorded of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    pub prompt: Vec<Message>,
+    pub message: Message,
+    pub finish_reason: FinishReason,
+    pub served: Served,
+    pub usage: Usage,
+    pub timing: Timing,
+    pub tokens: Option<TokenRecord>,
 }
 
 /// Whoever makes runs: a model with its settings, or a script.
@@ -113,7 +127,16 @@ pub struct Attempts {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Made {
     pub transcripts: Vec<Transcript>,
+    /// What models said in them, by the run.
+    pub said: BTreeMap<TrajectoryId, Said>,
     pub count: Counted,
+}
+
+/// The replies of one run, and what they could call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Said {
+    pub tools: Vec<Value>,
+    pub replies: Vec<Reply>,
 }
 
 /// What making them took. Nothing of it quotes a run.
@@ -127,13 +150,18 @@ pub struct Counted {
 }
 
 impl Made {
-    fn add(&mut self, (transcript, ending): (Transcript, Ending)) {
+    fn add(&mut self, task: &Task, Attempted { transcript, replies, ending }: Attempted) {
         self.count.runs += 1;
         self.count.shadow.add(&ending.shadow);
-        match ending.unfit {
-            Some(why) => *self.count.unfit.entry(why).or_default() += 1,
-            None => self.transcripts.push(transcript),
+        if let Some(why) = ending.unfit {
+            *self.count.unfit.entry(why).or_default() += 1;
+            return;
         }
+        if !replies.is_empty() {
+            let said = Said { tools: task.tools.clone(), replies };
+            self.said.insert(transcript.source.clone(), said);
+        }
+        self.transcripts.push(transcript);
     }
 }
 
@@ -153,12 +181,12 @@ impl Attempts {
         for (at, task) in tasks.iter().enumerate() {
             for run in 0..u64::from(self.runs) {
                 let conditions = self.conditions(Part::Student, run);
-                made.add(attempt(practice, (at, task), student, conditions)?);
+                made.add(task, attempt(practice, (at, task), student, conditions)?);
                 told();
             }
             if let Some(teacher) = teacher.as_deref_mut() {
                 let conditions = self.conditions(Part::Teacher, 0);
-                made.add(attempt(practice, (at, task), teacher, conditions)?);
+                made.add(task, attempt(practice, (at, task), teacher, conditions)?);
                 told();
             }
         }
@@ -172,12 +200,18 @@ impl Attempts {
 }
 
 /// One run, with what its world says of it.
+pub(crate) struct Attempted {
+    pub(crate) transcript: Transcript,
+    pub(crate) replies: Vec<Reply>,
+    pub(crate) ending: Ending,
+}
+
 pub(crate) fn attempt(
     practice: &mut dyn Practice,
     (at, task): (usize, &Task),
     player: &mut dyn Player,
     conditions: Conditions<'_>,
-) -> Result<(Transcript, Ending), MemoryError> {
+) -> Result<Attempted, MemoryError> {
     let mut world = practice.world(at);
     let played = player.play(task, conditions, world.as_mut());
     let (played, overflow) = match played {
@@ -205,7 +239,7 @@ pub(crate) fn attempt(
         harmful: false,
         run: Run { part: conditions.part, config: player.config(), seed: conditions.seed },
     };
-    Ok((transcript, ending))
+    Ok(Attempted { transcript, replies: played.replies, ending })
 }
 
 #[cfg(test)]

@@ -4,11 +4,13 @@ use std::{fmt, sync::Arc};
 
 use serde_json::{Value, json};
 use understudy_ident::Digest;
-use understudy_inference::{Backend, Chat, GenerateRequest, Prompt, Sampling, complete};
+use understudy_inference::{
+    Backend, Chat, Completion, GenerateRequest, Prompt, Sampling, complete,
+};
 use understudy_message::{Message, Role, ToolCall};
 
 use crate::{
-    Called, Conditions, Failure, MemoryError, Played, Player, Task, World, place,
+    Called, Conditions, Failure, MemoryError, Played, Player, Reply, Task, World, place,
     transcript::failure_in,
 };
 
@@ -51,12 +53,7 @@ impl ChatPlayer {
         Self { backend, adapter, read, limits }
     }
 
-    fn reply(
-        &self,
-        messages: &[Message],
-        task: &Task,
-        seed: u64,
-    ) -> Result<(Message, u32), MemoryError> {
+    fn reply(&self, messages: &[Message], task: &Task, seed: u64) -> Result<Reply, MemoryError> {
         let chat = Chat { tools: task.tools.clone(), ..Chat::new(messages.to_vec()) };
         let sampling = Sampling {
             temperature: self.limits.temperature,
@@ -66,12 +63,13 @@ impl ChatPlayer {
         };
         let request = GenerateRequest::new(Prompt::Chat(Box::new(chat)), sampling);
         let request = request.with_adapter(self.adapter.clone());
-        let completion = complete(self.backend.as_ref(), request)?;
-        let read = || (self.read)(&completion.text);
-        let calls = if completion.tool_calls.is_empty() { read() } else { completion.tool_calls };
-        let text = if calls.is_empty() { completion.text } else { String::new() };
-        let reply = Message { tool_calls: calls, ..Message::assistant(text) };
-        Ok((reply, completion.usage.completion_tokens))
+        let Completion { text, tool_calls, finish_reason, served, usage, timing, tokens, .. } =
+            complete(self.backend.as_ref(), request)?;
+        let calls = if tool_calls.is_empty() { (self.read)(&text) } else { tool_calls };
+        let text = if calls.is_empty() { text } else { String::new() };
+        let message = Message { tool_calls: calls, ..Message::assistant(text) };
+        let prompt = messages.to_vec();
+        Ok(Reply { prompt, message, finish_reason, served, usage, timing, tokens })
     }
 }
 
@@ -92,27 +90,29 @@ impl Player for ChatPlayer {
             Some(block) => place(&task.prompt, block),
             None => task.prompt.clone(),
         };
-        let (mut calls, mut answer) = (Vec::new(), String::new());
+        let (mut calls, mut answer, mut replies) = (Vec::new(), String::new(), Vec::new());
         for turn in 0..self.limits.turns {
-            let (mut reply, tokens) = self.reply(&messages, task, conditions.seed)?;
-            if reply.tool_calls.is_empty() {
-                answer = reply.text();
-                break;
-            }
+            let mut reply = self.reply(&messages, task, conditions.seed)?;
             // Ids of different turns must differ, whatever the model calls them.
-            for (n, call) in reply.tool_calls.iter_mut().enumerate() {
+            for (n, call) in reply.message.tool_calls.iter_mut().enumerate() {
                 call.id = format!("call_{turn}_{n}");
             }
-            messages.push(reply.clone());
-            let share = tokens / reply.tool_calls.len() as u32;
-            for call in &reply.tool_calls {
-                let (called, said) = carry_out(call, (turn, share), world);
+            let (said, tokens) = (reply.message.clone(), reply.usage.completion_tokens);
+            replies.push(reply);
+            if said.tool_calls.is_empty() {
+                answer = said.text();
+                break;
+            }
+            messages.push(said.clone());
+            let share = tokens / said.tool_calls.len() as u32;
+            for call in &said.tool_calls {
+                let (called, told) = carry_out(call, (turn, share), world);
                 calls.push(called);
-                messages.push(said);
+                messages.push(told);
             }
         }
         let heard = messages.iter().map(Message::text).collect();
-        Ok(Played { calls, answer, heard })
+        Ok(Played { calls, answer, heard, replies })
     }
 }
 

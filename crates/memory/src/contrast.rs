@@ -15,8 +15,12 @@ pub(crate) enum Feature {
     Parallel(ToolIx, ToolIx),
     /// Among runs that called the tool: the argument was given, in this shape.
     Given(ToolIx, KeyIx, Shape),
+    /// Likewise, in whatever shape.
+    Passed(ToolIx, KeyIx),
     /// Among runs in which the first failed so, anywhere or at one place: the second was called next.
     Recovered(ToolIx, ErrorSignature, Option<Keyed>, ToolIx),
+    /// The run took at most so many calls.
+    Within(u32),
 }
 
 /// A feature that tells winners from losers.
@@ -65,15 +69,22 @@ pub(crate) fn findings(
     settings: &Contrast,
 ) -> Vec<Finding> {
     let mut shares: BTreeMap<Feature, [Share; 2]> = BTreeMap::new();
-    let all: BTreeSet<Feature> =
-        winners.iter().chain(losers).flat_map(|skeleton| features(skeleton)).collect();
+    let runs = || winners.iter().chain(losers);
+    let mut all: BTreeSet<Feature> = runs().flat_map(|skeleton| features(skeleton)).collect();
+    let lengths: BTreeSet<u32> = runs().map(|skeleton| skeleton.calls()).collect();
+    // Every run is within the longest.
+    all.extend(lengths.into_iter().rev().skip(1).map(Feature::Within));
     for (side, skeletons) in [winners, losers].into_iter().enumerate() {
         for skeleton in skeletons {
-            let did = features(skeleton);
+            let features = features(skeleton);
             for feature in all.iter().filter(|feature| could(skeleton, **feature)) {
+                let did = match feature {
+                    Feature::Within(most) => skeleton.calls() <= *most,
+                    other => features.contains(other),
+                };
                 let share = &mut shares.entry(*feature).or_default()[side];
                 share.could += 1;
-                share.did += u64::from(did.contains(feature));
+                share.did += u64::from(did);
             }
         }
     }
@@ -93,10 +104,12 @@ fn rank(finding: &Finding) -> (u8, Feature) {
         Feature::Before(..) => 0,
         Feature::Recovered(..) => 1,
         Feature::Given(..) => 2,
-        Feature::Parallel(..) => 3,
-        Feature::Used(_) => 4,
+        Feature::Passed(..) => 3,
+        Feature::Parallel(..) => 4,
+        Feature::Used(_) => 5,
+        Feature::Within(_) => 6,
     };
-    (rank + 5 * u8::from(!finding.helps), finding.feature)
+    (rank + 7 * u8::from(!finding.helps), finding.feature)
 }
 
 fn finding(
@@ -110,8 +123,12 @@ fn finding(
     let p = fisher(more, less);
     let finding = Finding { feature, helps, winners, losers, p };
     let enough = winners.could >= settings.min_support && losers.could >= settings.min_support;
-    // "Do not call one before the other" is seldom the reason; what losers used or gave may be.
-    let sayable = helps || matches!(feature, Feature::Used(_) | Feature::Given(..));
+    // "Do not call one before the other" is seldom the reason; what losers used or gave may be, and
+    // that they stopped too early.
+    let of_losers = |feature| {
+        !matches!(feature, Feature::Before(..) | Feature::Parallel(..) | Feature::Recovered(..))
+    };
+    let sayable = helps || of_losers(feature);
     let supported = enough && more.did >= settings.min_support && sayable;
     (supported && p <= settings.max_p && finding.lift() >= settings.min_lift).then_some(finding)
 }
@@ -188,6 +205,7 @@ fn features(skeleton: &Skeleton) -> BTreeSet<Feature> {
         found.insert(Feature::Used(call.tool));
         for (key, shape) in &call.arguments {
             found.insert(Feature::Given(call.tool, *key, *shape));
+            found.insert(Feature::Passed(call.tool, *key));
         }
         for other in &skeleton.moves[at + 1..] {
             if call.batch == other.batch && call.tool != other.tool {
@@ -214,8 +232,10 @@ fn features(skeleton: &Skeleton) -> BTreeSet<Feature> {
 fn could(skeleton: &Skeleton, feature: Feature) -> bool {
     let calls = |tool: ToolIx| skeleton.moves.iter().any(|call| call.tool == tool);
     match feature {
-        Feature::Used(_) => true,
-        Feature::Before(_, tool) | Feature::Given(tool, ..) => calls(tool),
+        Feature::Used(_) | Feature::Within(_) => true,
+        Feature::Before(_, tool) | Feature::Given(tool, ..) | Feature::Passed(tool, _) => {
+            calls(tool)
+        }
         Feature::Parallel(a, b) => calls(a) && calls(b),
         Feature::Recovered(tool, error, target, _) => skeleton.moves.iter().any(|call| {
             let here = target.is_none() || call.target == target;

@@ -20,6 +20,8 @@ pub struct Draft {
     pub(crate) order: Vec<ToolIx>,
     pub(crate) parallel: Vec<ToolIx>,
     pub(crate) parameters: Vec<Parameter<Declared>>,
+    /// The argument it is about.
+    pub(crate) argument: Option<(ToolIx, KeyIx)>,
     pub(crate) error: Option<ErrorSignature>,
     /// The one place it was seen at.
     pub(crate) target: Option<Keyed>,
@@ -49,10 +51,15 @@ impl Draft {
             Feature::Used(tool) => Self::of_use(tool, finding.helps, catalogue),
             Feature::Before(first, then) => Self::of_order(first, then, error_of(then), catalogue),
             Feature::Parallel(a, b) => Self::of_batch(a, b, catalogue),
-            Feature::Given(tool, key, shape) => {
+            Feature::Given(tool, key, _) | Feature::Passed(tool, key) => {
+                let shape = match finding.feature {
+                    Feature::Given(.., shape) => Some(shape),
+                    _ => None,
+                };
                 let error = error_of(tool).filter(|_| finding.helps);
                 Self::of_argument((tool, key, shape), finding.helps, error, catalogue)
             }
+            Feature::Within(most) => Self::of_length(most, finding.helps),
             Feature::Recovered(tool, error, target, next) => {
                 Self { target, ..Self::of_recovery(tool, error, next, catalogue) }
             }
@@ -103,20 +110,20 @@ impl Draft {
     }
 
     fn of_argument(
-        (tool, key, shape): (ToolIx, KeyIx, Shape),
+        (tool, key, shape): (ToolIx, KeyIx, Option<Shape>),
         helps: bool,
         error: Option<ErrorSignature>,
         catalogue: &Catalogue,
     ) -> Self {
         let argument = catalogue.argument(tool, key);
-        let value = match shape {
+        let value = shape.map(|shape| match shape {
             Shape::Declared(at) => {
-                argument.values.get(usize::from(at)).map(|value| format!("`{value}`"))
+                let value = argument.values.get(usize::from(at));
+                value.map(|value| format!(" = `{value}`")).unwrap_or_default()
             }
-            Shape::Boolean(flag) => Some(flag.to_string()),
-            other => Some(other.placeholder().to_owned()),
-        };
-        let given = format!("`{}` = {}", argument.name, value.unwrap_or_default());
+            other => format!(" = {}", other.placeholder()),
+        });
+        let given = format!("`{}`{}", argument.name, value.unwrap_or_default());
         let strategy = if helps {
             format!("prefer passing {given}, {BECAUSE}")
         } else {
@@ -132,11 +139,31 @@ impl Draft {
             situation: format!("When calling `{}`", catalogue.schema(tool).name),
             strategy,
             tools: vec![tool],
-            parameters: parameter(catalogue, tool, &argument.name, shape, helps),
+            parameters: shape
+                .filter(|_| helps)
+                .and_then(|shape| parameter(catalogue, tool, &argument.name, shape))
+                .into_iter()
+                .collect(),
+            argument: Some((tool, key)),
             error,
             tactic: error.map(|_| Tactic::RetryVariation),
             ..Self::empty()
         }
+    }
+
+    /// How long runs are that succeed, where nothing they called tells them from others.
+    fn of_length(most: u32, helps: bool) -> Self {
+        let calls = if most == 1 { "call" } else { "calls" };
+        let draft =
+            Self { situation: "When a task of this kind begins".to_owned(), ..Self::empty() };
+        if helps {
+            let strategy = format!("prefer a plan of at most {most} {calls}, {BECAUSE}");
+            return Self { strategy, ..draft };
+        }
+        let strategy = format!(
+            "avoid ending after only {most} {calls}, because runs that took more succeeded more often."
+        );
+        Self { kind: Kind::Avoid, strategy, ..draft }
     }
 
     fn of_recovery(
@@ -205,6 +232,7 @@ impl Draft {
             order: Vec::new(),
             parallel: Vec::new(),
             parameters: Vec::new(),
+            argument: None,
             error: None,
             target: None,
             tactic: None,
@@ -212,16 +240,12 @@ impl Draft {
     }
 }
 
-/// Only what helps is a parameter to give.
 fn parameter(
     catalogue: &Catalogue,
     tool: ToolIx,
     key: &str,
     shape: Shape,
-    helps: bool,
-) -> Vec<Parameter<Declared>> {
-    let key = Declared::find(catalogue, key).filter(|_| helps);
-    key.map(|key| Parameter { tool: Declared::tool(catalogue, tool), key, shape })
-        .into_iter()
-        .collect()
+) -> Option<Parameter<Declared>> {
+    let key = Declared::find(catalogue, key)?;
+    Some(Parameter { tool: Declared::tool(catalogue, tool), key, shape })
 }

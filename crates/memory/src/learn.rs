@@ -1,20 +1,25 @@
 //! The offline job: from episodes to proposed lessons, or to the reasons why there are none.
 
+mod drafts;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use understudy_ident::Timestamp;
 use understudy_inference::Embedder;
+use understudy_trajectory::Side;
 
 use crate::{
     Agreement, Catalogue, Declared, DeploymentItem, DeploymentText, Distil, Distiller, Draft,
-    Episode, Evidence, Item, Key, Keyed, MemoryError, MemoryId, Part, Provenance, Sanitizer,
+    Episode, Evidence, Group, Item, Key, Keyed, MemoryError, MemoryId, Part, Provenance, Sanitizer,
     Settings, Situation, Skeleton, Sources, Strategy, Verifier,
-    agreement::{Settled, settle},
-    contrast::{self, Feature, Finding},
-    score::{Side, scores},
+    agreement::{Canon, Settled, settle},
+    contrast::Finding,
+    score::scores,
     select::{Cluster, Lens},
 };
+
+use drafts::{Drafts, drafts};
 
 /// What a job needs beside the episodes.
 #[derive(Clone, Copy)]
@@ -50,6 +55,9 @@ pub struct LearnReport {
     pub verdict: String,
     #[serde(skip)]
     pub proposals: Vec<DeploymentItem>,
+    /// Requests of which some runs won and others lost.
+    #[serde(skip)]
+    pub groups: Vec<Group>,
 }
 
 /// The two sides of a kind of task, and how it was judged.
@@ -131,6 +139,7 @@ impl Job<'_> {
             learned: 0,
             verdict: String::new(),
             proposals: Vec::new(),
+            groups: Vec::new(),
         }
     }
 
@@ -150,6 +159,7 @@ impl Job<'_> {
         let mut alone = Vec::new();
         for runs in by_task.into_values() {
             if !runs.iter().any(|run| run.run.part == Part::Teacher) {
+                report.groups.extend(self.group(&runs, None));
                 alone.extend(runs);
                 continue;
             }
@@ -163,6 +173,7 @@ impl Job<'_> {
                 Settled::Canon(canon) => {
                     contest.verified |= canon.verified > 0;
                     contest.repeated = true;
+                    report.groups.extend(self.group(&runs, Some(&canon)));
                     self.judge(&runs, Some(&canon), &mut contest);
                 }
             }
@@ -171,12 +182,13 @@ impl Job<'_> {
         Ok(contest)
     }
 
-    fn judge<'a>(
-        self,
-        runs: &[&'a Episode],
-        canon: Option<&crate::agreement::Canon>,
-        contest: &mut Contest<'a>,
-    ) {
+    /// The runs of one request beside each other, and of no other one.
+    fn group(self, runs: &[&Episode], canon: Option<&Canon>) -> Option<Group> {
+        let scoring = &self.settings.scoring;
+        Group::of(runs, &scores(runs, canon, self.catalogue, scoring), scoring)
+    }
+
+    fn judge<'a>(self, runs: &[&'a Episode], canon: Option<&Canon>, contest: &mut Contest<'a>) {
         if runs.is_empty() {
             return;
         }
@@ -197,35 +209,10 @@ impl Job<'_> {
         contest: &Contest<'_>,
         report: &mut LearnReport,
     ) -> Result<(), MemoryError> {
-        let skeletons =
-            |side: &[&'_ Episode]| side.iter().map(|run| run.skeleton.clone()).collect::<Vec<_>>();
-        let (winners, losers) = (skeletons(&contest.winners), skeletons(&contest.losers));
-        let (winners, losers): (Vec<&Skeleton>, Vec<&Skeleton>) =
-            (winners.iter().collect(), losers.iter().collect());
         let settings = &self.settings.contrast;
-        let found = contrast::findings(&winners, &losers, settings);
-        let dead_ends = contrast::dead_ends(&winners, &losers, settings.min_support);
-        report.findings += found.len();
-        let mut drafts: Vec<(Draft, Option<&Finding>)> = Vec::new();
-        let said_better =
-            |finding: &Finding| is_said_better(finding, &found) || is_of_one_place(finding, &found);
-        for finding in found.iter().filter(|finding| !said_better(finding)) {
-            let draft = Draft::of(finding, &dead_ends, self.catalogue);
-            if !drafts.iter().any(|(other, _)| says_as_much(other, &draft)) {
-                drafts.push((draft, Some(finding)));
-            }
-        }
-        for (tool, error, _) in &dead_ends {
-            if !drafts.iter().any(|(draft, _)| draft.error == Some(*error)) {
-                drafts.push((Draft::of_dead_end(*tool, *error, self.catalogue), None));
-            }
-        }
-        for (steps, _) in contrast::workflows(&winners, settings.workflow_support) {
-            let lost = losers.iter().filter(|skeleton| takes(skeleton, &steps)).count();
-            if lost == 0 {
-                drafts.push((Draft::of_workflow(&steps, self.catalogue), None));
-            }
-        }
+        let (winners, losers) = (skeletons(&contest.winners), skeletons(&contest.losers));
+        let Drafts { drafts, findings } = drafts(&winners, &losers, settings, self.catalogue);
+        report.findings += findings;
         let mut sources = Sources::default();
         cluster.episodes.iter().for_each(|episode| sources.add(&episode.content.sources));
         let mut kept = 0;
@@ -233,7 +220,7 @@ impl Job<'_> {
             if kept == settings.max_items {
                 break;
             }
-            let evidence = evidence(cluster, contest, finding);
+            let evidence = evidence(cluster, contest, finding.as_ref());
             if let Some(item) = self.item(cluster, &draft, evidence, &sources, report) {
                 report.proposals.push(item);
                 kept += 1;
@@ -326,6 +313,10 @@ impl Job<'_> {
     }
 }
 
+fn skeletons<'a>(runs: &[&'a Episode]) -> Vec<&'a Skeleton> {
+    runs.iter().map(|run| &run.skeleton).collect()
+}
+
 fn evidence(cluster: &Cluster<'_>, contest: &Contest<'_>, finding: Option<&Finding>) -> Evidence {
     let users: std::collections::BTreeSet<Keyed> =
         cluster.episodes.iter().filter_map(|episode| episode.user).collect();
@@ -356,49 +347,6 @@ fn note_refusal(error: &MemoryError, report: &mut LearnReport) {
         other => other.to_string(),
     };
     *report.refused.entry(why).or_default() += 1;
-}
-
-/// Whether a lesson is in another one already: "use it first" says "use it", and asking for one tool
-/// in two shapes is one lesson.
-fn says_as_much(known: &Draft, new: &Draft) -> bool {
-    let used_in_order = new.order.is_empty()
-        && !new.prefer.is_empty()
-        && new.error.is_none()
-        && new.prefer.iter().all(|tool| known.order.contains(tool));
-    let contradicts = new.avoid.iter().any(|tool| known.prefer.contains(tool))
-        || new.prefer.iter().any(|tool| known.avoid.contains(tool));
-    let here = known.target.is_none() || known.target == new.target;
-    let same = here && known.situation == new.situation && known.strategy == new.strategy;
-    let opposite = new.parameters.is_empty() != known.parameters.is_empty()
-        && new.situation == known.situation
-        && new.kind == crate::Kind::Avoid;
-    used_in_order || contradicts || same || opposite
-}
-
-/// "Use it" is no lesson where "use it first", or "use it when the other fails", is one.
-fn is_said_better(finding: &Finding, all: &[Finding]) -> bool {
-    let Feature::Used(tool) = finding.feature else { return false };
-    finding.helps
-        && all.iter().any(|other| match other.feature {
-            Feature::Before(first, _) => first == tool,
-            Feature::Recovered(.., next) => next == tool,
-            Feature::Used(_) | Feature::Parallel(..) | Feature::Given(..) => false,
-        })
-}
-
-/// What all runs that did it did at one place is a lesson about that place, and of no others.
-fn is_of_one_place(finding: &Finding, all: &[Finding]) -> bool {
-    let Feature::Recovered(tool, error, None, next) = finding.feature else { return false };
-    all.iter().any(|other| {
-        matches!(other.feature, Feature::Recovered(t, e, Some(_), n) if (t, e, n) == (tool, error, next))
-            && (other.winners.did, other.losers.did) == (finding.winners.did, finding.losers.did)
-    })
-}
-
-/// Whether a run tried these steps in a row, with success or without.
-fn takes(skeleton: &Skeleton, steps: &[crate::ToolIx]) -> bool {
-    let tools: Vec<_> = skeleton.moves.iter().map(|call| call.tool).collect();
-    tools.windows(steps.len()).any(|part| part == steps)
 }
 
 fn verdict(report: &LearnReport) -> String {

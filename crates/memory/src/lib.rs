@@ -6,6 +6,7 @@
 //! | a trace becomes an episode | [`Transcript`], [`Episode`], [`Skeleton`] | memory, for one job |
 //! | requests are attempted again to learn more | [`Attempts::make`] | – |
 //! | episodes become lessons, or reasons why not | [`Job::learn`] | – |
+//! | attempts become examples to train on | [`records`] | – |
 //! | a sentence becomes a text for every user | [`Sanitizer`] | – |
 //! | lessons are kept, counted, suspended | [`DeploymentStore`], [`UserStore`] | one SQLite file each |
 //! | lessons go to another memory and come back | [`Import`] | lines of JSON |
@@ -38,6 +39,7 @@ mod episode;
 mod error;
 mod exchange;
 mod failure;
+mod groups;
 mod heal;
 mod item;
 mod key;
@@ -68,7 +70,7 @@ mod words;
 
 pub use agreement::{Claim, NoVerifier, Verifier};
 pub use attempt::{
-    Attempts, Conditions, Counted, Ending, Made, Played, Player, Practice, Task, World,
+    Attempts, Conditions, Counted, Ending, Made, Played, Player, Practice, Reply, Said, Task, World,
 };
 pub use catalogue::{Access, Argument, Catalogue, Intent, KeyIx, ToolIx, ToolSchema};
 pub use chat::{ChatLimits, ChatPlayer, ReadCalls};
@@ -79,6 +81,7 @@ pub use episode::Episode;
 pub use error::MemoryError;
 pub use exchange::{Import, Refused, Taken};
 pub use failure::{ErrorClass, ErrorSignature};
+pub use groups::{Group, ScoredRun, records, was_attempted};
 pub use heal::{
     Action, ErrorReport, HealCandidate, HealEvidence, HealReply, HealRequest, HealSource, Mode,
     Target, TargetKind, Tier, Tried, target_name, tier,

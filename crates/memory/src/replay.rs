@@ -9,8 +9,12 @@ use understudy_inference::Embedder;
 
 use crate::{
     Catalogue, Conditions, DeploymentItem, Episode, Intents, Key, MemoryError, Part, Player,
-    Practice, ShadowReport, Task, agreement::Canon, attempt::attempt, render,
-    score::tool_behaviour, words::without_names,
+    Practice, ShadowReport, Task,
+    agreement::Canon,
+    attempt::{Attempted, attempt},
+    render,
+    score::tool_behaviour,
+    words::without_names,
 };
 
 /// With fewer requests, an interval by the normal distribution promises too much.
@@ -140,7 +144,8 @@ impl Trial<'_> {
             for (side, block) in [None, Some(block)].into_iter().enumerate() {
                 let seed = self.seed + u64::from(run);
                 let conditions = Conditions { block, seed, part: Part::Student, at: self.at };
-                let (transcript, ending) = attempt(practice, (at, task), player, conditions)?;
+                let Attempted { transcript, ending, .. } =
+                    attempt(practice, (at, task), player, conditions)?;
                 tally.shadow.add(&ending.shadow);
                 if let Some(why) = ending.unfit {
                     return Ok(Some(why));

@@ -2,6 +2,7 @@
 
 use understudy_manifest::{AdvantageScale, AdvantageSettings};
 use understudy_objective::advantage;
+use understudy_trajectory::Side;
 
 use crate::{Catalogue, Episode, Scoring, Skeleton, agreement::Canon};
 
@@ -10,15 +11,10 @@ use crate::{Catalogue, Episode, Scoring, Skeleton, agreement::Canon};
 pub(crate) struct Score {
     /// Correctness, tool behaviour, efficiency, feedback; each in [0, 1], `None` where unknown.
     pub(crate) parts: [Option<f64>; 4],
-    /// Of the weighted sum, over the group: the same function as GRPO's.
+    /// Their weighted mean, in [0, 1]; `None` where nobody knows whether the run was right.
+    pub(crate) reward: Option<f64>,
+    /// Of the reward, over the group: the same function as GRPO's.
     pub(crate) advantage: f64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Side {
-    Winner,
-    Loser,
-    Neither,
 }
 
 impl Score {
@@ -55,7 +51,7 @@ pub(crate) fn scores(
             [correctness, tool_behaviour(&run.skeleton, catalogue), efficiency, feedback]
         })
         .collect();
-    let sums: Vec<Option<f64>> =
+    let rewards: Vec<Option<f64>> =
         parts.iter().map(|parts| weighted(parts, scoring.weights)).collect();
     let settings = AdvantageSettings {
         scale: AdvantageScale::Group,
@@ -63,8 +59,9 @@ pub(crate) fn scores(
         eps: 1e-6,
         keep_lone: false,
     };
-    let advantages = advantage::group(&sums, &settings).values;
-    parts.into_iter().zip(advantages).map(|(parts, advantage)| Score { parts, advantage }).collect()
+    let advantages = advantage::group(&rewards, &settings).values;
+    let all = parts.into_iter().zip(rewards).zip(advantages);
+    all.map(|((parts, reward), advantage)| Score { parts, reward, advantage }).collect()
 }
 
 /// The weighted mean of what is known: an unknown part is no zero. A run of which nobody knows
@@ -80,7 +77,7 @@ fn weighted(parts: &[Option<f64>; 4], weights: [f64; 4]) -> Option<f64> {
 /// `1 − faulty calls / calls`, where a call is faulty that failed, repeated an earlier one, was not
 /// declared, or did not fit its schema. `None` without calls.
 pub(crate) fn tool_behaviour(skeleton: &Skeleton, catalogue: &Catalogue) -> Option<f64> {
-    let calls = skeleton.moves.len() + skeleton.undeclared as usize;
+    let calls = skeleton.calls();
     if calls == 0 {
         return None;
     }
@@ -92,7 +89,7 @@ pub(crate) fn tool_behaviour(skeleton: &Skeleton, catalogue: &Catalogue) -> Opti
         call.failed.is_some() || call.repeated || call.undeclared_arguments > 0 || lacks
     });
     let faulty = faulty.count() + skeleton.undeclared as usize;
-    Some(1.0 - faulty as f64 / calls as f64)
+    Some(1.0 - faulty as f64 / f64::from(calls))
 }
 
 /// The mean over steps, tokens and wall time of `median / (median + value)`; what nobody measured is
@@ -102,7 +99,7 @@ fn efficiencies(runs: &[&Episode]) -> Vec<Option<f64>> {
         run.skeleton.moves.iter().map(|call| f64::from(part(call))).sum()
     };
     let measures: [Vec<f64>; 3] = [
-        runs.iter().map(|run| run.skeleton.moves.len() as f64).collect(),
+        runs.iter().map(|run| f64::from(run.skeleton.calls())).collect(),
         runs.iter().map(|run| sum(run, |call| call.tokens)).collect(),
         runs.iter().map(|run| sum(run, |call| call.latency_ms)).collect(),
     ];

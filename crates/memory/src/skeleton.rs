@@ -16,6 +16,13 @@ pub struct Skeleton {
     pub undeclared: u32,
 }
 
+impl Skeleton {
+    /// How many calls the run took, of declared tools and others.
+    pub(crate) fn calls(&self) -> u32 {
+        self.moves.len() as u32 + self.undeclared
+    }
+}
+
 /// One call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Move {

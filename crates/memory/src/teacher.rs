@@ -1,13 +1,13 @@
 //! A teacher that words a lesson better than a template does. It sees the draft, which has no word of
 //! any user, and what it writes goes through the same sanitizer as everything else.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use serde::Deserialize;
 use understudy_inference::{Backend, GenerateRequest, InferenceError, Prompt, Sampling, complete};
 use understudy_message::Message;
 
-use crate::{Distil, Draft};
+use crate::{Distil, Draft, words::numbers};
 
 const TASK: &str = "You improve the wording of short lessons for software agents. Keep the meaning \
     and every name between backticks exactly; add no other name, number, place or person; at most \
@@ -53,32 +53,18 @@ impl Distil for TeacherDistiller {
         let written = written.ok_or_else(|| {
             InferenceError::Failed("it answered with no lesson in JSON".to_owned())
         })?;
-        if names(&written.situation) + names(&written.strategy)
-            != names(&draft.situation) + names(&draft.strategy)
+        if names([&written.situation, &written.strategy])
+            != names([&draft.situation, &draft.strategy])
         {
-            return Err(InferenceError::Failed("it changed the names in the lesson".to_owned()));
+            let why = "it changed the names or numbers in the lesson";
+            return Err(InferenceError::Failed(why.to_owned()));
         }
         Ok((written.situation, written.strategy))
     }
 }
 
-/// The names between backticks, sorted, as one text that can be compared.
-fn names(text: &str) -> Names {
-    let mut names: Vec<String> = text.split('`').skip(1).step_by(2).map(str::to_owned).collect();
-    names.sort_unstable();
-    Names(names)
-}
-
-#[derive(PartialEq)]
-struct Names(Vec<String>);
-
-impl std::ops::Add for Names {
-    type Output = Self;
-
-    fn add(mut self, other: Self) -> Self {
-        self.0.extend(other.0);
-        self.0.sort_unstable();
-        self.0.dedup();
-        self
-    }
+/// The names between backticks, and the numbers.
+fn names<'a>(texts: [&'a str; 2]) -> BTreeSet<&'a str> {
+    let quoted = |text: &'a str| text.split('`').skip(1).step_by(2);
+    texts.into_iter().flat_map(|text| quoted(text).chain(numbers(text))).collect()
 }

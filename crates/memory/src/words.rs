@@ -44,6 +44,12 @@ pub(crate) fn terms(text: &str) -> Vec<String> {
     found
 }
 
+/// The numbers of a text, in order: two texts that differ in one do not say the same.
+pub(crate) fn numbers(text: &str) -> Vec<&str> {
+    let digits = text.split(|c: char| !c.is_ascii_digit());
+    digits.filter(|number| !number.is_empty()).collect()
+}
+
 /// A crude stem, the same for query and document: plural, past and progressive endings go.
 pub(crate) fn stem(word: &str) -> String {
     for ending in ["ings", "ing", "ies", "ied", "es", "ed", "s"] {

@@ -24,7 +24,7 @@ pub use calibration::{Calibration, Overlap, Platt, SignalWeight};
 pub use conversation::{Conversation, Phase};
 pub use course::{Confidence, Course, Marks, Recalled, TapMode, Tapped};
 pub use edit::{edit_ratio, words_changed};
-pub use outcome::{Context, Details, Level, Outcome, Signal, Source, Target};
+pub use outcome::{Context, Details, Level, Outcome, Side, Signal, Source, Target};
 pub use reward::{Component, Reward, RewardPolicy};
 pub use span::{
     CallUsage, Fidelity, Finish, FrameRole, ModelCall, Retrieval, Span, SpanBody, ToolRun,

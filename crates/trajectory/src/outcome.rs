@@ -133,6 +133,34 @@ impl Outcome {
         let problem = self.note.as_deref()?.strip_prefix(PROBLEM)?;
         (self.source == Source::Automated).then_some((problem, score))
     }
+
+    /// On which side of the contrast between the attempts at its problem this one is, where whoever
+    /// scored them says so.
+    pub fn side(&self) -> Option<Side> {
+        self.attempt()?;
+        let label = self.details.as_ref()?.label.as_deref()?;
+        [Side::Winner, Side::Loser, Side::Neither].into_iter().find(|side| side.as_str() == label)
+    }
+}
+
+/// How an attempt did beside the others at its problem. Between two that both went well, a higher
+/// score is no reason to prefer one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    Winner,
+    Loser,
+    Neither,
+}
+
+impl Side {
+    /// The label that an outcome has for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Winner => "winner",
+            Self::Loser => "loser",
+            Self::Neither => "neither",
+        }
+    }
 }
 
 /// What was done.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use understudy_ingest::{Format, Group, read};
 use understudy_manifest::PairExample;
+use understudy_trajectory::{Details, Side};
 
 use super::*;
 
@@ -79,6 +80,29 @@ fn the_better_attempt_is_preferred_from_where_the_two_part() {
     // Every step of an attempt did as well as the whole.
     assert_eq!(draft.manifest().rows("sft.train.jsonl"), 4);
     assert_eq!(count(&draft, "build", "labels"), 5, "and half a point is no opinion");
+}
+
+#[test]
+fn where_attempts_are_labelled_only_winners_are_preferred_and_only_to_losers() {
+    let labelled = |name: &str, score: f64, side: Side| {
+        let mut attempt = attempt("lost parcel", name, &[name], score);
+        let outcome = &mut attempt.steps[0].outcomes[0];
+        let label = Some(side.as_str().to_owned());
+        outcome.details = Some(Box::new(Details { label, ..Details::default() }));
+        attempt
+    };
+    let attempts = vec![
+        labelled("quick and right", 0.95, Side::Winner),
+        labelled("slow and right", 0.8, Side::Neither),
+        labelled("nearly", 0.5, Side::Neither),
+        labelled("wrong", 0.1, Side::Loser),
+        // Whoever says of another one's attempts who won knows nothing of this one.
+        attempt("lost parcel", "unlabelled", &["unlabelled"], 0.0),
+    ];
+    let found = pairs(&built_of(attempts, &all_train()));
+    let [pair] = &found[..] else { panic!("{found:?}") };
+    let said = (pair.chosen[0].text(), pair.rejected[0].text());
+    assert_eq!(said, ("quick and right".to_owned(), "wrong".to_owned()));
 }
 
 #[test]

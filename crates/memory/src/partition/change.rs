@@ -9,7 +9,7 @@ use super::{By, Partition};
 use crate::{
     Catalogue, Consequence, DeploymentText, Distiller, Item, Kept, Keyed, Kind, MemoryError,
     MemoryId, Operation, Sanitizer, Status, Text, UserText, effect::fade, scope::Declared,
-    select::dot,
+    select::dot, words::numbers,
 };
 
 /// Situations this close, with strategies as close as the next number says, are one lesson.
@@ -320,9 +320,10 @@ fn alike<T: Text>(a: &Item<T>, b: &Item<T>, embedder: &dyn Embedder) -> Result<b
             strategy.parameters.clone(),
             strategy.avoid_tools.clone(),
             strategy.prefer_tools.clone(),
+            numbers(strategy.text.as_str()).join(" "),
         )
     };
-    // Two sentences can be close although they name different tools or arguments.
+    // Two sentences can be close although they name different tools, arguments or numbers.
     if !same_case(a, b) || structure(a) != structure(b) {
         return Ok(false);
     }

@@ -11,11 +11,13 @@ pub(crate) enum MemoryCommand {
         understudy memory learn --task support-triage --owner ada --reason 'weekly'\n  \
         understudy memory learn --runs 4 --requests 60 --student desk@3\n  \
         understudy memory learn --runs 4 --suite desk-dev --task desk\n  \
-        understudy memory learn --runs 4 --environment desk --mock-engine --dry-run\n\n\
+        understudy memory learn --runs 4 --environment desk --mock-engine --dry-run\n  \
+        understudy memory learn --runs 4 --attempts attempts.jsonl\n\n\
         With --runs, the newest recorded requests are attempted again, by the student so often and\n\
         once by the configured teacher: reads are answered from the recording, writes only seem to\n\
         happen, and a run that reads what was never recorded teaches nothing. What they disagree on\n\
-        and nothing settles is not learnt from.\n\n\
+        and nothing settles is not learnt from. Imported, --attempts become pairs and groups of the\n\
+        next `dataset build`, and no lessons.\n\n\
         Exit codes: 0 done, also when there was nothing to learn; 2 bad input")]
     Learn(LearnArgs),
     /// Propose a lesson in your own words, for everybody
@@ -138,6 +140,10 @@ pub(crate) struct LearnArgs {
     pub(crate) task: Option<String>,
     #[command(flatten)]
     pub(crate) practice: PracticeArgs,
+    /// Write the attempts as well, scored, as `understudy import` reads them: of requests of which
+    /// some runs won and others lost, to train on; the file must not exist
+    #[arg(long, value_name = "FILE", requires = "runs", conflicts_with = "suite")]
+    pub(crate) attempts: Option<PathBuf>,
     /// Let the configured teacher word the lessons; it sees no word of any user
     #[arg(long)]
     pub(crate) teacher: bool,

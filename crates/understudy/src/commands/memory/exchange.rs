@@ -33,7 +33,8 @@ pub(super) fn export(args: &MemoryExportArgs, config: &Config, out: Out) -> Resu
     Ok(if lines.is_empty() { Exit::No } else { Exit::Ok })
 }
 
-fn write_new(path: &Path, lines: &[String]) -> Result<()> {
+/// Lines into a file that was not there before.
+pub(super) fn write_new(path: &Path, lines: &[String]) -> Result<()> {
     let attempt = || format!("failed to write {}", path.display());
     let mut file = fs::File::create_new(path).with_context(attempt)?;
     let text: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();

@@ -1,7 +1,10 @@
 //! Lessons out of what was recorded, and out of attempts that are made to learn from; and a lesson
 //! tried before it is released.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::{Result, bail};
+use serde::Serialize;
 use serde_json::json;
 use understudy_dataset::SuiteFingerprints;
 use understudy_ident::{Clock as _, SystemClock};
@@ -9,12 +12,13 @@ use understudy_inference::Embedder;
 use understudy_journal::Query;
 use understudy_memory::{
     Attempts, Comparison, Counted, Distil, Episode, Job, Judgement, Key, LearnReport, NoVerifier,
-    Proposed, TeacherDistiller, Transcript, Trial, Verifier,
+    Proposed, TeacherDistiller, Transcript, Trial, Verifier, records, was_attempted,
 };
-use understudy_trajectory::Trajectory;
+use understudy_trajectory::{JudgedStep, Trajectory};
 
 use super::{
     Opened, by,
+    exchange::write_new,
     practice::{self, Room, Source},
     show,
 };
@@ -36,6 +40,9 @@ pub(super) fn learn(args: &LearnArgs, config: &Config, out: Out) -> Result<Exit>
     let read = Recorded::read(&config.data, args.task.as_deref())?;
     spinner.finish_and_clear();
     let (mut made, mut left_out) = (None, 0);
+    if let Some(path) = args.attempts.as_deref().filter(|path| path.exists()) {
+        bail!("{} exists, and attempts are written to a new file", path.display());
+    }
     let mut episodes = Vec::new();
     let mut verifier: Box<dyn Verifier> = Box::new(NoVerifier);
     if args.practice.environment.is_none() {
@@ -53,7 +60,7 @@ pub(super) fn learn(args: &LearnArgs, config: &Config, out: Out) -> Result<Exit>
         let told = attempted.transcripts.iter();
         episodes.extend(told.map(|told| Episode::read(told, &deployment.catalogue, &key)));
         verifier = room.verifier;
-        made = Some(attempted.count);
+        made = Some(attempted);
     }
     let teacher = match (args.teacher, wiring::teacher(config)?) {
         (true, Some(backend)) => Some(TeacherDistiller::new(backend)),
@@ -72,14 +79,41 @@ pub(super) fn learn(args: &LearnArgs, config: &Config, out: Out) -> Result<Exit>
     let mut report = job.learn(&episodes, verifier.as_mut())?;
     if args.practice.environment.is_none() {
         report = report.without("it repeats a case of a suite", read.repeats);
+        report = report.without("it was attempted to learn from before", read.attempted);
     }
     report = report.without("another suite decides by the case", left_out);
-    for (why, runs) in made.iter().flat_map(|count| &count.unfit) {
+    for (why, runs) in made.iter().flat_map(|made| &made.count.unfit) {
         report = report.without(why, *runs);
     }
+    let written = match (&args.attempts, &made) {
+        (Some(path), Some(made)) => Some(write(path, &records(&report.groups, made))?),
+        _ => None,
+    };
     let proposed = propose(args, &opened, &report, embedder.as_ref())?;
-    say_learnt(&report, &proposed, made.as_ref(), out)?;
+    let told = (made.as_ref().map(|made| &made.count), written.as_ref());
+    say_learnt(&report, &proposed, told, out)?;
     Ok(Exit::Ok)
+}
+
+/// Attempts in a file.
+#[derive(Debug, Serialize)]
+struct Written {
+    file: PathBuf,
+    runs: usize,
+    steps: usize,
+}
+
+/// As `understudy import` reads them.
+fn write(path: &Path, records: &[JudgedStep]) -> Result<Written> {
+    let mut lines = Vec::new();
+    let mut runs = 0;
+    for JudgedStep { step, outcomes } in records {
+        lines.push(json!({"step": step}).to_string());
+        lines.extend(outcomes.iter().map(|outcome| json!({"outcome": outcome}).to_string()));
+        runs += outcomes.len();
+    }
+    write_new(path, &lines)?;
+    Ok(Written { file: path.to_owned(), runs, steps: records.len() })
 }
 
 fn propose(
@@ -131,6 +165,8 @@ struct Recorded {
     trajectories: Vec<Trajectory>,
     /// Left out because they repeat a case of a suite.
     repeats: u64,
+    /// Left out because nobody asked for them.
+    attempted: u64,
 }
 
 impl Recorded {
@@ -139,10 +175,12 @@ impl Recorded {
         let task = task.map(str::parse).transpose()?;
         let suites: Vec<SuiteFingerprints> =
             suite::all(data)?.iter().map(SuiteFingerprints::of).collect();
-        let mut read = Self { trajectories: Vec::new(), repeats: 0 };
+        let mut read = Self { trajectories: Vec::new(), repeats: 0, attempted: 0 };
         for trajectory in stores.journal.scan(&Query { task, ..Query::default() })? {
             let trajectory = trajectory?;
-            if repeats_a_case(&trajectory, &suites) {
+            if was_attempted(&trajectory) {
+                read.attempted += 1;
+            } else if repeats_a_case(&trajectory, &suites) {
                 read.repeats += 1;
             } else {
                 read.trajectories.push(trajectory);
@@ -170,7 +208,7 @@ fn repeats_a_case(trajectory: &Trajectory, suites: &[SuiteFingerprints]) -> bool
 fn say_learnt(
     report: &LearnReport,
     proposed: &[Proposed],
-    made: Option<&Counted>,
+    (made, written): (Option<&Counted>, Option<&Written>),
     out: Out,
 ) -> Result<()> {
     if let Some(made) = made {
@@ -195,8 +233,15 @@ fn say_learnt(
         out.say(format!("  {} {}", show::short(&item.id), show::sentence(item)));
     }
     out.say(&report.verdict);
+    if let Some(Written { file, runs, steps }) = written {
+        out.say(format!(
+            "{runs} attempts at {} requests that some won and others lost, in {steps} steps, are in {}",
+            report.groups.len(),
+            file.display()
+        ));
+    }
     out.value(&json!({"report": report, "lessons": report.proposals, "proposed": proposed,
-        "attempts": made}))
+        "attempts": made, "written": written}))
 }
 
 pub(super) fn replay(args: &MemoryReplayArgs, config: &Config, out: Out) -> Result<Exit> {
