@@ -225,11 +225,14 @@ impl Memories {
     /// Has it written down that a reply was shown lessons. A reply whose session asked for none
     /// belongs to no comparison.
     pub(crate) fn note(&self, response: String, retrieved: &Retrieved, at: Timestamp) {
-        let (mut shown, withheld) = (retrieved.shown_ids(), retrieved.withheld.clone());
+        let (mut shown, mut withheld) = (retrieved.shown_ids(), retrieved.withheld.clone());
         self.shared.shown.fetch_add(u64::from(!shown.is_empty()), Ordering::Relaxed);
         self.shared.withheld.fetch_add(u64::from(!withheld.is_empty()), Ordering::Relaxed);
         // What a user wants for themselves is followed and not measured, and leaves no trace here.
-        shown.retain(|id| self.shared.serving().standings.knows(id));
+        let serving = self.shared.serving();
+        for ids in [&mut shown, &mut withheld] {
+            ids.retain(|id| serving.standings.knows(id));
+        }
         if !shown.is_empty() || !withheld.is_empty() {
             // The thread is gone only when the server is.
             self.notes.send(Note { response, shown, withheld, at }).ok();

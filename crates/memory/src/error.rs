@@ -44,6 +44,11 @@ pub enum MemoryError {
     #[error("there is no memory release {text}; see `understudy memory list --releases`")]
     UnknownRelease { text: String },
     #[error(
+        "{text:?} does not tell which memory release is meant: say more of its name, and at least 4 \
+         characters; see `understudy memory list --releases`"
+    )]
+    AmbiguousRelease { text: String },
+    #[error(
         "memory release at {} is damaged: expected content {expected}, found {found}; \
          restore it from a backup or release again",
         directory.display()

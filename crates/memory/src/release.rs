@@ -239,7 +239,8 @@ impl Releases {
         let mut matching = all.into_iter().filter(|digest| digest.to_hex().starts_with(text));
         match (matching.next(), matching.next()) {
             (Some(digest), None) if text.len() >= 4 => Ok(digest),
-            _ => Err(MemoryError::UnknownRelease { text: text.to_owned() }),
+            (Some(_), _) => Err(MemoryError::AmbiguousRelease { text: text.to_owned() }),
+            (None, _) => Err(MemoryError::UnknownRelease { text: text.to_owned() }),
         }
     }
 
@@ -353,6 +354,13 @@ impl DeploymentStore {
         let settings = self.settings();
         let parent = self.releases()?.into_iter().next().flatten();
         let before = parent.map(|digest| releases.read(&digest)).transpose()?;
+        for id in &choice.only {
+            let status = self.get(id, by.at)?.status;
+            if !matches!(status, Status::Validated | Status::Active) {
+                let (op, id) = ("release", id.clone());
+                return Err(MemoryError::WrongStatus { op, id, status });
+            }
+        }
         let chosen = |id: &MemoryId| choice.only.is_empty() || choice.only.contains(id);
         let mut items = Vec::new();
         for kept in self.all(by.at)? {

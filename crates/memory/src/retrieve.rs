@@ -70,7 +70,7 @@ pub struct Retrieved {
     pub shown: Vec<Shown>,
     /// They would have been shown; the difference they make is measured by leaving them out.
     pub withheld: Vec<MemoryId>,
-    /// The whole session is one of those without memory.
+    /// The whole session is one of those without lessons for everybody.
     pub control: bool,
     pub tokens: usize,
     pub prefer_tools: Vec<String>,
@@ -180,10 +180,10 @@ impl Library<'_> {
             candidate.considered.decision =
                 if tokens > self.rules().max_line_tokens || out.tokens + tokens > room.tokens {
                     Decision::OverBudget
-                } else if out.control {
+                } else if out.control && !self.is_own(entry) {
                     out.withheld.push(entry.id.clone());
                     Decision::WithheldFromSession
-                } else if self.on_probation(entry, query.session) {
+                } else if !self.is_own(entry) && self.on_probation(entry, query.session) {
                     out.withheld.push(entry.id.clone());
                     Decision::WithheldOnProbation
                 } else {
@@ -345,11 +345,12 @@ impl Library<'_> {
         // What is on trial is compared with the sessions of the other arm.
         let tried = |standing: &Standing| self.deployment.trial && standing.validated;
         let probation = self.standings.0.get(&entry.id).is_some_and(|s| s.probation && !tried(s));
-        let of_user = self.user.is_some_and(|user| user.entries.iter().any(|e| e.id == entry.id));
-        // A user who stated a preference wants it followed, not measured.
-        probation
-            && !of_user
-            && self.draw(entry.id.as_str(), session) < self.counters.probation_share
+        probation && self.draw(entry.id.as_str(), session) < self.counters.probation_share
+    }
+
+    /// Whether it is the user's own. Who stated a preference wants it followed, not measured.
+    fn is_own(&self, entry: &Entry) -> bool {
+        self.user.is_some_and(|user| user.entries.iter().any(|own| own.id == entry.id))
     }
 
     /// A number in [0, 1) that is the same for the same session.

@@ -229,8 +229,9 @@ async fn add(
         let item = UserItem::written(&written, &shared.catalogue, store.key(), by.at)?;
         let id = match store.propose(item, shared.preferred.embedder.as_ref(), &by)? {
             understudy_memory::Proposed::New { id }
-            | understudy_memory::Proposed::Conflicting { id, .. } => id,
-            understudy_memory::Proposed::Merged { into } => into,
+            | understudy_memory::Proposed::Conflicting { id, .. }
+            | understudy_memory::Proposed::Merged { into: id }
+            | understudy_memory::Proposed::Settled { by: id, .. } => id,
         };
         store.confirm(&id, &by)?;
         store.get(&id, by.at).map(Some)

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use understudy_ident::{Timestamp, TrajectoryId};
 use understudy_inference::Embedder;
 
-use super::{By, Partition};
+use super::{By, Entry, Partition};
 use crate::{
     Catalogue, Consequence, DeploymentText, Distiller, Item, Kept, Keyed, Kind, MemoryError,
     MemoryId, Operation, Sanitizer, Status, Text, UserText, effect::fade, scope::Declared,
@@ -32,7 +32,16 @@ pub enum Proposed {
         id: MemoryId,
         with: MemoryId,
     },
+    /// It says what was retired for what it is, and was not added.
+    Settled {
+        by: MemoryId,
+        reason: String,
+    },
 }
+
+/// Why time alone retires a lesson. It may be learnt anew.
+const EXPIRED: &str = "it expired";
+const UNUSED: &str = "no request came near it for too long";
 
 impl<T: Text> Partition<T> {
     /// Adds a lesson as proposed, unless it is one that is known.
@@ -42,12 +51,22 @@ impl<T: Text> Partition<T> {
         embedder: &dyn Embedder,
         by: &By,
     ) -> Result<Proposed, MemoryError> {
-        let others: Vec<Kept<T>> = self.all(by.at)?;
-        let mut others = others
-            .into_iter()
-            .filter(|k| k.status != Status::Retired && k.item.pattern == item.pattern);
+        let mut others: Vec<Kept<T>> = self.all(by.at)?;
+        others.retain(|kept| kept.item.pattern == item.pattern);
+        let (retired, others): (Vec<_>, Vec<_>) =
+            others.into_iter().partition(|kept| kept.status == Status::Retired);
+        // A person may say again what was taken out; a job may not, week after week.
+        if item.provenance.distiller != Distiller::Human {
+            for other in retired {
+                if let Some(reason) = self.retired_for_good(&other.item.id)?
+                    && alike(&other.item, &item, embedder)?
+                {
+                    return Ok(Proposed::Settled { by: other.item.id, reason });
+                }
+            }
+        }
         let mut conflict = None;
-        for other in others.by_ref() {
+        for other in others {
             if contradict(&other.item, &item) {
                 conflict = Some(other.item.id.clone());
             } else if alike(&other.item, &item, embedder)? {
@@ -69,6 +88,17 @@ impl<T: Text> Partition<T> {
         Ok(Proposed::Conflicting { id, with })
     }
 
+    /// Why a lesson was retired, unless time alone did it.
+    fn retired_for_good(&self, id: &MemoryId) -> Result<Option<String>, MemoryError> {
+        let rows = self.history(Some(id))?.into_iter().rev();
+        let last = rows.into_iter().find(|entry| entry.operation == Operation::Retire);
+        let by_time = [EXPIRED, UNUSED].map(|reason| By::rule(reason, Timestamp::UNIX_EPOCH));
+        let of_itself = |entry: &Entry| {
+            !by_time.iter().any(|by| (&by.owner, &by.reason) == (&entry.actor, &entry.reason))
+        };
+        Ok(last.filter(of_itself).map(|entry| entry.reason))
+    }
+
     /// Says that two lessons are not the same, for good.
     pub fn keep_apart(&self, one: &MemoryId, other: &MemoryId, by: &By) -> Result<(), MemoryError> {
         self.get(other, by.at)?;
@@ -85,11 +115,6 @@ impl<T: Text> Partition<T> {
     pub fn retire(&self, id: &MemoryId, by: &By) -> Result<(), MemoryError> {
         let allowed = [Status::Proposed, Status::Validated, Status::Active, Status::Suspended];
         self.change(id, &Operation::Retire, &allowed, by)
-    }
-
-    /// A suspended lesson is reviewed again.
-    pub fn restore(&self, id: &MemoryId, by: &By) -> Result<(), MemoryError> {
-        self.change(id, &Operation::Restore, &[Status::Suspended], by)
     }
 
     pub(crate) fn change(
@@ -125,10 +150,8 @@ impl<T: Text> Partition<T> {
             let expired = kept.item.expires_at.is_some_and(|end| end <= now);
             let (operation, reason) = match kept.status {
                 Status::Retired => continue,
-                _ if expired => (Operation::Retire, "it expired"),
-                Status::Active if unused => {
-                    (Operation::Retire, "no request came near it for too long")
-                }
+                _ if expired => (Operation::Retire, EXPIRED),
+                Status::Active if unused => (Operation::Retire, UNUSED),
                 Status::Active | Status::Validated if changed && !kept.item.tools().is_empty() => {
                     (Operation::Suspend, "the tools it names have changed since it was learnt")
                 }
@@ -199,6 +222,20 @@ impl Partition<DeploymentText> {
     ///
     /// Refused while too few users and episodes stand behind it, and while it contradicts another.
     pub fn validate(&self, id: &MemoryId, by: &By) -> Result<(), MemoryError> {
+        self.is_ready(id, by)?;
+        self.change(id, &Operation::Validate, &[Status::Proposed], by)
+    }
+
+    /// Has a suspended lesson released again, as one that a person read. The same is asked of it as of
+    /// any other: it may have been suspended before anybody approved it.
+    pub fn restore(&self, id: &MemoryId, by: &By) -> Result<(), MemoryError> {
+        if self.get(id, by.at)?.status == Status::Suspended {
+            self.is_ready(id, by)?;
+        }
+        self.change(id, &Operation::Restore, &[Status::Suspended], by)
+    }
+
+    fn is_ready(&self, id: &MemoryId, by: &By) -> Result<(), MemoryError> {
         let kept = self.get(id, by.at)?;
         let selection = &self.settings.selection;
         let evidence = &kept.item.evidence;
@@ -217,7 +254,7 @@ impl Partition<DeploymentText> {
         if let Some(other) = kept.conflicts_with.first() {
             return not_ready(format!("it contradicts {other}; retire one of the two"));
         }
-        self.change(id, &Operation::Validate, &[Status::Proposed], by)
+        Ok(())
     }
 
     /// Has every active lesson of an agent measured anew, because the agent got other weights: they
@@ -346,7 +383,10 @@ fn merged<T>(known: Item<T>, new: Item<T>) -> Item<T> {
     let mut origins = [known.provenance.origins.clone(), new.provenance.origins].concat();
     origins.sort_unstable();
     origins.dedup();
-    let provenance = crate::Provenance { sources, origins, ..new.provenance };
+    // What a person stated does not become less because runs say it as well.
+    let human = [known.provenance.distiller, new.provenance.distiller].contains(&Distiller::Human);
+    let distiller = if human { Distiller::Human } else { new.provenance.distiller };
+    let provenance = crate::Provenance { sources, origins, distiller, ..new.provenance };
     Item {
         rev: known.rev + 1,
         evidence,

@@ -147,6 +147,94 @@ fn a_lesson_learnt_from_too_few_people_is_not_fit_for_release() {
 }
 
 #[test]
+fn taking_a_lesson_out_and_bringing_it_back_is_no_way_around_the_crowd() {
+    let place = place();
+    let store = place.store();
+    let mut item = place.item("prefer `a.find`.", &["a.find"], &[]);
+    item.provenance.distiller = Distiller::Template;
+    (item.evidence.users, item.evidence.episodes) = (2, 40);
+    let id = item.id.clone();
+    store.propose(item, &HashingEmbedder, &place.by()).unwrap();
+    store.suspend(&id, &place.by()).unwrap();
+    let refused = store.restore(&id, &place.by()).unwrap_err();
+    assert!(refused.to_string().contains("points at nobody"), "{refused}");
+    assert_eq!(store.get(&id, place.now).unwrap().status, Status::Suspended);
+}
+
+#[test]
+fn what_an_operator_wrote_stays_theirs_when_runs_teach_it_too() {
+    let place = place();
+    let store = place.store();
+    let written = place.item("prefer `a.find`.", &["a.find"], &[]);
+    let id = written.id.clone();
+    store.propose(written.clone(), &HashingEmbedder, &place.by()).unwrap();
+    let mut learnt = DeploymentItem { id: MemoryId::generate(), ..written };
+    learnt.provenance.distiller = Distiller::Template;
+    learnt.evidence.users = 1;
+    let merged = store.propose(learnt, &HashingEmbedder, &place.by()).unwrap();
+    assert_eq!(merged, Proposed::Merged { into: id.clone() });
+    store.validate(&id, &place.by()).unwrap();
+}
+
+#[test]
+fn a_lesson_that_is_asked_for_by_name_and_cannot_be_released_is_named() {
+    let place = place();
+    let store = place.store();
+    let item = place.item("prefer `a.find`.", &["a.find"], &[]);
+    let id = item.id.clone();
+    store.propose(item, &HashingEmbedder, &place.by()).unwrap();
+    let releases = place.root.releases(&place.tenant);
+    let choice = Choice { only: vec![id.clone()], ..Choice::default() };
+    let refused = store.release(&releases, "hashing@1", &choice, &place.by()).unwrap_err();
+    assert!(
+        matches!(
+            &refused,
+            MemoryError::WrongStatus { op: "release", status: Status::Proposed, .. }
+        ),
+        "{refused}"
+    );
+    store.validate(&id, &place.by()).unwrap();
+    let (digest, _) = store.release(&releases, "hashing@1", &choice, &place.by()).unwrap();
+    let short = |text: &str| releases.find(text).unwrap_err().to_string();
+    assert!(short("zzzz").contains("there is no memory release zzzz"), "{}", short("zzzz"));
+    assert!(short(&digest.to_hex()[..3]).contains("at least 4"), "{}", short("abc"));
+    assert_eq!(releases.find(&digest.to_hex()[..4]).unwrap(), digest);
+}
+
+#[test]
+fn what_was_taken_out_for_what_it_is_does_not_come_back_by_itself() {
+    let place = place();
+    let store = place.store();
+    let learnt = |strategy: &str, tool: &str| {
+        let mut item = place.item(strategy, &[tool], &[]);
+        item.provenance.distiller = Distiller::Template;
+        (item.evidence.users, item.evidence.episodes) = (3, 40);
+        item
+    };
+    let rejected = learnt("prefer `a.find`.", "a.find");
+    let by = rejected.id.clone();
+    store.propose(rejected, &HashingEmbedder, &place.by()).unwrap();
+    store.retire(&by, &By::new("ada", "it is beside the point", place.now).unwrap()).unwrap();
+    let again = store.propose(learnt("prefer `a.find`.", "a.find"), &HashingEmbedder, &place.by());
+    let reason = "it is beside the point".to_owned();
+    assert_eq!(again.unwrap(), Proposed::Settled { by, reason });
+    assert_eq!(store.all(place.now).unwrap().len(), 1);
+    // In a person's own words it may.
+    let said = store.propose(
+        place.item("prefer `a.find`.", &["a.find"], &[]),
+        &HashingEmbedder,
+        &place.by(),
+    );
+    assert!(matches!(said, Ok(Proposed::New { .. })), "{said:?}");
+    // And what nobody needed for long may be needed again.
+    let idle = place.active(&store, learnt("prefer `b.list`.", "b.list"));
+    let later = place.days_later(91);
+    assert!(store.sweep(&place.catalogue, later).unwrap().iter().any(|done| done.item == idle));
+    let again = store.propose(learnt("prefer `b.list`.", "b.list"), &HashingEmbedder, &place.by());
+    assert!(matches!(again, Ok(Proposed::New { .. })), "{again:?}");
+}
+
+#[test]
 fn opposites_wait_for_a_person() {
     let place = place();
     let store = place.store();
@@ -157,6 +245,8 @@ fn opposites_wait_for_a_person() {
     assert_eq!(proposed, Proposed::Conflicting { id: second.clone(), with: first.clone() });
     assert_eq!(store.get(&first, place.now).unwrap().status, Status::Suspended);
     assert!(store.validate(&second, &place.by()).is_err());
+    let refused = store.restore(&first, &place.by()).unwrap_err();
+    assert!(refused.to_string().contains("retire one of the two"), "{refused}");
     store.retire(&first, &place.by()).unwrap();
     store.validate(&second, &place.by()).unwrap();
     assert!(matches!(

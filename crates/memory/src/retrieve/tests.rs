@@ -246,6 +246,11 @@ fn the_core_comes_first_and_a_users_own_last() {
     stand.counters.probation_share = 1.0;
     let (shown, _) = stand.ask(&query(), 512);
     assert_eq!((shown.shown.len(), shown.withheld.len()), (1, 2));
+    // Nor is it withheld from a session that gets nothing else.
+    stand.counters.control_share = 1.0;
+    let (shown, _) = stand.ask(&query(), 512);
+    assert!(shown.control && shown.block.is_some());
+    assert_eq!((shown.shown_ids(), shown.withheld.len()), (vec![stand.own[0].item.id.clone()], 2));
 }
 
 #[test]

@@ -109,5 +109,6 @@ fn became(taken: &Taken) -> &'static str {
         Some(Proposed::New { .. }) => "proposed",
         Some(Proposed::Merged { .. }) => "known already",
         Some(Proposed::Conflicting { .. }) => "proposed, against another",
+        Some(Proposed::Settled { .. }) => "retired here before, and left out",
     }
 }

@@ -229,8 +229,12 @@ fn say_learnt(
     if !report.quarantined.is_empty() {
         out.say(format!("  words to approve or to avoid: {}", report.quarantined.join(", ")));
     }
-    for item in &report.proposals {
+    for (nth, item) in report.proposals.iter().enumerate() {
         out.say(format!("  {} {}", show::short(&item.id), show::sentence(item)));
+        if let Some(Proposed::Settled { by, reason }) = proposed.get(nth) {
+            let by = show::short(by);
+            out.say(format!("         not proposed: retired before as {by}, because {reason}"));
+        }
     }
     out.say(&report.verdict);
     if let Some(Written { file, runs, steps }) = written {

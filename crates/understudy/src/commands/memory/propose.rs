@@ -39,6 +39,7 @@ pub(super) fn propose(args: &ProposeArgs, config: &Config, out: Out) -> Result<E
         Proposed::New { id } => ("proposed", id),
         Proposed::Merged { into } => ("known already", into),
         Proposed::Conflicting { id, .. } => ("proposed, against another", id),
+        Proposed::Settled { by, .. } => ("retired before", by),
     };
     let text = format!("{what}: {} {sentence}", show::short(id));
     out.either(text, &json!({"lesson": id, "became": proposed}))?;
