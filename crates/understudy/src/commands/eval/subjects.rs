@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use understudy_evaluation::{
     Cache, Kept, NoCache, Progress, PromptOf, Repeats, RunOptions, Subject, SubjectRun, attempt,
     computable, read_recorded, resume,
@@ -44,6 +44,8 @@ pub(super) fn answers(
         Asked::of((&args.baseline, args.baseline_memory.as_deref()), args, config)?,
         Asked::of((&args.subject, args.memory.as_deref()), args, config)?,
     ];
+    refuse_pointless(&both, args)?;
+    both.iter().try_for_each(|asked| asked.refuse_taught(suite))?;
     let repeats = limits::repeats(args)?;
     let mut answered = Vec::new();
     for asked in &both {
@@ -75,6 +77,23 @@ pub(super) fn answers(
         candidate.generation = Some(lessons.release().to_hex());
     }
     Ok([baseline, candidate])
+}
+
+/// A subject beside itself, and settings of lessons where there are none.
+fn refuse_pointless(both: &[Asked<'_>; 2], args: &EvalArgs) -> Result<()> {
+    let with_lessons = |asked: &Asked<'_>| asked.lessons.is_some();
+    ensure!(
+        args.agent.is_none() || both.iter().any(with_lessons),
+        "--agent says whose lessons are shown, and none are: name a release with --memory"
+    );
+    let [baseline, candidate] = both;
+    ensure!(
+        baseline.name != candidate.name,
+        "`{}` would be held against itself: name another --baseline, or show one of the two other \
+         lessons",
+        candidate.name
+    );
+    Ok(())
 }
 
 /// The models that answer: the base, with an adapter or without, unless both were recorded.
@@ -126,14 +145,9 @@ impl<'a> Asked<'a> {
         read_recorded(name, suite, &answers).with_context(|| format!("failed to use {text}"))
     }
 
-    /// The lessons for every case. A comparison without any would be of equals.
-    fn shown(
-        &self,
-        suite: &Suite,
-        engine: &dyn Student,
-        kept: (Option<Digest>, &mut dyn Cache),
-    ) -> Result<Option<Shown>> {
-        let Some(lessons) = &self.lessons else { return Ok(None) };
+    /// Cases can say nothing of what was learnt from them.
+    fn refuse_taught(&self, suite: &Suite) -> Result<()> {
+        let Some(lessons) = &self.lessons else { return Ok(()) };
         if let Some(lesson) = lessons.taught_by(&suite.cases)? {
             bail!(
                 "lesson {lesson} of memory release {} was learnt from cases of suite `{}`, which can \
@@ -142,6 +156,17 @@ impl<'a> Asked<'a> {
                 suite.name
             );
         }
+        Ok(())
+    }
+
+    /// The lessons for every case. A comparison without any would be of equals.
+    fn shown(
+        &self,
+        suite: &Suite,
+        engine: &dyn Student,
+        kept: (Option<Digest>, &mut dyn Cache),
+    ) -> Result<Option<Shown>> {
+        let Some(lessons) = &self.lessons else { return Ok(None) };
         let agent = self.agent.as_deref().unwrap_or(suite.name.as_str());
         let shown = Shown::of((lessons, agent), suite, engine, kept)?;
         if shown.used.cases == 0 {
