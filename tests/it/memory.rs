@@ -7,4 +7,5 @@ mod home;
 mod lessons;
 mod practice;
 mod privacy;
+mod refusals;
 mod served;

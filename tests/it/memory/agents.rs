@@ -9,16 +9,13 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    home::{Home, files, text_of},
+    home::{Home, files, two_cases},
     served::{TOOLS, late_carrier},
 };
-use crate::cli::text;
 
 #[test]
 fn an_agent_asks_for_lessons_over_the_model_context_protocol() {
-    let home = Home::new(120);
-    home.learn();
-    home.release(&["refunds.quote", "shipments.history"]);
+    let (home, _) = Home::serving(120, &["refunds.quote", "shipments.history"]);
     let mut agent = Command::new(env!("CARGO_BIN_EXE_understudy"))
         .current_dir(home.path())
         .env_remove("UNDERSTUDY_DATA_DIR")
@@ -75,9 +72,7 @@ fn an_agent_asks_for_lessons_over_the_model_context_protocol() {
 
 #[test]
 fn examples_and_cases_are_shown_the_lessons_that_fit_them() {
-    let home = Home::new(120);
-    home.learn();
-    home.release(&["refunds.quote"]);
+    let (home, _) = Home::serving(120, &["refunds.quote"]);
     let recipe = "schema = 1\ntask = \"desk\"\nbase = \"smollm2-135m-instruct\"\n[data]\n\
                   memory_slot = 0.5\nmin_verified = 5\n[[train]]\nmethod = \"sft\"\n";
     fs::write(home.path().join("desk.toml"), recipe).unwrap();
@@ -97,21 +92,7 @@ fn examples_and_cases_are_shown_the_lessons_that_fit_them() {
             .all(|line| !line.contains("<memory release=") || line.contains("refunds.quote"))
     );
 
-    let tool = |name: &&str| json!({"name": name, "parameters": {"type": "object"}});
-    let tools: Vec<Value> = TOOLS.iter().map(tool).collect();
-    let case = |id: &str, goal: &str| {
-        json!({"id": id, "prompt": [{"role": "user", "content": goal}], "expected": "x",
-            "tools": tools})
-        .to_string()
-    };
-    let header = json!({"schema": 1, "suite": "desk", "tier": "dev", "scorers": ["exact"]});
-    let cases = [
-        header.to_string(),
-        case("one", "please refund my order"),
-        case("two", "write a poem about the sea"),
-    ];
-    fs::write(home.path().join("cases.jsonl"), cases.join("\n")).unwrap();
-    assert_eq!(home.code("suite import cases.jsonl --name desk"), 0, "{}", text_of(&home));
+    home.suite("desk", "dev", &two_cases());
     let line =
         "eval base --memory serves --baseline base --suite desk --mock-engine --answers told";
     let judged = home.run(&format!("{line} --json"));
@@ -126,9 +107,4 @@ fn examples_and_cases_are_shown_the_lessons_that_fit_them() {
     assert_eq!(used["cases"], 1, "{report}");
     let checks = report["decision"]["checks"].to_string();
     assert!(checks.contains("lesson tokens") && checks.contains("lesson retrieval p95"));
-
-    // Another agent has no lessons, and a comparison of equals is none.
-    let nobody = home.run(&format!("{line} --agent nobody"));
-    assert_eq!(nobody.status.code(), Some(2));
-    assert!(text(&nobody.stderr).contains("--agent names whose"), "{}", text(&nobody.stderr));
 }

@@ -12,9 +12,7 @@ use crate::cli::text;
 
 #[test]
 fn lessons_go_to_another_memory_and_come_back_equal() {
-    let home = Home::new(160);
-    home.learn();
-    let chosen = home.release(&["refunds.quote", "shipments.history"]);
+    let (home, chosen) = Home::serving(160, &["refunds.quote", "shipments.history"]);
     assert_eq!(home.code("memory export --out lessons.jsonl"), 0);
     assert_eq!(home.code("memory export --out lessons.jsonl"), 2, "no file is written over");
     let lines = fs::read_to_string(home.path().join("lessons.jsonl")).unwrap();
@@ -39,17 +37,13 @@ fn lessons_go_to_another_memory_and_come_back_equal() {
     }
     let user = lines.replacen("\"scope\":\"deployment\"", "\"scope\":\"user\"", 1);
     fs::write(home.path().join("mixed.jsonl"), user).unwrap();
-    let refused = home.run("memory import mixed.jsonl --reason x");
-    assert_eq!(refused.status.code(), Some(2));
-    let why = text(&refused.stderr);
-    assert!(why.contains("line 1: ") && why.contains("never leave their user"), "{why}");
+    home.refuses("memory import mixed.jsonl --reason x", "line 1: ");
+    home.refuses("memory import mixed.jsonl --reason x", "never leave their user");
 }
 
 #[test]
 fn releases_are_compared_and_a_reply_tells_what_it_met() {
-    let home = Home::new(160);
-    home.learn();
-    home.release(&["refunds.quote"]);
+    let (home, _) = Home::serving(160, &["refunds.quote"]);
     home.release(&["shipments.history"]);
     let releases = home.json("memory list --releases");
     let name = |nth: usize| releases[nth]["release"].as_str().unwrap()[..12].to_owned();

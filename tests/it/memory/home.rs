@@ -13,6 +13,7 @@ use understudy_ident::Timestamp;
 use understudy_memory::{Called, Failure, Transcript};
 use understudy_toolworld::{Agent, Request, journal_lines};
 
+use super::served::TOOLS;
 use crate::cli::{text, understudy};
 
 /// Shown to every session, so that what is shown can be looked for.
@@ -78,9 +79,50 @@ impl Home {
     }
 
     pub(super) fn json(&self, line: &str) -> Value {
-        let output = self.run(&format!("{line} --json"));
-        assert!(output.status.success(), "{line}: {}", text(&output.stderr));
-        serde_json::from_slice(&output.stdout).unwrap()
+        told(&self.run(&format!("{line} --json")))
+    }
+
+    /// A home whose runs were learnt from, and which serves what is worded so; and how that is called.
+    pub(super) fn serving(runs: u64, words: &[&str]) -> (Self, Vec<String>) {
+        let home = Self::new(runs);
+        home.learn();
+        let chosen = home.release(words);
+        (home, chosen)
+    }
+
+    /// Which is refused as bad input, for this reason.
+    pub(super) fn refuses(&self, line: &str, why: &str) {
+        let refused = self.run(line);
+        let said = text(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(2), "{line}: {said}");
+        assert!(said.contains(why), "{line}: {said}");
+    }
+
+    /// Proposes a lesson by hand; `extra` says which.
+    pub(super) fn propose(&self, situation: &str, strategy: &str, extra: &[&str]) -> Output {
+        let arguments = [
+            &["memory", "propose", "--owner", "ada", "--reason", "a test", "--agent", "desk"][..],
+            &["--json", "--situation", situation, "--text", strategy],
+            extra,
+        ];
+        understudy(self.path(), &arguments.concat())
+    }
+
+    /// Imports cases of the desk, `(id, goal)`, as a suite.
+    pub(super) fn suite(&self, name: &str, tier: &str, cases: &[(String, String)]) {
+        let tool = |name: &&str| json!({"name": name, "parameters": {"type": "object"}});
+        let tools: Vec<Value> = TOOLS.iter().map(tool).collect();
+        let header = json!({"schema": 1, "suite": name, "tier": tier, "scorers": ["exact"]});
+        let case = |(id, goal): &(String, String)| {
+            json!({"id": id, "prompt": [{"role": "user", "content": goal}], "expected": "x",
+                "tools": tools})
+        };
+        let lines: Vec<String> =
+            std::iter::once(header).chain(cases.iter().map(case)).map(|v| v.to_string()).collect();
+        let file = format!("{name}.cases.jsonl");
+        fs::write(self.path().join(&file), lines.join("\n")).unwrap();
+        let imported = self.run(&format!("suite import {file} --name {name}"));
+        assert!(imported.status.success(), "{}", text(&imported.stderr));
     }
 
     /// Traces to the journal, and lessons out of them.
@@ -191,15 +233,19 @@ pub(super) fn any_holds(directory: &Path, needle: &str) -> bool {
     files(directory).iter().any(holds)
 }
 
-pub(super) fn text_of(home: &Home) -> String {
-    let said = home.said.lock().unwrap();
-    let last = said.iter().rev().take(2);
-    last.map(|(place, bytes)| format!("{place}: {}", text(bytes))).collect::<Vec<_>>().concat()
+/// Two cases of which one is about what there is a lesson for.
+pub(super) fn two_cases() -> [(String, String); 2] {
+    [("one", "please refund my order"), ("two", "write a poem about the sea")]
+        .map(|(id, goal)| (id.to_owned(), goal.to_owned()))
 }
 
 pub(super) fn explain(home: &Home, goal: &str) -> Value {
     let arguments = ["memory", "explain", "--goal", goal, "--agent", "desk", "--json"];
-    let output = understudy(home.path(), &arguments);
+    told(&understudy(home.path(), &arguments))
+}
+
+/// What a command that went well said, as JSON.
+pub(super) fn told(output: &Output) -> Value {
     assert!(output.status.success(), "{}", text(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use super::{
-    home::{Home, any_holds, explain},
+    home::{Home, any_holds, explain, told},
     served::late_carrier,
 };
 use crate::cli::{text, understudy};
@@ -92,11 +92,8 @@ fn lessons_go_from_traces_to_requests_and_back_out_on_the_command_line() {
 
 #[test]
 fn a_release_is_a_version_that_the_registry_admits_watches_and_takes_back() {
-    let home = Home::new(120);
-    home.learn();
-    home.release(&["refunds.quote"]);
-    let status = home.run("release status memory-greyhaven --json");
-    let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+    let (home, _) = Home::serving(120, &["refunds.quote"]);
+    let status = home.json("release status memory-greyhaven");
     assert_eq!(status["stable"], "memory-greyhaven@1", "{status}");
     let releases = home.json("memory list --releases");
     assert_eq!(
@@ -123,8 +120,7 @@ fn a_release_is_a_version_that_the_registry_admits_watches_and_takes_back() {
         "there is no suite for the desk yet",
     ];
     let started = understudy(home.path(), &forced);
-    assert!(started.status.success(), "{}", text(&started.stderr));
-    let started: Value = serde_json::from_slice(&started.stdout).unwrap();
+    let started = told(&started);
     assert_eq!(
         (&started["version"], &started["served"]),
         (&json!("memory-greyhaven@2"), &json!(false))
@@ -160,16 +156,8 @@ fn runs_that_repeat_a_case_teach_nothing_that_is_judged_by_it() {
     });
     let goals: Vec<String> = goals.collect();
     assert_eq!(goals.len(), 120);
-    let mut cases =
-        vec![json!({"schema": 1, "suite": "desk", "tier": "gate", "scorers": ["exact"]})];
-    cases.extend(goals.iter().enumerate().map(|(n, goal)| {
-        json!({"id": format!("c{n}"), "prompt": [{"role": "user", "content": goal}],
-            "expected": "x"})
-    }));
-    let cases: Vec<String> = cases.iter().map(Value::to_string).collect();
-    fs::write(home.path().join("cases.jsonl"), cases.join("\n")).unwrap();
-    let imported = home.run("suite import cases.jsonl --name desk");
-    assert!(imported.status.success(), "{}", text(&imported.stderr));
+    let cases = goals.into_iter().enumerate().map(|(n, goal)| (format!("c{n}"), goal));
+    home.suite("desk", "gate", &cases.collect::<Vec<_>>());
     let learnt = home.learn();
     let report = &learnt["report"];
     assert_eq!(
@@ -183,13 +171,8 @@ fn runs_that_repeat_a_case_teach_nothing_that_is_judged_by_it() {
 fn a_way_out_is_written_by_hand_and_found_where_it_belongs() {
     let home = Home::new(1);
     let propose = |extra: &[&str]| {
-        let arguments = [
-            &["memory", "propose", "--owner", "ada", "--reason", "seen it", "--json"][..],
-            &["--situation", "When `shipments.track` fails", "--agent", "desk"],
-            &["--text", "prefer calling `shipments.history` and go on from there."],
-            extra,
-        ];
-        understudy(home.path(), &arguments.concat())
+        let strategy = "prefer calling `shipments.history` and go on from there.";
+        home.propose("When `shipments.track` fails", strategy, extra)
     };
     let message = "carrier did not answer for \"ORD-9\" within 30000 ms for \"ORD-9\" (504)";
     let way = ["--tactic", "alternative_tool", "--prefer", "shipments.history"];

@@ -86,9 +86,7 @@ fn nothing_that_was_said_in_any_field_leaves_the_journal() {
 
 #[test]
 fn an_erased_persons_lessons_go_and_what_their_runs_taught_waits_for_a_person() {
-    let home = Home::new(120);
-    home.learn();
-    let chosen = home.release(&["refunds.quote"]);
+    let (home, chosen) = Home::serving(120, &["refunds.quote"]);
     let status = |id: &str| home.json(&format!("memory explain {id}"))["lesson"]["status"].clone();
     assert_eq!(status(&chosen[0]), "active");
     let line = fs::read_to_string(home.path().join("desk.jsonl")).unwrap();
