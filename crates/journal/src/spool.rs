@@ -4,8 +4,8 @@
 //!
 //! What is in the file is on its way into the journal, and the file is emptied whenever all of it
 //! has become durable there. It never holds anything for long: after [`LONGEST`] it takes nothing
-//! more until it is empty, and then steps wait for their commit like everything else. What a process
-//! that was killed left behind is entered by the next one to open the journal.
+//! more until it is empty, and then steps wait for their commit like everything else. What others
+//! have spooled, gone or not, is entered by whoever opens the journal.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -175,45 +175,45 @@ impl State {
     }
 }
 
-/// Enters what processes that are gone left behind; `enter` answers once it is durable. A file that
-/// cannot be entered stays for the next time, since the journal is of use without it.
+/// Enters what other processes have spooled, so that whoever opens the journal finds every step that
+/// anybody was told of; `enter` answers once it is durable. Those who live will enter theirs once
+/// more, which changes nothing. A file that cannot be entered stays for the next time, since the
+/// journal is of use without it.
 pub(crate) fn recover(
     journal: &Path,
     mut enter: impl FnMut(&[Append]) -> Result<(), JournalError>,
 ) {
     for path in files_of(journal) {
-        match left_behind(&path) {
-            Ok(None) => {}
-            Ok(Some((file, steps))) => match enter(&steps) {
-                Ok(()) => {
-                    let gone = fs::remove_file(&path);
-                    tracing::info!(steps = steps.len(), ?gone, "entered what was spooled");
-                    drop(file);
-                }
-                Err(error) => {
-                    tracing::error!(path = %path.display(), %error, "spooled steps stay where they are");
-                }
-            },
-            Err(error) => {
-                tracing::error!(path = %path.display(), %error, "a spool cannot be read");
-            }
+        if let Err(why) = recover_one(&path, &mut enter) {
+            tracing::error!(path = %path.display(), %why, "spooled steps stay where they are");
         }
     }
 }
 
-/// The whole steps in a file whose process is gone, with the lock on it; `None` while it lives.
-fn left_behind(path: &Path) -> io::Result<Option<(File, Vec<Append>)>> {
+fn recover_one(
+    path: &Path,
+    enter: &mut impl FnMut(&[Append]) -> Result<(), JournalError>,
+) -> Result<(), String> {
+    let said = |error: io::Error| error.to_string();
     let file = match OpenOptions::new().read(true).write(true).open(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        opened => opened?,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        opened => opened.map_err(said)?,
     };
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Ok(None),
-        Err(TryLockError::Error(error)) => return Err(error),
+    // Held until the end, where its process is gone.
+    let is_left = match file.try_lock() {
+        Ok(()) => true,
+        Err(TryLockError::WouldBlock) => false,
+        Err(TryLockError::Error(error)) => return Err(said(error)),
+    };
+    let steps = steps_of(&fs::read(path).map_err(said)?);
+    if !steps.is_empty() {
+        enter(&steps).map_err(|error| error.to_string())?;
     }
-    let content = fs::read(path)?;
-    Ok(Some((file, steps_of(&content))))
+    if is_left {
+        tracing::info!(steps = steps.len(), "entered what was spooled before a process ended");
+        fs::remove_file(path).map_err(said)?;
+    }
+    Ok(())
 }
 
 /// Up to the first that is torn: it was never answered for.

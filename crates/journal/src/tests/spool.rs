@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, sync::mpsc, thread, time::Duration};
 
 use rusqlite::Connection;
 
-use super::{Home, about_response, append, everything, record, step};
+use super::{Home, about_response, append, everything, hold, record, step};
 use understudy_trajectory::Step;
 
 use crate::{Config, Journal, JournalError, spool::Spool};
@@ -156,6 +156,21 @@ fn the_spool_of_somebody_who_lives_is_left_alone() {
     journal.close();
     other.close();
     assert_eq!(ids(&home), ids_of([1, 2]));
+}
+
+#[test]
+fn whoever_opens_the_journal_finds_what_another_process_has_not_committed_yet() {
+    let home = Home::new();
+    let journal = home.open();
+    let go_on = hold(&journal);
+    assert!(serve(&journal, 1));
+    let other = home.open();
+    assert!(other.step_by_response("chatcmpl-a-1").unwrap().is_some());
+    assert!(home.spooled_bytes() > 0, "it is still whose it was");
+    go_on.send(()).unwrap();
+    journal.close();
+    assert!(home.spools().is_empty());
+    assert_eq!(other.counts().unwrap().steps, 2, "once, and the one that held the first journal");
 }
 
 #[test]
