@@ -2,9 +2,9 @@
 //! as outcomes; beside them the raw bodies of telemetry, and what these amount to.
 //!
 //! Guarantees: a durable record survives `kill -9` and power loss, a written or spooled one `kill -9`
-//! ([`Ack::on_durable`], [`Ack::on_written`], [`Ack::is_spooled`]); whoever remembers how far they read has read nothing
-//! that power loss takes away; a record is stored once, however often and by however many it
-//! is sent; an outcome finds its step whichever of them arrives first; reading shows everything
+//! ([`Ack::on_durable`], [`Ack::on_written`], [`Ack::is_spooled`]); whoever remembers how far they
+//! read has read nothing that power loss takes away; a record is stored once, however often and by
+//! however many it is sent; an outcome finds its step whichever of them arrives first; reading shows everything
 //! acknowledged before it began, in an order that does not depend on arrival, and can be repeated
 //! as of any earlier record; memory is bounded, and a queue that is full says when to come back.
 //!
