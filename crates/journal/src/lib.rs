@@ -123,7 +123,7 @@ impl Journal {
     ) -> Result<Self, JournalError> {
         let mut writer = Writer::open(path, config)?;
         let log = Arc::new(log(path).map_err(|error| JournalError::Flush(Arc::new(error)))?);
-        spool::recover(path, |steps| writer.commit(steps).and_then(|_| log.flush()));
+        spool::recover(path, |steps| writer.commit(&steps).and_then(|_| log.flush()));
         let spool = Arc::new(Spool::new(path));
         let queue = Arc::new(Queue::new(config.queue_bytes));
         let (committed, to_flush) = mpsc::channel();
@@ -317,6 +317,8 @@ impl Journal {
     /// finds what has come since, and finishes what a crash interrupted.
     pub fn erase(&self, subject: &str, bodies: &[u64]) -> Result<Erasure, JournalError> {
         let (done, erased) = mpsc::channel();
+        // What is not in the journal yet could not be forgotten, and would come later.
+        self.spool.recover(|steps| self.enter(steps));
         // Idle readers keep nothing open, but their caches are of no use any more.
         self.reader.pool.clear();
         let (subject, bodies) = (subject.to_owned(), bodies.to_vec());
@@ -424,6 +426,17 @@ impl Journal {
     fn append(&self, record: &Record) -> Result<Ack, JournalError> {
         let body = record.encode()?;
         self.enqueue(What::Record(Names::of(record)), body, Spooled::No)
+    }
+
+    /// Waits until what another process has spooled is durable, as far as it can be.
+    fn enter(&self, steps: Vec<Append>) -> Result<(), JournalError> {
+        let enqueue = |step: Append| self.enqueue(step.what, step.body, Spooled::No);
+        let acks = steps.into_iter().map(enqueue).collect::<Result<Vec<_>, _>>()?;
+        acks.into_iter().try_for_each(|ack| match ack.wait() {
+            // Its process hears of that, where it lives.
+            Ok(_) | Err(JournalError::Conflict { .. }) => Ok(()),
+            Err(error) => Err(error),
+        })
     }
 
     fn enqueue(&self, what: What, body: Vec<u8>, spooled: Spooled) -> Result<Ack, JournalError> {

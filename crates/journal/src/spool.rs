@@ -108,6 +108,11 @@ impl Spool {
         state.is_closed = state.waiting > 0;
     }
 
+    /// Enters what others have spooled, as [`recover`] does.
+    pub(crate) fn recover(&self, enter: impl FnMut(Vec<Append>) -> Result<(), JournalError>) {
+        recover(&self.journal, enter);
+    }
+
     /// Waits until nothing is left of what is in it now, and of what other processes with the same
     /// journal had in theirs.
     pub(crate) fn clear(&self, patience: Duration) -> Result<(), JournalError> {
@@ -124,7 +129,7 @@ impl Spool {
         // They are empty at least as often as this, if they get on at all.
         while self.others().any(|file| fs::metadata(file).is_ok_and(|about| about.len() > 0)) {
             if begun.elapsed() > 2 * LONGEST {
-                break;
+                return Err(JournalError::StillSpooled);
             }
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -181,7 +186,7 @@ impl State {
 /// journal is of use without it.
 pub(crate) fn recover(
     journal: &Path,
-    mut enter: impl FnMut(&[Append]) -> Result<(), JournalError>,
+    mut enter: impl FnMut(Vec<Append>) -> Result<(), JournalError>,
 ) {
     for path in files_of(journal) {
         if let Err(why) = recover_one(&path, &mut enter) {
@@ -192,7 +197,7 @@ pub(crate) fn recover(
 
 fn recover_one(
     path: &Path,
-    enter: &mut impl FnMut(&[Append]) -> Result<(), JournalError>,
+    enter: &mut impl FnMut(Vec<Append>) -> Result<(), JournalError>,
 ) -> Result<(), String> {
     let said = |error: io::Error| error.to_string();
     let file = match OpenOptions::new().read(true).write(true).open(path) {
@@ -206,11 +211,12 @@ fn recover_one(
         Err(TryLockError::Error(error)) => return Err(said(error)),
     };
     let steps = steps_of(&fs::read(path).map_err(said)?);
-    if !steps.is_empty() {
-        enter(&steps).map_err(|error| error.to_string())?;
+    let count = steps.len();
+    if count > 0 {
+        enter(steps).map_err(|error| error.to_string())?;
     }
     if is_left {
-        tracing::info!(steps = steps.len(), "entered what was spooled before a process ended");
+        tracing::info!(steps = count, "entered what was spooled before a process ended");
         fs::remove_file(path).map_err(said)?;
     }
     Ok(())

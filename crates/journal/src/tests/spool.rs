@@ -255,3 +255,19 @@ fn what_is_forgotten_is_not_in_the_spool_either() {
     journal.erase("ada", &[]).unwrap();
     assert_eq!(home.spooled_bytes(), 0);
 }
+
+#[test]
+fn what_is_forgotten_is_not_in_the_spool_of_a_process_that_was_killed_either() {
+    let (home, elsewhere) = (Home::new(), Home::new());
+    let journal = home.open();
+    let about = |n: i64| Step { subject: Some("ada".to_owned()), ..step("a", n) };
+    let victim = elsewhere.open();
+    let stuck = Stuck::at(&elsewhere);
+    assert!((0..3).all(|n| victim.append_served(about(n)).unwrap().is_spooled()));
+    let left = home.directory.path().join("journal.db-spool-1-0");
+    fs::copy(&elsewhere.spools()[0], &left).unwrap();
+    drop(stuck);
+    assert_eq!(journal.erase("ada", &[]).unwrap().steps.len(), 3);
+    assert!(!left.exists());
+    assert_eq!(ids(&home), Vec::<String>::new());
+}
