@@ -171,7 +171,7 @@ impl Lora {
         (scale, scales): (f32, Arc<[f32]>),
         values: Vec<f32>,
     ) -> Self {
-        debug_assert_eq!(layout.len(), values.len(), "an adapter has one value per layout place");
+        assert_eq!(layout.len(), values.len(), "an adapter has one value per layout place");
         let (uploaded, turned) = (OnceLock::new(), OnceLock::new());
         Self { layout, scale, scales, values, uploaded, turned }
     }

@@ -40,7 +40,7 @@ pub fn product_rates(
         let start = Instant::now();
         let dx = Ops::Fused.apply_transposed(&dy, &w)?;
         backward = backward.min(start.elapsed().as_secs_f64());
-        debug_assert!(y.dims() == dy.dims() && dx.dims() == x.dims(), "products of odd shapes");
+        assert!(y.dims() == dy.dims() && dx.dims() == x.dims(), "products of odd shapes");
     }
     let work = 2e-9 * (rows * inputs * outputs) as f64;
     Ok((work / forward, work / backward))

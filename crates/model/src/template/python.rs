@@ -32,7 +32,7 @@ pub(super) fn to_json(value: Value, options: Kwargs) -> Result<Value, Error> {
 pub(super) fn dumps(value: &serde_json::Value) -> String {
     let mut out = Vec::new();
     let written = value.serialize(&mut Serializer::with_formatter(&mut out, Spaced));
-    debug_assert!(written.is_ok(), "a JSON value writes into memory");
+    assert!(written.is_ok(), "a JSON value writes into memory");
     String::from_utf8_lossy(&out).into_owned()
 }
 

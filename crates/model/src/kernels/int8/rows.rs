@@ -61,7 +61,7 @@ impl QuantisedRows {
                 })
             })
             .collect();
-        debug_assert_eq!(found.len(), rows * blocks);
+        assert_eq!(found.len(), rows * blocks);
         Self {
             bits,
             rows,
