@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use understudy_inference::LogProbsOf;
+use understudy_model::LARGEST_RANK;
 
 use crate::{EngineError, store::Limits};
 
@@ -34,6 +35,8 @@ pub struct Config {
     /// Generations in memory, counted likewise. More may be registered; they are read when they
     /// are asked for, in the place of those longest out of use.
     pub adapters_resident: usize,
+    /// The largest rank of an adapter that is served.
+    pub max_lora_rank: usize,
     /// Earlier generations of an alias kept for a rollback, unless a load says otherwise.
     pub keep_previous: usize,
     /// Which log-probabilities requests are told that do not say.
@@ -52,6 +55,7 @@ impl Default for Config {
             prefix_tokens: 2_048,
             adapter_bytes: 4 << 30,
             adapters_resident: 64,
+            max_lora_rank: LARGEST_RANK,
             keep_previous: 1,
             logprobs_mode: LogProbsOf::Raw,
         }
@@ -86,6 +90,9 @@ impl Config {
         if self.adapters_resident < 2 {
             let why = "must be at least 2, the old and the new one of a swap".to_owned();
             return refuse("adapters_resident", why);
+        }
+        if !(1..=LARGEST_RANK).contains(&self.max_lora_rank) {
+            return refuse("max_lora_rank", format!("must lie between 1 and {LARGEST_RANK}"));
         }
         Ok(())
     }

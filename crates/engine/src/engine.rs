@@ -68,7 +68,7 @@ impl Engine {
         config.check()?;
         let model = model.into();
         let counters = Arc::<Counters>::default();
-        let loader = Loader::new(Arc::clone(&model), config.adapter_bytes, Arc::clone(&counters))?;
+        let loader = Loader::new(Arc::clone(&model), &config, Arc::clone(&counters))?;
         let store = AdapterStore::new(Box::new(loader.clone()), config.limits());
         Self::over(model, name.into(), (config, counters), (loader, store))
     }
@@ -85,7 +85,7 @@ impl Engine {
         config.check()?;
         let model = model.into();
         let counters = Arc::<Counters>::default();
-        let loader = Loader::new(Arc::clone(&model), config.adapter_bytes, Arc::clone(&counters))?;
+        let loader = Loader::new(Arc::clone(&model), &config, Arc::clone(&counters))?;
         let store = AdapterStore::new(Box::new(loader.clone()), config.limits());
         let (store, missing) = store
             .restored(StateFile::new(state.to_owned()))

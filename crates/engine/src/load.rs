@@ -12,7 +12,7 @@ use understudy_model::{BaseModel, Lora, PeftFiles};
 use understudy_team as team;
 
 use crate::{
-    EngineError,
+    Config, EngineError,
     counters::Counters,
     store::{Generation, Source},
     verify::Verifier,
@@ -37,12 +37,13 @@ pub(crate) struct Loader {
     door: Arc<Door>,
     /// The largest weight file worth reading.
     most_bytes: u64,
+    most_rank: usize,
 }
 
 impl Loader {
     pub(crate) fn new(
         model: Arc<BaseModel>,
-        most_bytes: u64,
+        config: &Config,
         counters: Arc<Counters>,
     ) -> Result<Self, EngineError> {
         let pool = rayon::ThreadPoolBuilder::new()
@@ -52,7 +53,8 @@ impl Loader {
             .map_err(|error| EngineError::Thread(std::io::Error::other(error)))?;
         let (verifier, door) = (Arc::new(Verifier::new(model)), Arc::default());
         let (pool, turn) = (Arc::new(pool), Arc::default());
-        Ok(Self { pool, verifier, turn, counters, door, most_bytes })
+        let (most_bytes, most_rank) = (config.adapter_bytes, config.max_lora_rank);
+        Ok(Self { pool, verifier, turn, counters, door, most_bytes, most_rank })
     }
 
     /// Through which probes join a step of those who decode.
@@ -73,7 +75,7 @@ impl Loader {
         self.pool.install(|| team::beside(move || counters.is_busy(), work))
     }
 
-    /// The files of an adapter that was made for this base, and their digest.
+    /// The files of an adapter that was made for this base and is not too large, and their digest.
     pub(crate) fn files(
         &self,
         alias: &str,
@@ -89,6 +91,10 @@ impl Loader {
             }
             self.verifier.lineage(directory).map_err(bad)?;
             let files = PeftFiles::read(directory).map_err(|error| bad(error.to_string()))?;
+            if let Some(rank) = files.rank().filter(|rank| *rank > self.most_rank) {
+                let (alias, most) = (alias.to_owned(), self.most_rank);
+                return Err(InferenceError::RankTooHigh { alias, rank, most });
+            }
             let digest = files.digest().to_hex();
             Ok((files, digest))
         })

@@ -108,6 +108,7 @@ mod tests {
         prefix_tokens: 0,
         adapter_bytes: 1,
         adapters_resident: 2,
+        max_lora_rank: 1,
         keep_previous: 0,
         logprobs_mode: understudy_inference::LogProbsOf::Raw,
     };

@@ -349,6 +349,7 @@ pub(crate) fn concerns_every_request(error: &InferenceError) -> bool {
         | InferenceError::Invalid { .. }
         | InferenceError::Unsupported(_)
         | InferenceError::AdapterChanged { .. }
+        | InferenceError::RankTooHigh { .. }
         | InferenceError::AdaptersFull { .. }
         | InferenceError::Busy(_)
         | InferenceError::BusyTokens(_)

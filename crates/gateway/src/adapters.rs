@@ -27,6 +27,9 @@ use crate::{
     state::{AdapterUpdates, Gateway},
 };
 
+/// Loads that clients may have asked for at once, waiting ones included: each keeps a thread.
+pub(crate) const MOST_LOADS: usize = 8;
+
 /// `?format=json` asks for the same as `Accept: application/json`.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Format {
@@ -78,8 +81,11 @@ async fn publish(
     let revoked = gateway.routes.numbered().revoked;
     let name = caller.local(&load.name).to_owned();
     let must_be_free = load.expected == Expected::Nothing;
+    let place = gateway.place_to_load().ok_or_else(busy)?;
     // Reading and checking files would hold up the other requests of this thread.
     let published = tokio::task::spawn_blocking(move || {
+        // Also where whoever asked does not wait for it.
+        let _place = place;
         let directory = confine::directory(&load.name, &load.path, &roots)?;
         // What cannot be read is for the engine to refuse.
         let content = if revoked.is_empty() { None } else { generation(&directory).ok() };
@@ -112,6 +118,14 @@ async fn publish(
         }
         other => Ok(other?),
     }
+}
+
+fn busy() -> ApiError {
+    let why = format!(
+        "{MOST_LOADS} adapters are being loaded or wait for it, and no more are taken; load this one \
+         again in a moment"
+    );
+    ApiError(ErrorReply::new(429, why).because("lora_load_busy"))
 }
 
 /// `POST /v1/unload_lora_adapter`. Requests in flight finish on what they started with.

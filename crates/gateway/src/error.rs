@@ -62,6 +62,7 @@ impl ApiError {
             other => return other.into(),
         };
         Self(ErrorReply::new(503, error.to_string()).about("model").because(reason))
+            InferenceError::RankTooHigh { .. } => "lora_rank_limit_exceeded",
     }
 
     pub(crate) fn to_json(&self) -> Value {

@@ -10,6 +10,7 @@ use std::{
 };
 
 use serde_json::Value;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use understudy_canary::{Examiner, PolicyDefaults};
 use understudy_ident::{Clock, Timestamp};
 use understudy_inference::{Backend, SamplingDefaults, Student};
@@ -19,8 +20,9 @@ use understudy_registry::Registry;
 use understudy_router::RouteTable;
 
 use crate::{
-    auth::Door, beside::Room, error::ApiError, feedback::TokenKey, live::LiveBoard, loops::Board,
-    memory::Memories, metrics::Metrics, server::Patience, watch::Hub,
+    adapters::MOST_LOADS, auth::Door, beside::Room, error::ApiError, feedback::TokenKey,
+    live::LiveBoard, loops::Board, memory::Memories, metrics::Metrics, server::Patience,
+    watch::Hub,
 };
 
 /// The parts a gateway is put together from.
@@ -59,6 +61,8 @@ struct Shared {
     parts: GatewayParts,
     metrics: Metrics,
     room: Room,
+    /// Places of loads that clients ask for.
+    loads: Arc<Semaphore>,
     started: Timestamp,
     intake: Intake,
     /// How long raw bodies of telemetry are kept; for ever unless set.
@@ -106,6 +110,7 @@ impl Gateway {
                 parts,
                 metrics,
                 room: Room::default(),
+                loads: Arc::new(Semaphore::new(MOST_LOADS)),
                 started,
                 intake,
                 keep_raw: OnceLock::new(),
@@ -257,6 +262,11 @@ impl Gateway {
 
     pub(crate) fn room(&self) -> &Room {
         &self.shared.room
+    }
+
+    /// A place among the loads that clients have asked for, unless all are taken.
+    pub(crate) fn place_to_load(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.shared.loads).try_acquire_owned().ok()
     }
 
     pub(crate) fn started(&self) -> Timestamp {

@@ -219,6 +219,17 @@ impl Server {
         path.display().to_string()
     }
 
+    /// An adapter whose weights are a pipe, so that loading it lasts until somebody writes to it: what
+    /// to ask for, and where to write.
+    fn slow_adapter(&self, name: &str) -> (Value, String) {
+        let path = self.adapter_files(name, name);
+        let weights = format!("{path}/adapter_model.safetensors");
+        std::fs::remove_file(&weights).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(&weights).status().unwrap();
+        assert!(made.success());
+        (json!({"lora_name": name, "lora_path": path}), weights)
+    }
+
     fn load(&self, name: &str, weights: &str) -> Value {
         let path = self.adapter_files(weights, weights);
         let body = json!({"lora_name": name, "lora_path": path, "load_inplace": true});

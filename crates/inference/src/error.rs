@@ -16,6 +16,9 @@ pub enum InferenceError {
     /// Somebody else was faster: read the alias again.
     #[error("adapter `{alias}` is {found}, not {expected}; nothing was changed")]
     AdapterChanged { alias: String, expected: String, found: String },
+    /// The adapter is larger than whoever serves it allows for.
+    #[error("adapter `{alias}` has rank {rank}; at most {most} is served here")]
+    RankTooHigh { alias: String, rank: usize, most: usize },
     /// Unload or unpin something first.
     #[error("no room for adapter `{alias}`: {why}")]
     AdaptersFull { alias: String, why: String },

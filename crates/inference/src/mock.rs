@@ -38,6 +38,8 @@ pub struct MockConfig {
     pub waiting: usize,
     /// Time of a step, in which each running sequence gets a token.
     pub step: Duration,
+    /// The largest rank of an adapter that is served.
+    pub max_lora_rank: usize,
     /// Which log-probabilities requests are told that do not say.
     pub logprobs_mode: LogProbsOf,
     /// What it says that decides its answers; nothing unless a test wants it to.
@@ -52,6 +54,7 @@ impl Default for MockConfig {
             running: 8,
             waiting: 64,
             step: Duration::ZERO,
+            max_lora_rank: 512,
             logprobs_mode: LogProbsOf::Raw,
             identity: None,
         }

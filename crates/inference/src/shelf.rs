@@ -25,6 +25,8 @@ const KEEP_PREVIOUS: usize = 1;
 pub struct Shelf {
     slots: Mutex<BTreeMap<String, Slot>>,
     log: LoadLog,
+    /// Of adapters; `None` is any.
+    most_rank: Option<usize>,
 }
 
 /// One content in use.
@@ -54,6 +56,11 @@ struct Content {
 }
 
 impl Shelf {
+    /// One that takes no adapter of a larger rank.
+    pub fn of_rank_at_most(rank: usize) -> Self {
+        Self { most_rank: Some(rank), ..Self::default() }
+    }
+
     pub fn publish(&self, load: LoadAdapter) -> Result<LoadedAdapter, InferenceError> {
         let alias = load.alias.clone();
         self.log.load(&alias, || self.put(load))
@@ -72,6 +79,10 @@ impl Shelf {
     fn put(&self, load: LoadAdapter) -> Result<LoadedAdapter, InferenceError> {
         let started = Instant::now();
         let content = Arc::new(read(&load.alias, &load.directory)?);
+        if let Some(most) = self.most_rank.filter(|most| content.rank > *most) {
+            let rank = content.rank;
+            return Err(InferenceError::RankTooHigh { alias: load.alias, rank, most });
+        }
         if load.generation.as_ref().is_some_and(|wanted| *wanted != content.digest) {
             let why = format!("its content is {}, not what was asked for", content.digest);
             return Err(InferenceError::BadAdapter { alias: load.alias, why });

@@ -43,7 +43,9 @@ pub use linear::Precision;
 pub use logprob::{LogProbs, Term, Weights, likeliest, token_log_prob};
 pub use lora::{Lora, LoraGrads, LoraLayout, LoraSpec, Module, Moved, Parameter, Targets};
 pub use merge::merge;
-pub use peft::{PeftAdapter, PeftFiles, adapter_digest, open_regular, read_peft, write_peft};
+pub use peft::{
+    LARGEST_RANK, PeftAdapter, PeftFiles, adapter_digest, open_regular, read_peft, write_peft,
+};
 pub use products::{MapProduct, Product};
 pub use rate::product_rates;
 pub use template::{ChatTemplate, Conversation, Ending};

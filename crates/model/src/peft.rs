@@ -7,6 +7,8 @@
 mod config;
 mod import;
 
+pub use self::config::LARGEST_RANK;
+
 use std::{
     collections::HashMap,
     fs::{self, File},
@@ -83,6 +85,12 @@ impl PeftFiles {
             size.map_err(|source| ModelError::Read { path, source })
         };
         Ok(size(CONFIG)? + size(WEIGHTS)?)
+    }
+
+    /// The largest rank that the config names, without reading the weights; `None` where it names
+    /// none, and [`Self::parse`] says why not.
+    pub fn rank(&self) -> Option<usize> {
+        config::rank(&self.config)
     }
 
     pub fn digest(&self) -> Digest {

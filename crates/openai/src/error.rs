@@ -165,6 +165,9 @@ impl From<InferenceError> for ErrorReply {
             }
             InferenceError::Busy(_) => Self::new(503, text).because("max_num_queued_reqs"),
             InferenceError::BusyTokens(_) => Self::new(503, text).because("max_num_queued_tokens"),
+            InferenceError::RankTooHigh { .. } => {
+                Self::new(409, text).about("lora_path").because("lora_rank_limit_exceeded")
+            }
             InferenceError::Paused => Self::new(503, text).because("paused"),
             InferenceError::OverBudget(_) => {
                 let reply = Self::new(429, text).because("budget_exhausted");

@@ -252,3 +252,23 @@ fn who_runs_and_who_waits_is_counted_by_adapter_and_so_are_loads() {
     let of = |what: &str| bytes.iter().find(|gauge| gauge.labels[0].1 == what).unwrap().value;
     assert!(of("capacity") > 0.0 && of("running") == 0.0);
 }
+
+#[test]
+fn an_adapter_of_too_high_a_rank_is_not_served() {
+    let root = tempfile::tempdir().unwrap();
+    let path = write_adapter(&root, 1);
+    let narrow = engine(Config { max_lora_rank: 3, ..Config::default() });
+    let error = narrow.load_adapter("a", &path).unwrap_err();
+    assert_eq!(error, InferenceError::RankTooHigh { alias: "a".to_owned(), rank: 4, most: 3 });
+    assert!(narrow.adapters().is_empty());
+    // A pattern may ask for more than the rank of the others.
+    let config = path.join("adapter_config.json");
+    let text = fs::read_to_string(&config).unwrap();
+    let wide = engine(Config { max_lora_rank: 4, ..Config::default() });
+    wide.load_adapter("a", &path).unwrap();
+    let patterned = text.replace("\"rank_pattern\": {}", "\"rank_pattern\": {\"q_proj\": 600}");
+    assert_ne!(text, patterned);
+    fs::write(&config, patterned).unwrap();
+    let error = wide.load_adapter("a", &path).unwrap_err();
+    assert!(matches!(error, InferenceError::RankTooHigh { rank: 600, .. }), "{error}");
+}

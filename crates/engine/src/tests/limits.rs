@@ -72,6 +72,8 @@ fn settings_that_could_not_work_are_refused_by_name() {
         ("max_waiting", Config { max_waiting: 0, ..good }),
         ("step_tokens", Config { step_tokens: 32, ..good }),
         ("kv_tokens", Config { kv_tokens: 1, ..good }),
+        ("max_lora_rank", Config { max_lora_rank: 0, ..good }),
+        ("max_lora_rank", Config { max_lora_rank: 513, ..good }),
     ] {
         let error = Engine::start(model(), "tiny", config).unwrap_err();
         assert!(matches!(error, EngineError::Config { setting: named, .. } if named == setting));

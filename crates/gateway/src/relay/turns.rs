@@ -95,6 +95,7 @@ fn steps_in(exchange: &Exchange, error: &InferenceError) -> bool {
         InferenceError::UnknownAdapter { .. }
         | InferenceError::BadAdapter { .. }
         | InferenceError::AdapterChanged { .. }
+        | InferenceError::RankTooHigh { .. }
         | InferenceError::AdaptersFull { .. }
         | InferenceError::OverBudget(_)
         | InferenceError::NoTeacher
@@ -138,6 +139,7 @@ pub(crate) fn reason(error: &InferenceError) -> &'static str {
         InferenceError::UnknownAdapter { .. }
         | InferenceError::BadAdapter { .. }
         | InferenceError::AdapterChanged { .. }
+        | InferenceError::RankTooHigh { .. }
         | InferenceError::AdaptersFull { .. } => "adapter_missing",
         InferenceError::Invalid { .. }
         | InferenceError::Unsupported(_)

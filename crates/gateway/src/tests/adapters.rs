@@ -1,5 +1,5 @@
 use serde_json::{Value, json};
-use understudy_inference::MockConfig;
+use understudy_inference::{MockConfig, Student as _};
 use understudy_router::Target;
 
 use super::{CHAT, chat, start, start_with, with};
@@ -126,4 +126,41 @@ fn nothing_moves_unless_updates_are_allowed_and_nothing_under_a_route() {
         (&json!("g"), &json!("stable"), &json!(false)),
         "{row}"
     );
+}
+
+#[test]
+fn no_more_loads_are_taken_than_there_are_places_for() {
+    let server = start();
+    let slow: Vec<_> = (0..8).map(|n| server.slow_adapter(&format!("slow-{n}"))).collect();
+    let one = json!({"lora_name": "one", "lora_path": server.adapter_files("one", "one")});
+    let (refused, loaded) = std::thread::scope(|scope| {
+        let loads: Vec<_> =
+            slow.iter().map(|(body, _)| scope.spawn(|| server.post(LOAD, body).status)).collect();
+        while server.student.attempts().len() < slow.len() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let refused = server.post(LOAD, &one);
+        // Whatever came of that, nobody may be left waiting.
+        slow.iter().for_each(|(_, weights)| std::fs::write(weights, "weights").unwrap());
+        (refused, loads.into_iter().map(|load| load.join().unwrap()).collect::<Vec<_>>())
+    });
+    let answer = refused.json();
+    assert_eq!((refused.status, &answer["error"]["type"]), (429, &json!("RateLimitError")));
+    assert_eq!(answer["error"]["reason"], "lora_load_busy", "{answer}");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert_eq!(loaded, [200; 8]);
+    assert_eq!(server.post(LOAD, &one).status, 200, "there is room again");
+}
+
+#[test]
+fn an_adapter_of_too_high_a_rank_is_refused_by_its_own_reason() {
+    let server = start_with(MockConfig { max_lora_rank: 4, ..MockConfig::default() }, true);
+    let body = json!({"lora_name": "a", "lora_path": server.adapter_files("a", "a")});
+    let refused = server.post(LOAD, &body);
+    let error = refused.json()["error"].clone();
+    assert_eq!((refused.status, &error["param"]), (409, &json!("lora_path")), "{error}");
+    assert_eq!(error["reason"], "lora_rank_limit_exceeded");
+    assert_eq!(refused.header("x-should-retry"), Some("false"));
+    assert!(error["message"].as_str().unwrap().contains("rank 8; at most 4"), "{error}");
+    assert_eq!(server.get("/v1/models/a").status, 404, "nothing was published");
 }

@@ -58,8 +58,8 @@ impl fmt::Debug for Shared {
 impl Shared {
     pub(super) fn new(config: MockConfig) -> Self {
         Self {
+            shelf: Shelf::of_rank_at_most(config.max_lora_rank),
             config,
-            shelf: Shelf::default(),
             counts: Counts::default(),
             state: Mutex::default(),
             changed: Condvar::new(),

@@ -87,7 +87,15 @@ const HARMLESS: [&str; 19] = [
 ];
 
 /// The largest rank; modules of a smaller one are padded to the largest of their adapter.
-const LARGEST_RANK: usize = 512;
+pub const LARGEST_RANK: usize = 512;
+
+/// The largest rank that a config names; `None` where it cannot be read, which [`Settings::parse`]
+/// says more about.
+pub(super) fn rank(bytes: &[u8]) -> Option<usize> {
+    let raw: Raw = serde_json::from_slice(bytes).ok()?;
+    let patterns = patterns("rank_pattern", raw.rank_pattern).ok()?;
+    patterns.iter().map(|(_, rank)| *rank as usize).chain(raw.r).max()
+}
 
 impl Settings {
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
