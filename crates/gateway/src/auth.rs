@@ -33,7 +33,11 @@ pub(crate) use self::{
     table::Needs,
 };
 use self::{credential::presented, held::Held, table::Row};
-use crate::{body::BodyLimit, error::ApiError, state::Gateway};
+use crate::{
+    body::BodyLimit,
+    error::{ApiError, seconds},
+    state::Gateway,
+};
 
 /// Who is at the other end of the connection.
 #[derive(Debug, Clone, Copy)]
@@ -180,20 +184,13 @@ impl IntoResponse for Refusal {
 }
 
 impl Refusal {
-    /// Seconds to wait, where waiting helps.
-    pub(crate) fn retry_after(&self) -> Option<u64> {
+    /// How long to wait, where waiting helps.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Locked(wait) | Self::Exceeded(Exceeded { retry_after: wait, .. }) => {
-                Some(seconds(*wait))
-            }
+            Self::Locked(wait) | Self::Exceeded(Exceeded { retry_after: wait, .. }) => Some(*wait),
             _ => None,
         }
     }
-}
-
-/// Rounded up, and never nothing: who comes back too early is refused again.
-fn seconds(wait: Duration) -> u64 {
-    (wait.as_millis().div_ceil(1000) as u64).max(1)
 }
 
 async fn drain(body: Body) {

@@ -1,9 +1,11 @@
 //! The one place where errors become HTTP responses.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     extract::rejection::{PathRejection, QueryRejection},
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde_json::Value;
@@ -12,6 +14,8 @@ use understudy_openai::{ErrorReply, RequestError};
 
 /// OpenAI's clients repeat 409 and 5xx unless this says otherwise.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+/// What OpenAI's clients look for before `retry-after`.
+const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 
 /// What a client is told.
 #[derive(Debug, Clone)]
@@ -58,11 +62,11 @@ impl ApiError {
     pub(crate) fn of_generation(error: InferenceError) -> Self {
         let reason = match error {
             InferenceError::BadAdapter { .. } => "lora_adapter_invalid",
+            InferenceError::RankTooHigh { .. } => "lora_rank_limit_exceeded",
             InferenceError::AdaptersFull { .. } => "lora_byte_limit_exceeded",
             other => return other.into(),
         };
         Self(ErrorReply::new(503, error.to_string()).about("model").because(reason))
-            InferenceError::RankTooHigh { .. } => "lora_rank_limit_exceeded",
     }
 
     pub(crate) fn to_json(&self) -> Value {
@@ -112,8 +116,8 @@ impl IntoResponse for ApiError {
         let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::BAD_GATEWAY);
         let mut response = (status, Json(self.to_json())).into_response();
         let headers = response.headers_mut();
-        if let Some(seconds) = self.0.retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        if let Some(wait) = self.0.retry_after {
+            come_back_after(headers, wait);
         }
         if let Some(retry) = self.0.should_retry {
             let word = if retry { "true" } else { "false" };
@@ -123,9 +127,31 @@ impl IntoResponse for ApiError {
     }
 }
 
+/// Says when to come back: in seconds, as HTTP has it, and more exactly for those who can read it.
+pub(crate) fn come_back_after(headers: &mut HeaderMap, wait: Duration) {
+    headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds(wait)));
+    let ms = wait.as_nanos().div_ceil(1_000_000).max(1) as u64;
+    headers.insert(RETRY_AFTER_MS, HeaderValue::from(ms));
+}
+
+/// Rounded up, and never nothing: who comes back too early is refused again.
+pub(crate) fn seconds(wait: Duration) -> u64 {
+    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn when_to_come_back_is_rounded_up_to_seconds_and_told_in_milliseconds() {
+        for (wait, after, exactly) in [(1_000, "1", "1000"), (1_250, "2", "1250"), (0, "1", "1")] {
+            let mut headers = HeaderMap::new();
+            come_back_after(&mut headers, Duration::from_millis(wait));
+            let told = |name: &str| headers[name].to_str().unwrap();
+            assert_eq!((told("retry-after"), told("retry-after-ms")), (after, exactly));
+        }
+    }
 
     #[test]
     fn an_adapter_that_cannot_be_had_now_is_to_be_asked_for_again() {
@@ -139,7 +165,10 @@ mod tests {
         ] {
             let ApiError(reply) = ApiError::of_generation(error);
             assert_eq!((reply.status, reply.param.as_deref()), (503, Some("model")));
-            assert_eq!((reply.reason, reply.retry_after), (Some(reason), Some(1)));
+            assert_eq!(
+                (reply.reason, reply.retry_after),
+                (Some(reason), Some(Duration::from_secs(1)))
+            );
         }
         let ApiError(other) = ApiError::of_generation(InferenceError::Paused);
         assert_eq!(other.reason, Some("paused"));

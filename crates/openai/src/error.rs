@@ -1,10 +1,15 @@
 //! Errors as clients read them: OpenAI's envelope with vLLM's types and integer codes.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use understudy_inference::InferenceError;
 
 /// Characters of a message or a field's name: longer ones would let a bad request fill a log.
 const LIMIT: usize = 1000;
+
+/// When to come back, where nobody knows better.
+const SOON: Duration = Duration::from_secs(1);
 
 /// Why a body is not a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -57,8 +62,8 @@ pub struct ErrorReply {
     pub reason: Option<&'static str>,
     /// Under which name the failed request is on record.
     pub request_id: Option<String>,
-    /// `retry-after`, in seconds.
-    pub retry_after: Option<u64>,
+    /// `retry-after`, and `retry-after-ms`.
+    pub retry_after: Option<Duration>,
     /// `x-should-retry`: clients retry 409 and 5xx unless told otherwise.
     pub should_retry: Option<bool>,
 }
@@ -66,7 +71,7 @@ pub struct ErrorReply {
 impl ErrorReply {
     pub fn new(status: u16, message: impl Into<String>) -> Self {
         let message = bounded(message.into());
-        let retry_after = matches!(status, 429 | 503).then_some(1);
+        let retry_after = matches!(status, 429 | 503).then_some(SOON);
         let should_retry = (status == 409).then_some(false);
         let (param, reason, request_id) = (None, None, None);
         Self { status, message, param, reason, request_id, retry_after, should_retry }
@@ -160,14 +165,14 @@ impl From<InferenceError> for ErrorReply {
             InferenceError::AdapterChanged { .. } => Self::new(409, text)
                 .about("expected_generation")
                 .because("lora_generation_mismatch"),
+            InferenceError::RankTooHigh { .. } => {
+                Self::new(409, text).about("lora_path").because("lora_rank_limit_exceeded")
+            }
             InferenceError::AdaptersFull { .. } => {
                 Self::new(409, text).about("lora_name").because("lora_byte_limit_exceeded")
             }
             InferenceError::Busy(_) => Self::new(503, text).because("max_num_queued_reqs"),
             InferenceError::BusyTokens(_) => Self::new(503, text).because("max_num_queued_tokens"),
-            InferenceError::RankTooHigh { .. } => {
-                Self::new(409, text).about("lora_path").because("lora_rank_limit_exceeded")
-            }
             InferenceError::Paused => Self::new(503, text).because("paused"),
             InferenceError::OverBudget(_) => {
                 let reply = Self::new(429, text).because("budget_exhausted");

@@ -29,8 +29,7 @@ pub(super) fn check(gateway: &Gateway, caller: &Caller, said: &[Said]) -> Result
             let why =
                 "too much was said about what one user did; nothing of this request was stored";
             let reply = ErrorReply::new(429, why).because("subject_rate_limit_exceeded");
-            let retry_after = Some(wait.as_secs() + 1);
-            return Err(ApiError(ErrorReply { retry_after, ..reply }));
+            return Err(ApiError(ErrorReply { retry_after: Some(wait), ..reply }));
         }
     }
     Ok(())

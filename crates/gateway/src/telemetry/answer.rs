@@ -1,8 +1,10 @@
 //! Answers in the words of each protocol.
 
+use std::time::Duration;
+
 use axum::{
     Json,
-    http::{HeaderValue, StatusCode, header},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde_json::json;
@@ -11,10 +13,11 @@ use understudy_intake::{IntakeError, Received};
 use understudy_journal::JournalError;
 use understudy_openai::ErrorReply;
 
-use crate::error::ApiError;
+use crate::error::{ApiError, come_back_after};
 
+const SOON: Duration = Duration::from_secs(1);
 /// A full disk is not emptied in a second.
-const DISK_FULL_SECONDS: u64 = 30;
+const DISK_FULL: Duration = Duration::from_secs(30);
 
 /// Whose words to answer in.
 #[derive(Debug, Clone, Copy)]
@@ -34,8 +37,8 @@ pub(super) enum Style {
 pub(super) struct Refusal {
     pub(super) status: u16,
     pub(super) why: String,
-    /// Seconds, where sending the same again can help.
-    pub(super) retry_after: Option<u64>,
+    /// Where sending the same again can help.
+    pub(super) retry_after: Option<Duration>,
 }
 
 impl Style {
@@ -75,8 +78,8 @@ impl Style {
         let body = self::refusal(refusal.code(), &refusal.why, encoding);
         let kind = [(header::CONTENT_TYPE, encoding.content_type())];
         let mut response = (status, kind, body).into_response();
-        if let Some(seconds) = refusal.retry_after {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        if let Some(wait) = refusal.retry_after {
+            come_back_after(response.headers_mut(), wait);
         }
         response
     }
@@ -99,7 +102,7 @@ impl Refusal {
     }
 
     pub(super) fn failed(why: String) -> Self {
-        Self { status: 503, why, retry_after: Some(1) }
+        Self { status: 503, why, retry_after: Some(SOON) }
     }
 
     /// By `google.rpc.Code`.
@@ -135,7 +138,7 @@ impl From<IntakeError> for Refusal {
     fn from(error: IntakeError) -> Self {
         let why = error.to_string();
         match error {
-            IntakeError::Full { .. } => Self { status: 429, why, retry_after: Some(1) },
+            IntakeError::Full { .. } => Self { status: 429, why, retry_after: Some(SOON) },
             IntakeError::ContentType { .. } => Self { status: 415, why, retry_after: None },
             IntakeError::Body(error) => error.into(),
             IntakeError::Journal(error) => error.into(),
@@ -148,11 +151,11 @@ impl From<JournalError> for Refusal {
         let why = error.to_string();
         match error {
             JournalError::Busy { retry_after_ms, .. } => {
-                let retry_after = Some(retry_after_ms.div_ceil(1000).max(1));
+                let retry_after = Some(Duration::from_millis(retry_after_ms));
                 Self { status: 429, why, retry_after }
             }
             JournalError::TooLarge { .. } => Self { status: 413, why, retry_after: None },
-            JournalError::Full => Self { status: 503, why, retry_after: Some(DISK_FULL_SECONDS) },
+            JournalError::Full => Self { status: 503, why, retry_after: Some(DISK_FULL) },
             _ => Self::failed(why),
         }
     }

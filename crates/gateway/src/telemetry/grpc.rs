@@ -25,6 +25,7 @@ use understudy_intake::Received;
 use super::{answer::Refusal, durable, read::read, task, text};
 use crate::{
     auth::{Caller, Peer, admit},
+    error::seconds,
     state::Gateway,
 };
 
@@ -90,7 +91,7 @@ fn answer(result: Result<Received, Failure>) -> Response {
         Err(Failure::NotGrpc) => StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response(),
         Err(Failure::Unimplemented(why)) => failed(UNIMPLEMENTED, &why, None),
         Err(Failure::Refused(refusal)) => {
-            failed(refusal.grpc_code(), &refusal.why, refusal.retry_after)
+            failed(refusal.grpc_code(), &refusal.why, refusal.retry_after.map(seconds))
         }
     }
 }

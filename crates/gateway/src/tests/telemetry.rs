@@ -214,6 +214,7 @@ fn a_full_disk_is_said_and_nothing_is_acknowledged() {
         assert!(taken < 1000, "the limit does not hold");
     };
     assert_eq!((full.status, full.header("retry-after")), (503, Some("30")), "{}", full.text);
+    assert_eq!(full.header("retry-after-ms"), Some("30000"));
     assert_eq!(full.json()["code"], 14);
     assert_eq!(server.journal.counts().unwrap().bodies, u64::from(taken));
 }

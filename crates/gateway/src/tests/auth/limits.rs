@@ -27,6 +27,8 @@ fn requests_a_minute_are_counted_and_told() {
     assert_eq!(reason(&refused), (429, json!("rate_limit_exceeded")));
     let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((15..=21).contains(&wait), "{wait}");
+    let exactly: u64 = refused.header("retry-after-ms").unwrap().parse().unwrap();
+    assert_eq!(exactly.div_ceil(1000), wait, "{exactly} ms");
     // Another key's are its own.
     assert_eq!(server.post_as(&server.key(&[Scope::Infer]), CHAT, &chat("hi")).status, 200);
 }
