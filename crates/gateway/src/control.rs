@@ -7,7 +7,7 @@ use axum::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use understudy_inference::InferenceError;
+use understudy_inference::{Attempt, InferenceError};
 
 use crate::{adapters, auth::Caller, body::Body, error::ApiError, state::Gateway};
 
@@ -25,7 +25,7 @@ pub(crate) async fn health(State(gateway): State<Gateway>) -> Result<StatusCode,
     Ok(StatusCode::OK)
 }
 
-/// `GET /ready` and `/v1/health`: healthy and taking requests.
+/// `GET /ready` and `/v1/health`: healthy and taking requests, and what is being loaded beside them.
 pub(crate) async fn ready(State(gateway): State<Gateway>) -> Result<Json<Value>, ApiError> {
     if gateway.is_draining() {
         return Err(InferenceError::ShuttingDown.into());
@@ -34,7 +34,25 @@ pub(crate) async fn ready(State(gateway): State<Gateway>) -> Result<Json<Value>,
     if gateway.student.is_paused() {
         return Err(ApiError::unavailable("generation is paused"));
     }
-    Ok(Json(json!({"status": "ok"})))
+    let mut answer = json!({"status": "ok"});
+    if let Some(loading) = loading(&gateway) {
+        answer["loading"] = loading;
+    }
+    Ok(Json(answer))
+}
+
+/// The adapters that are being loaded. Beside them requests go on, so that a server is no less ready;
+/// whose they are is not for those who need no key.
+fn loading(gateway: &Gateway) -> Option<Value> {
+    let attempts = gateway.student.attempts().into_iter();
+    let names: Vec<String> = attempts
+        .filter_map(|(alias, attempt)| (attempt == Attempt::Loading).then_some(alias))
+        .collect();
+    let mut loading = json!({ "adapters": names.len() });
+    if gateway.door().is_open() {
+        loading["names"] = json!(names);
+    }
+    (!names.is_empty()).then_some(loading)
 }
 
 pub(crate) async fn ping(_: Body) -> StatusCode {

@@ -43,7 +43,7 @@ pub use auth::Door;
 pub use live::LiveBoard;
 pub use loops::Board;
 pub use memory::Memories;
-pub use server::{Patience, Tls, TlsError, app, serve, serve_with};
+pub use server::{Patience, Tls, TlsError, app, serve, serve_loading, serve_with};
 pub use state::{AdapterUpdates, Gateway, GatewayParts};
 pub use telemetry::serve_grpc;
 pub use watch::{journal_name, wire};

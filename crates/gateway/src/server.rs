@@ -1,6 +1,7 @@
 //! The routes, and a server that stops when it is told.
 
 mod connection;
+mod loading;
 mod slow;
 mod tls;
 
@@ -18,6 +19,7 @@ use understudy_openai::ErrorReply;
 pub(crate) use self::slow::is_slow;
 pub use self::{
     connection::Patience,
+    loading::serve_loading,
     tls::{Tls, TlsError},
 };
 use crate::{

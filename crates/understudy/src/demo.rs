@@ -39,7 +39,7 @@ use crate::{
     output::Out,
     paths::DataDir,
     ports::Stages,
-    wiring::{self, Grpc, Server, Serving, Stores},
+    wiring::{self, Grpc, Listening, Server, Serving, Stores},
 };
 
 /// Users who are at the desk at the same time.
@@ -96,13 +96,14 @@ impl<'a> Demo<'a> {
     ) -> Result<Self> {
         let held = (HeldIn::default(), device);
         let student = wiring::engine(&base, &world.recipe.base, held)?;
+        let runtime = wiring::runtime()?;
         let server = Server::start(Serving {
-            runtime: wiring::runtime()?,
+            listening: Listening::at(([127, 0, 0, 1], 0).into(), &runtime)?,
+            runtime,
             stores,
             student: Arc::clone(&student),
             teacher: Some(world::teacher()?),
             tasks: vec![world.recipe.task.clone()],
-            listen: ([127, 0, 0, 1], 0).into(),
             grpc: Grpc::Off,
             adapter_updates: understudy_gateway::AdapterUpdates::Forbidden,
             request_templates: false,

@@ -12,6 +12,6 @@ pub(crate) use self::{
     grpc::Grpc,
     paid::{fleet, judge, teacher, teacher_on},
     served_memory::ServedMemory,
-    server::{Access, Server, Serving, runtime},
+    server::{Access, Listening, Server, Serving, runtime},
     stores::Stores,
 };

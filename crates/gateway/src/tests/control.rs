@@ -1,7 +1,11 @@
-use serde_json::json;
+use std::{net::TcpListener, thread, time::Duration};
+
+use serde_json::{Value, json};
+use understudy_access::Scope;
 use understudy_inference::Student as _;
 
-use super::{CHAT, chat, start, with};
+use super::{CHAT, Server, auth::guarded, chat, read, start, with};
+use crate::Patience;
 
 #[test]
 fn a_paused_server_says_so_and_goes_on_after() {
@@ -12,6 +16,7 @@ fn a_paused_server_says_so_and_goes_on_after() {
     assert_eq!(server.get("/is_paused").json()["is_paused"], true);
     let reply = server.post(CHAT, &chat("hi"));
     assert_eq!((reply.status, reply.header("retry-after")), (503, Some("1")));
+    assert_eq!(reply.header("retry-after-ms"), Some("1000"));
     assert_eq!(reply.json()["error"]["type"], "ServiceUnavailableError");
     assert_eq!((server.get("/ready").status, server.get("/v1/health").status), (503, 503));
     assert_eq!(server.get("/health").status, 200, "alive all the same");
@@ -154,4 +159,68 @@ fn loads_are_counted_whoever_asks_for_them() {
         let label = format!("phase=\"{phase}\"");
         assert_eq!(server.metric("understudy:adapter_load_seconds_count", &label), 2.0, "{phase}");
     }
+}
+
+/// What `/ready` says while an adapter is being loaded.
+fn ready_meanwhile(server: &Server) -> Value {
+    let (load, weights) = server.slow_adapter("slow");
+    thread::scope(|scope| {
+        let directory = load["lora_path"].as_str().unwrap().to_owned();
+        let student = &server.student;
+        let loading = scope.spawn(move || student.load_adapter("slow", directory.as_ref()));
+        while server.student.attempts().is_empty() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let ready = server.get("/ready");
+        std::fs::write(weights, "weights").unwrap();
+        loading.join().unwrap().unwrap();
+        assert_eq!(ready.status, 200, "requests go on beside it: {}", ready.text);
+        ready.json()
+    })
+}
+
+#[test]
+fn a_ready_server_says_what_it_is_loading_to_those_who_may_know() {
+    let server = start();
+    let meanwhile = ready_meanwhile(&server);
+    assert_eq!(meanwhile, json!({"status": "ok", "loading": {"adapters": 1, "names": ["slow"]}}));
+    assert_eq!(server.get("/ready").json(), json!({"status": "ok"}), "it is loaded");
+    // Whoever needs no key there learns nobody's names.
+    let guarded = guarded();
+    guarded.key(&[Scope::Read]);
+    assert_eq!(ready_meanwhile(&guarded), json!({"status": "ok", "loading": {"adapters": 1}}));
+}
+
+#[test]
+fn a_server_says_that_it_loads_its_model_until_it_answers_at_the_same_port() {
+    let server = start();
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let listener = || {
+        let _runtime = server.runtime().enter();
+        tokio::net::TcpListener::from_std(socket.try_clone().unwrap()).unwrap()
+    };
+    let url = |path: &str| format!("http://{}{path}", socket.local_addr().unwrap());
+    let get = |path: &str| read(server.agent.get(url(path)).call().unwrap());
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let stopped = async { drop(stopped.await) };
+    let (early, patience) = (listener(), Patience::default());
+    let loading = server
+        .runtime()
+        .spawn(async move { crate::serve_loading(early, "large", None, patience, stopped).await });
+    for path in ["/ready", "/v1/health", "/health", "/v1/models"] {
+        let reply = get(path);
+        assert_eq!((reply.status, reply.header("retry-after")), (503, Some("1")), "{path}");
+        let error = reply.json()["error"].clone();
+        assert_eq!(error["reason"], "loading_model");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.starts_with("Loading model `large`"), "{message}");
+    }
+    assert_eq!(read(server.agent.post(url(CHAT)).send_json(chat("hi")).unwrap()).status, 503);
+    assert_eq!(get("/ping").status, 200, "it is there");
+    drop(stop);
+    server.runtime().block_on(loading).unwrap();
+    let gateway = server.gateway.clone();
+    server.runtime().spawn(crate::serve(listener(), gateway, std::future::pending()));
+    assert_eq!(get("/ready").status, 200);
 }

@@ -27,7 +27,7 @@ use crate::{
     live::Scoring,
     output::Out,
     ports::MakeTeacher,
-    wiring::{self, Access, Grpc, Server, Serving, Stores},
+    wiring::{self, Access, Grpc, Listening, Server, Serving, Stores},
 };
 
 /// How soon a renewed certificate is served with.
@@ -52,6 +52,10 @@ pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
     let live = live_rules(config)?;
     let first = if teacher.is_some() { "the teacher" } else { "the base model" };
     let tasks = tasks(config)?;
+    let patience = patience(args, config);
+    let loaded = args.base.clone().unwrap_or_else(|| config.base.clone());
+    let listening = Listening::at(listen, &runtime)?;
+    let listening = listening.loading(loaded, (access.tls.clone(), patience), &runtime)?;
     let (student, sampling_defaults) = student(args, config, out)?;
     let name = student.base().to_owned();
     let recipes = attend::recipes(paths, config, &name)?;
@@ -62,12 +66,12 @@ pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
         student: Arc::clone(&student),
         teacher,
         tasks: [tasks, recipes.iter().map(|recipe| recipe.task.clone()).collect()].concat(),
-        listen,
+        listening,
         grpc: args.grpc.unwrap_or(Grpc::IfFree),
         adapter_updates: adapter_updates(args, config),
         request_templates: args.allow_request_templates,
         sampling_defaults,
-        patience: patience(args, config),
+        patience,
         keep_raw: config.keep_raw,
         flush_replies: config.flush_replies,
         policy: config.policy.clone(),

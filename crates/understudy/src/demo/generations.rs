@@ -39,7 +39,7 @@ use crate::{
     held::HeldIn,
     output::Out,
     ports::MakeTeacher,
-    wiring::{self, Access, Grpc, Server, Serving, Stores},
+    wiring::{self, Access, Grpc, Listening, Server, Serving, Stores},
 };
 
 /// Customers at the desk at the same time.
@@ -92,13 +92,14 @@ pub(super) fn run(count: u8, seed: u64, config: &Config, out: Out) -> Result<Exi
     let _lock = DataDirLock::acquire(config.data.root().to_owned())?;
     suites::save(&config.data, &suite(recipe.task.clone(), Tier::Sealed, seed + 1, CASES))?;
     let student = wiring::engine(&base, &recipe.base, (HeldIn::default(), &config.device))?;
+    let runtime = wiring::runtime()?;
     let server = Server::start(Serving {
-        runtime: wiring::runtime()?,
+        listening: Listening::at(([127, 0, 0, 1], 0).into(), &runtime)?,
+        runtime,
         stores: &stores,
         student: Arc::clone(&student),
         teacher: Some(world::teacher()?),
         tasks: vec![recipe.task.clone()],
-        listen: ([127, 0, 0, 1], 0).into(),
         adapter_updates: AdapterUpdates::Forbidden,
         request_templates: false,
         sampling_defaults: SamplingDefaults::default(),

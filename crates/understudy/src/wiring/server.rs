@@ -3,11 +3,12 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail};
-use tokio::runtime::Runtime;
+use tokio::{net::TcpListener, runtime::Runtime, sync::oneshot, task::JoinHandle};
 use understudy_access::Keyring;
 use understudy_canary::{Controller, Parts, PolicyDefaults};
 use understudy_gateway::{
-    AdapterUpdates, Board, Door, Gateway, GatewayParts, LiveBoard, Patience, Tls, serve_with,
+    AdapterUpdates, Board, Door, Gateway, GatewayParts, LiveBoard, Patience, Tls, serve_loading,
+    serve_with,
 };
 use understudy_ident::TaskName;
 use understudy_inference::{Backend, SamplingDefaults, Student};
@@ -27,8 +28,8 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     is_https: bool,
     pub(crate) grpc_address: Option<SocketAddr>,
-    stop: tokio::sync::oneshot::Sender<()>,
-    task: tokio::task::JoinHandle<std::io::Result<()>>,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<std::io::Result<()>>,
     runtime: Runtime,
     /// Where loops and live scores are shown.
     shown: (Arc<Board>, Arc<LiveBoard>),
@@ -51,7 +52,7 @@ pub(crate) struct Serving<'a> {
     pub(crate) student: Arc<dyn Student>,
     pub(crate) teacher: Option<Arc<dyn Backend>>,
     pub(crate) tasks: Vec<TaskName>,
-    pub(crate) listen: SocketAddr,
+    pub(crate) listening: Listening,
     pub(crate) grpc: Grpc,
     pub(crate) adapter_updates: AdapterUpdates,
     pub(crate) request_templates: bool,
@@ -88,21 +89,74 @@ pub(crate) fn runtime() -> Result<Runtime> {
         .context("failed to start the server's threads")
 }
 
+/// A port that is taken, and whoever tells those who ask there that the model is being loaded.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    socket: std::net::TcpListener,
+    loading: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+}
+
+impl Listening {
+    /// Nobody is answered yet.
+    pub(crate) fn at(listen: SocketAddr, runtime: &Runtime) -> Result<Self> {
+        let failed = || format!("failed to listen on {listen}");
+        let socket = runtime.block_on(TcpListener::bind(listen)).with_context(failed)?;
+        Ok(Self { socket: socket.into_std().with_context(failed)?, loading: None })
+    }
+
+    /// From now on everybody is told to come back when `model` is in memory.
+    pub(crate) fn loading(
+        self,
+        model: String,
+        (tls, patience): (Option<Tls>, Patience),
+        runtime: &Runtime,
+    ) -> Result<Self> {
+        let listener = self.listener(runtime)?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let task = runtime.spawn(async move {
+            // A dropped sender means the same as a sent stop.
+            let stopped = async { drop(stopped.await) };
+            serve_loading(listener, &model, tls, patience, stopped).await;
+        });
+        Ok(Self { loading: Some((stop, task)), ..self })
+    }
+
+    /// The port for whoever answers from now on; who connects meanwhile waits for them.
+    fn end(mut self, runtime: &Runtime) -> Result<TcpListener> {
+        if let Some((stop, task)) = self.loading.take() {
+            drop(stop);
+            runtime.block_on(task).context("the server ended while the model was loaded")?;
+        }
+        self.listener(runtime)
+    }
+
+    fn listener(&self, runtime: &Runtime) -> Result<TcpListener> {
+        let _runtime = runtime.enter();
+        let twin = self.socket.try_clone().and_then(TcpListener::from_std);
+        twin.context("failed to go on listening")
+    }
+}
+
 impl Server {
-    /// Binds, publishes the routes the registry asks for, and answers from then on.
+    /// Publishes the routes the registry asks for, and answers from then on.
     pub(crate) fn start(serving: Serving<'_>) -> Result<Self> {
         let Serving {
-            runtime, stores, student, teacher, tasks, listen, grpc, adapter_updates, ..
+            runtime,
+            stores,
+            student,
+            teacher,
+            tasks,
+            listening,
+            grpc,
+            adapter_updates,
+            ..
         } = serving;
         let Access { keys, tls } = serving.access;
-        let door = keys.map_or_else(Door::open, |keys| Door::keyed(keys, listen));
         let is_https = tls.is_some();
         let routes = Arc::new(RouteTable::default());
         let memory_routes = Arc::new(RouteTable::default());
-        let listener = runtime
-            .block_on(tokio::net::TcpListener::bind(listen))
-            .with_context(|| format!("failed to listen on {listen}"))?;
-        let address = listener.local_addr().context("failed to read the bound address")?;
+        let address = listening.socket.local_addr().context("failed to read the bound address")?;
+        let door = keys.map_or_else(Door::open, |keys| Door::keyed(keys, address));
         let router = if let Some(control) = serving.control {
             let following = Following {
                 control,
@@ -155,7 +209,8 @@ impl Server {
         }
         let shown = (gateway.board(), gateway.live());
         let grpc_address = take_grpc(&runtime, grpc, &gateway)?;
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let listener = listening.end(&runtime)?;
+        let (stop, stopped) = oneshot::channel::<()>();
         // A dropped sender means the same as a sent stop.
         let stopped = async { drop(stopped.await) };
         let task = runtime.spawn(serve_with(listener, gateway, tls, serving.patience, stopped));
