@@ -38,6 +38,7 @@ impl Shared {
         let GenerateRequest { prompt, adapter, mut sampling, mut returns, admission } = request;
         sampling.validate()?;
         self.check_ids(&sampling)?;
+        self.check_range("logprob_token_ids", returns.named.iter().copied())?;
         let lease = adapter.map(|choice| leases.resolve(&choice)).transpose()?;
         let (alias, lease) = lease.map(|Lease { alias, generation }| (alias, generation)).unzip();
         let adapter = alias
@@ -66,7 +67,7 @@ impl Shared {
             bad_words: self.bad_words(&sampling),
         };
         returns.log_probs.get_or_insert(self.config.logprobs_mode);
-        let sampler = Sampler::new(&sampling, seed, returns, around);
+        let sampler = Sampler::new(&sampling, seed, returns.clone(), around);
         let most = room.min(wanted);
         Ok(Job {
             served,

@@ -22,6 +22,7 @@ pub(crate) use bad_words::{BadWords, Spellings};
 use edit::Edits;
 use pool::Pool;
 pub(crate) use score::Scored;
+use score::Told;
 
 /// Draws one request's tokens.
 #[derive(Debug)]
@@ -105,14 +106,14 @@ impl Sampler {
         let log_prob = self.record(logits, token)?;
         let scored = match self.log_probs {
             LogProbsOf::Raw => self.score(logits, token, Some(log_prob), logits, None),
-            LogProbsOf::Processed => Scored::certain(token, self.returns.top),
+            LogProbsOf::Processed => Scored::certain(token, Told::of_completion(&self.returns)),
         };
         Ok(Drawn { token, log_prob, scored })
     }
 
     /// How likely a token of the prompt was. Nothing is edited or cut there.
     pub(crate) fn of_prompt(&self, logits: &[f32], token: u32) -> Scored {
-        Scored::of(logits, token, self.returns.prompt_top)
+        Scored::of(logits, token, Told::of_prompt(&self.returns))
     }
 
     /// Takes note of a token that now belongs to the completion, and of what it adds to the text.
@@ -184,15 +185,15 @@ impl Sampler {
         scores: &[f32],
         pool: Option<&Pool<'_>>,
     ) -> Scored {
-        let top = self.returns.top;
+        let told = Told::of_completion(&self.returns);
         match (self.log_probs, pool) {
-            (LogProbsOf::Processed, Some(pool)) => pool.score(token, top),
-            (LogProbsOf::Processed, None) => Scored::of(scores, token, top),
+            (LogProbsOf::Processed, Some(pool)) => pool.score(token, told),
+            (LogProbsOf::Processed, None) => Scored::of(scores, token, told),
             (LogProbsOf::Raw, _) => match recorded {
-                Some(log_prob) if top.is_none() && matches!(self.temperature, 0.0 | 1.0) => {
+                Some(log_prob) if told.is_nothing() && matches!(self.temperature, 0.0 | 1.0) => {
                     Scored { token, log_prob, rank: None, top: Vec::new() }
                 }
-                _ => Scored::of(logits, token, top),
+                _ => Scored::of(logits, token, told),
             },
         }
     }

@@ -41,11 +41,12 @@ pub struct ScoredToken {
     pub log_prob: f32,
     /// 1 for the likeliest; only where scores were asked for.
     pub rank: Option<u32>,
-    /// The likeliest, best first, as many as were asked for.
+    /// The likeliest, best first, as many as were asked for; then those asked for by id that are not
+    /// among them.
     pub top: Vec<TopToken>,
 }
 
-/// One of the likeliest tokens at a place.
+/// A token that could have come at a place.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopToken {
     pub id: u32,

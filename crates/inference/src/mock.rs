@@ -88,6 +88,7 @@ impl MockEngine {
         let Shared { config, shelf, counts, .. } = &*self.shared;
         request.sampling.validate()?;
         request.returns.log_probs.get_or_insert(config.logprobs_mode);
+        text::check("logprob_token_ids", &request.returns.named)?;
         let prompt = text::tokenize(&request.prompt)?;
         let (limit, max_tokens) = (config.context, request.sampling.max_tokens as usize);
         let room = limit.saturating_sub(prompt.len());

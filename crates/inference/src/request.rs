@@ -91,12 +91,15 @@ impl Chat {
 }
 
 /// What comes back beside text and ids.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Returns {
     /// How many of the likeliest alternatives to each completion token; `None` asks for none and
     /// `Some(0)` for the token's own score and rank.
     pub top: Option<usize>,
-    /// The same for the prompt's tokens, which then are all run, cached or not.
+    /// Tokens whose scores at each place of the completion are told beside the likeliest, however
+    /// unlikely they are, in this order.
+    pub named: Vec<u32>,
+    /// The same as `top` for the prompt's tokens, which then are all run, cached or not.
     pub prompt_top: Option<usize>,
     /// `None` leaves it to whoever answers.
     pub log_probs: Option<LogProbsOf>,

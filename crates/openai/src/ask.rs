@@ -11,6 +11,9 @@ use crate::{error::RequestError, fields::Fields, sampling::sampling};
 /// More choices than this of one prompt are a mistake.
 const MOST_CHOICES: u32 = 128;
 const MOST_ALTERNATIVES: u32 = 20;
+/// vLLM's limit on tokens that are named to be scored.
+const MOST_NAMED: usize = 128;
+const NAMED: &str = "logprob_token_ids";
 /// The longest name of a request or a session, which travels in headers and records.
 const LONGEST_NAME: usize = 256;
 
@@ -82,6 +85,7 @@ impl Ask {
             }
         }
         let token_ids = fields.flag("return_token_ids")?;
+        let named = named(fields)?;
         Ok(Self {
             model: fields.text("model")?,
             adapter: adapter(fields)?,
@@ -91,6 +95,7 @@ impl Ask {
                 top: top.map(|top| top as usize),
                 prompt_top: prompt_top.map(|top| top as usize),
                 log_probs: log_probs_of(fields)?,
+                named,
             },
             admission: Admission {
                 priority: priority(fields)?,
@@ -115,6 +120,14 @@ impl Ask {
         })
     }
 
+    /// Refuses tokens named to be scored where the reply would have no place for their scores.
+    pub(crate) fn check_named(&self, fields: &Fields) -> Result<(), RequestError> {
+        if self.returns.named.is_empty() || self.show.log_probs {
+            return Ok(());
+        }
+        Err(fields.wrong(NAMED, "needs `logprobs`, beside which they are told"))
+    }
+
     /// The same with what a model's makers suggest where the request says nothing.
     #[must_use]
     pub fn with_defaults(mut self, defaults: &SamplingDefaults) -> Self {
@@ -135,7 +148,7 @@ impl Ask {
                 prompt: prompt.clone(),
                 adapter: adapter.clone(),
                 sampling: Sampling { seed, ..self.sampling.clone() },
-                returns: self.returns,
+                returns: self.returns.clone(),
                 admission: self.admission.clone(),
             }
         };
@@ -185,6 +198,15 @@ fn log_probs_of(fields: &Fields) -> Result<Option<LogProbsOf>, RequestError> {
         Some("processed_logprobs") => Ok(Some(LogProbsOf::Processed)),
         Some(_) => Err(fields.wrong("logprobs_mode", "must be raw_logprobs or processed_logprobs")),
     }
+}
+
+/// Tokens to be scored at each place, whatever else may be likelier.
+fn named(fields: &Fields) -> Result<Vec<u32>, RequestError> {
+    let named = fields.ids(NAMED)?.unwrap_or_default();
+    if named.len() > MOST_NAMED {
+        return Err(fields.wrong(NAMED, format!("must hold at most {MOST_NAMED} ids")));
+    }
+    Ok(named)
 }
 
 fn priority(fields: &Fields) -> Result<i32, RequestError> {

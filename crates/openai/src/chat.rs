@@ -52,6 +52,7 @@ impl ChatRequest {
         if ask.model.is_none() {
             return Err(fields.missing("model"));
         }
+        ask.check_named(&fields)?;
         let tools = Tools::read(&fields)?;
         ask.sampling.constraint = match (constraint(&fields)?, tools.constraint) {
             (Some(_), _) if tools.reading != ToolReading::Off => {

@@ -48,6 +48,7 @@ impl CompletionRequest {
             // The prompt's own scores are part of an echoed reply.
             ask.returns.prompt_top = ask.returns.prompt_top.max(ask.returns.top);
         }
+        ask.check_named(&fields)?;
         ask.sampling.constraint = constraint(&fields)?;
         ask.sampling.validate()?;
         Ok(Self { prompts: prompts(&fields)?, ask, echo, prompt_only })

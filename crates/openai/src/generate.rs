@@ -37,6 +37,7 @@ const INSIDE: &[&str] = &[
     "logprobs",
     "prompt_logprobs",
     "logprobs_mode",
+    "logprob_token_ids",
     "return_tokens_as_token_ids",
     "response_format",
     "structured_outputs",
@@ -82,6 +83,7 @@ impl GenerateBody {
         let top = sampling.count("logprobs")?;
         let mut inner =
             Ask::read(&sampling, sampling.count("max_tokens")?, DEFAULT_MAX_TOKENS, top)?;
+        inner.check_named(&sampling)?;
         inner.sampling.constraint = constraint(&sampling)?;
         inner.sampling.validate().map_err(|why| sampling.at_fault(why))?;
         let outer = Ask::read(&fields, None, DEFAULT_MAX_TOKENS, None)?;

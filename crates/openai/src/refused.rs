@@ -13,7 +13,6 @@ const EVERYWHERE: &[Refused] = &[
     ("best_of", &["1"]),
     ("spaces_between_special_tokens", &["true"]),
     ("logits_processors", &["[]"]),
-    ("logprob_token_ids", &["[]"]),
     ("kv_transfer_params", &[]),
     ("ec_transfer_params", &[]),
     ("vllm_xargs", &["{}"]),

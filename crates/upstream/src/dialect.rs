@@ -113,6 +113,9 @@ fn vllm(request: &GenerateRequest) -> Result<(), InferenceError> {
     if request.returns.prompt_top.is_some() {
         return Err(InferenceError::Unsupported("scores of prompts at a fleet"));
     }
+    if !request.returns.named.is_empty() {
+        return Err(InferenceError::Unsupported("log-probabilities of named tokens at a fleet"));
+    }
     if request.returns.log_probs == Some(understudy_inference::LogProbsOf::Processed) {
         return Err(InferenceError::Unsupported("processed log-probabilities at a fleet"));
     }

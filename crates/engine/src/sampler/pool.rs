@@ -2,7 +2,7 @@
 
 use understudy_model::Weights;
 
-use super::{Ordering, Scored};
+use super::{Ordering, Scored, Told};
 
 /// Candidates looked at first for a nucleus; it seldom has more.
 const FIRST_CANDIDATES: usize = 64;
@@ -69,7 +69,7 @@ impl<'a> Pool<'a> {
     }
 
     /// How likely a token was among those left.
-    pub(super) fn score(&self, token: u32, top: Option<usize>) -> Scored {
+    pub(super) fn score(&self, token: u32, told: Told<'_>) -> Scored {
         let tempered = |index: usize| self.scores[index] / self.temperature;
         let scores: Vec<f32> = match &self.kept {
             None => (0..self.scores.len()).map(tempered).collect(),
@@ -81,7 +81,7 @@ impl<'a> Pool<'a> {
                 scores
             }
         };
-        Scored::of(&scores, token, top)
+        Scored::of(&scores, token, told)
     }
 
     #[cfg(test)]

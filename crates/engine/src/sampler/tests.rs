@@ -173,7 +173,7 @@ fn raw_and_processed_scores_are_those_of_their_distributions() {
     let cut = Sampling { min_p: 0.05, ..sampling(0.6, 10, 0.8) };
     let told = |log_probs, top| {
         let around = Surroundings { prompt: &[], ends: Vec::new(), bad_words: None };
-        let returns = Returns { top, log_probs: Some(log_probs), prompt_top: None };
+        let returns = Returns { top, log_probs: Some(log_probs), ..Returns::default() };
         Sampler::new(&cut, 3, returns, around).draw(&logits, &[], None).unwrap()
     };
     let raw = told(LogProbsOf::Raw, Some(5));

@@ -48,6 +48,7 @@ fn any(random: &mut ChaCha8Rng) -> GenerateRequest {
     }
     let returns = Returns {
         top: told.then_some(3),
+        named: if told && random.random_bool(0.5) { vec![7, 200, 7] } else { Vec::new() },
         prompt_top: (told && random.random_bool(0.5)).then_some(1),
         log_probs: [None, Some(LogProbsOf::Processed)][random.random_range(0..2)],
     };

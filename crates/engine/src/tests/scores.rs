@@ -58,8 +58,10 @@ fn prompt_and_completion_are_scored_by_a_whole_forward_pass() {
         // What is cached must be run all the same where scores are asked for.
         complete(&engine, request(&prompt, None, 2)).unwrap();
         let sampling = Sampling { temperature: 0.8, seed: Some(1), ..Sampling::greedy(9) };
-        let returns = Returns { top: Some(4), prompt_top: Some(2), log_probs: None };
-        let request = || GenerateRequest { returns, ..sampled(&prompt, sampling.clone()) };
+        let returns = Returns { top: Some(4), prompt_top: Some(2), ..Returns::default() };
+        let returns = || returns.clone();
+        let request =
+            || GenerateRequest { returns: returns(), ..sampled(&prompt, sampling.clone()) };
         let replies: Vec<Reply> = (0..2).map(|_| submit(&engine, request()).unwrap()).collect();
         for reply in replies {
             let (tokens, completion) = streamed(reply);
@@ -107,8 +109,8 @@ fn nothing_asked_is_nothing_told_and_cached_tokens_are_counted() {
 fn processed_scores_are_those_of_what_was_drawn_from() {
     let engine = engine(Config::default());
     let sampling = Sampling { temperature: 0.7, top_k: 3, seed: Some(2), ..Sampling::greedy(8) };
-    let returns =
-        Returns { top: Some(9), prompt_top: None, log_probs: Some(LogProbsOf::Processed) };
+    let log_probs = Some(LogProbsOf::Processed);
+    let returns = Returns { top: Some(9), log_probs, ..Returns::default() };
     let request = GenerateRequest { returns, ..sampled(&[4, 5, 6], sampling) };
     let (tokens, completion) = streamed(submit(&engine, request).unwrap());
     for token in &tokens {
@@ -122,12 +124,54 @@ fn processed_scores_are_those_of_what_was_drawn_from() {
 }
 
 #[test]
+fn named_tokens_are_scored_at_every_place_however_unlikely_they_are() {
+    let engine = engine(Config::default());
+    let prompt = [4, 5, 6];
+    let sampling = Sampling { temperature: 0.8, top_k: 3, seed: Some(2), ..Sampling::greedy(6) };
+    let vocab = model().decoder.config().vocab as u32;
+    let told = |log_probs, top, named: &[u32]| {
+        let returns =
+            Returns { top, named: named.to_vec(), log_probs: Some(log_probs), prompt_top: None };
+        let request = GenerateRequest { returns, ..sampled(&prompt, sampling.clone()) };
+        streamed(submit(&engine, request).unwrap())
+    };
+    let everything: Vec<u32> = (0..vocab).rev().collect();
+    let (tokens, completion) = told(LogProbsOf::Raw, None, &everything);
+    let rows = rows(&[&prompt, ids(&completion)].concat());
+    for (at, token) in tokens.iter().enumerate() {
+        let row = &rows[prompt.len() + at - 1];
+        assert_scored(&ScoredToken { top: Vec::new(), ..token.clone() }, row, 0);
+        assert_eq!(token.top.iter().map(|one| one.id).collect::<Vec<_>>(), everything);
+        for one in &token.top {
+            assert!((one.log_prob - row[one.id as usize]).abs() < 1e-4, "{one:?}");
+        }
+    }
+    // Beside the likeliest, each is told once.
+    let best = told(LogProbsOf::Raw, Some(2), &[]).0[0].top.clone();
+    let (first, second) = (best[0].id, best[1].id);
+    let other = (0..vocab).find(|id| ![first, second].contains(id)).unwrap();
+    let beside = told(LogProbsOf::Raw, Some(2), &[other, second, other]).0[0].top.clone();
+    assert_eq!(beside.iter().map(|one| one.id).collect::<Vec<_>>(), [first, second, other]);
+    // What was cut off could not have come.
+    let (tokens, _) = told(LogProbsOf::Processed, None, &everything);
+    for token in &tokens {
+        let possible = token.top.iter().filter(|one| one.log_prob.is_finite());
+        let sum: f32 = possible.clone().map(|one| one.log_prob.exp()).sum();
+        assert!(possible.count() == 3 && (sum - 1.0).abs() < 1e-5, "{sum}");
+    }
+    let returns = Returns { named: vec![vocab], ..Returns::default() };
+    let error = submit(&engine, GenerateRequest { returns, ..sampled(&prompt, sampling) }).err();
+    let named = matches!(error, Some(InferenceError::Invalid { field: "logprob_token_ids", .. }));
+    assert!(named, "{error:?}");
+}
+
+#[test]
 fn whose_scores_nobody_asked_for_are_those_the_engine_is_set_to() {
     let told = |logprobs_mode, log_probs| {
         let engine = engine(Config { logprobs_mode, ..Config::default() });
         let sampling = Sampling { top_k: 3, seed: Some(2), ..Sampling::greedy(4) };
         let sampling = Sampling { temperature: 0.7, ..sampling };
-        let returns = Returns { top: Some(9), prompt_top: None, log_probs };
+        let returns = Returns { top: Some(9), log_probs, ..Returns::default() };
         let request = GenerateRequest { returns, ..sampled(&[4, 5, 6], sampling) };
         streamed(submit(&engine, request).unwrap()).0
     };

@@ -134,6 +134,67 @@ fn ids_go_in_and_ids_come_out() {
     server.refuses(path, &json!({"token_ids": [9999]}), 400, "token_ids");
 }
 
+/// Every token that a place's alternatives tell, with how likely it was, by the token's number.
+fn by_id(entry: &Value) -> std::collections::BTreeMap<u32, f64> {
+    let id = |name: &str| name.strip_prefix("token_id:").unwrap().parse().unwrap();
+    match entry {
+        Value::Object(map) => {
+            map.iter().map(|(name, value)| (id(name), value.as_f64().unwrap())).collect()
+        }
+        Value::Array(list) => {
+            let one = |one: &Value| {
+                (id(one["token"].as_str().unwrap()), one["logprob"].as_f64().unwrap())
+            };
+            list.iter().map(one).collect()
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn named_tokens_are_scored_wherever_tokens_are() {
+    let server = start();
+    let shown = json!({"return_tokens_as_token_ids": true, "temperature": 1, "seed": 1});
+    let ask = |more: Value| with(with(ask(json!("a?c")), shown.clone()), more);
+    // The mock's whole vocabulary, in as many pieces as a request may name.
+    let mut whole = std::collections::BTreeMap::new();
+    for ids in [(0..128).collect::<Vec<u32>>(), (128..256).collect(), vec![256]] {
+        let body = ask(json!({"logprobs": 0, "logprob_token_ids": ids}));
+        let reply = server.post(COMPLETIONS, &body).json();
+        let places = &reply["choices"][0]["logprobs"]["top_logprobs"];
+        assert_eq!(places.as_array().unwrap().len(), 4, "{reply}");
+        let told = by_id(&places[1]);
+        assert!(ids.iter().all(|id| told.contains_key(id)), "{told:?}");
+        whole.extend(told);
+    }
+    let sum: f64 = whole.values().map(|log_prob| log_prob.exp()).sum();
+    assert!((sum - 1.0).abs() < 1e-4, "together they are certain: {sum}");
+    let named = json!([33, 104, 256, 33]);
+    let expected = |ids: &[u32]| ids.iter().map(|id| (*id, whole[id])).collect();
+    let generate = json!({"token_ids": [97, 63, 99], "sampling_params": with(shown.clone(),
+        json!({"max_tokens": 9, "logprobs": 0, "logprob_token_ids": named}))});
+    let reply = server.post("/inference/v1/generate", &generate).json();
+    let place = &reply["choices"][0]["logprobs"]["content"][1];
+    assert_eq!(by_id(&place["top_logprobs"]), expected(&[33, 104, 256]), "{place}");
+    let streamed = with(generate, json!({"stream": true}));
+    let chunks = server.post("/inference/v1/generate", &streamed).events();
+    assert_eq!(&chunks[1]["choices"][0]["logprobs"]["content"][0], place);
+    let chat = with(
+        with(super::chat("a?c"), shown.clone()),
+        json!({"logprobs": true, "logprob_token_ids": named}),
+    );
+    let reply = server.post(super::CHAT, &chat).json();
+    let place = &reply["choices"][0]["logprobs"]["content"][1];
+    assert_eq!(by_id(&place["top_logprobs"]), expected(&[33, 104, 256]), "{place}");
+
+    let field = "logprob_token_ids";
+    server.refuses(COMPLETIONS, &ask(json!({field: [1]})), 400, field);
+    server.refuses(COMPLETIONS, &ask(json!({"logprobs": 0, field: [257]})), 400, field);
+    server.refuses(COMPLETIONS, &ask(json!({"logprobs": 0, field: vec![1; 129]})), 400, field);
+    server.refuses(super::CHAT, &with(super::chat("a"), json!({field: [1]})), 400, field);
+    assert_eq!(server.post(COMPLETIONS, &ask(json!({field: []}))).status, 200, "asks for nothing");
+}
+
 #[test]
 fn texts_and_conversations_are_counted_and_read_back() {
     let server = start();

@@ -4,7 +4,7 @@ use super::{
     plan::{Place, Plan},
     text::{END, VOCABULARY},
 };
-use crate::{InferenceError, LogProbsOf, Sampling, ScoredToken, TopToken};
+use crate::{InferenceError, LogProbsOf, Returns, Sampling, ScoredToken, TopToken};
 
 /// Far above everything else: at temperature 1 another token comes once in ten million times.
 const WANTED: f32 = 20.0;
@@ -20,12 +20,12 @@ pub(super) struct Drawn {
 }
 
 impl Drawn {
-    pub(super) fn scored(&self, of: LogProbsOf, top: Option<usize>) -> ScoredToken {
-        let log_probs = match of {
+    pub(super) fn scored(&self, returns: &Returns) -> ScoredToken {
+        let log_probs = match returns.log_probs.unwrap_or_default() {
             LogProbsOf::Raw => &self.raw,
             LogProbsOf::Processed => &self.processed,
         };
-        scored(self.id, log_probs, top)
+        scored(self.id, log_probs, returns.top, &returns.named)
     }
 }
 
@@ -70,7 +70,7 @@ pub(super) fn prompt_scores(prompt: &[u32], top: usize) -> Vec<Option<ScoredToke
         }
         let mut scores: Vec<f32> = (0..VOCABULARY).map(|id| noise(at, id)).collect();
         scores[*id as usize] += 6.0;
-        Some(scored(*id, &log_softmax(&scores, 1.0), Some(top)))
+        Some(scored(*id, &log_softmax(&scores, 1.0), Some(top), &[]))
     };
     prompt.iter().enumerate().map(score).collect()
 }
@@ -205,22 +205,29 @@ fn log_softmax(scores: &[f32], temperature: f32) -> Vec<f32> {
     scores.iter().map(|score| (score - most) / temperature - sum.ln()).collect()
 }
 
-fn scored(id: u32, log_probs: &[f32], top: Option<usize>) -> ScoredToken {
+fn scored(id: u32, log_probs: &[f32], top: Option<usize>, named: &[u32]) -> ScoredToken {
     let bytes = |id: u32| super::text::token_bytes(id).unwrap_or_default();
     let own = log_probs[id as usize];
-    let mut order: Vec<usize> = (0..log_probs.len()).collect();
-    order.sort_by(|a, b| log_probs[*b].total_cmp(&log_probs[*a]).then(a.cmp(b)));
-    let rank = order.iter().position(|other| *other == id as usize).map(|at| at as u32 + 1);
-    let top = top.map_or(Vec::new(), |count| {
-        let best = order.iter().take(count);
-        best.map(|id| TopToken {
-            id: *id as u32,
-            bytes: bytes(*id as u32),
-            log_prob: log_probs[*id],
-        })
-        .collect()
-    });
-    ScoredToken { id, bytes: bytes(id), log_prob: own, rank, top }
+    let mut order: Vec<u32> = (0..log_probs.len() as u32).collect();
+    let of = |id: u32| log_probs[id as usize];
+    order.sort_by(|a, b| of(*b).total_cmp(&of(*a)).then(a.cmp(b)));
+    let rank = order.iter().position(|other| *other == id).map(|at| at as u32 + 1);
+    let mut told = order;
+    told.truncate(top.unwrap_or(0));
+    for id in named {
+        if !told.contains(id) {
+            told.push(*id);
+        }
+    }
+    let asked = top.is_some() || !named.is_empty();
+    let one = |id: u32| TopToken { id, bytes: bytes(id), log_prob: of(id) };
+    ScoredToken {
+        id,
+        bytes: bytes(id),
+        log_prob: own,
+        rank: rank.filter(|_| asked),
+        top: told.into_iter().map(one).collect(),
+    }
 }
 
 /// A number from 0 to 1 that two others decide (the finaliser of SplitMix64).

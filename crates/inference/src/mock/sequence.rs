@@ -117,11 +117,7 @@ impl Sequence {
     }
 
     fn take(&mut self, drawn: &Drawn) -> Progress {
-        let returns = self.request.returns;
-        let mut token = drawn.scored(returns.log_probs.unwrap_or_default(), returns.top);
-        if returns.top.is_none() {
-            token.rank = None;
-        }
+        let token = drawn.scored(&self.request.returns);
         let sampling = &self.request.sampling;
         let early = self.drawn.len() < sampling.min_tokens as usize;
         let stops_here = !early && sampling.stop_token_ids.contains(&drawn.id);

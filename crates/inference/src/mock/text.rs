@@ -16,10 +16,7 @@ pub(super) fn tokenize(prompt: &Prompt) -> Result<Vec<u32>, InferenceError> {
         Prompt::Text(text) => encode(text),
         Prompt::Chat(chat) => encode(&render(chat)?),
         Prompt::Tokens(ids) => {
-            if let Some(id) = ids.iter().find(|id| **id as usize >= VOCABULARY) {
-                let why = format!("holds token {id}; the vocabulary has {VOCABULARY}");
-                return Err(InferenceError::invalid("prompt", why));
-            }
+            check("prompt", ids)?;
             ids.clone()
         }
     };
@@ -27,6 +24,17 @@ pub(super) fn tokenize(prompt: &Prompt) -> Result<Vec<u32>, InferenceError> {
         return Err(InferenceError::invalid("prompt", "must hold at least one token"));
     }
     Ok(ids)
+}
+
+/// Whether all of these are tokens.
+pub(super) fn check(field: &'static str, ids: &[u32]) -> Result<(), InferenceError> {
+    match ids.iter().find(|id| **id as usize >= VOCABULARY) {
+        None => Ok(()),
+        Some(id) => {
+            let why = format!("holds token {id}; the vocabulary has {VOCABULARY}");
+            Err(InferenceError::invalid(field, why))
+        }
+    }
 }
 
 fn encode(text: &str) -> Vec<u32> {

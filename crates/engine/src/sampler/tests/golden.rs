@@ -26,8 +26,8 @@ fn processed(case: &Case, tokenizer: &Tokenizer) -> Vec<(u32, f32)> {
     let bad_words = Some(BadWords::new(&case.sampling.bad_words, spellings));
     let around = Surroundings { prompt: &case.prompt, ends: tokenizer.eos().to_vec(), bad_words };
     let everything = Some(case.logits.len());
-    let returns =
-        Returns { top: everything, prompt_top: None, log_probs: Some(LogProbsOf::Processed) };
+    let log_probs = Some(LogProbsOf::Processed);
+    let returns = Returns { top: everything, log_probs, ..Returns::default() };
     let mut sampler = Sampler::new(&case.sampling, 1, returns, around);
     for token in &case.completion {
         sampler.observe(*token, tokenizer.token_bytes(*token).unwrap());
