@@ -46,7 +46,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("toolworld", "ident inference memory message statistics"),
     ("teacher", "ident inference message redact storage"),
     ("conduct", "inference manifest message scorer trajectory"),
-    ("upstream", "inference message"),
+    ("upstream", "ident inference message"),
     ("canary", "ident inference journal manifest memory registry router statistics trajectory"),
     ("orchestrator", "ident manifest storage"),
     ("lookout", "ident journal manifest message orchestrator registry statistics trajectory"),

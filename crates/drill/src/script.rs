@@ -2,7 +2,7 @@
 
 use std::{f64::consts::TAU, fmt};
 
-use understudy_ident::Digest;
+use understudy_ident::{Digest, Timestamp};
 use understudy_inference::{
     AdapterChoice, AdapterInfo, Backend, Event, FakeBackend, GenerateRequest, InferenceError,
     LoadAdapter, LoadedAdapter, Prompt, Sink, Stats, Student, Timing,
@@ -202,6 +202,18 @@ impl Student for Actor {
 
     fn unload_adapter(&self, alias: &str) -> Result<(), InferenceError> {
         self.shelf.unload_adapter(alias)
+    }
+
+    fn expire_adapters(
+        &self,
+        now: Timestamp,
+        spared: &dyn Fn(&str) -> bool,
+    ) -> Result<Vec<String>, InferenceError> {
+        self.shelf.expire_adapters(now, spared)
+    }
+
+    fn in_flight(&self, alias: &str) -> usize {
+        self.shelf.in_flight(alias)
     }
 
     fn rollback_adapter(

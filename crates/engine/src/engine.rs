@@ -143,7 +143,8 @@ impl Engine {
         self.shared.check_alias(alias)?;
         let content = Arc::new(load::in_memory(model, alias, lora)?);
         let (expected, keep) = (&Expected::Anything, self.shared.config.keep_previous);
-        let change = Change { alias, expected, pinned: false, on_demand: false, keep };
+        let (pinned, on_demand, expires) = (false, false, None);
+        let change = Change { alias, expected, pinned, on_demand, expires, keep };
         Ok(store.publish(&change, content)?.info)
     }
 }

@@ -40,7 +40,10 @@ impl Shared {
         self.check_ids(&sampling)?;
         self.check_range("logprob_token_ids", returns.named.iter().copied())?;
         let lease = adapter.map(|choice| leases.resolve(&choice)).transpose()?;
-        let (alias, lease) = lease.map(|Lease { alias, generation }| (alias, generation)).unzip();
+        let (alias, lease, used) = match lease {
+            Some(Lease { alias, generation, used }) => (Some(alias), Some(generation), Some(used)),
+            None => (None, None, None),
+        };
         let adapter = alias
             .zip(lease.as_ref())
             .map(|(alias, lease)| ServedAdapter { alias, generation: lease.digest.clone() });
@@ -72,6 +75,7 @@ impl Shared {
         Ok(Job {
             served,
             lease,
+            _used: used,
             prompt,
             most,
             sampling,

@@ -13,7 +13,7 @@ use std::{
 use understudy_ident::Digest;
 use understudy_inference::{
     Admission, Event, FinishReason, InferenceError, Returns, Sampling, ScoredToken, Served, Sink,
-    StopReason,
+    StopReason, Use,
 };
 use understudy_model::{BLOCK, BaseModel, KvCache, TokenStream};
 
@@ -32,6 +32,8 @@ use outlet::Outlet;
 pub(crate) struct Job {
     pub(crate) served: Served,
     pub(crate) lease: Option<Arc<Generation>>,
+    /// Counts it among the requests of its alias until it is let go of.
+    pub(crate) _used: Option<Use>,
     pub(crate) prompt: Vec<u32>,
     /// How many tokens may be generated; what the context leaves, if that is less than asked for.
     pub(crate) most: usize,

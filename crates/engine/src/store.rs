@@ -24,7 +24,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use understudy_inference::{AdapterChoice, AdapterInfo, InferenceError};
+use understudy_inference::{AdapterChoice, AdapterInfo, InferenceError, Use, Uses};
 
 pub(crate) use self::{
     change::{Change, Published},
@@ -52,7 +52,8 @@ pub(crate) struct AdapterStore<P = Adapter> {
     source: Box<dyn Source<P>>,
     limits: Limits,
     state: Option<StateFile>,
-    /// Counts uses, so that the least recent can be told.
+    uses: Uses,
+    /// Counts leases, so that the least recent can be told.
     clock: AtomicU64,
     hits: AtomicU64,
     misses: AtomicU64,
@@ -73,6 +74,8 @@ pub(crate) struct Lease<P = Adapter> {
     /// What it was asked for as, or an alias that it belongs to.
     pub(crate) alias: String,
     pub(crate) generation: Arc<Generation<P>>,
+    /// Counts the request among those of its alias.
+    pub(crate) used: Use,
 }
 
 /// What is in memory, and how often it was what was asked for.
@@ -95,6 +98,7 @@ impl<P> AdapterStore<P> {
             source,
             limits,
             state: None,
+            uses: Uses::default(),
             clock: AtomicU64::new(0),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
@@ -120,10 +124,16 @@ impl<P> AdapterStore<P> {
 
     /// Exact content, which must be in memory.
     pub(crate) fn resolve_generation(&self, digest: &str) -> Result<Lease<P>, InferenceError> {
-        let snapshot = self.snapshot.load();
-        let (alias, held) = snapshot.find_generation(digest)?;
-        self.hits.fetch_add(1, Relaxed);
-        Ok(Lease { alias: alias.to_owned(), generation: held.lease(&self.clock) })
+        loop {
+            let alias = self.snapshot.load().find_generation(digest)?.0.to_owned();
+            let used = self.uses.begin(&alias);
+            let snapshot = self.snapshot.load();
+            let (owner, held) = snapshot.find_generation(digest)?;
+            if owner == alias {
+                self.hits.fetch_add(1, Relaxed);
+                return Ok(Lease { alias, generation: held.lease(&self.clock), used });
+            }
+        }
     }
 
     pub(crate) fn resolve_choice(
@@ -132,7 +142,8 @@ impl<P> AdapterStore<P> {
     ) -> Result<Lease<P>, InferenceError> {
         match choice {
             AdapterChoice::Alias(alias) => {
-                Ok(Lease { alias: alias.clone(), generation: self.resolve(alias)? })
+                let used = self.uses.begin(alias);
+                Ok(Lease { alias: alias.clone(), generation: self.resolve(alias)?, used })
             }
             AdapterChoice::Generation(digest) => self.resolve_generation(digest),
         }
@@ -151,6 +162,11 @@ impl<P> AdapterStore<P> {
     pub(crate) fn list(&self) -> Vec<AdapterInfo> {
         let snapshot = self.snapshot.load();
         snapshot.aliases.keys().filter_map(|alias| snapshot.info(alias)).collect()
+    }
+
+    /// Requests that hold something under this alias.
+    pub(crate) fn in_flight(&self, alias: &str) -> usize {
+        self.uses.of(alias)
     }
 
     pub(crate) fn tally(&self) -> Tally {
@@ -182,7 +198,8 @@ impl<P> Together<'_, P> {
     pub(crate) fn resolve(&mut self, choice: &AdapterChoice) -> Result<Lease<P>, InferenceError> {
         if let Some((_, generation, alias)) = self.known.iter().find(|(known, ..)| known == choice)
         {
-            return Ok(Lease { alias: alias.clone(), generation: Arc::clone(generation) });
+            let (generation, used) = (Arc::clone(generation), self.store.uses.begin(alias));
+            return Ok(Lease { alias: alias.clone(), generation, used });
         }
         let lease = self.store.resolve_choice(choice)?;
         let kept = (choice.clone(), Arc::clone(&lease.generation), lease.alias.clone());

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, time::Instant};
 
+use understudy_ident::Timestamp;
 use understudy_inference::{
     AdapterInfo, Attempt, Expected, InLine, InferenceError, LoadAdapter, LoadTiming, LoadedAdapter,
     Loads, Prompt, Stats, Student,
@@ -20,6 +21,18 @@ impl Student for Engine {
 
     fn unload_adapter(&self, alias: &str) -> Result<(), InferenceError> {
         self.unload_adapter_if(alias, &Expected::Anything)
+    }
+
+    fn expire_adapters(
+        &self,
+        now: Timestamp,
+        spared: &dyn Fn(&str) -> bool,
+    ) -> Result<Vec<String>, InferenceError> {
+        self.shared.store.expire(now, spared)
+    }
+
+    fn in_flight(&self, alias: &str) -> usize {
+        self.shared.store.in_flight(alias)
     }
 
     fn rollback_adapter(
@@ -151,6 +164,7 @@ impl Shared {
             expected: &load.expected,
             pinned: load.pinned,
             on_demand: load.on_demand,
+            expires: load.expires,
             keep: load.keep_previous.unwrap_or(self.config.keep_previous),
         }
     }

@@ -2,6 +2,7 @@
 
 mod confine;
 mod desired;
+mod leave;
 
 use axum::{
     Json,
@@ -11,6 +12,7 @@ use axum::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
+use understudy_ident::Timestamp;
 use understudy_inference::{AdapterInfo, Expected, InferenceError, LoadAdapter, LoadedAdapter};
 use understudy_openai::{
     ErrorReply, LoadBody, RollbackBody, UnloadBody, adapter_status, loaded_adapter,
@@ -19,7 +21,7 @@ use understudy_registry::generation;
 use understudy_router::Target;
 
 use self::desired::Desired;
-pub(crate) use self::desired::routed;
+pub(crate) use self::{desired::routed, leave::expire_for_ever};
 use crate::{
     auth::Caller,
     body::Body,
@@ -80,6 +82,8 @@ async fn publish(
     let student = std::sync::Arc::clone(&gateway.student);
     let revoked = gateway.routes.numbered().revoked;
     let name = caller.local(&load.name).to_owned();
+    let ttl = load.ttl.map(|ttl| gateway.clock.now().saturating_add(ttl));
+    let expires = ttl.map(|at| at.unwrap_or(Timestamp::MAX));
     let must_be_free = load.expected == Expected::Nothing;
     let place = gateway.place_to_load().ok_or_else(busy)?;
     // Reading and checking files would hold up the other requests of this thread.
@@ -101,6 +105,7 @@ async fn publish(
             expected,
             generation,
             pinned,
+            expires,
             keep_previous,
             on_demand,
         };
@@ -128,7 +133,8 @@ fn busy() -> ApiError {
     ApiError(ErrorReply::new(429, why).because("lora_load_busy"))
 }
 
-/// `POST /v1/unload_lora_adapter`. Requests in flight finish on what they started with.
+/// `POST /v1/unload_lora_adapter`. Requests in flight finish on what they started with, and are waited
+/// for where that is asked for.
 pub(crate) async fn unload(
     State(gateway): State<Gateway>,
     caller: Caller,
@@ -138,15 +144,21 @@ pub(crate) async fn unload(
 ) -> Result<Response, ApiError> {
     allowed(&gateway)?;
     let Query(format) = format?;
-    let UnloadBody { name } = UnloadBody::parse(&body)?;
+    let UnloadBody { name, drain } = UnloadBody::parse(&body)?;
     let alias = full(&caller, &name)?;
     if is_routed(&gateway, &alias) {
         let message = format!("`{name}` is serving a route; roll it back first");
         return Err(ApiError::conflict(message));
     }
     gateway.student.unload_adapter(&alias).map_err(named)?;
+    if let Some(patience) = drain {
+        leave::drained(&gateway, &alias, &name, patience).await?;
+    }
     if format.is_json(&headers) {
-        let answer = json!({"object": "lora_adapter", "alias": name, "unloaded": true});
+        let drained = drain.map(|_| true);
+        let answer = json!({
+            "object": "lora_adapter", "alias": name, "unloaded": true, "drained": drained,
+        });
         return Ok(Json(answer).into_response());
     }
     Ok(format!("Success: LoRA adapter '{name}' removed successfully.").into_response())

@@ -114,6 +114,7 @@ pub async fn serve_with(
     gateway.wait_at_most(patience.longest_deadline);
     let reading = tokio::spawn(telemetry::read_for_ever(gateway.intake().clone()));
     let forgetting = tokio::spawn(telemetry::forget_for_ever(gateway.clone()));
+    let expiring = tokio::spawn(adapters::expire_for_ever(gateway.clone()));
     let following = tokio::spawn(follow_keys(Arc::clone(gateway.shared_door())));
     let draining = gateway.clone();
     let stop = async move {
@@ -124,6 +125,7 @@ pub async fn serve_with(
     // What has not been read is durable, and the next server reads it.
     reading.abort();
     forgetting.abort();
+    expiring.abort();
     following.abort();
     Ok(())
 }

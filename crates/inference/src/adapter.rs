@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use understudy_ident::Timestamp;
 
 /// One alias and what it points at.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +19,8 @@ pub struct AdapterInfo {
     pub resident: bool,
     /// Never leaves memory to make room.
     pub pinned: bool,
+    /// When the alias is forgotten.
+    pub expires: Option<Timestamp>,
     /// Requests holding the current generation.
     pub leases: usize,
     /// Earlier generations still in memory, the most recent first: what a rollback can reach.
@@ -34,6 +37,8 @@ pub struct LoadAdapter {
     /// The digest the content must have.
     pub generation: Option<String>,
     pub pinned: bool,
+    /// When the alias is forgotten, unless it is loaded again before; `None` is never.
+    pub expires: Option<Timestamp>,
     /// How many earlier generations stay in memory for a rollback; `None` is the backend's default.
     pub keep_previous: Option<usize>,
     /// Only note where it is; it is read when it is first asked for.
@@ -49,6 +54,7 @@ impl LoadAdapter {
             expected: Expected::Anything,
             generation: None,
             pinned: false,
+            expires: None,
             keep_previous: None,
             on_demand: false,
         }

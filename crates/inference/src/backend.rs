@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fmt, ops::ControlFlow, path::Path, sync::mpsc};
 
+use understudy_ident::Timestamp;
+
 use crate::{
     AdapterChoice, AdapterInfo, Attempt, Completion, Event, Gauge, GenerateRequest, InLine,
     InferenceError, LoadAdapter, LoadedAdapter, Loads, Prompt, Stats,
@@ -46,6 +48,16 @@ pub trait Student: Backend {
 
     /// Forgets an alias. Its weights go when the last request holding them ends.
     fn unload_adapter(&self, alias: &str) -> Result<(), InferenceError>;
+
+    /// Forgets the aliases whose time is over at `now` and that are not spared, and says which.
+    fn expire_adapters(
+        &self,
+        now: Timestamp,
+        spared: &dyn Fn(&str) -> bool,
+    ) -> Result<Vec<String>, InferenceError>;
+
+    /// Requests that were taken up under this alias and are not over, whatever it means by now.
+    fn in_flight(&self, alias: &str) -> usize;
 
     /// Points an alias back at a generation that is still in memory: the one before, or the named.
     fn rollback_adapter(

@@ -10,12 +10,14 @@ use std::{
     },
 };
 
+use understudy_ident::Timestamp;
 use understudy_message::Message;
 
 use crate::{
     AdapterChoice, AdapterInfo, Attempt, Backend, Completion, Delta, Event, FinishReason,
     GenerateRequest, InferenceError, LoadAdapter, LoadedAdapter, Loads, Prompt, Served, Sink,
-    Stats, Student, Timing, TokenRecord, Usage, shelf::Shelf,
+    Stats, Student, Timing, TokenRecord, Usage,
+    shelf::{Lease, Shelf},
 };
 
 type Answer = Box<dyn Fn(&str, Option<&str>) -> Result<String, InferenceError> + Send + Sync>;
@@ -44,9 +46,8 @@ impl FakeBackend {
         Self { out: Some((out, all)), ..self }
     }
 
-    fn served(&self, choice: Option<&AdapterChoice>) -> Result<Served, InferenceError> {
-        let lease = choice.map(|choice| self.shelf.lease(choice)).transpose()?;
-        Ok(Served { base: self.base.clone(), adapter: lease.map(|lease| lease.served) })
+    fn lease(&self, choice: Option<&AdapterChoice>) -> Result<Option<Lease>, InferenceError> {
+        choice.map(|choice| self.shelf.lease(choice)).transpose()
     }
 }
 
@@ -63,7 +64,9 @@ impl Backend for FakeBackend {
 
     fn submit(&self, request: GenerateRequest, mut sink: Sink) -> Result<(), InferenceError> {
         request.sampling.validate()?;
-        let served = self.served(request.adapter.as_ref())?;
+        let lease = self.lease(request.adapter.as_ref())?;
+        let adapter = lease.as_ref().map(|lease| lease.served.clone());
+        let served = Served { base: self.base.clone(), adapter };
         let prompt = prompt_text(&request.prompt);
         let alias = served.adapter.as_ref().map(|adapter| adapter.alias.as_str());
         let answered = (self.answer)(&prompt, alias);
@@ -103,6 +106,18 @@ impl Student for FakeBackend {
 
     fn unload_adapter(&self, alias: &str) -> Result<(), InferenceError> {
         self.shelf.unload(alias)
+    }
+
+    fn expire_adapters(
+        &self,
+        now: Timestamp,
+        spared: &dyn Fn(&str) -> bool,
+    ) -> Result<Vec<String>, InferenceError> {
+        Ok(self.shelf.expire(now, spared))
+    }
+
+    fn in_flight(&self, alias: &str) -> usize {
+        self.shelf.in_flight(alias)
     }
 
     fn rollback_adapter(

@@ -23,6 +23,7 @@ mod shelf;
 mod stats;
 mod stopwatch;
 mod tokens;
+mod uses;
 
 pub use adapter::{AdapterInfo, Expected, LoadAdapter, LoadTiming, LoadedAdapter};
 pub use backend::{Backend, Sink, Student, complete};
@@ -43,3 +44,4 @@ pub use shelf::{Lease, Shelf};
 pub use stats::{Gauge, InLine, STEP_ROWS, Stats};
 pub use stopwatch::Stopwatch;
 pub use tokens::TokenRecord;
+pub use uses::{Use, Uses};

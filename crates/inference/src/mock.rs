@@ -20,6 +20,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use understudy_ident::Timestamp;
+
 use self::{sequence::Sequence, worker::Shared};
 use crate::{
     AdapterInfo, Attempt, Backend, GenerateRequest, InLine, InferenceError, LoadAdapter,
@@ -152,6 +154,18 @@ impl Student for MockEngine {
 
     fn unload_adapter(&self, alias: &str) -> Result<(), InferenceError> {
         self.shared.shelf.unload(alias)
+    }
+
+    fn expire_adapters(
+        &self,
+        now: Timestamp,
+        spared: &dyn Fn(&str) -> bool,
+    ) -> Result<Vec<String>, InferenceError> {
+        Ok(self.shared.shelf.expire(now, spared))
+    }
+
+    fn in_flight(&self, alias: &str) -> usize {
+        self.shared.shelf.in_flight(alias)
     }
 
     fn rollback_adapter(

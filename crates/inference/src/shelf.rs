@@ -9,11 +9,11 @@ use std::{
 };
 
 use serde_json::Value;
-use understudy_ident::Digest;
+use understudy_ident::{Digest, Timestamp};
 
 use crate::{
     AdapterChoice, AdapterInfo, Attempt, Expected, InferenceError, LoadAdapter, LoadLog,
-    LoadTiming, LoadedAdapter, Loads, ServedAdapter,
+    LoadTiming, LoadedAdapter, Loads, ServedAdapter, Use, Uses,
 };
 
 /// Earlier generations kept for a rollback unless a load says otherwise.
@@ -25,6 +25,7 @@ const KEEP_PREVIOUS: usize = 1;
 pub struct Shelf {
     slots: Mutex<BTreeMap<String, Slot>>,
     log: LoadLog,
+    uses: Uses,
     /// Of adapters; `None` is any.
     most_rank: Option<usize>,
 }
@@ -34,6 +35,7 @@ pub struct Shelf {
 pub struct Lease {
     pub served: ServedAdapter,
     _content: Arc<Content>,
+    _use: Use,
     /// Whether it had to be read first.
     pub missed: bool,
 }
@@ -44,6 +46,7 @@ struct Slot {
     previous: Vec<Arc<Content>>,
     keep: usize,
     pinned: bool,
+    expires: Option<Timestamp>,
     resident: bool,
 }
 
@@ -97,6 +100,7 @@ impl Shelf {
             previous: Vec::new(),
             keep,
             pinned: load.pinned,
+            expires: load.expires,
             resident: !load.on_demand,
         };
         let slot = match slots.remove(&load.alias) {
@@ -127,6 +131,21 @@ impl Shelf {
         }
     }
 
+    /// Forgets what has expired and is not spared.
+    pub fn expire(&self, now: Timestamp, spared: &dyn Fn(&str) -> bool) -> Vec<String> {
+        let mut slots = self.lock();
+        let is_over = |(alias, slot): &(&String, &Slot)| slot.is_over(now) && !spared(alias);
+        let over: Vec<String> =
+            slots.iter().filter(is_over).map(|(alias, _)| alias.clone()).collect();
+        slots.retain(|alias, _| !over.contains(alias));
+        over
+    }
+
+    /// Requests that hold something under this alias.
+    pub fn in_flight(&self, alias: &str) -> usize {
+        self.uses.of(alias)
+    }
+
     pub fn rollback(&self, alias: &str, to: Option<&str>) -> Result<AdapterInfo, InferenceError> {
         let mut slots = self.lock();
         let Some(slot) = slots.get_mut(alias) else { return Err(unknown(&slots, alias)) };
@@ -153,6 +172,7 @@ impl Shelf {
         let lease = |alias: &str, content: &Arc<Content>, missed| Lease {
             served: ServedAdapter { alias: alias.to_owned(), generation: content.digest.clone() },
             _content: Arc::clone(content),
+            _use: self.uses.begin(alias),
             missed,
         };
         match choice {
@@ -181,6 +201,10 @@ impl Shelf {
 }
 
 impl Slot {
+    fn is_over(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+
     fn describe(&self, alias: &str) -> AdapterInfo {
         let Content { digest, rank, bytes, directory } = &*self.current;
         AdapterInfo {
@@ -191,6 +215,7 @@ impl Slot {
             directory: directory.display().to_string(),
             resident: self.resident,
             pinned: self.pinned,
+            expires: self.expires,
             leases: Arc::strong_count(&self.current) - 1,
             previous: self.previous.iter().map(|content| content.digest.clone()).collect(),
         }

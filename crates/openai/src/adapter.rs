@@ -1,5 +1,7 @@
 //! vLLM's adapter lifecycle, and what we add to it.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use understudy_inference::{AdapterInfo, Expected, LoadedAdapter};
 
@@ -7,6 +9,11 @@ use crate::{error::RequestError, fields::Fields};
 
 /// The longest alias, in bytes.
 const LONGEST_ALIAS: usize = 256;
+
+/// How long an unload waits for requests in flight where it does not say, and the most it may say, in
+/// seconds.
+const DRAIN: u32 = 60;
+const LONGEST_DRAIN: u32 = 3600;
 
 /// `POST /v1/load_lora_adapter`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +24,8 @@ pub struct LoadBody {
     /// The digest the content must have.
     pub generation: Option<String>,
     pub pinned: bool,
+    /// How long the alias means anything; `None` is for ever.
+    pub ttl: Option<Duration>,
     pub keep_previous: Option<usize>,
     pub on_demand: bool,
 }
@@ -24,14 +33,17 @@ pub struct LoadBody {
 impl LoadBody {
     pub fn parse(body: &[u8]) -> Result<Self, RequestError> {
         let fields = Fields::parse(body)?;
-        for name in ["ttl_s", "revision", "drain_timeout_s"] {
+        for name in ["revision", "drain_timeout_s"] {
             if fields.named(name).is_some() {
                 return Err(fields.refused(name));
             }
         }
         match fields.text("wait")?.as_deref() {
             None | Some("published") => {}
-            Some(_) => return Err(fields.wrong("wait", "can only be published")),
+            Some(_) => {
+                let why = "can only be published here; an unload can wait until it is drained";
+                return Err(fields.wrong("wait", why));
+            }
         }
         let in_place = fields.flag("load_inplace")?;
         let expected = match fields.text("expected_generation")? {
@@ -49,6 +61,7 @@ impl LoadBody {
             expected,
             generation: fields.text("generation")?,
             pinned: fields.flag("pinned")?,
+            ttl: ttl(&fields)?,
             keep_previous: fields.count("keep_previous")?.map(|count| count as usize),
             on_demand: fields.flag("on_demand")?,
         })
@@ -59,11 +72,14 @@ impl LoadBody {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnloadBody {
     pub name: String,
+    /// How long to wait until the requests in flight are over; `None` is not at all.
+    pub drain: Option<Duration>,
 }
 
 impl UnloadBody {
     pub fn parse(body: &[u8]) -> Result<Self, RequestError> {
-        Ok(Self { name: alias(&Fields::parse(body)?)? })
+        let fields = Fields::parse(body)?;
+        Ok(Self { name: alias(&fields)?, drain: drain(&fields)? })
     }
 }
 
@@ -79,6 +95,31 @@ impl RollbackBody {
     pub fn parse(body: &[u8]) -> Result<Self, RequestError> {
         let fields = Fields::parse(body)?;
         Ok(Self { name: alias(&fields)?, to: fields.text("to_generation")? })
+    }
+}
+
+fn ttl(fields: &Fields) -> Result<Option<Duration>, RequestError> {
+    match fields.count("ttl_s")? {
+        Some(0) => Err(fields.wrong("ttl_s", "must be at least 1")),
+        seconds => Ok(seconds.map(|seconds| Duration::from_secs(seconds.into()))),
+    }
+}
+
+fn drain(fields: &Fields) -> Result<Option<Duration>, RequestError> {
+    let limit = fields.count("drain_timeout_s")?;
+    match (fields.text("wait")?.as_deref(), limit) {
+        (None, None) => Ok(None),
+        (None, Some(_)) => {
+            Err(fields.wrong("drain_timeout_s", "only applies with `wait: \"drained\"`"))
+        }
+        (Some("drained"), limit) if (1..=LONGEST_DRAIN).contains(&limit.unwrap_or(DRAIN)) => {
+            Ok(Some(Duration::from_secs(limit.unwrap_or(DRAIN).into())))
+        }
+        (Some("drained"), _) => {
+            let why = format!("must lie between 1 and {LONGEST_DRAIN}");
+            Err(fields.wrong("drain_timeout_s", why))
+        }
+        (Some(_), _) => Err(fields.wrong("wait", "can only be drained; without it nobody waits")),
     }
 }
 
@@ -110,6 +151,7 @@ pub fn adapter_status(adapter: &AdapterInfo) -> Value {
         "bytes": adapter.bytes,
         "resident": adapter.resident,
         "pinned": adapter.pinned,
+        "expires": adapter.expires,
         "leases": adapter.leases,
         "previous": adapter.previous,
     })

@@ -23,6 +23,7 @@ use std::{
 
 use serde_json::{Value, json};
 use tokio::time::interval;
+use understudy_ident::Timestamp;
 use understudy_inference::{
     AdapterChoice, AdapterInfo, Attempt, Backend, Gauge, GenerateRequest, InLine, InferenceError,
     LoadAdapter, LoadLog, LoadedAdapter, Loads, Prompt, Served, ServedAdapter, Shelf, Sink, Stats,
@@ -147,12 +148,13 @@ impl Fleet {
         let base = self.base().to_owned();
         let Some(choice) = &request.adapter else {
             let served = Served { base: base.clone(), adapter: None };
-            return Ok(Weights { name: base, served });
+            return Ok(Weights { name: base, served, _lease: None });
         };
-        let ServedAdapter { alias, generation } = self.state.shelf.lease(choice)?.served;
+        let lease = self.state.shelf.lease(choice)?;
+        let ServedAdapter { alias, generation } = lease.served.clone();
         let name = name_at_replicas(&alias, &generation);
         let adapter = Some(ServedAdapter { alias, generation });
-        Ok(Weights { name, served: Served { base, adapter } })
+        Ok(Weights { name, served: Served { base, adapter }, _lease: Some(lease) })
     }
 
     /// Tells every replica of an adapter; those that do not take it now are told again later.
@@ -315,6 +317,19 @@ impl Student for Fleet {
             }
             Ok(())
         })
+    }
+
+    fn expire_adapters(
+        &self,
+        now: Timestamp,
+        spared: &dyn Fn(&str) -> bool,
+    ) -> Result<Vec<String>, InferenceError> {
+        // Replicas hear of it in the next rounds.
+        Ok(self.state.shelf.expire(now, spared))
+    }
+
+    fn in_flight(&self, alias: &str) -> usize {
+        self.state.shelf.in_flight(alias)
     }
 
     fn rollback_adapter(

@@ -20,7 +20,8 @@ use tokio::{
     sync::{Semaphore, watch},
 };
 use understudy_inference::{
-    AdapterChoice, Backend, Event, Gauge, GenerateRequest, InferenceError, Served, Sink, Stopwatch,
+    AdapterChoice, Backend, Event, Gauge, GenerateRequest, InferenceError, Lease, Served, Sink,
+    Stopwatch,
 };
 
 use crate::{
@@ -75,6 +76,8 @@ pub(crate) struct Counts {
 pub(crate) struct Weights {
     pub(crate) name: String,
     pub(crate) served: Served,
+    /// Held as long as the request lasts.
+    pub(crate) _lease: Option<Lease>,
 }
 
 impl Upstream {
@@ -155,6 +158,8 @@ impl Upstream {
                 }
             };
             let _: ControlFlow<()> = sink(last);
+            // Whoever counts those in flight counts this one until it was answered.
+            drop(weights);
         });
     }
 }
@@ -174,7 +179,7 @@ impl Backend for Upstream {
         self.reserve(1)?;
         let base = self.shared.endpoint.model.clone();
         let served = Served { base: base.clone(), adapter: None };
-        self.spawn(request, Weights { name: base, served }, sink);
+        self.spawn(request, Weights { name: base, served, _lease: None }, sink);
         Ok(())
     }
 

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use understudy_ident::Timestamp;
 use understudy_inference::{AdapterInfo, Expected, InferenceError};
 
 use super::{
@@ -20,6 +21,8 @@ pub(crate) struct Change<'a> {
     pub(crate) expected: &'a Expected,
     pub(crate) pinned: bool,
     pub(crate) on_demand: bool,
+    /// When the alias is forgotten.
+    pub(crate) expires: Option<Timestamp>,
     /// How many earlier generations to keep for a rollback.
     pub(crate) keep: usize,
 }
@@ -89,13 +92,41 @@ impl<P> AdapterStore<P> {
             return Err(now.unknown(alias));
         }
         now.expect(alias, expected)?;
-        let mut next = (*now).clone();
         drop(now);
-        next.aliases.remove(alias);
+        self.forget(&mut ledger, &[alias.to_owned()])
+    }
+
+    /// Forgets the aliases whose time is over and that are not spared, all of them or none.
+    pub(crate) fn expire(
+        &self,
+        now: Timestamp,
+        spared: &dyn Fn(&str) -> bool,
+    ) -> Result<Vec<String>, InferenceError> {
+        let over = || {
+            let snapshot = self.snapshot.load();
+            let is_over = |(alias, entry): &(&Arc<str>, &Arc<Entry>)| {
+                entry.expires.is_some_and(|expires| expires <= now) && !spared(alias)
+            };
+            let over = snapshot.aliases.iter().filter(is_over);
+            over.map(|(alias, _)| alias.to_string()).collect::<Vec<_>>()
+        };
+        if over().is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut ledger = self.lock();
+        // One of them may have been loaded again.
+        let over = over();
+        self.forget(&mut ledger, &over)?;
+        Ok(over)
+    }
+
+    fn forget(&self, ledger: &mut Ledger<P>, aliases: &[String]) -> Result<(), InferenceError> {
+        let mut next = (**self.snapshot.load()).clone();
+        next.aliases.retain(|alias, _| !aliases.iter().any(|gone| **gone == **alias));
         next.prune();
-        self.write_down(alias, &next)?;
-        drop(self.swap(&mut ledger, next));
-        ledger.forgive(alias);
+        self.write_down(&aliases.join(", "), &next)?;
+        drop(self.swap(ledger, next));
+        aliases.iter().for_each(|alias| ledger.forgive(alias));
         Ok(())
     }
 
@@ -183,7 +214,7 @@ impl<P> Snapshot<P> {
         change: &Change<'_>,
         version: Version,
     ) -> Result<Option<String>, InferenceError> {
-        let Change { alias, pinned, on_demand, keep, .. } = *change;
+        let Change { alias, pinned, on_demand, expires, keep, .. } = *change;
         let (mut previous, mut replaced) = (Vec::new(), None);
         if let Some(entry) = self.aliases.get(alias) {
             previous.clone_from(&entry.previous);
@@ -199,7 +230,7 @@ impl<P> Snapshot<P> {
             }
         }
         previous.truncate(keep);
-        let entry = Entry { current: version, previous, pinned, on_demand, keep };
+        let entry = Entry { current: version, previous, pinned, on_demand, expires, keep };
         self.aliases.insert(alias.into(), Arc::new(entry));
         Ok(replaced)
     }

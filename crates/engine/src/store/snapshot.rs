@@ -11,6 +11,7 @@ use std::{
     },
 };
 
+use understudy_ident::Timestamp;
 use understudy_inference::{AdapterInfo, InferenceError};
 
 use crate::load::Adapter;
@@ -62,6 +63,8 @@ pub(super) struct Entry {
     pub(super) previous: Vec<Version>,
     pub(super) pinned: bool,
     pub(super) on_demand: bool,
+    /// When the alias is forgotten.
+    pub(super) expires: Option<Timestamp>,
     /// How long `previous` may be.
     pub(super) keep: usize,
 }
@@ -166,6 +169,7 @@ impl<P> Snapshot<P> {
                 .map_or_else(|| "memory".to_owned(), |path| path.display().to_string()),
             resident: held.is_some(),
             pinned: entry.pinned,
+            expires: entry.expires,
             leases: held.map_or(0, |held| held.leases()),
             previous: entry.previous.iter().map(|version| version.digest.to_string()).collect(),
         })

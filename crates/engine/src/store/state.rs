@@ -9,6 +9,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use understudy_ident::Timestamp;
 use understudy_inference::InferenceError;
 
 use super::{
@@ -40,6 +41,8 @@ struct Record {
     current: Place,
     pinned: bool,
     on_demand: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires: Option<Timestamp>,
     keep_previous: usize,
     previous: Vec<Place>,
 }
@@ -68,6 +71,7 @@ impl StateFile {
                 current: Place::of(&entry.current)?,
                 pinned: entry.pinned,
                 on_demand: entry.on_demand,
+                expires: entry.expires,
                 keep_previous: entry.keep,
                 previous: entry.previous.iter().map_while(Place::of).collect(),
             })
@@ -129,6 +133,7 @@ impl<P> AdapterStore<P> {
                 previous: Vec::new(),
                 pinned: record.pinned,
                 on_demand: record.on_demand,
+                expires: record.expires,
                 keep: record.keep_previous,
             };
             snapshot.aliases.insert(record.alias.as_str().into(), Arc::new(entry));

@@ -61,7 +61,7 @@ fn store_over(shelf: &Arc<Shelf>, bytes: u64, resident: usize) -> Store {
 
 fn change(alias: &str) -> Change<'_> {
     let expected = &Expected::Anything;
-    Change { alias, expected, pinned: false, on_demand: false, keep: 1 }
+    Change { alias, expected, pinned: false, on_demand: false, expires: None, keep: 1 }
 }
 
 fn publish(store: &Store, alias: &str, digest: &str) -> Published {

@@ -4,14 +4,14 @@ use std::{
     ops::ControlFlow,
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
 };
 
-use understudy_inference::{AdapterInfo, InLine};
+use understudy_inference::{AdapterChoice, AdapterInfo, InLine};
 
 use super::*;
 
@@ -271,4 +271,46 @@ fn an_adapter_of_too_high_a_rank_is_not_served() {
     fs::write(&config, patterned).unwrap();
     let error = wide.load_adapter("a", &path).unwrap_err();
     assert!(matches!(error, InferenceError::RankTooHigh { rank: 600, .. }), "{error}");
+}
+
+#[test]
+fn requests_of_an_alias_are_in_flight_until_their_last_token_whatever_becomes_of_it() {
+    let root = tempfile::tempdir().unwrap();
+    let (engine, path) = (engine(Config::default()), write_adapter(&root, 1));
+    let generation = engine.load_adapter("a", &path).unwrap().generation;
+    let exactly = GenerateRequest {
+        adapter: Some(AdapterChoice::Generation(generation)),
+        ..request(&PROMPT, None, 4)
+    };
+    let (told, events) = mpsc::channel();
+    let (go_on, held) = mpsc::channel::<()>();
+    let held = Mutex::new(held);
+    // The engine goes no further than the first event until it is let.
+    let sink = move |event| {
+        if matches!(event, Event::Started(_)) {
+            held.lock().unwrap().recv().unwrap();
+        }
+        told.send(event).unwrap();
+        ControlFlow::Continue(())
+    };
+    engine.submit(request(&PROMPT, Some("a"), 4), Box::new(sink)).unwrap();
+    let other = submit(&engine, exactly).unwrap();
+    assert_eq!((engine.in_flight("a"), engine.in_flight("b")), (2, 0));
+    engine.unload_adapter("a").unwrap();
+    let reloaded = write_adapter(&root, 2);
+    engine.load_adapter("a", &reloaded).unwrap();
+    engine.unload_adapter("a").unwrap();
+    assert_eq!(engine.in_flight("a"), 2, "they hold what it meant");
+    go_on.send(()).unwrap();
+    let expected = greedy(&PROMPT, Some(&path), 4);
+    assert_eq!(ids(&Reply(events).end().unwrap()), expected);
+    assert_eq!(ids(&other.end().unwrap()), expected);
+    let deadline = Instant::now() + PATIENCE;
+    while engine.in_flight("a") > 0 {
+        assert!(Instant::now() < deadline, "it is never over");
+        thread::sleep(Duration::from_millis(1));
+    }
+    // One that is refused was never in flight.
+    assert!(submit(&engine, request(&PROMPT, Some("a"), 4)).is_err());
+    assert_eq!(engine.in_flight("a"), 0);
 }

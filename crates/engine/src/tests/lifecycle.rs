@@ -86,6 +86,7 @@ fn a_failing_forward_pass_fails_only_the_request_at_fault() {
             let job = Job {
                 served,
                 lease: None,
+                _used: None,
                 most: 6,
                 sampler: Sampler::new(&sampling, 0, Returns::default(), around),
                 prompt,

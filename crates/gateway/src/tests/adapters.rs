@@ -1,8 +1,10 @@
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 use understudy_inference::{MockConfig, Student as _};
 use understudy_router::Target;
 
-use super::{CHAT, chat, start, start_with, with};
+use super::{CHAT, Server, chat, start, start_with, with};
 
 const LOAD: &str = "/v1/load_lora_adapter";
 const UNLOAD: &str = "/v1/unload_lora_adapter";
@@ -32,8 +34,15 @@ fn loading_and_unloading_answer_as_vllm_does() {
     server.refuses(LOAD, &json!({"lora_name": "x"}), 400, "lora_path");
     server.refuses(LOAD, &json!({"lora_name": "x", "lora_path": "/nowhere"}), 404, "lora_path");
     server.refuses(LOAD, &json!({"lora_name": "mock", "lora_path": "x"}), 400, "lora_name");
-    let timed = json!({"lora_name": "x", "lora_path": "x", "ttl_s": 3});
-    server.refuses(LOAD, &timed, 400, "ttl_s");
+    for (field, value) in [
+        ("ttl_s", json!(0)),
+        ("ttl_s", json!("1h")),
+        ("revision", json!("main")),
+        ("wait", json!("drained")),
+    ] {
+        let body = json!({"lora_name": "x", "lora_path": "x", field: value});
+        server.refuses(LOAD, &body, 400, field);
+    }
 }
 
 #[test]
@@ -137,7 +146,7 @@ fn no_more_loads_are_taken_than_there_are_places_for() {
         let loads: Vec<_> =
             slow.iter().map(|(body, _)| scope.spawn(|| server.post(LOAD, body).status)).collect();
         while server.student.attempts().len() < slow.len() {
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(5));
         }
         let refused = server.post(LOAD, &one);
         // Whatever came of that, nobody may be left waiting.
@@ -163,4 +172,105 @@ fn an_adapter_of_too_high_a_rank_is_refused_by_its_own_reason() {
     assert_eq!(refused.header("x-should-retry"), Some("false"));
     assert!(error["message"].as_str().unwrap().contains("rank 8; at most 4"), "{error}");
     assert_eq!(server.get("/v1/models/a").status, 404, "nothing was published");
+}
+
+/// A server whose replies take their time, and what asks its adapter `a` for a long one.
+fn slow_server() -> (Server, Value) {
+    let step = Duration::from_millis(10);
+    let server = start_with(MockConfig { step, ..MockConfig::default() }, true);
+    server.load("a", "one");
+    (server, with(chat(&"x".repeat(60)), json!({"model": "a"})))
+}
+
+fn until_in_flight(server: &Server, count: usize) {
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while server.student.in_flight("a") != count {
+        assert!(Instant::now() < deadline, "{} in flight", server.student.in_flight("a"));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn an_unload_that_waits_is_answered_after_the_last_token() {
+    let (server, long) = slow_server();
+    let server = &server;
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| server.post(CHAT, &long));
+        until_in_flight(server, 1);
+        server.student.pause();
+        let body = json!({"lora_name": "a", "wait": "drained"});
+        let unload = scope.spawn(move || server.post(&format!("{UNLOAD}?format=json"), &body));
+        while !server.student.adapters().is_empty() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(!unload.is_finished(), "a request still holds what it meant");
+        server.student.resume();
+        let drained = unload.join().unwrap();
+        assert_eq!(drained.json()["drained"], true, "{}", drained.text);
+        let reply = asked.join().unwrap().json();
+        let said = reply["choices"][0]["message"]["content"].as_str();
+        assert_eq!(said, Some(format!("a: {}", "x".repeat(60)).as_str()), "{reply}");
+    });
+    assert_eq!(server.post(CHAT, &with(chat("x"), json!({"model": "a"}))).status, 404);
+    server.load("b", "two");
+    let idle = server.post(UNLOAD, &json!({"lora_name": "b", "wait": "drained"}));
+    assert_eq!(idle.text, "Success: LoRA adapter 'b' removed successfully.");
+}
+
+#[test]
+fn an_unload_waits_no_longer_than_it_was_told_to() {
+    let (server, long) = slow_server();
+    let long = with(long, json!({"max_tokens": 500, "ignore_eos": true, "min_tokens": 500}));
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| server.post(CHAT, &long));
+        until_in_flight(&server, 1);
+        let begun = Instant::now();
+        let body = json!({"lora_name": "a", "wait": "drained", "drain_timeout_s": 1});
+        let late = server.post(UNLOAD, &body);
+        assert!(begun.elapsed() >= Duration::from_secs(1));
+        let error = late.json()["error"].clone();
+        assert_eq!((late.status, &error["reason"]), (504, &json!("lora_drain_timeout")), "{error}");
+        assert_eq!(late.header("x-should-retry"), Some("false"), "it is unloaded all the same");
+        assert!(error["message"].as_str().unwrap().contains("1 of the requests"), "{error}");
+        server.refuses(UNLOAD, &json!({"lora_name": "a"}), 404, "lora_name");
+        assert_eq!(asked.join().unwrap().status, 200, "who began with it finishes on it");
+    });
+    until_in_flight(&server, 0);
+    let wrong = |more: Value, field: &str| {
+        server.refuses(UNLOAD, &with(json!({"lora_name": "a"}), more), 400, field);
+    };
+    wrong(json!({"wait": "published"}), "wait");
+    wrong(json!({"drain_timeout_s": 3}), "drain_timeout_s");
+    wrong(json!({"wait": "drained", "drain_timeout_s": 0}), "drain_timeout_s");
+    wrong(json!({"wait": "drained", "drain_timeout_s": 3601}), "drain_timeout_s");
+}
+
+#[test]
+fn an_adapter_whose_time_is_over_is_unloaded_unless_a_route_names_it() {
+    let server = start();
+    for alias in ["brief", "triage@1", "kept"] {
+        let path = server.adapter_files(alias, alias);
+        let body = json!({"lora_name": alias, "lora_path": path, "ttl_s": 1});
+        let loaded = server.post(&format!("{LOAD}?format=json"), &body).json();
+        assert!(loaded["expires"].is_string(), "{loaded}");
+    }
+    // Loaded again without an end, it has none.
+    assert!(server.load("kept", "kept")["expires"].is_null());
+    let target = Target::Adapter { version: "triage@1".to_owned(), generation: "g".to_owned() };
+    server.route("triage", target);
+    let aliases = || {
+        let all = server.student.adapters().into_iter().map(|adapter| adapter.alias);
+        all.collect::<Vec<String>>()
+    };
+    let until = |left: &[&str]| {
+        let deadline = Instant::now() + Duration::from_mins(1);
+        while aliases() != left {
+            assert!(Instant::now() < deadline, "{:?} are left", aliases());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    until(&["kept", "triage@1"]);
+    server.route("triage", Target::Base);
+    until(&["kept"]);
 }

@@ -1,5 +1,7 @@
 use std::fs;
 
+use understudy_ident::Timestamp;
+
 use super::*;
 
 fn open(shelf: &Arc<Shelf>, path: &Path) -> (Store, Vec<(String, InferenceError)>) {
@@ -67,4 +69,31 @@ fn a_file_that_is_not_ours_stops_the_start() {
         fs::write(&path, text).unwrap();
         assert!(store(100, 8).restored(StateFile::new(path.clone())).is_err());
     }
+}
+
+#[test]
+fn what_expires_does_so_after_a_restart_too_unless_it_is_spared_or_loaded_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("adapters.json");
+    let shelf = shelf(&["a1", "b1", "c1"]);
+    let at = |second| Timestamp::from_second(second).unwrap();
+    {
+        let (store, _) = open(&shelf, &path);
+        for (alias, digest) in [("a", "a1"), ("b", "b1"), ("c", "c1")] {
+            let brief = Change { expires: Some(at(100)), ..change(alias) };
+            store.publish(&brief, Arc::new(generation(digest))).unwrap();
+        }
+        publish(&store, "c", "c1");
+    }
+    let (store, _) = open(&shelf, &path);
+    let expires = |alias| info(&store, alias).expires;
+    assert_eq!((expires("a"), expires("c")), (Some(at(100)), None));
+    assert!(store.expire(at(99), &|_| false).unwrap().is_empty());
+    assert_eq!(store.expire(at(100), &|alias| alias == "b").unwrap(), ["a"]);
+    assert!(store.resolve("a").is_err() && store.resident("a1").is_none());
+    assert_eq!((meaning(&store, "b"), meaning(&store, "c")), ("b1".to_owned(), "c1".to_owned()));
+    drop(store);
+    let (store, _) = open(&shelf, &path);
+    assert_eq!(store.list().len(), 2, "it does not come back");
+    assert_eq!(store.expire(at(100), &|_| false).unwrap(), ["b"]);
 }

@@ -7,6 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 use understudy_access::{Key, NewKey, Scope};
+use understudy_ident::Timestamp;
 use understudy_inference::{
     AdapterInfo, Backend, GenerateRequest, InferenceError, LoadAdapter, LoadedAdapter, MockConfig,
     MockEngine, Prompt, Sink, Stats, Student,
@@ -326,6 +327,18 @@ impl Student for Spy {
 
     fn unload_adapter(&self, alias: &str) -> Result<(), InferenceError> {
         self.engine.unload_adapter(alias)
+    }
+
+    fn expire_adapters(
+        &self,
+        now: Timestamp,
+        spared: &dyn Fn(&str) -> bool,
+    ) -> Result<Vec<String>, InferenceError> {
+        self.engine.expire_adapters(now, spared)
+    }
+
+    fn in_flight(&self, alias: &str) -> usize {
+        self.engine.in_flight(alias)
     }
 
     fn rollback_adapter(&self, a: &str, to: Option<&str>) -> Result<AdapterInfo, InferenceError> {
