@@ -1,11 +1,13 @@
 //! Following, choosing, and what cannot be read.
 
+use std::sync::Arc;
+
 use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
-use understudy_ident::Timestamp;
+use understudy_ident::{ManualClock, Timestamp};
 use understudy_trajectory::{Step, Target};
 
 use super::{Home, about_response, everything, outcome, record, step};
-use crate::{Arrival, Entry, JournalError, Listed, Listing, Query};
+use crate::{Arrival, Config, Entry, JournalError, Listed, Listing, Query};
 
 #[test]
 fn whoever_follows_meets_every_record_once_and_every_link_as_it_was() {
@@ -42,6 +44,19 @@ fn a_step_is_found_by_its_reply() {
     assert_eq!((&found.step.id, found.outcomes.len()), (&step("a", 2).id, 1));
     assert_eq!(journal.judged_step(&step("a", 2)).unwrap(), found);
     assert_eq!(journal.step_by_response("chatcmpl-a-3").unwrap(), None);
+}
+
+#[test]
+fn a_record_tells_when_it_was_received_whatever_it_says_of_itself() {
+    let home = Home::new();
+    let clock = ManualClock::default();
+    clock.advance_ms(100_000);
+    let journal = home.open_with(Config { clock: Arc::new(clock.clone()), ..Config::default() });
+    record(&journal, [step("a", 1).into()]);
+    clock.advance_ms(60_000);
+    record(&journal, [about_response("a", 1).into()]);
+    let seconds = |seq| journal.received_at(seq).unwrap().map(Timestamp::as_second);
+    assert_eq!([0, 1, 2, 3].map(seconds), [None, Some(100), Some(160), None]);
 }
 
 #[test]
