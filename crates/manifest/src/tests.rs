@@ -123,16 +123,46 @@ fn what_a_dataset_may_be_made_of_is_checked_by_line_and_leaves_no_trace_at_its_d
         let error = error_of(&with(setting));
         assert_eq!((error.line, error.key.as_deref()), (line_of_setting, Some(key)), "{error}");
     }
-    let frozen = format!("prompts = true\nsource = \"support-triage@{}\"", "0".repeat(64));
-    assert_eq!(error_of(&with(&frozen)).key.as_deref(), Some("prompts"));
-    for (setting, key) in [
-        ("max_subject_share = 0.5", "max_subject_share"),
-        ("card = { license = \"mit\" }", "card"),
-        ("exclude = { training = \"no\" }", "exclude"),
-    ] {
-        let frozen = frozen.replace("prompts = true", setting);
-        assert_eq!(error_of(&with(&frozen)).key.as_deref(), Some(key));
+}
+
+#[test]
+fn what_a_frozen_version_would_pass_over_is_refused() {
+    let with = |setting: &str| {
+        let source = format!("source = \"support-triage@{}\"", "0".repeat(64));
+        format!("{SMALL}\n[data]\n{source}\n{setting}")
+    };
+    for used in ["", "reward = \"calibrated\""] {
+        Recipe::parse("frozen", &with(used)).unwrap();
     }
+    let settings = [
+        "since = \"30d\"",
+        "min_reward = 0.5",
+        "redact = \"off\"",
+        "dedupe = \"exact\"",
+        "holdout = 0.2",
+        "min_verified = 64",
+        "limit = 100",
+        "max_per_subject = 5",
+        "prompts = true",
+        "max_per_prompt = 5",
+        "max_per_answer = 5",
+        "max_per_tool = 5",
+        "max_per_model = 5",
+        "max_label_ratio = 2.0",
+        "holdout_newest = 0.1",
+        "memory_slot = 0.5",
+        "max_subject_share = 0.01",
+        "exclude = { training = \"no\" }",
+        "card = { license = \"mit\" }",
+    ];
+    for setting in settings {
+        let error = error_of(&with(setting));
+        let key = setting.split(' ').next();
+        assert_eq!((error.line, error.key.as_deref()), (SMALL.lines().count() + 4, key), "{error}");
+        assert!(error.what.contains("leave it out"), "{error}");
+    }
+    let error = error_of(&(with("") + "[data.card]\nlicense = \"mit\"\n"));
+    assert_eq!(error.key.as_deref(), Some("card"), "{error}");
 }
 
 #[test]

@@ -74,13 +74,10 @@ struct Check<'a> {
 impl Check<'_> {
     fn data(&self, recipe: &Recipe) -> Result<(), RecipeError> {
         let data = &recipe.data;
+        self.frozen(data)?;
         self.within(("data", 0, "holdout"), data.holdout, 0.0, 0.9)?;
         self.within(("data", 0, "min_reward"), data.min_reward, 0.0, 1.0)?;
         self.within(("data", 0, "memory_slot"), data.memory_slot, 0.0, 1.0)?;
-        if data.memory_slot > 0.0 && data.source != DataSource::Journal {
-            let what = "is for datasets that are built now; a frozen version has its lessons in it";
-            return self.fail("data", 0, "memory_slot", what);
-        }
         let policies = ["default", "default@1", "calibrated", "calibrated@1"];
         if !policies.contains(&data.reward.as_str()) {
             let what = format!(
@@ -91,23 +88,29 @@ impl Check<'_> {
         }
         self.caps(data)?;
         self.card(data)?;
-        if !data.exclude.is_empty() && data.source != DataSource::Journal {
-            let what = "is for datasets that are built now; a frozen version is what it is";
-            return self.fail("data", 0, "exclude", what);
-        }
-        if data.prompts && data.source != DataSource::Journal {
-            let what = "is for datasets that are built now; a frozen version has its prompts in it";
-            return self.fail("data", 0, "prompts", what);
-        }
-        if data.since.is_some() && data.source != DataSource::Journal {
-            return self.fail("data", 0, "since", "only applies to source = \"journal\"");
-        }
         match &data.since {
             Some(text) if parse_age(text).is_none() => {
                 self.fail("data", 0, "since", "must be a number with d, h or m, such as \"30d\"")
             }
             _ => Ok(()),
         }
+    }
+
+    /// A frozen version is what it was built as, so that whatever else says how to build would be
+    /// passed over, its defaults included. By `reward` a canary of it is judged all the same.
+    fn frozen(&self, data: &Data) -> Result<(), RecipeError> {
+        if data.source == DataSource::Journal {
+            return Ok(());
+        }
+        let table: toml::Table = toml::from_str(self.text).unwrap_or_default();
+        let stated = table.get("data").and_then(toml::Value::as_table);
+        let idle = |key: &&String| !["source", "reward"].contains(&key.as_str());
+        let Some(key) = stated.into_iter().flat_map(toml::Table::keys).find(idle) else {
+            return Ok(());
+        };
+        let what = "is for datasets that are built now, and `source` names a version that is \
+                    frozen: leave it out, or build anew with source = \"journal\"";
+        self.fail("data", 0, key, what)
     }
 
     fn caps(&self, data: &Data) -> Result<(), RecipeError> {
@@ -126,19 +129,11 @@ impl Check<'_> {
         self.within(("data", 0, "max_label_ratio"), data.max_label_ratio.unwrap_or(1.0), 1.0, 1e6)?;
         let share = data.max_subject_share;
         self.within(("data", 0, "max_subject_share"), share, f64::MIN_POSITIVE, 1.0)?;
-        if share != Data::default().max_subject_share && data.source != DataSource::Journal {
-            let what = "is for datasets that are built now; a frozen version has had its cap";
-            return self.fail("data", 0, "max_subject_share", what);
-        }
         self.within(("data", 0, "holdout_newest"), data.holdout_newest, 0.0, 0.9)
     }
 
     fn card(&self, data: &Data) -> Result<(), RecipeError> {
         let fail = |(key, what)| self.fail("data.card", 0, key, what);
-        if !data.card.is_empty() && data.source != DataSource::Journal {
-            let what = "is for datasets that are built now; a frozen version has its card";
-            return self.fail("data", 0, "card", what);
-        }
         data.card.check().or_else(fail)
     }
 
