@@ -85,7 +85,8 @@ impl<'a> Builder<'a> {
             .ok_or_else(|| DatasetError::UnknownPolicy(data.reward.clone()))?;
         let spill = Arc::new(Spill::create(scratch)?);
         let not_before = not_before(data, request.now)?;
-        let selection = Selection::new(request.task, not_before, &data.exclude, Arc::clone(&spill));
+        let shared = Arc::clone(&spill);
+        let selection = Selection::new(request.task, not_before, &data.exclude, reward, shared);
         let (trail, names) = (Trail::default(), Names::default());
         Ok(Self { request, reward, spill, selection, trail, names, lessons: None })
     }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use understudy_ident::{StepId, TrajectoryId};
 use understudy_inference::{FinishReason, Served};
 use understudy_message::Message;
-use understudy_trajectory::{Arm, Outcome, Side, Signal, Source, Step};
+use understudy_trajectory::{Arm, Outcome, RewardPolicy, Side, Signal, Source, Step};
 
 use crate::{attempt::Attempt, edit::is_trifle};
 
@@ -164,7 +164,7 @@ impl Candidate {
 
     /// Where what was said cannot all be so, and how: a person has to look, and until then nobody
     /// learns from it.
-    pub(crate) fn conflict(&self) -> Option<&'static str> {
+    pub(crate) fn conflict(&self, policy: RewardPolicy) -> Option<&'static str> {
         let says = |test: fn(&Signal) -> bool| self.outcomes.iter().any(|o| test(&o.signal));
         let used = says(|signal| matches!(signal, Signal::Accept | Signal::Edit { .. }));
         let accepted = says(|signal| *signal == Signal::Accept);
@@ -175,7 +175,8 @@ impl Candidate {
         } else if damned && (accepted || praised) {
             Some("used or praised, and rated as bad")
         } else {
-            self.is_disproved()
+            let open = || policy.is_left_open(&self.outcomes).then_some(OPEN);
+            self.is_disproved().or_else(open)
         }
     }
 
@@ -214,6 +215,9 @@ impl Candidate {
         }
     }
 }
+
+/// Of witnesses who balance each other.
+const OPEN: &str = "some speak for it and some against it, and neither outweighs the other";
 
 /// From here on a rating or a score speaks for a reply,
 const GOOD: f64 = 0.75;

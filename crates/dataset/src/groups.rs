@@ -48,7 +48,7 @@ pub(crate) fn make(
     let mut members: BTreeMap<Digest, Vec<usize>> = BTreeMap::new();
     for (nth, fact) in selected.facts.iter().enumerate() {
         let Some(prompt) = fact.attempt else { continue };
-        if fact.is_contradictory {
+        if fact.is_contradictory() {
             tally.add("review");
         } else {
             members.entry(prompt).or_default().push(nth);
@@ -106,7 +106,7 @@ fn kept(selected: &Selected) -> Result<UsedInstead, DatasetError> {
     let mut kept = UsedInstead::new();
     for (nth, fact) in selected.facts.iter().enumerate() {
         let (Some(prompt), Some(named)) = (fact.attempt, fact.kept) else { continue };
-        if fact.is_contradictory || named == fact.response {
+        if fact.is_contradictory() || named == fact.response {
             continue;
         }
         let said = selected.candidate(nth)?.outcomes.into_iter().rev();

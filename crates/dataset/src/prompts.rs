@@ -25,7 +25,7 @@ impl Asked {
     pub(crate) fn of(selected: &Selected, trail: &mut Trail) -> Self {
         let (mut asked, mut known) = (Self::default(), BTreeSet::new());
         for (nth, fact) in selected.whole() {
-            let why = if fact.is_contradictory {
+            let why = if fact.is_contradictory() {
                 "review"
             } else if known.insert(fact.prompt) {
                 asked.first.push(nth);

@@ -34,15 +34,16 @@ pub(crate) fn all(selected: &Selected) -> Result<Vec<Review>, DatasetError> {
 /// All that the `review` of the stage `join` counts, oldest first.
 fn conflicts(selected: &Selected) -> Result<Vec<Conflict>, DatasetError> {
     let mut found = Vec::new();
-    for (nth, _) in selected.whole().filter(|(_, fact)| fact.is_contradictory) {
+    for (nth, fact) in selected.whole() {
+        let Some(why) = fact.conflict else { continue };
         let candidate = selected.candidate(nth)?;
-        found.extend(candidate.conflict().map(|why| Conflict {
+        found.push(Conflict {
             step: candidate.id.to_string(),
             response: candidate.response_id.clone(),
             trajectory: candidate.trajectory.to_string(),
             why,
             said: candidate.outcomes.iter().map(trail::words).collect(),
-        }));
+        });
     }
     Ok(found)
 }

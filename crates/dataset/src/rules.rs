@@ -49,7 +49,7 @@ pub(crate) fn judged(selected: &Selected, ledger: &mut Ledger) -> Vec<usize> {
 pub(crate) fn refusal(fact: &Fact) -> Option<&'static str> {
     if !fact.is_judged {
         Some("no_outcome")
-    } else if fact.is_contradictory {
+    } else if fact.is_contradictory() {
         Some("review")
     } else {
         None
@@ -173,7 +173,7 @@ impl<'a> Rules<'a> {
             let alternative = &facts[other];
             other != nth
                 && alternative.prompt == facts[nth].prompt
-                && !alternative.is_contradictory
+                && !alternative.is_contradictory()
                 && !alternative.was_flagged
         };
         if let Kept::Named(named) = said {

@@ -10,7 +10,7 @@ use std::{
 
 use understudy_ident::{Digest, StepId, TaskName, Timestamp};
 use understudy_manifest::canonical_json;
-use understudy_trajectory::{Arm, JudgedStep, Overlap};
+use understudy_trajectory::{Arm, JudgedStep, Overlap, RewardPolicy};
 
 use crate::{
     DatasetError,
@@ -43,7 +43,8 @@ pub(crate) struct Fact {
     /// Whether it, or something said of it, came after an earlier version that covers its time.
     pub(crate) is_late: bool,
     pub(crate) is_judged: bool,
-    pub(crate) is_contradictory: bool,
+    /// How what was said of it cannot all be so.
+    pub(crate) conflict: Option<&'static str>,
     pub(crate) was_flagged: bool,
     pub(crate) was_accepted: bool,
     pub(crate) was_regenerated: bool,
@@ -59,7 +60,7 @@ pub(crate) struct Fact {
 }
 
 impl Fact {
-    fn new(candidate: &Candidate, at: Timestamp, place: Place) -> Self {
+    fn new(candidate: &Candidate, policy: RewardPolicy, at: Timestamp, place: Place) -> Self {
         Self {
             place,
             at,
@@ -75,7 +76,7 @@ impl Fact {
             flaw: candidate.flaw,
             is_late: false,
             is_judged: !candidate.outcomes.is_empty(),
-            is_contradictory: candidate.conflict().is_some(),
+            conflict: candidate.conflict(policy),
             was_flagged: candidate.was_flagged(),
             superseded: candidate.superseded,
             trifles: candidate.trifles,
@@ -88,6 +89,10 @@ impl Fact {
                 Some(Kept::Unknown) | None => None,
             },
         }
+    }
+
+    pub(crate) fn is_contradictory(&self) -> bool {
+        self.conflict.is_some()
     }
 
     pub(crate) fn is_whole(&self) -> bool {
@@ -114,6 +119,7 @@ pub(crate) struct Selection {
     task: TaskName,
     not_before: Option<Timestamp>,
     exclude: BTreeMap<String, String>,
+    policy: RewardPolicy,
     spill: Arc<Spill>,
     seen: usize,
     tally: Tally,
@@ -139,12 +145,14 @@ impl Selection {
         task: &TaskName,
         not_before: Option<Timestamp>,
         exclude: &BTreeMap<String, String>,
+        policy: RewardPolicy,
         spill: Arc<Spill>,
     ) -> Self {
         Self {
             task: task.clone(),
             not_before,
             exclude: exclude.clone(),
+            policy,
             spill,
             seen: 0,
             tally: Tally::default(),
@@ -188,14 +196,14 @@ impl Selection {
                 let attempt = self.attempts.take(&mut step, &self.spill)?;
                 let candidate = Candidate::new(step, outcomes, attempt);
                 let place = self.spill.push_value(&candidate)?;
-                vacant.insert(Fact::new(&candidate, at, place));
+                vacant.insert(Fact::new(&candidate, self.policy, at, place));
             }
             Entry::Occupied(mut known) => {
                 let mut candidate: Candidate = self.spill.read_value(known.get().place)?;
                 candidate.flaw = known.get().flaw;
                 candidate.hear(outcomes);
                 let place = self.spill.push_value(&candidate)?;
-                *known.get_mut() = Fact::new(&candidate, at, place);
+                *known.get_mut() = Fact::new(&candidate, self.policy, at, place);
                 self.tally.add("repeated");
             }
         }

@@ -12,6 +12,7 @@ mod calibration;
 mod conversation;
 mod course;
 mod edit;
+mod evidence;
 mod outcome;
 mod reward;
 mod span;

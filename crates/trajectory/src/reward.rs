@@ -94,7 +94,7 @@ impl Reward {
 }
 
 impl RewardPolicy {
-    fn component(self, reply: &str, outcome: &Outcome) -> Component {
+    pub(crate) fn component(self, reply: &str, outcome: &Outcome) -> Component {
         let implicit = match self {
             Self::DefaultV1 => 0.25,
             // They count together, once.

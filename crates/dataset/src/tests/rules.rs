@@ -292,9 +292,34 @@ fn what_somebody_says_and_a_program_disproves_goes_to_review_by_id_and_reason() 
     }
 }
 
+#[test]
+fn what_witnesses_leave_open_goes_to_review_and_makes_no_row() {
+    let rated = |value| with(step("s", "a", "p", "reply"), Signal::Rating { value });
+    let verdict = |score| Signal::Verifier { name: "tests".to_owned(), score };
+    let open = by(rated(0.7), Source::Automated, verdict(0.3));
+    let draft = built([open.clone()]);
+    assert_eq!((count(&draft, "join", "review"), taught(&draft)), (1, taught(&built([]))));
+    let found = review([open]);
+    assert_eq!(
+        found[0].why,
+        "some speak for it and some against it, and neither outweighs the other"
+    );
+    assert_eq!(found[0].said, ["rating 0.7", "verifier tests 0.3"]);
+    assert_eq!(review([by(rated(1.0), Source::Automated, verdict(0.4))]), []);
+    // Behaviour is a witness only where the policy counts it.
+    let weak = by(rated(0.6), Source::Implicit, Signal::Abandon);
+    assert_eq!(review([weak.clone()]).len(), 1);
+    let calibrated = Data { reward: "calibrated".to_owned(), ..all_train() };
+    assert_eq!(review_by(&calibrated, [weak]), []);
+}
+
 fn review(steps: impl IntoIterator<Item = JudgedStep>) -> Vec<Conflict> {
-    let (task, data, now) = (task(), all_train(), at(86_400_000));
-    let request = Request { task: &task, data: &data, seed: 17, sources: &[], suites: &[], now };
+    review_by(&all_train(), steps)
+}
+
+fn review_by(data: &Data, steps: impl IntoIterator<Item = JudgedStep>) -> Vec<Conflict> {
+    let (task, now) = (task(), at(86_400_000));
+    let request = Request { task: &task, data, seed: 17, sources: &[], suites: &[], now };
     let mut builder = Builder::new(request, &std::env::temp_dir()).unwrap();
     for trajectory in trajectories(steps) {
         builder.add(trajectory).unwrap();
