@@ -131,7 +131,8 @@ fn what_a_frozen_version_would_pass_over_is_refused() {
         let source = format!("source = \"support-triage@{}\"", "0".repeat(64));
         format!("{SMALL}\n[data]\n{source}\n{setting}")
     };
-    for used in ["", "reward = \"calibrated\""] {
+    let usual = "holdout = 0.2\nredact = \"standard\"\nmax_subject_share = 0.01\nprompts = false";
+    for used in ["", "reward = \"calibrated\"", usual] {
         Recipe::parse("frozen", &with(used)).unwrap();
     }
     let settings = [
@@ -139,7 +140,7 @@ fn what_a_frozen_version_would_pass_over_is_refused() {
         "min_reward = 0.5",
         "redact = \"off\"",
         "dedupe = \"exact\"",
-        "holdout = 0.2",
+        "holdout = 0.3",
         "min_verified = 64",
         "limit = 100",
         "max_per_subject = 5",
@@ -151,7 +152,7 @@ fn what_a_frozen_version_would_pass_over_is_refused() {
         "max_label_ratio = 2.0",
         "holdout_newest = 0.1",
         "memory_slot = 0.5",
-        "max_subject_share = 0.01",
+        "max_subject_share = 0.5",
         "exclude = { training = \"no\" }",
         "card = { license = \"mit\" }",
     ];

@@ -96,18 +96,20 @@ impl Check<'_> {
         }
     }
 
-    /// A frozen version is what it was built as, so that whatever else says how to build would be
-    /// passed over, its defaults included. By `reward` a canary of it is judged all the same.
+    /// A frozen version is what it was built as, so that whatever else says how to build, and is not
+    /// as usual, would be passed over. By `reward` a canary of it is judged all the same.
     fn frozen(&self, data: &Data) -> Result<(), RecipeError> {
         if data.source == DataSource::Journal {
             return Ok(());
         }
         let table: toml::Table = toml::from_str(self.text).unwrap_or_default();
         let stated = table.get("data").and_then(toml::Value::as_table);
-        let idle = |key: &&String| !["source", "reward"].contains(&key.as_str());
-        let Some(key) = stated.into_iter().flat_map(toml::Table::keys).find(idle) else {
-            return Ok(());
+        let idle = |(key, value): &(&String, &toml::Value)| {
+            let alone = toml::Table::from_iter([((*key).clone(), (*value).clone())]);
+            let is_usual = alone.try_into::<Data>().is_ok_and(|alone| alone == Data::default());
+            !is_usual && !["source", "reward"].contains(&key.as_str())
         };
+        let Some((key, _)) = stated.into_iter().flatten().find(idle) else { return Ok(()) };
         let what = "is for datasets that are built now, and `source` names a version that is \
                     frozen: leave it out, or build anew with source = \"journal\"";
         self.fail("data", 0, key, what)
