@@ -41,6 +41,11 @@ pub enum MemoryError {
     NotOffered { id: MemoryId },
     #[error("cannot make memory {id} ready for release: {why}")]
     NotReady { id: MemoryId, why: String },
+    #[error(
+        "cannot have one lesson take the place of {one} and of {other}: a person keeps these two \
+         apart; see `understudy memory explain {one}`"
+    )]
+    KeptApart { one: MemoryId, other: MemoryId },
     #[error("there is no memory release {text}; see `understudy memory list --releases`")]
     UnknownRelease { text: String },
     #[error(

@@ -155,6 +155,7 @@ impl DeploymentStore {
         if self.was_forgotten(id)? {
             return refuse(format!("{id} was forgotten here, and stays so"));
         }
+        self.may_join(&item, now)?;
         match self.get(id, now) {
             Ok(kept) if kept.item != item => refuse(format!(
                 "{id} is here already, as revision {} with other content; forget that one first, or \

@@ -49,6 +49,8 @@ pub struct Item<T, N = Declared> {
     pub valid_from: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
+    /// What it takes the place of, once it is active: one lesson said better or, with others, split
+    /// into parts; or several joined.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub supersedes: Vec<MemoryId>,
 }

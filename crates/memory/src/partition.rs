@@ -5,6 +5,7 @@
 
 mod change;
 mod forget;
+mod propose;
 
 use std::{
     path::{Path, PathBuf},
@@ -22,7 +23,7 @@ use crate::{
     state::{Event, State},
 };
 
-pub use change::Proposed;
+pub use propose::Proposed;
 
 /// The lessons for every user of one tenant.
 pub type DeploymentStore = Partition<DeploymentText>;

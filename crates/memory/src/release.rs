@@ -4,7 +4,7 @@
 //! in it is ever changed, and going back is another row in a table of pointers.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -361,19 +361,7 @@ impl DeploymentStore {
                 return Err(MemoryError::WrongStatus { op, id, status });
             }
         }
-        let chosen = |id: &MemoryId| choice.only.is_empty() || choice.only.contains(id);
-        let mut items = Vec::new();
-        for kept in self.all(by.at)? {
-            let in_force = match kept.status {
-                Status::Active => true,
-                Status::Validated => chosen(&kept.item.id),
-                Status::Proposed | Status::Suspended | Status::Retired => false,
-            };
-            if in_force {
-                items.push(kept.item);
-            }
-        }
-        items.sort_by(|a, b| a.id.cmp(&b.id));
+        let items = self.in_force(choice, by.at)?;
         if let Some(id) = choice.core.iter().find(|id| !items.iter().any(|item| item.id == **id)) {
             return Err(MemoryError::Unknown { id: (*id).clone() });
         }
@@ -395,6 +383,28 @@ impl DeploymentStore {
             return Err(MemoryError::TooMuchAtOnce { changed, limit });
         }
         Ok((release, diff))
+    }
+
+    /// What is active, and of what was validated what is chosen; without those that another of them
+    /// takes the place of.
+    fn in_force(
+        &self,
+        choice: &Choice,
+        now: Timestamp,
+    ) -> Result<Vec<DeploymentItem>, MemoryError> {
+        let chosen = |id: &MemoryId| choice.only.is_empty() || choice.only.contains(id);
+        let mut all = self.all(now)?;
+        all.retain(|kept| match kept.status {
+            Status::Active => true,
+            Status::Validated => chosen(&kept.item.id),
+            Status::Proposed | Status::Suspended | Status::Retired => false,
+        });
+        let replaced: BTreeSet<MemoryId> =
+            all.iter().flat_map(|kept| kept.item.supersedes.iter().cloned()).collect();
+        let mut items: Vec<DeploymentItem> = all.into_iter().map(|kept| kept.item).collect();
+        items.retain(|item| !replaced.contains(&item.id));
+        items.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(items)
     }
 
     /// Serves what served before, or any release that is still here; one row is written.

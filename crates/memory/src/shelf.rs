@@ -94,7 +94,9 @@ impl Shelf {
 
     /// The same, found by words alone: nothing is embedded.
     pub fn by_words<T: Text>(kept: &[Kept<T>], catalogue: &Catalogue) -> Self {
-        let active = kept.iter().filter(|kept| kept.status == Status::Active);
+        let serves =
+            |kept: &&Kept<T>| kept.status == Status::Active && kept.superseded_by.is_empty();
+        let active = kept.iter().filter(serves);
         Self::unembedded(active.map(|kept| &kept.item), catalogue)
     }
 

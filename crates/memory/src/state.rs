@@ -23,7 +23,7 @@ pub enum Operation {
     Conflict {
         other: MemoryId,
     },
-    /// The two are alike and stay apart: not to be proposed for merging again.
+    /// The two are alike and stay apart: neither becomes the other, and nothing joins them.
     Keep {
         other: MemoryId,
     },
@@ -68,6 +68,9 @@ pub struct Kept<T> {
     pub last_confirmed: Option<Timestamp>,
     pub conflicts_with: BTreeSet<MemoryId>,
     pub kept_apart_from: BTreeSet<MemoryId>,
+    /// Active lessons that took its place: releases are cut without it while they are active.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub superseded_by: BTreeSet<MemoryId>,
     /// How it does with the weights its agent got since.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rescored: Option<Rescored>,
@@ -97,6 +100,8 @@ impl<T> Kept<T> {
 pub(crate) struct State<T> {
     pub(crate) lessons: BTreeMap<MemoryId, Lesson<T>>,
     pub(crate) terms: BTreeSet<String>,
+    /// What was written to take a lesson's place, wherever that stands.
+    successors: BTreeMap<MemoryId, BTreeSet<MemoryId>>,
     /// Requests whose outcome is awaited: which lessons were shown, and which withheld.
     pub(crate) open: HashMap<Keyed, Vec<(MemoryId, bool)>>,
 }
@@ -145,7 +150,12 @@ pub(crate) enum Event {
 
 impl<T> Default for State<T> {
     fn default() -> Self {
-        Self { lessons: BTreeMap::new(), terms: BTreeSet::new(), open: HashMap::new() }
+        Self {
+            lessons: BTreeMap::new(),
+            terms: BTreeSet::new(),
+            successors: BTreeMap::new(),
+            open: HashMap::new(),
+        }
     }
 }
 
@@ -162,6 +172,9 @@ impl<T: Clone> State<T> {
             return;
         }
         let Some(id) = id else { return };
+        for whole in item.iter().flat_map(|item| &item.supersedes) {
+            self.successors.entry(whole.clone()).or_default().insert(id.clone());
+        }
         if let (Operation::Add, Some(item)) = (operation, item.as_ref()) {
             let (status, tally) = (Status::Proposed, Tally::default());
             let (conflicts, apart) = (BTreeSet::new(), BTreeSet::new());
@@ -257,6 +270,13 @@ impl<T: Clone> State<T> {
         }
     }
 
+    fn superseded_by(&self, id: &MemoryId) -> BTreeSet<MemoryId> {
+        let active = |id: &&MemoryId| {
+            self.lessons.get(*id).is_some_and(|lesson| lesson.status == Status::Active)
+        };
+        self.successors.get(id).into_iter().flatten().filter(active).cloned().collect()
+    }
+
     pub(crate) fn kept(
         &self,
         id: &MemoryId,
@@ -275,6 +295,7 @@ impl<T: Clone> State<T> {
             last_confirmed: lesson.tally.last_confirmed,
             conflicts_with: lesson.conflicts.clone(),
             kept_apart_from: lesson.apart.clone(),
+            superseded_by: self.superseded_by(id),
             rescored: lesson.rescored(now, settings),
         })
     }

@@ -196,6 +196,7 @@ fn active(item: UserItem, now: Timestamp) -> Kept<UserText> {
         last_confirmed: None,
         conflicts_with: BTreeSet::new(),
         kept_apart_from: BTreeSet::new(),
+        superseded_by: BTreeSet::new(),
         rescored: None,
     }
 }

@@ -1,111 +1,22 @@
-//! Changes of lessons: proposed, reviewed, suspended, retired, and what the rules do by themselves.
+//! Changes of lessons: reviewed, suspended, retired, and what the rules do by themselves.
 
 use std::collections::BTreeSet;
 
 use understudy_ident::{Timestamp, TrajectoryId};
-use understudy_inference::Embedder;
 
-use super::{By, Entry, Partition};
+use super::{By, Partition};
 use crate::{
-    Catalogue, Consequence, DeploymentText, Distiller, Item, Kept, Keyed, Kind, MemoryError,
-    MemoryId, Operation, Sanitizer, Status, Text, UserText, effect::fade, scope::Declared,
-    select::dot, words::numbers,
+    Catalogue, Consequence, DeploymentText, Distiller, Item, Kept, Keyed, MemoryError, MemoryId,
+    Operation, Sanitizer, Status, Text, UserText, effect::fade, scope::Declared,
 };
 
-/// Situations this close, with strategies as close as the next number says, are one lesson.
-const SAME_SITUATION: f32 = 0.85;
-const SAME_STRATEGY: f32 = 0.9;
-
-/// What became of a proposal.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-#[serde(tag = "proposed", rename_all = "snake_case")]
-pub enum Proposed {
-    New {
-        id: MemoryId,
-    },
-    /// The lesson was known: it has another revision, with the evidence of both.
-    Merged {
-        into: MemoryId,
-    },
-    /// It says the opposite of another one: neither may be active until one is retired.
-    Conflicting {
-        id: MemoryId,
-        with: MemoryId,
-    },
-    /// It says what was retired for what it is, and was not added.
-    Settled {
-        by: MemoryId,
-        reason: String,
-    },
-}
-
 /// Why time alone retires a lesson. It may be learnt anew.
-const EXPIRED: &str = "it expired";
-const UNUSED: &str = "no request came near it for too long";
+pub(super) const EXPIRED: &str = "it expired";
+pub(super) const UNUSED: &str = "no request came near it for too long";
+/// This one may not: what took its place is there.
+const SUPERSEDED: &str = "another lesson has long taken its place";
 
 impl<T: Text> Partition<T> {
-    /// Adds a lesson as proposed, unless it is one that is known.
-    pub fn propose(
-        &self,
-        item: Item<T>,
-        embedder: &dyn Embedder,
-        by: &By,
-    ) -> Result<Proposed, MemoryError> {
-        let mut others: Vec<Kept<T>> = self.all(by.at)?;
-        others.retain(|kept| kept.item.pattern == item.pattern);
-        let (retired, others): (Vec<_>, Vec<_>) =
-            others.into_iter().partition(|kept| kept.status == Status::Retired);
-        // A person may say again what was taken out; a job may not, week after week.
-        if item.provenance.distiller != Distiller::Human {
-            for other in retired {
-                if let Some(reason) = self.retired_for_good(&other.item.id)?
-                    && alike(&other.item, &item, embedder)?
-                {
-                    return Ok(Proposed::Settled { by: other.item.id, reason });
-                }
-            }
-        }
-        let mut conflict = None;
-        for other in others {
-            if contradict(&other.item, &item) {
-                conflict = Some(other.item.id.clone());
-            } else if alike(&other.item, &item, embedder)? {
-                let into = other.item.id.clone();
-                let merged = merged(other.item, item);
-                self.operate(Some(&into), &Operation::Revise, Some(&merged), by)?;
-                return Ok(Proposed::Merged { into });
-            }
-        }
-        let id = item.id.clone();
-        self.operate(Some(&id), &Operation::Add, Some(&item), by)?;
-        let Some(with) = conflict else { return Ok(Proposed::New { id }) };
-        let operation = Operation::Conflict { other: with.clone() };
-        self.operate(Some(&id), &operation, None, by)?;
-        if self.get(&with, by.at)?.status == Status::Active {
-            let by = By::rule("a new lesson says the opposite", by.at);
-            self.operate(Some(&with), &Operation::Suspend, None, &by)?;
-        }
-        Ok(Proposed::Conflicting { id, with })
-    }
-
-    /// Why a lesson was retired, unless time alone did it.
-    fn retired_for_good(&self, id: &MemoryId) -> Result<Option<String>, MemoryError> {
-        let rows = self.history(Some(id))?.into_iter().rev();
-        let last = rows.into_iter().find(|entry| entry.operation == Operation::Retire);
-        let by_time = [EXPIRED, UNUSED].map(|reason| By::rule(reason, Timestamp::UNIX_EPOCH));
-        let of_itself = |entry: &Entry| {
-            !by_time.iter().any(|by| (&by.owner, &by.reason) == (&entry.actor, &entry.reason))
-        };
-        Ok(last.filter(of_itself).map(|entry| entry.reason))
-    }
-
-    /// Says that two lessons are not the same, for good.
-    pub fn keep_apart(&self, one: &MemoryId, other: &MemoryId, by: &By) -> Result<(), MemoryError> {
-        self.get(other, by.at)?;
-        self.get(one, by.at)?;
-        self.operate(Some(one), &Operation::Keep { other: other.clone() }, None, by)
-    }
-
     pub fn suspend(&self, id: &MemoryId, by: &By) -> Result<(), MemoryError> {
         let allowed = [Status::Proposed, Status::Validated, Status::Active];
         self.change(id, &Operation::Suspend, &allowed, by)
@@ -151,6 +62,9 @@ impl<T: Text> Partition<T> {
             let (operation, reason) = match kept.status {
                 Status::Retired => continue,
                 _ if expired => (Operation::Retire, EXPIRED),
+                Status::Active if unused && !kept.superseded_by.is_empty() => {
+                    (Operation::Retire, SUPERSEDED)
+                }
                 Status::Active if unused => (Operation::Retire, UNUSED),
                 Status::Active | Status::Validated if changed && !kept.item.tools().is_empty() => {
                     (Operation::Suspend, "the tools it names have changed since it was learnt")
@@ -332,66 +246,5 @@ impl Partition<UserText> {
         item.rev += 1;
         item.strategy.text = strategy;
         self.operate(Some(id), &Operation::Revise, Some(&item), by)
-    }
-}
-
-/// Whether one prefers a tool that the other avoids, in one situation.
-fn contradict<T: Text>(a: &Item<T>, b: &Item<T>) -> bool {
-    let clash = |a: &Item<T>, b: &Item<T>| {
-        a.strategy.prefer_tools.iter().any(|tool| b.strategy.avoid_tools.contains(tool))
-    };
-    same_case(a, b) && (clash(a, b) || clash(b, a))
-}
-
-/// Whether both are about one failure at one place, or neither is about any.
-fn same_case<T>(a: &Item<T>, b: &Item<T>) -> bool {
-    (a.situation.error, a.situation.target) == (b.situation.error, b.situation.target)
-}
-
-fn alike<T: Text>(a: &Item<T>, b: &Item<T>, embedder: &dyn Embedder) -> Result<bool, MemoryError> {
-    let structure = |item: &Item<T>| {
-        let strategy = &item.strategy;
-        (
-            item.kind == Kind::Avoid,
-            strategy.order.clone(),
-            strategy.parameters.clone(),
-            strategy.avoid_tools.clone(),
-            strategy.prefer_tools.clone(),
-            numbers(strategy.text.as_str()).join(" "),
-        )
-    };
-    // Two sentences can be close although they name different tools, arguments or numbers.
-    if !same_case(a, b) || structure(a) != structure(b) {
-        return Ok(false);
-    }
-    let texts = [&a.situation.text, &b.situation.text, &a.strategy.text, &b.strategy.text];
-    let vectors = embedder.embed(&texts.map(Text::as_str))?;
-    let [sa, sb, ta, tb] = vectors.as_slice() else { return Ok(false) };
-    Ok(dot(sa, sb) >= SAME_SITUATION && dot(ta, tb) >= SAME_STRATEGY)
-}
-
-/// The known lesson with the evidence of both: each source counts once.
-fn merged<T>(known: Item<T>, new: Item<T>) -> Item<T> {
-    let mut sources = known.provenance.sources.clone();
-    sources.extend(&new.provenance.sources);
-    sources.sort_unstable();
-    sources.dedup();
-    let mut evidence = new.evidence;
-    evidence.episodes = sources.len() as u64;
-    // Users of the two cannot be told apart any more, so no more are claimed than one job saw.
-    evidence.users = evidence.users.max(known.evidence.users);
-    let mut origins = [known.provenance.origins.clone(), new.provenance.origins].concat();
-    origins.sort_unstable();
-    origins.dedup();
-    // What a person stated does not become less because runs say it as well.
-    let human = [known.provenance.distiller, new.provenance.distiller].contains(&Distiller::Human);
-    let distiller = if human { Distiller::Human } else { new.provenance.distiller };
-    let provenance = crate::Provenance { sources, origins, distiller, ..new.provenance };
-    Item {
-        rev: known.rev + 1,
-        evidence,
-        provenance,
-        tool_fingerprint: new.tool_fingerprint,
-        ..known
     }
 }

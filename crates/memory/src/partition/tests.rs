@@ -1,3 +1,5 @@
+mod relations;
+
 use std::fs;
 
 use tempfile::TempDir;
@@ -61,6 +63,14 @@ impl Place {
         };
         let key = self.root.key_of(&self.tenant);
         DeploymentItem::written(&written, &self.catalogue, &key, self.now).unwrap()
+    }
+
+    /// The same as runs of so many users teach it.
+    fn learnt(&self, strategy: &str, tool: &str, users: u64) -> DeploymentItem {
+        let mut item = self.item(strategy, &[tool], &[]);
+        item.provenance.distiller = Distiller::Template;
+        (item.evidence.users, item.evidence.episodes) = (users, 40);
+        item
     }
 
     fn active(&self, store: &DeploymentStore, item: DeploymentItem) -> MemoryId {
@@ -129,9 +139,7 @@ fn only_outcomes_of_considered_requests_move_counters_and_each_once() {
 fn a_lesson_learnt_from_too_few_people_is_not_fit_for_release() {
     let place = place();
     let store = place.store();
-    let mut item = place.item("prefer `a.find`.", &["a.find"], &[]);
-    item.provenance.distiller = Distiller::Template;
-    (item.evidence.users, item.evidence.episodes) = (2, 40);
+    let mut item = place.learnt("prefer `a.find`.", "a.find", 2);
     let id = item.id.clone();
     store.propose(item.clone(), &HashingEmbedder, &place.by()).unwrap();
     let refused = store.validate(&id, &place.by()).unwrap_err();
@@ -150,9 +158,7 @@ fn a_lesson_learnt_from_too_few_people_is_not_fit_for_release() {
 fn taking_a_lesson_out_and_bringing_it_back_is_no_way_around_the_crowd() {
     let place = place();
     let store = place.store();
-    let mut item = place.item("prefer `a.find`.", &["a.find"], &[]);
-    item.provenance.distiller = Distiller::Template;
-    (item.evidence.users, item.evidence.episodes) = (2, 40);
+    let item = place.learnt("prefer `a.find`.", "a.find", 2);
     let id = item.id.clone();
     store.propose(item, &HashingEmbedder, &place.by()).unwrap();
     store.suspend(&id, &place.by()).unwrap();
@@ -205,12 +211,7 @@ fn a_lesson_that_is_asked_for_by_name_and_cannot_be_released_is_named() {
 fn what_was_taken_out_for_what_it_is_does_not_come_back_by_itself() {
     let place = place();
     let store = place.store();
-    let learnt = |strategy: &str, tool: &str| {
-        let mut item = place.item(strategy, &[tool], &[]);
-        item.provenance.distiller = Distiller::Template;
-        (item.evidence.users, item.evidence.episodes) = (3, 40);
-        item
-    };
+    let learnt = |strategy: &str, tool: &str| place.learnt(strategy, tool, 3);
     let rejected = learnt("prefer `a.find`.", "a.find");
     let by = rejected.id.clone();
     store.propose(rejected, &HashingEmbedder, &place.by()).unwrap();

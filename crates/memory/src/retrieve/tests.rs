@@ -60,6 +60,7 @@ fn kept<T>(item: crate::Item<T>, now: Timestamp) -> Kept<T> {
         last_confirmed: None,
         conflicts_with: std::collections::BTreeSet::new(),
         kept_apart_from: std::collections::BTreeSet::new(),
+        superseded_by: std::collections::BTreeSet::new(),
         rescored: None,
     }
 }

@@ -29,7 +29,11 @@ pub(crate) enum MemoryCommand {
         understudy memory propose --agent browser --target https://shop.example.org \\\n      \
         --error 'element \"#buy\" is not visible' --tactic fallback_path --prefer page.scroll \\\n      \
         --situation 'When `page.click` fails' --text 'prefer calling `page.scroll` first.' \\\n      \
-        --reason 'seen it'\n\n\
+        --reason 'seen it'\n  \
+        understudy memory propose --supersedes 9ab3c2,51d0e7 --prefer refunds.quote \\\n      \
+        --situation 'When money goes back' --text 'prefer calling `refunds.quote` first.' \\\n      \
+        --reason 'two lessons said this in part'\n\n\
+        One that is much like a known lesson counts as that one, unless --apart-from says it is not.\n\n\
         Exit codes: 0 proposed; 2 bad input, such as a word that nobody has approved"
     )]
     Propose(ProposeArgs),
@@ -227,6 +231,13 @@ pub(crate) struct ProposeArgs {
     /// The way out of the failure: fallback_path, retry_variation, alternative_tool or escalate
     #[arg(long)]
     pub(crate) tactic: Option<String>,
+    /// Takes the place of these once it is released: one said better, several joined or, when
+    /// proposed in parts, one that was split
+    #[arg(long, value_name = "LESSON", value_delimiter = ',')]
+    pub(crate) supersedes: Vec<String>,
+    /// Is none of these, however alike the words are
+    #[arg(long, value_name = "LESSON", value_delimiter = ',')]
+    pub(crate) apart_from: Vec<String>,
     #[arg(long)]
     pub(crate) reason: String,
 }

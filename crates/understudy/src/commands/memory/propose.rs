@@ -30,11 +30,16 @@ pub(super) fn propose(args: &ProposeArgs, config: &Config, out: Out) -> Result<E
         tactic,
     };
     let catalogue = &opened.deployment.catalogue;
-    let item = DeploymentItem::written(&written, catalogue, key, SystemClock.now())?;
+    let now = SystemClock.now();
+    let item = DeploymentItem::written(&written, catalogue, key, now)?;
+    let whole = opened.lessons(&args.supersedes)?.into_iter();
+    let whole = whole.map(|id| Ok(opened.store.get(&id, now)?.item)).collect::<Result<Vec<_>>>()?;
+    let item = if whole.is_empty() { item } else { item.in_place_of(&whole) };
+    let apart = opened.lessons(&args.apart_from)?;
     let sentence = show::sentence(&item);
     let embedder = opened.embedder()?;
     let by = by(&args.scope, &args.reason)?;
-    let proposed = opened.store.propose(item, embedder.as_ref(), &by)?;
+    let proposed = opened.store.propose_apart(item, &apart, embedder.as_ref(), &by)?;
     let (what, id) = match &proposed {
         Proposed::New { id } => ("proposed", id),
         Proposed::Merged { into } => ("known already", into),

@@ -66,6 +66,9 @@ pub(super) fn waiting(opened: &Opened, out: Out) -> Result<Exit> {
         for other in &kept.conflicts_with {
             out.say(format!("    contradicts {}", short(other)));
         }
+        for other in &kept.item.supersedes {
+            out.say(format!("    takes the place of {}", short(other)));
+        }
     }
     if all.is_empty() {
         out.say("nothing waits for a review");
@@ -88,6 +91,9 @@ pub(super) fn one(opened: &Opened, id: &MemoryId, out: Out) -> Result<()> {
         100.0 * effect.upper,
         effect.outcomes
     ));
+    for other in &kept.superseded_by {
+        out.say(format!("    {} took its place", short(other)));
+    }
     for entry in &history {
         let what = serde_json::to_value(&entry.operation)?;
         let what = what["op"].as_str().unwrap_or_default().to_owned();
