@@ -7,7 +7,7 @@
 use std::{
     fs::{self, File},
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use tempfile::TempPath;
@@ -21,6 +21,34 @@ pub const TEMPORARY_PREFIX: &str = ".tmp-";
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
     create_dir(parent(path))?;
     publish_staged(stage(path, bytes)?, path)
+}
+
+/// Replaces the file at `path` by what `change` makes of its content, `None` where there is none yet.
+/// Whoever else updates the same file, in this process or another, waits: no update is lost. The
+/// lock is a file beside it that stays, because deleting it would let two hold it.
+pub fn update<R, E: From<StorageError>>(
+    path: &Path,
+    change: impl FnOnce(Option<Vec<u8>>) -> Result<(Vec<u8>, R), E>,
+) -> Result<R, E> {
+    create_dir(parent(path))?;
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let lock = PathBuf::from(name);
+    // Held until it is closed, in whatever way this returns.
+    let _held = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&lock)
+        .and_then(|file| file.lock().map(|()| file))
+        .attempt("lock", &lock)?;
+    let before = match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        content => Some(content.attempt("read", path)?),
+    };
+    let (after, result) = change(before)?;
+    write(path, &after)?;
+    Ok(result)
 }
 
 /// Moves a finished file to its final name, replacing what was there. Both must lie on one file

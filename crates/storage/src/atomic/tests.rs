@@ -120,3 +120,22 @@ fn an_empty_path_is_an_error_and_not_an_endless_search_for_its_parent() {
     assert!(create_dir(Path::new("")).is_err());
     assert!(write(Path::new(""), b"bytes").is_err());
 }
+
+#[test]
+fn an_update_that_fails_leaves_what_was_there_and_the_next_one_goes_on() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("made/counts.json");
+    let add = |text: &str| {
+        update::<usize, StorageError>(&path, |before| {
+            let after = [before.unwrap_or_default(), text.as_bytes().to_vec()].concat();
+            let length = after.len();
+            Ok((after, length))
+        })
+    };
+    assert_eq!(add("one").unwrap(), 3);
+    let refused =
+        update::<(), StorageError>(&path, |_| Err(StorageError::NotPlain { path: path.clone() }));
+    assert!(refused.is_err());
+    assert_eq!(add(" two").unwrap(), 7);
+    assert_eq!(fs::read(&path).unwrap(), b"one two");
+}

@@ -2,7 +2,11 @@
 
 mod case;
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
@@ -274,19 +278,28 @@ pub(crate) fn consult(
         .map(|run| (&run.subject, &run.generation, Digest::of(write_recorded(run).as_bytes())))
         .collect();
     let evidence = digest_json(&(gate, report.seed, &report.judge, answers));
-    let mut counted = consultations(data)?;
-    let times = counted.count(suite.digest(), evidence);
-    atomic::create_dir(&data.suites())?;
-    atomic::write(&data.suites().join(CONSULTATIONS), &serde_json::to_vec(&counted)?)?;
-    Ok(Some(times))
+    count(data, suite.digest(), evidence).map(Some)
+}
+
+/// Whoever decides at the same time, such as a run beside `understudy eval`, is counted too.
+fn count(data: &DataDir, suite: Digest, evidence: Digest) -> Result<u64> {
+    let path = data.suites().join(CONSULTATIONS);
+    atomic::update(&path, |before| {
+        let mut counted = counted(&path, before.as_deref())?;
+        let times = counted.count(suite, evidence);
+        Ok((serde_json::to_vec(&counted)?, times))
+    })
 }
 
 fn consultations(data: &DataDir) -> Result<Consultations> {
     let path = data.suites().join(CONSULTATIONS);
-    if !path.is_file() {
-        return Ok(Consultations::default());
-    }
-    serde_json::from_slice(&fs::read(&path)?)
+    let content = if path.is_file() { Some(fs::read(&path)?) } else { None };
+    counted(&path, content.as_deref())
+}
+
+fn counted(path: &Path, content: Option<&[u8]>) -> Result<Consultations> {
+    let Some(content) = content else { return Ok(Consultations::default()) };
+    serde_json::from_slice(content)
         .with_context(|| format!("failed to understand {}", path.display()))
 }
 
