@@ -40,7 +40,7 @@ pub struct Findings<'a> {
 /// - no high-risk case lost, and as many known failures fixed as the gate asks;
 /// - no escalation lost, everything refused that must be, no personal data in an answer, and no
 ///   more unreadable tool calls and failed answers than the baseline;
-/// - latencies and tokens within the ratios that the gate sets.
+/// - latencies, tokens and cost within the ratios that the gate sets.
 pub fn decide(gate: &Gate, findings: Findings<'_>) -> Decision {
     let Findings { comparisons, slices, tier, baseline, candidate, cases } = findings;
     let mut checks = vec![required_verdict(gate, comparisons.first(), cases)];

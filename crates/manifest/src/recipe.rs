@@ -322,15 +322,19 @@ pub struct Gate {
     /// The same for the latency that 95 % of requests stay within.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_p95_ratio_max: Option<f64>,
-    /// Tokens read and written by the candidate over the baseline's, at most: what answers cost.
+    /// Tokens read and written by the candidate over the baseline's, at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens_ratio_max: Option<f64>,
+    /// Money that the candidate's answers cost over the baseline's, at most; where it is not known of
+    /// both, tokens stand for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_ratio_max: Option<f64>,
     /// How many of the cases marked `known_failure` the candidate must get right, at least.
     #[serde(default, skip_serializing_if = "crate::report::is_zero")]
     pub known_failures_fixed: u64,
     #[serde(default = "default_max_new_tokens")]
     pub max_new_tokens: u32,
-    /// What tokens cost, for the scorer `cost`.
+    /// What tokens cost, for `cost_ratio_max` and the scorer `cost`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prices: Option<Prices>,
 }

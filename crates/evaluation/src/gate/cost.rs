@@ -1,4 +1,4 @@
-//! What a candidate may take: time and tokens.
+//! What a candidate may take: time, tokens and money.
 
 use understudy_manifest::{Gate, GateCheck, MemoryUse, SubjectReport};
 
@@ -25,9 +25,13 @@ const HIGH: Quantile = Quantile {
 pub(super) fn checks(gate: &Gate, findings: Findings<'_>) -> impl Iterator<Item = GateCheck> {
     let median = gate.latency_ratio_max.map(|max| latency(max, &MEDIAN, findings));
     let high = gate.latency_p95_ratio_max.map(|max| latency(max, &HIGH, findings));
-    let tokens = gate.tokens_ratio_max.map(|max| tokens(max, findings));
+    let tokens = gate.tokens_ratio_max.map(|max| tokens("tokens", max, findings));
+    let cost = gate.cost_ratio_max.map(|max| cost(max, findings));
     let shown = findings.candidate.conditions.as_ref().and_then(|it| it.memory.as_ref());
-    [median, high, tokens].into_iter().flatten().chain(shown.map(lessons).into_iter().flatten())
+    [median, high, tokens, cost]
+        .into_iter()
+        .flatten()
+        .chain(shown.map(lessons).into_iter().flatten())
 }
 
 /// What the lessons of a memory release may take: room in the prompt, and time before the request.
@@ -83,12 +87,38 @@ fn latency(max: f64, quantile: &Quantile, findings: Findings<'_>) -> GateCheck {
     GateCheck { name, passed: ms <= max * base_ms, detail }
 }
 
+/// What the answers cost in money, as whoever gave them said it or as prices reckon it; by tokens where
+/// that is not known of both.
+fn cost(max: f64, findings: Findings<'_>) -> GateCheck {
+    let Findings { baseline, candidate, .. } = findings;
+    let Some((before, after)) = baseline.cost.zip(candidate.cost) else {
+        let by_tokens = tokens("cost", max, findings);
+        let detail = format!("{}; by tokens, because prices are not known", by_tokens.detail);
+        return GateCheck { detail, ..by_tokens };
+    };
+    let dollars = |millionths: u64| format!("${:.6}", millionths as f64 / 1e6);
+    // What is free may only stay so: no ratio says anything about it.
+    let times = match before {
+        0 => String::new(),
+        before => format!(": {:.2} times as much", after as f64 / before as f64),
+    };
+    let detail = format!(
+        "{} costs {}, {} {}{times}; allowed: {max:.2}",
+        candidate.name,
+        dollars(after),
+        baseline.name,
+        dollars(before)
+    );
+    let passed = after as f64 <= max * before as f64;
+    GateCheck { name: "cost".to_owned(), passed, detail }
+}
+
 /// Tokens read and written, which is what a provider charges for and an engine spends time on.
-fn tokens(max: f64, findings: Findings<'_>) -> GateCheck {
+fn tokens(name: &str, max: f64, findings: Findings<'_>) -> GateCheck {
     let Findings { baseline, candidate, .. } = findings;
     let of = |subject: &SubjectReport| subject.prompt_tokens + subject.completion_tokens;
     let (before, after) = (of(baseline), of(candidate));
-    let name = "tokens".to_owned();
+    let name = name.to_owned();
     if before == 0 || after == 0 {
         let detail = "no tokens were counted, so the limit cannot be checked".to_owned();
         return GateCheck { name, passed: false, detail };

@@ -11,6 +11,7 @@ fn gate(verdict: RequiredVerdict, latency_ratio_max: Option<f64>) -> Gate {
         latency_ratio_max,
         latency_p95_ratio_max: None,
         tokens_ratio_max: None,
+        cost_ratio_max: None,
         known_failures_fixed: 0,
         max_new_tokens: 64,
         prices: None,
@@ -316,4 +317,34 @@ fn slow_answers_and_long_ones_are_refused_where_limits_are_set() {
     assert_eq!(failing(&gate, &[], &subject("new", 12.0, 100)), ["latency p95"]);
     assert_eq!(failing(&gate, &[], &subject("new", 10.0, 106)), ["tokens"]);
     assert_eq!(failing(&gate, &[], &subject("new", 0.0, 0)), ["latency p95", "tokens"]);
+}
+
+#[test]
+fn what_answers_cost_is_held_to_in_money_where_prices_are_known_and_in_tokens_elsewhere() {
+    let gate = Gate { cost_ratio_max: Some(1.05), ..gate(RequiredVerdict::Better, None) };
+    let comparison = [comparison("exact", Verdict::Better)];
+    let check = |before: Option<u64>, after: Option<u64>, tokens: u64| {
+        let with = |name: &str, tokens: u64, cost: Option<u64>| SubjectReport {
+            cost,
+            ..subject(name, 10.0, tokens)
+        };
+        let (base, new) = (with("base", 100, before), with("new", tokens, after));
+        let decision = judged(&gate, &comparison, &base, &new, 100);
+        let check = decision.checks.into_iter().find(|check| check.name == "cost").unwrap();
+        assert_eq!(decision.passed, check.passed);
+        (check.passed, check.detail)
+    };
+    // Half of the tokens at ten times the price cost more, and twice as many at a tenth cost less.
+    let (passed, detail) = check(Some(400), Some(2000), 50);
+    assert!(!passed && detail.contains("$0.002000") && detail.contains("5.00 times"), "{detail}");
+    assert!(check(Some(400), Some(80), 200).0);
+    assert!(check(Some(400), Some(420), 100).0);
+    assert!(!check(Some(400), Some(421), 100).0);
+    assert!(check(Some(0), Some(0), 100).0);
+    assert!(!check(Some(0), Some(1), 100).0, "free answers that cost something cost more");
+    for (before, after) in [(None, None), (Some(400), None), (None, Some(1))] {
+        let (passed, detail) = check(before, after, 106);
+        assert!(!passed && detail.ends_with("by tokens, because prices are not known"), "{detail}");
+        assert!(check(before, after, 105).0);
+    }
 }

@@ -34,6 +34,7 @@ fn gate() -> Gate {
         latency_ratio_max: None,
         latency_p95_ratio_max: None,
         tokens_ratio_max: None,
+        cost_ratio_max: None,
         known_failures_fixed: 0,
         max_new_tokens: 8,
         prices: None,

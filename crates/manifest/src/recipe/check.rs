@@ -192,6 +192,7 @@ impl Check<'_> {
                 ("latency_ratio_max", gate.latency_ratio_max),
                 ("latency_p95_ratio_max", gate.latency_p95_ratio_max),
                 ("tokens_ratio_max", gate.tokens_ratio_max),
+                ("cost_ratio_max", gate.cost_ratio_max),
             ] {
                 self.within(("gate", 0, key), ratio.unwrap_or(1.0), f64::MIN_POSITIVE, 1e6)?;
             }

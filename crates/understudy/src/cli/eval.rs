@@ -54,10 +54,14 @@ pub(crate) struct EvalArgs {
     /// Tokens read and written by the candidate over the baseline's, at most
     #[arg(long, value_name = "RATIO")]
     pub(crate) tokens_ratio_max: Option<f64>,
+    /// Money that the candidate's answers cost over the baseline's, at most: by the prices below, or
+    /// as recorded answers say; tokens stand for it where neither does
+    #[arg(long, value_name = "RATIO")]
+    pub(crate) cost_ratio_max: Option<f64>,
     /// How many of the cases of risk known_failure the candidate must get right, at least
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub(crate) known_failures_fixed: u64,
-    /// What a million tokens read cost, for the scorer cost:MICRODOLLARS
+    /// What a million tokens read cost, for --cost-ratio-max and the scorer cost:MICRODOLLARS
     #[arg(long, value_name = "USD", requires = "output_usd_per_million")]
     pub(crate) input_usd_per_million: Option<f64>,
     /// And a million tokens written

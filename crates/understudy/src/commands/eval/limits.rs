@@ -36,6 +36,7 @@ pub(super) fn gate(args: &EvalArgs, suite: &Suite) -> Result<Gate> {
         latency_ratio_max: ratio("--latency-ratio-max", args.latency_ratio_max)?,
         latency_p95_ratio_max: ratio("--latency-p95-ratio-max", args.latency_p95_ratio_max)?,
         tokens_ratio_max: ratio("--tokens-ratio-max", args.tokens_ratio_max)?,
+        cost_ratio_max: ratio("--cost-ratio-max", args.cost_ratio_max)?,
         known_failures_fixed: args.known_failures_fixed,
         max_new_tokens: args.max_new_tokens,
         prices: prices(args)?,
