@@ -64,6 +64,12 @@ pub enum MemoryError {
          canary says which one it was; name fewer with --only"
     )]
     TooMuchAtOnce { changed: usize, limit: usize },
+    #[error(
+        "cannot release {count} lessons {group}: at most {limit} may be active; retire some first{}: \
+         `understudy memory review` lists which are over the limit",
+        least.as_ref().map(|id| format!(", such as {id}, the least useful")).unwrap_or_default()
+    )]
+    Full { group: String, count: usize, limit: usize, least: Option<MemoryId> },
     #[error("cannot roll back: nothing was released before")]
     NothingBefore,
     #[error("every change needs an owner and a reason: say them in a few words")]

@@ -3,6 +3,7 @@
 //! The file is a log of operations and of events; what it amounts to is folded in memory, and another
 //! process's additions are folded in before every answer.
 
+mod caps;
 mod change;
 mod forget;
 mod propose;

@@ -382,6 +382,7 @@ impl DeploymentStore {
         if changed > limit {
             return Err(MemoryError::TooMuchAtOnce { changed, limit });
         }
+        self.fit_caps(&release.items, &diff.added, by.at)?;
         Ok((release, diff))
     }
 

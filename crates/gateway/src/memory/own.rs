@@ -223,7 +223,7 @@ async fn add(
     let (store, by) = (store(memories, &principal)?, by(shared)?);
     let most = shared.deployment.settings.caps.per_user;
     let kept = || -> Result<Option<Kept<UserText>>, MemoryError> {
-        if store.all(by.at)?.len() >= most {
+        if !store.has_room(by.at)? {
             return Ok(None);
         }
         let item = UserItem::written(&written, &shared.catalogue, store.key(), by.at)?;

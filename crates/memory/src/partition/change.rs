@@ -7,7 +7,7 @@ use understudy_ident::{Timestamp, TrajectoryId};
 use super::{By, Partition};
 use crate::{
     Catalogue, Consequence, DeploymentText, Distiller, Item, Kept, Keyed, MemoryError, MemoryId,
-    Operation, Sanitizer, Status, Text, UserText, effect::fade, scope::Declared,
+    Operation, Sanitizer, Status, Text, UserText,
 };
 
 /// Why time alone retires a lesson. It may be learnt anew.
@@ -43,9 +43,8 @@ impl<T: Text> Partition<T> {
         self.operate(Some(id), operation, None, by)
     }
 
-    /// What time alone does: lessons that expired or that nobody was shown for long are retired,
-    /// those whose tools changed are suspended, and those too many are proposed for retirement by
-    /// suspending the least useful.
+    /// What time alone does: lessons that expired or that nobody was shown for long are retired, and
+    /// those whose tools changed are suspended.
     pub fn sweep(
         &self,
         catalogue: &Catalogue,
@@ -72,47 +71,6 @@ impl<T: Text> Partition<T> {
                 _ => continue,
             };
             done.push(self.decide(id, &operation, reason, now)?);
-        }
-        done.extend(self.hold_caps(now)?);
-        Ok(done)
-    }
-
-    /// Suspends the least useful active lessons of whoever has too many.
-    fn hold_caps(&self, now: Timestamp) -> Result<Vec<Consequence>, MemoryError> {
-        let mut active: Vec<Kept<T>> = self.all(now)?;
-        active.retain(|kept| kept.status == Status::Active);
-        let half_life = self.settings.counters.half_life_days;
-        let usefulness = |kept: &Kept<T>| {
-            let used = kept.last_used.map_or(0.0, |at| fade(at, now, half_life));
-            (1.0 + kept.effect.mean) * (0.1 + used)
-        };
-        active.sort_by(|a, b| usefulness(b).total_cmp(&usefulness(a)));
-        let caps = &self.settings.caps;
-        let user = T::SCOPE == UserText::SCOPE;
-        let mut counts: std::collections::BTreeMap<String, usize> =
-            std::collections::BTreeMap::new();
-        let mut done = Vec::new();
-        for kept in active {
-            let agent = kept.item.agent.as_ref().map(Declared::as_str).unwrap_or_default();
-            let limits = if user {
-                vec![("user".to_owned(), caps.per_user)]
-            } else {
-                vec![
-                    (format!("agent {agent}"), caps.per_agent),
-                    (format!("pattern {}", kept.item.pattern.key), caps.per_pattern),
-                ]
-            };
-            let full = limits
-                .iter()
-                .any(|(name, cap)| counts.get(name).copied().unwrap_or_default() >= *cap);
-            if full {
-                let reason = "there are too many lessons and this one is of the least use";
-                done.push(self.decide(&kept.item.id, &Operation::Suspend, reason, now)?);
-            } else {
-                for (name, _) in limits {
-                    *counts.entry(name).or_default() += 1;
-                }
-            }
         }
         Ok(done)
     }
@@ -225,6 +183,15 @@ impl Partition<DeploymentText> {
 }
 
 impl Partition<UserText> {
+    /// Whether this user may keep another lesson: what expired or was retired takes no place.
+    pub fn has_room(&self, now: Timestamp) -> Result<bool, MemoryError> {
+        let counts = |kept: &&Kept<UserText>| {
+            let expired = kept.item.expires_at.is_some_and(|end| end <= now);
+            !expired && kept.status != Status::Retired
+        };
+        Ok(self.all(now)?.iter().filter(counts).count() < self.settings.caps.per_user)
+    }
+
     /// A user's own lesson is active as soon as its user says so, and lives on from then.
     pub fn confirm(&self, id: &MemoryId, by: &By) -> Result<(), MemoryError> {
         let kept = self.get(id, by.at)?;

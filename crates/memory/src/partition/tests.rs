@@ -301,28 +301,74 @@ fn lessons_whose_traces_are_gone_wait_for_a_person() {
 }
 
 #[test]
-fn whoever_is_over_the_cap_loses_the_least_useful() {
+fn over_a_cap_the_least_useful_is_proposed_for_retirement_and_nothing_more_is_released() {
+    let place = place();
+    let with_cap = |per_pattern: usize| {
+        let mut settings = Settings::default();
+        (settings.caps.per_pattern, settings.caps.per_release) = (per_pattern, 9);
+        let root = MemoryRoot::open(place.directory.path(), settings).unwrap();
+        root.deployment(&place.tenant).unwrap()
+    };
+    let store = with_cap(3);
+    let releases = place.root.releases(&place.tenant);
+    let names = ["a.find", "a.get", "b.list"];
+    let ids = names
+        .map(|name| place.active(&store, place.item(&format!("prefer `{name}`."), &[name], &[])));
+    for request in ["1", "2", "3"] {
+        store.considered(request, &ids[1..], &[], place.now).unwrap();
+        store.outcome(request, true, place.now).unwrap();
+    }
+    assert!(store.surplus(place.now).unwrap().is_empty());
+    let another = place.item("avoid `a.find` and `b.list`.", &[], &["b.list"]);
+    let id = another.id.clone();
+    store.retire(&ids[2], &place.by()).unwrap();
+    store.propose(another, &HashingEmbedder, &place.by()).unwrap();
+    store.validate(&id, &place.by()).unwrap();
+    let store = with_cap(2);
+    let choice = Choice::default();
+    let release = || store.release(&releases, "hashing@1", &choice, &place.by());
+    let refused = release().unwrap_err();
+    assert!(
+        matches!(&refused, MemoryError::Full { count: 3, limit: 2, least: Some(least), .. }
+            if *least == ids[0]),
+        "{refused}"
+    );
+    // Lowering a cap takes nothing out, and what is over it waits for a person.
+    let store = with_cap(1);
+    let status = |id: &MemoryId| store.get(id, place.now).unwrap().status;
+    assert_eq!(store.surplus(place.now).unwrap().into_iter().collect::<Vec<_>>(), ids[..1]);
+    assert_eq!(store.sweep(&place.catalogue, place.now).unwrap(), []);
+    assert_eq!([&ids[0], &ids[1]].map(status), [Status::Active; 2]);
+    store.retire(&id, &place.by()).unwrap();
+    store.release(&releases, "hashing@1", &choice, &place.by()).unwrap();
+    assert_eq!([&ids[0], &ids[1]].map(status), [Status::Active; 2], "nothing was added to them");
+    store.retire(&ids[0], &place.by()).unwrap();
+    assert!(store.surplus(place.now).unwrap().is_empty());
+}
+
+#[test]
+fn a_users_expired_lessons_make_room_for_others() {
     let place = place();
     let mut settings = Settings::default();
-    (settings.caps.per_pattern, settings.caps.per_release) = (2, 9);
+    (settings.caps.per_user, settings.caps.user_days) = (2, 30);
     let root = MemoryRoot::open(place.directory.path(), settings).unwrap();
-    let store = root.deployment(&place.tenant).unwrap();
-    let texts = ["prefer `a.find`.", "prefer `a.get`.", "prefer `b.list`."];
-    let names = ["a.find", "a.get", "b.list"];
-    let ids: Vec<MemoryId> = texts
-        .iter()
-        .zip(names)
-        .map(|(text, name)| place.active(&store, place.item(text, &[name], &[])))
-        .collect();
-    for (request, success) in [("1", true), ("2", true), ("3", true)] {
-        store.considered(request, &ids[1..], &[], place.now).unwrap();
-        store.outcome(request, success, place.now).unwrap();
+    let user = crate::Principal::authenticated(place.tenant.clone(), "ada@example.org").unwrap();
+    let store = root.user(&user).unwrap();
+    for (strategy, day) in [("prefer short letters.", 0), ("avoid long words.", 20)] {
+        let written = Written { situation: "When writing", strategy, ..Written::default() };
+        let by = By::new("ada", "a test", place.days_later(day)).unwrap();
+        let item =
+            crate::UserItem::written(&written, &place.catalogue, store.key(), by.at).unwrap();
+        let id = item.id.clone();
+        assert!(store.has_room(by.at).unwrap());
+        store.propose(item, &HashingEmbedder, &by).unwrap();
+        store.confirm(&id, &by).unwrap();
     }
-    let swept = store.sweep(&place.catalogue, place.now).unwrap();
-    assert_eq!(
-        swept.iter().map(|c| (&c.item, c.status)).collect::<Vec<_>>(),
-        [(&ids[0], Status::Suspended)]
-    );
+    assert!(!store.has_room(place.days_later(29)).unwrap());
+    assert!(store.has_room(place.days_later(31)).unwrap(), "the first one has expired");
+    let second = store.all(place.now).unwrap().remove(1).item.id;
+    store.retire(&second, &place.by()).unwrap();
+    assert!(store.has_room(place.days_later(29)).unwrap(), "and a retired one takes no place");
 }
 
 #[test]

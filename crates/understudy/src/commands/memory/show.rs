@@ -1,7 +1,9 @@
 //! Lessons and releases, as lines.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context as _, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 use understudy_ident::{Clock as _, SystemClock};
 use understudy_memory::{DeploymentItem, DeploymentText, Kept, MemoryId, Status};
 use understudy_registry::Registry;
@@ -42,9 +44,11 @@ pub(super) fn list(args: &MemoryListArgs, config: &Config, out: Out) -> Result<E
 }
 
 pub(super) fn waiting(opened: &Opened, out: Out) -> Result<Exit> {
-    let mut all = opened.store.all(SystemClock.now())?;
+    let now = SystemClock.now();
+    let (mut all, surplus) = (opened.store.all(now)?, opened.store.surplus(now)?);
     all.retain(|kept| {
-        matches!(kept.status, Status::Proposed | Status::Suspended) || kept.has_graduated()
+        let waits = matches!(kept.status, Status::Proposed | Status::Suspended);
+        waits || kept.has_graduated() || surplus.contains(&kept.item.id)
     });
     for kept in &all {
         out.say(line(kept));
@@ -63,6 +67,9 @@ pub(super) fn waiting(opened: &Opened, out: Out) -> Result<Exit> {
             let version = &rescored.version;
             out.say(format!("    {version} needs it no longer (at most {upper:.0} points): retire it with --reject"));
         }
+        if surplus.contains(&kept.item.id) {
+            out.say("    too many are active, and it is of the least use: retire it with --reject");
+        }
         for other in &kept.conflicts_with {
             out.say(format!("    contradicts {}", short(other)));
         }
@@ -73,8 +80,17 @@ pub(super) fn waiting(opened: &Opened, out: Out) -> Result<Exit> {
     if all.is_empty() {
         out.say("nothing waits for a review");
     }
-    out.value(&all)?;
+    out.value(&all.iter().map(|kept| reviewed(kept, &surplus)).collect::<Result<Vec<_>>>()?)?;
     Ok(Exit::Ok)
+}
+
+/// With `surplus` where a cap is why it is proposed for retirement.
+fn reviewed(kept: &Kept<DeploymentText>, surplus: &BTreeSet<MemoryId>) -> Result<Value> {
+    let mut value = serde_json::to_value(kept)?;
+    if surplus.contains(&kept.item.id) {
+        value["surplus"] = json!(true);
+    }
+    Ok(value)
 }
 
 pub(super) fn one(opened: &Opened, id: &MemoryId, out: Out) -> Result<()> {
