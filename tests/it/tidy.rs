@@ -88,7 +88,7 @@ const FENCES: &[(&str, &str)] = &[
     ("serde-saphyr", "ingest"),
     ("zip", "hub ingest"),
     ("parquet", "export"),
-    ("chacha20poly1305", "journal"),
+    ("chacha20poly1305", "journal memory"),
 ];
 
 #[test]

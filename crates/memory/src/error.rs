@@ -76,6 +76,12 @@ pub enum MemoryError {
     Unsaid,
     #[error("cannot read the {what} in {}: {why}", path.display())]
     Corrupt { what: &'static str, path: PathBuf, why: String },
+    #[error(
+        "cannot read the lessons in {}: the key they were sealed with is not at {}; whose they were was \
+         forgotten, or the key is to be restored from the backup that the file comes from",
+        path.display(), key.display()
+    )]
+    Sealed { path: PathBuf, key: PathBuf },
     #[error("cannot {attempt} {}", path.display())]
     Io { attempt: &'static str, path: PathBuf, source: io::Error },
     #[error("cannot {attempt} the memories in {}", path.display())]

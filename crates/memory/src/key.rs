@@ -21,18 +21,8 @@ impl Key {
         Self(bytes)
     }
 
-    /// Reads the key, or makes one that only the owner of the file may read.
     pub(crate) fn open(path: &Path) -> Result<Self, MemoryError> {
-        if !path.exists() {
-            create(path)?;
-        }
-        let bytes = fs::read(path).attempt("read the key", path)?;
-        let bytes: [u8; 32] = bytes.try_into().map_err(|_| MemoryError::Corrupt {
-            what: "key",
-            path: path.to_owned(),
-            why: "it is not 32 bytes long; without it earlier users are not recognised".to_owned(),
-        })?;
-        Ok(Self(bytes))
+        obtain(path, "without it earlier users are not recognised").map(Self)
     }
 
     /// A tenant's own key: the same user or document has unrelated names in two tenants.
@@ -45,6 +35,11 @@ impl Key {
         let mut short = [0; 16];
         short.copy_from_slice(&self.hash(purpose, thing.as_bytes()).as_bytes()[..16]);
         Keyed(short)
+    }
+
+    /// Another key, of this one and a secret.
+    pub(crate) fn derived(&self, purpose: &str, secret: &[u8; 32]) -> [u8; 32] {
+        *self.hash(purpose, secret).as_bytes()
     }
 
     fn hash(&self, purpose: &str, bytes: &[u8]) -> blake3::Hash {
@@ -62,13 +57,32 @@ impl fmt::Debug for Key {
     }
 }
 
+/// Reads a secret, or makes one that only the owner of the file may read. `loss` is what is lost with
+/// it.
+pub(crate) fn obtain(path: &Path, loss: &str) -> Result<[u8; 32], MemoryError> {
+    if !path.exists() {
+        create(path)?;
+    }
+    let bytes = fs::read(path).attempt("read the key", path)?;
+    bytes.try_into().map_err(|_| MemoryError::Corrupt {
+        what: "key",
+        path: path.to_owned(),
+        why: format!("it is not 32 bytes long; {loss}"),
+    })
+}
+
 fn create(path: &Path) -> Result<(), MemoryError> {
-    atomic::create_dir(path.parent().unwrap_or(path))?;
+    let directory = path.parent().unwrap_or(path);
+    atomic::create_dir(directory)?;
     // SQLite's generator is seeded by the operating system; it saves a dependency.
-    let bytes: Vec<u8> = Connection::open_in_memory()
-        .and_then(|connection| connection.query_row("SELECT randomblob(32)", [], |row| row.get(0)))
+    let (bytes, name): (Vec<u8>, String) = Connection::open_in_memory()
+        .and_then(|connection| {
+            let sql = "SELECT randomblob(32), lower(hex(randomblob(8)))";
+            connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
+        })
         .attempt_sql("make a key for", path)?;
-    let staged = path.with_extension("new");
+    // A name of its own: whoever shared it would overwrite a key that is published already.
+    let staged = path.with_extension(format!("new-{name}"));
     write_private(&staged, &bytes).attempt("write the key", &staged)?;
     // A link fails where a key exists already: of two processes that start at once, one wins.
     match fs::hard_link(&staged, path) {
@@ -77,18 +91,17 @@ fn create(path: &Path) -> Result<(), MemoryError> {
         }
         _ => {}
     }
-    match fs::remove_file(&staged) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).attempt("delete", &staged)
-        }
-        _ => Ok(()),
-    }
+    fs::remove_file(&staged).attempt("delete", &staged)?;
+    // What the key seals or names is durable at once, so it has to be as well.
+    #[cfg(unix)]
+    fs::File::open(directory).and_then(|it| it.sync_all()).attempt("flush to disk", directory)?;
+    Ok(())
 }
 
 fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write as _;
     let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(path)?;

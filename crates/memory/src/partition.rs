@@ -7,6 +7,7 @@ mod caps;
 mod change;
 mod forget;
 mod propose;
+mod reseal;
 
 use std::{
     path::{Path, PathBuf},
@@ -21,6 +22,7 @@ use crate::{
     CounterSettings, DeploymentText, Item, Kept, Key, Keyed, MemoryError, MemoryId, Operation,
     Settings, Status, Text, UserText,
     error::AttemptSql,
+    seal::Seal,
     state::{Event, State},
 };
 
@@ -81,6 +83,8 @@ pub struct Partition<T: Text> {
     path: PathBuf,
     key: Key,
     settings: Settings,
+    /// What texts are sealed with, and where the secret of that lies; none of what is for everybody.
+    seal: Option<(Seal, PathBuf)>,
     inner: Mutex<Inner<T>>,
 }
 
@@ -103,13 +107,20 @@ const MIGRATIONS: [Migration; 3] = [
 
 impl<T: Text> Partition<T> {
     pub(crate) fn open(path: &Path, key: Key, settings: Settings) -> Result<Self, MemoryError> {
+        Self::of(path, connect(path)?, (key, None), settings)
+    }
+
+    fn of(
+        path: &Path,
+        connection: Connection,
+        (key, seal): (Key, Option<(Seal, PathBuf)>),
+        settings: Settings,
+    ) -> Result<Self, MemoryError> {
         settings.check()?;
-        let connection = sqlite::open(path, &MIGRATIONS)?;
-        // Freed pages are overwritten at once: what is deleted is gone, not merely unlisted.
-        connection.pragma_update(None, "secure_delete", true).attempt_sql("configure", path)?;
         let state = State::default();
         let inner = Inner { connection, state, operations_read: 0, events_read: 0, forgotten: 0 };
-        let partition = Self { path: path.to_owned(), key, settings, inner: Mutex::new(inner) };
+        let inner = Mutex::new(inner);
+        let partition = Self { path: path.to_owned(), key, settings, seal, inner };
         drop(partition.read()?);
         Ok(partition)
     }
@@ -155,8 +166,8 @@ impl<T: Text> Partition<T> {
                     at: self.parsed("time", &row.at)?,
                     item: row.item.as_deref().map(|id| self.parsed("memory id", id)).transpose()?,
                     operation: serde_json::from_str(&row.op)?,
-                    actor: row.actor,
-                    reason: row.reason,
+                    actor: self.opened("actor", row.item.as_deref(), row.actor)?,
+                    reason: self.opened("reason", row.item.as_deref(), row.reason)?,
                 })
             })
             .collect()
@@ -391,6 +402,7 @@ impl<T: Text> Partition<T> {
     ) -> Result<(), MemoryError> {
         let inner = self.read()?;
         let body = item.map(serde_json::to_string).transpose()?;
+        let item = id.map(MemoryId::as_str);
         inner
             .connection
             .execute(
@@ -398,11 +410,11 @@ impl<T: Text> Partition<T> {
                  VALUES (?, ?, ?, ?, ?, ?)",
                 params![
                     by.at.to_string(),
-                    id.map(MemoryId::as_str),
+                    item,
                     serde_json::to_string(operation)?,
-                    body,
-                    by.owner,
-                    by.reason
+                    body.map(|body| self.closed("body", item, body)),
+                    self.closed("actor", item, by.owner.clone()),
+                    self.closed("reason", item, by.reason.clone())
                 ],
             )
             .attempt_sql("write to", &self.path)?;
@@ -427,7 +439,8 @@ impl<T: Text> Partition<T> {
             let operation: Operation = serde_json::from_str(&row.op)?;
             let id: Option<MemoryId> =
                 row.item.as_deref().map(|id| self.parsed("memory id", id)).transpose()?;
-            let item = row.body.as_deref().map(Item::<T>::restored).transpose()?;
+            let body = row.body.map(|body| self.opened("body", row.item.as_deref(), body));
+            let item = body.transpose()?.as_deref().map(Item::<T>::restored).transpose()?;
             inner.state.operate(id.as_ref(), &operation, item, self.parsed("time", &row.at)?);
             inner.operations_read = row.seq;
         }
@@ -453,6 +466,26 @@ impl<T: Text> Partition<T> {
         Ok(inner)
     }
 
+    /// A text as the file holds it: a user's own is sealed, for its column and its lesson.
+    fn closed(&self, column: &str, item: Option<&str>, text: String) -> String {
+        match &self.seal {
+            Some((seal, _)) => seal.close(&place_of(column, item), &text),
+            None => text,
+        }
+    }
+
+    fn opened(
+        &self,
+        column: &str,
+        item: Option<&str>,
+        stored: String,
+    ) -> Result<String, MemoryError> {
+        let Some((seal, key)) = &self.seal else { return Ok(stored) };
+        let (path, key) = (self.path.clone(), key.clone());
+        let opened = seal.open(&place_of(column, item), &stored);
+        opened.ok_or(MemoryError::Sealed { path, key })
+    }
+
     fn parsed<V: std::str::FromStr<Err: std::fmt::Display>>(
         &self,
         what: &'static str,
@@ -464,6 +497,18 @@ impl<T: Text> Partition<T> {
             why: why.to_string(),
         })
     }
+}
+
+fn connect(path: &Path) -> Result<Connection, MemoryError> {
+    let connection = sqlite::open(path, &MIGRATIONS)?;
+    // Freed pages are overwritten at once: what is deleted is gone, not merely unlisted.
+    connection.pragma_update(None, "secure_delete", true).attempt_sql("configure", path)?;
+    Ok(connection)
+}
+
+/// What a sealed text is bound to.
+fn place_of(column: &str, item: Option<&str>) -> String {
+    format!("{column} {}", item.unwrap_or_default())
 }
 
 fn stored(event: &Event) -> (&'static str, Option<&str>) {

@@ -19,6 +19,7 @@ use crate::{
 /// memory/tenants/acme/deployment.db           lessons for every user of acme
 /// memory/tenants/acme/releases/9f2c…/         what was released, by content
 /// memory/tenants/acme/users/51d0….db          lessons of one user, named by a keyed hash
+/// memory/tenants/acme/keys/51d0….key          what that file is sealed with
 /// ```
 #[derive(Debug, Clone)]
 pub struct MemoryRoot {
@@ -50,22 +51,23 @@ impl MemoryRoot {
 
     /// The file of one user; there is no way to name a file but to be its user.
     pub fn user(&self, principal: &Principal) -> Result<UserStore, MemoryError> {
-        let path = self.user_path(principal);
-        UserStore::open(&path, self.key_of(principal.tenant()), self.settings.clone())
+        let [path, secret] = self.user_paths(principal);
+        UserStore::sealed(&path, &secret, self.key_of(principal.tenant()), self.settings.clone())
     }
 
     /// Whether a user has a file, without making one.
     pub fn has_user(&self, principal: &Principal) -> bool {
-        self.user_path(principal).is_file()
+        self.user_paths(principal)[0].is_file()
     }
 
-    /// Overwrites and deletes everything kept for a user; whether there was anything.
+    /// Overwrites and deletes everything kept for a user, the key first: a copy of the file that lies
+    /// elsewhere is unreadable from then on. Says whether there was anything.
     ///
     /// On a file system that copies on write, overwriting reaches the new copy only; there, an
     /// encrypted disk is what forgets.
     pub fn forget_user(&self, principal: &Principal) -> Result<bool, MemoryError> {
-        let path = self.user_path(principal);
-        let mut found = false;
+        let [path, secret] = self.user_paths(principal);
+        let mut found = shred(&secret)?;
         for suffix in ["", "-wal", "-shm", "-journal"] {
             let mut name = path.clone().into_os_string();
             name.push(suffix);
@@ -134,9 +136,15 @@ impl MemoryRoot {
         self.directory.join("tenants").join(tenant.as_str())
     }
 
-    fn user_path(&self, principal: &Principal) -> PathBuf {
+    /// A user's file, and the secret of its key. They lie in directories of their own, so that a
+    /// backup can go without the keys.
+    fn user_paths(&self, principal: &Principal) -> [PathBuf; 2] {
         let name = self.key_of(principal.tenant()).name("user", principal.user());
-        self.tenant(principal.tenant()).join("users").join(format!("{name}.db"))
+        let tenant = self.tenant(principal.tenant());
+        [
+            tenant.join("users").join(format!("{name}.db")),
+            tenant.join("keys").join(format!("{name}.key")),
+        ]
     }
 }
 

@@ -18,6 +18,8 @@ impl<T: Text> Partition<T> {
     /// record, by id.
     pub(crate) fn erase(&self, id: &MemoryId, by: &By) -> Result<(), MemoryError> {
         self.get(id, by.at)?;
+        let actor = self.closed("actor", Some(id.as_str()), by.owner.clone());
+        let reason = self.closed("reason", Some(id.as_str()), by.reason.clone());
         let mut inner = self.read()?;
         let Inner { connection, .. } = &mut *inner;
         (|| {
@@ -25,7 +27,7 @@ impl<T: Text> Partition<T> {
                 connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             transaction.execute(
                 "INSERT OR IGNORE INTO forgotten (item, at, actor, reason) VALUES (?, ?, ?, ?)",
-                params![id.as_str(), by.at.to_string(), by.owner, by.reason],
+                params![id.as_str(), by.at.to_string(), actor, reason],
             )?;
             transaction.execute("DELETE FROM events WHERE item = ?", [id.as_str()])?;
             transaction.execute("DELETE FROM operations WHERE item = ?", [id.as_str()])?;
@@ -41,7 +43,7 @@ impl<T: Text> Partition<T> {
 
 /// Moves the log into the database, rewrites the database without free pages, and empties the log
 /// again: `VACUUM` itself writes through it.
-fn scrub(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
+pub(super) fn scrub(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
     let checkpoint =
         || connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
     checkpoint()?;

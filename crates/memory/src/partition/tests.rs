@@ -1,4 +1,5 @@
 mod relations;
+mod sealed;
 
 use std::fs;
 
