@@ -348,47 +348,25 @@ impl<T: Text> Partition<T> {
         // A client's request id may say anything.
         let request = self.key.name("request", request);
         let mut inner = self.read()?;
-        if let [Event::Outcome { .. }] = events.as_slice()
-            && !inner.state.open.contains_key(&request)
-        {
-            return Ok(Vec::new());
-        }
         let awaited: Vec<MemoryId> = match events.as_slice() {
-            [Event::Outcome { .. }] => {
-                let considered = inner.state.open.get(&request).into_iter().flatten();
-                considered.map(|(id, _)| id.clone()).collect()
-            }
+            [] => return Ok(Vec::new()),
+            [Event::Outcome { .. }] => match inner.state.open.get(&request) {
+                Some(considered) => considered.iter().map(|(id, _)| id.clone()).collect(),
+                None => return Ok(Vec::new()),
+            },
             _ => Vec::new(),
         };
-        let Inner { connection, state, events_read, .. } = &mut *inner;
-        let written = (|| {
-            let transaction =
-                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            for event in &events {
-                let (kind, item) = stored(event);
-                transaction.execute(
-                    "INSERT INTO events (at, request, kind, item) VALUES (?, ?, ?, ?)",
-                    params![at.to_string(), request.to_string(), kind, item],
-                )?;
-            }
-            let last = transaction.last_insert_rowid();
-            // Whatever another process wrote in between is folded in by the next reading.
-            let alone = last - events.len() as i64 == *events_read;
-            transaction.commit()?;
-            Ok((last, alone))
-        })();
-        let (last, alone) = written.attempt_sql("count an event in", &self.path)?;
-        if events.is_empty() {
-            return Ok(Vec::new());
-        }
-        if !alone {
+        let last = insert_events(&mut inner.connection, &request, &events, at)
+            .attempt_sql("count an event in", &self.path)?;
+        if last - events.len() as i64 != inner.events_read {
+            // Another process wrote in between, which is folded in together with this.
             drop(inner);
             drop(self.read()?);
             return Ok(awaited);
         }
-        *events_read = last;
+        inner.events_read = last;
         for event in events {
-            state.happen(request, event, at, &self.settings.counters);
+            inner.state.happen(request, event, at, &self.settings.counters);
         }
         Ok(awaited)
     }
@@ -522,6 +500,26 @@ fn stored(event: &Event) -> (&'static str, Option<&str>) {
         Event::Outcome { success: true } => ("success", None),
         Event::Outcome { success: false } => ("failure", None),
     }
+}
+
+/// Writes all of them or none, and returns the number of the last.
+fn insert_events(
+    connection: &mut Connection,
+    request: &Keyed,
+    events: &[Event],
+    at: Timestamp,
+) -> rusqlite::Result<i64> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for event in events {
+        let (kind, item) = stored(event);
+        transaction.execute(
+            "INSERT INTO events (at, request, kind, item) VALUES (?, ?, ?, ?)",
+            params![at.to_string(), request.to_string(), kind, item],
+        )?;
+    }
+    let last = transaction.last_insert_rowid();
+    transaction.commit()?;
+    Ok(last)
 }
 
 struct OperationRow {

@@ -6,7 +6,8 @@ use understudy_inference::{Embedder, HashingEmbedder};
 
 use crate::{
     CounterSettings, ErrorSignature, Intents, Key, MemoryError, MemoryId, Retrieval, Shelf,
-    Standings, render, select::dot, shelf::Entry, shelf::Standing, words::without_names,
+    Standings, lexical::Match, render, select::dot, shelf::Entry, shelf::Standing,
+    words::without_names,
 };
 
 /// Ranks are damped by this much before they are added up. Source: Cormack, Clarke and Büttcher,
@@ -168,34 +169,11 @@ impl Library<'_> {
         let chosen = self.choose(&mut candidates);
         out.control = self.draw("control", query.session) < self.counters.control_share;
         let mut lines = Vec::new();
-        let frame = (room.count)(&render::block(&release_name(release), &[]));
-        out.tokens = frame;
+        out.tokens = (room.count)(&render::block(&release_name(release), &[]));
         for at in chosen {
             let candidate = &mut candidates[at];
-            let entry = candidate.entry;
-            let line = render::line(lines.len() + 1, &entry.situation, &entry.strategy);
-            // With what ends it: parts of a text have at least as many tokens as the whole.
-            let tokens = (room.count)(&format!("{line}\n"));
-            let core = candidate.considered.decision == Decision::Core;
             candidate.considered.decision =
-                if tokens > self.rules().max_line_tokens || out.tokens + tokens > room.tokens {
-                    Decision::OverBudget
-                } else if out.control && !self.is_own(entry) {
-                    out.withheld.push(entry.id.clone());
-                    Decision::WithheldFromSession
-                } else if !self.is_own(entry) && self.on_probation(entry, query.session) {
-                    out.withheld.push(entry.id.clone());
-                    Decision::WithheldOnProbation
-                } else {
-                    let marker = format!("m{}", lines.len() + 1);
-                    let score = candidate.considered.score;
-                    out.shown.push(Shown { id: entry.id.clone(), rev: entry.rev, score, marker });
-                    out.prefer_tools.extend(entry.prefer.iter().cloned());
-                    out.avoid_tools.extend(entry.avoid.iter().cloned());
-                    out.tokens += tokens;
-                    lines.push(line);
-                    if core { Decision::Core } else { Decision::Shown }
-                };
+                self.show(candidate, query.session, room, (&mut out, &mut lines));
         }
         if lines.is_empty() {
             out.tokens = 0;
@@ -203,6 +181,45 @@ impl Library<'_> {
             out.block = Some(render::block(&release_name(release), &lines));
         }
         Ok((out, candidates.into_iter().map(|candidate| candidate.considered).collect()))
+    }
+
+    /// Adds what was chosen to the block, unless it has no room or is withheld.
+    fn show(
+        &self,
+        candidate: &Candidate<'_>,
+        session: &str,
+        room: Room<'_>,
+        (out, lines): (&mut Retrieved, &mut Vec<String>),
+    ) -> Decision {
+        let entry = candidate.entry;
+        let line = render::line(lines.len() + 1, &entry.situation, &entry.strategy);
+        // With what ends it: parts of a text have at least as many tokens as the whole.
+        let tokens = (room.count)(&format!("{line}\n"));
+        if tokens > self.rules().max_line_tokens || out.tokens + tokens > room.tokens {
+            return Decision::OverBudget;
+        }
+        let withheld = if self.is_own(entry) {
+            None
+        } else if out.control {
+            Some(Decision::WithheldFromSession)
+        } else {
+            self.on_probation(entry, session).then_some(Decision::WithheldOnProbation)
+        };
+        if let Some(why) = withheld {
+            out.withheld.push(entry.id.clone());
+            return why;
+        }
+        let marker = format!("m{}", lines.len() + 1);
+        let score = candidate.considered.score;
+        out.shown.push(Shown { id: entry.id.clone(), rev: entry.rev, score, marker });
+        out.prefer_tools.extend(entry.prefer.iter().cloned());
+        out.avoid_tools.extend(entry.avoid.iter().cloned());
+        out.tokens += tokens;
+        lines.push(line);
+        match candidate.considered.decision {
+            Decision::Core => Decision::Core,
+            _ => Decision::Shown,
+        }
     }
 
     /// Every lesson with its ranks; those that must not be shown say why.
@@ -227,6 +244,42 @@ impl Library<'_> {
         now: Timestamp,
         all: &mut Vec<Candidate<'a>>,
     ) {
+        let standings: Vec<Option<&Standing>> =
+            shelf.entries.iter().map(|entry| self.standings.0.get(&entry.id)).collect();
+        let ruled_out = ruled_out(shelf, &standings, query, now);
+        let matched = self.matched(shelf, query, vector, &ruled_out);
+        for (at, entry) in shelf.entries.iter().enumerate() {
+            let kinship = Kinship::of(entry, query);
+            let relevance = matched.relevance(at, kinship);
+            let decision = match ruled_out[at] {
+                Some(why) => why,
+                None if shelf.core.contains(&at) => Decision::Core,
+                None if relevance < self.rules().threshold => Decision::NotRelevant,
+                None => Decision::Outranked,
+            };
+            let measured =
+                standings[at].map_or(1.0, |s| (1.0 + s.effect) * (0.5 + 0.5 * s.recency));
+            let considered = Considered {
+                id: entry.id.clone(),
+                decision,
+                by_meaning: matched.by_meaning[at],
+                by_words: matched.by_words[at],
+                relevance,
+                score: matched.fused(at) * kinship.boost() * measured,
+            };
+            let vector = shelf.vectors.get(at).map(Vec::as_slice);
+            all.push(Candidate { entry, vector, considered });
+        }
+    }
+
+    /// How the lessons of a shelf rank for a query, of those that may be shown.
+    fn matched(
+        &self,
+        shelf: &Shelf,
+        query: &Query<'_>,
+        vector: Option<&[f32]>,
+        ruled_out: &[Option<Decision>],
+    ) -> Matched {
         let text = match query.error {
             Some(error) => format!("{} {}", query.goal, error.class.as_str()),
             None => query.goal.to_owned(),
@@ -239,63 +292,19 @@ impl Library<'_> {
             Some(vector) => shelf.vectors.iter().map(|other| dot(vector, other)).collect(),
             None => Vec::new(),
         };
-        let standings: Vec<Option<&Standing>> =
-            shelf.entries.iter().map(|entry| self.standings.0.get(&entry.id)).collect();
-        let ruled_out: Vec<Option<Decision>> = shelf
-            .entries
-            .iter()
-            .enumerate()
-            .map(|(at, entry)| {
-                let core = shelf.core.contains(&at);
-                rule_out(shelf, (entry, standings[at]), query, now).filter(|why| {
-                    // What is always shown is shown even where its tools are not asked for.
-                    !(core && *why == Decision::ToolNotAvailable)
-                })
-            })
-            .collect();
+        let n = shelf.entries.len();
         let allowed = |at: &usize| ruled_out[*at].is_none();
-        let by_words = ranks(shelf.entries.len(), allowed, |at| words[at].bm25);
+        let by_words = ranks(n, allowed, |at| words[at].bm25);
         let by_meaning = match vector {
-            Some(_) => ranks(shelf.entries.len(), allowed, |at| close[at]),
-            None => vec![None; shelf.entries.len()],
+            Some(_) => ranks(n, allowed, |at| close[at]),
+            None => vec![None; n],
         };
         let by_sense = vector.is_some() && goes_by_meaning(shelf, query);
-        let [meaning_weight, words_weight] = self.weights(by_sense);
-        let names = || ranks(shelf.entries.len(), allowed, |at| words[at].names);
-        let counted = if by_sense { names() } else { by_words.clone() };
-        let meaning_weight = if vector.is_some() { meaning_weight } else { 0.0 };
-        let most = (meaning_weight + words_weight) / (RANK_OFFSET + 1.0);
-        for (at, entry) in shelf.entries.iter().enumerate() {
-            let damped = |rank: Option<usize>| rank.map_or(0.0, |r| 1.0 / (RANK_OFFSET + r as f64));
-            let fused =
-                meaning_weight * damped(by_meaning[at]) + words_weight * damped(counted[at]);
-            let same_intent = query.intent.is_some() && query.intent == entry.intent.as_deref();
-            let same_error = query.error.is_some() && query.error == entry.error;
-            let similar = close.get(at).copied().unwrap_or(0.0).max(words[at].coverage);
-            let relevance =
-                if same_intent || same_error { 1.0 } else { f64::from(similar.clamp(0.0, 1.0)) };
-            let boost =
-                1.0 + 0.5 * f64::from(u8::from(same_intent)) + f64::from(u8::from(same_error));
-            let measured =
-                standings[at].map_or(1.0, |s| (1.0 + s.effect) * (0.5 + 0.5 * s.recency));
-            let score = if most > 0.0 { fused / most * boost * measured } else { 0.0 };
-            let decision = match ruled_out[at] {
-                Some(why) => why,
-                None if shelf.core.contains(&at) => Decision::Core,
-                None if relevance < self.rules().threshold => Decision::NotRelevant,
-                None => Decision::Outranked,
-            };
-            let considered = Considered {
-                id: entry.id.clone(),
-                decision,
-                by_meaning: by_meaning[at],
-                by_words: by_words[at],
-                relevance,
-                score,
-            };
-            let vector = shelf.vectors.get(at).map(Vec::as_slice);
-            all.push(Candidate { entry, vector, considered });
-        }
+        let counted =
+            if by_sense { ranks(n, allowed, |at| words[at].names) } else { by_words.clone() };
+        let [meaning, by_spelling] = self.weights(by_sense);
+        let weights = [if vector.is_some() { meaning } else { 0.0 }, by_spelling];
+        Matched { words, close, by_words, by_meaning, counted, weights }
     }
 
     fn weights(&self, by_sense: bool) -> [f64; 2] {
@@ -364,6 +373,74 @@ impl Library<'_> {
 /// all words are exact, and an embedder that knows spelling alone tells less than they do.
 fn goes_by_meaning(shelf: &Shelf, query: &Query<'_>) -> bool {
     query.error.is_none() && shelf.embedder.as_deref() != Some(HashingEmbedder.name())
+}
+
+/// A shelf's lessons against a query, place by place.
+struct Matched {
+    words: Vec<Match>,
+    /// How close they are in meaning; empty where nothing says so.
+    close: Vec<f32>,
+    by_words: Vec<Option<usize>>,
+    by_meaning: Vec<Option<usize>>,
+    /// The ranks that count beside those by meaning: by all words, or by names alone.
+    counted: Vec<Option<usize>>,
+    /// Of meaning, and of what counts beside it.
+    weights: [f64; 2],
+}
+
+impl Matched {
+    /// Both ranks as one number, of 1 for what is first in both.
+    fn fused(&self, at: usize) -> f64 {
+        let damped = |rank: Option<usize>| rank.map_or(0.0, |r| 1.0 / (RANK_OFFSET + r as f64));
+        let [meaning, words] = self.weights;
+        let most = (meaning + words) / (RANK_OFFSET + 1.0);
+        let fused = meaning * damped(self.by_meaning[at]) + words * damped(self.counted[at]);
+        if most > 0.0 { fused / most } else { 0.0 }
+    }
+
+    fn relevance(&self, at: usize, kinship: Kinship) -> f64 {
+        let similar = self.close.get(at).copied().unwrap_or(0.0).max(self.words[at].coverage);
+        if kinship.intent || kinship.error { 1.0 } else { f64::from(similar.clamp(0.0, 1.0)) }
+    }
+}
+
+/// What a lesson has in common with a query, whatever their words are.
+#[derive(Clone, Copy)]
+struct Kinship {
+    intent: bool,
+    error: bool,
+}
+
+impl Kinship {
+    fn of(entry: &Entry, query: &Query<'_>) -> Self {
+        Self {
+            intent: query.intent.is_some() && query.intent == entry.intent.as_deref(),
+            error: query.error.is_some() && query.error == entry.error,
+        }
+    }
+
+    fn boost(self) -> f64 {
+        1.0 + 0.5 * f64::from(u8::from(self.intent)) + f64::from(u8::from(self.error))
+    }
+}
+
+/// Which lessons of a shelf must not be shown, and why.
+fn ruled_out(
+    shelf: &Shelf,
+    standings: &[Option<&Standing>],
+    query: &Query<'_>,
+    now: Timestamp,
+) -> Vec<Option<Decision>> {
+    let places = shelf.entries.iter().zip(standings).enumerate();
+    places
+        .map(|(at, (entry, standing))| {
+            let core = shelf.core.contains(&at);
+            rule_out(shelf, (entry, *standing), query, now).filter(|why| {
+                // What is always shown is shown even where its tools are not asked for.
+                !(core && *why == Decision::ToolNotAvailable)
+            })
+        })
+        .collect()
 }
 
 fn rule_out(
