@@ -89,6 +89,7 @@ const FENCES: &[(&str, &str)] = &[
     ("zip", "hub ingest"),
     ("parquet", "export"),
     ("chacha20poly1305", "journal memory"),
+    ("whatlang", "dataset"),
 ];
 
 #[test]

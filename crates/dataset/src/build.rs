@@ -14,6 +14,7 @@ use crate::{
     cap::cap,
     decontaminate::{assert_clean, decontaminate},
     dedupe::dedupe,
+    filter::{Filter, Tokens},
     groups,
     ledger::Ledger,
     mask::{Masking, Names, mask},
@@ -71,6 +72,7 @@ pub struct Builder<'a> {
     trail: Trail,
     names: Names<'a>,
     lessons: Option<&'a dyn Lessons>,
+    tokens: Option<&'a dyn Tokens>,
 }
 
 impl<'a> Builder<'a> {
@@ -88,7 +90,8 @@ impl<'a> Builder<'a> {
         let shared = Arc::clone(&spill);
         let selection = Selection::new(request.task, not_before, &data.exclude, reward, shared);
         let (trail, names) = (Trail::default(), Names::default());
-        Ok(Self { request, reward, spill, selection, trail, names, lessons: None })
+        let (lessons, tokens) = (None, None);
+        Ok(Self { request, reward, spill, selection, trail, names, lessons, tokens })
     }
 
     /// Has names masked as well that this finds, where the recipe has anything masked. A trajectory
@@ -121,6 +124,12 @@ impl<'a> Builder<'a> {
         Self { lessons: Some(lessons), ..self }
     }
 
+    /// Who counts the tokens that the recipe limits.
+    #[must_use]
+    pub fn counting(self, tokens: &'a dyn Tokens) -> Self {
+        Self { tokens: Some(tokens), ..self }
+    }
+
     /// Which steps came, or had something said of them, after an earlier version was cut that covers
     /// their time. It changes no row and no digest; what of them is in the version is told beside it.
     #[must_use]
@@ -130,9 +139,10 @@ impl<'a> Builder<'a> {
     }
 
     pub fn add(&mut self, trajectory: Trajectory) -> Result<(), DatasetError> {
+        let filter = Filter { data: self.request.data, tokens: self.tokens };
         problems::broadcast(trajectory.steps)
             .into_iter()
-            .try_for_each(|judged| self.selection.add(judged, &mut self.trail))
+            .try_for_each(|judged| self.selection.add(judged, filter, &mut self.trail))
     }
 
     /// What every stage did to the step that was followed, in order; nothing of one that never came.
@@ -163,7 +173,7 @@ impl<'a> Builder<'a> {
 
     /// Every stage up to the split.
     fn run(self) -> Result<Stages<'a>, DatasetError> {
-        let Self { request, reward, spill, selection, mut trail, names, lessons } = self;
+        let Self { request, reward, spill, selection, mut trail, names, lessons, tokens } = self;
         let data = request.data;
         if data.memory_slot > 0.0 && lessons.is_none() {
             return Err(DatasetError::NoLessons { share: data.memory_slot });
@@ -211,6 +221,7 @@ impl<'a> Builder<'a> {
             redacted,
             calibration: rewarding.calibration(),
             population: population(&rows, facts),
+            tokenizer: tokens.filter(|_| data.counts_tokens()).map(Tokens::tokenizer),
             ..blank_manifest(request, reward, names.beside(policy))
         };
         let late = late(&rows, &selected)?;
@@ -432,6 +443,7 @@ fn blank_manifest(
         calibration: None,
         memory: None,
         population: None,
+        tokenizer: None,
         files: Vec::new(),
     }
 }

@@ -7,7 +7,7 @@ use understudy_inference::{FinishReason, Served};
 use understudy_message::Message;
 use understudy_trajectory::{Arm, Outcome, RewardPolicy, Side, Signal, Source, Step};
 
-use crate::{attempt::Attempt, edit::is_trifle};
+use crate::{DatasetError, attempt::Attempt, edit::is_trifle, filter::Filter};
 
 /// What rows are made of: a step without its timings, and with its tokens only where they may
 /// become an attempt of a group.
@@ -93,6 +93,15 @@ impl Candidate {
     pub(crate) fn hear(&mut self, outcomes: Vec<Outcome>) {
         self.outcomes.extend(outcomes);
         self.settle_outcomes();
+    }
+
+    /// Leaves it out where the recipe does not want it: as an example, and as an attempt.
+    pub(crate) fn hold_to(&mut self, filter: Filter<'_>) -> Result<(), DatasetError> {
+        if let Some(why) = filter.refuse(self)? {
+            self.flaw.get_or_insert(why);
+            self.attempt = None;
+        }
+        Ok(())
     }
 
     /// Puts the outcomes in order, each once.

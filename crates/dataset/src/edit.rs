@@ -5,6 +5,8 @@ use understudy_message::Message;
 use understudy_redact::{Kind, Masker, without_numbers};
 use understudy_trajectory::words_changed;
 
+use crate::language;
+
 /// Below this share of changed words the reply was used as it was.
 const TRIFLE: f64 = 0.02;
 /// Above this share nothing tells that both texts answer the same request.
@@ -39,6 +41,10 @@ pub(crate) fn judge(reply: &Message, text: &str, masker: &Masker) -> Change {
     let reply = reply.text();
     if without_personal_data(&reply, masker) == without_personal_data(text, masker) {
         return Change::Nothing("edit_of_personal_data");
+    }
+    if language::changes(&reply, text) {
+        // As a pair it would teach the language, whatever else was mended.
+        return Change::Nothing("edit_changes_language");
     }
     let (before, after) = (words(&reply), words(text));
     let length = after.len() as f64 / before.len().max(1) as f64;

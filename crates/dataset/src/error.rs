@@ -11,6 +11,13 @@ pub enum DatasetError {
          `understudy memory release`, or leave `memory_slot` out"
     )]
     NoLessons { share: f64 },
+    #[error(
+        "the recipe limits lengths in tokens, and nobody was named who counts them: give the builder \
+         a tokenizer, or leave `max_prompt_tokens`, `min_reply_tokens` and `max_reply_tokens` out"
+    )]
+    NoTokenizer,
+    #[error("cannot count the tokens of a text: {0}")]
+    Tokens(Box<dyn std::error::Error + Send + Sync>),
     #[error("cannot look up the lessons of an example: {0}")]
     Lessons(Box<dyn std::error::Error + Send + Sync>),
     #[error(

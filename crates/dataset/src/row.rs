@@ -234,7 +234,7 @@ pub(crate) fn last_turn(prompt: &[Message]) -> String {
 }
 
 /// The text of a message and the calls beside it.
-fn said(message: &Message) -> String {
+pub(crate) fn said(message: &Message) -> String {
     let calls = message.tool_calls.iter().map(|call| &call.function);
     let calls = calls.map(|function| format!("\n{} {}", function.name, function.arguments));
     message.text() + &calls.collect::<String>()

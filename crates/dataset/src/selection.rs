@@ -17,6 +17,7 @@ use crate::{
     attempt::Attempts,
     bursts,
     candidate::{Candidate, Kept, Scored},
+    filter::Filter,
     key::Key,
     ledger::{Ledger, Tally},
     spill::{Place, Spill},
@@ -38,6 +39,8 @@ pub(crate) struct Fact {
     /// Of the prompt ids, where it may be an attempt of a group.
     pub(crate) attempt: Option<Digest>,
     pub(crate) flaw: Option<&'static str>,
+    /// Whether languages are asked for, and its own cannot be told.
+    pub(crate) is_untold: bool,
     /// In which windows people said something of it.
     pub(crate) said: Box<[u32]>,
     /// Whether it, or something said of it, came after an earlier version that covers its time.
@@ -74,6 +77,7 @@ impl Fact {
             prompt: asked(candidate),
             attempt: candidate.attempt.as_ref().map(|attempt| attempt.prompt),
             flaw: candidate.flaw,
+            is_untold: false,
             is_late: false,
             is_judged: !candidate.outcomes.is_empty(),
             conflict: candidate.conflict(policy),
@@ -169,6 +173,7 @@ impl Selection {
     pub(crate) fn add(
         &mut self,
         judged: JudgedStep,
+        filter: Filter<'_>,
         trail: &mut Trail,
     ) -> Result<(), DatasetError> {
         let JudgedStep { mut step, outcomes } = judged;
@@ -194,16 +199,20 @@ impl Selection {
         match self.chosen.entry((at, step.id.clone())) {
             Entry::Vacant(vacant) => {
                 let attempt = self.attempts.take(&mut step, &self.spill)?;
-                let candidate = Candidate::new(step, outcomes, attempt);
+                let mut candidate = Candidate::new(step, outcomes, attempt);
+                candidate.hold_to(filter)?;
                 let place = self.spill.push_value(&candidate)?;
-                vacant.insert(Fact::new(&candidate, self.policy, at, place));
+                let fact = Fact::new(&candidate, self.policy, at, place);
+                vacant.insert(Fact { is_untold: filter.is_untold(&candidate), ..fact });
             }
             Entry::Occupied(mut known) => {
                 let mut candidate: Candidate = self.spill.read_value(known.get().place)?;
                 candidate.flaw = known.get().flaw;
                 candidate.hear(outcomes);
+                candidate.hold_to(filter)?;
                 let place = self.spill.push_value(&candidate)?;
-                *known.get_mut() = Fact::new(&candidate, self.policy, at, place);
+                let fact = Fact::new(&candidate, self.policy, at, place);
+                *known.get_mut() = Fact { is_untold: known.get().is_untold, ..fact };
                 self.tally.add("repeated");
             }
         }
@@ -220,7 +229,10 @@ impl Selection {
         for ((_, id), mut fact) in self.chosen {
             fact.attempt.take_if(|prompt| !shared.contains_key(prompt));
             match fact.flaw {
-                None => whole += 1,
+                None => {
+                    whole += 1;
+                    tally.add_many("language_unknown", fact.is_untold.into());
+                }
                 Some(flaw) => tally.add(flaw),
             }
             fact.is_late = self.late.contains(&id);

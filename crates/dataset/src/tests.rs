@@ -19,6 +19,7 @@ mod determinism;
 mod digests;
 mod erase;
 mod explain;
+mod filter;
 mod frozen;
 mod groups;
 mod late;

@@ -54,6 +54,9 @@ pub struct DatasetManifest {
     /// When and whose the steps are that the rows were made of. Absent from versions of before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub population: Option<Population>,
+    /// What counted the tokens of texts, by digest. Absent where no limit is in tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<String>,
     pub files: Vec<FileEntry>,
 }
 

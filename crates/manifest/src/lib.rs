@@ -12,6 +12,7 @@ mod canonical;
 mod consultation;
 mod dataset;
 mod example;
+mod language;
 mod memory;
 mod objective;
 mod recipe;
@@ -31,6 +32,7 @@ pub use example::{
     GroupExample, LabelExample, LoggedAttempt, Origin, PairExample, PromptExample, SftExample,
     Split,
 };
+pub use language::LANGUAGES;
 pub use memory::{MemoryKind, MemoryManifest, MemorySlot};
 pub use objective::{
     AdvantageScale, AdvantageSettings, Aggregation, CorrectionSettings, ImportanceCorrection,

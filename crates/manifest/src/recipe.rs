@@ -149,6 +149,18 @@ pub struct Data {
     /// Leave out what the client said this of, in the metadata of its request: `training = "no"`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub exclude: BTreeMap<String, String>,
+    /// Leave out what is told to be in another language, by its two letters: `en`, `de`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub languages: Vec<String>,
+    /// Leave out what was asked in more tokens of the base than this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_prompt_tokens: Option<u64>,
+    /// Leave out replies of fewer tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_reply_tokens: Option<u64>,
+    /// Leave out replies of more tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_reply_tokens: Option<u64>,
     /// What the card says that no counting can tell.
     #[serde(skip_serializing_if = "CardSettings::is_empty")]
     pub card: CardSettings,
@@ -196,6 +208,10 @@ impl Default for Data {
             memory_slot: 0.0,
             max_subject_share: USUAL_SHARE,
             exclude: BTreeMap::new(),
+            languages: Vec::new(),
+            max_prompt_tokens: None,
+            min_reply_tokens: None,
+            max_reply_tokens: None,
             card: CardSettings::default(),
         }
     }
@@ -379,5 +395,11 @@ impl Data {
     /// How old a trajectory may be, in milliseconds.
     pub fn since_ms(&self) -> Option<i64> {
         self.since.as_deref().and_then(parse_age)
+    }
+
+    /// Whether any limit is in tokens, which the base's tokenizer counts.
+    pub fn counts_tokens(&self) -> bool {
+        let limits = [self.max_prompt_tokens, self.min_reply_tokens, self.max_reply_tokens];
+        limits.iter().any(Option::is_some)
     }
 }

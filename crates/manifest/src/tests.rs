@@ -106,7 +106,8 @@ fn what_a_dataset_may_be_made_of_is_checked_by_line_and_leaves_no_trace_at_its_d
     let with = |table: &str| format!("{SMALL}\n[data]\n{table}");
     let line_of_setting = SMALL.lines().count() + 3;
     let plain = Recipe::parse("a", SMALL).unwrap();
-    let spelt_out = "prompts = false\nholdout_newest = 0.0\nmax_subject_share = 0.01\n[data.card]";
+    let spelt_out = "prompts = false\nholdout_newest = 0.0\nmax_subject_share = 0.01\n\
+                     languages = []\n[data.card]";
     assert_eq!(Recipe::parse("b", &with(spelt_out)).unwrap().digest(), plain.digest());
     for (setting, key) in [
         ("max_per_prompt = 0", "max_per_prompt"),
@@ -119,6 +120,11 @@ fn what_a_dataset_may_be_made_of_is_checked_by_line_and_leaves_no_trace_at_its_d
         ("holdout_newest = nan", "holdout_newest"),
         ("max_subject_share = 0", "max_subject_share"),
         ("max_subject_share = 1.5", "max_subject_share"),
+        ("languages = [\"en\", \"english\"]", "languages"),
+        ("max_prompt_tokens = 0", "max_prompt_tokens"),
+        ("min_reply_tokens = 0", "min_reply_tokens"),
+        ("max_reply_tokens = 0", "max_reply_tokens"),
+        ("min_reply_tokens = 9\nmax_reply_tokens = 8", "min_reply_tokens"),
     ] {
         let error = error_of(&with(setting));
         assert_eq!((error.line, error.key.as_deref()), (line_of_setting, Some(key)), "{error}");
@@ -155,6 +161,10 @@ fn what_a_frozen_version_would_pass_over_is_refused() {
         "max_subject_share = 0.5",
         "exclude = { training = \"no\" }",
         "card = { license = \"mit\" }",
+        "languages = [\"en\"]",
+        "max_prompt_tokens = 512",
+        "min_reply_tokens = 4",
+        "max_reply_tokens = 256",
     ];
     for setting in settings {
         let error = error_of(&with(setting));

@@ -170,10 +170,11 @@ fn masked_rows_match_cases_whatever_their_pseudonyms_are_numbered() {
 fn a_held_out_case_that_is_still_there_in_the_end_stops_the_build() {
     let written = |suites: &[SuiteFingerprints]| {
         let spill = Arc::new(Spill::create(&std::env::temp_dir()).unwrap());
-        let policy = understudy_trajectory::RewardPolicy::DefaultV1;
+        let (policy, data) = (understudy_trajectory::RewardPolicy::DefaultV1, Data::default());
         let mut selection = Selection::new(&task(), None, &[].into(), policy, Arc::clone(&spill));
         let (mut ledger, mut trail) = (Ledger::default(), Trail::default());
-        selection.add(asked(0, HELD_OUT[0]), &mut trail).unwrap();
+        let filter = crate::filter::Filter { data: &data, tokens: None };
+        selection.add(asked(0, HELD_OUT[0]), filter, &mut trail).unwrap();
         let selected = selection.finish(&mut ledger, &mut trail);
         let candidate = selected.candidate(0).unwrap();
         let rewarding = Rewarding::of(policy, &selected);

@@ -1,6 +1,8 @@
 //! What can be wrong with a recipe, said with file, line, key and the nearest valid spelling.
 
-use crate::{Cue, Data, DataSource, GroupSource, Guard, MissingReward, Objective, Recipe, Release};
+use crate::{
+    Cue, Data, DataSource, GroupSource, Guard, LANGUAGES, MissingReward, Objective, Recipe, Release,
+};
 
 use super::locate::{line_of, line_of_key, line_of_setting};
 
@@ -87,6 +89,7 @@ impl Check<'_> {
             return self.fail("data", 0, "reward", &what);
         }
         self.caps(data)?;
+        self.texts(data)?;
         self.card(data)?;
         match &data.since {
             Some(text) if parse_age(text).is_none() => {
@@ -132,6 +135,32 @@ impl Check<'_> {
         let share = data.max_subject_share;
         self.within(("data", 0, "max_subject_share"), share, f64::MIN_POSITIVE, 1.0)?;
         self.within(("data", 0, "holdout_newest"), data.holdout_newest, 0.0, 0.9)
+    }
+
+    fn texts(&self, data: &Data) -> Result<(), RecipeError> {
+        let is_known = |code: &&String| LANGUAGES.iter().any(|(two, _)| two == code);
+        if let Some(code) = data.languages.iter().find(|code| !is_known(code)) {
+            let what = format!(
+                "holds {code:?}, which is none of the languages that can be told: {}",
+                LANGUAGES.map(|(two, _)| two).join(", ")
+            );
+            return self.fail("data", 0, "languages", &what);
+        }
+        let limits = [
+            ("max_prompt_tokens", data.max_prompt_tokens),
+            ("min_reply_tokens", data.min_reply_tokens),
+            ("max_reply_tokens", data.max_reply_tokens),
+        ];
+        if let Some((key, _)) = limits.into_iter().find(|(_, limit)| *limit == Some(0)) {
+            return self.fail("data", 0, key, "must be at least 1");
+        }
+        match (data.min_reply_tokens, data.max_reply_tokens) {
+            (Some(least), Some(most)) if least > most => {
+                let what = format!("is {least}, above `max_reply_tokens`, which is {most}");
+                self.fail("data", 0, "min_reply_tokens", &what)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn card(&self, data: &Data) -> Result<(), RecipeError> {
