@@ -23,7 +23,8 @@ const ARROWS: &[(&str, &str)] = &[
     ("redact", ""),
     ("recognition", "redact"),
     ("journal", "ident inference message storage trajectory"),
-    ("intake", "ident ingest journal trajectory"),
+    ("capture", "ingest message redact trajectory"),
+    ("intake", "capture ident ingest journal trajectory"),
     ("dataset", "ident inference manifest message redact storage trajectory"),
     ("embedding", "ident inference"),
     ("export", "dataset ident manifest storage"),
@@ -54,7 +55,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("openai", "inference message"),
     (
         "gateway",
-        "access canary conduct ident inference ingest intake journal live manifest memory message openai \
+        "access canary capture conduct ident inference ingest intake journal live manifest memory message openai \
          registry router trajectory",
     ),
     ("supportdesk", "ident manifest message"),

@@ -177,6 +177,7 @@ pub(crate) fn keep_draft(gateway: &Gateway, exchange: &Exchange, draft: &Draft) 
         details: None,
     };
     keep(gateway, &aside, Some(step));
+    let Some(regenerated) = gateway.capture().outcome(regenerated) else { return };
     if let Err(why) = gateway.journal.append_outcome(regenerated) {
         tracing::warn!(%why, "an escalation's outcome was dropped");
         gateway.metrics().beside_dropped(&aside.routing, "unrecorded");
@@ -185,7 +186,7 @@ pub(crate) fn keep_draft(gateway: &Gateway, exchange: &Exchange, draft: &Draft) 
 
 /// Nobody waits for it, so it is dropped rather than waited with when the journal is full.
 fn keep(gateway: &Gateway, aside: &Exchange, step: Option<Step>) {
-    let Some(step) = step else { return };
+    let Some(step) = step.and_then(|step| gateway.capture().step(step)) else { return };
     let failed = step.error.is_some();
     match gateway.journal.append_step(step) {
         Ok(_) if failed => {}

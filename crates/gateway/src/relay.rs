@@ -242,6 +242,7 @@ impl Line {
 /// Journals the step, so that it survives the end of this process when this returns, or a power
 /// failure where that is asked for: a disk takes milliseconds over what takes microseconds without.
 async fn record(gateway: &Gateway, step: Step) -> Result<(), ApiError> {
+    let Some(step) = gateway.capture().step(step) else { return Ok(()) };
     let id = step.id.clone();
     let arm = step.assignment.as_ref().map_or("none", |assignment| assignment.arm.as_str());
     let failed = |why: String| {

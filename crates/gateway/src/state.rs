@@ -12,6 +12,7 @@ use std::{
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use understudy_canary::{Examiner, PolicyDefaults};
+use understudy_capture::Capture;
 use understudy_ident::{Clock, Timestamp};
 use understudy_inference::{Backend, SamplingDefaults, Student};
 use understudy_intake::{Intake, Limits};
@@ -200,6 +201,15 @@ impl Gateway {
 
     pub(crate) fn flushes_replies(&self) -> bool {
         self.shared.flushes_replies.load(Ordering::Relaxed)
+    }
+
+    /// From now on no more than this is kept of what is said. Said again, the first word counts.
+    pub fn capture_at(&self, level: Capture) {
+        self.shared.intake.capture_at(level);
+    }
+
+    pub(crate) fn capture(&self) -> Capture {
+        self.shared.intake.capture()
     }
 
     /// From now on raw bodies of telemetry that were read are forgotten when they are this old; what

@@ -2,6 +2,7 @@
 
 mod adapters;
 mod auth;
+mod capture;
 mod chat;
 mod completions;
 mod control;

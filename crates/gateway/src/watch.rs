@@ -142,15 +142,15 @@ async fn file(
 async fn arrivals(State(gateway): State<Gateway>, body: Body) -> Result<Json<Value>, ApiError> {
     let arrivals: Arrivals = serde_json::from_slice(&body.0)
         .map_err(|why| ApiError::bad_request(format!("the arrivals cannot be read: {why}")))?;
-    let journal = gateway.journal.clone();
+    let (journal, level) = (gateway.journal.clone(), gateway.capture());
     let count = arrivals.records.len();
     let append = move || {
         let acks: Result<Vec<_>, _> = arrivals
             .records
             .into_iter()
-            .map(|arrived| match arrived {
-                Arrived::Step(step) => journal.append_step(*step),
-                Arrived::Outcome(outcome) => journal.append_outcome(outcome),
+            .filter_map(|arrived| match arrived {
+                Arrived::Step(step) => Some(journal.append_step(level.step(*step)?)),
+                Arrived::Outcome(one) => Some(journal.append_outcome(level.outcome(one)?)),
             })
             .collect();
         acks?.into_iter().try_for_each(|ack| ack.wait().map(drop))

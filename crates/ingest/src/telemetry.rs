@@ -100,7 +100,15 @@ pub fn decode(payload: &Payload, body: &[u8]) -> Result<Decoded, TelemetryError>
         Payload::LangfuseScores => feedback::langfuse(body),
         Payload::OpenaiAgents => agents::export(body),
         Payload::UnderstudyFeedback => feedback::understudy(body),
+        Payload::UnderstudyItems => items(body),
     }
+}
+
+/// Items as they were decoded once.
+fn items(body: &[u8]) -> Result<Decoded, TelemetryError> {
+    let items =
+        serde_json::from_slice(body).map_err(|why| TelemetryError::Json(why.to_string()))?;
+    Ok(Decoded { items, ..Decoded::default() })
 }
 
 #[cfg(test)]

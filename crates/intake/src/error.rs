@@ -14,6 +14,11 @@ pub enum IntakeError {
     #[error("cannot read a body of content type `{content_type}` as {name}: {wanted}")]
     ContentType { name: String, content_type: String, wanted: &'static str },
 
+    #[error(
+        "this server keeps nothing of what it is told: it was started with capture level `none`"
+    )]
+    NotKept,
+
     #[error(transparent)]
     Body(#[from] TelemetryError),
 

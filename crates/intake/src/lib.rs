@@ -1,7 +1,7 @@
 //! Telemetry of applications, received durably and made into trajectories as it arrives.
 //!
-//! Guarantees: a body is in the journal before it is acknowledged, as it was sent, and once however
-//! often it is sent; what is made of the bodies depends on neither the order nor the number of their
+//! Guarantees: a body is in the journal before it is acknowledged, as it was sent or as much of it as
+//! the capture level keeps, and once however often it is sent; what is made of the bodies depends on neither the order nor the number of their
 //! deliveries, and follows when more of a conversation comes, however late; newer rules of reading
 //! make everything anew from the same bodies; memory is bounded by what was asked for, and a
 //! receiver that is full says so.
@@ -21,9 +21,10 @@ mod wanting;
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
+use understudy_capture::Capture;
 use understudy_ident::Timestamp;
 use understudy_ingest::telemetry::{LeftOut, MAPPER_VERSION};
 use understudy_journal::{Holdings, Journal};
@@ -61,6 +62,8 @@ pub struct Intake {
 struct Shared {
     journal: Journal,
     limits: Limits,
+    /// How much of what is received is kept; all of it unless set.
+    capture: OnceLock<Capture>,
     room: Arc<room::Waiting>,
     /// The version of the rules of reading.
     mapper: u32,
@@ -78,11 +81,22 @@ impl Intake {
         let room = Arc::new(room::Waiting::new(limits.waiting_bytes));
         let bodies = Mutex::new(Bodies::new(journal.clone()));
         let wanting = Wanting::default();
-        Self { shared: Arc::new(Shared { journal, limits, room, mapper, bodies, wanting }) }
+        let capture = OnceLock::new();
+        let shared = Shared { journal, limits, capture, room, mapper, bodies, wanting };
+        Self { shared: Arc::new(shared) }
     }
 
     pub fn limits(&self) -> Limits {
         self.shared.limits
+    }
+
+    /// From now on no more is kept than this. Said again, the first word counts.
+    pub fn capture_at(&self, level: Capture) {
+        self.shared.capture.get_or_init(|| level);
+    }
+
+    pub fn capture(&self) -> Capture {
+        self.shared.capture.get().copied().unwrap_or_default()
     }
 
     /// Makes room for `bytes` of a body that is on its way, until the room is dropped.
@@ -92,7 +106,7 @@ impl Intake {
 
     /// Checks a body and queues it for the journal.
     pub fn receive(&self, request: Request<'_>) -> Result<Received, IntakeError> {
-        receive::receive(&self.shared.journal, self.shared.limits, request)
+        receive::receive(&self.shared.journal, (self.shared.limits, self.capture()), request)
     }
 
     /// The bodies that hold anything of a subject: its name, a step of it or the response in one, or

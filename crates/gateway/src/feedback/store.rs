@@ -39,7 +39,9 @@ pub(super) async fn retract(gateway: &Gateway, id: &OutcomeId) -> Result<bool, A
 }
 
 async fn tell(gateway: &Gateway, said: Said) -> Result<&'static str, ApiError> {
-    let outcome = said.outcome;
+    let Some(outcome) = gateway.capture().outcome(said.outcome) else {
+        return Err(ApiError::forbidden(IntakeError::NotKept.to_string()));
+    };
     let failed = |why| refused(&outcome.id, why);
     let ack = gateway.journal.append_outcome(outcome.clone()).map_err(failed)?;
     if durable(ack).await.map_err(failed)?.duplicate {
@@ -79,6 +81,7 @@ async fn leave_to_telemetry(
     };
     let received = gateway.intake().receive(request).map_err(|why| match why {
         IntakeError::Journal(why) => refused(&id, why),
+        why @ IntakeError::NotKept => ApiError::forbidden(why.to_string()),
         other => ApiError::bad_request(format!("outcome {id} was not stored: {other}")),
     })?;
     let Some(ack) = received.ack else { return Ok("duplicate") };

@@ -109,6 +109,7 @@ impl Refusal {
     fn code(&self) -> u8 {
         match self.status {
             400 | 415 => 3,
+            403 => 7,
             413 | 429 => 8,
             _ => 14,
         }
@@ -121,6 +122,7 @@ impl Refusal {
     pub(super) fn grpc_code(&self) -> u8 {
         match self.status {
             400 | 415 => 3,
+            403 => 7,
             413 => 8,
             _ => 14,
         }
@@ -140,6 +142,7 @@ impl From<IntakeError> for Refusal {
         match error {
             IntakeError::Full { .. } => Self { status: 429, why, retry_after: Some(SOON) },
             IntakeError::ContentType { .. } => Self { status: 415, why, retry_after: None },
+            IntakeError::NotKept => Self { status: 403, why, retry_after: None },
             IntakeError::Body(error) => error.into(),
             IntakeError::Journal(error) => error.into(),
         }

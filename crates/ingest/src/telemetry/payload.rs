@@ -21,11 +21,13 @@ pub enum Payload {
     OpenaiAgents,
     /// Our own feedback about what only telemetry knows: a [`super::Feedback`] or an array of them.
     UnderstudyFeedback,
+    /// What is left of another body where not all of it is kept: an array of [`super::Item`].
+    UnderstudyItems,
 }
 
 impl Payload {
     /// The names that [`Self::named`] knows.
-    pub const NAMES: [&'static str; 8] = [
+    pub const NAMES: [&'static str; 9] = [
         "otlp-traces",
         "otlp-logs",
         "langsmith-multipart",
@@ -34,6 +36,7 @@ impl Payload {
         "langfuse-scores",
         "openai-agents",
         "understudy-feedback",
+        "understudy-items",
     ];
 
     /// The payload of this name and content type; `None` if they do not go together.
@@ -47,6 +50,7 @@ impl Payload {
             "langfuse-scores" => Self::LangfuseScores,
             "openai-agents" => Self::OpenaiAgents,
             "understudy-feedback" => Self::UnderstudyFeedback,
+            "understudy-items" => Self::UnderstudyItems,
             _ => return None,
         })
     }
