@@ -22,6 +22,7 @@ pub use stream::TokenStream;
 use crate::{
     config::hf::eos_ids,
     error::{ModelError, Result, refuse},
+    weights::GgufSource,
 };
 
 /// A model's vocabulary and the ids at which it stops.
@@ -39,6 +40,14 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
+    /// That of a base, whose weights stay where they are.
+    pub fn of_base(path: &Path) -> Result<Self> {
+        if path.join("config.json").is_file() {
+            return Self::from_directory(path);
+        }
+        Self::from_gguf(GgufSource::open(path)?.0.content())
+    }
+
     /// Reads `tokenizer.json` and the end-of-sequence ids of the configs beside it.
     pub fn from_directory(directory: &Path) -> Result<Self> {
         let path = directory.join("tokenizer.json");

@@ -12,6 +12,7 @@ mod groups;
 mod held;
 mod kept;
 mod late;
+mod lengths;
 mod live;
 mod meaning;
 mod output;

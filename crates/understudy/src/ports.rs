@@ -28,6 +28,7 @@ use crate::{
     config::RecogniserSettings,
     held::HeldIn,
     late,
+    lengths::BaseTokens,
     output::Out,
     wiring::{self, Stores},
     worker::{self, Job},
@@ -284,6 +285,10 @@ impl Stages<'_> {
             .context("the recipe's memory_slot needs lessons")?;
         if let Some(lessons) = &lessons {
             builder = builder.remembering(lessons);
+        }
+        let tokens = recipe.data.counts_tokens().then(|| BaseTokens::of(&self.base)).transpose()?;
+        if let Some(tokens) = &tokens {
+            builder = builder.counting(tokens);
         }
         if let Some(name) = follow {
             builder = builder.following(name);

@@ -118,6 +118,7 @@ pub(crate) fn stages<'a>(
     out: Out,
     needs_base: bool,
 ) -> Result<Stages<'a>> {
+    let needs_base = needs_base || recipe.data.counts_tokens();
     let base = if needs_base { model::obtain(config, &recipe.base, out)? } else { PathBuf::new() };
     let config = config.clone();
     Ok(Stages {
