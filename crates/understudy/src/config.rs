@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use understudy_access::Pepper;
 use understudy_canary::PolicyDefaults;
+use understudy_capture::Capture;
 use understudy_ident::TenantName;
 use understudy_manifest::{Check, Scorer};
 use understudy_recognition::ModelRecogniser;
@@ -219,6 +220,8 @@ struct TelemetrySettings {
 struct CaptureSettings {
     /// Whether a reply's last byte waits until its step would survive a power failure.
     flush_replies: bool,
+    /// How much is kept of what is said.
+    level: Capture,
 }
 
 /// What a request may ask of `serve`.
@@ -265,6 +268,8 @@ pub(crate) struct Config {
     pub(crate) keep_raw: Option<Duration>,
     /// Whether a reply's last byte waits for the disk.
     pub(crate) flush_replies: bool,
+    /// How much is kept of what is said.
+    pub(crate) capture: Capture,
     /// The longest that a request may ask to be waited for, in seconds.
     pub(crate) max_request_timeout: Option<NonZeroU32>,
     /// From the environment, so that it is in no file.
@@ -314,6 +319,7 @@ impl Config {
                 .keep_raw_days
                 .map(|days| Duration::from_hours(24 * u64::from(days.get()))),
             flush_replies: file.capture.flush_replies,
+            capture: file.capture.level,
             max_request_timeout: file.requests.max_timeout_s,
             pepper: pepper()?,
             pepper_file: file.access.pepper.map(|path| home.join(path)),
@@ -474,6 +480,10 @@ mod tests {
         assert!(!file.capture.flush_replies);
         let waits: File = toml::from_str("[capture]\nflush_replies = true\n").unwrap();
         assert!(waits.capture.flush_replies);
+        assert_eq!(waits.capture.level, Capture::Full);
+        let kept: File = toml::from_str("[capture]\nlevel = \"metadata\"\n").unwrap();
+        assert_eq!(kept.capture.level, Capture::Metadata);
+        assert!(toml::from_str::<File>("[capture]\nlevel = \"some\"\n").is_err());
         assert_eq!(waits.requests.max_timeout_s, None);
         let held: File = toml::from_str("[requests]\nmax_timeout_s = 90\n").unwrap();
         assert_eq!(held.requests.max_timeout_s.map(NonZeroU32::get), Some(90));

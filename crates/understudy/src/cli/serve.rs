@@ -3,6 +3,7 @@
 use std::{num::NonZeroU32, path::PathBuf};
 
 use clap::Args;
+use understudy_capture::Capture;
 use understudy_inference::LogProbsOf;
 
 use crate::held::HeldIn;
@@ -35,6 +36,11 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "S", default_value_t = 10,
         value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) sse_keep_alive: u64,
+    /// How much is kept of what is said: `full`, `redacted` (placeholders for secrets and personal
+    /// data that patterns find), `metadata` (what happened, and not a word of it) or `none`
+    /// [default: `level` of [capture] in understudy.toml, or full]
+    #[arg(long, value_name = "LEVEL", env = "UNDERSTUDY_CAPTURE")]
+    pub(crate) capture: Option<Capture>,
     /// The longest a request may ask to be waited for in `x-request-timeout-ms`, in seconds; one
     /// without that header has no deadline [default: `max_timeout_s` of [requests] in
     /// understudy.toml, or 3600]

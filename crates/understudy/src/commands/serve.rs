@@ -74,6 +74,7 @@ pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
         patience,
         keep_raw: config.keep_raw,
         flush_replies: config.flush_replies,
+        capture: args.capture.unwrap_or(config.capture),
         policy: config.policy.clone(),
         on_note: Box::new(move |note| {
             out.say(format!("{}: {}", note.task, note.text));

@@ -18,6 +18,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
+use understudy_capture::Capture;
 use understudy_gateway::{AdapterUpdates, Patience};
 use understudy_inference::SamplingDefaults;
 use understudy_lookout::{Tally, who};
@@ -106,6 +107,7 @@ pub(super) fn run(count: u8, seed: u64, config: &Config, out: Out) -> Result<Exi
         patience: Patience { drain: Duration::ZERO, ..Patience::default() },
         keep_raw: None,
         flush_replies: false,
+        capture: Capture::Full,
         policy: understudy_canary::PolicyDefaults::default(),
         on_note: Box::new(move |note| out.say(format!("  ▸ {}", note.text))),
         control: None,

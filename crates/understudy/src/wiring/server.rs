@@ -6,6 +6,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use tokio::{net::TcpListener, runtime::Runtime, sync::oneshot, task::JoinHandle};
 use understudy_access::Keyring;
 use understudy_canary::{Controller, Parts, PolicyDefaults};
+use understudy_capture::Capture;
 use understudy_gateway::{
     AdapterUpdates, Board, Door, Gateway, GatewayParts, LiveBoard, Patience, Tls, serve_loading,
     serve_with,
@@ -62,6 +63,8 @@ pub(crate) struct Serving<'a> {
     pub(crate) keep_raw: Option<Duration>,
     /// Whether a reply's last byte waits for the disk.
     pub(crate) flush_replies: bool,
+    /// How much is kept of what is said.
+    pub(crate) capture: Capture,
     /// What releases start from where their recipes say nothing.
     pub(crate) policy: PolicyDefaults,
     pub(crate) on_note: OnNote,
@@ -201,6 +204,7 @@ impl Server {
         if serving.flush_replies {
             gateway.flush_replies();
         }
+        gateway.capture_at(serving.capture);
         gateway.release_under(serving.policy);
         gateway.draw_like(serving.sampling_defaults);
         if let Some(memory) = serving.memory {
