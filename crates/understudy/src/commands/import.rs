@@ -1,12 +1,17 @@
 //! `understudy import`: files into the journal.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use understudy_ident::{Digest, TaskName};
 use understudy_ingest::{Format, Group, Imported, telemetry::media};
-use understudy_journal::Ack;
+use understudy_journal::{Ack, Journal};
+use understudy_trajectory::Step;
 
 use super::{Exit, suite::mapping};
 use crate::{cli::ImportArgs, config::Config, output::Out, wiring::Stores};
@@ -113,17 +118,9 @@ fn store(
         }
         Ok(())
     };
-    let mut kept = BTreeSet::new();
+    let mut kept = Kept::default();
     for step in imported.steps {
-        // Before the step, so that no reference leads nowhere; once for whom they are of.
-        let parts: Vec<(Digest, Vec<u8>)> = media(&step)
-            .into_iter()
-            .filter_map(|digest| Some((digest, imported.media.get(&digest)?.clone())))
-            .filter(|(digest, _)| kept.insert((step.subject.clone(), *digest)))
-            .collect();
-        if !parts.is_empty() {
-            stores.journal.keep_media(step.subject.as_deref(), parts)?;
-        }
+        keep_media(&stores.journal, &step, &imported.media, &mut kept)?;
         waiting.push(stores.journal.append_step(step)?);
         if waiting.len() >= IN_FLIGHT {
             settle(&mut waiting)?;
@@ -138,4 +135,80 @@ fn store(
     settle(&mut waiting)?;
     bar.finish_and_clear();
     Ok(())
+}
+
+/// Media that are in the journal, and whom they are of.
+type Kept = BTreeSet<(Option<String>, Digest)>;
+
+/// Keeps what a step refers to: before the step, so that no reference leads nowhere, and once for
+/// whom it is of.
+fn keep_media(
+    journal: &Journal,
+    step: &Step,
+    bytes: &BTreeMap<Digest, Vec<u8>>,
+    kept: &mut Kept,
+) -> Result<()> {
+    let parts: Vec<(Digest, Vec<u8>)> = media(step)
+        .into_iter()
+        .filter_map(|digest| Some((digest, bytes.get(&digest)?.clone())))
+        .filter(|(digest, _)| kept.insert((step.subject.clone(), *digest)))
+        .collect();
+    if !parts.is_empty() {
+        journal.keep_media(step.subject.as_deref(), parts)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+    use understudy_ident::{Clock, StepId, SystemClock, TrajectoryId};
+    use understudy_journal::Query;
+
+    use super::*;
+    use crate::paths::DataDir;
+
+    /// Records of two people who showed the same image, as `dataset records` tells them.
+    fn records(task: &TaskName) -> Imported {
+        let step = |subject: &str, n: u32| {
+            let image = json!({"type": "media", "mime": "image/png", "bytes": 3,
+                "digest": Digest::of(&[1, 2, 3]), "data": "AQID"});
+            json!({"step": {
+                "id": StepId::derived(&n.to_string()), "trajectory": TrajectoryId::derived(subject),
+                "task": task,
+                "subject": subject, "response_id": format!("resp-{n}"),
+                "at": "2026-01-01T00:00:00Z",
+                "prompt": [{"role": "user", "content": [image]}],
+                "reply": {"role": "assistant", "content": "a cat"}, "finish_reason": "stop",
+                "served": {"base": "b"}, "usage": {"prompt_tokens": 1, "completion_tokens": 1},
+                "timing": {"queued_ms": 0.0, "first_token_ms": 0.0, "total_ms": 0.0},
+            }})
+        };
+        let text = [("ada", 1), ("bob", 2)].map(|(who, n)| step(who, n).to_string()).join("\n");
+        let now = SystemClock.now();
+        let format = Format::parse("understudy").unwrap();
+        let imported = understudy_ingest::read(format, task, &text, None, None, now).unwrap();
+        assert!(imported.rejected.is_empty(), "{:?}", imported.rejected);
+        imported
+    }
+
+    #[test]
+    fn imported_media_are_kept_for_each_person_and_go_with_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let stores = Stores::open(&DataDir::new(directory.path().to_owned())).unwrap();
+        let imported = records(&"triage".parse().unwrap());
+        let out = Out::new(true);
+        let mut total = Stored::default();
+        store(&stores, imported, Path::new("kept.jsonl"), out, &mut total).unwrap();
+        assert_eq!((total.added, total.duplicates), (2, 0));
+        let digest = Digest::of(&[1, 2, 3]);
+        let told = serde_json::to_value(stores.journal.trajectories(&Query::default()).unwrap());
+        let told: Value = told.unwrap();
+        assert_eq!(told[0]["steps"][0]["step"]["prompt"][0]["content"][0]["digest"], json!(digest));
+        assert_eq!(stores.journal.media(&digest).unwrap(), Some(vec![1, 2, 3]));
+        assert_eq!(stores.journal.erase("ada", &[]).unwrap().media, 1);
+        assert_eq!(stores.journal.media(&digest).unwrap(), Some(vec![1, 2, 3]), "bob's");
+        assert_eq!(stores.journal.erase("bob", &[]).unwrap().media, 1);
+        assert_eq!(stores.journal.media(&digest).unwrap(), None);
+    }
 }
