@@ -18,6 +18,7 @@ mod meaning;
 mod output;
 mod paths;
 mod ports;
+mod repeat;
 mod signals;
 mod training;
 mod watch;

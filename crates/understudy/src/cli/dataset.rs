@@ -1,6 +1,6 @@
 //! `understudy dataset`, as definitions.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -57,9 +57,17 @@ pub(crate) enum DatasetCommand {
     /// Write a version as TRL's JSONL or as Parquet, beside a card for the Hugging Face viewer
     #[command(
         after_help = "Examples:\n  understudy dataset export triage@4f0c… out --format parquet\n  \
+        understudy dataset export triage@4f0c… shared --keep-for 30d\n  \
         python -c 'from datasets import load_dataset; print(load_dataset(\"out\", \"sft\"))'"
     )]
     Export(ExportArgs),
+    /// The copies that were exported and whether they are still there; those whose time is over are
+    /// removed
+    #[command(after_help = "Example:\n  understudy dataset exports --json\n\n\
+        `understudy serve` removes them as well. A copy that was changed since it was made is left to \
+        a person.\n\
+        Exit codes: 0 there are some; 1 nothing was exported")]
+    Exports,
 }
 
 #[derive(Debug, Args)]
@@ -124,10 +132,19 @@ pub(crate) struct ExportArgs {
     pub(crate) dest: PathBuf,
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: ExportFormat,
+    /// Remove the copy when it is this old: `30d`, `12h` [default: never]
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    pub(crate) keep_for: Option<Duration>,
     /// Arguments of tool calls as text, for Hugging Face datasets before 4.7, and not as the JSON
     /// they are
     #[arg(long)]
     pub(crate) tools_as_string: bool,
+}
+
+fn age(text: &str) -> Result<Duration, String> {
+    let age = understudy_manifest::parse_age(text).and_then(|age| u64::try_from(age).ok());
+    let age = age.filter(|age| *age > 0).map(Duration::from_millis);
+    age.ok_or_else(|| format!("`{text}` is no age; write a number with d, h or m, such as 30d"))
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]

@@ -81,6 +81,7 @@ pub(crate) fn run(command: DatasetCommand, config: &Config, out: Out) -> Result<
         DatasetCommand::Receipt(args) => return receipt::verify(&args, config, out),
         DatasetCommand::Records(args) => return records::run(&args, config),
         DatasetCommand::Explain(args) => return explain::run(&args, config, out),
+        DatasetCommand::Exports => return copies(config, out),
         DatasetCommand::Export(args) => export(&find(&args.version)?, &args, config, out)?,
     }
     Ok(Exit::Ok)
@@ -116,6 +117,29 @@ fn in_words(found: &Review) -> String {
     }
 }
 
+/// What was exported, after those whose time is over were removed.
+fn copies(config: &Config, out: Out) -> Result<Exit> {
+    let removed = exports::expire(&config.data, SystemClock.now())?;
+    let copies = exports::all(&config.data)?;
+    let mut rows = Vec::new();
+    for copy in &copies {
+        let expired = removed.iter().any(|gone| gone.directory == copy.directory);
+        let state = match (copy.is_there(), copy.directory.exists()) {
+            _ if expired => "removed now",
+            (true, _) => "there",
+            (false, true) => "changed since",
+            (false, false) => "gone",
+        };
+        let until =
+            copy.until.map_or_else(|| "removed by hand".to_owned(), |at| format!("until {at}"));
+        out.say(format!("{}  {}  {state}, {until}", copy.version, copy.directory.display()));
+        rows.push(serde_json::json!({"version": copy.version, "directory": copy.directory,
+            "at": copy.at, "until": copy.until, "state": state}));
+    }
+    out.value(&rows)?;
+    Ok(if copies.is_empty() { Exit::No } else { Exit::Ok })
+}
+
 fn export(dataset: &FrozenDataset, args: &ExportArgs, config: &Config, out: Out) -> Result<()> {
     let format = match args.format {
         ExportFormat::Trl => Format::Trl,
@@ -126,7 +150,8 @@ fn export(dataset: &FrozenDataset, args: &ExportArgs, config: &Config, out: Out)
     // Noted first: a copy that is not on the list would outlive the erasure of who is in it.
     let directory = std::path::absolute(&args.dest)?;
     let (version, at) = (dataset.version().clone(), SystemClock.now());
-    exports::note(&config.data, &Copy { version, directory, at })?;
+    let until = args.keep_for.map(|keep| at.checked_add(keep)).transpose()?;
+    exports::note(&config.data, &Copy { version, directory, at, until })?;
     let exported = understudy_export::export(dataset, format, arguments, &args.dest)?;
     spinner.finish_and_clear();
     for (file, rows) in &exported.files {

@@ -23,6 +23,7 @@ use crate::{
     attend::{self, Attending},
     cli::{GenerationConfig, Role, ServeArgs},
     config::Config,
+    exports,
     follow::Control,
     live::Scoring,
     output::Out,
@@ -98,6 +99,7 @@ pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
         }
         None => None,
     };
+    let _expiring = exports::expiring(config.data.clone())?;
     if !recipes.is_empty() {
         start_loops(recipes, student, &server, config, out)?;
     }

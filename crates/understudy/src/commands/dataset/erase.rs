@@ -1,12 +1,11 @@
 //! `understudy dataset erase`: a person out of everything that was kept.
 
-use std::{collections::BTreeSet, fs};
+use std::collections::BTreeSet;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use understudy_dataset::ErasedVersion;
 use understudy_intake::{Intake, Limits};
 use understudy_journal::Erasure;
-use understudy_manifest::DatasetManifest;
 use understudy_registry::Change;
 
 use super::receipt::{self, Receipt};
@@ -17,7 +16,7 @@ use crate::{
         memory::{self, ErasedMemory},
     },
     config::Config,
-    exports::{self, Copy},
+    exports,
     output::Out,
     wiring::Stores,
 };
@@ -83,7 +82,7 @@ fn derived(
     for copy in exports::all(&config.data)? {
         if versions.iter().any(|one| one.version == copy.version) && copy.directory.exists() {
             let place = copy.directory.display().to_string();
-            if remove(&copy)? { removed.push(place) } else { left.push(place) }
+            if copy.remove()? { removed.push(place) } else { left.push(place) }
         }
     }
     Ok(Receipt {
@@ -100,19 +99,6 @@ fn derived(
         lessons_suspended: memory.suspended,
         audit: stores.registry.audit_head()?,
     })
-}
-
-/// Removes a copy if it still is one, and tells whether it was.
-fn remove(copy: &Copy) -> Result<bool> {
-    let manifest = fs::read_to_string(copy.directory.join("manifest.json")).ok();
-    let manifest: Option<DatasetManifest> =
-        manifest.and_then(|text| serde_json::from_str(&text).ok());
-    if manifest.is_none_or(|manifest| manifest.version() != copy.version) {
-        return Ok(false);
-    }
-    let attempt = || format!("failed to remove the copy at {}", copy.directory.display());
-    fs::remove_dir_all(&copy.directory).with_context(attempt)?;
-    Ok(true)
 }
 
 fn describe(receipt: &Receipt, written: &str) -> String {
