@@ -239,7 +239,7 @@ def content_is_what_was_promised_or_is_not_loaded(context):
     status, _, error = context.post("/v1/load_lora_adapter", body)
     assert 400 <= status < 500, error
     assert context.post("/v1/unload_lora_adapter", {"lora_name": "promised"})[0] == 404
-    for field, value in {"ttl_s": 3, "wait": "drained", "lora_name": ""}.items():
+    for field, value in {"ttl_s": 0, "wait": "drained", "lora_name": ""}.items():
         body = {"lora_name": "x", "lora_path": path, field: value}
         context.refuses(body, field, path="/v1/load_lora_adapter")
 
