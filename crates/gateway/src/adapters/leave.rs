@@ -24,7 +24,9 @@ pub(crate) async fn expire_for_ever(gateway: Gateway) {
         });
         match expired.await {
             Ok(Ok(gone)) => {
-                gone.iter().for_each(|alias| tracing::info!("the time of {alias} is over"));
+                for alias in gone {
+                    tracing::info!("the time of {alias} is over");
+                }
             }
             Ok(Err(why)) => tracing::warn!("adapters whose time is over stay: {why}"),
             Err(why) => tracing::error!("unloading adapters ended badly: {why}"),
