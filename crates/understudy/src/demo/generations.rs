@@ -138,9 +138,8 @@ pub(super) fn run(count: u8, seed: u64, config: &Config, out: Out) -> Result<Exi
 fn recipe(seed: u64, generations: u64) -> Result<Recipe> {
     let mut recipe = Recipe { seed, ..super::recipe()? };
     recipe.train.truncate(1);
-    // Each generation starts from the base, so it has to see again what the one before it learnt from:
-    // of 160, where new kinds take three fifths, it forgot old ones, and the gate said so.
-    recipe.train[0].epochs = 1;
+    // Each generation starts from the base, so it has to see again, and twice, what the one before it
+    // learnt from: with less it forgot some of the old kinds, and the gate said so.
     recipe.data.limit = Some(400);
     let release = recipe.release.as_mut().context("the demo's recipe has a [release]")?;
     (release.steps, release.tap) = (vec![25, 50, 100], 0.5);
