@@ -14,7 +14,8 @@ use std::{
 
 use understudy_ident::Digest;
 use understudy_inference::{
-    AdapterInfo, Backend, Expected, Gauge, GenerateRequest, InferenceError, LoadLog, Sink, Student,
+    AdapterInfo, Admission, Backend, Expected, Gauge, GenerateRequest, InferenceError, LoadLog,
+    Sink, Student,
 };
 use understudy_model::{BaseDigests, BaseModel, KvCache, Lora};
 
@@ -165,7 +166,11 @@ impl Backend for Engine {
         if self.shared.is_paused() {
             return Err(InferenceError::Paused);
         }
-        self.shared.enqueue(self.shared.jobs(requests, submitted)?)
+        in_time(requests.iter().map(|(request, _)| &request.admission), submitted)?;
+        let jobs = self.shared.jobs(requests, submitted)?;
+        // An adapter that had to be read first may have taken all the time there was.
+        in_time(jobs.iter().map(|job| &job.admission), submitted)?;
+        self.shared.enqueue(jobs)
     }
 
     fn gauges(&self) -> Vec<Gauge> {
@@ -239,6 +244,18 @@ impl Shared {
     pub(crate) fn hold(&self, paused: bool) {
         self.counters.paused.store(paused, Relaxed);
         wake(self.jobs.as_deref());
+    }
+}
+
+/// Refuses those whose time is over before they would take a place in line.
+fn in_time<'a>(
+    mut admissions: impl Iterator<Item = &'a Admission>,
+    submitted: Instant,
+) -> Result<(), InferenceError> {
+    let waited = submitted.elapsed();
+    match admissions.find_map(|admission| admission.timeout.filter(|most| *most <= waited)) {
+        None => Ok(()),
+        Some(most) => Err(InferenceError::TimedOut(most.as_millis() as u64)),
     }
 }
 

@@ -58,6 +58,43 @@ fn time_that_runs_out_in_line_costs_no_compute() {
 }
 
 #[test]
+fn who_has_no_time_left_takes_no_place_in_line() {
+    let engine = engine(Config { max_running: 1, max_waiting: 1, ..Config::default() });
+    let first = submit(&engine, endless(&[1, 5, 9], Admission::default())).unwrap();
+    assert!(matches!(first.next(), Some(Event::Started(_))));
+    let waiting = submit(&engine, endless(&[4], Admission::default())).unwrap();
+    let timeout = Some(Duration::ZERO);
+    let late = admitted(&[4, 5], 3, Admission { timeout, ..Admission::default() });
+    // Not that the line is full: to come back would not help.
+    assert_eq!(submit(&engine, late).err().unwrap(), InferenceError::TimedOut(0));
+    assert_eq!(engine.stats().rejected_requests, 0);
+    drop((first, waiting));
+}
+
+#[test]
+fn time_that_runs_out_while_a_prompt_is_read_gives_everything_back() {
+    let config = Config { max_running: 1, step_tokens: 2, prefix_tokens: 0, ..Config::default() };
+    let (engine, root) = (engine(config), tempfile::tempdir().unwrap());
+    engine.load_adapter("a", &write_adapter(&root, 1)).unwrap();
+    let prompt: Vec<u32> = (0..900).map(|n| n % 200).collect();
+    let timeout = Some(Duration::from_secs(1));
+    let admission = Admission { timeout, ..Admission::default() };
+    let late = admitted(&prompt, 3, admission).with_adapter(Some("a".to_owned()));
+    let reply = submit(&engine, late).unwrap();
+    while engine.stats().steps < 3 && engine.stats().failed == 0 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // However fast the machine is, the rest takes longer than its time.
+    engine.pause();
+    assert_eq!(reply.end().unwrap_err(), InferenceError::TimedOut(1_000));
+    settle(&engine);
+    let stats = engine.stats();
+    assert!(stats.steps < 450, "it was not read to its end: {stats:?}");
+    assert_eq!((stats.kv_tokens, stats.failed, stats.completion_tokens), (0, 1, 0));
+    assert_eq!((engine.in_flight("a"), engine.adapters()[0].leases), (0, 0));
+}
+
+#[test]
 fn time_that_runs_out_in_between_keeps_what_there_is() {
     let engine = engine(Config::default());
     let timeout = Some(Duration::from_millis(700));
