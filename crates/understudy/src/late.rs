@@ -80,7 +80,7 @@ fn arrived(
 mod tests {
     use std::{collections::BTreeMap, sync::Arc};
 
-    use understudy_dataset::{Draft, Request, build};
+    use understudy_dataset::{Builder, Request};
     use understudy_ident::{ManualClock, OutcomeId, TrajectoryId};
     use understudy_inference::{FinishReason, Served, Timing, Usage};
     use understudy_journal::{Config, Query};
@@ -127,22 +127,17 @@ mod tests {
         fn cut(&self) -> BTreeSet<StepId> {
             let until = self.journal.watermark().unwrap();
             let late = self.late(until);
-            let draft: Draft = {
-                let (task, data) =
-                    (task(), Data { min_verified: 0, holdout: 0.0, ..Data::default() });
-                let sources = [source(until)];
-                let now = Timestamp::from_second(1_000).unwrap();
-                let request = Request {
-                    task: &task,
-                    data: &data,
-                    seed: 1,
-                    sources: &sources,
-                    suites: &[],
-                    now,
-                };
-                build(request, self.journal.trajectories(&Query::default()).unwrap()).unwrap()
-            };
-            draft.freeze(self.directory.path()).unwrap();
+            let data = Data { min_verified: 0, holdout: 0.0, ..Data::default() };
+            let (task, sources) = (task(), [source(until)]);
+            let now = Timestamp::from_second(1_000).unwrap();
+            let request =
+                Request { task: &task, data: &data, seed: 1, sources: &sources, suites: &[], now };
+            let builder = Builder::new(request, self.directory.path()).unwrap();
+            let mut builder = builder.late(late.clone());
+            for trajectory in self.journal.trajectories(&Query::default()).unwrap() {
+                builder.add(trajectory).unwrap();
+            }
+            builder.finish().unwrap().freeze(self.directory.path()).unwrap();
             late
         }
 
