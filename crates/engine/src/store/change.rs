@@ -126,7 +126,9 @@ impl<P> AdapterStore<P> {
         next.prune();
         self.write_down(&aliases.join(", "), &next)?;
         drop(self.swap(ledger, next));
-        aliases.iter().for_each(|alias| ledger.forgive(alias));
+        for alias in aliases {
+            ledger.forgive(alias);
+        }
         Ok(())
     }
 

@@ -150,7 +150,9 @@ fn no_more_loads_are_taken_than_there_are_places_for() {
         }
         let refused = server.post(LOAD, &one);
         // Whatever came of that, nobody may be left waiting.
-        slow.iter().for_each(|(_, weights)| std::fs::write(weights, "weights").unwrap());
+        for (_, weights) in &slow {
+            std::fs::write(weights, "weights").unwrap();
+        }
         (refused, loads.into_iter().map(|load| load.join().unwrap()).collect::<Vec<_>>())
     });
     let answer = refused.json();

@@ -143,17 +143,7 @@ impl Listening {
 impl Server {
     /// Publishes the routes the registry asks for, and answers from then on.
     pub(crate) fn start(serving: Serving<'_>) -> Result<Self> {
-        let Serving {
-            runtime,
-            stores,
-            student,
-            teacher,
-            tasks,
-            listening,
-            grpc,
-            adapter_updates,
-            ..
-        } = serving;
+        let Serving { runtime, stores, student, teacher, listening, grpc, .. } = serving;
         let Access { keys, tls } = serving.access;
         let is_https = tls.is_some();
         let routes = Arc::new(RouteTable::default());
@@ -180,7 +170,7 @@ impl Server {
                 routes: Arc::clone(&routes),
                 student: Arc::clone(&student),
                 clock: Arc::clone(&stores.clock),
-                tasks,
+                tasks: serving.tasks,
                 first: if teacher.is_some() { Target::Teacher } else { Target::Base },
                 lessons: lessons.transpose()?.map(Arc::new),
             });
@@ -194,7 +184,7 @@ impl Server {
             journal: stores.journal.clone(),
             registry: Arc::clone(&stores.registry),
             clock: Arc::clone(&stores.clock),
-            adapter_updates,
+            adapter_updates: serving.adapter_updates,
             request_templates: serving.request_templates,
         };
         let gateway = Gateway::behind(door, parts);
