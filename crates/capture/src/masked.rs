@@ -22,7 +22,7 @@ pub(crate) fn step(mut step: Step) -> Step {
     }
     step.error = step.error.map(|why| text(&why));
     // Whoever has the vocabulary can read token ids.
-    if before != (step.prompt.clone(), step.tools.clone(), step.reply.clone()) {
+    if (&before.0, &before.1, &before.2) != (&step.prompt, &step.tools, &step.reply) {
         step.tokens = None;
     }
     step

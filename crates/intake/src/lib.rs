@@ -1,10 +1,10 @@
 //! Telemetry of applications, received durably and made into trajectories as it arrives.
 //!
 //! Guarantees: a body is in the journal before it is acknowledged, as it was sent or as much of it as
-//! the capture level keeps, and once however often it is sent; what is made of the bodies depends on neither the order nor the number of their
-//! deliveries, and follows when more of a conversation comes, however late; newer rules of reading
-//! make everything anew from the same bodies; memory is bounded by what was asked for, and a
-//! receiver that is full says so.
+//! the capture level keeps, and once however often it is sent; what is made of the bodies depends on
+//! neither the order nor the number of their deliveries, and follows when more of a conversation
+//! comes, however late; newer rules of reading make everything anew from the same bodies; memory is
+//! bounded by what was asked for, and a receiver that is full says so.
 //!
 //! Never: drops an item because its parents are missing, replaces what our own server recorded, or
 //! reads bodies of different tasks together, or lets a tenant's touch another's.

@@ -21,7 +21,8 @@
 //! nothing; a lesson's use is measured against requests it was withheld from, and one that does harm
 //! is taken out by a sequential test; a block never exceeds its token budget; a release is named by
 //! its content, and rolling back is one row; forgetting removes the bytes, not just the rows, and of a
-//! user the key that their file is sealed with; the same episodes, settings and clock give the same lessons.
+//! user the key that their file is sealed with; the same episodes, settings and clock give the same
+//! lessons.
 //!
 //! Never: crosses a user scope or a tenant, keeps what anybody said, lets a model's own word for it
 //! count as evidence, writes to the world in a replay, or puts lessons into production without a
