@@ -5,14 +5,13 @@
 
 use serde_json::Value;
 use understudy_ingest::telemetry::{Feedback, Item, LogRecord, SpanRecord, Verdict};
-use understudy_message::Message;
 use understudy_redact::{Policy, Redactor, without_numbers};
 use understudy_trajectory::{Outcome, Signal, Step};
 
 pub(crate) fn step(mut step: Step) -> Step {
     let before = (step.prompt.clone(), step.tools.clone(), step.reply.clone());
     for message in step.prompt.iter_mut().chain([&mut step.reply]) {
-        mask_message(message);
+        *message = message.map_text(text);
     }
     for tool in &mut step.tools {
         *tool = json(tool);
@@ -26,14 +25,6 @@ pub(crate) fn step(mut step: Step) -> Step {
         step.tokens = None;
     }
     step
-}
-
-fn mask_message(message: &mut Message) {
-    message.content = message.content.map_text(text);
-    message.name = message.name.take().map(|name| text(&name));
-    for call in &mut message.tool_calls {
-        call.function.arguments = text(&call.function.arguments);
-    }
 }
 
 pub(crate) fn outcome(mut outcome: Outcome) -> Outcome {

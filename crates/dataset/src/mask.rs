@@ -10,7 +10,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use serde_json::Value;
-use understudy_message::{Message, ToolCall};
+use understudy_message::Message;
 use understudy_redact::{Masker, Named, Policy, Recogniser, RecogniserError, Redactor};
 
 use crate::{
@@ -204,13 +204,7 @@ fn revealing(row: &Row, masker: &Masker) -> Option<&'static str> {
 }
 
 fn masked(message: &Message, masker: &mut Masker) -> Message {
-    let mut message = message.clone();
-    message.content = message.content.map_text(|text| masker.mask(text));
-    message.name = message.name.map(|name| masker.mask(&name));
-    for ToolCall { function, .. } in &mut message.tool_calls {
-        function.arguments = masker.mask(&function.arguments);
-    }
-    message
+    message.map_text(|text| masker.mask(text))
 }
 
 /// A definition with its texts masked: what may be chosen from can be somebody's addresses. It stays

@@ -58,6 +58,19 @@ impl Message {
         Self { role, content, name: None, tool_calls: Vec::new(), tool_call_id: None }
     }
 
+    /// The same message with every text somebody wrote in it replaced: content, name and the arguments
+    /// of calls, in this order.
+    #[must_use]
+    pub fn map_text(&self, mut replace: impl FnMut(&str) -> String) -> Self {
+        let mut message = self.clone();
+        message.content = self.content.map_text(&mut replace);
+        message.name = self.name.as_deref().map(&mut replace);
+        for call in &mut message.tool_calls {
+            call.function.arguments = replace(&call.function.arguments);
+        }
+        message
+    }
+
     pub fn system(text: impl Into<String>) -> Self {
         Self::new(Role::System, text)
     }

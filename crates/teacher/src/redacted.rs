@@ -8,8 +8,7 @@ use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
 use understudy_inference::{
     Backend, Completion, Delta, Event, Gauge, GenerateRequest, InferenceError, Prompt, Sink,
 };
-use understudy_message::Message;
-use understudy_redact::{Masker, Policy, Redactor};
+use understudy_redact::{Policy, Redactor};
 
 /// Longer than any pseudonym: so much text at most is held back until it is known to be none.
 const LONGEST: usize = 24;
@@ -41,7 +40,7 @@ impl Backend for Redacted {
         match &mut request.prompt {
             Prompt::Chat(chat) => {
                 for message in &mut chat.messages {
-                    mask(message, &mut masker);
+                    *message = message.map_text(|text| masker.mask(text));
                 }
             }
             Prompt::Text(text) => *text = masker.mask(text),
@@ -53,14 +52,6 @@ impl Backend for Redacted {
             return self.backend.submit(request, sink);
         }
         self.backend.submit(request, Box::new(move |event| reply.pass_on(event, &mut sink)))
-    }
-}
-
-fn mask(message: &mut Message, masker: &mut Masker) {
-    message.content = message.content.map_text(|text| masker.mask(text));
-    message.name = message.name.take().map(|name| masker.mask(&name));
-    for call in &mut message.tool_calls {
-        call.function.arguments = masker.mask(&call.function.arguments);
     }
 }
 

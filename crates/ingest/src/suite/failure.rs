@@ -172,13 +172,7 @@ fn expectation(judged: &JudgedStep, request: &CaseRequest) -> Option<(String, &'
 }
 
 fn masked(message: &Message, masker: &mut Masker) -> Message {
-    let mut message = message.clone();
-    message.content = message.content.map_text(|text| masker.mask(text));
-    message.name = message.name.map(|name| masker.mask(&name));
-    for call in &mut message.tool_calls {
-        call.function.arguments = masker.mask(&call.function.arguments);
-    }
-    message
+    message.map_text(|text| masker.mask(text))
 }
 
 /// What may be chosen from can be somebody's addresses; the definition stays JSON of its shape.
