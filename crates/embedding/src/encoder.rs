@@ -79,7 +79,7 @@ impl SentenceEncoder {
         while !rest.is_empty() {
             let (pass, later) = rest.split_at(fitting(rest, &ids));
             let sentences: Vec<&[u32]> = pass.iter().map(|&at| &ids[at][..]).collect();
-            let rows = self.bert.forward(&sentences)?;
+            let rows = self.bert.forward(&sentences);
             let mut first = 0;
             for &at in pass {
                 let past = first + ids[at].len() * self.hidden;

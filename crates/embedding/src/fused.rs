@@ -3,12 +3,11 @@
 //! Composed of tensor operations they would read and write everything five times, which on a CPU
 //! costs as much as the products between them.
 
-use candle_core::{CpuStorage, Error, InplaceOp1, InplaceOp2, Layout, Result};
 use multiversion::multiversion;
-use rayon::prelude::*;
+use understudy_team as team;
 
 /// Values below which splitting work over threads costs more than it saves.
-const PARALLEL_FROM: usize = 1 << 16;
+const PARALLEL_FROM: usize = 1 << 14;
 
 /// y ← gelu(y + bias), gelu(x) = x·½·(1 + erf(x/√2)). Source: Hendrycks and Gimpel, "Gaussian
 /// Error Linear Units" (2016).
@@ -31,105 +30,53 @@ pub(crate) struct Norm {
     pub(crate) epsilon: f32,
 }
 
-/// y ← softmax(scale·y) over rows of this width.
-#[derive(Debug)]
-pub(crate) struct ScaledSoftmax {
-    pub(crate) scale: f32,
-    pub(crate) width: usize,
-}
-
-impl InplaceOp1 for BiasGelu {
-    fn name(&self) -> &'static str {
-        "bias-gelu"
-    }
-
-    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        let values = values_mut(storage, layout)?;
-        rows(values, self.0.len(), |row| bias_gelu(row, &self.0));
-        Ok(())
-    }
-}
-
-impl InplaceOp1 for Norm {
-    fn name(&self) -> &'static str {
-        "layer-norm"
-    }
-
-    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        let values = values_mut(storage, layout)?;
-        rows(values, self.gain.len(), |row| self.apply(row));
-        Ok(())
-    }
-}
-
-impl InplaceOp2 for ResidualNorm {
-    fn name(&self) -> &'static str {
-        "residual-norm"
-    }
-
-    fn cpu_fwd(
-        &self,
-        storage: &mut CpuStorage,
-        layout: &Layout,
-        other: &CpuStorage,
-        other_layout: &Layout,
-    ) -> Result<()> {
-        let other = values(other, other_layout)?;
-        let values = values_mut(storage, layout)?;
-        let width = self.bias.len();
-        if values.len() != other.len() {
-            return Err(Error::Msg("the residual has another shape".to_owned()));
-        }
-        let both = values.chunks_mut(width).zip(other.chunks(width));
-        for (row, residual) in both {
-            add(row, &self.bias, residual);
-            self.norm.apply(row);
-        }
-        Ok(())
-    }
-}
-
-impl InplaceOp1 for ScaledSoftmax {
-    fn name(&self) -> &'static str {
-        "scaled-softmax"
-    }
-
-    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        let values = values_mut(storage, layout)?;
-        rows(values, self.width, |row| softmax(row, self.scale));
-        Ok(())
+impl BiasGelu {
+    pub(crate) fn apply(&self, values: &mut [f32]) {
+        rows(values, self.0.len(), |_, row| bias_gelu(row, &self.0));
     }
 }
 
 impl Norm {
-    fn apply(&self, row: &mut [f32]) {
+    pub(crate) fn apply(&self, values: &mut [f32]) {
+        rows(values, self.gain.len(), |_, row| self.of_row(row));
+    }
+
+    fn of_row(&self, row: &mut [f32]) {
         normalise(row, &self.gain, &self.offset, self.epsilon);
     }
 }
 
-fn values_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
-    let (start, end) = contiguous(layout)?;
-    match storage {
-        CpuStorage::F32(values) => Ok(&mut values[start..end]),
-        _ => Err(Error::Msg("the values are not in f32".to_owned())),
+impl ResidualNorm {
+    /// For rows and as many rows of x.
+    pub(crate) fn apply(&self, values: &mut [f32], x: &[f32]) {
+        let width = self.bias.len();
+        rows(values, width, |at, row| {
+            add(row, &self.bias, &x[at * width..(at + 1) * width]);
+            self.norm.of_row(row);
+        });
     }
 }
 
-fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
-    let (start, end) = contiguous(layout)?;
-    Ok(&storage.as_slice::<f32>()?[start..end])
+/// y ← y + bias per row.
+pub(crate) fn add_bias(values: &mut [f32], bias: &[f32]) {
+    rows(values, bias.len(), |_, row| {
+        for (y, bias) in row.iter_mut().zip(bias) {
+            *y += bias;
+        }
+    });
 }
 
-fn contiguous(layout: &Layout) -> Result<(usize, usize)> {
-    layout.contiguous_offsets().ok_or_else(|| Error::Msg("the values have gaps".to_owned()))
-}
-
-fn rows(values: &mut [f32], width: usize, each: impl Fn(&mut [f32]) + Sync + Send) {
-    if values.len() < PARALLEL_FROM {
-        values.chunks_mut(width).for_each(each);
-    } else {
-        values.par_chunks_mut(width).with_min_len(8).for_each(each);
-    }
+/// Calls `each` with every row and its number.
+fn rows(values: &mut [f32], width: usize, each: impl Fn(usize, &mut [f32]) + Sync) {
+    let band = match values.len() {
+        few if few < PARALLEL_FROM => few / width,
+        _ => (PARALLEL_FROM / 4 / width).max(1),
+    };
+    team::each_chunk(values, band.max(1) * width, |index, values| {
+        for (at, row) in values.chunks_mut(width).enumerate() {
+            each(index * band + at, row);
+        }
+    });
 }
 
 #[multiversion(targets = "simd")]
@@ -189,18 +136,6 @@ fn normalise(row: &mut [f32], gain: &[f32], offset: &[f32], epsilon: f32) {
     }
 }
 
-fn softmax(row: &mut [f32], scale: f32) {
-    let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut total = 0.0;
-    for y in row.iter_mut() {
-        *y = ((*y - most) * scale).exp();
-        total += *y;
-    }
-    for y in row {
-        *y /= total;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,16 +171,11 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_normalised_and_probabilities_add_up() {
+    fn rows_are_normalised() {
         let mut row: Vec<f32> = (0..37).map(|n| (n as f32).sin() * 3.0 + 100.0).collect();
         normalise(&mut row, &[2.0; 37], &[1.0; 37], 1e-12);
         let mean = row.iter().sum::<f32>() / 37.0;
         let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / 37.0;
         assert!((mean - 1.0).abs() < 1e-4 && (variance - 4.0).abs() < 1e-3, "{mean} {variance}");
-
-        let mut row = [1e4, 1e4 - 8.0, -1e4];
-        softmax(&mut row, 0.125);
-        assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-6);
-        assert!((row[0] / row[1] - 1.0_f32.exp()).abs() < 1e-4 && row[2] == 0.0);
     }
 }

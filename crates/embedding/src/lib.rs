@@ -13,6 +13,7 @@
 //!
 //! Never: decides what is relevant, fetches a model, or keeps a text.
 
+mod attention;
 mod bert;
 mod config;
 mod encoder;

@@ -42,7 +42,7 @@ pub(crate) fn for_row_bands(
 }
 
 #[cfg(test)]
-pub(crate) use reference::noise;
+pub(crate) use reference::{assert_near, noise};
 
 #[cfg(test)]
 mod reference;

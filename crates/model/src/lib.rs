@@ -22,6 +22,7 @@ mod logprob;
 mod lora;
 mod merge;
 mod ops;
+mod packed;
 mod peft;
 mod products;
 mod rate;
@@ -43,6 +44,7 @@ pub use linear::Precision;
 pub use logprob::{LogProbs, Term, Weights, likeliest, token_log_prob};
 pub use lora::{Lora, LoraGrads, LoraLayout, LoraSpec, Module, Moved, Parameter, Targets};
 pub use merge::merge;
+pub use packed::PackedMap;
 pub use peft::{
     LARGEST_RANK, PeftAdapter, PeftFiles, adapter_digest, open_regular, read_peft, write_peft,
 };

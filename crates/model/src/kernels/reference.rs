@@ -8,7 +8,7 @@ pub(crate) fn noise(len: usize, seed: u64) -> Vec<f32> {
     (0..len).map(|_| random.random_range(-1.0..1.0)).collect()
 }
 
-pub(super) fn assert_near(left: &[f32], right: &[f32], tolerance: f32) {
+pub(crate) fn assert_near(left: &[f32], right: &[f32], tolerance: f32) {
     assert_eq!(left.len(), right.len());
     for (index, (a, b)) in left.iter().zip(right).enumerate() {
         assert!((a - b).abs() <= tolerance * b.abs().max(1.0), "at {index}: {a} is not {b}");

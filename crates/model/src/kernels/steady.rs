@@ -30,7 +30,7 @@ const BAND: usize = 96;
 const BANDS_FROM: usize = 64;
 
 /// Panels that one task multiplies by few rows.
-const PANELS_AT_ONCE: usize = 2;
+const PANELS_AT_ONCE: usize = 1;
 
 /// Rows of a transposed right side that one task reads.
 const ROWS_AT_ONCE: usize = 252;
