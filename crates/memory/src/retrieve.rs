@@ -133,23 +133,56 @@ pub enum Decision {
 
 struct Candidate<'a> {
     entry: &'a Entry,
+    /// The user's. Who stated a preference wants it followed, not measured.
+    is_own: bool,
     vector: Option<&'a [f32]>,
-    considered: Considered,
+    decision: Decision,
+    by_meaning: Option<usize>,
+    by_words: Option<usize>,
+    relevance: f64,
+    score: f64,
 }
 
-impl Library<'_> {
+impl Candidate<'_> {
+    fn considered(self) -> Considered {
+        let Self { entry, decision, by_meaning, by_words, relevance, score, .. } = self;
+        Considered { id: entry.id.clone(), decision, by_meaning, by_words, relevance, score }
+    }
+}
+
+impl<'l> Library<'l> {
     /// How lessons are found: as was evaluated and released together with them.
     fn rules(&self) -> &Retrieval {
         self.deployment.retrieval(self.settings)
     }
 
-    /// Finds, chooses and renders. The second value says of every lesson why, for `explain`.
+    /// Finds, chooses and renders.
     pub fn retrieve(
         self,
         query: &Query<'_>,
         room: Room<'_>,
         now: Timestamp,
+    ) -> Result<Retrieved, MemoryError> {
+        Ok(self.search(query, room, now)?.0)
+    }
+
+    /// The same, and of every lesson why it was shown or was not.
+    pub fn explain(
+        self,
+        query: &Query<'_>,
+        room: Room<'_>,
+        now: Timestamp,
     ) -> Result<(Retrieved, Vec<Considered>), MemoryError> {
+        let (retrieved, candidates) = self.search(query, room, now)?;
+        Ok((retrieved, candidates.into_iter().map(Candidate::considered).collect()))
+    }
+
+    fn search(
+        self,
+        query: &Query<'_>,
+        room: Room<'_>,
+        now: Timestamp,
+    ) -> Result<(Retrieved, Vec<Candidate<'l>>), MemoryError> {
         let release = self.deployment.release;
         let mut out = Retrieved { release, ..Retrieved::default() };
         let vector = match self.embedder {
@@ -162,9 +195,9 @@ impl Library<'_> {
         let mut candidates = self.candidates(query, vector.as_deref(), now);
         if query.off {
             for candidate in &mut candidates {
-                candidate.considered.decision = Decision::SwitchedOff;
+                candidate.decision = Decision::SwitchedOff;
             }
-            return Ok((out, candidates.into_iter().map(|c| c.considered).collect()));
+            return Ok((out, candidates));
         }
         let chosen = self.choose(&mut candidates);
         out.control = self.draw("control", query.session) < self.counters.control_share;
@@ -172,15 +205,14 @@ impl Library<'_> {
         out.tokens = (room.count)(&render::block(&release_name(release), &[]));
         for at in chosen {
             let candidate = &mut candidates[at];
-            candidate.considered.decision =
-                self.show(candidate, query.session, room, (&mut out, &mut lines));
+            candidate.decision = self.show(candidate, query.session, room, (&mut out, &mut lines));
         }
         if lines.is_empty() {
             out.tokens = 0;
         } else {
             out.block = Some(render::block(&release_name(release), &lines));
         }
-        Ok((out, candidates.into_iter().map(|candidate| candidate.considered).collect()))
+        Ok((out, candidates))
     }
 
     /// Adds what was chosen to the block, unless it has no room or is withheld.
@@ -198,7 +230,7 @@ impl Library<'_> {
         if tokens > self.rules().max_line_tokens || out.tokens + tokens > room.tokens {
             return Decision::OverBudget;
         }
-        let withheld = if self.is_own(entry) {
+        let withheld = if candidate.is_own {
             None
         } else if out.control {
             Some(Decision::WithheldFromSession)
@@ -210,39 +242,40 @@ impl Library<'_> {
             return why;
         }
         let marker = format!("m{}", lines.len() + 1);
-        let score = candidate.considered.score;
+        let score = candidate.score;
         out.shown.push(Shown { id: entry.id.clone(), rev: entry.rev, score, marker });
         out.prefer_tools.extend(entry.prefer.iter().cloned());
         out.avoid_tools.extend(entry.avoid.iter().cloned());
         out.tokens += tokens;
         lines.push(line);
-        match candidate.considered.decision {
+        match candidate.decision {
             Decision::Core => Decision::Core,
             _ => Decision::Shown,
         }
     }
 
     /// Every lesson with its ranks; those that must not be shown say why.
-    fn candidates<'a>(
-        &'a self,
+    fn candidates(
+        self,
         query: &Query<'_>,
         vector: Option<&[f32]>,
         now: Timestamp,
-    ) -> Vec<Candidate<'a>> {
-        let mut all = Vec::new();
-        for shelf in [Some(self.deployment), self.user].into_iter().flatten() {
+    ) -> Vec<Candidate<'l>> {
+        let shelves = [Some(self.deployment), self.user].into_iter().flatten();
+        let mut all = Vec::with_capacity(shelves.clone().map(Shelf::len).sum());
+        for shelf in shelves {
             self.of_shelf(shelf, query, vector, now, &mut all);
         }
         all
     }
 
-    fn of_shelf<'a>(
-        &'a self,
-        shelf: &'a Shelf,
+    fn of_shelf(
+        self,
+        shelf: &'l Shelf,
         query: &Query<'_>,
         vector: Option<&[f32]>,
         now: Timestamp,
-        all: &mut Vec<Candidate<'a>>,
+        all: &mut Vec<Candidate<'l>>,
     ) {
         let standings: Vec<Option<&Standing>> =
             shelf.entries.iter().map(|entry| self.standings.0.get(&entry.id)).collect();
@@ -259,16 +292,16 @@ impl Library<'_> {
             };
             let measured =
                 standings[at].map_or(1.0, |s| (1.0 + s.effect) * (0.5 + 0.5 * s.recency));
-            let considered = Considered {
-                id: entry.id.clone(),
+            all.push(Candidate {
+                entry,
+                is_own: !std::ptr::eq(shelf, self.deployment),
+                vector: shelf.vectors.get(at).map(Vec::as_slice),
                 decision,
                 by_meaning: matched.by_meaning[at],
                 by_words: matched.by_words[at],
                 relevance,
                 score: matched.fused(at) * kinship.boost() * measured,
-            };
-            let vector = shelf.vectors.get(at).map(Vec::as_slice);
-            all.push(Candidate { entry, vector, considered });
+            });
         }
     }
 
@@ -316,19 +349,23 @@ impl Library<'_> {
     /// (1998). Lessons for everybody come before a user's own.
     fn choose(self, candidates: &mut [Candidate<'_>]) -> Vec<usize> {
         let place = |at: usize| self.deployment.core.iter().position(|core| *core == at);
-        let mut core: Vec<usize> = (0..candidates.len())
-            .filter(|&at| candidates[at].considered.decision == Decision::Core)
-            .collect();
+        let mut core: Vec<usize> =
+            (0..candidates.len()).filter(|&at| candidates[at].decision == Decision::Core).collect();
         core.sort_by_key(|&at| place(at));
         let mut open: Vec<usize> = (0..candidates.len())
-            .filter(|&at| candidates[at].considered.decision == Decision::Outranked)
+            .filter(|&at| candidates[at].decision == Decision::Outranked)
             .collect();
-        open.sort_by(|&a, &b| {
-            candidates[b].considered.score.total_cmp(&candidates[a].considered.score)
-        });
         // Far more than can be chosen: whoever ranks lower has nothing new worth having.
-        open.truncate(8 * self.rules().k);
-        let top = open.first().map_or(1.0, |&at| candidates[at].considered.score.max(1e-9));
+        let most = 8 * self.rules().k;
+        let better = |&a: &usize, &b: &usize| {
+            candidates[b].score.total_cmp(&candidates[a].score).then(a.cmp(&b))
+        };
+        if open.len() > most {
+            open.select_nth_unstable_by(most, better);
+            open.truncate(most);
+        }
+        open.sort_unstable_by(better);
+        let top = open.first().map_or(1.0, |&at| candidates[at].score.max(1e-9));
         let mut chosen: Vec<usize> = Vec::new();
         while chosen.len() < self.rules().k && !open.is_empty() {
             let value = |at: usize| {
@@ -337,7 +374,7 @@ impl Library<'_> {
                 let same =
                     earlier.map(|&other| alike(candidate, &candidates[other])).fold(0.0, f64::max);
                 let lambda = self.rules().mmr_lambda;
-                lambda * candidate.considered.score / top - (1.0 - lambda) * same
+                lambda * candidate.score / top - (1.0 - lambda) * same
             };
             let best = (0..open.len()).max_by(|&a, &b| {
                 value(open[a]).total_cmp(&value(open[b])).then(open[b].cmp(&open[a]))
@@ -345,8 +382,7 @@ impl Library<'_> {
             let Some(best) = best else { break };
             chosen.push(open.swap_remove(best));
         }
-        let of_user = |at: &usize| *at >= self.deployment.entries.len();
-        chosen.sort_by_key(of_user);
+        chosen.sort_by_key(|&at| candidates[at].is_own);
         core.into_iter().chain(chosen).collect()
     }
 
@@ -355,11 +391,6 @@ impl Library<'_> {
         let tried = |standing: &Standing| self.deployment.trial && standing.validated;
         let probation = self.standings.0.get(&entry.id).is_some_and(|s| s.probation && !tried(s));
         probation && self.draw(entry.id.as_str(), session) < self.counters.probation_share
-    }
-
-    /// Whether it is the user's own. Who stated a preference wants it followed, not measured.
-    fn is_own(&self, entry: &Entry) -> bool {
-        self.user.is_some_and(|user| user.entries.iter().any(|own| own.id == entry.id))
     }
 
     /// A number in [0, 1) that is the same for the same session.

@@ -101,8 +101,9 @@ impl RetrievalPlan {
         for n in 0..self.queries {
             let query = Ticket::draw(self.seed, "query", n, Voice::Any);
             let start = Instant::now();
-            let considered = stand.ask(&query.text, embedder)?;
+            stand.ask(&query.text, embedder, Library::retrieve)?;
             whole.push(start.elapsed().as_secs_f64() * 1e3);
+            let (_, considered) = stand.ask(&query.text, embedder, Library::explain)?;
             let start = Instant::now();
             embedder.embed(&[&query.text])?;
             embedding.push(start.elapsed().as_secs_f64() * 1e3);
@@ -166,7 +167,12 @@ impl Stand {
         })
     }
 
-    fn ask(&self, goal: &str, embedder: &Known<'_>) -> Result<Vec<Considered>, MemoryError> {
+    fn ask<'a, T>(
+        &'a self,
+        goal: &str,
+        embedder: &'a Known<'_>,
+        how: impl FnOnce(Library<'a>, &Query<'_>, Room<'_>, Timestamp) -> T,
+    ) -> T {
         let library = Library {
             deployment: &self.nobody,
             user: Some(&self.shelf),
@@ -180,7 +186,7 @@ impl Stand {
         let tools = self.catalogue.tools.iter().map(|tool| tool.name.as_str()).collect();
         let query = Query { goal, tools, session: goal, ..Query::default() };
         let room = Room { tokens: self.settings.max_tokens, count: &estimated_tokens };
-        Ok(library.retrieve(&query, room, self.now)?.1)
+        how(library, &query, room, self.now)
     }
 }
 

@@ -108,7 +108,7 @@ impl<'a> Service<'a> {
             ..Query::default()
         };
         let room = Room { tokens: settings.retrieval.max_tokens, count: &estimated_tokens };
-        Ok(library.retrieve(&query, room, self.now)?.0)
+        library.retrieve(&query, room, self.now)
     }
 
     /// Serves one request, counts its outcome, and says what that led to.

@@ -442,7 +442,7 @@ fn a_candidate_shows_what_waits_for_it_and_leaves_it_suspended_when_taken_off() 
             ..crate::Query::default()
         };
         let room = crate::Room { tokens: 500, count: &crate::estimated_tokens };
-        library.retrieve(&query, room, place.now).unwrap().0.shown_ids()
+        library.retrieve(&query, room, place.now).unwrap().shown_ids()
     };
     assert!(shown(true).contains(&id), "on trial it is shown, and to every session that tries it");
     assert!(!shown(false).contains(&id), "and nowhere else");

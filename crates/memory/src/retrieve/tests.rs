@@ -136,7 +136,7 @@ impl Stand {
             counters: &self.counters,
             key: &Key::from_bytes([3; 32]),
         };
-        library.retrieve(query, Room { tokens, count: &estimated_tokens }, self.now).unwrap()
+        library.explain(query, Room { tokens, count: &estimated_tokens }, self.now).unwrap()
     }
 }
 

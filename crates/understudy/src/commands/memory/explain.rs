@@ -122,7 +122,7 @@ impl<'a> Found<'a> {
         // Nothing is known of the model that reads them, nor of how it counts.
         let budget = serving.tokens(opened);
         let room = Room { tokens: budget, count: &estimated_tokens };
-        let (retrieved, considered) = serving.library(opened).retrieve(query, room, serving.now)?;
+        let (retrieved, considered) = serving.library(opened).explain(query, room, serving.now)?;
         Ok(Self { embedder: serving.embedder.name(), retrieved, considered, budget })
     }
 

@@ -120,8 +120,7 @@ impl Desk {
         };
         let serving = Serving::load(&self.opened)?;
         let room = Room { tokens: serving.tokens(&self.opened), count: &estimated_tokens };
-        let (retrieved, _) =
-            serving.library(&self.opened).retrieve(&query, room, SystemClock.now())?;
+        let retrieved = serving.library(&self.opened).retrieve(&query, room, SystemClock.now())?;
         Ok(json!(retrieved))
     }
 }

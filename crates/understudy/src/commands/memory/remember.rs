@@ -138,7 +138,7 @@ impl Remembering {
             counters: &self.counters,
             key: self.opened.store.key(),
         };
-        let (retrieved, _) = library.retrieve(&query, Room { tokens, count }, self.now)?;
+        let retrieved = library.retrieve(&query, Room { tokens, count }, self.now)?;
         Ok(match retrieved.block {
             Some(block) => Placed::Shown(place(prompt, &block)),
             None => Placed::NothingFits,
