@@ -172,7 +172,7 @@ pub(crate) fn mask(rows: &mut [Row], masker: &mut Masker) {
     let Some(first) = rows.first() else { return };
     let prompt: Arc<[Message]> =
         first.prompt.iter().map(|message| masked(message, masker)).collect();
-    let tools: Arc<[Value]> = first.tools.iter().map(|tool| masked_tool(tool, masker)).collect();
+    let tools: Arc<[Value]> = first.tools.iter().map(|tool| masker.mask_json(tool)).collect();
     for row in rows {
         row.prompt = Arc::clone(&prompt);
         row.tools = Arc::clone(&tools);
@@ -193,7 +193,7 @@ pub(crate) fn mask(rows: &mut [Row], masker: &mut Masker) {
 fn revealing(row: &Row, masker: &Masker) -> Option<&'static str> {
     let Lesson::Group(group) = &row.lesson else { return None };
     let is_open = |message: &Message| masked(message, &mut masker.clone()) == *message;
-    let is_plain = |tool: &Value| masked_tool(tool, &mut masker.clone()) == *tool;
+    let is_plain = |tool: &Value| masker.clone().mask_json(tool) == *tool;
     if !row.prompts().flatten().all(is_open) || !row.tools.iter().all(is_plain) {
         Some("group_prompt_masked")
     } else if !group.replies.iter().all(is_open) {
@@ -205,12 +205,6 @@ fn revealing(row: &Row, masker: &Masker) -> Option<&'static str> {
 
 fn masked(message: &Message, masker: &mut Masker) -> Message {
     message.map_text(|text| masker.mask(text))
-}
-
-/// A definition with its texts masked: what may be chosen from can be somebody's addresses. It stays
-/// JSON of the same shape.
-fn masked_tool(tool: &Value, masker: &mut Masker) -> Value {
-    serde_json::from_str(&masker.mask(&tool.to_string())).unwrap_or(Value::Null)
 }
 
 /// What is said in a message, text by text; of JSON its keys and values, which are what is masked.

@@ -43,6 +43,12 @@ impl Masker {
         rewritten.unwrap_or_else(|| self.replace("", text))
     }
 
+    /// The same of JSON, which stays JSON of its shape: a definition of a tool, say, whose choices can
+    /// be somebody's addresses.
+    pub fn mask_json(&mut self, value: &serde_json::Value) -> serde_json::Value {
+        serde_json::from_str(&self.mask(&value.to_string())).unwrap_or_default()
+    }
+
     /// Has this masked from here on, wherever it stands as a word of its own.
     pub fn know(&mut self, named: Named) {
         if !named.text.trim().is_empty() && !self.known.contains(&named) {

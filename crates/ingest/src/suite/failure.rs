@@ -77,8 +77,7 @@ pub fn case_of_failure(
         .map(|check| Check { value: check.value.map(|value| masker.mask(&value)), ..check });
     let checks: Vec<Check> = checks.collect();
     let reply = masker.mask(&judged.step.reply.text());
-    let tools: Vec<Value> =
-        judged.step.tools.iter().map(|tool| masked_tool(tool, &mut masker)).collect();
+    let tools: Vec<Value> = judged.step.tools.iter().map(|tool| masker.mask_json(tool)).collect();
     let question = if tools.is_empty() {
         Digest::of(canonical_json(&prompt).as_bytes())
     } else {
@@ -173,11 +172,6 @@ fn expectation(judged: &JudgedStep, request: &CaseRequest) -> Option<(String, &'
 
 fn masked(message: &Message, masker: &mut Masker) -> Message {
     message.map_text(|text| masker.mask(text))
-}
-
-/// What may be chosen from can be somebody's addresses; the definition stays JSON of its shape.
-fn masked_tool(tool: &Value, masker: &mut Masker) -> Value {
-    serde_json::from_str(&masker.mask(&tool.to_string())).unwrap_or(Value::Null)
 }
 
 #[cfg(test)]
