@@ -2,10 +2,10 @@
 //! directly, through nginx, through LiteLLM's proxy and through ours with every exchange captured,
 //! one after another in one run.
 //!
-//! Two loads of each: as many requests as it takes (closed loop), for requests a second and
-//! processor time; and a constant rate (open loop, each latency counted from when its request was
-//! due, so that a stall counts for all who waited), for latency. What a gateway adds is the
-//! difference of its quantiles to those of the direct way.
+//! Two loads of each: a constant rate (open loop, each latency counted from when its request was
+//! due, so that a stall counts for all who waited), for latency; and as many requests as it takes
+//! (closed loop), for requests a second and processor time. What a gateway adds is the difference of
+//! its quantiles to those of the direct way.
 
 mod client;
 mod model;
@@ -102,6 +102,9 @@ pub(super) fn run(args: &BenchGatewayArgs, out: Out) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
+/// What warming up leaves to be done is done by then.
+const SETTLED: Duration = Duration::from_secs(1);
+
 fn measure(
     args: &BenchGatewayArgs,
     subject: &Subject,
@@ -110,12 +113,16 @@ fn measure(
 ) -> Result<Run> {
     // The first requests open connections and warm caches up; they are nobody's figure.
     client::drive(&Job { seconds: Duration::from_secs(1), ..job.clone() })?;
+    std::thread::sleep(SETTLED);
     let watch = Watch::begin();
+    let whole = subject.cpu_seconds();
+    // Before the flood: a rate is steady where nothing is left over from a burst.
+    let steady = client::drive(&Job { rate: Some(args.rate), ..job.clone() })?;
     let before = subject.cpu_seconds();
     let most = client::drive(job)?;
-    let cpu = subject.cpu_seconds().zip(before).map(|(after, before)| after - before);
-    let steady = client::drive(&Job { rate: Some(args.rate), ..job.clone() })?;
-    let taken = subject.cpu_seconds().zip(before).map_or(0.0, |(after, before)| after - before);
+    let after = subject.cpu_seconds();
+    let since = |before: Option<f64>| after.zip(before).map(|(after, before)| after - before);
+    let cpu = since(before);
     let (p50, p99) = (steady.quantile_ms(0.50), steady.quantile_ms(0.99));
     Ok(Run {
         subject: subject.name,
@@ -128,7 +135,7 @@ fn measure(
         ms_p99: p99,
         added_ms_p50: direct.map_or(0.0, |direct| p50 - direct.ms_p50),
         added_ms_p99: direct.map_or(0.0, |direct| p99 - direct.ms_p99),
-        machine: watch.end_with(taken),
+        machine: watch.end_with(since(whole).unwrap_or_default()),
     })
 }
 
