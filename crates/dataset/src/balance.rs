@@ -21,17 +21,38 @@ use crate::{
 /// A row that a stage left out, and why.
 pub(crate) type LeftOut = (Place, &'static str);
 
-/// Keeps every row of the newest `limit` steps.
-pub(crate) fn limit(rows: &mut Vec<Written>, limit: Option<u64>, ledger: &mut Ledger) {
+/// Keeps every row of `limit` steps: of the newest, but for the share that is replayed.
+pub(crate) fn limit(rows: &mut Vec<Written>, data: &Data, ledger: &mut Ledger) {
     let before = rows.len();
     let mut tally = Tally::default();
-    if let Some(limit) = limit {
+    if let Some(limit) = data.limit {
+        let replayed = (limit as f64 * data.replay) as u64;
         let all = vec![vec![Key::numbered(0)]; rows.len()];
-        let kept = within(rows, &all, |_| limit);
+        let newest = within(rows, &all, |_| limit - replayed);
+        let kept = with_replayed(rows, newest, replayed as usize);
         keep(rows, &kept);
         tally.add_many("older", (before - rows.len()) as u64);
     }
     ledger.close("limit", before, rows.len(), tally);
+}
+
+/// These rows, and those of so many of the other steps, of prompts and of the rest, one after every
+/// stretch of them that is as long as another.
+fn with_replayed(rows: &[Written], newest: Vec<bool>, most: usize) -> Vec<bool> {
+    let mut older: BTreeMap<bool, BTreeSet<usize>> = BTreeMap::new();
+    for (row, _) in rows.iter().zip(&newest).filter(|(_, is_new)| !**is_new) {
+        older.entry(row.is_prompt()).or_default().insert(row.candidate);
+    }
+    for steps in older.values_mut() {
+        let (all, most) = (steps.len(), most.min(steps.len()));
+        let mut nth = 0;
+        steps.retain(|_| {
+            nth += 1;
+            nth * most / all > (nth - 1) * most / all
+        });
+    }
+    let is_replayed = |row: &Written| older[&row.is_prompt()].contains(&row.candidate);
+    rows.iter().zip(newest).map(|(row, is_new)| is_new || is_replayed(row)).collect()
 }
 
 /// One cap: its setting, why a row is over it, and who holds a row.

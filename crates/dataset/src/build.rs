@@ -205,7 +205,7 @@ impl<'a> Builder<'a> {
         trail.follow_reasons("cap", &mut rows, |rows| cap(rows, facts, data, &mut ledger));
         let balance = trail
             .follow_reasons("balance", &mut rows, |rows| balance(rows, facts, data, &mut ledger));
-        trail.follow("limit", &mut rows, |rows| limit(rows, data.limit, &mut ledger));
+        trail.follow("limit", &mut rows, |rows| limit(rows, data, &mut ledger));
         let Division { splits, leakage, cut } =
             trail.follow_reasons("split", &mut rows, |rows| split(rows, facts, data, &mut ledger));
         let slot = lessons.filter(|_| data.memory_slot > 0.0).map(|lessons| {

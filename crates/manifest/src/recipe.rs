@@ -113,6 +113,10 @@ pub struct Data {
     /// Take at most this many examples, the newest ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
+    /// The share of `limit` that is drawn from everything older instead, evenly over time, so that
+    /// what is hardly asked any more is not forgotten.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub replay: f64,
     /// Take at most this many steps of one subject, the newest ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_per_subject: Option<u64>,
@@ -197,6 +201,7 @@ impl Default for Data {
             holdout: 0.2,
             min_verified: 1,
             limit: None,
+            replay: 0.0,
             max_per_subject: None,
             prompts: false,
             max_per_prompt: None,

@@ -106,7 +106,7 @@ fn what_a_dataset_may_be_made_of_is_checked_by_line_and_leaves_no_trace_at_its_d
     let with = |table: &str| format!("{SMALL}\n[data]\n{table}");
     let line_of_setting = SMALL.lines().count() + 3;
     let plain = Recipe::parse("a", SMALL).unwrap();
-    let spelt_out = "prompts = false\nholdout_newest = 0.0\nmax_subject_share = 0.01\n\
+    let spelt_out = "prompts = false\nholdout_newest = 0.0\nreplay = 0.0\nmax_subject_share = 0.01\n\
                      languages = []\n[data.card]";
     assert_eq!(Recipe::parse("b", &with(spelt_out)).unwrap().digest(), plain.digest());
     for (setting, key) in [
@@ -118,6 +118,9 @@ fn what_a_dataset_may_be_made_of_is_checked_by_line_and_leaves_no_trace_at_its_d
         ("max_label_ratio = 0.5", "max_label_ratio"),
         ("holdout_newest = 1.0", "holdout_newest"),
         ("holdout_newest = nan", "holdout_newest"),
+        ("replay = 0.5", "replay"),
+        ("replay = 1.0\nlimit = 100", "replay"),
+        ("replay = -0.1\nlimit = 100", "replay"),
         ("max_subject_share = 0", "max_subject_share"),
         ("max_subject_share = 1.5", "max_subject_share"),
         ("languages = [\"en\", \"english\"]", "languages"),
@@ -149,6 +152,7 @@ fn what_a_frozen_version_would_pass_over_is_refused() {
         "holdout = 0.3",
         "min_verified = 64",
         "limit = 100",
+        "replay = 0.5",
         "max_per_subject = 5",
         "prompts = true",
         "max_per_prompt = 5",

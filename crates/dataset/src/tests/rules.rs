@@ -432,6 +432,23 @@ fn a_limit_keeps_all_rows_of_the_newest_steps() {
 }
 
 #[test]
+fn a_share_of_the_limit_is_drawn_evenly_from_what_is_older() {
+    let accepted = |nth: i64| {
+        let name = format!("{nth:02}");
+        later(with(step(&name, &name, &name, &format!("answer {name}")), Signal::Accept), nth)
+    };
+    let kept = |limit: u64, replay: f64| {
+        let data = Data { limit: Some(limit), replay, ..all_train() };
+        taught(&try_build(&data, &[], (0..20).map(accepted)).unwrap()).sft
+    };
+    let answers = |of: &[i64]| of.iter().map(|nth| format!("answer {nth:02}")).collect::<Vec<_>>();
+    assert_eq!(kept(8, 0.0), answers(&[12, 13, 14, 15, 16, 17, 18, 19]));
+    assert_eq!(kept(8, 0.5), answers(&[3, 7, 11, 15, 16, 17, 18, 19]));
+    assert_eq!(kept(30, 0.5), answers(&(0..20).collect::<Vec<_>>()), "there are enough for all");
+    assert_eq!(kept(1, 0.9), answers(&[19]), "something new is always learnt");
+}
+
+#[test]
 fn too_few_verified_examples_are_refused_with_the_number_missing() {
     let steps = || {
         (0..12).map(|nth| {

@@ -130,6 +130,12 @@ impl Check<'_> {
         if let Some((key, _)) = caps.into_iter().find(|(_, most)| *most == Some(0)) {
             return self.fail("data", 0, key, "must be at least 1");
         }
+        self.within(("data", 0, "replay"), data.replay, 0.0, 0.9)?;
+        if data.replay > 0.0 && data.limit.is_none() {
+            let what =
+                "is a share of `limit`, which is missing: without it nothing older is left out";
+            return self.fail("data", 0, "replay", what);
+        }
         // Below 1 the rarer side would be cut to less than the other leaves of itself.
         self.within(("data", 0, "max_label_ratio"), data.max_label_ratio.unwrap_or(1.0), 1.0, 1e6)?;
         let share = data.max_subject_share;

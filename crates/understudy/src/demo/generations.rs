@@ -18,7 +18,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
-use understudy_capture::Capture;
+use understudy_capture::Levels;
 use understudy_gateway::{AdapterUpdates, Patience};
 use understudy_inference::SamplingDefaults;
 use understudy_lookout::{Tally, who};
@@ -107,7 +107,7 @@ pub(super) fn run(count: u8, seed: u64, config: &Config, out: Out) -> Result<Exi
         patience: Patience { drain: Duration::ZERO, ..Patience::default() },
         keep_raw: None,
         flush_replies: false,
-        capture: Capture::Full,
+        capture: Levels::default(),
         policy: understudy_canary::PolicyDefaults::default(),
         on_note: Box::new(move |note| out.say(format!("  ▸ {}", note.text))),
         control: None,
@@ -138,9 +138,9 @@ pub(super) fn run(count: u8, seed: u64, config: &Config, out: Out) -> Result<Exi
 fn recipe(seed: u64, generations: u64) -> Result<Recipe> {
     let mut recipe = Recipe { seed, ..super::recipe()? };
     recipe.train.truncate(1);
-    // Each generation starts from the base, so it has to see again, and twice, what the one before it
+    // Each generation starts from the base, so it has to see again, and twice, what those before it
     // learnt from: with less it forgot some of the old kinds, and the gate said so.
-    recipe.data.limit = Some(400);
+    (recipe.data.limit, recipe.data.replay) = (Some(400), 0.5);
     let release = recipe.release.as_mut().context("the demo's recipe has a [release]")?;
     (release.steps, release.tap) = (vec![25, 50, 100], 0.5);
     recipe.unattended = Some(Unattended {
