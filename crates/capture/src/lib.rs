@@ -7,11 +7,13 @@
 //!
 //! Never: writes anything, or masks the ids by which things are linked and people are forgotten.
 
+mod levels;
 mod masked;
 mod unsaid;
 
 use std::{fmt, str::FromStr};
 
+pub use levels::Levels;
 use serde::{Deserialize, Serialize};
 use understudy_ingest::telemetry::Item;
 use understudy_trajectory::{Outcome, Step};

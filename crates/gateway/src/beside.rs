@@ -168,7 +168,8 @@ pub(crate) fn keep_draft(gateway: &Gateway, exchange: &Exchange, draft: &Draft) 
     let completion: &Completion = completion;
     let Some(step) = aside.finished(0, completion) else { return };
     let regenerated = Outcome {
-        id: OutcomeId::derived(&format!("escalated {}", step.id)),
+        id: OutcomeId::derived(&format!("escalated {}", step.id))
+            .within(step.task.tenant().as_ref()),
         target: About::Response(step.response_id.clone()),
         signal: Signal::Regenerate { kept: Some(exchange.response_id().to_owned()) },
         source: Source::Automated,

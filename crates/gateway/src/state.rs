@@ -12,7 +12,7 @@ use std::{
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use understudy_canary::{Examiner, PolicyDefaults};
-use understudy_capture::Capture;
+use understudy_capture::Levels;
 use understudy_ident::{Clock, Timestamp};
 use understudy_inference::{Backend, SamplingDefaults, Student};
 use understudy_intake::{Intake, Limits};
@@ -204,11 +204,11 @@ impl Gateway {
     }
 
     /// From now on no more than this is kept of what is said. Said again, the first word counts.
-    pub fn capture_at(&self, level: Capture) {
-        self.shared.intake.capture_at(level);
+    pub fn capture_at(&self, levels: impl Into<Levels>) {
+        self.shared.intake.capture_at(levels);
     }
 
-    pub(crate) fn capture(&self) -> Capture {
+    pub(crate) fn capture(&self) -> Levels {
         self.shared.intake.capture()
     }
 

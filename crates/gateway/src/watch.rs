@@ -142,15 +142,15 @@ async fn file(
 async fn arrivals(State(gateway): State<Gateway>, body: Body) -> Result<Json<Value>, ApiError> {
     let arrivals: Arrivals = serde_json::from_slice(&body.0)
         .map_err(|why| ApiError::bad_request(format!("the arrivals cannot be read: {why}")))?;
-    let (journal, level) = (gateway.journal.clone(), gateway.capture());
+    let (journal, levels) = (gateway.journal.clone(), gateway.capture());
     let count = arrivals.records.len();
     let append = move || {
         let acks: Result<Vec<_>, _> = arrivals
             .records
             .into_iter()
             .filter_map(|arrived| match arrived {
-                Arrived::Step(step) => Some(journal.append_step(level.step(*step)?)),
-                Arrived::Outcome(one) => Some(journal.append_outcome(level.outcome(one)?)),
+                Arrived::Step(step) => Some(journal.append_step(levels.step(*step)?)),
+                Arrived::Outcome(one) => Some(journal.append_outcome(levels.outcome(one)?)),
             })
             .collect();
         acks?.into_iter().try_for_each(|ack| ack.wait().map(drop))

@@ -24,7 +24,7 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
-use understudy_capture::Capture;
+use understudy_capture::Levels;
 use understudy_ident::Timestamp;
 use understudy_ingest::telemetry::{LeftOut, MAPPER_VERSION};
 use understudy_journal::{Holdings, Journal};
@@ -63,7 +63,7 @@ struct Shared {
     journal: Journal,
     limits: Limits,
     /// How much of what is received is kept; all of it unless set.
-    capture: OnceLock<Capture>,
+    capture: OnceLock<Levels>,
     room: Arc<room::Waiting>,
     /// The version of the rules of reading.
     mapper: u32,
@@ -91,12 +91,12 @@ impl Intake {
     }
 
     /// From now on no more is kept than this. Said again, the first word counts.
-    pub fn capture_at(&self, level: Capture) {
-        self.shared.capture.get_or_init(|| level);
+    pub fn capture_at(&self, levels: impl Into<Levels>) {
+        self.shared.capture.get_or_init(|| levels.into());
     }
 
-    pub fn capture(&self) -> Capture {
-        self.shared.capture.get().copied().unwrap_or_default()
+    pub fn capture(&self) -> Levels {
+        self.shared.capture.get().cloned().unwrap_or_default()
     }
 
     /// Makes room for `bytes` of a body that is on its way, until the room is dropped.
@@ -106,7 +106,8 @@ impl Intake {
 
     /// Checks a body and queues it for the journal.
     pub fn receive(&self, request: Request<'_>) -> Result<Received, IntakeError> {
-        receive::receive(&self.shared.journal, (self.shared.limits, self.capture()), request)
+        let level = self.capture().of(request.task.tenant().as_ref());
+        receive::receive(&self.shared.journal, (self.shared.limits, level), request)
     }
 
     /// The bodies that hold anything of a subject: its name, a step of it or the response in one, or

@@ -215,13 +215,15 @@ struct TelemetrySettings {
 }
 
 /// How what is served is recorded.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct CaptureSettings {
+pub(crate) struct CaptureSettings {
     /// Whether a reply's last byte waits until its step would survive a power failure.
-    flush_replies: bool,
+    pub(crate) flush_replies: bool,
     /// How much is kept of what is said.
-    level: Capture,
+    pub(crate) level: Capture,
+    /// And by those who are tenants, where it is another level.
+    pub(crate) tenants: BTreeMap<TenantName, Capture>,
 }
 
 /// What a request may ask of `serve`.
@@ -266,10 +268,7 @@ pub(crate) struct Config {
     pub(crate) live: Option<LiveSettings>,
     /// How long raw bodies of telemetry are kept.
     pub(crate) keep_raw: Option<Duration>,
-    /// Whether a reply's last byte waits for the disk.
-    pub(crate) flush_replies: bool,
-    /// How much is kept of what is said.
-    pub(crate) capture: Capture,
+    pub(crate) capture: CaptureSettings,
     /// The longest that a request may ask to be waited for, in seconds.
     pub(crate) max_request_timeout: Option<NonZeroU32>,
     /// From the environment, so that it is in no file.
@@ -318,8 +317,7 @@ impl Config {
                 .telemetry
                 .keep_raw_days
                 .map(|days| Duration::from_hours(24 * u64::from(days.get()))),
-            flush_replies: file.capture.flush_replies,
-            capture: file.capture.level,
+            capture: file.capture,
             max_request_timeout: file.requests.max_timeout_s,
             pepper: pepper()?,
             pepper_file: file.access.pepper.map(|path| home.join(path)),
@@ -484,6 +482,9 @@ mod tests {
         let kept: File = toml::from_str("[capture]\nlevel = \"metadata\"\n").unwrap();
         assert_eq!(kept.capture.level, Capture::Metadata);
         assert!(toml::from_str::<File>("[capture]\nlevel = \"some\"\n").is_err());
+        let apart: File = toml::from_str("[capture.tenants]\nacme = \"none\"\n").unwrap();
+        assert_eq!(apart.capture.tenants.values().collect::<Vec<_>>(), [&Capture::None]);
+        assert!(toml::from_str::<File>("[capture.tenants]\nAcme = \"none\"\n").is_err());
         assert_eq!(waits.requests.max_timeout_s, None);
         let held: File = toml::from_str("[requests]\nmax_timeout_s = 90\n").unwrap();
         assert_eq!(held.requests.max_timeout_s.map(NonZeroU32::get), Some(90));

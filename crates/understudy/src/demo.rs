@@ -19,7 +19,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use understudy_canary::PolicyDefaults;
-use understudy_capture::Capture;
+use understudy_capture::Levels;
 use understudy_gateway::Patience;
 use understudy_ident::AdapterVersion;
 use understudy_inference::SamplingDefaults;
@@ -112,7 +112,7 @@ impl<'a> Demo<'a> {
             patience: Patience { drain: Duration::ZERO, ..Patience::default() },
             keep_raw: None,
             flush_replies: false,
-            capture: Capture::Full,
+            capture: Levels::default(),
             policy: PolicyDefaults::default(),
             on_note: Box::new(move |note| out.say(format!("  ▸ {}", note.text))),
             access: wiring::Access::default(),

@@ -64,7 +64,7 @@ impl Backend for Teacher {
     }
 }
 
-fn teacher(says: Result<&'static str, &'static str>) -> Arc<dyn Backend> {
+pub(super) fn teacher(says: Result<&'static str, &'static str>) -> Arc<dyn Backend> {
     Arc::new(Teacher { says, delay: Duration::ZERO })
 }
 
@@ -81,11 +81,11 @@ fn support(support: Support) -> Route {
     Route { support, ..Route::to(Target::Base) }
 }
 
-fn escalating(rules: Escalate) -> Route {
+pub(super) fn escalating(rules: Escalate) -> Route {
     support(Support { escalate: Some(rules), ..Support::default() })
 }
 
-fn refusing() -> Escalate {
+pub(super) fn refusing() -> Escalate {
     Escalate { on: [Cue::Refusal, Cue::Asked].into(), ..Escalate::default() }
 }
 

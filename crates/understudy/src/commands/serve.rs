@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 use understudy_access::may_listen;
+use understudy_capture::Levels;
 use understudy_gateway::{AdapterUpdates, Patience, Tls};
 use understudy_inference::{SamplingDefaults, Student};
 use understudy_live::{Rules, Watch};
@@ -74,8 +75,11 @@ pub(crate) fn run(args: &ServeArgs, config: &Config, out: Out) -> Result<Exit> {
         sampling_defaults,
         patience,
         keep_raw: config.keep_raw,
-        flush_replies: config.flush_replies,
-        capture: args.capture.unwrap_or(config.capture),
+        flush_replies: config.capture.flush_replies,
+        capture: Levels::new(
+            args.capture.unwrap_or(config.capture.level),
+            config.capture.tenants.clone(),
+        ),
         policy: config.policy.clone(),
         on_note: Box::new(move |note| {
             out.say(format!("{}: {}", note.task, note.text));

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use tokio::{net::TcpListener, runtime::Runtime, sync::oneshot, task::JoinHandle};
 use understudy_access::Keyring;
 use understudy_canary::{Controller, Parts, PolicyDefaults};
-use understudy_capture::Capture;
+use understudy_capture::Levels;
 use understudy_gateway::{
     AdapterUpdates, Board, Door, Gateway, GatewayParts, LiveBoard, Patience, Tls, serve_loading,
     serve_with,
@@ -64,7 +64,7 @@ pub(crate) struct Serving<'a> {
     /// Whether a reply's last byte waits for the disk.
     pub(crate) flush_replies: bool,
     /// How much is kept of what is said.
-    pub(crate) capture: Capture,
+    pub(crate) capture: Levels,
     /// What releases start from where their recipes say nothing.
     pub(crate) policy: PolicyDefaults,
     pub(crate) on_note: OnNote,

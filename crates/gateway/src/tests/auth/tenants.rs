@@ -7,6 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 use understudy_access::{Key, NewKey, Scope};
+use understudy_capture::{Capture, Levels};
 use understudy_ident::Timestamp;
 use understudy_inference::{
     AdapterInfo, Backend, GenerateRequest, InferenceError, LoadAdapter, LoadedAdapter, MockConfig,
@@ -15,10 +16,14 @@ use understudy_inference::{
 use understudy_journal::Query;
 use understudy_router::{Route, Target};
 use understudy_teacher::{Accounts, Limits, Metered, MicroUsd, Price};
-use understudy_trajectory::{Outcome, Step};
+use understudy_trajectory::{Outcome, Signal, Step};
 
 use super::{Guarded, HERE, guarded, guarded_on, new_key};
-use crate::tests::{CHAT, Reply, Settings, chat, taps::Teacher, with};
+use crate::tests::{
+    CHAT, Reply, Settings, chat,
+    taps::{self, Teacher},
+    with,
+};
 
 /// Both have a task of the same name, and the operator has one as well.
 fn town() -> (Guarded, [Key; 3]) {
@@ -520,6 +525,53 @@ fn telemetry_that_names_another_s_reply_is_its_sender_s_own() {
     let [(step, _)] = &told[..] else { panic!("{told:?}") };
     assert_eq!(step.reply.content, understudy_message::Message::assistant("of the sender").content);
     assert_eq!(server.told("acme.triage").len(), 1);
+}
+
+#[test]
+fn a_tenant_s_draft_is_judged_by_what_took_its_place() {
+    let teacher = Some(taps::teacher(Ok("certainly")));
+    let server = guarded_on(HERE.parse().unwrap(), Settings { teacher, ..Settings::default() });
+    let route = taps::escalating(taps::refusing());
+    server.routes.publish("acme.triage".parse().unwrap(), route, None);
+    let body = with(chat("I can't help with that"), json!({"model": "triage"}));
+    let reply = server.post_as(&server.key_of("acme"), CHAT, &body);
+    assert_eq!(reply.header("x-understudy-escalation"), Some("answered"), "{}", reply.text);
+    let judged = |(_, outcomes): &(Step, Vec<Outcome>)| {
+        outcomes.iter().any(|one| matches!(one.signal, Signal::Regenerate { kept: Some(_) }))
+    };
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !server.told("acme.triage").iter().any(judged) {
+        assert!(Instant::now() < deadline, "{:?}", server.told("acme.triage"));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_tenant_s_words_are_kept_at_its_own_level() {
+    let (server, [acme, bolt, ours]) = town();
+    let levels = [("acme", Capture::Metadata), ("bolt", Capture::None)];
+    let levels = levels.map(|(tenant, level)| (tenant.parse().unwrap(), level));
+    server.gateway.capture_at(Levels::new(Capture::Full, levels.into()));
+    let said = |key: &Key, word: &str| {
+        let body = with(chat(word), json!({"model": "triage"}));
+        let reply = server.post_as(key, CHAT, &body);
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        let flag = json!({"response_id": reply.json()["id"], "signal": "flag", "reason": word});
+        let flagged = server.post_as(key, "/v1/feedback", &flag).status;
+        let told = server.post_as(key, "/v1/traces", &trace(word, word));
+        (flagged, told.status, told.json()["partialSuccess"]["rejectedSpans"].clone())
+    };
+    assert_eq!(said(&acme, "quokka"), (202, 200, json!("1")));
+    let (flagged, told, _) = said(&bolt, "wombat");
+    assert_eq!((flagged, told), (403, 403));
+    let (flagged, told, rejected) = said(&ours, "numbat");
+    assert_eq!((flagged, told), (202, 200));
+    assert!(rejected.is_null(), "{rejected}");
+    let entries = format!("{:?}", server.journal.follow(0, 100).unwrap());
+    assert!(entries.contains("numbat") && !entries.contains("quokka"), "{entries}");
+    assert!(!entries.contains("wombat"), "{entries}");
+    assert_eq!(server.told("acme.triage").len(), 1, "what happened is kept");
+    assert_eq!(server.told("bolt.triage"), []);
 }
 
 #[test]
