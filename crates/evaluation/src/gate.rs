@@ -16,6 +16,9 @@ use crate::slices::is_told;
 const UNSCORED_MAX: f64 = 0.02;
 /// Slices with fewer cases are too noisy to stop anything.
 const SLICE_MIN: u64 = 20;
+
+/// What a test of one slice may say by chance, two-sided.
+const SLICE_P: f64 = 0.05;
 /// The condition that the primary scorer's verdict is about.
 pub const VERDICT: &str = "verdict";
 /// Cases with this tag are to be handed to a person.
@@ -125,12 +128,13 @@ fn scored(primary: &Comparison, cases: u64) -> Option<GateCheck> {
     })
 }
 
-/// A slice counts as worse when its whole interval lies below 0, uncorrected: a false alarm costs a
-/// look, a missed one a group of users.
+/// A slice counts as worse when its whole interval lies below 0 and the paired test says so as well,
+/// both uncorrected: a false alarm costs a look, a missed one a group of users. The test is asked
+/// because a bootstrap of cases of which few differ has intervals that are too short.
 fn no_worse_slice(slices: &[Slice]) -> Option<GateCheck> {
     let large = || slices.iter().filter(|slice| slice.cases >= SLICE_MIN);
     let worse: Vec<String> = large()
-        .filter(|slice| slice.high < 0.0)
+        .filter(|slice| slice.high < 0.0 && slice.p_holm <= SLICE_P)
         .map(|slice| {
             let Slice { name, cases, difference, low, high, .. } = slice;
             format!("{name} ({cases} cases) by {difference:+.3} [{low:+.3}, {high:+.3}]")

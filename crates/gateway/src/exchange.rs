@@ -198,6 +198,11 @@ impl Exchange {
         Ask::clone(&self.ask).with_defaults(&self.defaults)
     }
 
+    /// Until the deadline, where the client named one.
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        self.until.map(|until| until.saturating_duration_since(Instant::now()))
+    }
+
     /// The generations of a chat, for whoever now answers.
     pub(crate) fn requests(&self) -> Vec<GenerateRequest> {
         let Some(chat) = self.chat_request() else { return Vec::new() };
@@ -206,9 +211,7 @@ impl Exchange {
         if !self.routing.way.teacher {
             ask = ask.with_defaults(&self.defaults);
         }
-        if let Some(until) = self.until {
-            ask.admission.timeout = Some(until.saturating_duration_since(Instant::now()));
-        }
+        ask.admission.timeout = self.time_left();
         if self.routing.way.teacher {
             ask.admission.payer = self.caller.tenant().map(ToString::to_string);
         } else {

@@ -31,10 +31,13 @@ pub(crate) type MakeWriter = Box<dyn FnOnce(&Opening) -> Box<dyn ReplyWriter> + 
 pub(crate) async fn respond(
     gateway: &Gateway,
     exchange: Exchange,
-    requests: Vec<GenerateRequest>,
+    mut requests: Vec<GenerateRequest>,
     make: MakeWriter,
 ) -> Result<Response, ApiError> {
     let choices = requests.len();
+    for request in &mut requests {
+        request.admission.timeout = exchange.time_left();
+    }
     let (exchange, mut parts) = relay::start(gateway, exchange, requests)?;
     if exchange.ask.stream.is_none() {
         return whole(parts, choices, make).await;

@@ -40,6 +40,8 @@ pub struct MockConfig {
     pub waiting: usize,
     /// Time of a step, in which each running sequence gets a token.
     pub step: Duration,
+    /// Time in which a prompt becomes tokens.
+    pub tokenizing: Duration,
     /// The largest rank of an adapter that is served.
     pub max_lora_rank: usize,
     /// Which log-probabilities requests are told that do not say.
@@ -56,6 +58,7 @@ impl Default for MockConfig {
             running: 8,
             waiting: 64,
             step: Duration::ZERO,
+            tokenizing: Duration::ZERO,
             max_lora_rank: 512,
             logprobs_mode: LogProbsOf::Raw,
             identity: None,
@@ -181,6 +184,7 @@ impl Student for MockEngine {
     }
 
     fn tokenize(&self, prompt: &Prompt) -> Result<Vec<u32>, InferenceError> {
+        thread::sleep(self.shared.config.tokenizing);
         text::tokenize(prompt)
     }
 

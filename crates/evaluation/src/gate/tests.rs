@@ -196,9 +196,12 @@ fn latencies_that_were_not_measured_do_not_pass() {
 fn a_lost_slice_stops_what_the_average_would_let_through() {
     let (gate, new) = (gate(RequiredVerdict::Better, None), subject("new", 10.0, 100));
     assert!(failing(&gate, &[slice("tag:a", 20, 0.0, 3, 0)], &new).is_empty());
-    assert_eq!(failing(&gate, &[slice("tag:a", 20, -0.01, 3, 0)], &new), ["slices"]);
+    let lost = |cases: u64, p_holm: f64| Slice { p_holm, ..slice("tag:a", cases, -0.01, 9, 0) };
+    assert_eq!(failing(&gate, &[lost(20, 0.05)], &new), ["slices"]);
     // Too few cases to say so.
-    assert!(failing(&gate, &[slice("tag:a", 19, -0.01, 3, 0)], &new).is_empty());
+    assert!(failing(&gate, &[lost(19, 0.05)], &new).is_empty());
+    // Too few that differ, however one-sided.
+    assert!(failing(&gate, &[lost(20, 0.0625)], &new).is_empty());
 }
 
 #[test]

@@ -98,6 +98,21 @@ fn a_deadline_ends_a_reply_or_refuses_it() {
 }
 
 #[test]
+fn what_tokenizing_takes_is_taken_from_the_deadline() {
+    let config = MockConfig { tokenizing: Duration::from_millis(300), ..slow(10) };
+    let server = start_with(config, true);
+    let prompt = json!({"model": "mock", "prompt": "hi"});
+    let mut cut = chat("hi");
+    cut["truncate_prompt_tokens"] = json!(4);
+    for (path, body) in [("/v1/completions", &prompt), (CHAT, &cut)] {
+        let late = server.post_with(path, body, &[("x-request-timeout-ms", "200")]);
+        assert_eq!(late.status, 504, "{path}: {}", late.text);
+        let soon = server.post_with(path, body, &[("x-request-timeout-ms", "60000")]);
+        assert_eq!(soon.status, 200, "{path}: {}", soon.text);
+    }
+}
+
+#[test]
 fn no_request_gets_more_time_than_the_server_allows() {
     let longest_deadline = Duration::from_millis(150);
     let patience = Patience { longest_deadline, ..Patience::default() };
