@@ -336,7 +336,7 @@ impl Shared {
     ) -> Result<Retrieved, MemoryError> {
         let rules = view.shelf.retrieval(self.settings());
         let room = Room { tokens: rules.token_budget(Some(window.context)), count: window.count };
-        Ok(view.library(self).retrieve(query, room, self.clock.now())?)
+        view.library(self).retrieve(query, room, self.clock.now())
     }
 
     /// Serves what the store points at, as its lessons stand now.
