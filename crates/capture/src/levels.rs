@@ -15,6 +15,9 @@ pub struct Levels {
 }
 
 impl Levels {
+    /// Everything of everybody.
+    pub const FULL: Self = Self { usual: Capture::Full, tenants: BTreeMap::new() };
+
     /// `usual` is also the level of whoever runs the server.
     pub fn new(usual: Capture, tenants: BTreeMap<TenantName, Capture>) -> Self {
         Self { usual, tenants }

@@ -90,8 +90,7 @@ impl Bert {
         })
     }
 
-    /// The last layer's vector of every token, `[tokens, hidden]` row by row. Sentences of one
-    /// length should be neighbours: their attention is computed together.
+    /// The last layer's vector of every token, `[tokens, hidden]` row by row.
     pub(crate) fn forward(&self, sentences: &[&[u32]]) -> Vec<f32> {
         let mut x = self.embed(sentences);
         let lengths: Vec<usize> = sentences.iter().map(|ids| ids.len()).collect();

@@ -208,7 +208,7 @@ impl Gateway {
         self.shared.intake.capture_at(levels);
     }
 
-    pub(crate) fn capture(&self) -> Levels {
+    pub(crate) fn capture(&self) -> &Levels {
         self.shared.intake.capture()
     }
 

@@ -142,7 +142,7 @@ async fn file(
 async fn arrivals(State(gateway): State<Gateway>, body: Body) -> Result<Json<Value>, ApiError> {
     let arrivals: Arrivals = serde_json::from_slice(&body.0)
         .map_err(|why| ApiError::bad_request(format!("the arrivals cannot be read: {why}")))?;
-    let (journal, levels) = (gateway.journal.clone(), gateway.capture());
+    let (journal, levels) = (gateway.journal.clone(), gateway.capture().clone());
     let count = arrivals.records.len();
     let append = move || {
         let acks: Result<Vec<_>, _> = arrivals

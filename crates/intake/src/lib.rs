@@ -95,8 +95,9 @@ impl Intake {
         self.shared.capture.get_or_init(|| levels.into());
     }
 
-    pub fn capture(&self) -> Levels {
-        self.shared.capture.get().cloned().unwrap_or_default()
+    pub fn capture(&self) -> &Levels {
+        static UNLESS_SET: Levels = Levels::FULL;
+        self.shared.capture.get().unwrap_or(&UNLESS_SET)
     }
 
     /// Makes room for `bytes` of a body that is on its way, until the room is dropped.
