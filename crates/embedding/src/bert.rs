@@ -91,9 +91,9 @@ impl Bert {
     }
 
     /// The last layer's vector of every token, `[tokens, hidden]` row by row.
-    pub(crate) fn forward(&self, sentences: &[&[u32]]) -> Vec<f32> {
+    pub(crate) fn forward(&self, sentences: &[Vec<u32>]) -> Vec<f32> {
         let mut x = self.embed(sentences);
-        let lengths: Vec<usize> = sentences.iter().map(|ids| ids.len()).collect();
+        let lengths: Vec<usize> = sentences.iter().map(Vec::len).collect();
         let rows = x.len() / self.hidden;
         let mut qkv = vec![0.0; rows * 3 * self.hidden];
         let mut seen = vec![0.0; rows * self.hidden];
@@ -114,14 +114,13 @@ impl Bert {
     }
 
     /// What stands for each token and its place, normalised: `[tokens, hidden]`.
-    fn embed(&self, sentences: &[&[u32]]) -> Vec<f32> {
-        let width = self.hidden;
-        let row = |of: &[f32], at: usize| of[at * width..(at + 1) * width].to_vec();
+    fn embed(&self, sentences: &[Vec<u32>]) -> Vec<f32> {
+        let span = |at: usize| at * self.hidden..(at + 1) * self.hidden;
         let mut x = Vec::new();
         for ids in sentences {
             for (place, id) in ids.iter().enumerate() {
-                let word = row(&self.words, *id as usize);
-                x.extend(word.iter().zip(row(&self.positions, place)).map(|(word, at)| word + at));
+                let (word, at) = (&self.words[span(*id as usize)], &self.positions[span(place)]);
+                x.extend(word.iter().zip(at).map(|(word, at)| word + at));
             }
         }
         self.first_norm.apply(&mut x);

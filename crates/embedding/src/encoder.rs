@@ -72,19 +72,16 @@ impl SentenceEncoder {
         };
         let ids: Vec<Vec<u32>> =
             ids.into_iter().collect::<Result<_, String>>().map_err(EmbeddingError::Tokens)?;
-        let mut order: Vec<usize> = (0..ids.len()).collect();
-        order.sort_by_key(|&at| ids[at].len());
-        let mut vectors = vec![Vec::new(); ids.len()];
-        let mut rest = &order[..];
+        let mut vectors = Vec::with_capacity(ids.len());
+        let mut rest = &ids[..];
         while !rest.is_empty() {
-            let (pass, later) = rest.split_at(fitting(rest, &ids));
-            let sentences: Vec<&[u32]> = pass.iter().map(|&at| &ids[at][..]).collect();
-            let rows = self.bert.forward(&sentences);
-            let mut first = 0;
-            for &at in pass {
-                let past = first + ids[at].len() * self.hidden;
-                vectors[at] = pool(&rows[first..past], self.hidden);
-                first = past;
+            let (pass, later) = rest.split_at(fitting(rest));
+            let rows = self.bert.forward(pass);
+            let mut rows = &rows[..];
+            for sentence in pass {
+                let (mine, others) = rows.split_at(sentence.len() * self.hidden);
+                vectors.push(pool(mine, self.hidden));
+                rows = others;
             }
             rest = later;
         }
@@ -114,14 +111,14 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
 }
 
-/// How many of these, at least one, make a pass.
-fn fitting(order: &[usize], ids: &[Vec<u32>]) -> usize {
+/// How many of these sentences, at least one, make a pass.
+fn fitting(sentences: &[Vec<u32>]) -> usize {
     let mut tokens = 0;
-    let fits = |at: &&usize| {
-        tokens += ids[**at].len();
+    let fits = |sentence: &&Vec<u32>| {
+        tokens += sentence.len();
         tokens <= TOKENS_PER_PASS
     };
-    order.iter().take_while(fits).count().max(1)
+    sentences.iter().take_while(fits).count().max(1)
 }
 
 /// The mean over the rows, at unit length. Source: Reimers and Gurevych, "Sentence-BERT" (2019).

@@ -1,5 +1,6 @@
-//! Sentence vectors: a BERT encoder (MiniLM and its like) on candle, behind the candle-free
-//! [`Embedder`](understudy_inference::Embedder).
+//! Sentence vectors: a BERT encoder (MiniLM and its like) behind the
+//! [`Embedder`](understudy_inference::Embedder). Its maps are multiplied by the loops that serving
+//! uses; Candle only reads the weights.
 //!
 //! ```text
 //! text ─ WordPiece, at most 256 tokens ─ BERT ─ mean over its tokens ─ unit length ─ vector

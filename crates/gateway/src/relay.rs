@@ -250,8 +250,13 @@ async fn record(gateway: &Gateway, step: Step) -> Result<(), ApiError> {
         gateway.metrics().uncaptured(arm);
         ApiError::unavailable(format!("the exchange could not be recorded: {why}"))
     };
-    let ack = gateway.journal.append_served(step).map_err(|why| failed(why.to_string()))?;
-    if ack.is_spooled() && !gateway.flushes_replies() {
+    let appended = if gateway.flushes_replies() {
+        gateway.journal.append_step(step)
+    } else {
+        gateway.journal.append_served(step)
+    };
+    let ack = appended.map_err(|why| failed(why.to_string()))?;
+    if ack.is_spooled() {
         return Ok(());
     }
     let (committed, wait) = oneshot::channel();

@@ -65,7 +65,7 @@ use crate::{
     flush::{Flusher, Log},
     media::Media,
     pool::Pool,
-    queue::{Append, Chore, Queue, Spooled, What},
+    queue::{Append, Chore, GATHERING, Queue, Spooled, What},
     read::Reader,
     record::{Names, Record, Withdrawal},
     spool::Spool,
@@ -125,7 +125,7 @@ impl Journal {
         let log = Arc::new(log(path).map_err(|error| JournalError::Flush(Arc::new(error)))?);
         spool::recover(path, |steps| writer.commit(&steps).and_then(|_| log.flush()));
         let spool = Arc::new(Spool::new(path));
-        let queue = Arc::new(Queue::new(config.queue_bytes));
+        let queue = Arc::new(Queue::new(config.queue_bytes, GATHERING));
         let (committed, to_flush) = mpsc::channel();
         let flusher = Flusher {
             database: path.to_owned(),

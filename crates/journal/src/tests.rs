@@ -5,6 +5,7 @@ mod erase;
 mod flush;
 mod kill;
 mod link;
+mod queue;
 mod read;
 mod spool;
 mod telemetry;

@@ -44,9 +44,6 @@ const BAND: usize = 16 * ROWS;
 /// each weight is read from memory by one of them.
 const BANDS_FROM: usize = 64;
 
-/// Panels that one task multiplies by few rows.
-const PANELS_AT_ONCE: usize = 1;
-
 impl Packed {
     /// Rounds row-major values `[inputs, outputs]`; none where the processor runs no loop.
     pub(crate) fn new(plain: &[f32], inputs: usize, outputs: usize) -> Option<Self> {
@@ -235,15 +232,12 @@ fn few_rows(c: &mut [f32], a: &[f32], w: &Packed, rows: usize, into: Into) {
         (rounded, stride)
     };
     let rounded: Vec<(Vec<u16>, usize)> = depths.iter().map(round).collect();
-    let band = PANELS_AT_ONCE * WIDTH;
-    for_bands_of_columns(c, (rows, w.outputs), band, |index, mut columns| {
-        for (panel, mut place) in columns.parts(WIDTH).enumerate() {
-            for (depth, (rounded, stride)) in depths.iter().zip(&rounded) {
-                let pairs = depth.start / 2..depth.end.div_ceil(2);
-                let lines = w.panel(index * PANELS_AT_ONCE + panel, pairs);
-                let into = if depth.start == 0 { into } else { Into::Add };
-                tile::rows_times_panel((rounded, *stride), lines, &mut place, into);
-            }
+    for_bands_of_columns(c, (rows, w.outputs), WIDTH, |panel, mut place| {
+        for (depth, (rounded, stride)) in depths.iter().zip(&rounded) {
+            let pairs = depth.start / 2..depth.end.div_ceil(2);
+            let lines = w.panel(panel, pairs);
+            let into = if depth.start == 0 { into } else { Into::Add };
+            tile::rows_times_panel((rounded, *stride), lines, &mut place, into);
         }
     });
 }

@@ -29,9 +29,6 @@ const BAND: usize = 96;
 /// each weight is read from memory by one of them.
 const BANDS_FROM: usize = 64;
 
-/// Panels that one task multiplies by few rows.
-const PANELS_AT_ONCE: usize = 1;
-
 /// Rows of a transposed right side that one task reads.
 const ROWS_AT_ONCE: usize = 252;
 
@@ -148,11 +145,8 @@ pub(crate) fn times_panels(c: &mut [f32], x: &[f32], w: &[f32], rows: usize, int
         product(Rows::whole(x, inner).left(), (right, inner), 1.0, place, into);
     };
     if rows < BANDS_FROM {
-        let band = PANELS_AT_ONCE * panels::WIDTH;
-        for_bands_of_columns(c, (rows, outputs), band, |index, mut columns| {
-            for (at, mut place) in columns.parts(panels::WIDTH).enumerate() {
-                panel(x, index * band + at * panels::WIDTH, &mut place);
-            }
+        for_bands_of_columns(c, (rows, outputs), panels::WIDTH, |index, mut place| {
+            panel(x, index * panels::WIDTH, &mut place);
         });
         return;
     }
