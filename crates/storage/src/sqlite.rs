@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use rusqlite::{OpenFlags, TransactionBehavior};
+use rusqlite::{OpenFlags, TransactionBehavior, config::DbConfig};
 
 pub use rusqlite::Connection;
 
@@ -34,8 +34,8 @@ pub fn open(path: &Path, migrations: &[Migration]) -> Result<Connection, Storage
     check_order(migrations)?;
     atomic::create_dir(atomic::parent(path))?;
     let mut connection = Connection::open(path).attempt("open", path)?;
+    keep_statements(&connection).attempt("configure", path)?;
     connection.busy_timeout(BUSY_TIMEOUT).attempt("configure", path)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     // Before anything is written, so that a refused database stays byte for byte as it was.
     refuse_newer(&connection, path, migrations)?;
     configure(&connection, path)?;
@@ -51,8 +51,8 @@ pub fn open(path: &Path, migrations: &[Migration]) -> Result<Connection, Storage
 pub fn open_reader(path: &Path) -> Result<Connection, StorageError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).attempt("open for reading", path)?;
+    keep_statements(&connection).attempt("configure", path)?;
     connection.busy_timeout(BUSY_TIMEOUT).attempt("configure", path)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     // Opening alone reads nothing; asking for the schema finds out whether this is a database.
     schema_version(&connection).attempt("read", path)?;
     Ok(connection)
@@ -61,6 +61,14 @@ pub fn open_reader(path: &Path) -> Result<Connection, StorageError> {
 /// The schema version a database has reached; 0 for one that was never migrated.
 pub fn schema_version(connection: &Connection) -> rusqlite::Result<u32> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// A statement that was planned stays so, whatever is bound to it: what SQLite might learn from the
+/// values is worth less than parsing it again for each of them.
+fn keep_statements(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 fn configure(connection: &Connection, path: &Path) -> Result<(), StorageError> {

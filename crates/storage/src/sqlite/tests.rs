@@ -1,5 +1,7 @@
 use std::fs;
 
+use rusqlite::StatementStatus;
+
 use super::*;
 
 const CREATE: Migration = Migration {
@@ -146,4 +148,23 @@ fn a_file_that_is_no_database_is_refused_by_name() {
     let error = open(&path, &[CREATE]).unwrap_err();
     assert!(error.to_string().contains("catalog.db"), "{error}");
     assert_eq!(fs::read(&path).unwrap(), [b'x'; 4096]);
+}
+
+/// Otherwise whoever writes parses its statements again for every row.
+#[test]
+fn a_statement_is_planned_once_whatever_is_bound_to_it() {
+    const SQL: &str = "CREATE TABLE gone (seq INTEGER PRIMARY KEY, id TEXT NOT NULL);
+        CREATE INDEX gone_by_id ON gone (id);";
+    let (_home, path) = home();
+    let writer = open(&path, &[Migration { version: 1, sql: SQL }]).unwrap();
+    let reader = open_reader(&path).unwrap();
+    for connection in [&writer, &reader] {
+        let planned_again = ["a", "b", "c"].map(|id| {
+            let sql = "SELECT seq FROM gone WHERE id = ?1 ORDER BY seq LIMIT 1";
+            let mut statement = connection.prepare_cached(sql).unwrap();
+            assert!(!statement.exists([id]).unwrap());
+            statement.get_status(StatementStatus::RePrepare)
+        });
+        assert_eq!(planned_again, [0; 3]);
+    }
 }
