@@ -101,7 +101,7 @@ fn ask(gateway: &Gateway, aside: Exchange, way: Way, told: Message) {
             request.admission.priority = LAST;
         }
     }
-    let events = relay::submit(gateway, &aside.routing.way, requests);
+    let events = relay::submit(gateway, (&aside.routing.way, aside.bytes), requests);
     match events.map(|mut events| events.pop()) {
         Ok(Some(events)) => {
             let gateway = gateway.clone();

@@ -4,8 +4,8 @@ use axum::{extract::State, http::HeaderMap, response::Response};
 use understudy_openai::{ChatRequest, ChatWriter};
 
 use crate::{
-    auth::Caller, body::Body, error::ApiError, exchange::Exchange, prompt, relay::Opening,
-    respond::respond, state::Gateway,
+    auth::Caller, body::Body, error::ApiError, exchange::Exchange, lengthy::lengthy, prompt,
+    relay::Opening, respond::respond, state::Gateway,
 };
 
 pub(crate) async fn completions(
@@ -14,9 +14,9 @@ pub(crate) async fn completions(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response, ApiError> {
-    let request = ChatRequest::parse(&body)?;
+    let request = lengthy(body.len(), || ChatRequest::parse(&body))?;
     prompt::check_template(&gateway, &request.chat)?;
-    let exchange = Exchange::chat(&gateway, request, (&headers, caller))?;
+    let exchange = Exchange::chat(&gateway, request, body.len(), (&headers, caller))?;
     let ask = &exchange.ask;
     let running = ask.stream.is_some_and(|options| options.continuous);
     let wants_prompt = ask.show.token_ids || ask.show.prompt_text || running;

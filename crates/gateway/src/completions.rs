@@ -8,8 +8,8 @@ use understudy_openai::{
 };
 
 use crate::{
-    auth::Caller, body::Body, error::ApiError, exchange::Exchange, prompt, relay::Opening,
-    respond::respond, state::Gateway,
+    auth::Caller, body::Body, error::ApiError, exchange::Exchange, lengthy::lengthy, prompt,
+    relay::Opening, respond::respond, state::Gateway,
 };
 
 /// More generations than this from one request are a mistake, or an attack.
@@ -21,7 +21,7 @@ pub(crate) async fn text(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response, ApiError> {
-    let request = CompletionRequest::parse(&body)?;
+    let request = lengthy(body.len(), || CompletionRequest::parse(&body))?;
     if request.prompts.len() * request.ask.n as usize > MOST_GENERATIONS {
         let why = format!("`prompt` times `n` must be at most {MOST_GENERATIONS} completions");
         return Err(ApiError::bad_field("prompt", why));
@@ -43,7 +43,7 @@ pub(crate) async fn tokens(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response, ApiError> {
-    let request = GenerateBody::parse(&body)?;
+    let request = lengthy(body.len(), || GenerateBody::parse(&body))?;
     let exchange = Exchange::plain(&gateway, &request.ask, (&headers, caller))?;
     our_own(&exchange)?;
     let prompt = prompt::truncated(&gateway, &exchange.ask, request.prompt.clone())

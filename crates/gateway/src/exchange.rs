@@ -36,6 +36,8 @@ pub(crate) struct Exchange {
     pub(crate) routing: Routing,
     /// What is journalled, as it was asked; exchanges without messages are not.
     chat: Option<Arc<ChatRequest>>,
+    /// How long the request's body was.
+    pub(crate) bytes: usize,
     /// When the request was read, and when its client stops waiting.
     pub(crate) opened: Instant,
     pub(crate) until: Option<Instant>,
@@ -72,6 +74,7 @@ impl Exchange {
     pub(crate) fn chat(
         gateway: &Gateway,
         request: ChatRequest,
+        bytes: usize,
         (headers, caller): (&HeaderMap, Caller),
     ) -> Result<Self, ApiError> {
         let choices = Some(request.ask.n as usize);
@@ -90,7 +93,8 @@ impl Exchange {
             opened.routing.recalls(&met.recalled);
         }
         let chat = Some(Arc::new(request));
-        let exchange = Self { chat, prefix: "chatcmpl", remembered, missed, ..opened }.named();
+        let opened = Self { chat, bytes, remembered, missed, ..opened };
+        let exchange = Self { prefix: "chatcmpl", ..opened }.named();
         if let (Some(memories), Some(met)) = (memories, &exchange.remembered) {
             memories.note(exchange.response_id().to_owned(), &met.retrieved, exchange.at);
         }
@@ -149,6 +153,7 @@ impl Exchange {
         let request_id = ask.request_id.clone().or(header("x-request-id"));
         let opened = Instant::now();
         Ok(Self {
+            bytes: 0,
             opened,
             until: ask.admission.timeout.and_then(|timeout| opened.checked_add(timeout)),
             shortened: ask.admission.timeout.filter(|timeout| Some(*timeout) < wanted),

@@ -21,6 +21,7 @@ mod control;
 mod error;
 mod exchange;
 mod feedback;
+mod lengthy;
 mod live;
 mod loops;
 mod memory;

@@ -31,6 +31,7 @@ use std::{
 
 use axum::http::HeaderMap;
 use serde_json::Value;
+use tokio::task::block_in_place;
 use understudy_ident::{Clock, Digest, TaskName, Timestamp};
 use understudy_inference::{Chat, Embedder, Prompt, Student};
 use understudy_journal::Journal;
@@ -200,7 +201,8 @@ impl Memories {
         let caller = caller.clone();
         let budget = Duration::from_millis(self.shared.settings().budget_ms);
         let search = move || shared.met(student.as_ref(), &wanted, &caller);
-        let Some(found) = self.searchers.within(budget, search) else {
+        let found = block_in_place(|| self.searchers.within(budget, search));
+        let Some(found) = found else {
             self.shared.late.fetch_add(1, Ordering::Relaxed);
             return Err(Missed::Late);
         };

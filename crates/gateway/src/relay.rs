@@ -27,6 +27,7 @@ use crate::{
     beside,
     error::ApiError,
     exchange::Exchange,
+    lengthy::lengthy,
     metrics::{Siblings, Watch},
     state::Gateway,
 };
@@ -184,7 +185,10 @@ impl Line {
             told.filter(|_| beside::may_follow(&self.exchange)).map(|step| step.reply.clone());
         let part = match step {
             None => part,
-            Some(step) => record(&self.gateway, step).await.map_or_else(Part::Failed, |()| part),
+            Some(step) => {
+                let recorded = record(&self.gateway, step, self.exchange.bytes).await;
+                recorded.map_or_else(Part::Failed, |()| part)
+            }
         };
         if matches!(part, Part::Done(..)) {
             if let Some(told) = told {
@@ -241,8 +245,8 @@ impl Line {
 
 /// Journals the step, so that it survives the end of this process when this returns, or a power
 /// failure where that is asked for: a disk takes milliseconds over what takes microseconds without.
-async fn record(gateway: &Gateway, step: Step) -> Result<(), ApiError> {
-    let Some(step) = gateway.capture().step(step) else { return Ok(()) };
+async fn record(gateway: &Gateway, step: Step, bytes: usize) -> Result<(), ApiError> {
+    let Some(step) = lengthy(bytes, || gateway.capture().step(step)) else { return Ok(()) };
     let id = step.id.clone();
     let arm = step.assignment.as_ref().map_or("none", |assignment| assignment.arm.as_str());
     let failed = |why: String| {
@@ -250,11 +254,10 @@ async fn record(gateway: &Gateway, step: Step) -> Result<(), ApiError> {
         gateway.metrics().uncaptured(arm);
         ApiError::unavailable(format!("the exchange could not be recorded: {why}"))
     };
-    let appended = if gateway.flushes_replies() {
-        gateway.journal.append_step(step)
-    } else {
-        gateway.journal.append_served(step)
-    };
+    let appended = lengthy(bytes, || match gateway.flushes_replies() {
+        true => gateway.journal.append_step(step),
+        false => gateway.journal.append_served(step),
+    });
     let ack = appended.map_err(|why| failed(why.to_string()))?;
     if ack.is_spooled() {
         return Ok(());

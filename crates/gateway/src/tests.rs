@@ -12,6 +12,7 @@ mod faults;
 mod feedback;
 mod grpc;
 mod hostile;
+mod lengthy;
 mod live;
 mod memory;
 mod pressure;
@@ -117,6 +118,8 @@ struct Settings {
     student: Option<Arc<dyn Student>>,
     tls: Option<Tls>,
     patience: Patience,
+    /// Threads that serve, instead of as many as there are processors.
+    threads: Option<usize>,
 }
 
 impl Default for Settings {
@@ -133,6 +136,7 @@ impl Default for Settings {
             student: None,
             tls: None,
             patience: Patience::default(),
+            threads: None,
         }
     }
 }
@@ -147,7 +151,17 @@ fn start_and(
     prepare: impl FnOnce(&Gateway, &std::path::Path, &Journal),
 ) -> Server {
     let Settings {
-        config, updates, templates, limits, journal, door, teacher, tls, patience, ..
+        config,
+        updates,
+        templates,
+        limits,
+        journal,
+        door,
+        teacher,
+        tls,
+        patience,
+        threads,
+        ..
     } = settings;
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
@@ -175,7 +189,9 @@ fn start_and(
     let gateway = Gateway::guarded(parts, limits, door);
     let board = gateway.board();
     prepare(&gateway, directory.path(), &journal);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    threads.into_iter().for_each(|threads| drop(runtime.worker_threads(threads)));
+    let runtime = runtime.enable_all().build().unwrap();
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();
     let serving =

@@ -7,14 +7,16 @@ use tokio::task::block_in_place;
 use understudy_inference::Prompt;
 use understudy_openai::{DetokenizeBody, TokenizeBody, detokenized, tokenized};
 
-use crate::{auth::Caller, body::Body, error::ApiError, models, prompt, state::Gateway};
+use crate::{
+    auth::Caller, body::Body, error::ApiError, lengthy::lengthy, models, prompt, state::Gateway,
+};
 
 pub(crate) async fn tokenize(
     State(gateway): State<Gateway>,
     caller: Caller,
     Body(body): Body,
 ) -> Result<Json<Value>, ApiError> {
-    let body = TokenizeBody::parse(&body)?;
+    let body = lengthy(body.len(), || TokenizeBody::parse(&body))?;
     models::check(&gateway, &caller, body.model.as_deref())?;
     if let Prompt::Chat(chat) = &body.prompt {
         prompt::check_template(&gateway, chat)?;
@@ -33,7 +35,7 @@ pub(crate) async fn detokenize(
     caller: Caller,
     Body(body): Body,
 ) -> Result<Json<Value>, ApiError> {
-    let body = DetokenizeBody::parse(&body)?;
+    let body = lengthy(body.len(), || DetokenizeBody::parse(&body))?;
     models::check(&gateway, &caller, body.model.as_deref())?;
     // Some tokenizers skip what they do not know, and half a text is a wrong answer.
     let unknown = body.tokens.iter().find(|id| gateway.student.token_bytes(**id).is_none());

@@ -5,7 +5,7 @@ use std::{ops::ControlFlow, sync::Arc};
 use tokio::{sync::mpsc, task::block_in_place};
 use understudy_inference::{Backend, CancelToken, Event, GenerateRequest, InferenceError, Sink};
 
-use crate::{routing::Way, state::Gateway};
+use crate::{lengthy::lengthy, routing::Way, state::Gateway};
 
 /// What comes of one generation. Whoever lets go of it does not want the rest, which the one who
 /// answers learns at once, and not only with the next token.
@@ -32,10 +32,11 @@ impl Drop for Events {
     }
 }
 
-/// Asks a way for several generations; either all are under way or none is.
+/// Asks a way for several generations of a request of this many bytes; either all are under way or
+/// none is.
 pub(crate) fn submit(
     gateway: &Gateway,
-    way: &Way,
+    (way, bytes): (&Way, usize),
     requests: Vec<GenerateRequest>,
 ) -> Result<Vec<Events>, InferenceError> {
     let mut choices = Vec::with_capacity(requests.len());
@@ -61,6 +62,8 @@ pub(crate) fn submit(
     }
     let teacher: Arc<dyn Backend> = gateway.teacher.clone().ok_or(InferenceError::NoTeacher)?;
     // If one is refused, the receivers of those before it go away, which cancels them.
-    submitted.into_iter().try_for_each(|(request, sink)| teacher.submit(request, sink))?;
+    lengthy(bytes, || {
+        submitted.into_iter().try_for_each(|(request, sink)| teacher.submit(request, sink))
+    })?;
     Ok(choices)
 }

@@ -58,7 +58,7 @@ pub(super) fn open(
 ) -> Result<(Exchange, Vec<Events>), ApiError> {
     let mut exchange = exchange;
     let repeatable = exchange.is_repeatable();
-    let mut asked = submit(gateway, &exchange.routing.way, requests);
+    let mut asked = submit(gateway, (&exchange.routing.way, exchange.bytes), requests);
     let mut first = None;
     for _ in 1..MOST_ATTEMPTS {
         let Err(error) = &asked else { break };
@@ -71,7 +71,8 @@ pub(super) fn open(
             break;
         }
         exchange = exchange.named();
-        asked = submit(gateway, &exchange.routing.way, exchange.requests_of_another());
+        let way = (&exchange.routing.way, exchange.bytes);
+        asked = submit(gateway, way, exchange.requests_of_another());
     }
     match asked {
         Ok(events) => Ok((exchange, events)),
@@ -222,7 +223,8 @@ impl Line {
         course.tap = Some(Tapped { mode: TapMode::Escalate, share: 1.0 });
         let way = std::mem::replace(&mut self.exchange.routing.way, Way::TEACHER);
         let requests = self.exchange.requests_of_another();
-        match submit(&self.gateway, &Way::TEACHER, requests).map(|mut events| events.pop()) {
+        let teacher = (&Way::TEACHER, self.exchange.bytes);
+        match submit(&self.gateway, teacher, requests).map(|mut events| events.pop()) {
             Ok(Some(events)) => {
                 self.turns.draft = Some(Draft { completion, way });
                 // Headers go out with the first word; should it fail before, they say so instead.
@@ -256,7 +258,8 @@ impl Line {
         self.turns.others = !self.exchange.routing.others.is_empty();
         self.turns.lost_ms = self.exchange.opened.elapsed().as_secs_f64() * 1e3;
         let way = self.exchange.routing.way.clone();
-        match submit(&self.gateway, &way, self.exchange.requests_of_another()) {
+        let next = (&way, self.exchange.bytes);
+        match submit(&self.gateway, next, self.exchange.requests_of_another()) {
             Ok(mut events) => match events.pop() {
                 Some(events) => Turn::Another(events),
                 None => Turn::Over(Err(Some(error))),

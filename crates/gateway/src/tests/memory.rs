@@ -22,7 +22,7 @@ use understudy_router::Target;
 use super::{CHAT, Server, Settings, chat, start, start_and, with};
 use crate::{Gateway, Memories};
 
-const FILE: &str = r#"
+pub(super) const FILE: &str = r#"
 tenant = "acme"
 
 [settings.counters]
@@ -58,7 +58,7 @@ fn by() -> By {
 }
 
 /// Writes a lesson for refunds, releases it, and says how it is called.
-fn teach(directory: &Path) -> MemoryId {
+pub(super) fn teach(directory: &Path) -> MemoryId {
     let deployment = Deployment::parse(FILE).unwrap();
     let root = MemoryRoot::open(directory, deployment.settings.clone()).unwrap();
     let store = root.deployment(&deployment.tenant).unwrap();
@@ -221,7 +221,7 @@ fn start_remembering() -> (Server, MemoryId) {
     (server, taught.unwrap())
 }
 
-fn refund() -> Value {
+pub(super) fn refund() -> Value {
     let tool = |name: &str| json!({"type": "function", "function": {"name": name, "parameters": {"type": "object"}}});
     let tools = json!([tool("refunds.quote"), tool("refunds.create")]);
     let messages = json!([

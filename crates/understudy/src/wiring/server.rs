@@ -1,6 +1,6 @@
 //! The server around everything: who routes, who is let in, and how it ends.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, num::NonZero, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail};
 use tokio::{net::TcpListener, runtime::Runtime, sync::oneshot, task::JoinHandle};
@@ -83,10 +83,12 @@ pub(crate) struct Access {
     pub(crate) tls: Option<Tls>,
 }
 
-/// The threads that serve.
+/// The threads that serve: half as many as there are processors, because models and whoever asks
+/// need the others. More would take each other's work, and wake each other for it.
 pub(crate) fn runtime() -> Result<Runtime> {
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads((processors / 2).max(1))
         .enable_all()
         .build()
         .context("failed to start the server's threads")
