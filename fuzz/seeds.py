@@ -51,6 +51,18 @@ SUITES = [
     '"assert": [{"type": "contains", "value": "hi"}]}]}',
     '{"doc_id": 0, "doc": {}, "target": "4", "arguments": [["2+2?", {"until": ["\\n"]}]], '
     '"resps": [["4"]], "filtered_resps": ["4"], "filter": "none"}',
+    '{"input": "2+2?", "ideal": "4"}\n\n'
+    'sums.dev.v0: { class: evals.elsuite.basic.match:Match, args: {} }',
+    json.dumps({"results": {"version": 3, "results": [
+        {"testIdx": 0, "promptIdx": 0, "provider": {"id": "p"}, "prompt": {"raw": "Say hi"},
+         "response": {"output": "hi"}, "success": True, "score": 1,
+         "testCase": {"vars": {"what": "hi"}, "assert": [{"type": "contains", "value": "hi"}]}}]}}),
+    json.dumps({"version": 2, "status": "success",
+                "eval": {"task": "t", "run_id": "r", "scorers": [{"name": "inspect_ai/match"}]},
+                "samples": [{"id": 1, "epoch": 1, "input": "Hi", "target": "Hello",
+                             "messages": [HI | {"source": "input"}, HELLO | {"source": "generate"}],
+                             "output": {"completion": "Hello"},
+                             "scores": {"match": {"value": "C"}}}]}),
 ]
 
 REQUESTS = [

@@ -3,11 +3,20 @@
 
 use libfuzzer_sys::fuzz_target;
 use understudy_ident::TaskName;
-use understudy_ingest::{Foreign, foreign_suite};
+use understudy_ingest::{Beside, Foreign, Take, foreign_suite};
 use understudy_manifest::{Suite, Tier};
 
-const FORMATS: [&str; 6] =
-    ["evals-match", "evals-includes", "evals-json", "bfcl", "promptfoo", "lm-eval"];
+const FORMATS: [&str; 9] = [
+    "evals-match",
+    "evals-includes",
+    "evals-json",
+    "bfcl",
+    "promptfoo",
+    "lm-eval",
+    "evals",
+    "promptfoo-results",
+    "inspect",
+];
 
 fuzz_target!(|data: &[u8]| {
     let Some((&choice, text)) = data.split_first() else { return };
@@ -17,10 +26,22 @@ fuzz_target!(|data: &[u8]| {
         drop(Suite::parse(text));
         return;
     };
-    // The possible answers of the leaderboard follow an empty line.
-    let (text, truths) = text.split_once("\n\n").unwrap_or((text, ""));
-    let truths = (format == Foreign::Bfcl).then_some(truths);
-    if let Ok(found) = foreign_suite(format, text, truths, &name, Tier::Gate, None) {
-        assert!(!found.suite.cases.is_empty());
+    // What lies in a file beside it follows an empty line.
+    let (text, other) = text.split_once("\n\n").map_or((text, None), |(a, b)| (a, Some(b)));
+    let beside = Beside {
+        truths: other.filter(|_| format == Foreign::Bfcl),
+        registry: other.filter(|_| format == Foreign::Evals),
+        tests: other.filter(|_| format == Foreign::Promptfoo),
+        ..Beside::default()
+    };
+    for take in [Take::Reply, Take::LastReply, Take::Scores] {
+        let beside = Beside { take, ..beside };
+        if let Ok(found) = foreign_suite(format, (text, beside), &name, Tier::Gate, None) {
+            assert!(!found.suite.cases.is_empty());
+        }
+        // Nobody else's samples are taken in several ways.
+        if format != Foreign::Inspect {
+            break;
+        }
     }
 });

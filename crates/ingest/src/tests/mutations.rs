@@ -76,7 +76,7 @@ const TRL: &str = r#"{"prompt": "2+2?", "completion": "4"}
 {"prompt": [{"role": "user", "content": "3+3?"}], "chosen": "6", "rejected": "7"}
 "#;
 
-const SUITES: [(&str, &str); 6] = [
+const SUITES: [(&str, &str); 9] = [
     (
         "evals-match",
         r#"{"input": [{"role": "user", "content": "2+2?"}], "ideal": ["4", "four (4)"]}"#,
@@ -95,7 +95,18 @@ const SUITES: [(&str, &str); 6] = [
         "lm-eval",
         r#"{"doc_id": 0, "doc": {}, "target": "4", "arguments": [["2+2?", {"until": ["\n"]}]], "resps": [["4"]], "filtered_resps": ["4"], "filter": "none"}"#,
     ),
+    ("evals", r#"{"input": "2+2?", "ideal": "4"}"#),
+    (
+        "promptfoo-results",
+        r#"{"results":{"version":3,"results":[{"testIdx":0,"promptIdx":0,"provider":{"id":"p","label":""},"prompt":{"raw":"Say hi","label":"Say {{what}}"},"response":{"output":"hi"},"success":true,"score":1,"testCase":{"vars":{"what":"hi"},"assert":[{"type":"contains","value":"hi"}]}}]}}"#,
+    ),
+    (
+        "inspect",
+        r#"{"version":2,"status":"success","eval":{"task":"sums","run_id":"r1","scorers":[{"name":"inspect_ai/match"}]},"samples":[{"id":1,"epoch":1,"input":"2+2?","target":"4","messages":[{"role":"user","content":"2+2?","source":"input"},{"role":"assistant","content":"4","source":"generate"}],"output":{"completion":"4"},"scores":{"match":{"value":"C"}}}]}"#,
+    ),
 ];
+
+const REGISTRY: &str = "sums.dev.v0: { class: evals.elsuite.basic.match:Match, args: {} }";
 
 const TRUTH: &str = r#"{"id":"simple_0","ground_truth":[{"area":{"side":[2.0]}}]}"#;
 
@@ -155,7 +166,8 @@ fn no_damage_stops_a_suite_s_reader() {
         let format = Foreign::parse(format).unwrap();
         let of = |text: &str| {
             let truths = (format == Foreign::Bfcl).then_some(TRUTH);
-            let beside = Beside { truths, ..Beside::default() };
+            let registry = (format == Foreign::Evals).then_some(REGISTRY);
+            let beside = Beside { truths, registry, ..Beside::default() };
             foreign_suite(format, (text, beside), &name, Tier::Gate, None)
         };
         assert_eq!(of(text).unwrap().suite.cases.len(), 1, "{format:?}");
