@@ -254,9 +254,12 @@ async fn record(gateway: &Gateway, step: Step, bytes: usize) -> Result<(), ApiEr
         gateway.metrics().uncaptured(arm);
         ApiError::unavailable(format!("the exchange could not be recorded: {why}"))
     };
-    let appended = lengthy(bytes, || match gateway.flushes_replies() {
-        true => gateway.journal.append_step(step),
-        false => gateway.journal.append_served(step),
+    let appended = lengthy(bytes, || {
+        if gateway.flushes_replies() {
+            gateway.journal.append_step(step)
+        } else {
+            gateway.journal.append_served(step)
+        }
     });
     let ack = appended.map_err(|why| failed(why.to_string()))?;
     if ack.is_spooled() {

@@ -190,7 +190,9 @@ fn start_and(
     let board = gateway.board();
     prepare(&gateway, directory.path(), &journal);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    threads.into_iter().for_each(|threads| drop(runtime.worker_threads(threads)));
+    if let Some(threads) = threads {
+        runtime.worker_threads(threads);
+    }
     let runtime = runtime.enable_all().build().unwrap();
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();
