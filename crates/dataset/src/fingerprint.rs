@@ -89,14 +89,18 @@ impl SuiteFingerprints {
     /// of both in common; `same_words`, with 80 % of the words; or `piece`, with 13 words in a row of
     /// a case of 50 and more, or half of the runs of 8 of a shorter one.
     pub fn find(&self, prompt: &[Message]) -> Option<&'static str> {
-        let ways = candidates(prompt).into_iter().filter_map(|phrase| self.similarity(&phrase));
+        self.find_asked(&Asked::of(prompt))
+    }
+
+    pub(crate) fn find_asked(&self, asked: &Asked) -> Option<&'static str> {
+        let ways = asked.0.iter().filter_map(|phrase| self.similarity(phrase));
         // The plainest reason is the one to report.
         ways.min().map(Similarity::as_str)
     }
 
     /// Whether a prompt repeats a case word by word.
-    pub(crate) fn holds_exactly(&self, prompt: &[Message]) -> bool {
-        candidates(prompt).iter().any(|phrase| self.exact.contains(&hash(&phrase.words)))
+    pub(crate) fn holds_exactly(&self, asked: &Asked) -> bool {
+        asked.0.iter().any(|phrase| self.exact.contains(&hash(&phrase.words)))
     }
 
     fn learn(&mut self, phrase: &Phrase) {
@@ -170,11 +174,15 @@ impl Similarity {
     }
 }
 
-/// The texts of a prompt that could be a case.
-fn candidates(prompt: &[Message]) -> Vec<Phrase> {
-    let texts = user_texts(prompt);
-    let together = (texts.len() > 1).then(|| Phrase::of(&texts.join("\n")));
-    texts.iter().map(|text| Phrase::of(text)).chain(together).collect()
+/// The texts of a prompt that could be a case, to be looked up in any number of suites.
+pub(crate) struct Asked(Vec<Phrase>);
+
+impl Asked {
+    pub(crate) fn of(prompt: &[Message]) -> Self {
+        let texts = user_texts(prompt);
+        let together = (texts.len() > 1).then(|| Phrase::of(&texts.join("\n")));
+        Self(texts.iter().map(|text| Phrase::of(text)).chain(together).collect())
+    }
 }
 
 /// As redaction leaves them.
@@ -201,11 +209,10 @@ impl Phrase {
     fn of(text: &str) -> Self {
         let text = without_numbers(text).to_lowercase();
         let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-        let spelled: Vec<String> = words.map(str::to_owned).collect();
-        let number = |word: &String| number(Digest::of(word.as_bytes())) % PRIME;
-        let words: Vec<u64> = spelled.iter().map(number).collect();
-        let set = word_set(spelled.iter().zip(words.iter().copied()));
-        Self { words, set }
+        let numbered =
+            |word: &str| (word.chars().count(), number(Digest::of(word.as_bytes())) % PRIME);
+        let words: Vec<(usize, u64)> = words.map(numbered).collect();
+        Self { set: word_set(&words), words: words.into_iter().map(|(_, number)| number).collect() }
     }
 }
 

@@ -25,14 +25,17 @@ pub(crate) struct WordSets {
     by_first: BTreeMap<u64, Vec<usize>>,
 }
 
-/// A text's words, each once. Long ones come first, because what is rare is quickly looked up and
-/// long words are rarer than short ones.
-pub(crate) fn word_set<'a>(words: impl Iterator<Item = (&'a String, u64)>) -> Vec<u64> {
-    let ranked = words.map(|(word, hash)| {
-        let shortness = 63 - word.chars().count().min(63) as u64;
+/// A text's words, each once, from their lengths and hashes. Long ones come first, because what is
+/// rare is quickly looked up and long words are rarer than short ones.
+pub(crate) fn word_set(words: &[(usize, u64)]) -> Vec<u64> {
+    let ranked = words.iter().map(|&(length, hash)| {
+        let shortness = 63 - length.min(63) as u64;
         (shortness << 58) | (hash >> 6)
     });
-    ranked.collect::<BTreeSet<u64>>().into_iter().collect()
+    let mut ranked: Vec<u64> = ranked.collect();
+    ranked.sort_unstable();
+    ranked.dedup();
+    ranked
 }
 
 impl WordSets {
@@ -44,12 +47,11 @@ impl WordSets {
     }
 
     pub(crate) fn has_similar(&self, set: &[u64]) -> bool {
-        let candidates: BTreeSet<usize> = first(set)
-            .iter()
-            .filter_map(|word| self.by_first.get(word))
-            .flatten()
-            .copied()
-            .collect();
+        let of_word = |word| self.by_first.get(word);
+        let mut candidates: Vec<usize> =
+            first(set).iter().filter_map(of_word).flatten().copied().collect();
+        candidates.sort_unstable();
+        candidates.dedup();
         candidates.into_iter().any(|nth| are_similar(set, &self.sets[nth]))
     }
 }

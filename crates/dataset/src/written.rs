@@ -8,7 +8,7 @@ use understudy_message::Message;
 use understudy_redact::without_numbers;
 
 use crate::{
-    DatasetError, SuiteFingerprints,
+    DatasetError, SuiteFingerprints, fingerprint,
     key::Key,
     minhash::{Side, Sketch},
     row::{Row, RowKind, last_turn},
@@ -107,9 +107,13 @@ impl Writer<'_> {
     }
 
     fn asked(&self, row: &Row) -> Asked {
-        let find = |suite: &SuiteFingerprints| row.prompts().find_map(|prompt| suite.find(prompt));
+        // Of nothing to look it up in, nothing needs to be known.
+        let looked_up = row.prompts().filter(|_| !self.suites.is_empty());
+        let asked: Vec<fingerprint::Asked> = looked_up.map(fingerprint::Asked::of).collect();
+        let find =
+            |suite: &SuiteFingerprints| asked.iter().find_map(|asked| suite.find_asked(asked));
         let holds =
-            |suite: &&SuiteFingerprints| row.prompts().any(|prompt| suite.holds_exactly(prompt));
+            |suite: &&SuiteFingerprints| asked.iter().any(|asked| suite.holds_exactly(asked));
         Asked {
             keys: row.prompts().map(prompt_key).collect(),
             repeats: self.suites.iter().find_map(find),
