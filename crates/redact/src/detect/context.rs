@@ -1,5 +1,11 @@
 //! The words around a number, which often say what it is.
 
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use crate::Kind;
+
 /// How far back a word may stand, in characters.
 const REACH: usize = 48;
 
@@ -29,7 +35,16 @@ pub(super) fn lists(list: &str, word: &str) -> bool {
     list.split_ascii_whitespace().any(|listed| listed == word)
 }
 
+/// Pseudonyms, whole or cut off at an end: what was masked says nothing of what stands beside it, or
+/// masking again would find more.
+static PSEUDONYMS: LazyLock<Regex> = LazyLock::new(|| {
+    let kinds = Kind::ALL.map(|kind| kind.as_str().to_uppercase()).join("|");
+    Regex::new(&format!("<?({kinds})_[0-9]{{1,6}}>|<({kinds})(_[0-9]*)?$"))
+        .expect("is a valid pattern")
+});
+
 fn words(text: &str) -> Vec<String> {
+    let text = PSEUDONYMS.replace_all(text, " ");
     let mut words = Vec::new();
     for run in text.split(|c: char| !c.is_alphabetic()) {
         let mut start = 0;
