@@ -8,7 +8,6 @@ mod tile;
 
 use std::ops::Range;
 
-use multiversion::multiversion;
 use rayon::prelude::*;
 use understudy_team as team;
 
@@ -17,21 +16,22 @@ use super::{
     gemm::Into,
     steady::{Held, Rows},
 };
-use tile::{Line, ROWS, WIDTH};
+use tile::{Left, Line, Loop, ROWS};
 
-/// Weights `[inputs, outputs]` in bf16. Columns lie in panels of [`WIDTH`]; of a panel, pairs of
-/// adjacent input rows are interleaved, because the instruction multiplies and adds such pairs.
-/// A value of this type proves that the processor runs one of the loops.
+/// Weights `[inputs, outputs]` in bf16. Columns lie in panels as wide as a tile of the loop; of a
+/// panel, pairs of adjacent input rows are interleaved, because the instruction multiplies and adds
+/// such pairs. A value of this type proves that the processor runs the loop.
 #[derive(Debug)]
 pub(crate) struct Packed {
+    by: Loop,
     inputs: usize,
     outputs: usize,
-    /// `[panels, pairs of inputs, LINES]`, zero beyond the last input and the last output.
+    /// `[panels, pairs of inputs, by.lines()]`, zero beyond the last input and the last output.
     lines: Vec<Line>,
 }
 
-/// Lines of one pair of input rows in one panel.
-const LINES: usize = WIDTH / 16;
+/// Columns that one task multiplies: whole panels of either loop.
+const COLUMNS: usize = 64;
 
 /// Inputs summed before a partial sum is put away: what a band of them takes in bf16 stays in the
 /// second-level cache.
@@ -61,12 +61,12 @@ impl Packed {
 
     /// Whether one of the loops runs on this processor.
     pub(crate) fn is_supported() -> bool {
-        tile::is_supported()
+        Loop::here().is_some()
     }
 
     /// Lays out Wᵀ `[outputs, inputs]`, without rounding anything again.
     pub(crate) fn transposed(&self) -> Self {
-        Self::fill(self.outputs, self.inputs, |input, first, line| {
+        Self::fill(self.by, self.outputs, self.inputs, |input, first, line| {
             for (offset, value) in line.iter_mut().enumerate() {
                 *value = self.at(first + offset, input);
             }
@@ -80,21 +80,22 @@ impl Packed {
         outputs: usize,
         values: impl Fn(usize, usize, &mut [u16]) + Sync,
     ) -> Option<Self> {
-        Self::is_supported().then(|| Self::fill(inputs, outputs, values))
+        Loop::here().map(|by| Self::fill(by, inputs, outputs, values))
     }
 
     fn fill(
+        by: Loop,
         inputs: usize,
         outputs: usize,
         values: impl Fn(usize, usize, &mut [u16]) + Sync,
     ) -> Self {
-        let (panels, pairs) = (outputs.div_ceil(WIDTH), inputs.div_ceil(2));
-        let mut lines = vec![Line::default(); panels * pairs * LINES];
-        lines.par_chunks_mut((pairs * LINES).max(1)).enumerate().for_each(|(panel, lines)| {
-            let first = panel * WIDTH;
-            let width = WIDTH.min(outputs - first);
-            for (pair, lines) in lines.chunks_exact_mut(LINES).enumerate() {
-                let mut rows = [[0; WIDTH]; 2];
+        let (panels, pairs) = (outputs.div_ceil(by.columns()), inputs.div_ceil(2));
+        let mut lines = vec![Line::default(); panels * pairs * by.lines()];
+        lines.par_chunks_mut((pairs * by.lines()).max(1)).enumerate().for_each(|(panel, lines)| {
+            let first = panel * by.columns();
+            let width = by.columns().min(outputs - first);
+            for (pair, lines) in lines.chunks_exact_mut(by.lines()).enumerate() {
+                let mut rows = [[0; COLUMNS]; 2];
                 for (input, row) in (2 * pair..inputs).zip(&mut rows) {
                     values(input, first, &mut row[..width]);
                 }
@@ -105,21 +106,22 @@ impl Packed {
                 }
             }
         });
-        Self { inputs, outputs, lines }
+        Self { by, inputs, outputs, lines }
     }
 
     /// The bits of one weight.
     fn at(&self, input: usize, output: usize) -> u16 {
         let pairs = self.inputs.div_ceil(2);
-        let line = (output / WIDTH * pairs + input / 2) * LINES + output % WIDTH / 16;
+        let (panel, column) = (output / self.by.columns(), output % self.by.columns());
+        let line = (panel * pairs + input / 2) * self.by.lines() + column / 16;
         let pair = self.lines[line].0[output % 16];
         (pair >> (16 * (input % 2))) as u16
     }
 
     /// The pairs of inputs `depth` of one panel.
     fn panel(&self, panel: usize, pairs: Range<usize>) -> &[Line] {
-        let first = panel * self.inputs.div_ceil(2);
-        &self.lines[(first + pairs.start) * LINES..(first + pairs.end) * LINES]
+        let (first, each) = (panel * self.inputs.div_ceil(2), self.by.lines());
+        &self.lines[(first + pairs.start) * each..(first + pairs.end) * each]
     }
 }
 
@@ -195,17 +197,17 @@ fn one_band(
     into: Into,
     additions: &[Addition<'_>],
 ) {
-    let mut rounded = Vec::new();
+    let mut rounded = Left::new(w.by);
     for first in (0..w.inputs).step_by(DEPTH) {
         let depth = first..(first + DEPTH).min(w.inputs);
-        let stride = round_rows(a, w.inputs, depth.clone(), &mut rounded);
+        rounded.round(a, w.inputs, depth.clone());
         let into = if first == 0 { into } else { Into::Add };
-        for (panel, column) in (0..w.outputs).step_by(WIDTH).enumerate() {
+        for (panel, column) in (0..w.outputs).step_by(w.by.columns()).enumerate() {
             let lines = w.panel(panel, first / 2..depth.end.div_ceil(2));
-            let columns = column..(column + WIDTH).min(w.outputs);
+            let columns = column..(column + w.by.columns()).min(w.outputs);
             let c = &mut c[column..];
             let mut place = Columns::of(c, (rows, w.outputs), (0, columns.len()));
-            tile::rows_times_panel((&rounded, stride), lines, &mut place, into);
+            tile::rows_times_panel(&rounded, lines, &mut place, into);
             if depth.end == w.inputs {
                 for addition in additions {
                     addition.add((row, rows), columns.clone(), c, w.outputs);
@@ -227,38 +229,21 @@ fn few_rows(c: &mut [f32], a: &[f32], w: &Packed, rows: usize, into: Into) {
     let depths: Vec<Range<usize>> =
         (0..w.inputs).step_by(DEPTH).map(|first| first..(first + DEPTH).min(w.inputs)).collect();
     let round = |depth: &Range<usize>| {
-        let mut rounded = Vec::new();
-        let stride = round_rows(a, w.inputs, depth.clone(), &mut rounded);
-        (rounded, stride)
+        let mut rounded = Left::new(w.by);
+        rounded.round(a, w.inputs, depth.clone());
+        rounded
     };
-    let rounded: Vec<(Vec<u16>, usize)> = depths.iter().map(round).collect();
-    for_bands_of_columns(c, (rows, w.outputs), WIDTH, |panel, mut place| {
-        for (depth, (rounded, stride)) in depths.iter().zip(&rounded) {
-            let pairs = depth.start / 2..depth.end.div_ceil(2);
-            let lines = w.panel(panel, pairs);
-            let into = if depth.start == 0 { into } else { Into::Add };
-            tile::rows_times_panel((rounded, *stride), lines, &mut place, into);
+    let rounded: Vec<Left> = depths.iter().map(round).collect();
+    let panels = COLUMNS / w.by.columns();
+    for_bands_of_columns(c, (rows, w.outputs), COLUMNS, |index, mut place| {
+        for (panel, mut place) in (index * panels..).zip(place.parts(w.by.columns())) {
+            for (depth, rounded) in depths.iter().zip(&rounded) {
+                let lines = w.panel(panel, depth.start / 2..depth.end.div_ceil(2));
+                let into = if depth.start == 0 { into } else { Into::Add };
+                tile::rows_times_panel(rounded, lines, &mut place, into);
+            }
         }
     });
-}
-
-/// Rounds columns `depth` of row-major values, `width` apart, to rows of whole pairs; returns how
-/// far apart those lie.
-fn round_rows(values: &[f32], width: usize, depth: Range<usize>, rounded: &mut Vec<u16>) -> usize {
-    let stride = depth.len().next_multiple_of(2);
-    rounded.clear();
-    rounded.resize(values.len() / width * stride, 0);
-    for (row, rounded) in values.chunks_exact(width).zip(rounded.chunks_exact_mut(stride)) {
-        round_row(&row[depth.clone()], rounded);
-    }
-    stride
-}
-
-#[multiversion(targets = "simd")]
-fn round_row(values: &[f32], rounded: &mut [u16]) {
-    for (value, rounded) in values.iter().zip(rounded) {
-        *rounded = round(*value);
-    }
 }
 
 /// The bits of the nearest bf16, ties to even; NaN stays NaN.

@@ -1,18 +1,25 @@
-//! Weights in panels: columns in groups of [`WIDTH`], each group's rows adjacent.
+//! Weights in panels: columns in groups of [`width`], each group's rows adjacent.
 //!
 //! A product walks one panel from start to end, so weights stream from memory in order and need no
 //! repacking, neither for one row nor for thousands.
 
 use rayon::prelude::*;
 
-/// Columns of one panel: four vectors of sixteen. The last panel may be narrower.
-pub(crate) const WIDTH: usize = 64;
+use super::steady;
+
+/// Columns of one panel: those of one tile. A tile that took some columns of a wider panel would
+/// jump from line to line, which processors do not foresee: that halved the speed of few rows. The
+/// last panel may be narrower.
+pub(crate) fn width() -> usize {
+    steady::columns_of_a_tile()
+}
 
 /// Lays a row-major `[inputs, outputs]` matrix out in panels.
 pub(crate) fn pack(plain: &[f32], inputs: usize, outputs: usize) -> Vec<f32> {
+    let widest = width();
     let mut packed = vec![0.0; plain.len()];
-    packed.par_chunks_mut(WIDTH * inputs).enumerate().for_each(|(index, panel)| {
-        let first = index * WIDTH;
+    packed.par_chunks_mut(widest * inputs).enumerate().for_each(|(index, panel)| {
+        let first = index * widest;
         let width = panel.len() / inputs;
         for (row, plain) in panel.chunks_exact_mut(width).zip(plain.chunks_exact(outputs)) {
             row.copy_from_slice(&plain[first..first + width]);
@@ -23,11 +30,12 @@ pub(crate) fn pack(plain: &[f32], inputs: usize, outputs: usize) -> Vec<f32> {
 
 /// The transpose of a packed `[inputs, outputs]` matrix, packed as `[outputs, inputs]`.
 pub(crate) fn transpose(packed: &[f32], inputs: usize, outputs: usize) -> Vec<f32> {
+    let widest = width();
     let mut turned = vec![0.0; packed.len()];
-    turned.par_chunks_mut(WIDTH * outputs).enumerate().for_each(|(index, panel)| {
-        let first = index * WIDTH;
+    turned.par_chunks_mut(widest * outputs).enumerate().for_each(|(index, panel)| {
+        let first = index * widest;
         let to_width = panel.len() / outputs;
-        let blocks = packed.chunks(WIDTH * inputs).zip(panel.chunks_mut(WIDTH * to_width));
+        let blocks = packed.chunks(widest * inputs).zip(panel.chunks_mut(widest * to_width));
         for (from, to) in blocks {
             let from_width = from.len() / inputs;
             let from = &from[first * from_width..(first + to_width) * from_width];

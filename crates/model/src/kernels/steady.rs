@@ -14,7 +14,7 @@ use understudy_team as team;
 
 pub(crate) use gradient::{Adapted, Map, gradients};
 use tile::WIDTH;
-pub(crate) use tile::{Left, Right, Weight, product};
+pub(crate) use tile::{Left, Right, Weight, columns_of_a_tile, product};
 
 use super::{
     columns::{Columns, for_bands_of_columns},
@@ -29,8 +29,9 @@ const BAND: usize = 96;
 /// each weight is read from memory by one of them.
 const BANDS_FROM: usize = 64;
 
-/// Rows of a transposed right side that one task reads.
-const ROWS_AT_ONCE: usize = 252;
+/// Rows of a transposed right side that one task reads: whole tiles, few enough to be still in the
+/// second-level cache when they are read again for other columns.
+const ROWS_AT_ONCE: usize = 96;
 
 /// Rows inside wider rows: `rows` lie `stride` apart, and `width` values of each count.
 #[derive(Debug, Clone, Copy)]
@@ -138,15 +139,18 @@ pub(crate) fn times_panels(c: &mut [f32], x: &[f32], w: &[f32], rows: usize, int
     }
     let (inner, outputs) = (x.len() / rows, c.len() / rows);
     assert_eq!((x.len(), c.len(), w.len()), (rows * inner, rows * outputs, inner * outputs));
-    let panel = |x: &[f32], first: usize, place: &mut Columns<'_>| {
-        let width = place.width;
-        let values = &w[first * inner..(first + width) * inner];
-        let right = Right { values, stride: width };
-        product(Rows::whole(x, inner).left(), (right, inner), 1.0, place, into);
+    // Panels side by side, from that of column `first` on.
+    let multiply = |x: &[f32], first: usize, mut place: Columns<'_>| {
+        for (index, mut place) in place.parts(panels::width()).enumerate() {
+            let (first, width) = (first + index * panels::width(), place.width);
+            let values = &w[first * inner..(first + width) * inner];
+            let right = Right { values, stride: width };
+            product(Rows::whole(x, inner).left(), (right, inner), 1.0, &mut place, into);
+        }
     };
     if rows < BANDS_FROM {
-        for_bands_of_columns(c, (rows, outputs), panels::WIDTH, |index, mut place| {
-            panel(x, index * panels::WIDTH, &mut place);
+        for_bands_of_columns(c, (rows, outputs), WIDTH, |index, place| {
+            multiply(x, index * WIDTH, place);
         });
         return;
     }
@@ -155,11 +159,7 @@ pub(crate) fn times_panels(c: &mut [f32], x: &[f32], w: &[f32], rows: usize, int
     let band = rows.div_ceil(bands);
     team::each_chunk(c, band * outputs, |index, c| {
         let rows = c.len() / outputs;
-        for first in (0..outputs).step_by(panels::WIDTH) {
-            let width = panels::WIDTH.min(outputs - first);
-            let mut place = Columns::of(c, (rows, outputs), (first, width));
-            panel(&x[index * band * inner..], first, &mut place);
-        }
+        multiply(&x[index * band * inner..], 0, Columns::of(c, (rows, outputs), (0, outputs)));
     });
 }
 
@@ -173,17 +173,21 @@ pub(crate) fn times_transposed(x: &[f32], w: &[f32], rows: usize, out: &mut [f32
     let chunks = out.chunks_mut(WIDTH * w_rows).zip(x.chunks(WIDTH * inner));
     for (out, x) in chunks {
         let rows = out.len() / w_rows;
-        // The few rows of x are turned, and w stands on the left as it lies.
-        let turned: Vec<f32> =
-            (0..inner).flat_map(|k| x.iter().skip(k).step_by(inner)).copied().collect();
+        // The few rows of x are turned, and w stands on the left as it lies. Columns are added until
+        // they are whole vectors.
+        let width = rows.next_multiple_of(8);
+        let mut turned = vec![0.0; inner * width];
+        for (row, x) in x.chunks_exact(inner).enumerate() {
+            turned[row..].iter_mut().step_by(width).zip(x).for_each(|(to, x)| *to = *x);
+        }
         for_bands_of_columns(out, (rows, w_rows), ROWS_AT_ONCE, |index, mut columns| {
             let w = Rows::whole(&w[index * ROWS_AT_ONCE * inner..], inner);
-            let right = Right { values: &turned, stride: rows };
-            let mut part = vec![0.0; columns.width * rows];
-            let mut place = Columns::of(&mut part, (columns.width, rows), (0, rows));
+            let right = Right { values: &turned, stride: width };
+            let mut part = vec![0.0; columns.width * width];
+            let mut place = Columns::of(&mut part, (columns.width, width), (0, width));
             product(w.left(), (right, inner), 1.0, &mut place, Into::Replace);
             for row in 0..rows {
-                let values = part.iter().skip(row).step_by(rows);
+                let values = part.iter().skip(row).step_by(width);
                 columns.row(row).iter_mut().zip(values).for_each(|(out, value)| *out = *value);
             }
         });

@@ -5,13 +5,13 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 
+mod left;
+
 use super::{
     super::{columns::Columns, gemm::Into},
-    DEPTH, LINES,
+    DEPTH,
 };
-
-/// Columns of a panel: four 512-bit vectors of sums per row.
-pub(super) const WIDTH: usize = 64;
+pub(super) use left::Left;
 
 /// Rows that are whole tiles of either loop.
 pub(super) const ROWS: usize = 12;
@@ -23,7 +23,7 @@ pub(super) struct Line(pub(super) [u32; 16]);
 
 /// Who multiplies here. Both round operands to bf16 and sum in f32, in an order of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Loop {
+pub(super) enum Loop {
     #[cfg(target_arch = "x86_64")]
     Avx512,
     #[cfg(target_arch = "x86_64")]
@@ -32,7 +32,7 @@ enum Loop {
 
 impl Loop {
     #[cfg(target_arch = "x86_64")]
-    fn here() -> Option<Self> {
+    pub(super) fn here() -> Option<Self> {
         if avx512::is_supported() {
             Some(Self::Avx512)
         } else {
@@ -41,49 +41,54 @@ impl Loop {
     }
 
     #[cfg(not(target_arch = "x86_64"))]
-    fn here() -> Option<Self> {
+    pub(super) fn here() -> Option<Self> {
         None
+    }
+
+    /// Lines of one pair of inputs that a tile multiplies together, which are those of a panel: so
+    /// it reads its weights one after another.
+    pub(super) fn lines(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => avx512::LINES,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => 1,
+        }
+    }
+
+    /// Columns of a panel.
+    pub(super) fn columns(self) -> usize {
+        16 * self.lines()
     }
 }
 
-/// Whether one of the loops runs on this processor.
-pub(super) fn is_supported() -> bool {
-    Loop::here().is_some()
-}
-
-/// c (+)= a · w for as many rows of bf16 pairs as c has, `stride` values apart, and one panel's
-/// `lines`; c are the panel's columns.
-pub(super) fn rows_times_panel(
-    (a, stride): (&[u16], usize),
-    lines: &[Line],
-    c: &mut Columns<'_>,
-    into: Into,
-) {
-    let who = Loop::here().expect("packed weights exist only where a loop runs");
-    by(who, (a, stride), lines, c, into);
-}
-
-fn by(who: Loop, (a, stride): (&[u16], usize), lines: &[Line], c: &mut Columns<'_>, into: Into) {
-    let rows = c.rows;
-    assert!(a.len() >= rows * stride && lines.len() * 2 == stride * LINES, "an operand too short");
-    let fits = stride.is_multiple_of(2) && stride <= DEPTH && c.width <= WIDTH;
+/// c (+)= a · w for as many rows as c has and one panel's `lines`; c are the panel's columns. Whoever
+/// has such lines has found the processor to run their loop.
+pub(super) fn rows_times_panel(a: &Left, lines: &[Line], c: &mut Columns<'_>, into: Into) {
+    let (stride, by) = (a.stride(), a.by());
+    assert!(a.rows() >= c.rows && lines.len() * 2 == stride * by.lines(), "an operand too short");
+    let fits = stride.is_multiple_of(2) && stride <= DEPTH && c.width <= by.columns();
     assert!(fits, "operands of unfit shape");
     #[cfg(target_arch = "x86_64")]
     {
-        let mut tile = Tile { a, stride, lines, c, add: into == Into::Add };
-        match who {
-            Loop::Avx512 => avx512::panel(&mut tile),
-            Loop::Avx2 => avx2::panel(&mut tile),
+        let add = into == Into::Add;
+        match a {
+            Left::Pairs { values, .. } => {
+                avx512::panel(&mut Tile { a: values, stride, lines, c, add });
+            }
+            Left::Wide { values, .. } => {
+                avx2::panel(&mut Tile { a: values, stride, lines, c, add });
+            }
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    match who {}
+    match by {}
 }
 
 /// The operands of a panel's product, whose lengths have been checked.
 #[cfg(target_arch = "x86_64")]
-struct Tile<'a, 'c> {
-    a: &'a [u16],
+struct Tile<'a, 'c, T> {
+    a: &'a [T],
     stride: usize,
     lines: &'a [Line],
     c: &'a mut Columns<'c>,
@@ -93,7 +98,7 @@ struct Tile<'a, 'c> {
 #[cfg(all(test, target_arch = "x86_64"))]
 mod tests {
     use super::{
-        super::{Packed, round_rows},
+        super::{Packed, round},
         *,
     };
     use crate::kernels::reference::{assert_near, noise};
@@ -113,22 +118,28 @@ mod tests {
 
     fn compare(who: Loop, (rows, inputs, outputs): (usize, usize, usize)) {
         let (values, weights) = (noise(rows * inputs, 1), noise(inputs * outputs, 2));
-        let packed = Packed::new(&weights, inputs, outputs).expect("one of the loops runs");
-        let mut rounded = Vec::new();
-        let stride = round_rows(&values, inputs, 0..inputs, &mut rounded);
+        let packed = Packed::fill(who, inputs, outputs, |input, first, line| {
+            for (value, from) in line.iter_mut().zip(&weights[input * outputs + first..]) {
+                *value = round(*from);
+            }
+        });
+        let mut rounded = Left::new(who);
+        rounded.round(&values, inputs, 0..inputs);
         let widen = |bits: u16| f32::from_bits(u32::from(bits) << 16);
         let mut expected = noise(rows * outputs, 3);
         let mut found = expected.clone();
         for (at, sum) in expected.iter_mut().enumerate() {
             let (row, output) = (at / outputs, at % outputs);
             let term = |input: usize| {
-                widen(rounded[row * stride + input]) * widen(packed.at(input, output))
+                widen(round(values[row * inputs + input])) * widen(packed.at(input, output))
             };
             *sum += (0..inputs).map(term).sum::<f32>();
         }
         let mut columns = Columns::of(&mut found, (rows, outputs), (0, outputs));
-        let lines = packed.panel(0, 0..inputs.div_ceil(2));
-        by(who, (&rounded, stride), lines, &mut columns, Into::Add);
+        for (panel, mut columns) in columns.parts(who.columns()).enumerate() {
+            let lines = packed.panel(panel, 0..inputs.div_ceil(2));
+            rows_times_panel(&rounded, lines, &mut columns, Into::Add);
+        }
         assert_near(&found, &expected, 1e-4);
     }
 }

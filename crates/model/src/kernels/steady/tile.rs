@@ -11,8 +11,17 @@ pub(crate) use weight::Weight;
 
 use super::super::{columns::Columns, gemm::Into};
 
-/// Columns of the widest tile: four vectors of sixteen.
+/// Columns of the widest tile: four vectors of sixteen. The others are divisors of it.
 pub(super) const WIDTH: usize = 64;
+
+/// Columns that the loop that runs here multiplies together.
+pub(crate) fn columns_of_a_tile() -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if !avx512::is_supported() && avx2::is_supported() {
+        return avx2::COLUMNS;
+    }
+    WIDTH
+}
 
 /// Element (i, k) is `values[i * row + k * step]`.
 #[derive(Clone, Copy)]

@@ -1,152 +1,94 @@
 //! The loop with sums in 256-bit registers, for processors without the dot product of pairs: a bf16
-//! is the upper half of an f32, so both of a pair are widened in one instruction each.
-//!
-//! A few rows are multiplied while weights are widened, as fast as those come from memory. For many
-//! rows the widening would be repeated for each few, so a panel is widened first and multiplied as
-//! f32 are. Either way a sum is one chain of fused multiply-adds, so that both give the same bits.
+//! is the upper half of an f32, so both of a pair are widened in one instruction each, while other
+//! units multiply. Sums are chains of fused multiply-adds in the order of the inputs.
 
 #![expect(unsafe_code, reason = "vector loads and stores take pointers")]
 
 use std::{
     arch::x86_64::{
-        __m256, __m256i, _MM_HINT_T0, _mm_prefetch, _mm256_and_si256, _mm256_castsi256_ps,
-        _mm256_fmadd_ps, _mm256_load_si256, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps,
-        _mm256_slli_epi32,
+        __m256i, _MM_HINT_T0, _mm_prefetch, _mm256_and_si256, _mm256_castsi256_ps, _mm256_fmadd_ps,
+        _mm256_load_si256, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi32,
     },
-    cell::RefCell,
     ptr,
 };
 
 use super::{
-    super::{
-        super::{
-            avx2::{LANES, store},
-            steady::{Left, Right, product},
-        },
-        DEPTH, LINES,
-    },
-    Into, Line, Tile, WIDTH,
+    super::super::avx2::{LANES, store},
+    Line, Tile,
 };
 
 /// How many lines ahead of those being multiplied weights are called for.
 const AHEAD: usize = 64;
 
-/// From this many rows on, widening a panel costs less than it saves.
-const MANY: usize = 16;
-
-thread_local! {
-    /// Rows and a panel, widened.
-    static SCRATCH: RefCell<(Vec<f32>, Vec<f32>)> = RefCell::default();
-}
+/// Rows of the tallest tile: eight sums, four vectors of weights and what they come from. Six rows
+/// measured slower.
+const ROWS: usize = 4;
 
 pub(super) fn is_supported() -> bool {
     is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
 }
 
-/// All rows of a panel's product. The caller has checked bounds and instructions.
-pub(super) fn panel(of: &mut Tile<'_, '_>) {
-    if of.c.rows >= MANY {
-        SCRATCH.with_borrow_mut(|(a, w)| many_rows(of, a, w));
-    } else {
-        few_rows(of);
-    }
-}
-
-fn many_rows(of: &mut Tile<'_, '_>, a: &mut Vec<f32>, w: &mut Vec<f32>) {
-    let upper = |bits: u32| f32::from_bits(bits << 16);
-    a.clear();
-    a.extend(of.a[..of.c.rows * of.stride].iter().map(|bits| upper(u32::from(*bits))));
-    w.clear();
-    for lines in of.lines.as_chunks::<LINES>().0 {
-        let pairs = || lines.iter().flat_map(|line| line.0);
-        w.extend(pairs().map(upper));
-        w.extend(pairs().map(|pair| f32::from_bits(pair & 0xffff_0000)));
-    }
-    let left = Left { values: a, row: of.stride, step: 1 };
-    let right = Right { values: w, stride: WIDTH };
-    let into = if of.add { Into::Add } else { Into::Replace };
-    product(left, (right, of.stride), 1.0, of.c, into);
-}
-
-/// Four rows at a time, then two and one. Fewer take more lines at once: there are sixteen
-/// registers, eight of them for sums.
-fn few_rows(of: &mut Tile<'_, '_>) {
-    let (rows, mut first) = (of.c.rows, 0);
-    while first < rows {
-        let height = [4, 2].into_iter().find(|height| rows - first >= *height).unwrap_or(1);
-        // SAFETY: whoever calls `panel` has checked the instructions.
+/// All rows of a panel's product, up to four at a time, as evenly as can be. The caller has checked
+/// bounds and instructions.
+pub(super) fn panel(of: &mut Tile<'_, '_, f32>) {
+    let (mut first, tiles) = (0, of.c.rows.div_ceil(ROWS));
+    for tile in 0..tiles {
+        let height = (of.c.rows - first).div_ceil(tiles - tile);
+        // SAFETY: whoever calls `panel` has checked the instructions and the lengths of all rows,
+        // of which these are some.
         unsafe {
             match height {
-                1 => tile::<1, LINES>(of, first),
-                2 => tile::<2, 2>(of, first),
-                _ => tile::<4, 1>(of, first),
+                1 => self::tile::<1>(of, first),
+                2 => self::tile::<2>(of, first),
+                3 => self::tile::<3>(of, first),
+                _ => self::tile::<ROWS>(of, first),
             }
         }
         first += height;
     }
 }
 
-/// R rows from `first` on, L lines at a time.
+/// R rows from `first` on.
+///
+/// # Safety
+///
+/// `a` holds those rows of `stride` values each, two of them to a line of `lines`.
 #[target_feature(enable = "avx2,fma")]
-fn tile<const R: usize, const L: usize>(of: &mut Tile<'_, '_>, first: usize) {
-    // Widened before, because then a broadcast is no more than a load.
-    let mut rows = [[0.0; DEPTH]; R];
-    for (row, to) in rows.iter_mut().enumerate() {
-        let from = &of.a[(first + row) * of.stride..][..of.stride];
-        to.iter_mut().zip(from).for_each(|(to, from)| *to = f32::from_bits(u32::from(*from) << 16));
-    }
-    let rows = rows.each_ref().map(|row| &row[..of.stride]);
-    for start in (0..LINES).step_by(L) {
-        let mut sums = [[[_mm256_setzero_ps(); 2]; L]; R];
-        for (pair, lines) in of.lines.as_chunks::<LINES>().0.iter().enumerate() {
-            let x = rows.map(|row| {
-                let [even, odd] = row.as_chunks::<2>().0[pair];
-                (_mm256_set1_ps(even), _mm256_set1_ps(odd))
-            });
-            for (at, line) in lines[start..start + L].iter().enumerate() {
-                _mm_prefetch::<_MM_HINT_T0>(ptr::from_ref(line).wrapping_add(AHEAD).cast());
-                for half in 0..2 {
-                    let (even, odd) = widened(load(line, half));
-                    add_pair(sums.each_mut().map(|sums| &mut sums[at][half]), x, even, odd);
-                }
+unsafe fn tile<const R: usize>(of: &mut Tile<'_, '_, f32>, first: usize) {
+    let upper = _mm256_set1_epi32(0xffff_0000_u32 as i32);
+    let mut sums = [[_mm256_setzero_ps(); 2]; R];
+    let (stride, mut a) = (of.stride, of.a[first * of.stride..].as_ptr());
+    for line in of.lines {
+        _mm_prefetch::<_MM_HINT_T0>(ptr::from_ref(line).wrapping_add(AHEAD).cast());
+        let pairs = load(line);
+        let w = pairs.map(|pairs| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(pairs)));
+        for (row, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: row < R, and `a` is at the first value of a pair within the first of the rows.
+            let x = _mm256_set1_ps(unsafe { *a.add(row * stride) });
+            for (sum, w) in sums.iter_mut().zip(w) {
+                *sum = _mm256_fmadd_ps(x, w, *sum);
             }
         }
-        for (row, sums) in sums.into_iter().enumerate() {
-            let columns = of.c.row(first + row);
-            let from = (start * 2 * LANES).min(columns.len());
-            store(sums.as_flattened(), &mut columns[from..], of.add);
+        let w = pairs.map(|pairs| _mm256_castsi256_ps(_mm256_and_si256(pairs, upper)));
+        for (row, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: as above, of the second value.
+            let x = _mm256_set1_ps(unsafe { *a.add(row * stride + 1) });
+            for (sum, w) in sums.iter_mut().zip(w) {
+                *sum = _mm256_fmadd_ps(x, w, *sum);
+            }
         }
+        a = a.wrapping_add(2);
+    }
+    for (row, sums) in sums.iter().enumerate() {
+        store(sums, of.c.row(first + row), of.add);
     }
 }
 
-/// sum += x · w for a pair of inputs, in every row.
-#[inline]
-#[target_feature(enable = "avx2,fma")]
-fn add_pair<const R: usize>(
-    sums: [&mut __m256; R],
-    x: [(__m256, __m256); R],
-    even: __m256,
-    odd: __m256,
-) {
-    for (sum, (x_even, x_odd)) in sums.into_iter().zip(x) {
-        *sum = _mm256_fmadd_ps(x_odd, odd, _mm256_fmadd_ps(x_even, even, *sum));
-    }
-}
-
-/// The first and the second of every pair.
+/// Both halves of a line.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn widened(pairs: __m256i) -> (__m256, __m256) {
-    let upper = _mm256_set1_epi32(0xffff_0000_u32 as i32);
-    let (even, odd) = (_mm256_slli_epi32::<16>(pairs), _mm256_and_si256(pairs, upper));
-    (_mm256_castsi256_ps(even), _mm256_castsi256_ps(odd))
-}
-
-/// One half of a line.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn load(line: &Line, half: usize) -> __m256i {
-    let pairs = &line.0[LANES * half..LANES * (half + 1)];
+fn load(line: &Line) -> [__m256i; 2] {
     // SAFETY: half a line is as long as the vector and, lines being aligned to 64, aligned to it.
-    unsafe { _mm256_load_si256(pairs.as_ptr().cast()) }
+    let half = |at: usize| unsafe { _mm256_load_si256(line.0[at..at + LANES].as_ptr().cast()) };
+    [half(0), half(LANES)]
 }

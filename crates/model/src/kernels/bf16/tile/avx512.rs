@@ -12,7 +12,10 @@ use std::{
     ptr,
 };
 
-use super::{super::LINES, Tile};
+use super::Tile;
+
+/// Lines of a pair of inputs: four vectors of sixteen columns.
+pub(super) const LINES: usize = 4;
 
 /// How many lines ahead of those being multiplied weights are called for.
 const AHEAD: usize = 64;
@@ -26,7 +29,7 @@ pub(super) fn is_supported() -> bool {
 }
 
 /// All rows of a panel's product. The caller has checked bounds and instructions.
-pub(super) fn panel(of: &mut Tile<'_, '_>) {
+pub(super) fn panel(of: &mut Tile<'_, '_, u16>) {
     let rows = of.c.rows;
     for first in (0..rows).step_by(ROWS) {
         // SAFETY: the caller has checked the instructions and the operands' lengths for all rows,
@@ -49,7 +52,7 @@ pub(super) fn panel(of: &mut Tile<'_, '_>) {
 /// `a` holds R rows of `stride` values, an even number; `lines` holds LINES per pair of them;
 /// `c` has R rows from `first` on, of at most 16 · LINES columns.
 #[target_feature(enable = "avx512f,avx512bf16")]
-unsafe fn tile<const R: usize>(of: &mut Tile<'_, '_>, first: usize) {
+unsafe fn tile<const R: usize>(of: &mut Tile<'_, '_, u16>, first: usize) {
     let Tile { a, stride, lines, ref mut c, add } = *of;
     let a = &a[first * stride..];
     let (width, c_stride) = (c.width, c.stride);

@@ -17,7 +17,13 @@ use super::{
 };
 
 /// Columns of a tile: two vectors, so that six rows of sums leave registers for what they need.
-const COLUMNS: usize = 16;
+pub(super) const COLUMNS: usize = 16;
+
+/// Rows of the tallest tile.
+const ROWS: usize = 6;
+
+/// Rows of the tallest tile of one vector: as many sums as keep both multipliers busy.
+const ROWS_OF_ONE: usize = 8;
 
 const LANES: usize = 8;
 
@@ -68,8 +74,8 @@ fn mask(lanes: usize) -> __m256i {
     _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes as i32), all)
 }
 
-/// Sixteen columns at a time, of them six rows at a time, what is left over four, two and one at a
-/// time. The caller has checked bounds and instructions.
+/// Sixteen columns at a time, of them up to six rows at a time, as evenly as can be: two rows alone
+/// would not keep both multipliers busy. The caller has checked bounds and instructions.
 pub(super) fn column<T: Weight>(
     a: Left<'_>,
     (b, depth): (Right<'_, T>, usize),
@@ -80,9 +86,10 @@ pub(super) fn column<T: Weight>(
     let (rows, stride, add) = (c.rows, c.stride, into == Into::Add);
     for first in (0..c.width).step_by(COLUMNS) {
         let cols = COLUMNS.min(c.width - first);
-        let mut row = 0;
-        while row < rows {
-            let height = [6, 4, 2].into_iter().find(|height| rows - row >= *height).unwrap_or(1);
+        let tallest = if cols > LANES { ROWS } else { ROWS_OF_ONE };
+        let (mut row, tiles) = (0, rows.div_ceil(tallest));
+        for tile in 0..tiles {
+            let height = (rows - row).div_ceil(tiles - tile);
             let left =
                 if depth == 0 { a.values.as_ptr() } else { a.values[row * a.row..].as_ptr() };
             let right = b.values.as_ptr().wrapping_add(first);
@@ -92,11 +99,10 @@ pub(super) fn column<T: Weight>(
             // SAFETY: `product` has checked all rows and columns, of which these are some; it has
             // checked for the instructions as well.
             unsafe {
-                match height {
-                    1 => whole_or_not::<T, 1>(&operands, &place),
-                    2 => whole_or_not::<T, 2>(&operands, &place),
-                    4 => whole_or_not::<T, 4>(&operands, &place),
-                    _ => whole_or_not::<T, 6>(&operands, &place),
+                if cols > LANES {
+                    of_two::<T>(height, &operands, &place);
+                } else {
+                    of_one::<T>(height, &operands, &place);
                 }
             }
             row += height;
@@ -121,33 +127,79 @@ struct Place {
     scale: f32,
 }
 
+/// Up to [`ROWS`] rows of two vectors.
+///
 /// # Safety
 ///
 /// As for [`tile`].
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn whole_or_not<T: Weight, const R: usize>(of: &Operands<T>, to: &Place) {
+unsafe fn of_two<T: Weight>(height: usize, of: &Operands<T>, to: &Place) {
     // SAFETY: the caller's.
     unsafe {
-        if to.cols == COLUMNS {
-            tile::<T, R, true>(of, to);
-        } else {
-            tile::<T, R, false>(of, to);
+        match height {
+            1 => whole_or_not::<T, 1, 2>(of, to),
+            2 => whole_or_not::<T, 2, 2>(of, to),
+            3 => whole_or_not::<T, 3, 2>(of, to),
+            4 => whole_or_not::<T, 4, 2>(of, to),
+            5 => whole_or_not::<T, 5, 2>(of, to),
+            _ => whole_or_not::<T, ROWS, 2>(of, to),
+        }
+    }
+}
+
+/// Up to [`ROWS_OF_ONE`] rows of one vector.
+///
+/// # Safety
+///
+/// As for [`tile`].
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn of_one<T: Weight>(height: usize, of: &Operands<T>, to: &Place) {
+    // SAFETY: the caller's.
+    unsafe {
+        match height {
+            1 => whole_or_not::<T, 1, 1>(of, to),
+            2 => whole_or_not::<T, 2, 1>(of, to),
+            3 => whole_or_not::<T, 3, 1>(of, to),
+            4 => whole_or_not::<T, 4, 1>(of, to),
+            5 => whole_or_not::<T, 5, 1>(of, to),
+            6 => whole_or_not::<T, 6, 1>(of, to),
+            7 => whole_or_not::<T, 7, 1>(of, to),
+            _ => whole_or_not::<T, ROWS_OF_ONE, 1>(of, to),
         }
     }
 }
 
 /// # Safety
 ///
-/// `a` reaches to (R − 1) · row + (depth − 1) · step, `b` holds depth rows of `cols` ≤ 16 columns,
-/// and `c` has R rows of as many.
+/// As for [`tile`].
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn tile<T: Weight, const R: usize, const WHOLE: bool>(of: &Operands<T>, to: &Place) {
-    let lanes: [usize; 2] =
-        if WHOLE { [LANES; 2] } else { [to.cols.min(LANES), to.cols.saturating_sub(LANES)] };
-    let mut sums = [[_mm256_setzero_ps(); 2]; R];
+unsafe fn whole_or_not<T: Weight, const R: usize, const V: usize>(of: &Operands<T>, to: &Place) {
+    // SAFETY: the caller's.
+    unsafe {
+        if to.cols == LANES * V {
+            tile::<T, R, V, true>(of, to);
+        } else {
+            tile::<T, R, V, false>(of, to);
+        }
+    }
+}
+
+/// # Safety
+///
+/// `a` reaches to (R − 1) · row + (depth − 1) · step, `b` holds depth rows of `cols` columns, no
+/// more than V vectors have lanes, and `c` has R rows of as many.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn tile<T: Weight, const R: usize, const V: usize, const WHOLE: bool>(
+    of: &Operands<T>,
+    to: &Place,
+) {
+    let lanes: [usize; V] = std::array::from_fn(|vector| {
+        if WHOLE { LANES } else { to.cols.saturating_sub(LANES * vector).min(LANES) }
+    });
+    let mut sums = [[_mm256_setzero_ps(); V]; R];
     let (mut a, mut b) = (of.a, of.b);
     for _ in 0..of.depth {
-        let mut w = [_mm256_setzero_ps(); 2];
+        let mut w = [_mm256_setzero_ps(); V];
         _mm_prefetch::<_MM_HINT_T0>(b.wrapping_byte_add(AHEAD).cast());
         for (vector, (w, lanes)) in w.iter_mut().zip(lanes).enumerate() {
             // SAFETY: whole vectors lie in `b`, and otherwise no more columns are named than it has.
