@@ -8,6 +8,7 @@
 
 use std::{env, error::Error, path::PathBuf, time::Instant};
 
+use mimalloc::MiMalloc;
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 use understudy_dataset::{Builder, Request, SuiteFingerprints};
@@ -21,6 +22,10 @@ const WORDS: [&str; 16] = [
     "refund", "parcel", "late", "invoice", "wrong", "change", "password", "account", "please",
     "broken", "screen", "order", "cancel", "today", "delivery", "address",
 ];
+
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);

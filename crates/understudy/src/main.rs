@@ -28,8 +28,14 @@ mod worker;
 use std::process::ExitCode;
 
 use clap::Parser;
+use mimalloc::MiMalloc;
 
 use crate::{cli::Cli, commands::Exit, config::Config};
+
+/// Requests, rows and steps are many small texts and some large tensors, made on one thread and
+/// dropped on another: see `docs/decisions/0017-whose-memory.md`.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
