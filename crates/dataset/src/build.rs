@@ -4,8 +4,7 @@ use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use understudy_ident::{StepId, TaskName, Timestamp};
 use understudy_manifest::{Data, DataSource, DatasetManifest, Redact, Split};
-use understudy_message::Message;
-use understudy_redact::{Cues, Masker, Policy, Recogniser};
+use understudy_redact::{Cues, Policy, Recogniser};
 use understudy_trajectory::{RewardPolicy, Trajectory};
 
 use crate::{
@@ -15,17 +14,15 @@ use crate::{
     decontaminate::{assert_clean, decontaminate},
     dedupe::dedupe,
     filter::{Filter, Tokens},
-    groups,
     ledger::Ledger,
-    mask::{Masking, Names, mask},
+    mask::{Masking, Names},
     population::population,
     problems,
-    prompts::{self, Asked},
     remember::{Lessons, remember},
     review,
     rewarding::Rewarding,
+    rewriting::Rewriting,
     row::RowKind,
-    rules::{self, Made, Rules},
     selection::{Selected, Selection},
     spill::Spill,
     split::{Division, split},
@@ -261,151 +258,6 @@ impl Stages<'_> {
     fn trains(&self) -> bool {
         let splits = self.rows.iter().zip(&self.splits);
         splits.into_iter().any(|(row, split)| row.kind != RowKind::Labels && *split == Split::Train)
-    }
-}
-
-/// Candidates into finished rows, trajectory by trajectory: a pseudonym holds within one.
-struct Rewriting<'a> {
-    writer: Writer<'a>,
-    masking: Masking<'a>,
-    rewarding: &'a Rewarding,
-}
-
-impl Rewriting<'_> {
-    /// What was judged, and where they are kept what was asked.
-    fn steps(
-        &mut self,
-        selected: &Selected,
-        data: &Data,
-        ledger: &mut Ledger,
-        trail: &mut Trail,
-    ) -> Result<Vec<Written>, DatasetError> {
-        let judged = rules::judged(selected, ledger);
-        trail.joined(selected, data.prompts)?;
-        let asked = if data.prompts { Asked::of(selected, trail) } else { Asked::default() };
-        let mut rules = Rules::new(selected, self.rewarding, data.min_reward);
-        let mut rows = Vec::new();
-        for trajectory in rules::by_trajectory(selected, &asked.beside(&judged)) {
-            let mut masker = self.masking.trajectory(selected, trajectory.iter().copied());
-            let of = (&mut rules, &asked, &mut masker);
-            let written = self.rewritten(selected, &trajectory, of, trail)?;
-            let Some(written) = written else {
-                self.masking.quarantine(trajectory.len());
-                for nth in &trajectory {
-                    trail.quarantined(*nth);
-                }
-                continue;
-            };
-            rows.extend(written);
-            self.masking.count(&masker);
-        }
-        // The rows of one step stand together already, in their own order.
-        rows.sort_by_key(|row| row.candidate);
-        let prompts = rows.iter().filter(|row| row.is_prompt()).count();
-        let taught = rows.len() - prompts;
-        ledger.close("build", judged.len(), taught, rules.into_tally());
-        if data.prompts {
-            let mut tally = asked.tally;
-            tally.add_many("prompts", prompts as u64);
-            ledger.close("prompts", taught, rows.len(), tally);
-        }
-        Ok(rows)
-    }
-
-    /// The rows of one trajectory; none where its names cannot be told.
-    fn rewritten(
-        &self,
-        selected: &Selected,
-        trajectory: &[usize],
-        (rules, asked, masker): (&mut Rules<'_>, &Asked, &mut Masker),
-        trail: &mut Trail,
-    ) -> Result<Option<Vec<Written>>, DatasetError> {
-        if self.masking.recognises() {
-            // First of all of them: a name that is missed in one step is masked by the next.
-            for nth in trajectory {
-                let candidate = selected.candidate(*nth)?;
-                let edited = candidate.edit().map(Message::assistant);
-                let said = candidate.prompt.iter().chain([&candidate.reply]).chain(&edited);
-                if !self.masking.learn(said, masker)? {
-                    return Ok(None);
-                }
-            }
-        }
-        let mut written = Vec::new();
-        for &nth in trajectory {
-            let candidate = selected.candidate(nth)?;
-            let mut made = if rules::refusal(&selected.facts[nth]).is_none() {
-                let made = rules.apply(nth, &candidate, masker)?;
-                trail.built(nth, &made.reasons);
-                made
-            } else {
-                Made::default()
-            };
-            made.rows.extend(asked.has(nth).then(|| prompts::row(nth, &candidate)));
-            // What holds a case is told before names are gone, as suites are kept with theirs.
-            let compared = self.masking.asked(&made.rows);
-            for row in &made.rows {
-                if !self.masking.learn(row.messages(), masker)? {
-                    return Ok(None);
-                }
-            }
-            mask(&mut made.rows, masker);
-            written.extend(self.writer.write(&made.rows, compared.as_ref())?);
-        }
-        Ok(Some(written))
-    }
-
-    /// Adds the pairs of attempts at one problem to the rows of the better attempt.
-    fn problems(
-        &mut self,
-        selected: &Selected,
-        rows: &mut Vec<Written>,
-        ledger: &mut Ledger,
-    ) -> Result<(), DatasetError> {
-        let before = rows.len();
-        let tally = problems::pairs(selected, |row| {
-            let (mut masker, _) = self.masking.knowing(selected, row.steps());
-            if !self.masking.learn(row.messages(), &mut masker)? {
-                self.masking.quarantine(1);
-                return Ok(());
-            }
-            let mut made = [row];
-            let asked = self.masking.asked(&made);
-            mask(&mut made, &mut masker);
-            rows.extend(self.writer.write(&made, asked.as_ref())?);
-            self.masking.count(&masker);
-            Ok(())
-        })?;
-        if let Some(tally) = tally {
-            rows.sort_by_key(|row| row.candidate);
-            ledger.close("compare", before, rows.len(), tally);
-        }
-        Ok(())
-    }
-
-    /// Adds the groups behind the other rows, and returns how many rows there would be if none had
-    /// to be left out for what it reveals.
-    fn groups(
-        &mut self,
-        selected: &Selected,
-        rows: &mut Vec<Written>,
-        ledger: &mut Ledger,
-    ) -> Result<usize, DatasetError> {
-        if selected.shared.is_empty() {
-            return Ok(rows.len());
-        }
-        let (before, mut made, mut groups) = (rows.len(), 0, Vec::new());
-        let tally = groups::make(selected, self.rewarding, |row| {
-            made += 1;
-            if self.masking.admits(selected, &row)? {
-                groups.extend(self.writer.write(&[row], None)?);
-            }
-            Ok(())
-        })?;
-        groups.sort_by_key(|row| row.candidate);
-        rows.append(&mut groups);
-        ledger.close("group", before, before + made, tally);
-        Ok(before + made)
     }
 }
 

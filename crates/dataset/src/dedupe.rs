@@ -1,6 +1,6 @@
 //! Duplicates after redaction: rows that teach the same, and rows that all but do.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 use understudy_manifest::Dedupe;
 
@@ -16,7 +16,7 @@ use crate::{
 /// version to the next.
 pub(crate) fn dedupe(rows: &mut Vec<Written>, how: Dedupe, ledger: &mut Ledger) {
     let before = rows.len();
-    let mut seen = BTreeSet::new();
+    let mut seen = HashSet::new();
     let mut tally = Tally::default();
     rows.retain(|row| {
         let is_new = seen.insert(row.content);

@@ -3,7 +3,7 @@
 use understudy_ident::Digest;
 
 /// Half a digest: among a million texts, two that share one have a chance of about 10⁻²⁷.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Key(u128);
 
 impl Key {

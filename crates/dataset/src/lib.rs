@@ -49,6 +49,7 @@ mod prompts;
 mod remember;
 mod review;
 mod rewarding;
+mod rewriting;
 mod row;
 mod rules;
 mod selection;

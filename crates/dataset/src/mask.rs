@@ -97,20 +97,15 @@ impl<'a> Masking<'a> {
         self.tally.add_many("steps_with_names_unknown", steps as u64);
     }
 
-    /// Starts a trajectory of these candidates. Its rows must come in their order.
-    pub(crate) fn trajectory(
-        &mut self,
-        selected: &Selected,
-        steps: impl IntoIterator<Item = usize>,
-    ) -> Masker {
-        let (masker, any) = self.knowing(selected, steps);
+    /// Counts whether anything was on record about a trajectory's subjects.
+    pub(crate) fn count_known(&mut self, is_known: bool) {
         if self.names.accounts.is_some() {
-            self.tally.add(if any { ON_RECORD } else { NOT_ON_RECORD });
+            self.tally.add(if is_known { ON_RECORD } else { NOT_ON_RECORD });
         }
-        masker
     }
 
-    /// A masker of what is on record about these candidates' subjects, and whether anything is.
+    /// A masker for rows of these candidates, which must come in their order: it knows what is on
+    /// record about their subjects. And whether anything is.
     pub(crate) fn knowing(
         &self,
         selected: &Selected,

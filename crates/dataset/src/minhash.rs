@@ -9,6 +9,7 @@
 //!
 //! Memory: 232 bytes a row, 344 of a pair, and while bands are compared 32 more.
 
+use rayon::prelude::*;
 use understudy_ident::Digest;
 use understudy_redact::without_numbers;
 
@@ -103,7 +104,7 @@ pub(crate) fn ties<'a>(
     for band in 0..BANDS {
         let key = |nth| sketch(nth).map(|(class, sketch)| ((class, sketch.band(band)), nth));
         let mut keyed: Vec<_> = (0..count).filter_map(key).collect();
-        keyed.sort_unstable();
+        keyed.par_sort_unstable();
         for bucket in keyed.chunk_by(|a, b| a.0 == b.0).filter(|bucket| bucket.len() > 1) {
             let mut unlike: Vec<usize> = Vec::new();
             for &(_, nth) in bucket {

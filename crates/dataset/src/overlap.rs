@@ -63,10 +63,19 @@ fn first(set: &[u64]) -> &[u64] {
 }
 
 fn are_similar(a: &[u64], b: &[u64]) -> bool {
+    // How many words of `a` may be missing in `b`: one more, and no rest can make up for them.
+    let least = (SIMILAR * (a.len() + b.len()) as f64 / (1.0 + SIMILAR)) as usize;
+    let Some(mut spare) = a.len().checked_sub(least) else { return false };
     let (mut both, mut other) = (0, b.iter().peekable());
     for word in a {
         while other.next_if(|next| *next < word).is_some() {}
-        both += usize::from(other.next_if_eq(&word).is_some());
+        if other.next_if_eq(&word).is_some() {
+            both += 1;
+        } else if spare == 0 {
+            return false;
+        } else {
+            spare -= 1;
+        }
     }
     both as f64 >= SIMILAR * (a.len() + b.len() - both) as f64
 }
@@ -133,4 +142,24 @@ impl Pieces {
 
 fn runs(words: &[u64], length: usize, hash: fn(&[u64]) -> u64) -> BTreeSet<u64> {
     words.windows(length).map(hash).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_are_similar_where_the_definition_says_so() {
+        let subsets: Vec<Vec<u64>> = (0_u64..1 << 9)
+            .map(|bits| (0..9).filter(|word| bits >> word & 1 == 1).collect())
+            .collect();
+        let mut similar = 0;
+        for (a, b) in subsets.iter().flat_map(|a| subsets.iter().map(move |b| (a, b))) {
+            let both = a.iter().filter(|word| b.contains(word)).count();
+            let expected = both as f64 >= SIMILAR * (a.len() + b.len() - both) as f64;
+            assert_eq!(are_similar(a, b), expected, "{a:?} {b:?}");
+            similar += usize::from(expected);
+        }
+        assert!(similar > subsets.len(), "more than every set and itself");
+    }
 }

@@ -79,7 +79,6 @@ pub(crate) struct Rules<'a> {
     by_response: BTreeMap<Key, Vec<usize>>,
     /// Whole candidates by trajectory, where something was regenerated in it.
     by_trajectory: BTreeMap<Key, Vec<usize>>,
-    tally: Tally,
 }
 
 /// The rows of one candidate, and what was said of those it did not become.
@@ -104,16 +103,11 @@ impl<'a> Rules<'a> {
                 by_trajectory.entry(fact.trajectory).or_default().push(nth);
             }
         }
-        let tally = Tally::default();
-        Self { selected, rewarding, min_reward, by_response, by_trajectory, tally }
-    }
-
-    pub(crate) fn into_tally(self) -> Tally {
-        self.tally
+        Self { selected, rewarding, min_reward, by_response, by_trajectory }
     }
 
     pub(crate) fn apply(
-        &mut self,
+        &self,
         nth: usize,
         candidate: &Candidate,
         masker: &Masker,
@@ -131,7 +125,6 @@ impl<'a> Rules<'a> {
             made.reasons.push("no_row");
         }
         made.reasons.extend(made.rows.iter().map(|row| row.kind().as_str()));
-        made.reasons.iter().for_each(|reason| self.tally.add(reason));
         Ok(made)
     }
 

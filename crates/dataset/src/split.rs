@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
 };
 
 use understudy_ident::Timestamp;
@@ -166,7 +166,7 @@ fn leakage(
     splits: &[Split],
     (near, kept): (&[(usize, usize)], &[bool]),
 ) -> Leakage {
-    let mut sides: BTreeMap<(&str, Key), (bool, bool)> = BTreeMap::new();
+    let mut sides: HashMap<(&str, Key), (bool, bool)> = HashMap::new();
     for ((row, split), _) in rows.iter().zip(splits).zip(kept).filter(|(_, kept)| **kept) {
         for tie in ties(row, facts) {
             let (train, dev) = sides.entry(tie).or_default();
@@ -189,7 +189,7 @@ fn leakage(
 /// For each row the first row of its component, by which it is named: the oldest.
 fn components(rows: &[Written], facts: &[Fact], near: &[(usize, usize)]) -> Vec<usize> {
     let mut components = Components::apart(rows.len());
-    let mut first_with: BTreeMap<(&str, Key), usize> = BTreeMap::new();
+    let mut first_with: HashMap<(&str, Key), usize> = HashMap::new();
     for (nth, row) in rows.iter().enumerate() {
         for tie in ties(row, facts) {
             components.join(*first_with.entry(tie).or_insert(nth), nth);

@@ -29,6 +29,21 @@ fn any_order_of_arrival_gives_the_same_version() {
 }
 
 #[test]
+fn any_number_of_threads_gives_the_same_version() {
+    let steps = traffic(5, 900);
+    let built = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let build = || try_build(&Data::default(), &[suite(&["lost order"])], steps.clone());
+        pool.install(build).unwrap()
+    };
+    let (one, many) = (built(1), built(7));
+    assert_eq!(one, many);
+    for file in &one.manifest().files {
+        assert_eq!(one.file(&file.path).unwrap(), many.file(&file.path).unwrap());
+    }
+}
+
+#[test]
 fn the_seed_moves_only_the_split() {
     let (task, data, now) = (task(), Data::default(), at(86_400_000));
     let lines = |seed: u64| {
