@@ -1,15 +1,24 @@
 #!/bin/sh
 # Builds llama.cpp's llama-batched-bench and llama-quantize from the source package of
 # llama-cpp-python, for `understudy bench serve --llama DIR`. Needs pip, cmake and a C++ compiler.
+# Where the processor has AMX that should be clang: gcc 12 optimises away what llama.cpp writes
+# before it configures the tiles, and its products of quantised weights then fault.
 #
 #   scripts/build-llama-bench.sh [FOLDER]    prints the directory to name
 set -eu
 folder=${1:-target/llama}
+if [ -z "${CXX:-}" ] && grep -qw amx_int8 /proc/cpuinfo 2>/dev/null; then
+    if command -v clang++ >/dev/null; then
+        export CC=clang CXX=clang++
+    else
+        echo "this processor has AMX: if llama-batched-bench crashes, install clang and libomp-dev" >&2
+    fi
+fi
 mkdir -p "$folder"
 if ! ls "$folder"/llama_cpp_python-*.tar.gz >/dev/null 2>&1; then
-    python3 -m pip download --quiet --no-deps --no-binary :all: --no-build-isolation \
+    python3 -m pip download --quiet --no-deps --no-binary llama-cpp-python --no-build-isolation \
         --dest "$folder" llama-cpp-python >&2 ||
-        python3 -m pip download --quiet --no-deps --no-binary :all: --dest "$folder" \
+        python3 -m pip download --quiet --no-deps --no-binary llama-cpp-python --dest "$folder" \
             llama-cpp-python >&2
 fi
 tar -C "$folder" -xzf "$folder"/llama_cpp_python-*.tar.gz

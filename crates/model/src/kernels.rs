@@ -3,6 +3,8 @@
 //! Each is compiled for several instruction sets and picks one at run time; each is tested against
 //! a plain scalar reference and, where it is a gradient, against finite differences.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 pub(crate) mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;

@@ -16,7 +16,7 @@ use super::{
     gemm::Into,
     steady::{Held, Rows},
 };
-use tile::{Left, Line, Loop, ROWS};
+use tile::{Left, Line, Loop};
 
 /// Weights `[inputs, outputs]` in bf16. Columns lie in panels as wide as a tile of the loop; of a
 /// panel, pairs of adjacent input rows are interleaved, because the instruction multiplies and adds
@@ -26,7 +26,8 @@ pub(crate) struct Packed {
     by: Loop,
     inputs: usize,
     outputs: usize,
-    /// `[panels, pairs of inputs, by.lines()]`, zero beyond the last input and the last output.
+    /// `[panels, pairs of inputs, by.lines()]`, zero beyond the last input and the last output; as
+    /// many pairs as the loop reads.
     lines: Vec<Line>,
 }
 
@@ -37,8 +38,8 @@ const COLUMNS: usize = 64;
 /// second-level cache.
 const DEPTH: usize = 768;
 
-/// Most rows of one band, for the same reason; whole tiles.
-const BAND: usize = 16 * ROWS;
+/// Most rows of one band, for the same reason; whole tiles of any loop.
+const BAND: usize = 192;
 
 /// From this many rows on, threads take bands of rows; with fewer they share the columns, so that
 /// each weight is read from memory by one of them.
@@ -89,7 +90,7 @@ impl Packed {
         outputs: usize,
         values: impl Fn(usize, usize, &mut [u16]) + Sync,
     ) -> Self {
-        let (panels, pairs) = (outputs.div_ceil(by.columns()), inputs.div_ceil(2));
+        let (panels, pairs) = (outputs.div_ceil(by.columns()), by.pairs(inputs));
         let mut lines = vec![Line::default(); panels * pairs * by.lines()];
         lines.par_chunks_mut((pairs * by.lines()).max(1)).enumerate().for_each(|(panel, lines)| {
             let first = panel * by.columns();
@@ -111,17 +112,18 @@ impl Packed {
 
     /// The bits of one weight.
     fn at(&self, input: usize, output: usize) -> u16 {
-        let pairs = self.inputs.div_ceil(2);
+        let pairs = self.by.pairs(self.inputs);
         let (panel, column) = (output / self.by.columns(), output % self.by.columns());
         let line = (panel * pairs + input / 2) * self.by.lines() + column / 16;
         let pair = self.lines[line].0[output % 16];
         (pair >> (16 * (input % 2))) as u16
     }
 
-    /// The pairs of inputs `depth` of one panel.
-    fn panel(&self, panel: usize, pairs: Range<usize>) -> &[Line] {
-        let (first, each) = (panel * self.inputs.div_ceil(2), self.by.lines());
-        &self.lines[(first + pairs.start) * each..(first + pairs.end) * each]
+    /// The inputs `depth` of one panel, of which the first is that of a pair.
+    fn panel(&self, panel: usize, depth: &Range<usize>) -> &[Line] {
+        let (first, each) = (panel * self.by.pairs(self.inputs), self.by.lines());
+        let (start, end) = (first + depth.start / 2, first + self.by.pairs(depth.end));
+        &self.lines[start * each..end * each]
     }
 }
 
@@ -182,7 +184,7 @@ pub(crate) fn product_with(
     }
     let threads = team::threads();
     let bands = threads * rows.div_ceil(threads * BAND);
-    let band = rows.div_ceil(bands).next_multiple_of(ROWS);
+    let band = rows.div_ceil(bands).next_multiple_of(w.by.rows());
     team::each_chunk(c, band * w.outputs, |index, c| {
         let (first, rows) = (index * band, c.len() / w.outputs);
         let a = &a[first * w.inputs..][..rows * w.inputs];
@@ -203,7 +205,7 @@ fn one_band(
         rounded.round(a, w.inputs, depth.clone());
         let into = if first == 0 { into } else { Into::Add };
         for (panel, column) in (0..w.outputs).step_by(w.by.columns()).enumerate() {
-            let lines = w.panel(panel, first / 2..depth.end.div_ceil(2));
+            let lines = w.panel(panel, &depth);
             let columns = column..(column + w.by.columns()).min(w.outputs);
             let c = &mut c[column..];
             let mut place = Columns::of(c, (rows, w.outputs), (0, columns.len()));
@@ -238,7 +240,7 @@ fn few_rows(c: &mut [f32], a: &[f32], w: &Packed, rows: usize, into: Into) {
     for_bands_of_columns(c, (rows, w.outputs), COLUMNS, |index, mut place| {
         for (panel, mut place) in (index * panels..).zip(place.parts(w.by.columns())) {
             for (depth, rounded) in depths.iter().zip(&rounded) {
-                let lines = w.panel(panel, depth.start / 2..depth.end.div_ceil(2));
+                let lines = w.panel(panel, depth);
                 let into = if depth.start == 0 { into } else { Into::Add };
                 tile::rows_times_panel(rounded, lines, &mut place, into);
             }

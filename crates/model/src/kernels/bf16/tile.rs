@@ -1,6 +1,8 @@
 //! The inner loop: a few rows times one panel, all sums in registers.
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -13,17 +15,16 @@ use super::{
 };
 pub(super) use left::Left;
 
-/// Rows that are whole tiles of either loop.
-pub(super) const ROWS: usize = 12;
-
 /// Sixteen pairs of bf16 in one cache line, so that no load of weights touches two.
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(C, align(64))]
 pub(super) struct Line(pub(super) [u32; 16]);
 
-/// Who multiplies here. Both round operands to bf16 and sum in f32, in an order of their own.
+/// Who multiplies here. All round operands to bf16 and sum in f32, in an order of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Loop {
+    #[cfg(target_arch = "x86_64")]
+    Amx,
     #[cfg(target_arch = "x86_64")]
     Avx512,
     #[cfg(target_arch = "x86_64")]
@@ -33,7 +34,9 @@ pub(super) enum Loop {
 impl Loop {
     #[cfg(target_arch = "x86_64")]
     pub(super) fn here() -> Option<Self> {
-        if avx512::is_supported() {
+        if super::super::amx::is_supported() {
+            Some(Self::Amx)
+        } else if avx512::is_supported() {
             Some(Self::Avx512)
         } else {
             avx2::is_supported().then_some(Self::Avx2)
@@ -50,9 +53,31 @@ impl Loop {
     pub(super) fn lines(self) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]
+            Self::Amx => amx::LINES,
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 => avx512::LINES,
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => 1,
+        }
+    }
+
+    /// Pairs of inputs that are read for as many inputs; those beyond them are zero.
+    pub(super) fn pairs(self, inputs: usize) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => inputs.div_ceil(amx::INPUTS) * amx::INPUTS / 2,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 | Self::Avx2 => inputs.div_ceil(2),
+        }
+    }
+
+    /// Rows that are whole tiles.
+    pub(super) fn rows(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => amx::ROWS,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 | Self::Avx2 => 12,
         }
     }
 
@@ -73,6 +98,9 @@ pub(super) fn rows_times_panel(a: &Left, lines: &[Line], c: &mut Columns<'_>, in
     {
         let add = into == Into::Add;
         match a {
+            Left::Tiles { values, .. } => {
+                amx::panel(&mut Tile { a: values, stride, lines, c, add });
+            }
             Left::Pairs { values, .. } => {
                 avx512::panel(&mut Tile { a: values, stride, lines, c, add });
             }
@@ -103,12 +131,16 @@ mod tests {
     };
     use crate::kernels::reference::{assert_near, noise};
 
-    const SHAPES: [(usize, usize, usize); 6] =
-        [(1, 64, 64), (2, 3, 5), (3, 70, 33), (5, 71, 63), (7, 16, 1), (40, 70, 50)];
+    const SHAPES: [(usize, usize, usize); 7] =
+        [(1, 64, 64), (2, 3, 5), (3, 70, 33), (5, 71, 63), (7, 16, 1), (40, 70, 50), (80, 96, 64)];
 
     #[test]
-    fn both_loops_agree_with_the_definition() {
-        let loops = [(avx2::is_supported(), Loop::Avx2), (avx512::is_supported(), Loop::Avx512)];
+    fn every_loop_agrees_with_the_definition() {
+        let loops = [
+            (avx2::is_supported(), Loop::Avx2),
+            (avx512::is_supported(), Loop::Avx512),
+            (crate::kernels::amx::is_supported(), Loop::Amx),
+        ];
         for (_, who) in loops.into_iter().filter(|(runs, _)| *runs) {
             for shape in SHAPES {
                 compare(who, shape);
@@ -137,7 +169,7 @@ mod tests {
         }
         let mut columns = Columns::of(&mut found, (rows, outputs), (0, outputs));
         for (panel, mut columns) in columns.parts(who.columns()).enumerate() {
-            let lines = packed.panel(panel, 0..inputs.div_ceil(2));
+            let lines = packed.panel(panel, &(0..inputs));
             rows_times_panel(&rounded, lines, &mut columns, Into::Add);
         }
         assert_near(&found, &expected, 1e-4);

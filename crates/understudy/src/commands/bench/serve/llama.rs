@@ -85,7 +85,11 @@ impl Llama {
             Some(line) if output.status.success() && line.pl == load.batch => {
                 Ok(Rates { prefill: line.speed_pp, decode: line.speed_tg })
             }
-            _ => bail!("llama-batched-bench gave no figure: {}", last_words(&output.stderr)),
+            _ => bail!(
+                "llama-batched-bench gave no figure ({}): {}",
+                output.status,
+                last_words(&output.stderr)
+            ),
         }
     }
 }
