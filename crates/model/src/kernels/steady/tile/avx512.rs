@@ -113,6 +113,14 @@ unsafe fn whole_or_not<T: Weight, const R: usize, const V: usize>(
     }
 }
 
+/// Whether a tile is rather tall than wide. What stands on the left of those may be a matrix of
+/// thousands of rows, as the head's is when few are multiplied by it; a tile's rows are too short for
+/// the processor to foresee the next tile's, so those are called for, a line of them for each line
+/// that is read. Decoding in f32 by one row the head took 10.2 ms without it and 6.3 with it.
+const fn is_tall<const R: usize, const V: usize>() -> bool {
+    R == 8 && V <= 2
+}
+
 /// # Safety
 ///
 /// `a` reaches to (R − 1) · row + (depth − 1) · step, `b` holds depth rows of `cols` ≤ 16 · V
@@ -130,7 +138,11 @@ unsafe fn tile<T: Weight, const R: usize, const V: usize, const WHOLE: bool>(
     });
     let mut sums = [[_mm512_setzero_ps(); V]; R];
     let (mut a, mut b) = (of.a, of.b.values.as_ptr());
-    for _ in 0..of.depth {
+    let next_rows = of.a.wrapping_add(R * of.row);
+    for k in 0..of.depth {
+        if is_tall::<R, V>() && k.is_multiple_of(16 / R) {
+            _mm_prefetch::<_MM_HINT_T0>(next_rows.wrapping_add(k * R).cast());
+        }
         let mut w = [_mm512_setzero_ps(); V];
         for (vector, (w, mask)) in w.iter_mut().zip(masks).enumerate() {
             let from = b.wrapping_add(16 * vector);
