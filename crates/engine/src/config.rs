@@ -21,7 +21,8 @@ pub struct Config {
     pub step_tokens: usize,
     /// Most prompt tokens of a step in which others decode, if that is more than twice their number;
     /// a prompt that can be read in a few smaller bites is. Each token of a prompt makes everybody's
-    /// next one later, and fewer make a new prompt wait longer.
+    /// next one later, and fewer make a new prompt wait longer. As much as `step_tokens` or more says
+    /// that nobody waits for a single token: prompts are read as fast as they can be.
     pub beside_decoding: usize,
     /// Tokens whose keys and values all running sequences may hold together. Also the longest
     /// sequence, where the model itself could go further.

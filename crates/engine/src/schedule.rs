@@ -68,7 +68,7 @@ const HIDDEN_ROWS: usize = 16;
 fn rows(running: &[Standing], visiting: usize, config: &Config) -> Vec<usize> {
     let Config { step_tokens, beside_decoding, .. } = *config;
     let decoding = running.iter().filter(|one| one.pending == 1).count();
-    let share = if decoding == 0 {
+    let share = if decoding == 0 || beside_decoding >= step_tokens {
         step_tokens
     } else {
         let reading = running.iter().filter(|one| one.pending > 1);
@@ -103,7 +103,7 @@ mod tests {
         max_waiting: 8,
         max_waiting_tokens: 100,
         step_tokens: 10,
-        beside_decoding: 32,
+        beside_decoding: 8,
         kv_tokens: 40,
         prefix_tokens: 0,
         adapter_bytes: 1,
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_prompt_is_read_in_small_chunks_while_others_decode_and_in_large_ones_alone() {
-        let config = Config { step_tokens: 512, kv_tokens: 10_000, ..CONFIG };
+        let config = Config { step_tokens: 512, beside_decoding: 32, kv_tokens: 10_000, ..CONFIG };
         let rows = |running: &[Standing]| plan(running, 0, &config).rows;
         assert_eq!(rows(&[at(0, 300), at(0, 300)]), [300, 212]);
         assert_eq!(rows(&[at(9, 1), at(0, 300), at(0, 300)]), [1, 32, 0]);
@@ -140,6 +140,13 @@ mod tests {
         assert_eq!(rows(&many).last(), Some(&4), "thirty wait as little as they can for one");
         let beside_a_visit = plan(&[at(9, 1), at(0, 300)], 20, &config);
         assert_eq!(beside_a_visit.rows, [1, 12], "a visit is no reason for a longer step");
+    }
+
+    #[test]
+    fn prompts_are_read_whole_beside_others_where_a_whole_step_may_be_theirs() {
+        let config = Config { step_tokens: 512, beside_decoding: 512, kv_tokens: 10_000, ..CONFIG };
+        let running = [at(9, 1), at(0, 120), at(0, 24), at(0, 600)];
+        assert_eq!(plan(&running, 0, &config).rows, [1, 120, 24, 367]);
     }
 
     #[test]
