@@ -25,8 +25,9 @@ pub enum Precision {
     #[default]
     F32,
     /// Weights and inputs of frozen maps rounded to bf16, products summed in f32: half the memory
-    /// traffic, and twice the arithmetic on processors with the AVX-512 bf16 dot product. On
-    /// processors without AVX2 it is the same as `F32`. An accelerator rounds the products too.
+    /// traffic, and twice the arithmetic or more on processors with a dot product or a matrix unit
+    /// for it (AVX-512, AMX). On processors without AVX2 it is the same as `F32`. An accelerator
+    /// rounds the products too.
     Bf16,
     /// Weights of every layer's maps in eight bits, in blocks of 32 with one scale, as Q8_0 holds
     /// them; widened for each product, which is then computed as in `Bf16` (where that is not

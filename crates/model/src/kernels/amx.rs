@@ -7,7 +7,7 @@
 
 #![expect(unsafe_code, reason = "the instructions are reached through assembly over pointers")]
 
-use std::{arch::asm, sync::OnceLock};
+use std::{arch::asm, marker::PhantomData, sync::OnceLock};
 
 /// Rows of a tile, and values of a row of f32 or i32.
 pub(super) const SIDE: usize = 16;
@@ -60,9 +60,9 @@ fn is_granted() -> bool {
     false
 }
 
-/// While it lives, this thread's tiles are all sixteen rows of 64 bytes.
+/// While it lives, this thread's tiles are all sixteen rows of 64 bytes; so it stays on its thread.
 #[derive(Debug)]
-pub(super) struct Tiles(());
+pub(super) struct Tiles(PhantomData<*const ()>);
 
 #[repr(C, align(64))]
 struct Palette([u8; 64]);
@@ -85,7 +85,7 @@ impl Tiles {
         assert!(is_supported(), "a product by a unit that is not there");
         // SAFETY: the instruction is there and reads 64 bytes.
         unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const PALETTE, options(nostack, readonly)) };
-        Self(())
+        Self(PhantomData)
     }
 }
 
