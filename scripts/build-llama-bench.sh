@@ -1,8 +1,8 @@
 #!/bin/sh
 # Builds llama.cpp's llama-batched-bench and llama-quantize from the source package of
 # llama-cpp-python, for `understudy bench serve --llama DIR`. Needs pip, cmake and a C++ compiler.
-# Where the processor has AMX that should be clang: gcc 12 optimises away what llama.cpp writes
-# before it configures the tiles, and its products of quantised weights then fault.
+# Where the processor has AMX that should be clang: built by gcc 12, llama.cpp's products of
+# quantised weights fault where they configure the tiles.
 #
 #   scripts/build-llama-bench.sh [FOLDER]    prints the directory to name
 set -eu
