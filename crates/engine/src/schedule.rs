@@ -31,10 +31,12 @@ pub(crate) struct Plan {
 /// Every decoding sequence gets its token; prompts, and tokens that must follow, share a part of
 /// the step, first come, first served, after so many rows of a visit. When keys and values would
 /// not fit, the last ones yield.
-pub(crate) fn plan(running: &[Standing], visiting: usize, config: &Config) -> Plan {
+///
+/// The model takes rows `at_once`: what is left of its last such block is filled up.
+pub(crate) fn plan(running: &[Standing], visiting: usize, at_once: usize, config: &Config) -> Plan {
     for evict in 0..running.len() {
         let kept = &running[..running.len() - evict];
-        let rows = rows(kept, visiting, config);
+        let rows = rows(kept, visiting, at_once, config);
         let held: usize = kept.iter().map(|one| one.cached).sum();
         // One sequence alone always fits: none is admitted that could outgrow the whole cache.
         if held + rows.iter().sum::<usize>() <= config.kv_tokens || kept.len() == 1 {
@@ -65,7 +67,7 @@ pub(crate) const LEAST_BITE: usize = 4;
 /// multiplying by them.
 const HIDDEN_ROWS: usize = 16;
 
-fn rows(running: &[Standing], visiting: usize, config: &Config) -> Vec<usize> {
+fn rows(running: &[Standing], visiting: usize, at_once: usize, config: &Config) -> Vec<usize> {
     let Config { step_tokens, beside_decoding, .. } = *config;
     let decoding = running.iter().filter(|one| one.pending == 1).count();
     let share = if decoding == 0 || beside_decoding >= step_tokens {
@@ -75,7 +77,8 @@ fn rows(running: &[Standing], visiting: usize, config: &Config) -> Vec<usize> {
         let longest = reading.map(|one| one.cached + one.pending).max().unwrap_or_default();
         let most = beside_decoding.max(2 * decoding);
         let least = HIDDEN_ROWS.saturating_sub(decoding).max(LEAST_BITE);
-        longest.div_ceil(BITES).max(least).min(most)
+        let bite = longest.div_ceil(BITES).max(least).min(most);
+        (decoding + bite).next_multiple_of(at_once) - decoding
     };
     let mut left = share.min(step_tokens.saturating_sub(decoding)).saturating_sub(visiting);
     let chunk = |one: &Standing| {
@@ -120,13 +123,13 @@ mod tests {
     #[test]
     fn decoding_comes_first_and_prompts_are_read_in_chunks_oldest_first() {
         let running = [at(0, 7), at(5, 1), at(0, 9), at(8, 1)];
-        assert_eq!(plan(&running, 0, &CONFIG), Plan { rows: vec![7, 1, 1, 1], evict: 0 });
+        assert_eq!(plan(&running, 0, 1, &CONFIG), Plan { rows: vec![7, 1, 1, 1], evict: 0 });
     }
 
     #[test]
     fn a_prompt_is_read_in_small_chunks_while_others_decode_and_in_large_ones_alone() {
         let config = Config { step_tokens: 512, beside_decoding: 32, kv_tokens: 10_000, ..CONFIG };
-        let rows = |running: &[Standing]| plan(running, 0, &config).rows;
+        let rows = |running: &[Standing]| plan(running, 0, 1, &config).rows;
         assert_eq!(rows(&[at(0, 300), at(0, 300)]), [300, 212]);
         assert_eq!(rows(&[at(9, 1), at(0, 300), at(0, 300)]), [1, 32, 0]);
         assert_eq!(rows(&[at(9, 1), at(0, 120)]), [1, 20], "a sixth of what fits into six");
@@ -138,23 +141,37 @@ mod tests {
         many.pop();
         many.push(at(0, 24));
         assert_eq!(rows(&many).last(), Some(&4), "thirty wait as little as they can for one");
-        let beside_a_visit = plan(&[at(9, 1), at(0, 300)], 20, &config);
+        let beside_a_visit = plan(&[at(9, 1), at(0, 300)], 20, 1, &config);
         assert_eq!(beside_a_visit.rows, [1, 12], "a visit is no reason for a longer step");
+    }
+
+    #[test]
+    fn what_would_be_multiplied_anyhow_is_filled_with_a_prompt() {
+        let config = Config { step_tokens: 512, beside_decoding: 32, kv_tokens: 10_000, ..CONFIG };
+        let bite = |decoding: usize, prompt: usize| {
+            let mut running = vec![at(9, 1); decoding];
+            running.push(at(0, prompt));
+            plan(&running, 0, 16, &config).rows[decoding]
+        };
+        assert_eq!((bite(1, 24), bite(12, 24)), (15, 4), "sixteen in all");
+        assert_eq!((bite(13, 24), bite(16, 24)), (19, 16), "thirty-two in all");
+        assert_eq!((bite(16, 300), bite(20, 300)), (32, 44), "a whole number of sixteens");
+        assert_eq!(bite(16, 9), 9, "no more than there is");
     }
 
     #[test]
     fn prompts_are_read_whole_beside_others_where_a_whole_step_may_be_theirs() {
         let config = Config { step_tokens: 512, beside_decoding: 512, kv_tokens: 10_000, ..CONFIG };
         let running = [at(9, 1), at(0, 120), at(0, 24), at(0, 600)];
-        assert_eq!(plan(&running, 0, &config).rows, [1, 120, 24, 367]);
+        assert_eq!(plan(&running, 0, 1, &config).rows, [1, 120, 24, 367]);
     }
 
     #[test]
     fn the_youngest_yield_when_memory_is_full() {
         let running = [at(20, 1), at(18, 1), at(1, 1)];
-        assert_eq!(plan(&running, 0, &CONFIG), Plan { rows: vec![1, 1], evict: 1 });
+        assert_eq!(plan(&running, 0, 1, &CONFIG), Plan { rows: vec![1, 1], evict: 1 });
         let running = [at(20, 1), at(20, 1)];
-        assert_eq!(plan(&running, 0, &CONFIG), Plan { rows: vec![1], evict: 1 });
+        assert_eq!(plan(&running, 0, 1, &CONFIG), Plan { rows: vec![1], evict: 1 });
     }
 
     #[test]
@@ -173,6 +190,7 @@ mod tests {
     }
 
     struct Toys {
+        at_once: usize,
         waiting: VecDeque<Toy>,
         running: Vec<Toy>,
     }
@@ -184,7 +202,8 @@ mod tests {
                 let prompt = random.random_range(1..25);
                 Toy { standing: at(0, prompt), to_generate: random.random_range(1..=40 - prompt) }
             };
-            Self { waiting: (0..12).map(|_| toy()).collect(), running: Vec::new() }
+            let (waiting, at_once) = ((0..12).map(|_| toy()).collect(), [1, 4][seed as usize % 2]);
+            Self { at_once, waiting, running: Vec::new() }
         }
 
         fn standings(&self) -> Vec<Standing> {
@@ -199,7 +218,7 @@ mod tests {
                 self.running.extend(self.waiting.pop_front());
             }
             assert!(self.running.len() <= CONFIG.max_running);
-            let plan = plan(&self.standings(), 0, &CONFIG);
+            let plan = plan(&self.standings(), 0, self.at_once, &CONFIG);
             for _ in 0..plan.evict {
                 let toy = self.running.pop().unwrap();
                 let standing = at(0, toy.standing.cached + toy.standing.pending);

@@ -167,7 +167,7 @@ impl Verifier {
         let mut scores = Vec::with_capacity(texts.len());
         if let Some(door) = company {
             for text in texts {
-                let visit = visit(door, Visit::new(lora, text.clone()));
+                let visit = visit(door, Visit::new(lora, text.clone(), self.model.rows_at_once()));
                 let visit = visit.ok_or("the engine has ended")?;
                 let is_over = visit.is_over();
                 lora = visit.lora;

@@ -27,6 +27,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 pub(crate) struct Visit {
     pub(crate) lora: Lora,
     text: Vec<u32>,
+    /// Rows of a step at most.
+    bite: usize,
     /// Of the tokens that have been run.
     cache: Option<KvCache>,
     /// log p(next token | those before) for the tokens of the text after its first, as far as they
@@ -65,8 +67,9 @@ impl Door {
 }
 
 impl Visit {
-    pub(crate) fn new(lora: Lora, text: Vec<u32>) -> Self {
-        Self { lora, text, cache: None, scores: Vec::new() }
+    /// A text for a model that takes so many rows at once.
+    pub(crate) fn new(lora: Lora, text: Vec<u32>, at_once: usize) -> Self {
+        Self { lora, text, bite: LEAST_BITE.max(at_once), cache: None, scores: Vec::new() }
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -75,7 +78,7 @@ impl Visit {
 
     /// Rows of the next step.
     pub(crate) fn rows(&self) -> usize {
-        self.left().min(LEAST_BITE)
+        self.left().min(self.bite)
     }
 
     /// Nobody asks what follows the last token.

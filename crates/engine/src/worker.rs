@@ -217,7 +217,7 @@ impl<'m> Worker<'m> {
         let standings: Vec<Standing> = self.running.iter().map(Sequence::standing).collect();
         let mut guest = if self.running.is_empty() { None } else { self.door.take() };
         let visiting = guest.as_ref().map_or(0, |(visit, _)| visit.rows());
-        let plan = schedule::plan(&standings, visiting, &self.config);
+        let plan = schedule::plan(&standings, visiting, self.model.rows_at_once(), &self.config);
         for _ in 0..plan.evict {
             if let Some(mut last) = self.running.pop_back() {
                 last.yield_cache();

@@ -14,6 +14,7 @@ use crate::{
     decoder::Decoder,
     device::Place,
     error::{ModelError, Result, refuse},
+    kernels::bf16::Packed,
     linear::Precision,
     template::{ChatTemplate, Conversation},
     tokenizer::{Rendered, Tokenizer, gguf},
@@ -88,6 +89,13 @@ impl BaseModel {
         let base = Digest::of(format!("random {seed} {config:?}").as_bytes()).to_hex();
         let decoder = Decoder::new(config, weights, &place);
         Ok(Self::assemble(decoder, tokenizer, ChatTemplate::chatml()?, base, place.precision))
+    }
+
+    /// Rows of a pass that products take together: fewer cost as much, and one more as much again.
+    /// One where every row costs its own.
+    pub fn rows_at_once(&self) -> usize {
+        let by_loops = self.precision == Precision::Bf16 && self.decoder.device().is_cpu();
+        if by_loops { Packed::rows_at_once() } else { 1 }
     }
 
     /// The ids a conversation becomes, when serving and when training. Markers the template writes

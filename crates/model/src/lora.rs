@@ -28,6 +28,9 @@ use crate::{
     linear::Precision,
 };
 
+/// Values looked at before others may be let through.
+const PIECE: usize = 1 << 15;
+
 /// What an adapter is before it has values.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoraSpec {
@@ -290,13 +293,23 @@ impl Lora {
     /// at every step, and rounded eight times finer than bf16.
     pub fn prepare(&self, base: Precision) {
         self.turned.get_or_init(|| {
-            let fits = |value: &f32| value.abs() * self.scale.abs().max(1.0) < f16::MAX.to_f32();
-            if base == Precision::F32 || !self.has_one_scale() || !self.values.iter().all(fits) {
+            if base == Precision::F32 || !self.has_one_scale() || !self.fits_half() {
                 Turned::Plain(self.turn())
             } else {
                 Turned::Half(self.turn())
             }
         });
+    }
+
+    /// Whether no value, the scale in it or not, is beyond what f16 holds.
+    fn fits_half(&self) -> bool {
+        let most = f16::MAX.to_f32() / self.scale.abs().max(1.0);
+        // A comparison that is no number's is false; sums of truths need not stop at each.
+        let beyond = |values: &[f32]| {
+            team::breathe();
+            values.iter().map(|value| u32::from(!(value.abs() < most))).sum::<u32>() > 0
+        };
+        !self.values.chunks(PIECE).any(beyond)
     }
 
     /// Whether products read it in sixteen bits.
@@ -433,11 +446,13 @@ impl LoraGrads {
 
 /// scale times the transpose of row-major values of this width.
 fn turned<T: Weight>(values: &[f32], width: usize, scale: f32) -> Vec<T> {
-    team::breathe();
     let height = values.len() / width;
     let mut turned = Vec::with_capacity(values.len());
     let mut line = vec![0.0; height];
     for column in 0..width {
+        if column.is_multiple_of(64) {
+            team::breathe();
+        }
         let column = values[column..].iter().step_by(width);
         line.iter_mut().zip(column).for_each(|(place, value)| *place = scale * value);
         T::extend(&mut turned, &line);

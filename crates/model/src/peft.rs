@@ -160,8 +160,9 @@ pub fn adapter_digest(directory: &Path) -> Result<String> {
     Ok(PeftFiles::read(directory)?.digest().to_hex())
 }
 
-/// Bytes read at once: as many as still lie in the cache when they are hashed.
-const PIECE: usize = 1 << 18;
+/// Bytes read at once: as many as still lie in the cache when they are hashed, and are read and hashed
+/// in some thirty microseconds.
+const PIECE: usize = 1 << 16;
 
 /// Opens what is a file and nothing else: a pipe would be waited for until somebody writes to it,
 /// and a device may never end.

@@ -106,14 +106,17 @@ fn probes_in_a_step_of_others_score_what_they_score_alone() {
     let lora = read_peft(&attested.path, model.decoder.config()).unwrap().lora;
     let texts = vec![(5..18).collect(), vec![1, 2], vec![300, 20, 4]];
     let alone = understudy_model::probe(&model, Some(&lora), &texts).unwrap();
-    for (text, alone) in texts.into_iter().zip(alone) {
-        let mut visit = Visit::new(lora.clone(), text);
-        for _ in 0..alone.len().div_ceil(LEAST_BITE) {
-            assert!(!visit.is_over() && visit.rows() <= LEAST_BITE);
+    let asked = || texts.iter().cloned().zip(&alone);
+    let asked = [1, 6].into_iter().flat_map(|at_once| asked().map(move |one| (at_once, one)));
+    for (at_once, (text, alone)) in asked {
+        let mut visit = Visit::new(lora.clone(), text, at_once);
+        let most = LEAST_BITE.max(at_once);
+        for _ in 0..alone.len().div_ceil(most) {
+            assert!(!visit.is_over() && visit.rows() <= most);
             step(&model, &mut [], Some(&mut visit), &mut Vec::new());
         }
         assert!(visit.is_over());
-        assert_eq!(visit.scores, alone);
+        assert_eq!(&visit.scores, alone);
     }
 }
 
@@ -207,7 +210,7 @@ fn a_visit_that_no_step_takes_along_comes_back_unscored() {
         let spec = LoraSpec::new(4, 8.0, Targets::AllLinear);
         Lora::init(&ModelConfig::tiny(Family::Llama), &spec, 3).unwrap()
     };
-    let back = Door::default().visit(Visit::new(lora, vec![1, 2])).unwrap();
+    let back = Door::default().visit(Visit::new(lora, vec![1, 2], 1)).unwrap();
     assert!(back.scores.is_empty());
 }
 

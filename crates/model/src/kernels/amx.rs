@@ -97,9 +97,9 @@ impl Drop for Tiles {
     }
 }
 
-/// How far ahead of those being multiplied the weights of few rows are called for, in bytes: two
-/// rounds of the loop. Reading them is all that few rows cost.
-const AHEAD: usize = 8192;
+/// How far ahead of those being multiplied weights are called for that no rows before have read, in
+/// bytes: two rounds of the loop. Reading them is most of what few rows cost.
+pub(super) const AHEAD: usize = 8192;
 
 /// Where the sums of a block lie: rows of f32, `stride` values apart.
 #[derive(Debug, Clone, Copy)]
@@ -173,14 +173,22 @@ pub(super) unsafe fn bf16_wide(_: &Tiles, a: *const u8, w: *const u8, tiles: usi
     }
 }
 
-/// Thirty-two rows times 32 columns, of `tiles` · 32 inputs.
+/// Thirty-two rows times 32 columns, of `tiles` · 32 inputs. All four lines of a pair are called for
+/// `CALLED` bytes ahead, or none where that is nothing: rows further down find them in a cache.
 ///
 /// # Safety
 ///
 /// `a` is `tiles` whole tiles of sixteen rows and then as many of the next sixteen. `w` is as for
 /// [`bf16_wide`], of which the first two lines of each pair are read. `c` has 32 rows of 32 values.
-pub(super) unsafe fn bf16_tall(_: &Tiles, a: *const u8, w: *const u8, tiles: usize, c: Sums) {
-    // SAFETY: by the contract above, all loads and stores are within their operands.
+pub(super) unsafe fn bf16_tall<const CALLED: usize>(
+    _: &Tiles,
+    a: *const u8,
+    w: *const u8,
+    tiles: usize,
+    c: Sums,
+) {
+    // SAFETY: by the contract above, all loads and stores are within their operands; a line called
+    // for ahead need not exist.
     unsafe {
         asm!(
             "tilezero tmm0",
@@ -197,6 +205,13 @@ pub(super) unsafe fn bf16_tall(_: &Tiles, a: *const u8, w: *const u8, tiles: usi
             "test {tiles}, {tiles}",
             "jz 4f",
             "3:",
+            ".if {called}",
+            ".set understudy_ahead, {called}",
+            ".rept 64",
+            "prefetcht0 [{w} + understudy_ahead]",
+            ".set understudy_ahead, understudy_ahead + 64",
+            ".endr",
+            ".endif",
             "tileloadd tmm4, [{a} + {side}]",
             "tileloadd tmm6, [{w} + {side}*4]",
             "tdpbf16ps tmm0, tmm4, tmm6",
@@ -223,6 +238,7 @@ pub(super) unsafe fn bf16_tall(_: &Tiles, a: *const u8, w: *const u8, tiles: usi
             lower = in(reg) c.first.wrapping_add(SIDE * c.stride),
             c_stride = in(reg) c.stride * size_of::<f32>(),
             side = in(reg) ROW_BYTES,
+            called = const CALLED,
             add = in(reg) usize::from(c.add),
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,

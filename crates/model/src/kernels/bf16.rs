@@ -65,6 +65,11 @@ impl Packed {
         Loop::here().is_some()
     }
 
+    /// Rows that one instruction of the loop here multiplies.
+    pub(crate) fn rows_at_once() -> usize {
+        Loop::here().map_or(1, Loop::rows_at_once)
+    }
+
     /// Lays out Wᵀ `[outputs, inputs]`, without rounding anything again.
     pub(crate) fn transposed(&self) -> Self {
         Self::fill(self.by, self.outputs, self.inputs, |input, first, line| {

@@ -66,28 +66,28 @@ fn assemble(found: &BTreeMap<Place, Found<'_>>, config: &ModelConfig) -> Result<
     let layout =
         LoraLayout::new(config, rank, |layer, module| found.contains_key(&(layer, module)))
             .map_err(|error| error.to_string())?;
-    let mut values = vec![0.0; layout.len()];
-    for slot in layout.slots() {
+    let mut values = Vec::with_capacity(layout.len());
+    for parameter in layout.parameters() {
         team::breathe();
-        let entry = &found[&(slot.layer, slot.module)];
-        let path = path(slot.layer, slot.module);
-        let read = |side: &str, view: &Option<TensorView<'_>>, to: &mut [f32]| {
-            let view = view.as_ref().ok_or_else(|| format!("{path} has no lora_{side}"))?;
-            read_values(view, to).map_err(|what| format!("lora_{side} of {path} {what}"))
-        };
-        read("A", &entry.a, &mut values[slot.a.clone()][..entry.rank * slot.inputs])?;
-        let b = &mut values[slot.b.clone()];
-        if entry.rank == rank {
-            read("B", &entry.b, b)?;
+        let entry = &found[&(parameter.layer, parameter.module)];
+        let (side, view) = if parameter.is_b { ("B", &entry.b) } else { ("A", &entry.a) };
+        let path = || path(parameter.layer, parameter.module);
+        let view = view.as_ref().ok_or_else(|| format!("{} has no lora_{side}", path()))?;
+        if parameter.is_b && entry.rank < rank {
+            let mut narrow = Vec::new();
+            append(view, &mut narrow).map_err(|what| format!("lora_B of {} {what}", path()))?;
+            for row in narrow.chunks_exact(entry.rank) {
+                values.extend_from_slice(row);
+                values.resize(values.len() + rank - entry.rank, 0.0);
+            }
         } else {
-            let mut narrow = vec![0.0; slot.outputs * entry.rank];
-            read("B", &entry.b, &mut narrow)?;
-            let rows = b.chunks_exact_mut(rank).zip(narrow.chunks_exact(entry.rank));
-            rows.for_each(|(row, from)| row[..entry.rank].copy_from_slice(from));
+            append(view, &mut values)
+                .map_err(|what| format!("lora_{side} of {} {what}", path()))?;
+            values.resize(parameter.range.end, 0.0);
         }
-        if entry.scale != scale {
+        if parameter.is_b && entry.scale != scale {
             let factor = entry.scale / scale;
-            for value in b.iter_mut() {
+            for value in &mut values[parameter.range.clone()] {
                 *value = (f64::from(*value) * factor) as f32;
             }
         }
@@ -122,22 +122,23 @@ fn place(name: &str, config: &ModelConfig) -> Result<(usize, Module, bool), Stri
     Ok((layer, module, is_b))
 }
 
-/// Writes the values of a tensor to as many places.
-fn read_values(view: &TensorView<'_>, to: &mut [f32]) -> Result<(), String> {
-    let data = view.data();
+/// Appends the values of a tensor.
+fn append(view: &TensorView<'_>, to: &mut Vec<f32>) -> Result<(), String> {
+    let (data, first) = (view.data(), to.len());
     match view.dtype() {
-        Dtype::F32 => fill(to, data, f32::from_le_bytes),
-        Dtype::F16 => fill(to, data, |bytes| f16::from_le_bytes(bytes).to_f32()),
-        Dtype::BF16 => fill(to, data, |bytes| bf16::from_le_bytes(bytes).to_f32()),
+        Dtype::F32 => extend(to, data, f32::from_le_bytes),
+        Dtype::F16 => extend(to, data, |bytes| f16::from_le_bytes(bytes).to_f32()),
+        Dtype::BF16 => extend(to, data, |bytes| bf16::from_le_bytes(bytes).to_f32()),
         other => return Err(format!("has type {other:?}; use f32, f16 or bf16")),
     }
-    if to.iter().any(|value| !value.is_finite()) {
+    // Counted and not searched for, which takes several values at a time.
+    if to[first..].iter().map(|value| u32::from(!value.is_finite())).sum::<u32>() > 0 {
         return Err("holds a value that is not finite".to_owned());
     }
     Ok(())
 }
 
-fn fill<const N: usize>(to: &mut [f32], data: &[u8], read: impl Fn([u8; N]) -> f32) {
+fn extend<const N: usize>(to: &mut Vec<f32>, data: &[u8], read: impl Fn([u8; N]) -> f32) {
     let (values, _) = data.as_chunks::<N>();
-    to.iter_mut().zip(values).for_each(|(to, bytes)| *to = read(*bytes));
+    to.extend(values.iter().map(|bytes| read(*bytes)));
 }

@@ -81,6 +81,16 @@ impl Loop {
         }
     }
 
+    /// Rows that one instruction multiplies.
+    pub(super) fn rows_at_once(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => amx::SIDE,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 | Self::Avx2 => 1,
+        }
+    }
+
     /// Columns of a panel.
     pub(super) fn columns(self) -> usize {
         16 * self.lines()

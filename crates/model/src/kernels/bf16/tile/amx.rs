@@ -4,7 +4,7 @@
 
 pub(super) use super::super::super::amx::SIDE;
 use super::{
-    super::super::amx::{Sums, TILE_BYTES, Tiles, bf16_tall, bf16_wide},
+    super::super::amx::{AHEAD, Sums, TILE_BYTES, Tiles, bf16_tall, bf16_wide},
     Tile,
 };
 
@@ -69,8 +69,12 @@ unsafe fn block(tiles: &Tiles, of: &Tile<'_, '_, u16>, (first, count): (usize, u
             bf16_wide(tiles, a, w, deep, sums);
         } else {
             let right = Sums { first: sums.first.wrapping_add(COLUMNS / 2), ..sums };
-            bf16_tall(tiles, a, w, deep, sums);
-            bf16_tall(tiles, a, w.wrapping_byte_add(128), deep, right);
+            if first == 0 {
+                bf16_tall::<AHEAD>(tiles, a, w, deep, sums);
+            } else {
+                bf16_tall::<0>(tiles, a, w, deep, sums);
+            }
+            bf16_tall::<0>(tiles, a, w.wrapping_byte_add(128), deep, right);
         }
     }
 }
