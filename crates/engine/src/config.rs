@@ -6,13 +6,18 @@ use understudy_model::LARGEST_RANK;
 
 use crate::{EngineError, store::Limits};
 
+/// Requests that may wait for adapters to be read, whatever may wait for a turn: each of them holds
+/// a thread of whoever asked.
+const MOST_ASKING: usize = 128;
+
 /// Limits of one engine. The defaults suit a small model on a laptop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Sequences decoded together.
     pub max_running: usize,
-    /// Requests that may wait; more are told to come back.
+    /// Requests that may wait; more are told to come back. As many, but no more than 128, may wait
+    /// for adapters that have to be read first.
     pub max_waiting: usize,
     /// Tokens their prompts may hold together; more are told to come back.
     pub max_waiting_tokens: usize,
@@ -65,7 +70,8 @@ impl Default for Config {
 
 impl Config {
     pub(crate) fn limits(&self) -> Limits {
-        Limits { bytes: self.adapter_bytes, resident: self.adapters_resident }
+        let (bytes, resident) = (self.adapter_bytes, self.adapters_resident);
+        Limits { bytes, resident, asking: self.max_waiting.min(MOST_ASKING) }
     }
 
     /// What could not work, by name.

@@ -63,6 +63,13 @@ impl Counters {
         })
     }
 
+    /// Counts a request that could not even wait for its adapter.
+    pub(crate) fn turned_away(&self, error: &InferenceError) {
+        if matches!(error, InferenceError::Busy(_)) {
+            self.rejected_requests.fetch_add(1, Relaxed);
+        }
+    }
+
     /// Requests by adapter.
     pub(crate) fn in_line(&self) -> Vec<InLine> {
         self.line().clone()

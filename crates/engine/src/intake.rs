@@ -13,7 +13,7 @@ use crate::{
     grammar::{Grammars, Guide},
     sampler::{BadWords, Sampler, Spellings, Surroundings},
     sequence::Job,
-    store::{Lease, Together},
+    store::{Lease, Patience, Together},
 };
 
 impl Shared {
@@ -39,7 +39,9 @@ impl Shared {
         sampling.validate()?;
         self.check_ids(&sampling)?;
         self.check_range("logprob_token_ids", returns.named.iter().copied())?;
-        let lease = adapter.map(|choice| leases.resolve(&choice)).transpose()?;
+        let patience = Patience::new(submitted, admission.timeout);
+        let lease = adapter.map(|choice| leases.resolve(&choice, patience)).transpose();
+        let lease = lease.inspect_err(|error| self.counters.turned_away(error))?;
         let (alias, lease, used) = match lease {
             Some(Lease { alias, generation, used }) => (Some(alias), Some(generation), Some(used)),
             None => (None, None, None),

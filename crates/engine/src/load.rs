@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
 use rayon::ThreadPool;
@@ -14,7 +14,7 @@ use understudy_team as team;
 use crate::{
     Config, EngineError,
     counters::Counters,
-    store::{Generation, Source},
+    store::{Generation, Patience, Source},
     verify::Verifier,
     visit::Door,
 };
@@ -31,7 +31,7 @@ pub(crate) struct Adapter {
 pub(crate) struct Loader {
     pool: Arc<ThreadPool>,
     verifier: Arc<Verifier>,
-    turn: Arc<Mutex<()>>,
+    turn: Arc<Turn>,
     /// Say whether anybody decodes.
     counters: Arc<Counters>,
     door: Arc<Door>,
@@ -64,9 +64,8 @@ impl Loader {
 
     /// Held from reading to publishing, so that only one adapter at a time is in memory without
     /// being counted.
-    pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
-        // It guards nothing that a panic could leave half done.
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn turn(&self, patience: Patience) -> Result<Taken<'_>, InferenceError> {
+        self.turn.take(patience)
     }
 
     /// Does something on the loading thread.
@@ -116,9 +115,48 @@ impl Loader {
     }
 }
 
+/// One after the other, for those whose patience may end.
+#[derive(Debug, Default)]
+struct Turn {
+    is_taken: Mutex<bool>,
+    given_back: Condvar,
+}
+
+impl Turn {
+    fn take(&self, patience: Patience) -> Result<Taken<'_>, InferenceError> {
+        let mut is_taken = self.lock();
+        while *is_taken {
+            is_taken = patience.wait(&self.given_back, is_taken)?;
+        }
+        *is_taken = true;
+        Ok(Taken(self))
+    }
+
+    /// It guards nothing that a panic could leave half done.
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        self.is_taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Gives the turn back when dropped.
+#[derive(Debug)]
+pub(crate) struct Taken<'a>(&'a Turn);
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        *self.0.lock() = false;
+        self.0.given_back.notify_one();
+    }
+}
+
 impl Source<Adapter> for Loader {
-    fn read(&self, alias: &str, directory: &Path) -> Result<Generation, InferenceError> {
-        let _turn = self.turn();
+    fn read(
+        &self,
+        alias: &str,
+        directory: &Path,
+        patience: Patience,
+    ) -> Result<Generation, InferenceError> {
+        let _turn = self.turn(patience)?;
         let (files, _) = self.files(alias, directory)?;
         self.verified(alias, directory, files)
     }

@@ -10,6 +10,7 @@
 
 mod change;
 mod fetch;
+mod patience;
 mod room;
 mod snapshot;
 mod state;
@@ -28,12 +29,14 @@ use understudy_inference::{AdapterChoice, AdapterInfo, InferenceError, Use, Uses
 
 pub(crate) use self::{
     change::{Change, Published},
+    patience::Patience,
     room::Limits,
     snapshot::Generation,
     state::StateFile,
 };
 use self::{
     fetch::Failure,
+    patience::Crowd,
     room::Retired,
     snapshot::{Found, Snapshot},
 };
@@ -41,7 +44,12 @@ use crate::load::Adapter;
 
 /// Where content comes from when it is asked for and not in memory.
 pub(crate) trait Source<P>: Send + Sync {
-    fn read(&self, alias: &str, directory: &Path) -> Result<Generation<P>, InferenceError>;
+    fn read(
+        &self,
+        alias: &str,
+        directory: &Path,
+        patience: Patience,
+    ) -> Result<Generation<P>, InferenceError>;
 }
 
 pub(crate) struct AdapterStore<P = Adapter> {
@@ -49,6 +57,8 @@ pub(crate) struct AdapterStore<P = Adapter> {
     ledger: Mutex<Ledger<P>>,
     /// Told whenever a read has ended, however it did.
     arrived: Condvar,
+    /// Those who asked for what has to be read first.
+    asking: Crowd,
     source: Box<dyn Source<P>>,
     limits: Limits,
     state: Option<StateFile>,
@@ -95,6 +105,7 @@ impl<P> AdapterStore<P> {
             snapshot: ArcSwap::from_pointee(Snapshot::default()),
             ledger: Mutex::new(ledger),
             arrived: Condvar::new(),
+            asking: Crowd::default(),
             source,
             limits,
             state: None,
@@ -106,8 +117,12 @@ impl<P> AdapterStore<P> {
     }
 
     /// What an alias means right now. Content that is not in memory is read first, on this thread,
-    /// once for everybody who waits for it.
-    pub(crate) fn resolve(&self, alias: &str) -> Result<Arc<Generation<P>>, InferenceError> {
+    /// once for everybody who waits for it; only so many may, and each only as long as its patience.
+    fn resolve_alias(
+        &self,
+        alias: &str,
+        patience: Patience,
+    ) -> Result<Arc<Generation<P>>, InferenceError> {
         let snapshot = self.snapshot.load();
         match snapshot.find(alias)? {
             Found::Resident(held) => {
@@ -117,7 +132,7 @@ impl<P> AdapterStore<P> {
             Found::Absent(_) => {
                 drop(snapshot);
                 self.misses.fetch_add(1, Relaxed);
-                self.fetch(alias)
+                self.fetch(alias, patience)
             }
         }
     }
@@ -139,11 +154,13 @@ impl<P> AdapterStore<P> {
     pub(crate) fn resolve_choice(
         &self,
         choice: &AdapterChoice,
+        patience: Patience,
     ) -> Result<Lease<P>, InferenceError> {
         match choice {
             AdapterChoice::Alias(alias) => {
                 let used = self.uses.begin(alias);
-                Ok(Lease { alias: alias.clone(), generation: self.resolve(alias)?, used })
+                let generation = self.resolve_alias(alias, patience)?;
+                Ok(Lease { alias: alias.clone(), generation, used })
             }
             AdapterChoice::Generation(digest) => self.resolve_generation(digest),
         }
@@ -195,13 +212,17 @@ pub(crate) struct Together<'a, P = Adapter> {
 }
 
 impl<P> Together<'_, P> {
-    pub(crate) fn resolve(&mut self, choice: &AdapterChoice) -> Result<Lease<P>, InferenceError> {
+    pub(crate) fn resolve(
+        &mut self,
+        choice: &AdapterChoice,
+        patience: Patience,
+    ) -> Result<Lease<P>, InferenceError> {
         if let Some((_, generation, alias)) = self.known.iter().find(|(known, ..)| known == choice)
         {
             let (generation, used) = (Arc::clone(generation), self.store.uses.begin(alias));
             return Ok(Lease { alias: alias.clone(), generation, used });
         }
-        let lease = self.store.resolve_choice(choice)?;
+        let lease = self.store.resolve_choice(choice, patience)?;
         let kept = (choice.clone(), Arc::clone(&lease.generation), lease.alias.clone());
         self.known.push(kept);
         Ok(lease)

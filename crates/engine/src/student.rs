@@ -10,7 +10,7 @@ use understudy_inference::{
 
 use crate::{
     engine::{Engine, Shared},
-    store::{Change, Published},
+    store::{Change, Patience, Published},
 };
 
 impl Student for Engine {
@@ -125,7 +125,7 @@ impl Engine {
         shared.check_alias(&load.alias)?;
         let change = shared.change(&load);
         shared.store.check(&change)?;
-        let _turn = shared.loader.turn();
+        let _turn = shared.loader.turn(Patience::endless())?;
         let begun = Instant::now();
         let (files, digest) = shared.loader.files(&load.alias, &load.directory)?;
         let read = ms_since(begun);

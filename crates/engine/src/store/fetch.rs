@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{Arc, PoisonError},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -11,12 +11,12 @@ use std::{
 use understudy_inference::{Attempt, InferenceError};
 
 use super::{
-    AdapterStore, Ledger,
+    AdapterStore, Ledger, Patience,
     snapshot::{Found, Generation, Version},
 };
 
 /// A read that failed is not tried again for this long.
-const PATIENCE: Duration = Duration::from_secs(1);
+const RECENT: Duration = Duration::from_secs(1);
 
 /// How many failures are remembered.
 const REMEMBERED: usize = 64;
@@ -31,7 +31,12 @@ pub(super) struct Failure {
 
 impl<P> AdapterStore<P> {
     /// Reads what an alias means and leases it. One caller reads; others who ask meanwhile wait.
-    pub(super) fn fetch(&self, alias: &str) -> Result<Arc<Generation<P>>, InferenceError> {
+    pub(super) fn fetch(
+        &self,
+        alias: &str,
+        patience: Patience,
+    ) -> Result<Arc<Generation<P>>, InferenceError> {
+        let _place = self.asking.enter(self.limits.asking)?;
         let mut ledger = self.lock();
         loop {
             let snapshot = self.snapshot.load_full();
@@ -44,7 +49,7 @@ impl<P> AdapterStore<P> {
                 return Err(error);
             }
             if ledger.reading.contains(alias) {
-                ledger = self.arrived.wait(ledger).unwrap_or_else(PoisonError::into_inner);
+                ledger = patience.wait(&self.arrived, ledger)?;
                 continue;
             }
             if let Some(living) = ledger.revive(&version.digest) {
@@ -54,7 +59,7 @@ impl<P> AdapterStore<P> {
             drop(ledger);
             let read = {
                 let _reading = Reading { store: self, alias };
-                self.read_exactly(alias, &version)
+                self.read_exactly(alias, &version, patience)
             };
             ledger = self.lock();
             // Those who wait see it done only once it is where they look for it.
@@ -64,6 +69,8 @@ impl<P> AdapterStore<P> {
                 // Somebody published something else meanwhile; this is not what was asked for.
                 Ok(content) if !self.means(alias, &content.digest) => {}
                 Ok(content) => return self.admit(&mut ledger, alias, Arc::new(content)),
+                // Whose time was over says nothing about the adapter; the next one reads it.
+                Err(error @ InferenceError::TimedOut(_)) => return Err(error),
                 Err(error) => {
                     ledger.remember(alias, &error);
                     return Err(error);
@@ -77,12 +84,13 @@ impl<P> AdapterStore<P> {
         &self,
         alias: &str,
         version: &Version,
+        patience: Patience,
     ) -> Result<Generation<P>, InferenceError> {
         let bad = |why: String| InferenceError::BadAdapter { alias: alias.to_owned(), why };
         let directory: &PathBuf = version.directory.as_ref().ok_or_else(|| {
             bad("it was never written to a disk and is no longer in memory".to_owned())
         })?;
-        let content = self.source.read(alias, directory)?;
+        let content = self.source.read(alias, directory, patience)?;
         if *content.digest == *version.digest {
             return Ok(content);
         }
@@ -150,7 +158,7 @@ impl<P> Drop for Reading<'_, P> {
 impl<P> Ledger<P> {
     fn recent_failure(&self, alias: &str) -> Option<InferenceError> {
         let failure = self.failures.iter().find(|failure| failure.alias == alias);
-        let recent = failure.filter(|failure| failure.at.elapsed() < PATIENCE);
+        let recent = failure.filter(|failure| failure.at.elapsed() < RECENT);
         recent.map(|failure| failure.error.clone())
     }
 

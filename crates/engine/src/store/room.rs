@@ -18,6 +18,8 @@ use super::{
 pub(crate) struct Limits {
     pub(crate) bytes: u64,
     pub(crate) resident: usize,
+    /// Requests that may wait for what has to be read first.
+    pub(crate) asking: usize,
 }
 
 /// A generation that no alias means any more. It takes memory until its last request ends.
@@ -116,7 +118,7 @@ impl<P> AdapterStore<P> {
     }
 
     fn full(&self, alias: &str, bytes: u64, used: Used) -> InferenceError {
-        let Limits { bytes: most, resident } = self.limits;
+        let Limits { bytes: most, resident, .. } = self.limits;
         let why = format!(
             "it takes {bytes} bytes; {} of {most} bytes and {} of {resident} places are taken, and \
              what could go is in use, pinned, or meant by this alias",

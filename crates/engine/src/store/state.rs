@@ -13,7 +13,7 @@ use understudy_ident::Timestamp;
 use understudy_inference::InferenceError;
 
 use super::{
-    AdapterStore,
+    AdapterStore, Patience,
     snapshot::{Entry, Snapshot, Version},
 };
 
@@ -152,9 +152,10 @@ impl<P> AdapterStore<P> {
     /// The current generation, then earlier ones as far as there is room for them.
     fn bring_back(&self, record: &Record) -> Result<(), InferenceError> {
         let alias = record.alias.as_str();
-        drop(self.fetch(alias)?);
+        drop(self.fetch(alias, Patience::endless())?);
         for place in &record.previous {
-            let content = Arc::new(self.read_exactly(alias, &place.version())?);
+            let content =
+                Arc::new(self.read_exactly(alias, &place.version(), Patience::endless())?);
             let mut ledger = self.lock();
             let known = self.resident(&content.digest).is_some();
             if !known && !self.has_room(&ledger, content.bytes) {

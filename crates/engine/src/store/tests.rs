@@ -19,6 +19,12 @@ use super::*;
 
 type Store = AdapterStore<u64>;
 
+impl Store {
+    fn resolve(&self, alias: &str) -> Result<Arc<Generation<u64>>, InferenceError> {
+        self.resolve_alias(alias, Patience::endless())
+    }
+}
+
 /// What a directory holds, and how often somebody looked.
 #[derive(Default)]
 struct Shelf {
@@ -27,7 +33,12 @@ struct Shelf {
 }
 
 impl Source<u64> for Arc<Shelf> {
-    fn read(&self, alias: &str, directory: &Path) -> Result<Generation<u64>, InferenceError> {
+    fn read(
+        &self,
+        alias: &str,
+        directory: &Path,
+        _: Patience,
+    ) -> Result<Generation<u64>, InferenceError> {
         self.reads.fetch_add(1, SeqCst);
         std::thread::yield_now();
         let content = self.content.lock().unwrap();
@@ -56,7 +67,7 @@ fn store(bytes: u64, resident: usize) -> Store {
 }
 
 fn store_over(shelf: &Arc<Shelf>, bytes: u64, resident: usize) -> Store {
-    AdapterStore::new(Box::new(Arc::clone(shelf)), Limits { bytes, resident })
+    AdapterStore::new(Box::new(Arc::clone(shelf)), Limits { bytes, resident, asking: 64 })
 }
 
 fn change(alias: &str) -> Change<'_> {
@@ -207,7 +218,7 @@ fn a_generation_is_found_by_name_while_it_is_in_memory() {
     let old = store.resolve_generation("a1").unwrap();
     assert_eq!((old.alias.as_str(), old.generation.digest.as_str()), ("a", "a1"));
     let choice = AdapterChoice::Generation("a3".to_owned());
-    let error = store.resolve_choice(&choice).unwrap_err();
+    let error = store.resolve_choice(&choice, Patience::endless()).unwrap_err();
     assert!(error.to_string().contains("of generation a3"), "{error}");
 }
 
@@ -217,9 +228,12 @@ fn requests_that_belong_together_get_one_generation() {
     publish(&store, "a", "a1");
     let mut together = store.together();
     let choice = AdapterChoice::Alias("a".to_owned());
-    let first = together.resolve(&choice).unwrap();
+    let first = together.resolve(&choice, Patience::endless()).unwrap();
     publish(&store, "a", "a2");
-    assert!(Arc::ptr_eq(&first.generation, &together.resolve(&choice).unwrap().generation));
+    assert!(Arc::ptr_eq(
+        &first.generation,
+        &together.resolve(&choice, Patience::endless()).unwrap().generation
+    ));
     assert_eq!(meaning(&store, "a"), "a2");
 }
 

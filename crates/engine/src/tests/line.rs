@@ -5,9 +5,10 @@ use std::{
     time::Instant,
 };
 
-use understudy_inference::{AdapterChoice, Admission, FinishReason, StopReason};
+use understudy_inference::{AdapterChoice, Admission, FinishReason, LoadAdapter, StopReason};
 
 use super::*;
+use crate::store::Patience;
 
 fn admitted(prompt: &[u32], max_tokens: u32, admission: Admission) -> GenerateRequest {
     GenerateRequest { admission, ..request(prompt, None, max_tokens) }
@@ -69,6 +70,24 @@ fn who_has_no_time_left_takes_no_place_in_line() {
     assert_eq!(submit(&engine, late).err().unwrap(), InferenceError::TimedOut(0));
     assert_eq!(engine.stats().rejected_requests, 0);
     drop((first, waiting));
+}
+
+#[test]
+fn time_that_runs_out_while_others_read_their_adapters_says_nothing_about_ones_own() {
+    let (engine, root) = (engine(Config::default()), tempfile::tempdir().unwrap());
+    let load = LoadAdapter { on_demand: true, ..LoadAdapter::new("a", write_adapter(&root, 1)) };
+    engine.publish_adapter(load).unwrap();
+    let turn = engine.shared.loader.turn(Patience::endless()).unwrap();
+    let asked = |timeout| {
+        let adapter = Some(AdapterChoice::Alias("a".to_owned()));
+        let admission = Admission { timeout, ..Admission::default() };
+        GenerateRequest { adapter, ..admitted(&[4, 5], 3, admission) }
+    };
+    let error = complete(&engine, asked(Some(Duration::from_millis(20)))).unwrap_err();
+    assert_eq!(error, InferenceError::TimedOut(20));
+    assert!(engine.attempts().is_empty(), "the adapter has not failed");
+    drop(turn);
+    assert_eq!(complete(&engine, asked(None)).unwrap().served.adapter.unwrap().alias, "a");
 }
 
 #[test]

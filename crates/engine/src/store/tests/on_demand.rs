@@ -1,4 +1,8 @@
-use std::{sync::Barrier, thread, time::Duration};
+use std::{
+    sync::{Barrier, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -70,11 +74,11 @@ fn a_directory_that_changed_is_refused_and_not_served() {
 fn a_read_that_panics_leaves_nobody_waiting() {
     struct Falling;
     impl Source<u64> for Falling {
-        fn read(&self, _: &str, _: &Path) -> Result<Generation<u64>, InferenceError> {
+        fn read(&self, _: &str, _: &Path, _: Patience) -> Result<Generation<u64>, InferenceError> {
             panic!("the disk is gone");
         }
     }
-    let store = Store::new(Box::new(Falling), Limits { bytes: 100, resident: 8 });
+    let store = Store::new(Box::new(Falling), Limits { bytes: 100, resident: 8, asking: 8 });
     register(&store, "a", "a1", "a1");
     thread::scope(|scope| {
         for _ in 0..4 {
@@ -84,6 +88,45 @@ fn a_read_that_panics_leaves_nobody_waiting() {
     });
     publish(&store, "a", "a2");
     assert_eq!(meaning(&store, "a"), "a2");
+}
+
+/// Reads when it is told that it may.
+struct Slow(Mutex<mpsc::Receiver<()>>);
+
+impl Source<u64> for Slow {
+    fn read(&self, _: &str, _: &Path, _: Patience) -> Result<Generation<u64>, InferenceError> {
+        self.0.lock().unwrap().recv().unwrap();
+        Ok(generation("a1"))
+    }
+}
+
+#[test]
+fn who_waits_for_a_read_gives_up_in_time_and_only_so_many_wait() {
+    let (may_read, told) = mpsc::channel();
+    let limits = Limits { bytes: 100, resident: 8, asking: 2 };
+    let store = Store::new(Box::new(Slow(Mutex::new(told))), limits);
+    register(&store, "a", "a1", "a1");
+    let ask = |most: u64| {
+        let most = Duration::from_millis(most);
+        store.resolve_alias("a", Patience::new(Instant::now(), Some(most)))
+    };
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| store.resolve("a"));
+        while store.attempts().is_empty() {
+            thread::yield_now();
+        }
+        assert_eq!(ask(20).unwrap_err(), InferenceError::TimedOut(20));
+        let waiter = scope.spawn(|| ask(60_000));
+        while store.asking.count() < 2 {
+            thread::yield_now();
+        }
+        assert_eq!(ask(60_000).unwrap_err(), InferenceError::Busy(2));
+        may_read.send(()).unwrap();
+        let (read, waited) = (reader.join().unwrap().unwrap(), waiter.join().unwrap().unwrap());
+        assert!(Arc::ptr_eq(&read, &waited));
+    });
+    assert_eq!(store.asking.count(), 0);
+    assert!(ask(0).is_ok(), "what is in memory needs no patience");
 }
 
 #[test]
