@@ -84,11 +84,6 @@ impl Counters {
         self.in_line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether anybody waits for tokens.
-    pub(crate) fn is_busy(&self) -> bool {
-        self.running.load(Relaxed) + self.waiting.load(Relaxed) > 0
-    }
-
     /// Whether steps are being made.
     pub(crate) fn is_decoding(&self) -> bool {
         self.running.load(Relaxed) > 0 && !self.paused.load(Relaxed)

@@ -16,6 +16,7 @@ mod config;
 mod counters;
 mod engine;
 mod error;
+mod gap;
 mod grammar;
 mod intake;
 mod load;

@@ -14,6 +14,7 @@ use understudy_team as team;
 use crate::{
     Config, EngineError,
     counters::Counters,
+    gap::Gap,
     store::{Generation, Patience, Source},
     verify::Verifier,
     visit::Door,
@@ -25,8 +26,8 @@ pub(crate) struct Adapter {
     pub(crate) lora: Lora,
 }
 
-/// Reads adapters one after the other, on one thread whose parallel loops stay on it and which
-/// pauses again and again while others decode.
+/// Reads adapters one after the other, on one thread whose parallel loops stay on it and which works
+/// between the steps of those who decode.
 #[derive(Debug, Clone)]
 pub(crate) struct Loader {
     pool: Arc<ThreadPool>,
@@ -68,10 +69,21 @@ impl Loader {
         self.turn.take(patience)
     }
 
-    /// Does something on the loading thread.
+    /// Does something on the loading thread, between the steps of those who decode.
     fn beside<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        let counters = Arc::clone(&self.counters);
-        self.pool.install(|| team::beside(move || counters.is_busy(), work))
+        /// Also when the work panics.
+        struct Leaving<'a>(&'a Gap);
+        impl Drop for Leaving<'_> {
+            fn drop(&mut self) {
+                self.0.leave();
+            }
+        }
+        let (counters, door) = (Arc::clone(&self.counters), Arc::clone(&self.door));
+        let ask = move || door.gap().ask(|| counters.is_decoding());
+        self.pool.install(|| {
+            let _leaving = Leaving(self.door.gap());
+            team::beside(ask, work)
+        })
     }
 
     /// The files of an adapter that was made for this base and is not too large, and their digest.

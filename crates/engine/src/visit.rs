@@ -16,7 +16,7 @@ use std::{
 use understudy_model::{AdapterRun, BaseModel, Batch, KvCache, Lora, Result, token_log_prob};
 use understudy_team as team;
 
-use crate::schedule::LEAST_BITE;
+use crate::{gap::Gap, schedule::LEAST_BITE};
 
 /// How long one waits for a step to begin, before doing without.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -36,14 +36,19 @@ pub(crate) struct Visit {
     pub(crate) scores: Vec<f32>,
 }
 
-/// Where a visit waits for the next step.
+/// Where a visit waits for the next step, and whoever brings it for the time between steps.
 #[derive(Debug, Default)]
-pub(crate) struct Door(Mutex<Option<(Visit, Sender<Visit>)>>);
+pub(crate) struct Door {
+    slot: Mutex<Option<(Visit, Sender<Visit>)>>,
+    gap: Gap,
+}
 
 impl Door {
     /// Waits for a step to take the visit along. It comes back with no more scores when none did, or
     /// when that step failed; nothing comes back when the engine ends.
     pub(crate) fn visit(&self, visit: Visit) -> Option<Visit> {
+        // Who is along with a step has no use for the time before it.
+        self.gap.leave();
         let (told, answer) = channel();
         *self.slot() = Some((visit, told));
         match answer.recv_timeout(PATIENCE) {
@@ -60,9 +65,13 @@ impl Door {
         self.slot().take()
     }
 
+    pub(crate) fn gap(&self) -> &Gap {
+        &self.gap
+    }
+
     /// A visit is put there or taken away whole.
     fn slot(&self) -> MutexGuard<'_, Option<(Visit, Sender<Visit>)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -43,6 +43,8 @@ pub(crate) struct Worker<'m> {
     is_in_memory: InMemory,
     /// Scores of the last step.
     logits: Vec<f32>,
+    /// How long it took.
+    last_step: Duration,
     /// How many requests have come.
     arrivals: u64,
     /// Whether anybody has come, begun, yielded or ended since that was last told.
@@ -71,6 +73,7 @@ impl<'m> Worker<'m> {
             prefixes,
             is_in_memory,
             logits: Vec::new(),
+            last_step: Duration::ZERO,
             arrivals: 0,
             has_moved: false,
         }
@@ -78,11 +81,22 @@ impl<'m> Worker<'m> {
 
     /// Works until the last handle is gone, then tells everyone who is left.
     pub(crate) fn run(mut self) {
+        /// Also when a panic ends it.
+        struct Ending<'a>(&'a Door);
+        impl Drop for Ending<'_> {
+            fn drop(&mut self) {
+                self.0.gap().end();
+            }
+        }
+        let _ending = Ending(self.door);
         while self.take_in() {
             self.expire();
             if !self.is_paused() {
                 self.admit();
+                self.door.gap().give(self.last_step);
+                let begun = Instant::now();
                 self.step();
+                self.last_step = begun.elapsed();
             }
             self.let_go();
         }

@@ -1,12 +1,14 @@
 //! Reading and changing the f32 values of a tensor that lies in main memory.
 
 mod pool;
+mod spare;
 
 use std::{cell::Cell, ops::Deref};
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Storage, StorageRef, Tensor};
 
 pub(crate) use pool::{give, scratch};
+pub(crate) use spare::Spare;
 
 use crate::error::{Result, refuse};
 

@@ -7,7 +7,10 @@ mod distance;
 mod layout;
 mod module;
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    mem,
+    sync::{Arc, OnceLock},
+};
 
 use candle_core::{Device, Tensor};
 use half::f16;
@@ -24,6 +27,7 @@ pub use module::{Module, Targets};
 use crate::{
     config::ModelConfig,
     error::{Result, refuse},
+    host::Spare,
     kernels::steady::{Held, Rows, Weight},
     linear::Precision,
 };
@@ -135,6 +139,15 @@ struct Factors<T> {
     b: Vec<Vec<T>>,
 }
 
+/// Of the last adapter that nobody serves any more.
+static SPARE: Spare<f32> = Spare::new();
+
+impl Drop for Lora {
+    fn drop(&mut self) {
+        SPARE.give(mem::take(&mut self.values));
+    }
+}
+
 impl Clone for Lora {
     fn clone(&self) -> Self {
         let scales = Arc::clone(&self.scales);
@@ -162,6 +175,11 @@ impl Lora {
         }
         let scales = layout.slots().iter().map(|slot| spec.of(&slot.path()).1).collect();
         Ok(Self::assemble(Arc::new(layout), (spec.scale(), scales), values))
+    }
+
+    /// An empty buffer with room for the values of an adapter.
+    pub(crate) fn room_for(len: usize) -> Vec<f32> {
+        SPARE.take(len)
     }
 
     pub(crate) fn from_values(layout: Arc<LoraLayout>, scale: f32, values: Vec<f32>) -> Self {
@@ -444,18 +462,23 @@ impl LoraGrads {
     }
 }
 
+/// Columns that are turned together.
+const BLOCK: usize = 16;
+
 /// scale times the transpose of row-major values of this width.
 fn turned<T: Weight>(values: &[f32], width: usize, scale: f32) -> Vec<T> {
     let height = values.len() / width;
     let mut turned = Vec::with_capacity(values.len());
-    let mut line = vec![0.0; height];
-    for column in 0..width {
-        if column.is_multiple_of(64) {
-            team::breathe();
+    let mut lines = vec![0.0; BLOCK * height];
+    for first in (0..width).step_by(BLOCK) {
+        team::breathe();
+        let columns = first..(first + BLOCK).min(width);
+        for (at, row) in values.chunks_exact(width).enumerate() {
+            for (line, value) in lines.chunks_exact_mut(height).zip(&row[columns.clone()]) {
+                line[at] = scale * value;
+            }
         }
-        let column = values[column..].iter().step_by(width);
-        line.iter_mut().zip(column).for_each(|(place, value)| *place = scale * value);
-        T::extend(&mut turned, &line);
+        T::extend(&mut turned, &lines[..columns.len() * height]);
     }
     turned
 }

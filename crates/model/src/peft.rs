@@ -13,6 +13,7 @@ use std::{
     collections::HashMap,
     fs::{self, File},
     io::{self, Read as _, Write as _},
+    mem,
     path::{Path, PathBuf},
 };
 
@@ -23,6 +24,7 @@ use understudy_team as team;
 use crate::{
     config::ModelConfig,
     error::{ModelError, Result},
+    host::Spare,
     lora::{Lora, Parameter},
 };
 
@@ -51,6 +53,15 @@ pub struct PeftFiles {
     config: Vec<u8>,
     weights: Vec<u8>,
     digest: Digest,
+}
+
+/// Of the last files that somebody had read.
+static SPARE: Spare<u8> = Spare::new();
+
+impl Drop for PeftFiles {
+    fn drop(&mut self) {
+        SPARE.give(mem::take(&mut self.weights));
+    }
 }
 
 impl PeftFiles {
@@ -186,7 +197,7 @@ fn read_hashing(path: &Path, most: u64, hasher: &mut Hasher) -> io::Result<Vec<u
         let why = format!("it has {length} bytes; at most {most} are read");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
     }
-    let mut bytes = Vec::with_capacity(length as usize);
+    let mut bytes = SPARE.take(length as usize);
     hasher.update(&length.to_le_bytes());
     loop {
         let hashed = bytes.len();

@@ -1,4 +1,4 @@
-//! Work beside others: a little at a time, with pauses between.
+//! Work that goes on for as long as it may, and then asks again.
 //!
 //! A low priority does not do this. The less a thread is worth to the scheduler, the longer it waits
 //! for its slice, but the slice it then gets is as long as anybody's, and all who share a loop wait
@@ -6,48 +6,40 @@
 
 use std::{
     cell::Cell,
-    thread,
     time::{Duration, Instant},
 };
 
-/// How long work goes on before it pauses, while others are busy.
-const WORK: Duration = Duration::from_micros(300);
-
-/// How long it pauses: with `WORK`, it takes a fifth of one processor.
-const REST: Duration = Duration::from_micros(1_200);
-
-type IsBusy = Box<dyn Fn() -> bool>;
+/// Waits until work may go on, and returns for how long.
+type Ask = Box<dyn Fn() -> Duration>;
 
 thread_local! {
-    static SINCE: Cell<Option<Instant>> = const { Cell::new(None) };
-    static IS_BUSY: Cell<Option<IsBusy>> = const { Cell::new(None) };
+    static UNTIL: Cell<Option<Instant>> = const { Cell::new(None) };
+    static ASK: Cell<Option<Ask>> = const { Cell::new(None) };
 }
 
-/// Does `work` on this thread, pausing wherever it, or a loop in it, says [`breathe`], as long as
-/// others are busy.
-pub fn beside<R>(is_busy: impl Fn() -> bool + 'static, work: impl FnOnce() -> R) -> R {
+/// Does `work` on this thread; wherever it, or a loop in it, says [`breathe`], and its time is over,
+/// it asks for more.
+pub fn beside<R>(ask: impl Fn() -> Duration + 'static, work: impl FnOnce() -> R) -> R {
     /// Ends with the work, also when that panics.
     struct Ended;
     impl Drop for Ended {
         fn drop(&mut self) {
-            SINCE.set(None);
-            IS_BUSY.set(None);
+            UNTIL.set(None);
+            ASK.set(None);
         }
     }
     let _ended = Ended;
-    IS_BUSY.set(Some(Box::new(is_busy)));
-    SINCE.set(Some(Instant::now()));
+    ASK.set(Some(Box::new(ask)));
+    UNTIL.set(Some(Instant::now()));
     work()
 }
 
 /// A place at which work may pause. Nothing happens but within [`beside`].
 pub fn breathe() {
-    if SINCE.get().is_some_and(|since| since.elapsed() >= WORK) {
-        let is_busy = IS_BUSY.take();
-        if is_busy.as_ref().is_some_and(|is_busy| is_busy()) {
-            thread::sleep(REST);
-        }
-        IS_BUSY.set(is_busy);
-        SINCE.set(Some(Instant::now()));
+    if UNTIL.get().is_some_and(|until| until <= Instant::now()) {
+        let ask = ASK.take();
+        let time = ask.as_ref().map(|ask| ask());
+        ASK.set(ask);
+        UNTIL.set(time.map(|time| Instant::now() + time));
     }
 }

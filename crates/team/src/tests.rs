@@ -1,4 +1,6 @@
 use std::{
+    cell::Cell,
+    rc::Rc,
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -7,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{each_chunk, each_item, map, map_items, work::Team};
+use super::{beside, breathe, each, each_chunk, each_item, map, map_items, work::Team};
 
 fn visits(team: &Team, count: usize) -> Vec<usize> {
     let visits: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
@@ -123,4 +125,23 @@ fn within_a_pool_of_one_thread_loops_stay_there() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     let threads = pool.install(|| map(10, |_| thread::current().id()));
     assert!(threads.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
+#[test]
+fn work_asks_again_when_its_time_is_over_and_only_beside_others() {
+    breathe();
+    let asked = Rc::new(Cell::new(0));
+    let count = Rc::clone(&asked);
+    let ask = move || {
+        count.set(count.get() + 1);
+        if count.get() < 3 { Duration::ZERO } else { Duration::from_hours(1) }
+    };
+    let done = beside(ask, || {
+        each(1, |_| breathe());
+        (0..100).for_each(|_| breathe());
+        "done"
+    });
+    assert_eq!((done, asked.get()), ("done", 3));
+    breathe();
+    assert_eq!(asked.get(), 3);
 }

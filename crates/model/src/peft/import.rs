@@ -66,7 +66,7 @@ fn assemble(found: &BTreeMap<Place, Found<'_>>, config: &ModelConfig) -> Result<
     let layout =
         LoraLayout::new(config, rank, |layer, module| found.contains_key(&(layer, module)))
             .map_err(|error| error.to_string())?;
-    let mut values = Vec::with_capacity(layout.len());
+    let mut values = Lora::room_for(layout.len());
     for parameter in layout.parameters() {
         team::breathe();
         let entry = &found[&(parameter.layer, parameter.module)];
