@@ -322,12 +322,13 @@ impl Lora {
     /// Whether no value, the scale in it or not, is beyond what f16 holds.
     fn fits_half(&self) -> bool {
         let most = f16::MAX.to_f32() / self.scale.abs().max(1.0);
-        // A comparison that is no number's is false; sums of truths need not stop at each.
-        let beyond = |values: &[f32]| {
+        // Counted, which takes several values at a time, and not searched for one that does not.
+        let fit = |values: &[f32]| {
             team::breathe();
-            values.iter().map(|value| u32::from(!(value.abs() < most))).sum::<u32>() > 0
+            let count: u32 = values.iter().map(|value| u32::from(value.abs() < most)).sum();
+            count as usize == values.len()
         };
-        !self.values.chunks(PIECE).any(beyond)
+        self.values.chunks(PIECE).all(fit)
     }
 
     /// Whether products read it in sixteen bits.
