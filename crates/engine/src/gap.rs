@@ -9,8 +9,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Of the time that steps take, in parts.
-const SHARE: u32 = 12;
+/// What a load gets of the time that steps take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Share {
+    /// Nobody waits for the adapter: those who decode should not feel it.
+    Unnoticed,
+    /// A request does: its first token is worth more than everybody's next one being on time.
+    WaitedFor,
+}
+
+impl Share {
+    fn of(self, step: Duration) -> Duration {
+        let parts = match self {
+            Self::Unnoticed => 12,
+            Self::WaitedFor => 4,
+        };
+        (step / parts).clamp(LEAST, MOST)
+    }
+}
 
 /// What a load gets after the shortest of steps: less would be spent on changing places.
 const LEAST: Duration = Duration::from_micros(200);
@@ -33,7 +49,7 @@ enum Turn {
     /// Nobody wants any time.
     #[default]
     Nobodys,
-    Asked,
+    Asked(Share),
     Given(Duration),
     /// There will be no more steps.
     Over,
@@ -41,17 +57,17 @@ enum Turn {
 
 impl Gap {
     /// Waits for time and returns how much it is; without waiting while no steps are made.
-    pub(crate) fn ask(&self, is_stepping: impl Fn() -> bool) -> Duration {
+    pub(crate) fn ask(&self, share: Share, is_stepping: impl Fn() -> bool) -> Duration {
         let mut turn = self.lock();
         if *turn != Turn::Over {
-            self.change(&mut turn, Turn::Asked);
+            self.change(&mut turn, Turn::Asked(share));
         }
         loop {
             match *turn {
                 Turn::Given(time) => return time,
                 Turn::Over => return LOOK,
-                Turn::Asked if is_stepping() => turn = self.wait(turn, LOOK),
-                Turn::Asked | Turn::Nobodys => {
+                Turn::Asked(_) if is_stepping() => turn = self.wait(turn, LOOK),
+                Turn::Asked(_) | Turn::Nobodys => {
                     *turn = Turn::Nobodys;
                     return LOOK;
                 }
@@ -71,10 +87,8 @@ impl Gap {
     /// as long again.
     pub(crate) fn give(&self, step: Duration) {
         let mut turn = self.lock();
-        if *turn != Turn::Asked {
-            return;
-        }
-        let (begun, time) = (Instant::now(), (step / SHARE).clamp(LEAST, MOST));
+        let Turn::Asked(share) = *turn else { return };
+        let (begun, time) = (Instant::now(), share.of(step));
         self.change(&mut turn, Turn::Given(time));
         while matches!(*turn, Turn::Given(_)) {
             let left = (2 * time).saturating_sub(begun.elapsed());
@@ -112,7 +126,7 @@ mod tests {
         thread,
     };
 
-    use super::*;
+    use super::{Share::*, *};
 
     const STEP: Duration = Duration::from_millis(28);
 
@@ -128,7 +142,7 @@ mod tests {
         thread::scope(|scope| {
             scope.spawn(|| {
                 for _ in 0..20 {
-                    assert_eq!(gap.ask(|| true), STEP / SHARE);
+                    assert_eq!(gap.ask(WaitedFor, || true), STEP / 4);
                     working.store(true, SeqCst);
                     thread::sleep(Duration::from_micros(100));
                     working.store(false, SeqCst);
@@ -136,7 +150,7 @@ mod tests {
                 gap.leave();
             });
             for _ in 0..20 {
-                until(|| *gap.lock() == Turn::Asked);
+                until(|| matches!(*gap.lock(), Turn::Asked(_)));
                 gap.give(STEP);
                 assert!(!working.load(SeqCst));
             }
@@ -151,15 +165,15 @@ mod tests {
     fn who_does_not_come_back_keeps_steps_waiting_for_as_long_again_and_no_longer() {
         let gap = Gap::default();
         thread::scope(|scope| {
-            scope.spawn(|| gap.ask(|| true));
-            until(|| *gap.lock() == Turn::Asked);
+            scope.spawn(|| gap.ask(Unnoticed, || true));
+            until(|| matches!(*gap.lock(), Turn::Asked(_)));
             let begun = Instant::now();
             gap.give(STEP);
-            assert!(begun.elapsed() >= 2 * (STEP / SHARE));
+            assert!(begun.elapsed() >= 2 * (STEP / 12));
         });
         assert!(matches!(*gap.lock(), Turn::Given(_)));
         gap.give(STEP);
-        let freely = gap.ask(|| false);
+        let freely = gap.ask(Unnoticed, || false);
         assert_eq!((freely, *gap.lock()), (LOOK, Turn::Nobodys));
     }
 
@@ -167,15 +181,15 @@ mod tests {
     fn nobody_waits_for_steps_that_are_not_made() {
         let (gap, stepping) = (Gap::default(), AtomicBool::new(true));
         thread::scope(|scope| {
-            let asked = scope.spawn(|| gap.ask(|| stepping.load(SeqCst)));
-            until(|| *gap.lock() == Turn::Asked);
+            let asked = scope.spawn(|| gap.ask(Unnoticed, || stepping.load(SeqCst)));
+            until(|| matches!(*gap.lock(), Turn::Asked(_)));
             stepping.store(false, SeqCst);
             assert_eq!(asked.join().unwrap(), LOOK, "they have been paused");
-            let asked = scope.spawn(|| gap.ask(|| true));
-            until(|| *gap.lock() == Turn::Asked);
+            let asked = scope.spawn(|| gap.ask(Unnoticed, || true));
+            until(|| matches!(*gap.lock(), Turn::Asked(_)));
             gap.end();
             assert_eq!(asked.join().unwrap(), LOOK, "the engine has ended");
         });
-        assert_eq!(gap.ask(|| true), LOOK);
+        assert_eq!(gap.ask(Unnoticed, || true), LOOK);
     }
 }

@@ -14,7 +14,7 @@ use understudy_team as team;
 use crate::{
     Config, EngineError,
     counters::Counters,
-    gap::Gap,
+    gap::{Gap, Share},
     store::{Generation, Patience, Source},
     verify::Verifier,
     visit::Door,
@@ -70,7 +70,7 @@ impl Loader {
     }
 
     /// Does something on the loading thread, between the steps of those who decode.
-    fn beside<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+    fn beside<R: Send>(&self, share: Share, work: impl FnOnce() -> R + Send) -> R {
         /// Also when the work panics.
         struct Leaving<'a>(&'a Gap);
         impl Drop for Leaving<'_> {
@@ -79,7 +79,7 @@ impl Loader {
             }
         }
         let (counters, door) = (Arc::clone(&self.counters), Arc::clone(&self.door));
-        let ask = move || door.gap().ask(|| counters.is_decoding());
+        let ask = move || door.gap().ask(share, || counters.is_decoding());
         self.pool.install(|| {
             let _leaving = Leaving(self.door.gap());
             team::beside(ask, work)
@@ -91,8 +91,9 @@ impl Loader {
         &self,
         alias: &str,
         directory: &Path,
+        share: Share,
     ) -> Result<(PeftFiles, String), InferenceError> {
-        self.beside(|| {
+        self.beside(share, || {
             let bad = |why: String| InferenceError::BadAdapter { alias: alias.to_owned(), why };
             let size = PeftFiles::bytes_at(directory).map_err(|error| bad(error.to_string()))?;
             if size > self.most_bytes {
@@ -117,9 +118,10 @@ impl Loader {
         alias: &str,
         directory: &Path,
         files: PeftFiles,
+        share: Share,
     ) -> Result<Generation, InferenceError> {
         let bad = |why: String| InferenceError::BadAdapter { alias: alias.to_owned(), why };
-        self.beside(|| {
+        self.beside(share, || {
             let company = || self.counters.is_decoding().then_some(&*self.door);
             let (digest, lora) = self.verifier.verify(directory, files, company).map_err(bad)?;
             Ok(generation(digest, lora, Some(directory.to_owned())))
@@ -169,8 +171,8 @@ impl Source<Adapter> for Loader {
         patience: Patience,
     ) -> Result<Generation, InferenceError> {
         let _turn = self.turn(patience)?;
-        let (files, _) = self.files(alias, directory)?;
-        self.verified(alias, directory, files)
+        let (files, _) = self.files(alias, directory, Share::WaitedFor)?;
+        self.verified(alias, directory, files, Share::WaitedFor)
     }
 }
 

@@ -10,6 +10,7 @@ use understudy_inference::{
 
 use crate::{
     engine::{Engine, Shared},
+    gap::Share,
     store::{Change, Patience, Published},
 };
 
@@ -127,7 +128,8 @@ impl Engine {
         shared.store.check(&change)?;
         let _turn = shared.loader.turn(Patience::endless())?;
         let begun = Instant::now();
-        let (files, digest) = shared.loader.files(&load.alias, &load.directory)?;
+        let (files, digest) =
+            shared.loader.files(&load.alias, &load.directory, Share::Unnoticed)?;
         let read = ms_since(begun);
         check_digest(&load, &digest)?;
         let begun = Instant::now();
@@ -136,7 +138,10 @@ impl Engine {
         } else {
             let content = match shared.store.resident(&digest) {
                 Some(known) => known,
-                None => shared.loader.verified(&load.alias, &load.directory, files)?.into(),
+                None => shared
+                    .loader
+                    .verified(&load.alias, &load.directory, files, Share::Unnoticed)?
+                    .into(),
             };
             shared.store.publish(&change, content)?
         };
