@@ -14,8 +14,8 @@ pub(crate) enum Value<'a> {
     Key(&'a str),
 }
 
-/// Offers every string, integer and object key to `replace`, values with the nearest key above them,
-/// and puts what it returns in its place, as a string. `None` when the text is not a JSON object or array.
+/// Offers every string, integer and object key to `replace`, values with what became of the nearest
+/// key above them, and puts what it returns in its place, as a string. `None` when the text is not a JSON object or array.
 pub(crate) fn rewrite_values(
     text: &str,
     replace: &mut dyn FnMut(&str, Value<'_>) -> Option<String>,
@@ -75,11 +75,12 @@ impl Scan<'_> {
         self.at = end;
         let Ok(value) = serde_json::from_str::<String>(&self.text[start..end]) else { return };
         if self.text[end..].trim_start().starts_with(':') {
-            if let Some(replaced) = replace("", Value::Key(&value)) {
-                self.splice(start, end, &replaced);
+            let replaced = replace("", Value::Key(&value));
+            if let Some(replaced) = &replaced {
+                self.splice(start, end, replaced);
             }
             if let Some(key) = self.keys.last_mut() {
-                *key = value;
+                *key = replaced.unwrap_or(value);
             }
             return;
         }
