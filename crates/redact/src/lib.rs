@@ -37,7 +37,7 @@ impl Policy {
     /// Goes into manifests: a detector that finds more or less makes a new version.
     pub fn id(self) -> &'static str {
         match self {
-            Self::Standard => "standard@3",
+            Self::Standard => "standard@4",
             Self::Off => "off",
         }
     }

@@ -51,7 +51,7 @@ fn a_subjects_names_are_one_pseudonym_in_every_spelling_and_only_in_what_is_thei
     assert!(text.contains("Ada wrote to <PERSON_1>"), "{text}");
     assert!(text.contains("Ada Lovelace was a mathematician"), "{text}");
     let manifest = draft.manifest();
-    assert_eq!(manifest.redaction, "standard@3+accounts@1");
+    assert_eq!(manifest.redaction, "standard@4+accounts@1");
     assert_eq!(count(&draft, "redact", "trajectories_with_names_on_record"), 3);
     let (_root, frozen) = freeze(&draft);
     let card = std::fs::read_to_string(frozen.dir().join("README.md")).unwrap();

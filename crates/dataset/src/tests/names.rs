@@ -68,7 +68,7 @@ fn names_are_masked_in_every_row_and_the_manifest_says_by_what() {
     assert!(pairs.contains("Ask <PERSON_2>, <EMAIL_1>"), "{pairs}");
     assert!(pairs.contains(r#"{\"who\": \"<PERSON_1>\", \"n\": [1, \"<PERSON_2>\"]}"#), "{pairs}");
     let manifest = draft.manifest();
-    assert_eq!(manifest.redaction, "standard@3+names@1:scripted");
+    assert_eq!(manifest.redaction, "standard@4+names@1:scripted");
     assert!(manifest.redacted["person"] >= 8, "{:?}", manifest.redacted);
     let (_root, frozen) = freeze(&draft);
     let card = std::fs::read_to_string(frozen.dir().join("README.md")).unwrap();
@@ -115,7 +115,7 @@ fn without_a_model_names_are_found_by_their_cues_where_a_recipe_wants_it() {
         try_build(&data, &[], [said.clone()]).unwrap()
     };
     let draft = by(Redact::Names, &said);
-    assert_eq!(draft.manifest().redaction, "standard@3+cues@2");
+    assert_eq!(draft.manifest().redaction, "standard@4+cues@2");
     let rows = draft.file("sft.train.jsonl").unwrap().unwrap();
     assert!(rows.contains("My name is <PERSON_1>. I live in <LOCATION_1>."), "{rows}");
     assert!(rows.contains("Hi <PERSON_1>"), "the same person by one name: {rows}");
@@ -125,7 +125,7 @@ fn without_a_model_names_are_found_by_their_cues_where_a_recipe_wants_it() {
     assert!(card.contains("patterns find 0.127 (precision 1.000), and with the cues"), "{card}");
 
     let draft = by(Redact::Standard, &said);
-    assert_eq!(draft.manifest().redaction, "standard@3");
+    assert_eq!(draft.manifest().redaction, "standard@4");
     let (_root, frozen) = freeze(&draft);
     let card = std::fs::read_to_string(frozen.dir().join("README.md")).unwrap();
     assert!(!card.contains("| person |") && card.contains("with `redact = \"names\"` it is 0.577"));
@@ -133,5 +133,5 @@ fn without_a_model_names_are_found_by_their_cues_where_a_recipe_wants_it() {
     // A model that is configured is asked instead.
     let data = Data { redact: Redact::Names, ..all_train() };
     let draft = recognised(&RECOGNISER, &data, &[], [said]).unwrap();
-    assert_eq!(draft.manifest().redaction, "standard@3+names@1:scripted");
+    assert_eq!(draft.manifest().redaction, "standard@4+names@1:scripted");
 }

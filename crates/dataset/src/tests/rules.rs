@@ -397,7 +397,7 @@ fn personal_data_is_masked_everywhere_and_counted() {
     assert_eq!(row.chosen[0].text(), "{\"to\": \"<EMAIL_2>\", \"urgent\": true}");
     assert_eq!(row.rejected[0].text(), "{\"to\": \"<EMAIL_1>\"}");
     assert_eq!(draft.manifest().redacted["email"], 5);
-    assert_eq!(draft.manifest().redaction, "standard@3");
+    assert_eq!(draft.manifest().redaction, "standard@4");
 
     let off = Data { redact: Redact::Off, ..all_train() };
     let open = try_build(&off, &[], [judged]).unwrap();
