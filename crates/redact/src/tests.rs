@@ -285,7 +285,8 @@ fn random_numbers_are_rarely_taken_for_anything() {
 #[test]
 fn a_value_is_read_under_its_key_as_that_is_masked() {
     // Found by the fuzz target: with the number in the key gone, `Call` stood nearer to the value.
-    let text = r#"{"Call +49 09 8222 key<PHONE_2>": "AKIAIOSFODNNwEX11 1110112221  11111111 A109."}"#;
+    let text =
+        r#"{"Call +49 09 8222 key<PHONE_2>": "AKIAIOSFODNNwEX11 1110112221  11111111 A109."}"#;
     let mut masker = Redactor::new(Policy::Standard).masker();
     let masked = masker.mask(text);
     assert_eq!(masker.mask(&masked), masked);
