@@ -218,13 +218,19 @@ fn trains(settings: &Unattended, sight: &Sight, past: &Past, now: i64) -> bool {
 }
 
 proptest! {
+    // About one case in five trains. The others are passed over in silence, not rejected: proptest
+    // gives up after a number of rejects, which such a share now and then reaches.
+    #![proptest_config(ProptestConfig::with_cases(2048))]
+
     /// It never trains against a rule, whatever else is true.
     #[test]
     fn it_never_trains_against_a_rule(
         settings in any_settings(), sight in any_sight(), past in any_past(),
         now in 3 * DAY_MS..5 * DAY_MS,
     ) {
-        prop_assume!(trains(&settings, &sight, &past, now));
+        if !trains(&settings, &sight, &past, now) {
+            return Ok(());
+        }
         prop_assert!(past.paused.is_none() && sight.open_release.is_none());
         prop_assert!(sight.frozen.is_none() && past.failures_in_a_row < settings.max_failures);
         prop_assert!(settings.quiet_for(ms(now).as_millisecond()).is_none());
@@ -245,7 +251,9 @@ proptest! {
         settings in any_settings(), sight in any_sight(), past in any_past(),
         now in 3 * DAY_MS..5 * DAY_MS, more in 0_u64..50,
     ) {
-        prop_assume!(trains(&settings, &sight, &past, now));
+        if !trains(&settings, &sight, &past, now) {
+            return Ok(());
+        }
         let (new, all) = (sight.verified_new + more, sight.verified_all + more);
         let alarm = Some("drift".to_owned());
         let later = Sight { verified_new: new, verified_all: all, alarm, ..sight };
