@@ -6,7 +6,7 @@ use crate::{IdentError, text::wire_text};
 
 /// What some bytes are, independent of where they lie.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Digest([u8; 32]);
+pub struct Digest(pub(crate) [u8; 32]);
 
 impl Digest {
     pub fn of(bytes: &[u8]) -> Self {

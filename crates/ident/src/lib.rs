@@ -9,6 +9,7 @@ mod clock;
 mod digest;
 mod id;
 mod name;
+mod pieces;
 mod tenant;
 mod text;
 mod version;
@@ -17,6 +18,7 @@ pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use digest::{Digest, Hasher};
 pub use id::{Id, IdKind, OutcomeId, ReleaseId, RunId, StepId, TrajectoryId, kind};
 pub use name::TaskName;
+pub use pieces::{PIECE, Piece};
 pub use tenant::TenantName;
 pub use version::{AdapterVersion, DatasetVersion};
 
