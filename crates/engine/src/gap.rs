@@ -1,13 +1,18 @@
-//! Between two steps: time for whoever reads an adapter.
+//! Between two steps: time for the loops of whoever reads an adapter.
 //!
-//! Both need a processor, and a step needs all of them: while one of its threads is put aside, the
-//! others wait at the end of their loop. So a load never runs beside a step. It asks for time, gets a
-//! share of what the last step took before the next one begins, and asks again.
+//! Both need processors, and a step needs all of them: while one of its threads is put aside, the
+//! others wait at the end of their loop. So a load never runs beside a step. It leaves its loops at a
+//! desk, and the engine runs them before the next step begins, for a share of what the last one took.
 
 use std::{
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
 };
+
+use understudy_team::Desk;
 
 /// What a load gets of the time that steps take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,179 +23,109 @@ pub(crate) enum Share {
     WaitedFor,
 }
 
+/// What the step after the gap does. Some wait longest for the steps that read prompts as well; before
+/// the others there is time until they take as long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    Reads,
+    Decodes,
+}
+
 impl Share {
-    fn of(self, step: Duration) -> Duration {
-        let parts = match self {
-            Self::Unnoticed => 12,
-            Self::WaitedFor => 4,
+    fn of(self, step: Duration, next: Next) -> Duration {
+        let parts = match (self, next) {
+            (Self::Unnoticed, Next::Reads) => 24,
+            (Self::Unnoticed, Next::Decodes) => 6,
+            (Self::WaitedFor, _) => 4,
         };
         (step / parts).clamp(LEAST, MOST)
     }
 }
 
-/// What a load gets after the shortest of steps: less would be spent on changing places.
+/// What a load gets after the shortest of steps: less would be spent on changing over.
 const LEAST: Duration = Duration::from_micros(200);
 
 /// And after the longest.
 const MOST: Duration = Duration::from_millis(20);
 
-/// How long a load goes on without asking while there are no steps, and how long it waits before it
-/// looks whether there still are.
-const LOOK: Duration = Duration::from_millis(5);
-
 #[derive(Debug, Default)]
 pub(crate) struct Gap {
-    turn: Mutex<Turn>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Turn {
-    /// Nobody wants any time.
-    #[default]
-    Nobodys,
-    Asked(Share),
-    Given(Duration),
-    /// There will be no more steps.
-    Over,
+    desk: Arc<Desk>,
+    is_waited_for: AtomicBool,
 }
 
 impl Gap {
-    /// Waits for time and returns how much it is; without waiting while no steps are made.
-    pub(crate) fn ask(&self, share: Share, is_stepping: impl Fn() -> bool) -> Duration {
-        let mut turn = self.lock();
-        if *turn != Turn::Over {
-            self.change(&mut turn, Turn::Asked(share));
-        }
-        loop {
-            match *turn {
-                Turn::Given(time) => return time,
-                Turn::Over => return LOOK,
-                Turn::Asked(_) if is_stepping() => turn = self.wait(turn, LOOK),
-                Turn::Asked(_) | Turn::Nobodys => {
-                    *turn = Turn::Nobodys;
-                    return LOOK;
-                }
-            }
-        }
+    /// Does `work` on this thread, its loops between steps; from here while no steps are made.
+    pub(crate) fn beside<R>(
+        &self,
+        share: Share,
+        is_stepping: impl Fn() -> bool + 'static,
+        work: impl FnOnce() -> R,
+    ) -> R {
+        self.desk.beside(is_stepping, || {
+            self.is_waited_for.store(share == Share::WaitedFor, Relaxed);
+            work()
+        })
     }
 
-    /// Whoever asked wants no more for now.
-    pub(crate) fn leave(&self) {
-        let mut turn = self.lock();
-        if *turn != Turn::Over {
-            self.change(&mut turn, Turn::Nobodys);
-        }
+    /// Runs loops, if there are any, for a share of what the last step took.
+    pub(crate) fn give(&self, step: Duration, next: Next) {
+        let waited = self.is_waited_for.load(Relaxed);
+        let share = if waited { Share::WaitedFor } else { Share::Unnoticed };
+        self.desk.attend(share.of(step, next));
     }
 
-    /// Lets whoever asked have a share of what the last step took, and waits until it is used up, or
-    /// as long again.
-    pub(crate) fn give(&self, step: Duration) {
-        let mut turn = self.lock();
-        let Turn::Asked(share) = *turn else { return };
-        let (begun, time) = (Instant::now(), share.of(step));
-        self.change(&mut turn, Turn::Given(time));
-        while matches!(*turn, Turn::Given(_)) {
-            let left = (2 * time).saturating_sub(begun.elapsed());
-            if left.is_zero() {
-                return;
-            }
-            turn = self.wait(turn, left);
-        }
-    }
-
-    /// Nobody who asks waits any more.
+    /// There will be no more steps.
     pub(crate) fn end(&self) {
-        self.change(&mut self.lock(), Turn::Over);
-    }
-
-    fn change(&self, turn: &mut Turn, to: Turn) {
-        *turn = to;
-        self.changed.notify_all();
-    }
-
-    fn wait<'a>(&self, turn: MutexGuard<'a, Turn>, most: Duration) -> MutexGuard<'a, Turn> {
-        self.changed.wait_timeout(turn, most).unwrap_or_else(PoisonError::into_inner).0
-    }
-
-    /// A turn is replaced whole.
-    fn lock(&self) -> MutexGuard<'_, Turn> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+        self.desk.close();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        sync::atomic::{AtomicBool, Ordering::SeqCst},
-        thread,
-    };
+    use std::{sync::atomic::AtomicUsize, thread, time::Instant};
 
-    use super::{Share::*, *};
+    use understudy_team as team;
 
-    /// Of which a load gets as much as it ever does, so that a busy machine does not end its time.
-    const STEP: Duration = Duration::from_millis(80);
+    use super::{Next::*, Share::*, *};
 
-    fn until(what: impl Fn() -> bool) {
-        while !what() {
-            thread::yield_now();
-        }
+    #[test]
+    fn a_load_gets_its_share_of_a_step_and_more_where_a_request_waits() {
+        let ms = Duration::from_millis;
+        let shares = |share: Share| [Decodes, Reads].map(|next| share.of(ms(24), next));
+        assert_eq!(shares(Unnoticed), [ms(4), ms(1)]);
+        assert_eq!(shares(WaitedFor), [ms(6); 2]);
+        assert_eq!(Unnoticed.of(Duration::ZERO, Reads), LEAST);
+        assert_eq!(WaitedFor.of(ms(9_000), Decodes), MOST);
+        Gap::default().give(Duration::from_mins(1), Decodes);
     }
 
     #[test]
-    fn a_step_begins_when_what_was_given_is_used_up() {
-        let (gap, working) = (Gap::default(), AtomicBool::new(false));
+    fn a_load_goes_on_between_steps_and_no_longer_than_it_may() {
+        let (gap, done) = (Gap::default(), AtomicUsize::new(0));
+        let piece = |_| {
+            done.fetch_add(1, Relaxed);
+            thread::sleep(Duration::from_millis(1));
+        };
         thread::scope(|scope| {
-            scope.spawn(|| {
-                for _ in 0..20 {
-                    assert_eq!(gap.ask(WaitedFor, || true), STEP / 4);
-                    working.store(true, SeqCst);
-                    thread::sleep(Duration::from_micros(100));
-                    working.store(false, SeqCst);
-                }
-                gap.leave();
+            let loading = scope.spawn(|| {
+                gap.beside(Unnoticed, || true, || team::each(1000, piece));
             });
-            for _ in 0..20 {
-                until(|| matches!(*gap.lock(), Turn::Asked(_)));
-                gap.give(STEP);
-                assert!(!working.load(SeqCst));
+            let mut gaps = 0;
+            while !loading.is_finished() {
+                let before = done.load(Relaxed);
+                thread::sleep(Duration::from_micros(50));
+                assert_eq!(done.load(Relaxed), before, "it is a step's time");
+                let begun = Instant::now();
+                gap.give(Duration::from_millis(120), Decodes);
+                // Whoever is late starts no other piece.
+                let pieces = done.load(Relaxed) - before;
+                assert!(pieces <= team::threads() * (begun.elapsed().as_millis() as usize + 1));
+                gaps += usize::from(pieces > 0);
             }
-            until(|| *gap.lock() == Turn::Nobodys);
+            assert!(gaps > 1, "all in one gap");
         });
-        let begun = Instant::now();
-        gap.give(Duration::from_mins(1));
-        assert!(begun.elapsed() < MOST, "nobody asked");
-    }
-
-    #[test]
-    fn who_does_not_come_back_keeps_steps_waiting_for_as_long_again_and_no_longer() {
-        let gap = Gap::default();
-        thread::scope(|scope| {
-            scope.spawn(|| gap.ask(Unnoticed, || true));
-            until(|| matches!(*gap.lock(), Turn::Asked(_)));
-            let begun = Instant::now();
-            gap.give(STEP);
-            assert!(begun.elapsed() >= 2 * (STEP / 12));
-        });
-        assert!(matches!(*gap.lock(), Turn::Given(_)));
-        gap.give(STEP);
-        let freely = gap.ask(Unnoticed, || false);
-        assert_eq!((freely, *gap.lock()), (LOOK, Turn::Nobodys));
-    }
-
-    #[test]
-    fn nobody_waits_for_steps_that_are_not_made() {
-        let (gap, stepping) = (Gap::default(), AtomicBool::new(true));
-        thread::scope(|scope| {
-            let asked = scope.spawn(|| gap.ask(Unnoticed, || stepping.load(SeqCst)));
-            until(|| matches!(*gap.lock(), Turn::Asked(_)));
-            stepping.store(false, SeqCst);
-            assert_eq!(asked.join().unwrap(), LOOK, "they have been paused");
-            let asked = scope.spawn(|| gap.ask(Unnoticed, || true));
-            until(|| matches!(*gap.lock(), Turn::Asked(_)));
-            gap.end();
-            assert_eq!(asked.join().unwrap(), LOOK, "the engine has ended");
-        });
-        assert_eq!(gap.ask(Unnoticed, || true), LOOK);
+        gap.end();
+        gap.beside(Unnoticed, || true, || team::each(3, |_| ()));
     }
 }

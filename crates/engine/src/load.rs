@@ -14,7 +14,7 @@ use understudy_team as team;
 use crate::{
     Config, EngineError,
     counters::Counters,
-    gap::{Gap, Share},
+    gap::Share,
     store::{Generation, Patience, Source},
     verify::Verifier,
     visit::Door,
@@ -26,8 +26,8 @@ pub(crate) struct Adapter {
     pub(crate) lora: Lora,
 }
 
-/// Reads adapters one after the other, on one thread whose parallel loops stay on it and which works
-/// between the steps of those who decode.
+/// Reads adapters one after the other, on a thread whose loops are run between the steps of those who
+/// decode.
 #[derive(Debug, Clone)]
 pub(crate) struct Loader {
     pool: Arc<ThreadPool>,
@@ -71,19 +71,9 @@ impl Loader {
 
     /// Does something on the loading thread, between the steps of those who decode.
     fn beside<R: Send>(&self, share: Share, work: impl FnOnce() -> R + Send) -> R {
-        /// Also when the work panics.
-        struct Leaving<'a>(&'a Gap);
-        impl Drop for Leaving<'_> {
-            fn drop(&mut self) {
-                self.0.leave();
-            }
-        }
-        let (counters, door) = (Arc::clone(&self.counters), Arc::clone(&self.door));
-        let ask = move || door.gap().ask(share, || counters.is_decoding());
-        self.pool.install(|| {
-            let _leaving = Leaving(self.door.gap());
-            team::beside(ask, work)
-        })
+        let counters = Arc::clone(&self.counters);
+        let is_stepping = move || counters.is_decoding();
+        self.pool.install(|| self.door.gap().beside(share, is_stepping, work))
     }
 
     /// The files of an adapter that was made for this base and is not too large, and their digest.
@@ -101,7 +91,7 @@ impl Loader {
                 let why = format!("its files are {size} bytes; all adapters may take {most}");
                 return Err(InferenceError::AdaptersFull { alias: alias.to_owned(), why });
             }
-            self.verifier.lineage(directory).map_err(bad)?;
+            team::once(|| self.verifier.lineage(directory)).map_err(bad)?;
             let files = PeftFiles::read(directory).map_err(|error| bad(error.to_string()))?;
             if let Some(rank) = files.rank().filter(|rank| *rank > self.most_rank) {
                 let (alias, most) = (alias.to_owned(), self.most_rank);

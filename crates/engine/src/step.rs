@@ -75,9 +75,9 @@ fn score(
         members.iter_mut().filter_map(|member| member.sequence.cache_mut()).collect();
     if let (Some(visit), Some(rows)) = (visit, seats) {
         asked_rows.extend(rows.clone().map(|row| row as u32));
-        let (run, cache) = visit.company(rows);
+        let (run, of_texts) = visit.company(rows);
         runs.push(run);
-        caches.extend(cache);
+        caches.extend(of_texts);
     }
     let hidden = model.decoder.infer(&batch, &mut caches, &runs)?;
     if asked_rows.is_empty() {

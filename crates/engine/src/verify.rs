@@ -15,6 +15,7 @@ use std::{
 
 use understudy_manifest::{AdapterManifest, Attestation, AttestedModule, AttestedProbe, Precision};
 use understudy_model::{BaseModel, Lora, PeftFiles, open_regular, probe};
+use understudy_team as team;
 
 use crate::visit::{Door, Visit};
 
@@ -63,7 +64,7 @@ impl Verifier {
         files: PeftFiles,
         company: impl Fn() -> Option<&'d Door>,
     ) -> Result<(String, Lora), String> {
-        let manifest = self.lineage(directory)?;
+        let manifest = team::once(|| self.lineage(directory))?;
         let config = self.model.decoder.config();
         let adapter = files.parse(directory, config).map_err(|error| error.to_string())?;
         drop(files);
@@ -164,22 +165,15 @@ impl Verifier {
         texts: &[Vec<u32>],
         company: Option<&Door>,
     ) -> Result<(Lora, Vec<Vec<f32>>), String> {
-        let mut scores = Vec::with_capacity(texts.len());
         if let Some(door) = company {
-            for text in texts {
-                let visit = visit(door, Visit::new(lora, text.clone(), self.model.rows_at_once()));
-                let visit = visit.ok_or("the engine has ended")?;
-                let is_over = visit.is_over();
-                lora = visit.lora;
-                if !is_over {
-                    break;
-                }
-                scores.push(visit.scores);
+            let visit = visit(door, Visit::new(lora, texts, self.model.rows_at_once()));
+            let visit = visit.ok_or("the engine has ended")?;
+            if visit.is_over() {
+                return Ok(visit.into_parts());
             }
+            (lora, _) = visit.into_parts();
         }
-        if scores.len() < texts.len() {
-            scores = probe(&self.model, Some(&lora), texts).map_err(|error| error.to_string())?;
-        }
+        let scores = probe(&self.model, Some(&lora), texts).map_err(|error| error.to_string())?;
         Ok((lora, scores))
     }
 
@@ -284,12 +278,12 @@ fn check_inventory(lora: &Lora, attestation: &Attestation) -> Result<(), String>
     Ok(())
 }
 
-/// Has a text scored, a few tokens with every step, until it is over or a step goes without it.
+/// Has texts scored, a few tokens with every step, until they are over or a step goes without them.
 fn visit(door: &Door, mut visit: Visit) -> Option<Visit> {
     loop {
-        let before = visit.scores.len();
+        let before = visit.left();
         visit = door.visit(visit)?;
-        if visit.is_over() || visit.scores.len() == before {
+        if visit.is_over() || visit.left() == before {
             return Some(visit);
         }
     }

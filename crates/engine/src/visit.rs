@@ -21,25 +21,33 @@ use crate::{gap::Gap, schedule::LEAST_BITE};
 /// How long one waits for a step to begin, before doing without.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// An adapter and a text of at least two tokens. Several texts come one after the other, and each a
-/// few tokens at a time: everybody waits for the rows of a step, so the fewer, the better.
+/// An adapter and texts of at least two tokens each, a few tokens with every step: everybody waits for
+/// the rows of a step, so the fewer, the better.
 #[derive(Debug)]
 pub(crate) struct Visit {
     pub(crate) lora: Lora,
-    text: Vec<u32>,
+    texts: Vec<Text>,
     /// Rows of a step at most.
     bite: usize,
+}
+
+#[derive(Debug)]
+struct Text {
+    tokens: Vec<u32>,
     /// Of the tokens that have been run.
     cache: Option<KvCache>,
-    /// log p(next token | those before) for the tokens of the text after its first, as far as they
-    /// have been scored.
-    pub(crate) scores: Vec<f32>,
+    /// log p(next token | those before) for the tokens after the first, as far as they have been
+    /// scored.
+    scores: Vec<f32>,
 }
+
+/// A visit, and where it is to be sent back.
+pub(crate) type Guest = (Visit, Sender<Visit>);
 
 /// Where a visit waits for the next step, and whoever brings it for the time between steps.
 #[derive(Debug, Default)]
 pub(crate) struct Door {
-    slot: Mutex<Option<(Visit, Sender<Visit>)>>,
+    slot: Mutex<Option<Guest>>,
     gap: Gap,
 }
 
@@ -47,8 +55,6 @@ impl Door {
     /// Waits for a step to take the visit along. It comes back with no more scores when none did, or
     /// when that step failed; nothing comes back when the engine ends.
     pub(crate) fn visit(&self, visit: Visit) -> Option<Visit> {
-        // Who is along with a step has no use for the time before it.
-        self.gap.leave();
         let (told, answer) = channel();
         *self.slot() = Some((visit, told));
         match answer.recv_timeout(PATIENCE) {
@@ -61,7 +67,7 @@ impl Door {
         }
     }
 
-    pub(crate) fn take(&self) -> Option<(Visit, Sender<Visit>)> {
+    pub(crate) fn take(&self) -> Option<Guest> {
         self.slot().take()
     }
 
@@ -70,15 +76,17 @@ impl Door {
     }
 
     /// A visit is put there or taken away whole.
-    fn slot(&self) -> MutexGuard<'_, Option<(Visit, Sender<Visit>)>> {
+    fn slot(&self) -> MutexGuard<'_, Option<Guest>> {
         self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Visit {
-    /// A text for a model that takes so many rows at once.
-    pub(crate) fn new(lora: Lora, text: Vec<u32>, at_once: usize) -> Self {
-        Self { lora, text, bite: LEAST_BITE.max(at_once), cache: None, scores: Vec::new() }
+    /// Texts for a model that takes so many rows at once: half of them, since each of a visit's rows is
+    /// scored, which makes it worth two of a prompt.
+    pub(crate) fn new(lora: Lora, texts: &[Vec<u32>], at_once: usize) -> Self {
+        let text = |tokens: &Vec<u32>| Text::of(tokens.clone());
+        Self { lora, texts: texts.iter().map(text).collect(), bite: LEAST_BITE.max(at_once / 2) }
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -90,32 +98,76 @@ impl Visit {
         self.left().min(self.bite)
     }
 
-    /// Nobody asks what follows the last token.
-    fn left(&self) -> usize {
-        self.text.len() - 1 - self.scores.len()
+    pub(crate) fn left(&self) -> usize {
+        self.texts.iter().map(Text::left).sum()
+    }
+
+    /// The adapter, and the scores of every text.
+    pub(crate) fn into_parts(self) -> (Lora, Vec<Vec<f32>>) {
+        (self.lora, self.texts.into_iter().map(|text| text.scores).collect())
     }
 
     /// Joins a batch as its last rows, which all ask for scores.
     pub(crate) fn join(&mut self, batch: &mut Batch, model: &BaseModel) -> Result<Range<usize>> {
-        if self.cache.is_none() {
-            let decoder = &model.decoder;
-            self.cache = Some(KvCache::new(decoder.config(), decoder.device())?);
+        let first = batch.rows();
+        for (text, rows) in self.seats() {
+            if text.cache.is_none() {
+                let decoder = &model.decoder;
+                text.cache = Some(KvCache::new(decoder.config(), decoder.device())?);
+            }
+            let done = text.scores.len();
+            batch.push(&text.tokens[done..done + rows], done);
         }
-        let done = self.scores.len();
-        Ok(batch.push(&self.text[done..done + self.rows()], done).rows())
+        Ok(first..batch.rows())
     }
 
     /// What its rows run with.
-    pub(crate) fn company(&mut self, rows: Range<usize>) -> (AdapterRun<'_>, Option<&mut KvCache>) {
-        (AdapterRun { rows, lora: Some(&self.lora) }, self.cache.as_mut())
+    pub(crate) fn company(&mut self, rows: Range<usize>) -> (AdapterRun<'_>, Vec<&mut KvCache>) {
+        let mut left = self.bite;
+        let caches = self.texts.iter_mut().filter(|text| text.bite(&mut left) > 0);
+        let caches = caches.filter_map(|text| text.cache.as_mut()).collect();
+        (AdapterRun { rows, lora: Some(&self.lora) }, caches)
     }
 
     /// Reads the scores over the vocabulary of the rows that it ran, in their order.
     pub(crate) fn read(&mut self, logits: &[f32], vocab: usize) {
-        let done = self.scores.len();
-        let targets = &self.text[done + 1..=done + self.rows()];
-        self.scores.extend(team::map(targets.len(), |nth| {
-            token_log_prob(&logits[nth * vocab..(nth + 1) * vocab], targets[nth], 1.0).0
-        }));
+        let mut rest = logits;
+        for (text, rows) in self.seats() {
+            let (logits, later) = rest.split_at(rows * vocab);
+            rest = later;
+            let done = text.scores.len();
+            let targets = &text.tokens[done + 1..=done + rows];
+            text.scores.extend(team::map(rows, |nth| {
+                token_log_prob(&logits[nth * vocab..(nth + 1) * vocab], targets[nth], 1.0).0
+            }));
+        }
+    }
+
+    /// The texts that run in the next step, and how many rows each.
+    fn seats(&mut self) -> impl Iterator<Item = (&mut Text, usize)> {
+        let mut left = self.bite;
+        let texts = self.texts.iter_mut().map(move |text| {
+            let rows = text.bite(&mut left);
+            (text, rows)
+        });
+        texts.filter(|(_, rows)| *rows > 0)
+    }
+}
+
+impl Text {
+    fn of(tokens: Vec<u32>) -> Self {
+        Self { tokens, cache: None, scores: Vec::new() }
+    }
+
+    /// Nobody asks what follows the last token.
+    fn left(&self) -> usize {
+        self.tokens.len() - 1 - self.scores.len()
+    }
+
+    /// Its rows of a step that has room for so many, which are fewer then.
+    fn bite(&self, room: &mut usize) -> usize {
+        let rows = self.left().min(*room);
+        *room -= rows;
+        rows
     }
 }

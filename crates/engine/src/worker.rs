@@ -16,11 +16,12 @@ use understudy_model::{BLOCK, BaseModel, KvCache, Result};
 use crate::{
     Config,
     counters::Counters,
+    gap::Next,
     prefix::PrefixCache,
     schedule::{self, Standing},
     sequence::{End, Job, Sequence},
     step::{self, Member},
-    visit::Door,
+    visit::{Door, Guest},
 };
 
 /// How long to sleep where nothing but a message can end the wait.
@@ -93,9 +94,9 @@ impl<'m> Worker<'m> {
             self.expire();
             if !self.is_paused() {
                 self.admit();
-                self.door.gap().give(self.last_step);
+                let guest = self.guest_or_gap();
                 let begun = Instant::now();
-                self.step();
+                self.step(guest);
                 self.last_step = begun.elapsed();
             }
             self.let_go();
@@ -103,6 +104,18 @@ impl<'m> Worker<'m> {
         for mut sequence in self.running.drain(..).chain(self.waiting.drain(..)) {
             sequence.fail(InferenceError::ShuttingDown);
         }
+    }
+
+    /// Who comes along with the next step. When nobody does, a load gets its time before that begins:
+    /// a step with a guest is a long one already.
+    fn guest_or_gap(&self) -> Option<Guest> {
+        let guest = if self.running.is_empty() { None } else { self.door.take() };
+        if guest.is_none() {
+            let reads = self.running.iter().any(Sequence::is_reading);
+            let next = if reads { Next::Reads } else { Next::Decodes };
+            self.door.gap().give(self.last_step, next);
+        }
+        guest
     }
 
     fn is_paused(&self) -> bool {
@@ -227,9 +240,8 @@ impl<'m> Worker<'m> {
         KvCache::of_blocks(decoder.config(), decoder.device(), blocks)
     }
 
-    fn step(&mut self) {
+    fn step(&mut self, mut guest: Option<Guest>) {
         let standings: Vec<Standing> = self.running.iter().map(Sequence::standing).collect();
-        let mut guest = if self.running.is_empty() { None } else { self.door.take() };
         let visiting = guest.as_ref().map_or(0, |(visit, _)| visit.rows());
         let plan = schedule::plan(&standings, visiting, self.model.rows_at_once(), &self.config);
         for _ in 0..plan.evict {

@@ -10,7 +10,7 @@ use std::{env, fs, path::PathBuf, process::Command, time::Instant};
 
 use understudy_model::{
     AdapterRun, BaseModel, Batch, Device, Family, KvCache, Lora, LoraSpec, ModelConfig, Precision,
-    Term, product_rates,
+    Span, Term, product_rates,
 };
 
 const SEQUENCES: usize = 8;
@@ -59,13 +59,19 @@ fn measure(precision: Precision) {
     );
 }
 
-/// Tokens per second of the best of some whole steps: forward, loss and its gradient, backward.
-fn train(model: &BaseModel) -> f64 {
-    let decoder = &model.decoder;
-    let mut lora = Lora::init(decoder.config(), &LoraSpec::standard(), 1).unwrap();
+/// One of rank 16 on every linear map, whose B is not zero.
+fn adapter(model: &BaseModel, seed: u64) -> Lora {
+    let mut lora = Lora::init(model.decoder.config(), &LoraSpec::standard(), seed).unwrap();
     for (index, value) in lora.values_mut().iter_mut().enumerate() {
         *value += ((index * 7919 % 1000) as f32 / 1000.0 - 0.5) * 0.01;
     }
+    lora
+}
+
+/// Tokens per second of the best of some whole steps: forward, loss and its gradient, backward.
+fn train(model: &BaseModel) -> f64 {
+    let decoder = &model.decoder;
+    let lora = adapter(model, 1);
     let vocab = decoder.config().vocab as u32;
     let sequence = |seed: usize| -> Vec<u32> {
         (0..LENGTH)
@@ -118,6 +124,10 @@ fn serve(model: &BaseModel) {
         best = best.min(start.elapsed().as_secs_f64());
     }
     println!("  prefill of 512: {:.0} tokens/s", 512.0 / best);
+    let adapters: Vec<Lora> = (0..adapters()).map(|seed| adapter(model, seed)).collect();
+    for lora in &adapters {
+        lora.prepare(model.precision);
+    }
     for lanes in lanes() {
         let mut caches: Vec<KvCache> = (0..lanes).map(|_| cache()).collect();
         let mut caches: Vec<&mut KvCache> = caches.iter_mut().collect();
@@ -129,9 +139,14 @@ fn serve(model: &BaseModel) {
                 let new = if step == 0 { &tokens[..128] } else { &tokens[step..=step] };
                 batch.push(new, cache.len());
             }
+            // Each sequence with the next adapter, if there are any.
+            let of = |(lane, span): (usize, &Span)| AdapterRun {
+                rows: span.rows(),
+                lora: adapters.get(lane % adapters.len().max(1)),
+            };
+            let runs: Vec<AdapterRun<'_>> = batch.spans.iter().enumerate().map(of).collect();
             let start = Instant::now();
-            let hidden =
-                decoder.infer(&batch, &mut caches, &AdapterRun::whole(&batch, None)).unwrap();
+            let hidden = decoder.infer(&batch, &mut caches, &runs).unwrap();
             let maps = start.elapsed().as_secs_f64();
             if step > 0 {
                 decoder.logits(&hidden).unwrap();
@@ -153,6 +168,11 @@ fn lanes() -> Vec<usize> {
         Ok(one) => vec![one.parse().unwrap()],
         Err(_) => vec![1, 2, 4, 8, 16, 32],
     }
+}
+
+/// How many adapters sequences decode with: what `UNDERSTUDY_BENCH_ADAPTERS` says, or none.
+fn adapters() -> u64 {
+    env::var("UNDERSTUDY_BENCH_ADAPTERS").map_or(0, |count| count.parse().unwrap())
 }
 
 /// GFLOP/s over the four maps of a layer, forward and backward, each weighed by its work.

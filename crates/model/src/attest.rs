@@ -1,10 +1,8 @@
 //! What an adapter does to a few fixed texts, measured the same way by whoever writes and whoever
 //! loads it: through the forward pass and the reading of a row that serving uses.
 
-use multiversion::multiversion;
 use understudy_ident::Digest;
 use understudy_manifest::{Attestation, AttestedModule, AttestedProbe};
-use understudy_team as team;
 
 use crate::{
     base::BaseModel,
@@ -74,34 +72,12 @@ pub fn probe(base: &BaseModel, lora: Option<&Lora>, texts: &[Vec<u32>]) -> Resul
 impl Lora {
     /// Every adapted map with its shape and the norms of its two factors.
     pub fn inventory(&self) -> Vec<AttestedModule> {
-        let module = |slot: &Slot| AttestedModule {
-            path: slot.path(),
-            inputs: slot.inputs,
-            outputs: slot.outputs,
-            norm_a: norm(&self.values()[slot.a.clone()]),
-            norm_b: norm(self.b(slot)),
+        let module = |slot: &Slot| {
+            let ((norm_a, norm_b), path) = (self.norms(slot), slot.path());
+            AttestedModule { path, inputs: slot.inputs, outputs: slot.outputs, norm_a, norm_b }
         };
         self.layout().slots().iter().map(module).collect()
     }
-}
-
-fn norm(values: &[f32]) -> f64 {
-    team::breathe();
-    // Several sums side by side, since each waits for its last addition.
-    let (chunks, rest) = values.as_chunks::<16>();
-    let rest = rest.iter().map(|value| f64::from(*value).powi(2));
-    squares(chunks).into_iter().chain(rest).sum::<f64>().sqrt()
-}
-
-#[multiversion(targets = "simd")]
-fn squares(chunks: &[[f32; 16]]) -> [f64; 16] {
-    let mut sums = [0.0; 16];
-    for chunk in chunks {
-        for (sum, value) in sums.iter_mut().zip(chunk) {
-            *sum += f64::from(*value) * f64::from(*value);
-        }
-    }
-    sums
 }
 
 impl From<Precision> for understudy_manifest::Precision {

@@ -6,14 +6,16 @@
 mod distance;
 mod layout;
 mod module;
+mod norm;
+mod turned;
 
 use std::{
     mem,
+    ops::Range,
     sync::{Arc, OnceLock},
 };
 
 use candle_core::{Device, Tensor};
-use half::f16;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use understudy_team as team;
@@ -23,17 +25,16 @@ pub(crate) use layout::Slot;
 pub use layout::{LoraLayout, Parameter};
 pub(crate) use module::Group;
 pub use module::{Module, Targets};
+pub(crate) use norm::norm;
+use turned::Turned;
 
 use crate::{
     config::ModelConfig,
     error::{Result, refuse},
     host::Spare,
-    kernels::steady::{Held, Rows, Weight},
+    kernels::steady::{Held, Panels},
     linear::Precision,
 };
-
-/// Values looked at before others may be let through.
-const PIECE: usize = 1 << 15;
 
 /// What an adapter is before it has values.
 #[derive(Debug, Clone, PartialEq)]
@@ -122,21 +123,8 @@ pub struct Lora {
     uploaded: OnceLock<Vec<Tensor>>,
     /// Transposes, kept under the same rule.
     turned: OnceLock<Turned>,
-}
-
-/// Transposes, whose rows products read in order.
-#[derive(Debug)]
-enum Turned {
-    Plain(Factors<f32>),
-    Half(Factors<f16>),
-}
-
-#[derive(Debug)]
-struct Factors<T> {
-    /// Of the stacked A of every group, at its first slot; nothing at the others.
-    a: Vec<Vec<T>>,
-    /// Of every slot's B, with the scale in it.
-    b: Vec<Vec<T>>,
+    /// Of every tensor, likewise.
+    norms: OnceLock<Vec<f64>>,
 }
 
 /// Of the last adapter that nobody serves any more.
@@ -177,7 +165,7 @@ impl Lora {
         Ok(Self::assemble(Arc::new(layout), (spec.scale(), scales), values))
     }
 
-    /// An empty buffer with room for the values of an adapter.
+    /// A buffer for the values of an adapter, all of which the caller writes.
     pub(crate) fn room_for(len: usize) -> Vec<f32> {
         SPARE.take(len)
     }
@@ -187,14 +175,27 @@ impl Lora {
         Self::assemble(layout, (scale, scales), values)
     }
 
+    /// The same from values whose norms are known, one of every tensor.
+    pub(crate) fn from_measured(
+        layout: Arc<LoraLayout>,
+        scale: f32,
+        values: Vec<f32>,
+        norms: Vec<f64>,
+    ) -> Self {
+        assert_eq!(layout.parameters().len(), norms.len(), "every tensor has a norm");
+        let mut lora = Self::from_values(layout, scale, values);
+        lora.norms = norms.into();
+        lora
+    }
+
     fn assemble(
         layout: Arc<LoraLayout>,
         (scale, scales): (f32, Arc<[f32]>),
         values: Vec<f32>,
     ) -> Self {
         assert_eq!(layout.len(), values.len(), "an adapter has one value per layout place");
-        let (uploaded, turned) = (OnceLock::new(), OnceLock::new());
-        Self { layout, scale, scales, values, uploaded, turned }
+        let (uploaded, turned, norms) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self { layout, scale, scales, values, uploaded, turned, norms }
     }
 
     /// The same adapter with one scale for all modules, which is all that servers read: a module's
@@ -260,6 +261,7 @@ impl Lora {
     pub fn values_mut(&mut self) -> &mut [f32] {
         self.uploaded = OnceLock::new();
         self.turned = OnceLock::new();
+        self.norms = OnceLock::new();
         &mut self.values
     }
 
@@ -302,6 +304,16 @@ impl Lora {
         }
     }
 
+    /// The Euclidean norms of a slot's A and B.
+    pub(crate) fn norms(&self, slot: &Slot) -> (f64, f64) {
+        let tensors = self.layout.parameters();
+        let norms = self.norms.get_or_init(|| {
+            team::map(tensors.len(), |index| norm(&self.values[tensors[index].range.clone()]))
+        });
+        let of = |start| tensors.partition_point(|tensor| tensor.range.start < start);
+        (norms[of(slot.a.start)], norms[of(slot.b.start)])
+    }
+
     pub(crate) fn b(&self, slot: &Slot) -> &[f32] {
         &self.values[slot.b.clone()]
     }
@@ -311,24 +323,10 @@ impl Lora {
     /// at every step, and rounded eight times finer than bf16.
     pub fn prepare(&self, base: Precision) {
         self.turned.get_or_init(|| {
-            if base == Precision::F32 || !self.has_one_scale() || !self.fits_half() {
-                Turned::Plain(self.turn())
-            } else {
-                Turned::Half(self.turn())
-            }
+            let half = base != Precision::F32 && self.has_one_scale();
+            let half = if half { turned::half(self) } else { None };
+            half.map_or_else(|| Turned::Plain(turned::plain(self)), Turned::Half)
         });
-    }
-
-    /// Whether no value, the scale in it or not, is beyond what f16 holds.
-    fn fits_half(&self) -> bool {
-        let most = f16::MAX.to_f32() / self.scale.abs().max(1.0);
-        // Counted, which takes several values at a time, and not searched for one that does not.
-        let fit = |values: &[f32]| {
-            team::breathe();
-            let count: u32 = values.iter().map(|value| u32::from(value.abs() < most)).sum();
-            count as usize == values.len()
-        };
-        self.values.chunks(PIECE).all(fit)
     }
 
     /// Whether products read it in sixteen bits.
@@ -345,43 +343,32 @@ impl Lora {
 
     /// What it takes in memory, the copies that products read included.
     pub fn bytes(&self) -> u64 {
-        let copied = match self.turned.get() {
-            Some(Turned::Half(_)) => size_of::<f16>(),
-            Some(Turned::Plain(_)) | None => size_of::<f32>(),
-        };
-        (self.values.len() * (size_of::<f32>() + copied)) as u64
+        let copied = self.turned.get().map_or(size_of_val(&self.values[..]), Turned::bytes);
+        (size_of_val(&self.values[..]) + copied) as u64
     }
 
     /// The transpose of the stacked A of a whole group of slots: `[in, slots · rank]`.
     pub(crate) fn a_turned(&self, slots: &[Slot]) -> Held<'_> {
-        let Some(first) = slots.first() else { return Held::Plain(Rows::whole(&[], 1)) };
-        let (first, width) = (first.index, slots.len() * self.rank());
-        match self.turned() {
-            Turned::Plain(factors) => Held::Plain(Rows::whole(&factors.a[first], width)),
-            Turned::Half(factors) => Held::Half(Rows::whole(&factors.a[first], width)),
-        }
+        let (Some(first), Some(last)) = (slots.first(), slots.last()) else {
+            return Held::Plain(Panels::whole(&[], 1));
+        };
+        self.panels(first.a.start..last.a.end, slots.len() * self.rank())
     }
 
     /// The scaled transpose of a B: s · Bᵀ `[rank, out]`.
     pub(crate) fn b_turned(&self, slot: &Slot) -> Held<'_> {
+        self.panels(slot.b.clone(), slot.outputs)
+    }
+
+    fn panels(&self, range: Range<usize>, width: usize) -> Held<'_> {
         match self.turned() {
-            Turned::Plain(of) => Held::Plain(Rows::whole(&of.b[slot.index], slot.outputs)),
-            Turned::Half(of) => Held::Half(Rows::whole(&of.b[slot.index], slot.outputs)),
+            Turned::Plain(values) => Held::Plain(Panels::packed(&values[range], width)),
+            Turned::Half(values) => Held::Half(Panels::packed(&values[range], width)),
         }
     }
 
     fn turned(&self) -> &Turned {
-        self.turned.get_or_init(|| Turned::Plain(self.turn()))
-    }
-
-    fn turn<T: Weight>(&self) -> Factors<T> {
-        let slots = self.layout.slots();
-        let b = |slot: &Slot| turned(self.b(slot), self.rank(), self.scale_of(slot));
-        let mut a = vec![Vec::new(); slots.len()];
-        for group in self.layout.groups().filter(|group| !group.is_empty()) {
-            a[group[0].index] = turned(self.a_stack(group), group[0].inputs, 1.0);
-        }
-        Factors { a, b: slots.iter().map(b).collect() }
+        self.turned.get_or_init(|| Turned::Plain(turned::plain(self)))
     }
 
     /// A tensor copy of one parameter pair on `device`: (A, B).
@@ -461,27 +448,6 @@ impl LoraGrads {
     pub(crate) fn b_mut(&mut self, slot: &Slot) -> &mut [f32] {
         &mut self.values[slot.b.clone()]
     }
-}
-
-/// Columns that are turned together.
-const BLOCK: usize = 16;
-
-/// scale times the transpose of row-major values of this width.
-fn turned<T: Weight>(values: &[f32], width: usize, scale: f32) -> Vec<T> {
-    let height = values.len() / width;
-    let mut turned = Vec::with_capacity(values.len());
-    let mut lines = vec![0.0; BLOCK * height];
-    for first in (0..width).step_by(BLOCK) {
-        team::breathe();
-        let columns = first..(first + BLOCK).min(width);
-        for (at, row) in values.chunks_exact(width).enumerate() {
-            for (line, value) in lines.chunks_exact_mut(height).zip(&row[columns.clone()]) {
-                line[at] = scale * value;
-            }
-        }
-        T::extend(&mut turned, &lines[..columns.len() * height]);
-    }
-    turned
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use std::{
 };
 
 use safetensors::{Dtype, tensor::TensorView};
-use understudy_ident::{Digest, Hasher};
+use understudy_ident::{Digest, PIECE, Piece};
 use understudy_team as team;
 
 use crate::{
@@ -73,14 +73,14 @@ impl PeftFiles {
     }
 
     pub fn read(directory: &Path) -> Result<Self> {
-        let mut hasher = Hasher::default();
-        let mut read = |name: &str, most: u64| {
+        let failed = |name: &str| {
             let path = directory.join(name);
-            let read = read_hashing(&path, most, &mut hasher);
-            read.map_err(|source| ModelError::Read { path, source })
+            |source| ModelError::Read { path, source }
         };
-        let (config, weights) = (read(CONFIG, LONGEST_CONFIG)?, read(WEIGHTS, u64::MAX)?);
-        Ok(Self { config, weights, digest: hasher.finish() })
+        let config = read_config(&directory.join(CONFIG)).map_err(failed(CONFIG))?;
+        let read = read_hashing(&directory.join(WEIGHTS), &config).map_err(failed(WEIGHTS))?;
+        let (weights, digest) = read;
+        Ok(Self { config, weights, digest })
     }
 
     fn new(config: Vec<u8>, weights: Vec<u8>) -> Self {
@@ -171,10 +171,6 @@ pub fn adapter_digest(directory: &Path) -> Result<String> {
     Ok(PeftFiles::read(directory)?.digest().to_hex())
 }
 
-/// Bytes read at once: as many as still lie in the cache when they are hashed, and are read and hashed
-/// in some thirty microseconds.
-const PIECE: usize = 1 << 16;
-
 /// Opens what is a file and nothing else: a pipe would be waited for until somebody writes to it,
 /// and a device may never end.
 pub fn open_regular(path: &Path) -> io::Result<File> {
@@ -189,29 +185,83 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Reads a file whole, hashing it as [`Digest::of_parts`] hashes a part.
-fn read_hashing(path: &Path, most: u64, hasher: &mut Hasher) -> io::Result<Vec<u8>> {
-    let file = open_regular(path)?;
-    let length = file.metadata()?.len();
-    if length > most {
-        let why = format!("it has {length} bytes; at most {most} are read");
+fn read_config(path: &Path) -> io::Result<Vec<u8>> {
+    let (file, length) = open_measured(path)?;
+    if length > LONGEST_CONFIG {
+        let why = format!("it has {length} bytes; at most {LONGEST_CONFIG} are read");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
     }
+    let mut bytes = Vec::with_capacity(length as usize);
+    file.take(LONGEST_CONFIG).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn open_measured(path: &Path) -> io::Result<(File, u64)> {
+    let file = open_regular(path)?;
+    let length = file.metadata()?.len();
+    Ok((file, length))
+}
+
+/// Reads a file whole, and hashes it as [`Digest::of_parts`] hashes a second part: every thread reads
+/// a piece and hashes it while it lies in the cache.
+fn read_hashing(path: &Path, first_part: &[u8]) -> io::Result<(Vec<u8>, Digest)> {
+    let (file, length) = open_measured(path)?;
+    let sizes = [first_part.len() as u64, length].map(u64::to_le_bytes);
+    let before = [&sizes[0], first_part, &sizes[1]].concat();
     let mut bytes = SPARE.take(length as usize);
-    hasher.update(&length.to_le_bytes());
-    loop {
-        let hashed = bytes.len();
-        let read = (&file).take(PIECE as u64).read_to_end(&mut bytes)?;
-        if read == 0 || bytes.len() as u64 > length {
-            break;
-        }
-        hasher.update(&bytes[hashed..]);
-        team::breathe();
-    }
-    if bytes.len() as u64 != length {
+    let read = |piece: Stretch<'_>| {
+        read_exact_at(&file, piece.bytes, piece.from)?;
+        Ok(Piece::of(piece.nth, [piece.before, &*piece.bytes]))
+    };
+    let pieces = team::map_items(stretches(&before, &mut bytes), read);
+    if file.metadata()?.len() != length {
         return Err(io::Error::other("it was written to while it was read"));
     }
-    Ok(bytes)
+    let pieces = pieces.into_iter().collect::<io::Result<Vec<Piece>>>()?;
+    let digest = match pieces.len() {
+        ..=1 => Digest::of_parts([first_part, &bytes]),
+        _ => Digest::of_pieces(&pieces),
+    };
+    Ok((bytes, digest))
+}
+
+/// One piece of what is hashed: some bytes that are known before, and some of the file.
+struct Stretch<'a> {
+    nth: usize,
+    before: &'a [u8],
+    /// Where `bytes` are in the file.
+    from: u64,
+    bytes: &'a mut [u8],
+}
+
+fn stretches<'a>(mut before: &'a [u8], mut bytes: &'a mut [u8]) -> Vec<Stretch<'a>> {
+    let mut stretches = Vec::new();
+    let mut from = 0;
+    while !before.is_empty() || !bytes.is_empty() {
+        let (known, later) = before.split_at(before.len().min(PIECE));
+        let size = bytes.len().min(PIECE - known.len());
+        let (read, rest) = mem::take(&mut bytes).split_at_mut(size);
+        let next = from + read.len() as u64;
+        stretches.push(Stretch { nth: stretches.len(), before: known, from, bytes: read });
+        (before, bytes, from) = (later, rest, next);
+    }
+    stretches
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, bytes: &mut [u8], from: u64) -> io::Result<()> {
+    use std::os::unix::fs::FileExt as _;
+    file.read_exact_at(bytes, from)
+}
+
+/// All who read a file share its position.
+#[cfg(not(unix))]
+fn read_exact_at(mut file: &File, bytes: &mut [u8], from: u64) -> io::Result<()> {
+    use std::{io::Seek as _, sync::Mutex};
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    file.seek(io::SeekFrom::Start(from))?;
+    file.read_exact(bytes)
 }
 
 fn tensor_name(parameter: &Parameter) -> String {

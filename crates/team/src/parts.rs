@@ -36,6 +36,12 @@ pub fn map_items<T: Send, R: Send>(items: Vec<T>, of: impl Fn(T) -> R + Sync) ->
     places.into_iter().filter_map(|(_, made)| made).collect()
 }
 
+/// Does something as a loop of one: within a loop nobody is kept waiting by whoever does it.
+pub fn once<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    let mut made = map_items(vec![work], |work| work());
+    made.pop().expect("a loop visits every index")
+}
+
 /// A slice whose items are borrowed one by one.
 struct Apart<'a, T> {
     start: *mut T,

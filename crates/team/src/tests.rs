@@ -1,15 +1,13 @@
 use std::{
-    cell::Cell,
-    rc::Rc,
     sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::Duration,
 };
 
-use super::{beside, breathe, each, each_chunk, each_item, map, map_items, work::Team};
+use super::{Desk, each, each_chunk, each_item, map, map_items, work::Team};
 
 fn visits(team: &Team, count: usize) -> Vec<usize> {
     let visits: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
@@ -127,21 +125,71 @@ fn within_a_pool_of_one_thread_loops_stay_there() {
     assert!(threads.windows(2).all(|pair| pair[0] == pair[1]));
 }
 
-#[test]
-fn work_asks_again_when_its_time_is_over_and_only_beside_others() {
-    breathe();
-    let asked = Rc::new(Cell::new(0));
-    let count = Rc::clone(&asked);
-    let ask = move || {
-        count.set(count.get() + 1);
-        if count.get() < 3 { Duration::ZERO } else { Duration::from_hours(1) }
-    };
-    let done = beside(ask, || {
-        each(1, |_| breathe());
-        (0..100).for_each(|_| breathe());
-        "done"
+/// Leaves a loop of `count` at a desk and says how often each index was visited.
+fn left(desk: &Arc<Desk>, count: usize, is_attended: impl Fn() -> bool + 'static) -> Vec<usize> {
+    let visits: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
+    desk.beside(is_attended, || {
+        each(count, |index| {
+            visits[index].fetch_add(1, Ordering::Relaxed);
+            thread::sleep(Duration::from_micros(100));
+        });
     });
-    assert_eq!((done, asked.get()), ("done", 3));
-    breathe();
-    assert_eq!(asked.get(), 3);
+    visits.into_iter().map(AtomicUsize::into_inner).collect()
+}
+
+#[test]
+fn loops_left_at_a_desk_are_run_by_whoever_attends_it() {
+    let (desk, over) = (Arc::new(Desk::default()), AtomicBool::new(false));
+    assert!(!desk.attend(Duration::from_secs(1)), "there is nothing to do, nor to wait for");
+    thread::scope(|scope| {
+        let attending = scope.spawn(|| {
+            let mut rounds = 0;
+            while !over.load(Ordering::Relaxed) {
+                rounds += usize::from(desk.attend(Duration::from_micros(300)));
+            }
+            rounds
+        });
+        for count in [0, 1, 2, 100] {
+            assert_eq!(left(&desk, count, || true), vec![1; count]);
+        }
+        over.store(true, Ordering::Relaxed);
+        assert!(attending.join().unwrap() > 3, "a hundred take longer than one round");
+    });
+}
+
+#[test]
+fn a_loop_that_nobody_comes_for_is_run_where_it_was_left() {
+    let desk = Arc::new(Desk::default());
+    assert_eq!(left(&desk, 9, || false), [1; 9]);
+    // Some of it is run by one who comes once and never again.
+    let (come, attended) = (Arc::new(AtomicBool::new(true)), Arc::clone(&desk));
+    let comes = Arc::clone(&come);
+    let once = thread::spawn(move || {
+        while !attended.attend(Duration::from_micros(200)) {
+            thread::yield_now();
+        }
+        comes.store(false, Ordering::Relaxed);
+    });
+    assert_eq!(left(&desk, 200, move || come.load(Ordering::Relaxed)), vec![1; 200]);
+    once.join().unwrap();
+    desk.close();
+    assert_eq!(left(&desk, 9, || true), [1; 9]);
+}
+
+#[test]
+fn a_panic_at_the_desk_reaches_whoever_left_the_loop() {
+    let desk = Arc::new(Desk::default());
+    thread::scope(|scope| {
+        let attending = scope.spawn(|| {
+            while !desk.attend(Duration::from_millis(1)) {
+                thread::yield_now();
+            }
+        });
+        let failing = || desk.beside(|| true, || each(5, |index| assert_ne!(index, 3, "it fails")));
+        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(failing)).unwrap_err();
+        assert!(panic.downcast_ref::<String>().unwrap().contains("it fails"));
+        attending.join().unwrap();
+    });
+    assert_eq!(left(&desk, 9, || false), [1; 9]);
+    assert_eq!(map(3, |index| index), [0, 1, 2], "it is not beside the desk any more");
 }

@@ -28,7 +28,7 @@ const OPEN: u64 = 1 << 31;
 const INSIDE: u64 = OPEN - 1;
 const NUMBER: u32 = 32;
 
-type Each<'a> = dyn Fn(usize) + Sync + 'a;
+pub(crate) type Each<'a> = dyn Fn(usize) + Sync + 'a;
 type Panic = Box<dyn Any + Send>;
 
 /// The caller of a loop and its helpers.
@@ -79,6 +79,11 @@ impl Team {
         });
         let helpers = (0..helpers).filter_map(|_| Helper::start(&shared).ok()).collect();
         Self { shared, helpers }
+    }
+
+    /// How many share a loop.
+    pub(crate) fn size(&self) -> usize {
+        self.helpers.len() + 1
     }
 
     /// Runs a loop, unless the team is at work on another: then it does nothing and says so.

@@ -106,17 +106,16 @@ fn probes_in_a_step_of_others_score_what_they_score_alone() {
     let lora = read_peft(&attested.path, model.decoder.config()).unwrap().lora;
     let texts = vec![(5..18).collect(), vec![1, 2], vec![300, 20, 4]];
     let alone = understudy_model::probe(&model, Some(&lora), &texts).unwrap();
-    let asked = || texts.iter().cloned().zip(&alone);
-    let asked = [1, 6].into_iter().flat_map(|at_once| asked().map(move |one| (at_once, one)));
-    for (at_once, (text, alone)) in asked {
-        let mut visit = Visit::new(lora.clone(), text, at_once);
-        let most = LEAST_BITE.max(at_once);
-        for _ in 0..alone.len().div_ceil(most) {
+    let rows: usize = alone.iter().map(Vec::len).sum();
+    for at_once in [1, 6, 14, 100] {
+        let mut visit = Visit::new(lora.clone(), &texts, at_once);
+        let most = LEAST_BITE.max(at_once / 2);
+        for _ in 0..rows.div_ceil(most) {
             assert!(!visit.is_over() && visit.rows() <= most);
             step(&model, &mut [], Some(&mut visit), &mut Vec::new());
         }
         assert!(visit.is_over());
-        assert_eq!(&visit.scores, alone);
+        assert_eq!(visit.into_parts().1, alone, "{at_once} rows at once");
     }
 }
 
@@ -210,8 +209,8 @@ fn a_visit_that_no_step_takes_along_comes_back_unscored() {
         let spec = LoraSpec::new(4, 8.0, Targets::AllLinear);
         Lora::init(&ModelConfig::tiny(Family::Llama), &spec, 3).unwrap()
     };
-    let back = Door::default().visit(Visit::new(lora, vec![1, 2], 1)).unwrap();
-    assert!(back.scores.is_empty());
+    let back = Door::default().visit(Visit::new(lora, &[vec![1, 2]], 1)).unwrap();
+    assert_eq!(back.left(), 1);
 }
 
 #[test]

@@ -156,8 +156,8 @@ impl Addition<'_> {
         if first < end {
             let u = Rows { values: self.u.from(row), ..self.u };
             let place = (c, first - columns.start, stride);
-            let w = self.w.part(first - self.column..end - self.column);
-            w.multiply((u, rows), place, Into::Add);
+            let columns = first - self.column..end - self.column;
+            self.w.multiply((u, rows), columns, place, Into::Add);
         }
     }
 }

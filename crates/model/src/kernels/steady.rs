@@ -46,11 +46,6 @@ impl<'a, T> Rows<'a, T> {
         Self { values, width, stride: width }
     }
 
-    /// Some columns of all rows.
-    pub(super) fn part(self, columns: Range<usize>) -> Self {
-        Self { values: &self.values[columns.start..], width: columns.len(), stride: self.stride }
-    }
-
     pub(super) fn from(self, row: usize) -> &'a [T] {
         &self.values[row * self.stride..]
     }
@@ -62,26 +57,53 @@ impl<'a> Rows<'a> {
     }
 }
 
+/// A right side `[depth, width]`: columns in groups of `panel`, each group's rows adjacent, the last
+/// one perhaps narrower. One group as wide as all is row-major.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Panels<'a, T = f32> {
+    pub(crate) values: &'a [T],
+    depth: usize,
+    width: usize,
+    panel: usize,
+}
+
+impl<'a, T> Panels<'a, T> {
+    /// Row-major values.
+    pub(crate) fn whole(values: &'a [T], width: usize) -> Self {
+        Self { values, depth: values.len() / width.max(1), width, panel: width.max(1) }
+    }
+
+    /// Values in panels as wide as those that [`panels::pack`] makes.
+    pub(crate) fn packed(values: &'a [T], width: usize) -> Self {
+        Self { panel: panels::width(), ..Self::whole(values, width) }
+    }
+
+    /// Some columns in the parts that lie in one panel and are no wider than a tile, with where they
+    /// begin.
+    fn tiles(self, columns: Range<usize>) -> impl Iterator<Item = (Range<usize>, Right<'a, T>)> {
+        let mut next = columns.start;
+        std::iter::from_fn(move || {
+            let (first, start) = (next, next / self.panel * self.panel);
+            let panel = start..(start + self.panel).min(self.width);
+            next = columns.end.min(panel.end).min(first + WIDTH);
+            let values = self.values.get(start * self.depth + first - start..)?;
+            (first < next).then_some((first..next, Right { values, stride: panel.len() }))
+        })
+    }
+}
+
 /// A right side in either of the precisions that adapters are held in.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Held<'a> {
-    Plain(Rows<'a>),
-    Half(Rows<'a, f16>),
+    Plain(Panels<'a>),
+    Half(Panels<'a, f16>),
 }
 
 impl Held<'_> {
-    pub(super) fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         match self {
             Self::Plain(w) => w.width,
             Self::Half(w) => w.width,
-        }
-    }
-
-    /// Some columns of all rows.
-    pub(super) fn part(self, columns: Range<usize>) -> Self {
-        match self {
-            Self::Plain(w) => Self::Plain(w.part(columns)),
-            Self::Half(w) => Self::Half(w.part(columns)),
         }
     }
 
@@ -94,10 +116,16 @@ impl Held<'_> {
     }
 
     /// As [`multiply`].
-    pub(crate) fn multiply(self, x: (Rows<'_>, usize), c: (&mut [f32], usize, usize), into: Into) {
+    pub(crate) fn multiply(
+        self,
+        x: (Rows<'_>, usize),
+        columns: Range<usize>,
+        c: (&mut [f32], usize, usize),
+        into: Into,
+    ) {
         match self {
-            Self::Plain(w) => multiply(x, w, c, into),
-            Self::Half(w) => multiply(x, w, c, into),
+            Self::Plain(w) => multiply(x, (w, columns), c, into),
+            Self::Half(w) => multiply(x, (w, columns), c, into),
         }
     }
 }
@@ -105,29 +133,29 @@ impl Held<'_> {
 /// Columns `column..` of every row of `out`, `stride` apart, become x · w, for w `[x.width, cols]`.
 pub(crate) fn times<T: Weight>(
     x: Rows<'_>,
-    w: Rows<'_, T>,
+    w: Panels<'_, T>,
     out: &mut [f32],
     (column, stride): (usize, usize),
 ) {
     team::each_chunk(out, BAND * stride, |band, out| {
         let rows = out.len() / stride;
         let x = Rows { values: x.from(band * BAND), ..x };
-        multiply((x, rows), w, (out, column, stride), Into::Replace);
+        multiply((x, rows), (w, 0..w.width), (out, column, stride), Into::Replace);
     });
 }
 
-/// Columns `column..` of rows of c, `stride` apart, become x · w, or x · w is added to them; within
-/// one thread.
+/// Columns `column..` of rows of c, `stride` apart, become x times some columns of w, or that is added
+/// to them; within one thread.
 pub(crate) fn multiply<T: Weight>(
     (x, rows): (Rows<'_>, usize),
-    w: Rows<'_, T>,
+    (w, columns): (Panels<'_, T>, Range<usize>),
     (c, column, stride): (&mut [f32], usize, usize),
     into: Into,
 ) {
-    for first in (0..w.width).step_by(WIDTH) {
-        let cols = WIDTH.min(w.width - first);
-        let right = Right { values: &w.values[first..], stride: w.stride };
-        let mut place = Columns::of(c, (rows, stride), (column + first, cols));
+    let first = columns.start;
+    for (columns, right) in w.tiles(columns) {
+        let place = (column + columns.start - first, columns.len());
+        let mut place = Columns::of(c, (rows, stride), place);
         product(x.left(), (right, x.width), 1.0, &mut place, into);
     }
 }

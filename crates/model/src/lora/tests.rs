@@ -41,7 +41,23 @@ fn beside_a_rounded_base_products_read_sixteen_bits_and_beside_f32_all() {
 
 #[test]
 fn what_sixteen_bits_cannot_hold_stays_in_f32() {
-    let large = lora(40_000.0);
-    large.prepare(Precision::Bf16);
-    assert!(matches!(large.turned(), Turned::Plain(_)), "its scale of 2 takes it too far");
+    let is_plain = |at: usize, value: f32| {
+        let mut lora = lora(0.5);
+        lora.values_mut()[at] = value;
+        lora.prepare(Precision::Bf16);
+        !lora.is_rounded()
+    };
+    let last = lora(0.5).values().len() - 1;
+    assert!(!is_plain(0, 40_000.0) && !is_plain(last, 30_000.0));
+    assert!(is_plain(0, 70_000.0) && is_plain(0, f32::NEG_INFINITY));
+    assert!(is_plain(last, 40_000.0), "the scale of 2 is in B");
+}
+
+#[test]
+fn norms_are_those_of_the_values_as_they_are_now() {
+    let mut lora = lora(0.5);
+    let of = |lora: &Lora| lora.inventory()[0].norm_a;
+    let before = of(&lora);
+    lora.values_mut()[0] = 3.0;
+    assert!((of(&lora).powi(2) - before.powi(2) - 8.75).abs() < 1e-4);
 }

@@ -63,6 +63,7 @@ fn an_adapter_comes_back_bit_for_bit() {
         assert_eq!(back.lora.values(), lora.values());
         assert_eq!(back.lora.scale(), lora.scale());
         assert!(back.lora.same_layout(&lora));
+        assert_eq!(back.lora.inventory(), lora.inventory());
         assert_eq!(
             (back.digest.as_str(), back.base_name.as_deref()),
             (digest.as_str(), Some("base"))

@@ -1,5 +1,8 @@
 use super::*;
-use crate::kernels::reference::{assert_near, noise};
+use crate::kernels::{
+    reference::{assert_near, noise},
+    steady::Panels,
+};
 
 fn nearest(value: f32) -> f32 {
     f32::from_bits(u32::from(round(value)) << 16)
@@ -116,7 +119,7 @@ fn additions_of_low_rank_are_added_where_they_belong() {
         let Some(w) = Packed::new(&plain, inner, cols) else { return };
         let addition = |offset: usize, w, width, column| Addition {
             u: Rows { values: &u[offset..], width: rank, stride: 11 },
-            w: Held::Plain(Rows::whole(w, width)),
+            w: Held::Plain(Panels::whole(w, width)),
             column,
         };
         let additions = [addition(0, &left, 70, 0), addition(5, &right, 61, 139)];

@@ -19,8 +19,28 @@ fn a_wide_side_times_a_narrow_one_agrees_with_the_definition() {
             }
         }
         let x = Rows { values: &x, width: inner, stride: inner + 3 };
-        times(x, Rows::whole(&w, cols), &mut out, (column, stride));
-        assert_near(&out, &expected, 1e-4);
+        let packed = panels::pack(&w, inner, cols);
+        for w in [Panels::whole(&w, cols), Panels::packed(&packed, cols)] {
+            times(x, w, &mut out, (column, stride));
+            assert_near(&out, &expected, 1e-4);
+        }
+    }
+}
+
+#[test]
+fn some_columns_are_those_of_the_whole_wherever_panels_end() {
+    let (inner, cols) = (7, 3 * WIDTH + 5);
+    let (x, w) = (noise(inner, 1), noise(inner * cols, 2));
+    let packed = panels::pack(&w, inner, cols);
+    let x = (Rows::whole(&x, inner), 1);
+    let mut all = vec![0.0; cols];
+    multiply(x, (Panels::whole(&w, cols), 0..cols), (&mut all, 0, cols), Into::Replace);
+    for columns in [0..cols, 3..3, 1..WIDTH, WIDTH - 1..WIDTH + 1, 70..cols, cols - 1..cols] {
+        for w in [Panels::whole(&w, cols), Panels::packed(&packed, cols)] {
+            let mut some = vec![0.0; cols + 2];
+            multiply(x, (w, columns.clone()), (&mut some, 2, cols + 2), Into::Replace);
+            assert_eq!(some[2..][..columns.len()], all[columns.clone()], "{columns:?}");
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Adapters at work: alone beside a map in f32, or within the product of a rounded one.
 
+use std::cmp::Reverse;
+
 use candle_core::Tensor;
 use understudy_team as team;
 
@@ -9,7 +11,7 @@ use crate::{
     kernels::{
         bf16::{self, Addition, Packed},
         gemm::{Into, Threads, View, ViewMut, gemm},
-        steady::{self, Adapted, Held, Map, Rows},
+        steady::{self, Adapted, Held, Map, Panels, Rows},
     },
     lora::{Lora, LoraGrads, Slot},
     ops::Adapting,
@@ -33,17 +35,24 @@ pub(in crate::ops) fn adapt(
     Ok((y, u))
 }
 
-/// Cuts runs into pieces for all threads; returns x Aᵀ of every piece, in order.
+/// Rows that are not worth cutting where there are other runs: each piece reads its adapter anew.
+const SHORT: usize = 8;
+
+/// Cuts runs into pieces for all threads, the longest first, so that nobody waits for one of them at
+/// the end. Returns x Aᵀ of every piece, of one run in order.
 fn adapt_pieces(
     y: &mut [f32],
     (x, inputs, width): (&[f32], usize, usize),
     active: &[Adapting<'_>],
 ) -> Vec<Vec<f32>> {
-    let pieces = team::threads().div_ceil(active.len());
-    let mut tasks = Vec::with_capacity(active.len() * pieces);
+    let all: usize = active.iter().map(|run| run.rows.len()).sum();
+    let piece = match active.len() {
+        1 => all.div_ceil(team::threads()),
+        _ => all.div_ceil(2 * team::threads()).max(SHORT),
+    };
+    let mut tasks = Vec::with_capacity(active.len());
     let (mut rest, mut done) = (y, 0);
     for run in active {
-        let piece = run.rows.len().div_ceil(pieces);
         for first in run.rows.clone().step_by(piece) {
             let end = (first + piece).min(run.rows.end);
             let tail = std::mem::take(&mut rest).split_at_mut((first - done) * width).1;
@@ -52,6 +61,7 @@ fn adapt_pieces(
             tasks.push((mine, &x[first * inputs..end * inputs], run));
         }
     }
+    tasks.sort_by_key(|(y, ..)| Reverse(y.len()));
     team::map_items(tasks, |(y, x, run)| adapt_rows(y, x, run))
 }
 
@@ -63,11 +73,11 @@ fn adapt_rows(y: &mut [f32], x: &[f32], run: &Adapting<'_>) -> Vec<f32> {
     let width = y.len() / rows;
     let mut u = vec![0.0; rows * stack];
     let (x, place) = ((Rows::whole(x, inputs), rows), (&mut u[..], 0, stack));
-    run.lora.a_turned(run.slots).multiply(x, place, Into::Replace);
+    run.lora.a_turned(run.slots).multiply(x, 0..stack, place, Into::Replace);
     for (index, slot) in run.slots.iter().enumerate() {
         let u = (Rows { values: &u[index * rank..], width: rank, stride: stack }, rows);
         let place = (&mut *y, slot.column, width);
-        run.lora.b_turned(slot).multiply(u, place, Into::Add);
+        run.lora.b_turned(slot).multiply(u, 0..slot.outputs, place, Into::Add);
     }
     u
 }
@@ -172,7 +182,7 @@ pub(in crate::ops) fn apply_transposed_adapted(
     let ((rows, stack), inputs) = (du.dims2()?, w.outputs());
     let (dy, du) = (Host::of(dy)?, Host::of(du)?);
     let mut dx = scratch(rows * inputs);
-    let (u, w_a) = (Rows::whole(&du, stack), Rows::whole(a, inputs));
+    let (u, w_a) = (Rows::whole(&du, stack), Panels::whole(a, inputs));
     let addition = Addition { u, w: Held::Plain(w_a), column: 0 };
     bf16::product_with(&mut dx, &dy, w, rows, Into::Replace, &[addition]);
     tensor(dx, (rows, inputs))

@@ -122,8 +122,8 @@ mod tests {
             let (rows, depth, cols) = shape;
             let (x, w) = (noise(rows * depth, 1), noise(depth * cols, 2));
             each_loop(&w, &x, shape);
-            let mut half = Vec::<f16>::new();
-            Weight::extend(&mut half, &w);
+            let mut half = vec![f16::ZERO; w.len()];
+            Weight::round(&w, &mut half);
             each_loop(&half, &x, shape);
         }
     }

@@ -13,13 +13,18 @@ use half::{f16, slice::HalfFloatSliceExt as _};
 
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
+use crate::host::{Spare, Zero};
 
 /// A number that is multiplied in f32.
-pub(crate) trait Weight: Copy + Send + Sync + Debug {
+pub(crate) trait Weight: Zero + Send + Sync + Debug + 'static {
     fn wide(self) -> f32;
 
-    /// Appends values, rounded to nearest.
-    fn extend(held: &mut Vec<Self>, values: &[f32]);
+    /// Rounds values to nearest, as many as there are places. False when one of them is beyond the
+    /// largest it holds.
+    fn round(values: &[f32], to: &mut [Self]) -> bool;
+
+    /// What adapters that nobody serves any more leave of such numbers.
+    fn spare() -> &'static Spare<Self>;
 
     /// Sixteen of them.
     ///
@@ -45,8 +50,14 @@ impl Weight for f32 {
         self
     }
 
-    fn extend(held: &mut Vec<Self>, values: &[f32]) {
-        held.extend_from_slice(values);
+    fn round(values: &[f32], to: &mut [Self]) -> bool {
+        to.copy_from_slice(values);
+        true
+    }
+
+    fn spare() -> &'static Spare<Self> {
+        static SPARE: Spare<f32> = Spare::new();
+        &SPARE
     }
 
     #[cfg(target_arch = "x86_64")]
@@ -69,10 +80,15 @@ impl Weight for f16 {
         self.to_f32()
     }
 
-    fn extend(held: &mut Vec<Self>, values: &[f32]) {
-        let first = held.len();
-        held.resize(first + values.len(), Self::ZERO);
-        held[first..].convert_from_f32_slice(values);
+    fn round(values: &[f32], to: &mut [Self]) -> bool {
+        to.convert_from_f32_slice(values);
+        // Counted, which takes several values at a time, and not searched for.
+        to.iter().map(|value| u32::from(value.is_infinite())).sum::<u32>() == 0
+    }
+
+    fn spare() -> &'static Spare<Self> {
+        static SPARE: Spare<f16> = Spare::new();
+        &SPARE
     }
 
     #[cfg(target_arch = "x86_64")]
