@@ -100,7 +100,7 @@ pub(crate) enum Held<'a> {
 }
 
 impl Held<'_> {
-    pub(crate) fn width(&self) -> usize {
+    pub(super) fn width(&self) -> usize {
         match self {
             Self::Plain(w) => w.width,
             Self::Half(w) => w.width,

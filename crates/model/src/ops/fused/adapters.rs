@@ -35,7 +35,8 @@ pub(in crate::ops) fn adapt(
     Ok((y, u))
 }
 
-/// Rows that are not worth cutting where there are other runs: each piece reads its adapter anew.
+/// Rows that are not worth cutting where there are runs for everybody: each piece reads its adapter
+/// anew.
 const SHORT: usize = 8;
 
 /// Cuts runs into pieces for all threads, the longest first, so that nobody waits for one of them at
@@ -46,9 +47,11 @@ fn adapt_pieces(
     active: &[Adapting<'_>],
 ) -> Vec<Vec<f32>> {
     let all: usize = active.iter().map(|run| run.rows.len()).sum();
-    let piece = match active.len() {
-        1 => all.div_ceil(team::threads()),
-        _ => all.div_ceil(2 * team::threads()).max(SHORT),
+    let threads = team::threads();
+    let piece = if active.len() <= threads {
+        all.div_ceil(threads)
+    } else {
+        all.div_ceil(2 * threads).max(SHORT)
     };
     let mut tasks = Vec::with_capacity(active.len());
     let (mut rest, mut done) = (y, 0);
