@@ -1,7 +1,11 @@
 //! `understudy bench`: what it refuses, what it says without peers, and what its JSON has.
 //! Nothing here is timed: figures come from a machine that is free.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use serde_json::Value;
 
@@ -30,13 +34,49 @@ fn what_cannot_be_measured_is_bad_input() {
     }
 }
 
+#[test]
+fn the_environment_limits_instructions_and_scores_stay_the_same() {
+    let home = tempfile::tempdir().unwrap();
+    let base = tiny();
+    let limited = |widest: &str, arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_understudy"))
+            .current_dir(home.path())
+            .env("UNDERSTUDY_INSTRUCTIONS", widest)
+            .args(arguments)
+            .args(["--base", base.to_str().unwrap()])
+            .output()
+            .unwrap()
+    };
+    let logits = |widest| limited(widest, &["logits", "the parcel", "--out", "logits.json"]);
+    let scores = |widest| -> Vec<f64> {
+        let output = logits(widest);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let found: Value =
+            serde_json::from_slice(&fs::read(home.path().join("logits.json")).unwrap()).unwrap();
+        let rows = found["logits"][0].as_array().unwrap();
+        rows.iter().flat_map(|row| row.as_array().unwrap()).map(|n| n.as_f64().unwrap()).collect()
+    };
+    let all = scores("amx");
+    for widest in ["plain", "avx2", "avx-vnni", "avx512"] {
+        let near = |(one, other): (&f64, &f64)| (one - other).abs() < 1e-3;
+        assert!(scores(widest).iter().zip(&all).all(near), "{widest}");
+    }
+    let narrow = limited("plain", &["bench", "serve", "--only", "int8"]);
+    let said = text(&narrow.stderr);
+    assert!(!narrow.status.success() && said.contains("no int8 products"), "{said}");
+    let unknown = logits("sse9");
+    assert_eq!(unknown.status.code(), Some(2));
+    let said = text(&unknown.stderr);
+    assert!(said.contains("UNDERSTUDY_INSTRUCTIONS=sse9") && said.contains("avx-vnni"), "{said}");
+}
+
 /// A program that answers like a Python without any of the packages.
 #[cfg(unix)]
 fn bare_python(home: &Path) -> PathBuf {
     use std::os::unix::fs::PermissionsExt;
     let path = home.join("bare-python");
     let found = r#"{"torch":null,"transformers":null,"peft":null,"trl":null,"datasets":null}"#;
-    std::fs::write(&path, format!("#!/bin/sh\necho '{found}'\n")).unwrap();
+    fs::write(&path, format!("#!/bin/sh\necho '{found}'\n")).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     path
 }

@@ -10,7 +10,7 @@ use std::{env, fs, path::PathBuf, process::Command, time::Instant};
 
 use understudy_model::{
     AdapterRun, BaseModel, Batch, Device, Family, KvCache, Lora, LoraSpec, ModelConfig, Precision,
-    Span, Term, product_rates,
+    Span, Term, limit_instructions, product_rates,
 };
 
 const SEQUENCES: usize = 8;
@@ -22,6 +22,9 @@ const STEPS: usize = 6;
 const MFLOP_PER_TOKEN: f64 = 606.0;
 
 fn main() {
+    if let Ok(widest) = env::var("UNDERSTUDY_INSTRUCTIONS") {
+        limit_instructions(widest.parse().unwrap()).unwrap();
+    }
     match env::var("UNDERSTUDY_BENCH_PRECISION").as_deref() {
         Ok("f32") => measure(Precision::F32),
         Ok("bf16") => measure(Precision::Bf16),

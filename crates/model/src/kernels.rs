@@ -11,6 +11,7 @@ mod avx2;
 pub(crate) mod bf16;
 pub(crate) mod columns;
 pub(crate) mod gemm;
+pub(crate) mod instructions;
 pub(crate) mod int8;
 pub(crate) mod norm;
 pub(crate) mod panels;

@@ -40,6 +40,7 @@ pub use config::{Family, ModelConfig, RopeScaling, sampling_defaults};
 pub use decoder::{Activations, Decoder, Dropout, Tape};
 pub use device::device;
 pub use error::{ModelError, Result};
+pub use kernels::instructions::{Instructions, limit_instructions};
 pub use linear::Precision;
 pub use logprob::{LogProbs, Term, Weights, likeliest, token_log_prob};
 pub use lora::{Lora, LoraGrads, LoraLayout, LoraSpec, Module, Moved, Parameter, Targets};

@@ -8,6 +8,7 @@ use crate::{
     device::Place,
     error::Result,
     host::tensor,
+    kernels::int8::{Bits, QuantisedRows},
     linear::{Linear, Precision},
     ops::Ops,
 };
@@ -23,11 +24,14 @@ pub fn product_rates(
     (inputs, outputs): (usize, usize),
 ) -> Result<(f64, f64)> {
     let ramp = |len: usize| (0..len).map(|at| (at % 31) as f32 / 31.0 - 0.5).collect::<Vec<f32>>();
-    let w = Linear::new(
-        ramp(inputs * outputs),
-        (inputs, outputs),
-        &Place::new(&Device::Cpu, precision),
-    )?;
+    let w = match precision {
+        Precision::Int8 => blocks(&ramp(inputs * outputs), inputs, Bits::Eight),
+        Precision::Int4 => blocks(&ramp(inputs * outputs), inputs, Bits::Four),
+        _ => {
+            let place = Place::new(&Device::Cpu, precision);
+            Linear::new(ramp(inputs * outputs), (inputs, outputs), &place)?
+        }
+    };
     let (x, dy) = (
         tensor(ramp(rows * inputs), (rows, inputs))?,
         tensor(ramp(rows * outputs), (rows, outputs))?,
@@ -44,4 +48,8 @@ pub fn product_rates(
     }
     let work = 2e-9 * (rows * inputs * outputs) as f64;
     Ok((work / forward, work / backward))
+}
+
+fn blocks(rows: &[f32], inputs: usize, bits: Bits) -> Linear {
+    Linear::of_blocks(&[QuantisedRows::round(rows, inputs, bits)], bits)
 }

@@ -25,10 +25,12 @@ mod watch;
 mod wiring;
 mod worker;
 
-use std::process::ExitCode;
+use std::{env, process::ExitCode};
 
+use anyhow::Context as _;
 use clap::Parser;
 use mimalloc::MiMalloc;
+use understudy_model::limit_instructions;
 
 use crate::{cli::Cli, commands::Exit, config::Config};
 
@@ -43,7 +45,9 @@ fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_env("UNDERSTUDY_LOG").unwrap_or(quiet);
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 
-    let outcome = Config::load(&cli.global).and_then(|config| commands::run(cli.command, &config));
+    let outcome = limit_loops()
+        .and_then(|()| Config::load(&cli.global))
+        .and_then(|config| commands::run(cli.command, &config));
     match outcome {
         Ok(exit) => exit.into(),
         Err(error) => {
@@ -51,4 +55,12 @@ fn main() -> ExitCode {
             Exit::BadInput.into()
         }
     }
+}
+
+/// As the environment says, so that the processes a command starts do as it does.
+fn limit_loops() -> anyhow::Result<()> {
+    const VARIABLE: &str = "UNDERSTUDY_INSTRUCTIONS";
+    let Ok(widest) = env::var(VARIABLE) else { return Ok(()) };
+    let limit = || limit_instructions(widest.parse()?);
+    limit().with_context(|| format!("{VARIABLE}={widest} cannot be followed"))
 }

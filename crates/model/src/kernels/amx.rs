@@ -9,6 +9,8 @@
 
 use std::{arch::asm, marker::PhantomData, sync::OnceLock};
 
+use super::instructions::{Instructions, allowed};
+
 /// Rows of a tile, and values of a row of f32 or i32.
 pub(super) const SIDE: usize = 16;
 
@@ -21,7 +23,7 @@ pub(super) const TILE_BYTES: usize = SIDE * ROW_BYTES;
 /// Whether the processor multiplies tiles of bf16 and the system lets this process.
 pub(super) fn is_supported() -> bool {
     static SUPPORTED: OnceLock<bool> = OnceLock::new();
-    *SUPPORTED.get_or_init(|| has_instructions() && is_granted())
+    *SUPPORTED.get_or_init(|| allowed(Instructions::Amx) && has_instructions() && is_granted())
 }
 
 fn has_instructions() -> bool {

@@ -19,7 +19,8 @@ pub(crate) struct ServeArgs {
     /// The base model, by name or path
     #[arg(long, env = "UNDERSTUDY_BASE")]
     pub(crate) base: Option<String>,
-    /// In what the base is held and multiplied; adapters stay in f32
+    /// In what the base is held and multiplied; adapters stay in f32 beside f32, and are read in f16
+    /// beside the others
     #[arg(long, value_enum, default_value_t, env = "UNDERSTUDY_PRECISION")]
     pub(crate) precision: HeldIn,
     /// A certificate in PEM, followed by those that vouch for it: serve HTTPS

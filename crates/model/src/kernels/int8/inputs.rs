@@ -10,7 +10,7 @@ pub(super) struct Inputs {
     pub(super) rows: usize,
     /// Blocks of one row.
     pub(super) blocks: usize,
-    /// `[rows, blocks, BLOCK]`, zero beyond the last input.
+    /// From −127 to 127, `[rows, blocks, BLOCK]`, zero beyond the last input.
     pub(super) codes: Vec<i8>,
     /// `[rows, blocks]`.
     pub(super) scales: Vec<f32>,
@@ -53,7 +53,9 @@ fn round(values: &[f32], width: usize, inputs: &mut Inputs) {
                 }
             }
             let largest = largest.into_iter().fold(0.0_f32, f32::max);
-            let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+            // Of what is next to nothing there is no inverse; such a block counts as zeros.
+            let inverse = 127.0 / largest;
+            let inverse = if inverse.is_finite() { inverse } else { 0.0 };
             let mut total = 0;
             for (code, value) in codes.iter_mut().zip(block) {
                 // To nearest, ties to even, by pushing the fraction out of the mantissa.

@@ -76,6 +76,17 @@ fn blocks_of_a_file_are_taken_as_they_are() {
 }
 
 #[test]
+fn inputs_next_to_nothing_come_to_nothing() {
+    let (packed, _) = packed(64, 3, Bits::Eight);
+    for value in [0.0, f32::MIN_POSITIVE / 64.0, -1e-38, -f32::MIN_POSITIVE] {
+        let mut c = vec![9.0; 3];
+        product(&mut c, &[value; 64], &packed, 1, Into::Replace);
+        assert!(c.iter().all(|value| value.abs() < 1e-36), "{c:?}");
+        assert!(Inputs::new(&[value; 64], 64, 1).codes.iter().all(|code| *code > i8::MIN));
+    }
+}
+
+#[test]
 fn what_is_not_finite_stays_visible() {
     let (packed, _) = packed(64, 3, Bits::Eight);
     let mut a = noise(64, 1);

@@ -4,6 +4,10 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx_vnni;
+#[cfg(target_arch = "x86_64")]
+mod narrow;
 
 use half::f16;
 
@@ -25,11 +29,13 @@ impl Default for Line {
 }
 
 /// Who multiplies here. All of them sum the products of a block exactly and add its scaled sum to
-/// those of the blocks before; the two fast ones round alike.
+/// those of the blocks before; the fast ones round alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Loop {
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni,
     #[cfg(target_arch = "x86_64")]
     Avx2,
     Plain,
@@ -40,6 +46,8 @@ impl Loop {
         #[cfg(target_arch = "x86_64")]
         if avx512::is_supported() {
             return Self::Avx512;
+        } else if avx_vnni::is_supported() {
+            return Self::AvxVnni;
         } else if avx2::is_supported() {
             return Self::Avx2;
         }
@@ -65,6 +73,8 @@ fn by(who: Loop, a: &Inputs, w: Panel<'_>, c: &mut Columns<'_>, into: Into) {
     match who {
         #[cfg(target_arch = "x86_64")]
         Loop::Avx512 => avx512::panel(a, w, c, add),
+        #[cfg(target_arch = "x86_64")]
+        Loop::AvxVnni => avx_vnni::panel(a, w, c, add),
         #[cfg(target_arch = "x86_64")]
         Loop::Avx2 => avx2::panel(a, w, c, add),
         Loop::Plain => plain(a, w, c, add),
@@ -130,6 +140,8 @@ impl Panel<'_> {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::quantized::GgmlDType;
+
     use super::*;
     use crate::kernels::{
         int8::{Packed, QuantisedRows, tests::SHAPES},
@@ -148,13 +160,19 @@ mod tests {
             by(who, &a, packed.panel(0), &mut columns, Into::Add);
             (who, c)
         };
+        loops().map(product).collect()
+    }
+
+    /// The plain one, and then the fast ones that run here.
+    fn loops() -> impl Iterator<Item = Loop> {
         let mut loops = vec![Loop::Plain];
         #[cfg(target_arch = "x86_64")]
         {
             loops.extend(avx2::is_supported().then_some(Loop::Avx2));
+            loops.extend(avx_vnni::is_supported().then_some(Loop::AvxVnni));
             loops.extend(avx512::is_supported().then_some(Loop::Avx512));
         }
-        loops.into_iter().map(product).collect()
+        loops.into_iter()
     }
 
     #[test]
@@ -172,6 +190,30 @@ mod tests {
             assert_near(fast, plain, 1e-5);
         }
         assert!(fast.windows(2).all(|two| two[0].1 == two[1].1), "{all:?}");
+    }
+
+    /// A file may hold −128, which rounding never gives.
+    #[test]
+    fn every_loop_reads_any_byte_of_a_file_alike() {
+        let scale = f16::from_f32(0.01).to_le_bytes();
+        let codes = |at: usize| if at.is_multiple_of(3) { 0x80 } else { (at * 37 % 256) as u8 };
+        let block =
+            |block: usize| scale.into_iter().chain((0..32).map(move |at| codes(32 * block + at)));
+        let bytes: Vec<u8> = (0..2 * WIDTH).flat_map(block).collect();
+        let rows = QuantisedRows::of_gguf(GgmlDType::Q8_0, &bytes, (WIDTH, 64)).unwrap();
+        let packed = Packed::new(&[rows], Bits::Eight);
+        for values in [[1.0; 64 * 5], [-1.0; 64 * 5]] {
+            let a = Inputs::new(&values, 64, 5);
+            let all: Vec<(Loop, Vec<f32>)> = loops()
+                .map(|who| {
+                    let mut c = vec![0.0; 5 * WIDTH];
+                    let mut columns = Columns::of(&mut c, (5, WIDTH), (0, WIDTH));
+                    by(who, &a, packed.panel(0), &mut columns, Into::Replace);
+                    (who, c)
+                })
+                .collect();
+            compare(&all);
+        }
     }
 
     #[test]

@@ -8,22 +8,23 @@
 mod bound;
 mod floor;
 mod llama;
+mod mixed;
 mod ours;
 mod report;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use understudy_engine::Engine;
-use understudy_inference::Student;
 use understudy_model::{BaseModel, Precision, device};
 
 use self::{
     bound::Bound,
     floor::Floor,
     llama::Llama,
-    report::{Cell, Mixed, Report, Section},
+    mixed::Mixed,
+    report::{Cell, Report, Section},
 };
 use super::{load::Watch, streams};
 use crate::{
@@ -63,11 +64,6 @@ impl Rates {
     }
 }
 
-/// Adapters that share a batch with each other.
-const ADAPTERS: usize = 8;
-
-const RANK: usize = 16;
-
 pub(super) fn run(args: &BenchServeArgs, config: &Config, out: Out) -> Result<Exit> {
     ensure!(args.rounds > 0, "--rounds must be at least 1: a figure needs something measured");
     let name = args.base.as_deref().unwrap_or(&config.base);
@@ -84,7 +80,7 @@ pub(super) fn run(args: &BenchServeArgs, config: &Config, out: Out) -> Result<Ex
         .into_iter()
         .map(|held_in| bench.section(held_in, &reference))
         .collect::<Result<Vec<Section>>>()?;
-    let mixed = bench.mixed()?;
+    let mixed = Mixed::measure(&bench)?;
     let peer = bench.llama.as_ref().map(|llama| llama.describe().to_owned());
     let rounds = args.rounds;
     let report = Report::new(name.to_owned(), peer, rounds, sections, mixed, watch.end());
@@ -139,27 +135,6 @@ impl Bench<'_> {
             llama::forget(file, self.folder)?;
         }
         Ok(Section { held_in, bound, floor, cells })
-    }
-
-    /// Batch 8 on the base alone, on one adapter, and on eight at once, by turns.
-    fn mixed(&self) -> Result<Mixed> {
-        let model = self.load(HeldIn::Bf16.precision())?;
-        let paths: Vec<PathBuf> = streams::write_adapters(&model, self.folder, RANK, ADAPTERS)?;
-        let prompts = prompts(&model)?;
-        let precision = model.precision;
-        let engine = Engine::start(model, self.name, settings())?;
-        let names: Vec<String> = (0..ADAPTERS).map(|number| format!("adapter-{number}")).collect();
-        for (name, path) in names.iter().zip(&paths) {
-            engine.load_adapter(name, path)?;
-        }
-        let [mut alone, mut one, mut eight] = [Rates::default(); 3];
-        for _ in 0..self.args.rounds {
-            alone = alone.best(ours::measure(&engine, LOADS[1], &prompts, &[])?);
-            one = one.best(ours::measure(&engine, LOADS[1], &prompts, &names[..1])?);
-            eight = eight.best(ours::measure(&engine, LOADS[1], &prompts, &names)?);
-        }
-        let held_in = if precision == Precision::Bf16 { HeldIn::Bf16 } else { HeldIn::F32 };
-        Ok(Mixed { held_in, adapters: ADAPTERS, rank: RANK, alone, one, eight })
     }
 }
 

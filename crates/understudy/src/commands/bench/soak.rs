@@ -78,7 +78,8 @@ pub(super) fn run(args: &BenchSoakArgs, config: &Config, out: Out) -> Result<Exi
     let base = BaseModel::load_with(&path, &device(&config.device)?, HeldIn::default().precision())
         .with_context(|| format!("failed to load the base model {}", path.display()))?;
     let folder = tempfile::tempdir().context("failed to make a directory for adapters")?;
-    let adapters = streams::write_adapters(&base, folder.path(), RANK, GENERATIONS)?;
+    let adapters =
+        streams::write_adapters(&base, folder.path(), &streams::on_every_map(RANK), GENERATIONS)?;
     let prompts = (0..64).map(|n| streams::prompt(&base, n, 1 + n)).collect::<Result<Vec<_>>>()?;
     let engine = Engine::start(base, name, understudy_engine::Config::default())?;
     for (alias, path) in ALIASES.iter().zip(&adapters) {

@@ -33,17 +33,31 @@ pub(super) fn prompt(base: &BaseModel, stream: usize, len: usize) -> Result<Vec<
 pub(super) fn write_adapters(
     base: &BaseModel,
     folder: &Path,
-    rank: usize,
+    spec: &LoraSpec,
     count: usize,
 ) -> Result<Vec<PathBuf>> {
-    (0..count).map(|number| write_adapter(base, folder, rank, number)).collect()
+    (0..count).map(|number| write_adapter(base, folder, spec, number)).collect()
 }
 
-fn write_adapter(base: &BaseModel, folder: &Path, rank: usize, number: usize) -> Result<PathBuf> {
+/// Rank as given, on every linear map.
+pub(super) fn on_every_map(rank: usize) -> LoraSpec {
+    LoraSpec::new(rank, 2.0 * rank as f32, Targets::AllLinear)
+}
+
+/// How many values such an adapter has.
+pub(super) fn values(base: &BaseModel, spec: &LoraSpec) -> Result<usize> {
+    Ok(Lora::init(base.decoder.config(), spec, 0)?.values().len())
+}
+
+fn write_adapter(
+    base: &BaseModel,
+    folder: &Path,
+    spec: &LoraSpec,
+    number: usize,
+) -> Result<PathBuf> {
     /// Large enough that generations differ in what they say, small enough that they say something.
     const STRENGTH: f32 = 0.02;
-    let spec = LoraSpec::new(rank, 2.0 * rank as f32, Targets::AllLinear);
-    let mut lora = Lora::init(base.decoder.config(), &spec, number as u64)?;
+    let mut lora = Lora::init(base.decoder.config(), spec, number as u64)?;
     for (at, value) in lora.values_mut().iter_mut().enumerate() {
         *value += ((at as f32 + 1.0) * (number as f32 + 2.0)).sin() * STRENGTH;
     }

@@ -97,7 +97,12 @@ pub(super) fn run(args: &BenchSwapArgs, config: &Config, out: Out) -> Result<Exi
         .with_context(|| format!("failed to load the base model {}", path.display()))?;
     let folder = tempfile::tempdir().context("failed to make a directory for adapters")?;
     out.say(format!("writing {GENERATIONS} adapters of rank {}", args.rank));
-    let adapters = streams::write_adapters(&base, folder.path(), args.rank, GENERATIONS)?;
+    let adapters = streams::write_adapters(
+        &base,
+        folder.path(),
+        &streams::on_every_map(args.rank),
+        GENERATIONS,
+    )?;
     let prompts = (0..args.streams)
         .map(|stream| streams::prompt(&base, stream, PROMPT))
         .collect::<Result<Vec<_>>>()?;

@@ -9,7 +9,10 @@ use std::arch::x86_64::{
 };
 
 use super::grouped::{AHEAD, AT_ONCE, LINE, in_groups};
-use crate::cache::BLOCK;
+use crate::{
+    cache::BLOCK,
+    kernels::instructions::{Instructions, allowed},
+};
 
 /// Values of one vector.
 const LANES: usize = 8;
@@ -18,7 +21,9 @@ const LANES: usize = 8;
 const PARTS: usize = BLOCK / LANES;
 
 pub(super) fn is_supported() -> bool {
-    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
+    allowed(Instructions::Avx2)
+        && is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
 }
 
 in_groups!();

@@ -9,14 +9,17 @@ use std::arch::x86_64::{
 };
 
 use super::grouped::{AHEAD, AT_ONCE, LINE, in_groups};
-use crate::cache::BLOCK;
+use crate::{
+    cache::BLOCK,
+    kernels::instructions::{Instructions, allowed},
+};
 
 /// Values of one vector; a block has as many tokens.
 const LANES: usize = 16;
 const _: () = assert!(BLOCK == LANES);
 
 pub(super) fn is_supported() -> bool {
-    is_x86_feature_detected!("avx512f")
+    allowed(Instructions::Avx512) && is_x86_feature_detected!("avx512f")
 }
 
 in_groups!();

@@ -16,6 +16,7 @@ use super::{
     super::super::avx2::{LANES, store},
     Line, Tile,
 };
+use crate::kernels::instructions::{Instructions, allowed};
 
 /// How many lines ahead of those being multiplied weights are called for.
 const AHEAD: usize = 64;
@@ -25,7 +26,9 @@ const AHEAD: usize = 64;
 const ROWS: usize = 4;
 
 pub(super) fn is_supported() -> bool {
-    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
+    allowed(Instructions::Avx2)
+        && is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
 }
 
 /// All rows of a panel's product, up to four at a time, as evenly as can be. The caller has checked

@@ -13,6 +13,7 @@ use std::{
 };
 
 use super::Tile;
+use crate::kernels::instructions::{Instructions, allowed};
 
 /// Lines of a pair of inputs: four vectors of sixteen columns.
 pub(super) const LINES: usize = 4;
@@ -25,7 +26,9 @@ const AHEAD: usize = 64;
 const ROWS: usize = 6;
 
 pub(super) fn is_supported() -> bool {
-    is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16")
+    allowed(Instructions::Avx512)
+        && is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bf16")
 }
 
 /// All rows of a panel's product. The caller has checked bounds and instructions.

@@ -17,6 +17,7 @@ use super::{
     super::{BLOCK, Bits, GROUPS, Panel, WIDTH, inputs::Inputs},
     Columns, Line,
 };
+use crate::kernels::instructions::{Instructions, allowed};
 
 const VECTORS: usize = WIDTH / 16;
 
@@ -28,7 +29,8 @@ const AHEAD: usize = 64;
 const ROWS: usize = 5;
 
 pub(super) fn is_supported() -> bool {
-    is_x86_feature_detected!("avx512f")
+    allowed(Instructions::Avx512)
+        && is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512vnni")
 }

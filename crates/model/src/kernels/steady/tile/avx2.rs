@@ -15,6 +15,7 @@ use super::{
     super::super::{columns::Columns, gemm::Into},
     Left, Right, Weight,
 };
+use crate::kernels::instructions::{Instructions, allowed};
 
 /// Columns of a tile: two vectors, so that six rows of sums leave registers for what they need.
 pub(super) const COLUMNS: usize = 16;
@@ -31,7 +32,8 @@ const LANES: usize = 8;
 const AHEAD: usize = 4096;
 
 pub(super) fn is_supported() -> bool {
-    is_x86_feature_detected!("avx2")
+    allowed(Instructions::Avx2)
+        && is_x86_feature_detected!("avx2")
         && is_x86_feature_detected!("fma")
         && is_x86_feature_detected!("f16c")
 }

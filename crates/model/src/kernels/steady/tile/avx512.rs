@@ -14,13 +14,15 @@ use super::{
     super::super::{columns::Columns, gemm::Into},
     Left, Right, Weight,
 };
+use crate::kernels::instructions::{Instructions, allowed};
 
 /// How many bytes ahead of those being multiplied weights are called for: the processor's own
 /// guesses end with a page, and without this a step of eight rows takes twice as long.
 const AHEAD: usize = 4096;
 
 pub(super) fn is_supported() -> bool {
-    is_x86_feature_detected!("avx512f")
+    allowed(Instructions::Avx512)
+        && is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512vl")
 }

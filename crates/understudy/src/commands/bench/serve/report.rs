@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::{super::load, Bound, Floor, HeldIn, Load, Rates};
+use super::{super::load, Bound, Floor, HeldIn, Load, Mixed, Rates, mixed::Kind};
 
 #[derive(Debug, Serialize)]
 pub(super) struct Cell {
@@ -41,17 +41,6 @@ pub(super) struct Section {
     pub(super) bound: Bound,
     pub(super) floor: Floor,
     pub(super) cells: Vec<Cell>,
-}
-
-/// Batch 8 with and without adapters.
-#[derive(Debug, Serialize)]
-pub(super) struct Mixed {
-    pub(super) held_in: HeldIn,
-    pub(super) adapters: usize,
-    pub(super) rank: usize,
-    pub(super) alone: Rates,
-    pub(super) one: Rates,
-    pub(super) eight: Rates,
 }
 
 #[derive(Debug, Serialize)]
@@ -105,18 +94,21 @@ impl Report {
                 floor.gflop_per_second
             );
         }
-        let Mixed { alone, one, eight, adapters, rank, held_in } = &self.mixed;
-        let _ = writeln!(
-            text,
-            "{} decode at batch 8: base {:.0}, one adapter {:.0} ({:.2}x), {adapters} adapters of \
-             rank {rank} {:.0} ({:.2}x)",
-            held_in.as_str(),
-            alone.decode,
-            one.decode,
-            one.decode / alone.decode,
-            eight.decode,
-            eight.decode / alone.decode
-        );
+        let Mixed { held_in, adapters, kinds } = &self.mixed;
+        for Kind { rank, maps, values, alone, one, eight } in kinds {
+            let _ = writeln!(
+                text,
+                "{} decode at batch 8, rank {rank} on {maps} ({:.1} M values each): base {:.0}, one \
+                 adapter {:.0} ({:.2}x), {adapters} adapters {:.0} ({:.2}x)",
+                held_in.as_str(),
+                *values as f64 / 1e6,
+                alone.decode,
+                one.decode,
+                one.decode / alone.decode,
+                eight.decode,
+                eight.decode / alone.decode
+            );
+        }
         if let Some(others) = self.load.others {
             let _ = write!(text, "others took {:.0} % of the processors", 100.0 * others);
         }
