@@ -43,13 +43,12 @@ fn the_environment_limits_instructions_and_scores_stay_the_same() {
             .current_dir(home.path())
             .env("UNDERSTUDY_INSTRUCTIONS", widest)
             .args(arguments)
-            .args(["--base", base.to_str().unwrap()])
             .output()
             .unwrap()
     };
-    let logits = |widest| limited(widest, &["logits", "the parcel", "--out", "logits.json"]);
+    let logits = ["logits", "the parcel", "--out", "logits.json", "--base", base.to_str().unwrap()];
     let scores = |widest| -> Vec<f64> {
-        let output = logits(widest);
+        let output = limited(widest, &logits);
         assert!(output.status.success(), "{}", text(&output.stderr));
         let found: Value =
             serde_json::from_slice(&fs::read(home.path().join("logits.json")).unwrap()).unwrap();
@@ -61,10 +60,9 @@ fn the_environment_limits_instructions_and_scores_stay_the_same() {
         let near = |(one, other): (&f64, &f64)| (one - other).abs() < 1e-3;
         assert!(scores(widest).iter().zip(&all).all(near), "{widest}");
     }
-    let narrow = limited("plain", &["bench", "serve", "--only", "int8"]);
-    let said = text(&narrow.stderr);
-    assert!(!narrow.status.success() && said.contains("no int8 products"), "{said}");
-    let unknown = logits("sse9");
+    let doctor = text(&limited("plain", &["doctor"]).stdout);
+    assert!(doctor.contains("f32 by plain, no bf16, no int8"), "{doctor}");
+    let unknown = limited("sse9", &logits);
     assert_eq!(unknown.status.code(), Some(2));
     let said = text(&unknown.stderr);
     assert!(said.contains("UNDERSTUDY_INSTRUCTIONS=sse9") && said.contains("avx-vnni"), "{said}");
@@ -77,7 +75,7 @@ fn bare_python(home: &Path) -> PathBuf {
     let path = home.join("bare-python");
     let found = r#"{"torch":null,"transformers":null,"peft":null,"trl":null,"datasets":null}"#;
     fs::write(&path, format!("#!/bin/sh\necho '{found}'\n")).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     path
 }
 

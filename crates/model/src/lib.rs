@@ -49,7 +49,7 @@ pub use packed::PackedMap;
 pub use peft::{
     LARGEST_RANK, PeftAdapter, PeftFiles, adapter_digest, open_regular, read_peft, write_peft,
 };
-pub use products::{MapProduct, Product};
+pub use products::{MapProduct, Product, instructions};
 pub use rate::product_rates;
 pub use template::{ChatTemplate, Conversation, Ending};
 pub use tokenizer::{Rendered, TokenStream, Tokenizer};

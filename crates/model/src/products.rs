@@ -6,7 +6,12 @@ use candle_core::DType;
 
 use crate::{
     decoder::Decoder,
-    kernels::int8::Bits,
+    kernels::{
+        bf16,
+        instructions::Instructions,
+        int8::{self, Bits},
+        steady,
+    },
     linear::{HeadLayout, Layout, Linear, Precision},
     weights::LayerWeights,
 };
@@ -61,6 +66,18 @@ impl Product {
             Precision::Q4 => Self::Widened4,
             Precision::Int4 if !is_head => Self::Int4,
             Precision::Int8 | Precision::Int4 => Self::Int8,
+        }
+    }
+}
+
+/// What products of a precision are made of on this processor; none where it has none, and those of
+/// another precision are used.
+pub fn instructions(precision: Precision) -> Option<Instructions> {
+    match precision {
+        Precision::F32 => Some(steady::instructions()),
+        Precision::Bf16 | Precision::Q8 | Precision::Q4 => bf16::Packed::instructions(),
+        Precision::Int8 | Precision::Int4 => {
+            int8::Packed::is_fast().then(int8::Packed::instructions)
         }
     }
 }
@@ -150,6 +167,14 @@ mod tests {
         assert!(all.last().unwrap().is_head());
         assert_eq!(all.last().unwrap().weights, config.vocab * config.hidden);
         assert!(all.iter().all(|map| map.product == Product::F32));
+    }
+
+    #[test]
+    fn a_precision_has_instructions_where_it_is_supported() {
+        for asked in [Precision::F32, Precision::Bf16, Precision::Int8, Precision::Int4] {
+            let supported = asked.supported(&Device::Cpu) == asked;
+            assert_eq!(instructions(asked).is_some(), supported, "{asked:?}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use understudy_team as team;
 use super::{
     columns::{Columns, for_bands_of_columns},
     gemm::Into,
+    instructions::Instructions,
     steady::{Held, Rows},
 };
 use tile::{Left, Line, Loop};
@@ -63,6 +64,11 @@ impl Packed {
     /// Whether one of the loops runs on this processor.
     pub(crate) fn is_supported() -> bool {
         Loop::here().is_some()
+    }
+
+    /// What the loop that runs here is made of, if one does.
+    pub(crate) fn instructions() -> Option<Instructions> {
+        Loop::here().map(Loop::instructions)
     }
 
     /// Rows that one instruction of the loop here multiplies.

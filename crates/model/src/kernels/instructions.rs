@@ -1,6 +1,6 @@
 //! How wide the processor's instructions may be.
 
-use std::{str::FromStr, sync::OnceLock};
+use std::{fmt, str::FromStr, sync::OnceLock};
 
 use crate::error::{ModelError, Result, refuse};
 
@@ -17,6 +17,18 @@ pub enum Instructions {
     Avx512,
     /// The matrix unit.
     Amx,
+}
+
+impl fmt::Display for Instructions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plain => "plain",
+            Self::Avx2 => "avx2",
+            Self::AvxVnni => "avx-vnni",
+            Self::Avx512 => "avx512",
+            Self::Amx => "amx",
+        })
+    }
 }
 
 impl FromStr for Instructions {

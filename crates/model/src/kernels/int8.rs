@@ -20,6 +20,7 @@ pub(crate) use rows::{Bits, QuantisedRows};
 use super::{
     columns::{Columns, for_bands_of_columns},
     gemm::Into,
+    instructions::Instructions,
 };
 use inputs::Inputs;
 use tile::Line;
@@ -110,7 +111,12 @@ impl Packed {
 
     /// Whether this processor has the instruction; without it products are computed one by one.
     pub(crate) fn is_fast() -> bool {
-        tile::is_supported()
+        tile::instructions() != Instructions::Plain
+    }
+
+    /// What the loop that runs here is made of.
+    pub(crate) fn instructions() -> Instructions {
+        tile::instructions()
     }
 
     /// The weights themselves, row-major `[inputs, outputs]`.

@@ -14,7 +14,7 @@ use understudy_team as team;
 
 pub(crate) use gradient::{Adapted, Map, gradients};
 use tile::WIDTH;
-pub(crate) use tile::{Left, Right, Weight, columns_of_a_tile, product};
+pub(crate) use tile::{Left, Right, Weight, columns_of_a_tile, instructions, product};
 
 use super::{
     columns::{Columns, for_bands_of_columns},

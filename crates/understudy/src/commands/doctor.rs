@@ -4,6 +4,10 @@ use std::process::Command;
 
 use anyhow::Result;
 use serde_json::json;
+use understudy_model::{
+    Precision::{Bf16, F32, Int8},
+    instructions,
+};
 
 use super::{Exit, model};
 use crate::{config::Config, meaning, output::Out, wiring::Stores};
@@ -16,7 +20,7 @@ struct Finding {
 
 pub(crate) fn run(config: &Config, out: Out) -> Result<Exit> {
     let findings = [
-        threads(),
+        processor(),
         python(),
         base(config),
         embedder(config),
@@ -36,9 +40,14 @@ pub(crate) fn run(config: &Config, out: Out) -> Result<Exit> {
     Ok(if findings.iter().all(|finding| finding.good) { Exit::Ok } else { Exit::No })
 }
 
-fn threads() -> Finding {
+fn processor() -> Finding {
     let count = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-    Finding { what: "processor", good: true, detail: format!("{count} threads") }
+    let products = [("f32", F32), ("bf16", Bf16), ("int8", Int8)].map(|(name, precision)| {
+        instructions(precision)
+            .map_or_else(|| format!("no {name}"), |made_of| format!("{name} by {made_of}"))
+    });
+    let detail = format!("{count} threads; {}", products.join(", "));
+    Finding { what: "processor", good: true, detail }
 }
 
 fn python() -> Finding {

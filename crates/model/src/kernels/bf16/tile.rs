@@ -10,7 +10,7 @@ mod avx512;
 mod left;
 
 use super::{
-    super::{columns::Columns, gemm::Into},
+    super::{columns::Columns, gemm::Into, instructions::Instructions},
     DEPTH,
 };
 pub(super) use left::Left;
@@ -46,6 +46,17 @@ impl Loop {
     #[cfg(not(target_arch = "x86_64"))]
     pub(super) fn here() -> Option<Self> {
         None
+    }
+
+    pub(super) fn instructions(self) -> Instructions {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => Instructions::Amx,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => Instructions::Avx512,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => Instructions::Avx2,
+        }
     }
 
     /// Lines of one pair of inputs that a tile multiplies together, which are those of a panel: so

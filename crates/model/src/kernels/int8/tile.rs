@@ -12,7 +12,7 @@ mod narrow;
 use half::f16;
 
 use super::{
-    super::{columns::Columns, gemm::Into},
+    super::{columns::Columns, gemm::Into, instructions::Instructions},
     BLOCK, Bits, Panel, WIDTH,
     inputs::Inputs,
 };
@@ -55,9 +55,17 @@ impl Loop {
     }
 }
 
-/// Whether the processor sums products of bytes.
-pub(super) fn is_supported() -> bool {
-    Loop::here() != Loop::Plain
+/// What the loop that runs here is made of.
+pub(super) fn instructions() -> Instructions {
+    match Loop::here() {
+        #[cfg(target_arch = "x86_64")]
+        Loop::Avx512 => Instructions::Avx512,
+        #[cfg(target_arch = "x86_64")]
+        Loop::AvxVnni => Instructions::AvxVnni,
+        #[cfg(target_arch = "x86_64")]
+        Loop::Avx2 => Instructions::Avx2,
+        Loop::Plain => Instructions::Plain,
+    }
 }
 
 /// c (+)= a · w for as many rows as c has; c are the panel's columns.

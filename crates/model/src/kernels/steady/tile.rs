@@ -9,7 +9,7 @@ mod weight;
 
 pub(crate) use weight::Weight;
 
-use super::super::{columns::Columns, gemm::Into};
+use super::super::{columns::Columns, gemm::Into, instructions::Instructions};
 
 /// Columns of the widest tile: four vectors of sixteen. The others are divisors of it.
 pub(super) const WIDTH: usize = 64;
@@ -21,6 +21,17 @@ pub(crate) fn columns_of_a_tile() -> usize {
         return avx2::COLUMNS;
     }
     WIDTH
+}
+
+/// What the loop that runs here is made of.
+pub(crate) fn instructions() -> Instructions {
+    #[cfg(target_arch = "x86_64")]
+    if avx512::is_supported() {
+        return Instructions::Avx512;
+    } else if avx2::is_supported() {
+        return Instructions::Avx2;
+    }
+    Instructions::Plain
 }
 
 /// Element (i, k) is `values[i * row + k * step]`.
