@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use understudy_inference::LogProbsOf;
-use understudy_model::LARGEST_RANK;
+use understudy_model::{BaseModel, KvDtype, LARGEST_RANK, Precision};
 
 use crate::{EngineError, store::Limits};
 
@@ -47,6 +47,20 @@ pub struct Config {
     pub keep_previous: usize,
     /// Which log-probabilities requests are told that do not say.
     pub logprobs_mode: LogProbsOf,
+    /// In what keys and values are kept.
+    pub kv_cache_dtype: KvCacheDtype,
+}
+
+/// The element type of keys and values, as an operator says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KvCacheDtype {
+    /// f16 on a processor beside a base in fewer bits than f32, and f32 otherwise.
+    #[default]
+    Auto,
+    /// As exactly as the training pass has them.
+    F32,
+    F16,
 }
 
 impl Default for Config {
@@ -64,6 +78,7 @@ impl Default for Config {
             max_lora_rank: LARGEST_RANK,
             keep_previous: 1,
             logprobs_mode: LogProbsOf::Raw,
+            kv_cache_dtype: KvCacheDtype::Auto,
         }
     }
 }
@@ -72,6 +87,22 @@ impl Config {
     pub(crate) fn limits(&self) -> Limits {
         let (bytes, resident) = (self.adapter_bytes, self.adapters_resident);
         Limits { bytes, resident, asking: self.max_waiting.min(MOST_ASKING) }
+    }
+
+    /// In what keys and values are kept beside this base.
+    pub fn kv_dtype(&self, base: &BaseModel) -> Result<KvDtype, EngineError> {
+        let on_processor = base.decoder.device().is_cpu();
+        match self.kv_cache_dtype {
+            KvCacheDtype::Auto if on_processor && base.precision != Precision::F32 => {
+                Ok(KvDtype::F16)
+            }
+            KvCacheDtype::Auto | KvCacheDtype::F32 => Ok(KvDtype::F32),
+            KvCacheDtype::F16 if on_processor => Ok(KvDtype::F16),
+            KvCacheDtype::F16 => Err(EngineError::Config {
+                setting: "kv_cache_dtype",
+                why: "must be f32 or auto on an accelerator".to_owned(),
+            }),
+        }
     }
 
     /// What could not work, by name.

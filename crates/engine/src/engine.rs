@@ -17,7 +17,7 @@ use understudy_inference::{
     AdapterInfo, Admission, Backend, Expected, Gauge, GenerateRequest, InferenceError, LoadLog,
     Sink, Student,
 };
-use understudy_model::{BaseDigests, BaseModel, KvCache, Lora};
+use understudy_model::{BaseDigests, BaseModel, KvDtype, Lora};
 
 use crate::{
     Config, EngineError,
@@ -43,6 +43,7 @@ pub(crate) struct Shared {
     /// Of everything but the adapter that decides what is answered.
     pub(crate) identity: String,
     pub(crate) config: Config,
+    pub(crate) kv_dtype: KvDtype,
     /// The longest sequence: what the model can do, or what fits in memory.
     pub(crate) context: usize,
     pub(crate) store: Arc<AdapterStore>,
@@ -101,6 +102,7 @@ impl Engine {
         (loader, store): (Loader, AdapterStore),
     ) -> Result<Self, EngineError> {
         let context = model.decoder.config().max_positions.min(config.kv_tokens);
+        let kv_dtype = config.kv_dtype(&model)?;
         let (jobs, queue) = channel();
         let store = Arc::new(store);
         let (owned_model, owned_counters) = (Arc::clone(&model), Arc::clone(&counters));
@@ -109,15 +111,16 @@ impl Engine {
             .name("engine".to_owned())
             .spawn(move || {
                 let is_in_memory = Box::new(move |digest: &str| known.resident(digest).is_some());
-                Worker::new(&owned_model, config, &owned_counters, queue, &door, is_in_memory)
-                    .run();
+                let model = (&*owned_model, kv_dtype);
+                Worker::new(model, config, &owned_counters, queue, &door, is_in_memory).run();
             })
             .map_err(EngineError::Thread)?;
         let shared = Shared {
             name,
-            identity: identity(&model),
+            identity: identity(&model, kv_dtype),
             model,
             config,
+            kv_dtype,
             context,
             store,
             loader,
@@ -174,8 +177,8 @@ impl Backend for Engine {
     }
 
     fn gauges(&self) -> Vec<Gauge> {
-        let Shared { model, counters, config, .. } = &*self.shared;
-        let bytes = KvCache::token_bytes(model.decoder.config());
+        let Shared { model, counters, config, kv_dtype, .. } = &*self.shared;
+        let bytes = model.decoder.kv_bytes(*kv_dtype);
         let of = |what: &str, tokens: usize| Gauge {
             name: "kv_cache_bytes",
             labels: vec![("of", what.to_owned())],
@@ -259,9 +262,12 @@ fn in_time<'a>(
     }
 }
 
-fn identity(model: &BaseModel) -> String {
+fn identity(model: &BaseModel, kv_dtype: KvDtype) -> String {
     let BaseDigests { base, tokenizer, template } = &model.digests;
-    let precision = format!("{:?}", model.precision);
+    let precision = match kv_dtype {
+        KvDtype::F32 => format!("{:?}", model.precision),
+        KvDtype::F16 => format!("{:?}, keys and values in f16", model.precision),
+    };
     let device = if model.decoder.device().is_cpu() { "cpu" } else { "gpu" };
     Digest::of_parts([base, tokenizer, template, &*precision, device].map(str::as_bytes)).to_hex()
 }

@@ -32,7 +32,7 @@ mod verify;
 mod visit;
 mod worker;
 
-pub use config::Config;
+pub use config::{Config, KvCacheDtype};
 pub use engine::Engine;
 pub use error::EngineError;
 pub use understudy_inference::Stats;

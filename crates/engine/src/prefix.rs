@@ -144,7 +144,7 @@ mod tests {
     }
 
     fn cache(model: &BaseModel, tokens: &[u32]) -> KvCache {
-        let mut cache = KvCache::new(model.decoder.config(), &Device::Cpu).unwrap();
+        let mut cache = model.decoder.cache().unwrap();
         let batch = Batch::of(&[tokens]);
         model.decoder.infer(&batch, &mut [&mut cache], &AdapterRun::whole(&batch, None)).unwrap();
         cache

@@ -114,6 +114,7 @@ mod tests {
         max_lora_rank: 1,
         keep_previous: 0,
         logprobs_mode: understudy_inference::LogProbsOf::Raw,
+        kv_cache_dtype: crate::KvCacheDtype::Auto,
     };
 
     fn at(cached: usize, pending: usize) -> Standing {

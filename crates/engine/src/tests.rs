@@ -25,7 +25,7 @@ use understudy_model::{
     BaseModel, Batch, Device, Family, Lora, LoraSpec, ModelConfig, Targets, read_peft, write_peft,
 };
 
-use crate::{Config, Engine};
+use crate::{Config, Engine, KvCacheDtype};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 

@@ -112,8 +112,7 @@ impl Visit {
         let first = batch.rows();
         for (text, rows) in self.seats() {
             if text.cache.is_none() {
-                let decoder = &model.decoder;
-                text.cache = Some(KvCache::new(decoder.config(), decoder.device())?);
+                text.cache = Some(model.decoder.cache()?);
             }
             let done = text.scores.len();
             batch.push(&text.tokens[done..done + rows], done);

@@ -11,7 +11,7 @@ use std::{
 };
 
 use understudy_inference::{InLine, InferenceError};
-use understudy_model::{BLOCK, BaseModel, KvCache, Result};
+use understudy_model::{BLOCK, BaseModel, KvCache, KvDtype, Result};
 
 use crate::{
     Config,
@@ -32,6 +32,7 @@ pub(crate) type InMemory = Box<dyn Fn(&str) -> bool + Send>;
 
 pub(crate) struct Worker<'m> {
     model: &'m BaseModel,
+    kv_dtype: KvDtype,
     config: Config,
     counters: &'m Counters,
     jobs: Receiver<Vec<Job>>,
@@ -54,7 +55,7 @@ pub(crate) struct Worker<'m> {
 
 impl<'m> Worker<'m> {
     pub(crate) fn new(
-        model: &'m BaseModel,
+        (model, kv_dtype): (&'m BaseModel, KvDtype),
         config: Config,
         counters: &'m Counters,
         jobs: Receiver<Vec<Job>>,
@@ -65,6 +66,7 @@ impl<'m> Worker<'m> {
         let prefixes = PrefixCache::new(config.prefix_tokens);
         Self {
             model,
+            kv_dtype,
             config,
             counters,
             jobs,
@@ -236,8 +238,7 @@ impl<'m> Worker<'m> {
         }
         let reused = (blocks.len() * BLOCK) as u64;
         self.counters.reused_tokens.fetch_add(reused, Relaxed);
-        let decoder = &self.model.decoder;
-        KvCache::of_blocks(decoder.config(), decoder.device(), blocks)
+        self.model.decoder.cache_in(self.kv_dtype)?.begun_with(blocks)
     }
 
     fn step(&mut self, mut guest: Option<Guest>) {

@@ -118,7 +118,7 @@ fn train(model: &BaseModel) -> f64 {
 fn serve(model: &BaseModel) {
     let decoder = &model.decoder;
     let tokens: Vec<u32> = (0..512).map(|at| at * 37 % 300).collect();
-    let cache = || KvCache::new(decoder.config(), &Device::Cpu).unwrap();
+    let cache = || decoder.cache().unwrap();
     let mut best = f64::MAX;
     for _ in 0..5 {
         let batch = Batch::of(&[&tokens]);

@@ -7,7 +7,7 @@ use understudy_manifest::{Attestation, AttestedModule, AttestedProbe};
 use crate::{
     base::BaseModel,
     batch::{AdapterRun, Batch},
-    cache::KvCache,
+    cache::{KvCache, KvDtype},
     error::Result,
     linear::Precision,
     logprob::token_log_prob,
@@ -52,12 +52,22 @@ pub fn attest(base: &BaseModel, adapter: &Lora, generation: Digest) -> Result<At
 
 /// log p(next token | those before) for every token of each text but its first.
 pub fn probe(base: &BaseModel, lora: Option<&Lora>, texts: &[Vec<u32>]) -> Result<Vec<Vec<f32>>> {
+    probe_in(base, lora, texts, KvDtype::F32)
+}
+
+/// The same over caches of another element type.
+pub fn probe_in(
+    base: &BaseModel,
+    lora: Option<&Lora>,
+    texts: &[Vec<u32>],
+    dtype: KvDtype,
+) -> Result<Vec<Vec<f32>>> {
     let decoder = &base.decoder;
     let mut batch = Batch::default();
     let mut caches = Vec::with_capacity(texts.len());
     for tokens in texts {
         batch.push(tokens, 0);
-        caches.push(KvCache::new(decoder.config(), decoder.device())?);
+        caches.push(decoder.cache_in(dtype)?);
     }
     let mut lent: Vec<&mut KvCache> = caches.iter_mut().collect();
     let hidden = decoder.infer(&batch, &mut lent, &AdapterRun::whole(&batch, lora))?;

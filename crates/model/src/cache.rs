@@ -4,9 +4,10 @@ mod blocks;
 mod tensors;
 
 use candle_core::{Device, Tensor};
+use half::f16;
 
 pub use blocks::BLOCK;
-pub(crate) use blocks::Blocks;
+pub(crate) use blocks::{Blocks, LayerBlocks};
 use tensors::Tensors;
 
 use crate::{
@@ -25,6 +26,26 @@ pub struct KvCache {
     len: usize,
 }
 
+/// The element type of keys and values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KvDtype {
+    #[default]
+    F32,
+    /// Half as much to keep and to read at every step, with eleven bits that count: eight times finer
+    /// than bf16. What is beyond its largest number, 65504, becomes that.
+    F16,
+}
+
+impl KvDtype {
+    /// Of one value.
+    pub(crate) fn bytes(self) -> usize {
+        match self {
+            Self::F32 => size_of::<f32>(),
+            Self::F16 => size_of::<f16>(),
+        }
+    }
+}
+
 /// A full block of a cache, which any number of caches may hold.
 #[derive(Debug, Clone)]
 pub struct KvBlock(blocks::Shared);
@@ -37,9 +58,12 @@ enum Store {
 
 impl KvCache {
     /// An empty cache; it grows as tokens arrive.
-    pub fn new(config: &ModelConfig, device: &Device) -> Result<Self> {
+    pub(crate) fn new(config: &ModelConfig, device: &Device, dtype: KvDtype) -> Result<Self> {
         if device.is_cpu() {
-            return Ok(Self { store: Store::Blocks(Blocks::new(config)), len: 0 });
+            return Ok(Self { store: Store::Blocks(Blocks::new(config, dtype)), len: 0 });
+        }
+        if dtype != KvDtype::F32 {
+            return Err(refuse!(Device, "keys and values are kept in f32 on an accelerator"));
         }
         Self::on_tensors(config, device)
     }
@@ -56,11 +80,6 @@ impl KvCache {
 
     pub fn is_empty(&self) -> bool {
         self.len == 0
-    }
-
-    /// What one token takes, keys and values of all layers.
-    pub fn token_bytes(config: &ModelConfig) -> usize {
-        2 * config.layers * config.kv_dim() * size_of::<f32>()
     }
 
     /// Bytes held, counting room not yet used and blocks that others hold too.
@@ -97,18 +116,18 @@ impl KvCache {
         list.iter().cloned().map(KvBlock)
     }
 
-    /// A cache that begins with blocks of another one, of the same model and under the same weights.
-    pub fn of_blocks(config: &ModelConfig, device: &Device, blocks: Vec<KvBlock>) -> Result<Self> {
-        let mut cache = Self::new(config, device)?;
-        cache.len = blocks.len() * BLOCK;
-        match &mut cache.store {
-            Store::Blocks(own) => own.begin_with(blocks.into_iter().map(|block| block.0)),
-            Store::Tensors(_) if cache.len == 0 => {}
+    /// An empty cache, begun with blocks of another one of the same model and element type, whose
+    /// tokens were read under the same weights.
+    pub fn begun_with(mut self, blocks: Vec<KvBlock>) -> Result<Self> {
+        self.len = blocks.len() * BLOCK;
+        match &mut self.store {
+            Store::Blocks(own) => own.begin_with(blocks.into_iter().map(|block| block.0))?,
+            Store::Tensors(_) if self.len == 0 => {}
             Store::Tensors(_) => {
                 return Err(refuse!(Device, "a cache of tensors does not begin with blocks"));
             }
         }
-        Ok(cache)
+        Ok(self)
     }
 
     /// Makes room for `extra` more tokens that nobody else sees.

@@ -18,7 +18,7 @@ pub use tape::{Activations, Tape};
 
 use crate::{
     batch::{AdapterRun, Batch},
-    cache::KvCache,
+    cache::{KvCache, KvDtype},
     config::ModelConfig,
     device::Place,
     error::{Result, refuse},
@@ -42,7 +42,23 @@ pub struct Decoder {
 impl Decoder {
     pub(crate) fn new(config: ModelConfig, weights: Weights, place: &Place) -> Self {
         let inverse_frequencies = config.frequencies();
-        Self { config, weights, device: place.device.clone(), ops: place.ops, inverse_frequencies }
+        let (device, ops) = (place.device.clone(), place.ops);
+        Self { config, weights, device, ops, inverse_frequencies }
+    }
+
+    /// An empty cache for one sequence, which keeps what the training pass computes, bit for bit.
+    pub fn cache(&self) -> Result<KvCache> {
+        self.cache_in(KvDtype::F32)
+    }
+
+    /// The same in another element type. An accelerator knows f32 only.
+    pub fn cache_in(&self, dtype: KvDtype) -> Result<KvCache> {
+        KvCache::new(&self.config, &self.device, dtype)
+    }
+
+    /// Bytes of one token's keys and values in all layers.
+    pub fn kv_bytes(&self, dtype: KvDtype) -> usize {
+        2 * self.config.layers * self.config.kv_dim() * dtype.bytes()
     }
 
     pub fn config(&self) -> &ModelConfig {

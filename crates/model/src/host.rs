@@ -7,7 +7,7 @@ use std::{cell::Cell, ops::Deref};
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Storage, StorageRef, Tensor};
 
-pub(crate) use pool::{give, scratch};
+pub(crate) use pool::{Pooled, give, scratch};
 pub(crate) use spare::{Spare, Zero};
 
 use crate::error::{Result, refuse};

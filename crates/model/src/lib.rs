@@ -32,10 +32,10 @@ mod weights;
 
 pub use candle_core::{Device, Tensor};
 
-pub use attest::{attest, probe};
+pub use attest::{attest, probe, probe_in};
 pub use base::{BaseDigests, BaseModel};
 pub use batch::{AdapterRun, Batch, Span};
-pub use cache::{BLOCK, KvBlock, KvCache};
+pub use cache::{BLOCK, KvBlock, KvCache, KvDtype};
 pub use config::{Family, ModelConfig, RopeScaling, sampling_defaults};
 pub use decoder::{Activations, Decoder, Dropout, Tape};
 pub use device::device;

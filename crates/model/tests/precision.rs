@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use understudy_model::{
-    AdapterRun, BaseModel, Batch, Device, Family, KvCache, Lora, LoraSpec, ModelConfig, Precision,
+    AdapterRun, BaseModel, Batch, Device, Family, KvDtype, Lora, LoraSpec, ModelConfig, Precision,
     Tensor, Term,
 };
 
@@ -90,7 +90,7 @@ fn serving_in_bf16_agrees_with_training_in_bf16() {
     let tokens: Vec<u32> = (0..90).map(|at| (at * 37 + 11) % 320).collect();
     let whole = decoder.hidden(&Batch::of(&[&tokens]), Some(&lora)).unwrap();
     let whole = values(&decoder.logits(&whole).unwrap());
-    let mut cache = KvCache::new(decoder.config(), &Device::Cpu).unwrap();
+    let mut cache = decoder.cache().unwrap();
     let mut stepped = Vec::new();
     for piece in [&tokens[..70], &tokens[70..80]].into_iter().chain(tokens[80..].chunks(1)) {
         let mut batch = Batch::default();
@@ -102,6 +102,32 @@ fn serving_in_bf16_agrees_with_training_in_bf16() {
     // Where an f32 sum differs in its last digit, a rounded input may differ in its last.
     let (apart, _) = compare(&stepped, &whole);
     assert!(apart < 2e-3, "logits differ by {apart} of their size");
+}
+
+#[test]
+fn rounded_keys_and_values_change_scores_a_little_and_the_same_for_every_cut() {
+    let model = model(Family::Llama, Precision::F32);
+    let (decoder, lora) = (&model.decoder, adapter(&model));
+    let tokens: Vec<u32> = (0..90).map(|at| (at * 37 + 11) % 320).collect();
+    let read = |dtype, piece: usize| {
+        let mut cache = decoder.cache_in(dtype).unwrap();
+        let mut scores = Vec::new();
+        for piece in tokens.chunks(piece) {
+            let mut batch = Batch::default();
+            batch.push(piece, cache.len());
+            let runs = AdapterRun::whole(&batch, Some(&lora));
+            let hidden = decoder.infer(&batch, &mut [&mut cache], &runs).unwrap();
+            scores.extend(values(&decoder.logits(&hidden).unwrap()));
+        }
+        scores
+    };
+    let [exact, rounded] = [KvDtype::F32, KvDtype::F16].map(|dtype| read(dtype, 90));
+    let (apart, _) = compare(&rounded, &exact);
+    assert!(apart > 0.0 && apart < 1e-3, "logits differ by {apart} of their size");
+    for piece in [1, 7, 64] {
+        assert_eq!(read(KvDtype::F16, piece), rounded, "to the last bit");
+    }
+    assert_eq!(decoder.kv_bytes(KvDtype::F32), 2 * decoder.kv_bytes(KvDtype::F16));
 }
 
 #[test]

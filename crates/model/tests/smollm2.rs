@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use understudy_message::Message;
 use understudy_model::{
-    Activations, AdapterRun, BaseModel, Batch, Device, KvCache, Lora, LoraSpec, Tensor, Term,
+    Activations, AdapterRun, BaseModel, Batch, Device, Lora, LoraSpec, Tensor, Term,
 };
 
 /// The model, or none with a loud word about it.
@@ -36,7 +36,7 @@ fn values(tensor: &Tensor) -> Vec<f32> {
 fn answer(model: &BaseModel, question: &str, most: usize) -> String {
     let text = model.template.render(&[Message::user(question)], None, true).unwrap();
     let mut next = model.tokenizer.encode(&text).unwrap();
-    let mut cache = KvCache::new(model.decoder.config(), &Device::Cpu).unwrap();
+    let mut cache = model.decoder.cache().unwrap();
     let (mut stream, mut answer) = (model.tokenizer.stream(), String::new());
     for _ in 0..most {
         let mut batch = Batch::default();
@@ -103,7 +103,7 @@ fn decoding_with_a_cache_agrees_with_the_whole_forward() {
     let ids = model.tokenizer.encode("The mitochondria is the powerhouse of the cell.").unwrap();
     let whole = decoder.hidden(&Batch::of(&[&ids]), None).unwrap();
     let whole = values(&decoder.logits(&whole).unwrap());
-    let mut cache = KvCache::new(decoder.config(), &Device::Cpu).unwrap();
+    let mut cache = decoder.cache().unwrap();
     let mut stepped = Vec::new();
     for id in &ids {
         let mut batch = Batch::default();

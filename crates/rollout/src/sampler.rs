@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, mpsc},
 };
 
-use understudy_engine::{Config, Engine};
+use understudy_engine::{Config, Engine, KvCacheDtype};
 use understudy_ident::Digest;
 use understudy_inference::{
     Backend, Completion, Constraint, Event, FinishReason, GenerateRequest, InferenceError, Prompt,
@@ -69,6 +69,8 @@ impl Sampler {
             kv_tokens: TOGETHER * sequence,
             // One trunk for every prompt of a round, and what later turns continue.
             prefix_tokens: 2 * TOGETHER * sequence,
+            // What is learnt from must score as the training pass scores it.
+            kv_cache_dtype: KvCacheDtype::F32,
             ..Config::default()
         };
         let engine = Engine::start(Arc::clone(&base), "base", config)?;

@@ -73,10 +73,25 @@ fn assert_same(there: &Completion, here: &Completion, request: &GenerateRequest)
 
 #[test]
 fn any_mix_in_any_batch_is_answered_as_if_alone() {
+    mix_and_compare(KvCacheDtype::F32);
+}
+
+#[test]
+fn so_it_is_with_rounded_keys_and_values() {
+    if here().is_cpu() {
+        mix_and_compare(KvCacheDtype::F16);
+    } else {
+        let config = Config { kv_cache_dtype: KvCacheDtype::F16, ..Config::default() };
+        let Err(error) = Engine::start(model(), "tiny", config) else { panic!("it was taken") };
+        assert!(error.to_string().contains("kv_cache_dtype"), "{error}");
+    }
+}
+
+fn mix_and_compare(kv_cache_dtype: KvCacheDtype) {
     let root = tempfile::tempdir().unwrap();
     let paths: Vec<PathBuf> = (0..2).map(|seed| write_adapter(&root, seed)).collect();
     let start = |config| {
-        let engine = engine(config);
+        let engine = engine(Config { kv_cache_dtype, ..config });
         for (n, path) in paths.iter().enumerate() {
             engine.load_adapter(&format!("a{n}"), path).unwrap();
         }

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Map;
 use understudy_inference::{Admission, Returns};
-use understudy_model::{ChatTemplate, Precision};
+use understudy_model::{ChatTemplate, KvDtype, Precision};
 
 use super::*;
 use crate::{
@@ -105,7 +105,7 @@ fn a_failing_forward_pass_fails_only_the_request_at_fault() {
         scope.spawn(|| {
             let is_in_memory = Box::new(|_: &str| true);
             Worker::new(
-                &model,
+                (&model, KvDtype::F32),
                 Config::default(),
                 &counters,
                 queue,
@@ -175,10 +175,11 @@ fn times_are_in_order() {
 
 #[test]
 fn what_an_engine_is_changes_with_weights_precision_and_template_but_not_with_a_restart() {
-    let identity = |model: BaseModel| {
-        let engine = Engine::start(model, "base", Config::default()).unwrap();
-        engine.identity().unwrap()
+    let identity_in = |model: BaseModel, kv_cache_dtype| {
+        let config = Config { kv_cache_dtype, ..Config::default() };
+        Engine::start(model, "base", config).unwrap().identity().unwrap()
     };
+    let identity = |model: BaseModel| identity_in(model, KvCacheDtype::Auto);
     let random = |seed, precision| {
         let tiny = ModelConfig::tiny(Family::Llama);
         BaseModel::random_with(tiny, seed, &here(), precision).unwrap()
@@ -194,4 +195,7 @@ fn what_an_engine_is_changes_with_weights_precision_and_template_but_not_with_a_
     ];
     assert_eq!(all[0], identity(random(7, Precision::F32)), "the same, started again");
     assert_eq!(BTreeSet::from(all.clone()).len(), all.len(), "{all:?}");
+    if here().is_cpu() {
+        assert_ne!(all[0], identity_in(model(), KvCacheDtype::F16), "keys are rounded");
+    }
 }

@@ -158,7 +158,7 @@ fn decoding_with_a_cache_equals_the_whole_forward() {
         // Long enough that the cache grows, and cut into a prefill, a chunk and single steps.
         let tokens: Vec<u32> = (0..90).map(|at| (at * 37 + 11) % 320).collect();
         let whole = values(&decoder.hidden(&Batch::of(&[&tokens]), Some(&lora)).unwrap());
-        let mut cache = KvCache::new(decoder.config(), &Device::Cpu).unwrap();
+        let mut cache = decoder.cache().unwrap();
         let mut stepped = Vec::new();
         for piece in [&tokens[..50], &tokens[50..60]].into_iter().chain(tokens[60..].chunks(1)) {
             let mut batch = Batch::default();
@@ -181,7 +181,7 @@ fn a_forked_or_truncated_cache_continues_on_its_own() {
         let runs = AdapterRun::whole(&batch, None);
         values(&decoder.infer(&batch, &mut [cache], &runs).unwrap())
     };
-    let mut first = KvCache::new(decoder.config(), &Device::Cpu).unwrap();
+    let mut first = decoder.cache().unwrap();
     step(&mut first, &[1, 2, 3]);
     let mut second = first.fork().unwrap();
     let expected = step(&mut first, &[4]);
@@ -201,8 +201,7 @@ fn adapters_of_a_mixed_batch_act_as_if_alone() {
         (&[5, 6], Some(&loras[1])),
         (&[7, 8, 9, 10], Some(&loras[0])),
     ];
-    let mut caches: Vec<KvCache> =
-        plan.iter().map(|_| KvCache::new(decoder.config(), &Device::Cpu).unwrap()).collect();
+    let mut caches: Vec<KvCache> = plan.iter().map(|_| decoder.cache().unwrap()).collect();
     let (mut batch, mut runs) = (Batch::default(), Vec::new());
     for (tokens, lora) in plan {
         let span = batch.push(tokens, 0);
@@ -270,7 +269,7 @@ fn mistakes_are_refused_with_their_reason() {
     let mut continued = Batch::default();
     continued.push(&[1], 3);
     refused(decoder.hidden(&continued, None), "need their caches");
-    let mut cache = KvCache::new(decoder.config(), &Device::Cpu).unwrap();
+    let mut cache = decoder.cache().unwrap();
     let runs = AdapterRun::whole(&continued, None);
     refused(decoder.infer(&continued, &mut [&mut cache], &runs), "0 are cached");
     let batch = Batch::of(&[[1_u32, 2]]);

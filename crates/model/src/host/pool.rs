@@ -6,8 +6,12 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
+
+use half::f16;
+
+use super::Zero;
 
 /// Shorter buffers are the allocator's business.
 const LEAST: usize = 1 << 16;
@@ -15,24 +19,46 @@ const LEAST: usize = 1 << 16;
 /// A buffer not wanted while this many others came back is freed: a training step or two.
 const PATIENCE: u64 = 1024;
 
-/// Values kept at most, 768 MiB of them: what a step over some thousand tokens of a small model
+/// Values kept at most, 768 MiB of f32: what a step over some thousand tokens of a small model
 /// keeps for its backward pass. Batches of changing sizes leave buffers behind that fit
 /// none of the next ones, and those must not add up.
 const MOST: usize = 192 << 20;
 
-static POOL: Mutex<Pool> = Mutex::new(Pool { idle: VecDeque::new(), returns: 0, held: 0 });
+/// Numbers whose buffers are used again.
+pub(crate) trait Pooled: Zero + 'static {
+    #[doc(hidden)]
+    fn pool() -> &'static Mutex<Pool<Self>>;
+}
 
-struct Pool {
+impl Pooled for f32 {
+    fn pool() -> &'static Mutex<Pool<Self>> {
+        static POOL: Mutex<Pool<f32>> = Mutex::new(Pool::new());
+        &POOL
+    }
+}
+
+impl Pooled for f16 {
+    fn pool() -> &'static Mutex<Pool<Self>> {
+        static POOL: Mutex<Pool<f16>> = Mutex::new(Pool::new());
+        &POOL
+    }
+}
+
+pub(crate) struct Pool<T> {
     /// By the time they came back, with that time counted in returns.
-    idle: VecDeque<(u64, Vec<f32>)>,
+    idle: VecDeque<(u64, Vec<T>)>,
     returns: u64,
     /// Values of all idle buffers.
     held: usize,
 }
 
-impl Pool {
+impl<T> Pool<T> {
+    const fn new() -> Self {
+        Self { idle: VecDeque::new(), returns: 0, held: 0 }
+    }
+
     /// The idle buffer that `len` values fill best, if it does not waste a quarter of itself.
-    fn take(&mut self, len: usize) -> Option<Vec<f32>> {
+    fn take(&mut self, len: usize) -> Option<Vec<T>> {
         let fits = |capacity: usize| capacity >= len && capacity - len <= len / 4;
         let (index, _) = self
             .idle
@@ -45,7 +71,7 @@ impl Pool {
         Some(buffer)
     }
 
-    fn give(&mut self, buffer: Vec<f32>) {
+    fn give(&mut self, buffer: Vec<T>) {
         self.returns += 1;
         self.held += buffer.capacity();
         self.idle.push_back((self.returns, buffer));
@@ -60,31 +86,31 @@ impl Pool {
 }
 
 /// `len` values left over from whoever had them before; the caller writes every one of them.
-pub(crate) fn scratch(len: usize) -> Vec<f32> {
-    let used = if len < LEAST { None } else { lock().take(len) };
-    let Some(mut buffer) = used else { return vec![0.0; len] };
-    buffer.resize(len, 0.0);
+pub(crate) fn scratch<T: Pooled>(len: usize) -> Vec<T> {
+    let used = if len < LEAST { None } else { lock::<T>().take(len) };
+    let Some(mut buffer) = used else { return T::zeros(len) };
+    buffer.resize(len, T::default());
     buffer
 }
 
 /// Keeps a buffer for the next [`scratch`].
-pub(crate) fn give(buffer: Vec<f32>) {
+pub(crate) fn give<T: Pooled>(buffer: Vec<T>) {
     if buffer.len() >= LEAST {
-        lock().give(buffer);
+        lock::<T>().give(buffer);
     }
 }
 
-fn lock() -> std::sync::MutexGuard<'static, Pool> {
+fn lock<T: Pooled>() -> MutexGuard<'static, Pool<T>> {
     // A panic elsewhere cannot leave a list of buffers half changed in a way that matters.
-    POOL.lock().unwrap_or_else(PoisonError::into_inner)
+    T::pool().lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn pool() -> Pool {
-        Pool { idle: VecDeque::new(), returns: 0, held: 0 }
+    fn pool() -> Pool<f32> {
+        Pool::new()
     }
 
     #[test]

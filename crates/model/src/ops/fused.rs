@@ -221,7 +221,7 @@ fn newest<'a>(
 ) -> Result<Vec<Newest<'a>>> {
     let newest = |(span, cache): (&Span, &'a &mut KvCache)| {
         let queries = &qkv[span.start * width..(span.start + span.len) * width];
-        let blocks = cache.blocks()?.layer(layer).collect();
+        let blocks = cache.blocks()?.layer(layer);
         let context = span.past + span.len;
         Ok(Newest { queries, query_stride: width, rows: span.len, blocks, context })
     };

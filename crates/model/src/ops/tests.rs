@@ -5,6 +5,7 @@ use std::slice::from_ref;
 use super::*;
 use crate::{
     Batch, Family, LoraSpec, Targets,
+    cache::KvDtype,
     device::Place,
     kernels::{bf16::Packed, int8::Bits, noise, quantised::Quantised},
     linear::Precision,
@@ -108,7 +109,7 @@ fn attention_over_caches() {
     let filled = [Batch::of(&[[0; 4]]), Batch::of(&[[0; 2]])];
     let both = [FUSED, PORTABLE].map(|ops| {
         let mut caches = [(); 2].map(|()| match ops {
-            FUSED => KvCache::new(&config, &Device::Cpu).unwrap(),
+            FUSED => KvCache::new(&config, &Device::Cpu, KvDtype::F32).unwrap(),
             PORTABLE => KvCache::on_tensors(&config, &Device::Cpu).unwrap(),
         });
         for ((cache, batch), start) in caches.iter_mut().zip(&filled).zip([0, 4]) {

@@ -4,6 +4,7 @@ use std::{num::NonZeroU32, path::PathBuf};
 
 use clap::Args;
 use understudy_capture::Capture;
+use understudy_engine::KvCacheDtype;
 use understudy_inference::LogProbsOf;
 
 use crate::held::HeldIn;
@@ -62,6 +63,10 @@ pub(crate) struct ServeArgs {
     /// [engine] in understudy.toml]
     #[arg(long, value_enum, value_name = "MODE")]
     pub(crate) logprobs_mode: Option<LogprobsMode>,
+    /// In what keys and values are kept: auto is f16 beside a base in fewer bits than f32
+    /// [default: `kv_cache_dtype` of [engine] in understudy.toml]
+    #[arg(long, value_enum, value_name = "DTYPE", conflicts_with = "mock_engine")]
+    pub(crate) kv_cache_dtype: Option<KvDtype>,
     /// How tokens are drawn where a request does not say: as the base's generation_config.json
     /// suggests, if it has one, or by `OpenAI`'s defaults [default: `generation_config` of
     /// understudy.toml, or auto]
@@ -121,6 +126,24 @@ impl From<LogprobsMode> for LogProbsOf {
         match mode {
             LogprobsMode::Raw => Self::Raw,
             LogprobsMode::Processed => Self::Processed,
+        }
+    }
+}
+
+/// The element type of keys and values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum KvDtype {
+    Auto,
+    F32,
+    F16,
+}
+
+impl From<KvDtype> for KvCacheDtype {
+    fn from(dtype: KvDtype) -> Self {
+        match dtype {
+            KvDtype::Auto => Self::Auto,
+            KvDtype::F32 => Self::F32,
+            KvDtype::F16 => Self::F16,
         }
     }
 }

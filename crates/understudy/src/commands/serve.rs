@@ -162,6 +162,9 @@ fn student(
     if let Some(mode) = args.logprobs_mode {
         settings.logprobs_mode = mode.into();
     }
+    if let Some(dtype) = args.kv_cache_dtype {
+        settings.kv_cache_dtype = dtype.into();
+    }
     if args.mock_engine {
         let name = args.base.as_deref();
         let mock = wiring::mock_engine(name, args.mock_step, settings.logprobs_mode)?;
@@ -171,6 +174,10 @@ fn student(
         ensure!(
             args.logprobs_mode.is_none(),
             "--logprobs-mode is for our own engine; start the servers of [fleet] with theirs"
+        );
+        ensure!(
+            args.kv_cache_dtype.is_none(),
+            "--kv-cache-dtype is for our own engine; start the servers of [fleet] with theirs"
         );
         ensure!(
             args.generation_config != Some(GenerationConfig::Auto),

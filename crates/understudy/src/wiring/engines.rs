@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use understudy_engine::Engine;
 use understudy_ident::Digest;
 use understudy_inference::{LogProbsOf, MockConfig, MockEngine, Student};
-use understudy_model::{BaseDigests, BaseModel, device};
+use understudy_model::{BaseModel, device};
 use understudy_storage::atomic;
 
 use crate::held::{self, HeldIn};
@@ -24,11 +24,9 @@ pub(crate) fn known_engine(
     (held, on): (HeldIn, &str),
 ) -> Result<(Arc<dyn Student>, Digest)> {
     let model = load(base, (held, on))?;
-    let BaseDigests { base, tokenizer, template } = &model.digests;
-    let (precision, version) = (format!("{:?}", model.precision), env!("CARGO_PKG_VERSION"));
-    let parts = [base, tokenizer, template, precision.as_str(), on, version];
-    let digest = Digest::of_parts(parts.map(str::as_bytes));
     let engine = Engine::start(model, name.to_owned(), understudy_engine::Config::default())?;
+    let identity = engine.identity().unwrap_or_default();
+    let digest = Digest::of_parts([&*identity, on, env!("CARGO_PKG_VERSION")].map(str::as_bytes));
     Ok((Arc::new(engine), digest))
 }
 

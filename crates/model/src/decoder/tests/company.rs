@@ -1,7 +1,7 @@
 //! What a token gets does not depend on what it is computed with, to the last bit.
 
 use super::*;
-use crate::{AdapterRun, KvCache, Precision};
+use crate::{AdapterRun, Precision};
 
 const LENGTH: usize = 150;
 
@@ -18,7 +18,7 @@ fn scores(
     loras: [Option<&Lora>; 2],
 ) -> Vec<f32> {
     let decoder = &model.decoder;
-    let cache = || KvCache::new(decoder.config(), decoder.device()).unwrap();
+    let cache = || decoder.cache().unwrap();
     let (tokens, others) = (tokens(3), tokens(5));
     let (mut own, mut scores, mut at) = (cache(), Vec::new(), 0);
     for chunk in chunks {

@@ -33,7 +33,7 @@ fn decoding_with_two_adapters_agrees_with_the_kernels() {
         let (fused, tensors) = (tiny(family), on_tensors(family, Precision::F32));
         let (fused, tensors) = (&fused.decoder, &tensors.decoder);
         let [a, b] = [3, 5].map(|seed| trained(fused, Targets::AllLinear, seed));
-        let blocks = [(); 2].map(|()| KvCache::new(fused.config(), &Device::Cpu).unwrap());
+        let blocks = [(); 2].map(|()| fused.cache().unwrap());
         let plain = [(); 2].map(|()| KvCache::on_tensors(fused.config(), &Device::Cpu).unwrap());
         let expected = decoded(fused, blocks, [&a, &b]);
         assert_close(&decoded(tensors, plain, [&a, &b]), &expected, 1e-3);

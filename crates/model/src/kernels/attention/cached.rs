@@ -11,7 +11,12 @@ mod plain;
 
 use std::ops::Range;
 
-use crate::{cache::BLOCK, kernels::softmax::softmax, ops::HeadShape};
+use super::super::steady::Weight;
+use crate::{
+    cache::{BLOCK, LayerBlocks},
+    kernels::softmax::softmax,
+    ops::HeadShape,
+};
 
 /// Rows of one task: with a few heads each, they read a block while it is in the nearest cache.
 pub(super) const ROWS: usize = 8;
@@ -23,8 +28,7 @@ pub(crate) struct Newest<'a> {
     pub(crate) queries: &'a [f32],
     pub(crate) query_stride: usize,
     pub(crate) rows: usize,
-    /// One layer's part of every block, `[kv_heads, 2 · BLOCK · dim]`.
-    pub(crate) blocks: Vec<&'a [f32]>,
+    pub(crate) blocks: LayerBlocks<'a>,
     /// Tokens, the last row's own included.
     pub(crate) context: usize,
 }
@@ -51,18 +55,32 @@ pub(super) fn forward(
         queries.extend_from_slice(&row[own.clone()]);
     }
     let before = newest.context - newest.rows;
-    let context = before + rows.end;
+    let seen = (before + rows.start, before + rows.end);
+    match &newest.blocks {
+        LayerBlocks::Plain(blocks) => over(&queries, blocks, (dim, group), kv_head, seen),
+        LayerBlocks::Half(blocks) => over(&queries, blocks, (dim, group), kv_head, seen),
+    }
+}
+
+/// The same of a group of queries from each row, the first of which sees one token more than `first`
+/// and the last `context`.
+fn over<T: Weight>(
+    queries: &[f32],
+    blocks: &[&[T]],
+    (dim, group): (usize, usize),
+    kv_head: usize,
+    (first, context): (usize, usize),
+) -> Forward {
     let head = 2 * BLOCK * dim;
-    let blocks: Vec<&[f32]> = newest.blocks[..context.div_ceil(BLOCK)]
-        .iter()
-        .map(|block| &block[kv_head * head..(kv_head + 1) * head])
-        .collect();
+    let own = kv_head * head..(kv_head + 1) * head;
+    let blocks: Vec<&[T]> =
+        blocks[..context.div_ceil(BLOCK)].iter().map(|block| &block[own.clone()]).collect();
     let padded = blocks.len() * BLOCK;
-    let mut scores = vec![0.0; rows.len() * group * padded];
-    score(&queries, &blocks, dim, &mut scores);
-    let mut lse = Vec::with_capacity(rows.len() * group);
+    let mut scores = vec![0.0; queries.len() / dim * padded];
+    score(queries, &blocks, dim, &mut scores);
+    let mut lse = Vec::with_capacity(queries.len() / dim);
     for (index, scores) in scores.chunks_exact_mut(padded).enumerate() {
-        let (seen, later) = scores.split_at_mut(before + rows.start + index / group + 1);
+        let (seen, later) = scores.split_at_mut(first + index / group + 1);
         lse.push(softmax(seen));
         // A weight of zero leaves a sum as it is, so that later rows' tokens can be read along.
         later.fill(0.0);
@@ -73,7 +91,7 @@ pub(super) fn forward(
 }
 
 /// scores[q, token] = q · k / √dim; beyond a row's context they mean nothing.
-fn score(queries: &[f32], blocks: &[&[f32]], dim: usize, scores: &mut [f32]) {
+fn score<T: Weight>(queries: &[f32], blocks: &[&[T]], dim: usize, scores: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
     if avx512::score(queries, blocks, dim, scores) || avx2::score(queries, blocks, dim, scores) {
         return;
@@ -82,7 +100,12 @@ fn score(queries: &[f32], blocks: &[&[f32]], dim: usize, scores: &mut [f32]) {
 }
 
 /// out_q = Σ p[q, token] · v.
-fn blend(weights: &[f32], blocks: &[&[f32]], (dim, context): (usize, usize), out: &mut [f32]) {
+fn blend<T: Weight>(
+    weights: &[f32],
+    blocks: &[&[T]],
+    (dim, context): (usize, usize),
+    out: &mut [f32],
+) {
     #[cfg(target_arch = "x86_64")]
     if avx512::blend(weights, blocks, (dim, context), out)
         || avx2::blend(weights, blocks, (dim, context), out)
@@ -94,24 +117,38 @@ fn blend(weights: &[f32], blocks: &[&[f32]], (dim, context): (usize, usize), out
 
 #[cfg(all(test, target_arch = "x86_64"))]
 mod tests {
+    use half::f16;
+
     use super::*;
     use crate::kernels::reference::{assert_near, noise};
 
-    type Score = fn(&[f32], &[&[f32]], usize, &mut [f32]) -> bool;
-    type Blend = fn(&[f32], &[&[f32]], (usize, usize), &mut [f32]) -> bool;
+    type Score<T> = fn(&[f32], &[&[T]], usize, &mut [f32]) -> bool;
+    type Blend<T> = fn(&[f32], &[&[T]], (usize, usize), &mut [f32]) -> bool;
 
     #[test]
     fn all_loops_agree_with_the_plain_ones() {
-        let wide: (bool, Score, Blend) = (avx512::is_supported(), avx512::score, avx512::blend);
-        let narrow: (bool, Score, Blend) = (avx2::is_supported(), avx2::score, avx2::blend);
+        compare::<f32>();
+        compare::<f16>();
+    }
+
+    fn compare<T: Weight>() {
+        let wide: (bool, Score<T>, Blend<T>) =
+            (avx512::is_supported(), avx512::score::<T>, avx512::blend::<T>);
+        let narrow: (bool, Score<T>, Blend<T>) =
+            (avx2::is_supported(), avx2::score::<T>, avx2::blend::<T>);
         for (_, fast_score, fast_blend) in [wide, narrow].into_iter().filter(|(runs, ..)| *runs) {
             for (group, dim, context) in
                 [(1_usize, 16_usize, 1_usize), (3, 64, 33), (5, 128, 16), (7, 80, 47), (6, 64, 96)]
             {
                 let count = context.div_ceil(BLOCK);
-                let values: Vec<Vec<f32>> =
-                    (0..count).map(|index| noise(2 * BLOCK * dim, index as u64)).collect();
-                let blocks: Vec<&[f32]> = values.iter().map(Vec::as_slice).collect();
+                let values: Vec<Vec<T>> = (0..count)
+                    .map(|index| {
+                        let mut block = vec![T::default(); 2 * BLOCK * dim];
+                        assert!(T::round(&noise(2 * BLOCK * dim, index as u64), &mut block));
+                        block
+                    })
+                    .collect();
+                let blocks: Vec<&[T]> = values.iter().map(Vec::as_slice).collect();
                 let queries = noise(group * dim, 9);
                 let [mut plain, mut fast] = [(); 2].map(|()| vec![0.0; group * count * BLOCK]);
                 plain::score(&queries, &blocks, dim, &mut plain);

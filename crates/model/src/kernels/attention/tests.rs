@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    cache::Blocks,
+    cache::{Blocks, KvDtype},
     config::{Family, ModelConfig},
     kernels::reference::{assert_near, differences, noise},
 };
@@ -84,7 +84,7 @@ fn blocks_of(qkv: &[f32], shape: HeadShape) -> Blocks {
     let mut config = ModelConfig::tiny(Family::Llama);
     (config.layers, config.kv_heads, config.head_dim) = (1, shape.kv_heads, shape.dim);
     let width = shape.q_dim() + 2 * shape.kv_dim();
-    let mut blocks = Blocks::new(&config);
+    let mut blocks = Blocks::new(&config, KvDtype::F32);
     blocks.reserve(0, qkv.len() / width);
     for (token, row) in qkv.chunks_exact(width).enumerate() {
         let (keys, values) = row[shape.q_dim()..].split_at(shape.kv_dim());
@@ -118,7 +118,7 @@ fn rows_over_blocks_agree_with_rows_over_rows_and_do_not_see_each_other() {
                 queries: &qkv[rows.start * width..rows.end * width],
                 query_stride: width,
                 rows: rows.len(),
-                blocks: blocks.layer(0).collect(),
+                blocks: blocks.layer(0),
                 context: rows.end,
             };
             let attended = |parts: &[Newest<'_>]| {

@@ -113,7 +113,7 @@ impl Bench<'_> {
             );
         }
         let bound = Bound::of(&model, reference)?;
-        let floor = Floor::measure(model.decoder.config(), held_in)?;
+        let floor = Floor::measure(&model, held_in)?;
         let prompts = prompts(&model)?;
         let file = self.llama.as_ref().map(|llama| llama.file(held_in, self.folder)).transpose()?;
         let engine = Engine::start(model, self.name, settings())?;

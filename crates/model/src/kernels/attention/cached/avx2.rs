@@ -4,14 +4,17 @@
 #![expect(unsafe_code, reason = "vector loads and stores take pointers")]
 
 use std::arch::x86_64::{
-    __m256, _MM_HINT_T0, _mm_prefetch, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_mul_ps,
-    _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps,
+    __m256, _MM_HINT_T0, _mm_prefetch, _mm256_fmadd_ps, _mm256_mul_ps, _mm256_set1_ps,
+    _mm256_setzero_ps, _mm256_storeu_ps,
 };
 
-use super::grouped::{AHEAD, AT_ONCE, LINE, in_groups};
+use super::grouped::{AHEAD, AT_ONCE, LINE, begins_line, in_groups};
 use crate::{
     cache::BLOCK,
-    kernels::instructions::{Instructions, allowed},
+    kernels::{
+        instructions::{Instructions, allowed},
+        steady::Weight,
+    },
 };
 
 /// Values of one vector.
@@ -24,12 +27,18 @@ pub(super) fn is_supported() -> bool {
     allowed(Instructions::Avx2)
         && is_x86_feature_detected!("avx2")
         && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("f16c")
 }
 
 in_groups!();
 
-#[target_feature(enable = "avx2,fma")]
-fn score_group<const G: usize>(queries: &[f32], blocks: &[&[f32]], dim: usize, scores: &mut [f32]) {
+#[target_feature(enable = "avx2,fma,f16c")]
+fn score_group<T: Weight, const G: usize>(
+    queries: &[f32],
+    blocks: &[&[T]],
+    dim: usize,
+    scores: &mut [f32],
+) {
     let padded = blocks.len() * BLOCK;
     let scale = _mm256_set1_ps(1.0 / (dim as f32).sqrt());
     let queries: [&[f32]; G] = std::array::from_fn(|head| &queries[head * dim..(head + 1) * dim]);
@@ -42,7 +51,9 @@ fn score_group<const G: usize>(queries: &[f32], blocks: &[&[f32]], dim: usize, s
         let mut sums = [[_mm256_setzero_ps(); PARTS]; G];
         let keys = block.as_chunks::<LANES>().0[..PARTS * dim].as_chunks::<PARTS>().0;
         for (component, keys) in keys.iter().enumerate() {
-            _mm_prefetch::<_MM_HINT_T0>(soon.wrapping_add(component * BLOCK).cast());
+            if begins_line::<T>(component * BLOCK) {
+                _mm_prefetch::<_MM_HINT_T0>(soon.wrapping_add(component * BLOCK).cast());
+            }
             let keys = keys.each_ref().map(|keys| load(keys));
             for (sums, query) in sums.iter_mut().zip(queries) {
                 let query = _mm256_set1_ps(query[component]);
@@ -62,28 +73,28 @@ fn score_group<const G: usize>(queries: &[f32], blocks: &[&[f32]], dim: usize, s
 }
 
 /// As many columns at a time as registers allow, two cache lines of a value row or one.
-#[target_feature(enable = "avx2,fma")]
-fn blend_group<const G: usize>(
+#[target_feature(enable = "avx2,fma,f16c")]
+fn blend_group<T: Weight, const G: usize>(
     weights: &[f32],
-    blocks: &[&[f32]],
+    blocks: &[&[T]],
     (dim, context): (usize, usize),
     out: &mut [f32],
 ) {
     let mut column = 0;
     while G <= 3 && column + 2 * LINE <= dim {
-        blend_columns::<G, 4>(weights, blocks, (dim, context, column), out);
+        blend_columns::<T, G, 4>(weights, blocks, (dim, context, column), out);
         column += 2 * LINE;
     }
     while column < dim {
-        blend_columns::<G, 2>(weights, blocks, (dim, context, column), out);
+        blend_columns::<T, G, 2>(weights, blocks, (dim, context, column), out);
         column += LINE;
     }
 }
 
-#[target_feature(enable = "avx2,fma")]
-fn blend_columns<const G: usize, const V: usize>(
+#[target_feature(enable = "avx2,fma,f16c")]
+fn blend_columns<T: Weight, const G: usize, const V: usize>(
     weights: &[f32],
-    blocks: &[&[f32]],
+    blocks: &[&[T]],
     (dim, context, column): (usize, usize, usize),
     out: &mut [f32],
 ) {
@@ -96,8 +107,8 @@ fn blend_columns<const G: usize, const V: usize>(
         let row = &row[column..].as_chunks::<LANES>().0[..V];
         if let Some(block) = blocks.get(token / BLOCK + AHEAD) {
             let soon = block.as_ptr().wrapping_add((BLOCK + token % BLOCK) * dim + column);
-            for line in 0..V.div_ceil(2) {
-                _mm_prefetch::<_MM_HINT_T0>(soon.wrapping_add(line * LINE).cast());
+            for part in (0..V).filter(|part| begins_line::<T>(part * LANES)) {
+                _mm_prefetch::<_MM_HINT_T0>(soon.wrapping_add(part * LANES).cast());
             }
         }
         let values: [__m256; V] = std::array::from_fn(|part| load(&row[part]));
@@ -116,10 +127,10 @@ fn blend_columns<const G: usize, const V: usize>(
     }
 }
 
-#[target_feature(enable = "avx2")]
-fn load(values: &[f32; LANES]) -> __m256 {
+#[target_feature(enable = "avx2,f16c")]
+fn load<T: Weight>(values: &[T; LANES]) -> __m256 {
     // SAFETY: the array is as long as the vector, and no alignment is asked for.
-    unsafe { _mm256_loadu_ps(values.as_ptr()) }
+    unsafe { T::load_eight(values.as_ptr(), LANES) }
 }
 
 #[target_feature(enable = "avx2")]

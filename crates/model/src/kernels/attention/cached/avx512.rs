@@ -4,14 +4,17 @@
 #![expect(unsafe_code, reason = "vector loads and stores take pointers")]
 
 use std::arch::x86_64::{
-    __m512, _MM_HINT_T0, _mm_prefetch, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mul_ps,
-    _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+    __m512, _MM_HINT_T0, _mm_prefetch, _mm512_fmadd_ps, _mm512_mul_ps, _mm512_set1_ps,
+    _mm512_setzero_ps, _mm512_storeu_ps,
 };
 
-use super::grouped::{AHEAD, AT_ONCE, LINE, in_groups};
+use super::grouped::{AHEAD, AT_ONCE, LINE, begins_line, in_groups};
 use crate::{
     cache::BLOCK,
-    kernels::instructions::{Instructions, allowed},
+    kernels::{
+        instructions::{Instructions, allowed},
+        steady::Weight,
+    },
 };
 
 /// Values of one vector; a block has as many tokens.
@@ -19,14 +22,22 @@ const LANES: usize = 16;
 const _: () = assert!(BLOCK == LANES);
 
 pub(super) fn is_supported() -> bool {
-    allowed(Instructions::Avx512) && is_x86_feature_detected!("avx512f")
+    allowed(Instructions::Avx512)
+        && is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
 }
 
 in_groups!();
 
 /// Two blocks at a time, because the few sums of one would wait for each other.
-#[target_feature(enable = "avx512f")]
-fn score_group<const G: usize>(queries: &[f32], blocks: &[&[f32]], dim: usize, scores: &mut [f32]) {
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn score_group<T: Weight, const G: usize>(
+    queries: &[f32],
+    blocks: &[&[T]],
+    dim: usize,
+    scores: &mut [f32],
+) {
     let padded = blocks.len() * BLOCK;
     let queries: [&[f32]; G] = std::array::from_fn(|head| &queries[head * dim..(head + 1) * dim]);
     // After the last keys come the first values.
@@ -55,11 +66,11 @@ fn score_group<const G: usize>(queries: &[f32], blocks: &[&[f32]], dim: usize, s
 }
 
 /// The scores of some blocks' tokens, while the lines from each of `soon` on are called for.
-#[target_feature(enable = "avx512f")]
-fn score_blocks<const G: usize, const B: usize>(
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn score_blocks<T: Weight, const G: usize, const B: usize>(
     queries: [&[f32]; G],
-    blocks: [&[f32]; B],
-    soon: [*const f32; B],
+    blocks: [&[T]; B],
+    soon: [*const T; B],
     dim: usize,
 ) -> [[__m512; G]; B] {
     let scale = _mm512_set1_ps(1.0 / (dim as f32).sqrt());
@@ -67,8 +78,10 @@ fn score_blocks<const G: usize, const B: usize>(
     let queries = queries.map(|query| &query[..dim]);
     let mut sums = [[_mm512_setzero_ps(); G]; B];
     for component in 0..dim {
-        for soon in soon {
-            _mm_prefetch::<_MM_HINT_T0>(soon.wrapping_add(component * LANES).cast());
+        if begins_line::<T>(component * LANES) {
+            for soon in soon {
+                _mm_prefetch::<_MM_HINT_T0>(soon.wrapping_add(component * LANES).cast());
+            }
         }
         let keys = keys.map(|keys| load(&keys[component]));
         for (head, query) in queries.iter().enumerate() {
@@ -82,28 +95,28 @@ fn score_blocks<const G: usize, const B: usize>(
 }
 
 /// 64 columns at a time, then the rest by 16: a value row is a cache line each.
-#[target_feature(enable = "avx512f")]
-fn blend_group<const G: usize>(
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn blend_group<T: Weight, const G: usize>(
     weights: &[f32],
-    blocks: &[&[f32]],
+    blocks: &[&[T]],
     (dim, context): (usize, usize),
     out: &mut [f32],
 ) {
     let mut column = 0;
     while column + 4 * LANES <= dim {
-        blend_columns::<G, 4>(weights, blocks, (dim, context, column), out);
+        blend_columns::<T, G, 4>(weights, blocks, (dim, context, column), out);
         column += 4 * LANES;
     }
     while column < dim {
-        blend_columns::<G, 1>(weights, blocks, (dim, context, column), out);
+        blend_columns::<T, G, 1>(weights, blocks, (dim, context, column), out);
         column += LANES;
     }
 }
 
-#[target_feature(enable = "avx512f")]
-fn blend_columns<const G: usize, const V: usize>(
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn blend_columns<T: Weight, const G: usize, const V: usize>(
     weights: &[f32],
-    blocks: &[&[f32]],
+    blocks: &[&[T]],
     (dim, context, column): (usize, usize, usize),
     out: &mut [f32],
 ) {
@@ -116,7 +129,7 @@ fn blend_columns<const G: usize, const V: usize>(
         let row = &row[column..].as_chunks::<LANES>().0[..V];
         if let Some(block) = blocks.get(token / BLOCK + AHEAD) {
             let soon = block.as_ptr().wrapping_add((BLOCK + token % BLOCK) * dim + column);
-            for part in 0..V {
+            for part in (0..V).filter(|part| begins_line::<T>(part * LANES)) {
                 _mm_prefetch::<_MM_HINT_T0>(soon.wrapping_add(part * LANES).cast());
             }
         }
@@ -136,13 +149,13 @@ fn blend_columns<const G: usize, const V: usize>(
     }
 }
 
-#[target_feature(enable = "avx512f")]
-fn load(values: &[f32; LANES]) -> __m512 {
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn load<T: Weight>(values: &[T; LANES]) -> __m512 {
     // SAFETY: the array is as long as the vector, and no alignment is asked for.
-    unsafe { _mm512_loadu_ps(values.as_ptr()) }
+    unsafe { T::load(values.as_ptr(), u16::MAX) }
 }
 
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn store(place: &mut [f32; LANES], values: __m512) {
     // SAFETY: the array is as long as the vector, and no alignment is asked for.
     unsafe { _mm512_storeu_ps(place.as_mut_ptr(), values) }

@@ -2,10 +2,10 @@
 
 use multiversion::multiversion;
 
-use crate::cache::BLOCK;
+use crate::{cache::BLOCK, kernels::steady::Weight};
 
 #[multiversion(targets = "simd")]
-pub(super) fn score(queries: &[f32], blocks: &[&[f32]], dim: usize, scores: &mut [f32]) {
+pub(super) fn score<T: Weight>(queries: &[f32], blocks: &[&[T]], dim: usize, scores: &mut [f32]) {
     let scale = 1.0 / (dim as f32).sqrt();
     let padded = blocks.len() * BLOCK;
     for (query, scores) in queries.chunks_exact(dim).zip(scores.chunks_exact_mut(padded)) {
@@ -13,7 +13,7 @@ pub(super) fn score(queries: &[f32], blocks: &[&[f32]], dim: usize, scores: &mut
             let mut sums = [0.0_f32; BLOCK];
             for (q, key) in query.iter().zip(block[..BLOCK * dim].as_chunks::<BLOCK>().0) {
                 for (sum, key) in sums.iter_mut().zip(key) {
-                    *sum += q * key;
+                    *sum += q * key.wide();
                 }
             }
             for (score, sum) in scores.iter_mut().zip(sums) {
@@ -24,9 +24,9 @@ pub(super) fn score(queries: &[f32], blocks: &[&[f32]], dim: usize, scores: &mut
 }
 
 #[multiversion(targets = "simd")]
-pub(super) fn blend(
+pub(super) fn blend<T: Weight>(
     weights: &[f32],
-    blocks: &[&[f32]],
+    blocks: &[&[T]],
     (dim, context): (usize, usize),
     out: &mut [f32],
 ) {
@@ -36,7 +36,7 @@ pub(super) fn blend(
         let rows = blocks.iter().flat_map(|block| block[BLOCK * dim..].chunks_exact(dim));
         for (weight, row) in weights.iter().zip(rows).take(context) {
             for (out, value) in out.iter_mut().zip(row) {
-                *out += weight * value;
+                *out += weight * value.wide();
             }
         }
     }

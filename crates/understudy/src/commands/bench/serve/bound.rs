@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 use serde::Serialize;
-use understudy_model::{BaseModel, probe};
+use understudy_model::{BaseModel, probe_in};
 
-use super::super::work::TEXTS;
+use super::{super::work::TEXTS, settings};
 
 /// |Δ log p| of the next token over fixed texts, in nats.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -18,9 +18,11 @@ pub(super) struct Bound {
 }
 
 impl Bound {
+    /// As it is served: what keys and values are rounded to counts as well.
     pub(super) fn reference(exact: &BaseModel) -> Result<Vec<Vec<f32>>> {
         let texts = TEXTS.iter().map(|text| exact.tokenizer.encode(text));
-        Ok(probe(exact, None, &texts.collect::<Result<Vec<_>, _>>()?)?)
+        let dtype = settings().kv_dtype(exact)?;
+        Ok(probe_in(exact, None, &texts.collect::<Result<Vec<_>, _>>()?, dtype)?)
     }
 
     pub(super) fn of(model: &BaseModel, reference: &[Vec<f32>]) -> Result<Self> {

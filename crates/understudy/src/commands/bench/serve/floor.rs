@@ -4,9 +4,9 @@ use std::{hint::black_box, thread, time::Instant};
 
 use anyhow::Result;
 use serde::Serialize;
-use understudy_model::{ModelConfig, Precision, product_rates};
+use understudy_model::{BaseModel, Precision, product_rates};
 
-use super::{super::floor::maps, HeldIn, Load, Rates};
+use super::{super::floor::maps, HeldIn, Load, Rates, settings};
 
 /// Values read to measure memory: far more than any cache holds.
 const READ: usize = 64 << 20;
@@ -31,7 +31,8 @@ pub(super) struct Floor {
 }
 
 impl Floor {
-    pub(super) fn measure(config: &ModelConfig, held_in: HeldIn) -> Result<Self> {
+    pub(super) fn measure(model: &BaseModel, held_in: HeldIn) -> Result<Self> {
+        let config = model.decoder.config();
         let multiplied = match held_in {
             HeldIn::F32 => Precision::F32,
             HeldIn::Bf16 | HeldIn::Int8 | HeldIn::Int4 => Precision::Bf16,
@@ -57,7 +58,7 @@ impl Floor {
             gflop_per_second: work / time,
             mb_per_step: (map * in_maps + head * in_head) / 1e6,
             mflop_per_token: 2.0 * in_maps / 1e6,
-            kv_bytes_per_token: (8 * config.layers * config.kv_dim()) as f64,
+            kv_bytes_per_token: model.decoder.kv_bytes(settings().kv_dtype(model)?) as f64,
         })
     }
 
