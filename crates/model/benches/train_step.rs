@@ -9,8 +9,8 @@
 use std::{env, fs, path::PathBuf, process::Command, time::Instant};
 
 use understudy_model::{
-    AdapterRun, BaseModel, Batch, Device, Family, KvCache, Lora, LoraSpec, ModelConfig, Precision,
-    Span, Term, limit_instructions, product_rates,
+    AdapterRun, BaseModel, Batch, Device, Family, KvCache, KvDtype, Lora, LoraSpec, ModelConfig,
+    Precision, Span, Term, limit_instructions, product_rates,
 };
 
 const SEQUENCES: usize = 8;
@@ -118,7 +118,7 @@ fn train(model: &BaseModel) -> f64 {
 fn serve(model: &BaseModel) {
     let decoder = &model.decoder;
     let tokens: Vec<u32> = (0..512).map(|at| at * 37 % 300).collect();
-    let cache = || decoder.cache().unwrap();
+    let cache = || decoder.cache_in(kv_dtype(model)).unwrap();
     let mut best = f64::MAX;
     for _ in 0..5 {
         let batch = Batch::of(&[&tokens]);
@@ -170,6 +170,16 @@ fn lanes() -> Vec<usize> {
     match env::var("UNDERSTUDY_BENCH_LANES") {
         Ok(one) => vec![one.parse().unwrap()],
         Err(_) => vec![1, 2, 4, 8, 16, 32],
+    }
+}
+
+/// In what keys and values are kept: what `UNDERSTUDY_BENCH_KV` says, or what the engine does.
+fn kv_dtype(model: &BaseModel) -> KvDtype {
+    match env::var("UNDERSTUDY_BENCH_KV").as_deref() {
+        Ok("f32") => KvDtype::F32,
+        Ok("f16") => KvDtype::F16,
+        _ if model.precision == Precision::F32 => KvDtype::F32,
+        _ => KvDtype::F16,
     }
 }
 

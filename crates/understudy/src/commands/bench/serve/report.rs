@@ -82,13 +82,15 @@ impl Report {
             let _ = writeln!(
                 text,
                 "{:<5} |Δ log p| against f32: mean {:.4}, p99 {:.3}, max {:.3}, bias {:+.4} over {} \
-                 tokens; floor: {:.0} MB a step at {:.0} GB/s, {:.0} GFLOP/s",
+                 tokens; against the training pass {:.4}, keys and values in f32 {:.4}; floor: {:.0} MB a step at {:.0} GB/s, {:.0} GFLOP/s",
                 held_in.as_str(),
                 bound.mean,
                 bound.p99,
                 bound.max,
                 bound.bias,
                 bound.tokens,
+                bound.from_training,
+                bound.from_training_exact,
                 floor.mb_per_step,
                 floor.gb_per_second,
                 floor.gflop_per_second
