@@ -18,8 +18,8 @@ pub(crate) struct Member<'a, 'm> {
     pub(crate) rows: usize,
 }
 
-/// Advances every member, and scores a visit. When a step fails, each member runs alone, so that
-/// only those fail that would have failed without the others; a visit stays without scores.
+/// Advances every member, and a visit. When a step fails, each member runs alone, so that only those
+/// fail that would have failed without the others; a visit stays where it was.
 pub(crate) fn step(
     model: &BaseModel,
     members: &mut [Member<'_, '_>],
@@ -31,12 +31,7 @@ pub(crate) fn step(
     let vocab = model.decoder.config().vocab;
     let scored = || score(model, members, visit.as_deref_mut(), logits);
     let why = match catch_unwind(AssertUnwindSafe(scored)) {
-        Ok(Ok(asking)) => {
-            if let Some(visit) = &mut visit {
-                visit.read(&logits[asking.len() * vocab..], vocab);
-            }
-            return draw(members, &asking, logits, vocab);
-        }
+        Ok(Ok(asking)) => return draw(members, &asking, logits, vocab),
         Ok(Err(error)) => error.to_string(),
         Err(_) => "the model panicked".to_owned(),
     };
@@ -49,8 +44,8 @@ pub(crate) fn step(
 /// A member that asks for scores, and the place of the token they follow.
 type Asking = (usize, usize);
 
-/// Writes scores over the vocabulary, one row after the other, for those who ask; a visit comes
-/// last.
+/// Writes scores over the vocabulary, one row after the other, for those who ask. The rows of a visit
+/// come last and ask for none.
 fn score(
     model: &BaseModel,
     members: &mut [Member<'_, '_>],
@@ -73,13 +68,15 @@ fn score(
     let mut runs = adapter_runs(&batch, &leases);
     let mut caches: Vec<&mut KvCache> =
         members.iter_mut().filter_map(|member| member.sequence.cache_mut()).collect();
-    if let (Some(visit), Some(rows)) = (visit, seats) {
-        asked_rows.extend(rows.clone().map(|row| row as u32));
+    if let (Some(visit), Some(rows)) = (&mut visit, seats.clone()) {
         let (run, of_texts) = visit.company(rows);
         runs.push(run);
         caches.extend(of_texts);
     }
     let hidden = model.decoder.infer(&batch, &mut caches, &runs)?;
+    if let (Some(visit), Some(rows)) = (visit, seats) {
+        visit.keep(&hidden.narrow(0, rows.start, rows.len())?)?;
+    }
     if asked_rows.is_empty() {
         return Ok(asking);
     }

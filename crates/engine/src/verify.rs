@@ -169,9 +169,9 @@ impl Verifier {
             let visit = visit(door, Visit::new(lora, texts, self.model.rows_at_once()));
             let visit = visit.ok_or("the engine has ended")?;
             if visit.is_over() {
-                return Ok(visit.into_parts());
+                return visit.into_scores(&self.model).map_err(|error| error.to_string());
             }
-            (lora, _) = visit.into_parts();
+            lora = visit.into_lora();
         }
         let scores = probe(&self.model, Some(&lora), texts).map_err(|error| error.to_string())?;
         Ok((lora, scores))

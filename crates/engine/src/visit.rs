@@ -2,7 +2,8 @@
 //!
 //! What a new adapter says to its probes has to be seen before it is served. A pass of its own for
 //! that reads every weight of the base once more, beside those who decode; as a few more rows of some
-//! steps they take next to nothing. A row's scores do not depend on its company.
+//! steps they take next to nothing. What its rows come to is taken along, and scored between steps by
+//! whoever brought them. A row's scores do not depend on its company.
 
 use std::{
     ops::Range,
@@ -13,7 +14,9 @@ use std::{
     time::Duration,
 };
 
-use understudy_model::{AdapterRun, BaseModel, Batch, KvCache, Lora, Result, token_log_prob};
+use understudy_model::{
+    AdapterRun, BaseModel, Batch, KvCache, Lora, Result, Tensor, token_log_prob,
+};
 use understudy_team as team;
 
 use crate::{gap::Gap, schedule::LEAST_BITE};
@@ -36,9 +39,10 @@ struct Text {
     tokens: Vec<u32>,
     /// Of the tokens that have been run.
     cache: Option<KvCache>,
-    /// log p(next token | those before) for the tokens after the first, as far as they have been
-    /// scored.
-    scores: Vec<f32>,
+    /// How many those are.
+    done: usize,
+    /// Their hidden states after the final norm, one after the other.
+    hidden: Vec<f32>,
 }
 
 /// A visit, and where it is to be sent back.
@@ -52,8 +56,8 @@ pub(crate) struct Door {
 }
 
 impl Door {
-    /// Waits for a step to take the visit along. It comes back with no more scores when none did, or
-    /// when that step failed; nothing comes back when the engine ends.
+    /// Waits for a step to take the visit along. It comes back no further than it was when none did,
+    /// or when that step failed; nothing comes back when the engine ends.
     pub(crate) fn visit(&self, visit: Visit) -> Option<Visit> {
         let (told, answer) = channel();
         *self.slot() = Some((visit, told));
@@ -82,11 +86,10 @@ impl Door {
 }
 
 impl Visit {
-    /// Texts for a model that takes so many rows at once: half of them, since each of a visit's rows is
-    /// scored, which makes it worth two of a prompt.
+    /// Texts for a model that takes so many rows at once: as many more make a step no longer.
     pub(crate) fn new(lora: Lora, texts: &[Vec<u32>], at_once: usize) -> Self {
         let text = |tokens: &Vec<u32>| Text::of(tokens.clone());
-        Self { lora, texts: texts.iter().map(text).collect(), bite: LEAST_BITE.max(at_once / 2) }
+        Self { lora, texts: texts.iter().map(text).collect(), bite: LEAST_BITE.max(at_once) }
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -102,20 +105,43 @@ impl Visit {
         self.texts.iter().map(Text::left).sum()
     }
 
-    /// The adapter, and the scores of every text.
-    pub(crate) fn into_parts(self) -> (Lora, Vec<Vec<f32>>) {
-        (self.lora, self.texts.into_iter().map(|text| text.scores).collect())
+    /// The adapter, of a visit that led nowhere.
+    pub(crate) fn into_lora(self) -> Lora {
+        self.lora
     }
 
-    /// Joins a batch as its last rows, which all ask for scores.
+    /// The adapter, and log p(next token | those before) for the tokens of every text after its first.
+    pub(crate) fn into_scores(mut self, model: &BaseModel) -> Result<(Lora, Vec<Vec<f32>>)> {
+        let (width, vocab) = (model.decoder.config().hidden, model.decoder.config().vocab);
+        let hidden: Vec<f32> =
+            self.texts.iter_mut().flat_map(|text| text.hidden.drain(..)).collect();
+        let rows = hidden.len() / width;
+        let hidden = Tensor::from_vec(hidden, (rows, width), model.decoder.device())?;
+        let mut logits = Vec::new();
+        model.decoder.logits_into(&hidden, &mut logits)?;
+        let targets: Vec<u32> =
+            self.texts.iter().flat_map(|text| text.tokens.iter().skip(1).copied()).collect();
+        let all = team::map(rows, |row| {
+            token_log_prob(&logits[row * vocab..(row + 1) * vocab], targets[row], 1.0).0
+        });
+        let mut rest = &all[..];
+        let mut of_text = |text: &Text| {
+            let (scores, later) = rest.split_at(text.done);
+            rest = later;
+            scores.to_vec()
+        };
+        let scores = self.texts.iter().map(&mut of_text).collect();
+        Ok((self.lora, scores))
+    }
+
+    /// Joins a batch as its last rows.
     pub(crate) fn join(&mut self, batch: &mut Batch, model: &BaseModel) -> Result<Range<usize>> {
         let first = batch.rows();
         for (text, rows) in self.seats() {
             if text.cache.is_none() {
                 text.cache = Some(model.decoder.cache()?);
             }
-            let done = text.scores.len();
-            batch.push(&text.tokens[done..done + rows], done);
+            batch.push(&text.tokens[text.done..text.done + rows], text.done);
         }
         Ok(first..batch.rows())
     }
@@ -128,18 +154,18 @@ impl Visit {
         (AdapterRun { rows, lora: Some(&self.lora) }, caches)
     }
 
-    /// Reads the scores over the vocabulary of the rows that it ran, in their order.
-    pub(crate) fn read(&mut self, logits: &[f32], vocab: usize) {
-        let mut rest = logits;
+    /// Takes the hidden states `[rows, hidden]` of the rows that it ran, in their order.
+    pub(crate) fn keep(&mut self, hidden: &Tensor) -> Result<()> {
+        let width = hidden.dim(1)?;
+        let hidden = hidden.flatten_all()?.to_vec1::<f32>()?;
+        let mut rest = &hidden[..];
         for (text, rows) in self.seats() {
-            let (logits, later) = rest.split_at(rows * vocab);
+            let (own, later) = rest.split_at(rows * width);
             rest = later;
-            let done = text.scores.len();
-            let targets = &text.tokens[done + 1..=done + rows];
-            text.scores.extend(team::map(rows, |nth| {
-                token_log_prob(&logits[nth * vocab..(nth + 1) * vocab], targets[nth], 1.0).0
-            }));
+            text.hidden.extend_from_slice(own);
+            text.done += rows;
         }
+        Ok(())
     }
 
     /// The texts that run in the next step, and how many rows each.
@@ -155,12 +181,12 @@ impl Visit {
 
 impl Text {
     fn of(tokens: Vec<u32>) -> Self {
-        Self { tokens, cache: None, scores: Vec::new() }
+        Self { tokens, cache: None, done: 0, hidden: Vec::new() }
     }
 
     /// Nobody asks what follows the last token.
     fn left(&self) -> usize {
-        self.tokens.len() - 1 - self.scores.len()
+        self.tokens.len() - 1 - self.done
     }
 
     /// Its rows of a step that has room for so many, which are fewer then.

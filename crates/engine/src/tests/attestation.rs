@@ -109,13 +109,13 @@ fn probes_in_a_step_of_others_score_what_they_score_alone() {
     let rows: usize = alone.iter().map(Vec::len).sum();
     for at_once in [1, 6, 14, 100] {
         let mut visit = Visit::new(lora.clone(), &texts, at_once);
-        let most = LEAST_BITE.max(at_once / 2);
+        let most = LEAST_BITE.max(at_once);
         for _ in 0..rows.div_ceil(most) {
             assert!(!visit.is_over() && visit.rows() <= most);
             step(&model, &mut [], Some(&mut visit), &mut Vec::new());
         }
         assert!(visit.is_over());
-        assert_eq!(visit.into_parts().1, alone, "{at_once} rows at once");
+        assert_eq!(visit.into_scores(&model).unwrap().1, alone, "{at_once} rows at once");
     }
 }
 
