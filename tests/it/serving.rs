@@ -202,6 +202,8 @@ fn settings_of_the_engine_are_read_and_refused_by_name() {
     assert!(good.contains("3 sequences at once, 4096 tokens"), "{good}");
     let bad = doctor("[engine]\nmax_running = 0\n");
     assert!(bad.contains("`max_running` must be at least 1"), "{bad}");
+    let odd = doctor("[engine]\nkv_cache_dtype = \"f8\"\n");
+    assert!(odd.contains("unknown variant `f8`, expected one of `auto`, `f32`, `f16`"), "{odd}");
     let unknown = doctor("[engine]\nkv_token = 4096\n");
     assert!(unknown.contains("unknown field `kv_token`"), "{unknown}");
 }

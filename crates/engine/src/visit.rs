@@ -24,8 +24,8 @@ use crate::{gap::Gap, schedule::LEAST_BITE};
 /// How long one waits for a step to begin, before doing without.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// An adapter and texts of at least two tokens each, a few tokens with every step: everybody waits for
-/// the rows of a step, so the fewer, the better.
+/// An adapter and texts of at least two tokens each, some tokens with every step: everybody waits for
+/// the rows of a step, and so no more than take next to no longer.
 #[derive(Debug)]
 pub(crate) struct Visit {
     pub(crate) lora: Lora,

@@ -1,9 +1,10 @@
 //! Base weights, tokenizer, chat template, LoRA, kernels and log-probabilities.
 //!
 //! Guarantees: one forward pass and one log-probability for serving and training, over flat ragged
-//! rows without padding; exact gradients of every adapter value and of nothing else; base weights
-//! never written to; adapters exchanged with PEFT bit for bit; one way from a conversation to ids,
-//! in which nothing a message holds passes for a marker of the template's.
+//! rows without padding (who serves may keep keys and values in f16, and has what that rounds);
+//! exact gradients of every adapter value and of nothing else; base weights never written to;
+//! adapters exchanged with PEFT bit for bit; one way from a conversation to ids, in which nothing a
+//! message holds passes for a marker of the template's.
 //!
 //! Never: schedules, samples, optimises or serves; touches the network.
 

@@ -17,8 +17,9 @@ use crate::{
     ops::Ops,
 };
 
-/// How the frozen maps of a base model are held and multiplied. Adapters, norms, attention and
-/// every sum are f32 in both.
+/// How the frozen maps of a base model are held and multiplied. Norms, attention and every sum are
+/// f32 beside all of them; adapters are learnt in f32, and served in f16 beside all but the first
+/// ([`Lora::prepare`](crate::Lora::prepare)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
     /// Weights and inputs in f32.
