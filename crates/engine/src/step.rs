@@ -19,7 +19,7 @@ pub(crate) struct Member<'a, 'm> {
 }
 
 /// Advances every member, and a visit. When a step fails, each member runs alone, so that only those
-/// fail that would have failed without the others; a visit stays where it was.
+/// fail that would have failed without the others; a visit does not go along again.
 pub(crate) fn step(
     model: &BaseModel,
     members: &mut [Member<'_, '_>],

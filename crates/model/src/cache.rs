@@ -27,9 +27,8 @@ pub struct KvCache {
 }
 
 /// The element type of keys and values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KvDtype {
-    #[default]
     F32,
     /// Half as much to keep and to read at every step, with eleven bits that count: eight times finer
     /// than bf16. What is beyond its largest number, 65504, becomes that.

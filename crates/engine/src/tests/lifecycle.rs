@@ -195,6 +195,12 @@ fn what_an_engine_is_changes_with_weights_precision_and_template_but_not_with_a_
     ];
     assert_eq!(all[0], identity(random(7, Precision::F32)), "the same, started again");
     assert_eq!(BTreeSet::from(all.clone()).len(), all.len(), "{all:?}");
+    let rounded = || random(7, Precision::Bf16);
+    if here().is_cpu() && rounded().precision == Precision::Bf16 {
+        let [auto, f32, f16] = [KvCacheDtype::Auto, KvCacheDtype::F32, KvCacheDtype::F16]
+            .map(|dtype| identity_in(rounded(), dtype));
+        assert!(auto == f16 && auto != f32, "keys are rounded beside a rounded base");
+    }
     if here().is_cpu() {
         assert_ne!(all[0], identity_in(model(), KvCacheDtype::F16), "keys are rounded");
     }

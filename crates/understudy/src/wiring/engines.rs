@@ -25,7 +25,7 @@ pub(crate) fn known_engine(
 ) -> Result<(Arc<dyn Student>, Digest)> {
     let model = load(base, (held, on))?;
     let engine = Engine::start(model, name.to_owned(), understudy_engine::Config::default())?;
-    let identity = engine.identity().unwrap_or_default();
+    let identity = engine.identity().context("the engine does not say what it is")?;
     let digest = Digest::of_parts([&*identity, on, env!("CARGO_PKG_VERSION")].map(str::as_bytes));
     Ok((Arc::new(engine), digest))
 }
