@@ -8,10 +8,15 @@
 
 use std::{env, fs, path::PathBuf, process::Command, time::Instant};
 
+use mimalloc::MiMalloc;
 use understudy_model::{
     AdapterRun, BaseModel, Batch, Device, Family, KvCache, KvDtype, Lora, LoraSpec, ModelConfig,
-    Precision, Span, Term, limit_instructions, product_rates,
+    Precision, Span, Targets, Term, limit_instructions, product_rates,
 };
+
+/// What the program allocates by, which asks for large pages.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 const SEQUENCES: usize = 8;
 const LENGTH: usize = 256;
@@ -64,7 +69,9 @@ fn measure(precision: Precision) {
 
 /// One of rank 16 on every linear map, whose B is not zero.
 fn adapter(model: &BaseModel, seed: u64) -> Lora {
-    let mut lora = Lora::init(model.decoder.config(), &LoraSpec::standard(), seed).unwrap();
+    let rank = env::var("UNDERSTUDY_BENCH_RANK").map_or(16, |rank| rank.parse().unwrap());
+    let spec = LoraSpec::new(rank, 2.0 * rank as f32, Targets::AllLinear);
+    let mut lora = Lora::init(model.decoder.config(), &spec, seed).unwrap();
     for (index, value) in lora.values_mut().iter_mut().enumerate() {
         *value += ((index * 7919 % 1000) as f32 / 1000.0 - 0.5) * 0.01;
     }
@@ -183,7 +190,7 @@ fn kv_dtype(model: &BaseModel) -> KvDtype {
     }
 }
 
-/// How many adapters sequences decode with: what `UNDERSTUDY_BENCH_ADAPTERS` says, or none.
+/// How many adapters, of the rank that `UNDERSTUDY_BENCH_RANK` says or 16, sequences decode with: what `UNDERSTUDY_BENCH_ADAPTERS` says, or none.
 fn adapters() -> u64 {
     env::var("UNDERSTUDY_BENCH_ADAPTERS").map_or(0, |count| count.parse().unwrap())
 }

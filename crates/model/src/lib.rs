@@ -51,6 +51,6 @@ pub use peft::{
     LARGEST_RANK, PeftAdapter, PeftFiles, adapter_digest, open_regular, read_peft, write_peft,
 };
 pub use products::{MapProduct, Product, instructions};
-pub use rate::product_rates;
+pub use rate::{adapters_time, product_rates};
 pub use template::{ChatTemplate, Conversation, Ending};
 pub use tokenizer::{Rendered, TokenStream, Tokenizer};

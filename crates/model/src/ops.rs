@@ -123,18 +123,10 @@ impl Ops {
         self,
         y: Tensor,
         x: &Tensor,
-        (layer, group): (usize, Group),
+        place: (usize, Group),
         runs: &[AdapterRun<'_>],
     ) -> Result<(Tensor, Option<Tensor>)> {
-        let active: Vec<Adapting<'_>> = runs
-            .iter()
-            .filter_map(|run| {
-                let lora = run.lora?;
-                let slots = lora.slots(layer, group);
-                let is_active = !slots.is_empty() && !run.rows.is_empty();
-                is_active.then(|| Adapting { rows: run.rows.clone(), lora, slots })
-            })
-            .collect();
+        let active = active(place, runs);
         if active.is_empty() {
             return Ok((y, None));
         }
@@ -152,15 +144,16 @@ impl Ops {
         place: (usize, Group),
         runs: &[AdapterRun<'_>],
     ) -> Result<(Tensor, Option<Tensor>)> {
-        if let (None, Some((packed, run))) = (bias, fusible(x, w, place, runs)?) {
+        if let Some(bias) = bias {
+            let rows = bias.broadcast_as((x.dim(0)?, w.outputs))?.contiguous()?;
+            // One row of it would be the bias itself.
+            return self.add_apply_adapted(self.copy(&rows)?, (x, w), place, runs);
+        }
+        if let Some((packed, run)) = fusible(x, w, place, runs)? {
             let (y, u) = fused::apply_adapted(None, x, &packed, &run)?;
             return Ok((y, Some(u)));
         }
-        let mut y = self.apply(x, w)?;
-        if let Some(bias) = bias {
-            y = y.broadcast_add(bias)?;
-        }
-        self.adapt(y, x, place, runs)
+        self.adapt(self.apply(x, w)?, x, place, runs)
     }
 
     /// y + x · W, plus the adapters; the caller gives `y` away.
@@ -327,21 +320,30 @@ impl Ops {
     }
 }
 
+/// The runs that have an adapter of these maps.
+fn active<'a>((layer, group): (usize, Group), runs: &[AdapterRun<'a>]) -> Vec<Adapting<'a>> {
+    let adapting = |run: &AdapterRun<'a>| {
+        let lora = run.lora?;
+        let slots = lora.slots(layer, group);
+        let is_active = !slots.is_empty() && !run.rows.is_empty();
+        is_active.then(|| Adapting { rows: run.rows.clone(), lora, slots })
+    };
+    runs.iter().filter_map(adapting).collect()
+}
+
 /// The weights and the one adapter of a map that computes both in one pass: rounded weights, and
 /// rows enough, all of one adapter.
 fn fusible<'a>(
     x: &Tensor,
     w: &'a Linear,
-    (layer, group): (usize, Group),
+    place: (usize, Group),
     runs: &[AdapterRun<'a>],
 ) -> Result<Option<(Ready<'a>, Adapting<'a>)>> {
-    let [AdapterRun { rows, lora: Some(lora) }] = runs else { return Ok(None) };
-    let slots = lora.slots(layer, group);
-    if slots.is_empty() || x.dim(0)? < fused::FUSED_FROM {
+    if runs.len() != 1 || x.dim(0)? < fused::FUSED_FROM {
         return Ok(None);
     }
-    let adapting = Adapting { rows: rows.clone(), lora, slots };
-    Ok(w.forward().map(|packed| (packed, adapting)))
+    let run = active(place, runs).pop();
+    Ok(run.and_then(|run| w.forward().map(|packed| (packed, run))))
 }
 
 /// An adapter at work on some rows of one group of maps.
@@ -350,6 +352,13 @@ pub(crate) struct Adapting<'a> {
     pub(crate) rows: std::ops::Range<usize>,
     pub(crate) lora: &'a Lora,
     pub(crate) slots: &'a [Slot],
+}
+
+impl Adapting<'_> {
+    /// Width of x Aᵀ.
+    fn stack(&self) -> usize {
+        self.slots.len() * self.lora.rank()
+    }
 }
 
 #[cfg(test)]

@@ -5,11 +5,14 @@ use std::time::Instant;
 use candle_core::Device;
 
 use crate::{
+    batch::AdapterRun,
+    config::ModelConfig,
     device::Place,
     error::Result,
     host::tensor,
     kernels::int8::{Bits, QuantisedRows},
     linear::{Linear, Precision},
+    lora::{Group, Lora},
     ops::Ops,
 };
 
@@ -52,4 +55,28 @@ pub fn product_rates(
 
 fn blocks(rows: &[f32], inputs: usize, bits: Bits) -> Linear {
     Linear::of_blocks(&[QuantisedRows::round(rows, inputs, bits)], bits)
+}
+
+/// Seconds that the adapters of one decoding step take, maps and everything else left out, where
+/// each of `lanes` sequences has an adapter of its own. With more adapters than sequences, steps
+/// take them by turns, so that none is still in cache when its turn comes.
+pub fn adapters_time(config: &ModelConfig, adapters: &[Lora], lanes: usize) -> Result<f64> {
+    let adapter = |at: usize| adapters.get(at % adapters.len());
+    let mut best = f64::MAX;
+    for step in 0..TRIES * adapters.len().div_ceil(lanes) {
+        let run = |lane| AdapterRun { rows: lane..lane + 1, lora: adapter(step * lanes + lane) };
+        let runs: Vec<AdapterRun<'_>> = (0..lanes).map(run).collect();
+        let mut spent = 0.0;
+        for (layer, group) in (0..config.layers).flat_map(|layer| Group::ALL.map(|g| (layer, g))) {
+            let (inputs, outputs) = group.dims(config);
+            let x = tensor(vec![0.5; lanes * inputs], (lanes, inputs))?;
+            let y = tensor(vec![0.5; lanes * outputs], (lanes, outputs))?;
+            let start = Instant::now();
+            let (y, _) = Ops::Fused.adapt(y, &x, (layer, group), &runs)?;
+            spent += start.elapsed().as_secs_f64();
+            assert!(y.dims() == [lanes, outputs], "a product of odd shape");
+        }
+        best = best.min(spent);
+    }
+    Ok(best)
 }

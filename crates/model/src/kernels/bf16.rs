@@ -15,7 +15,7 @@ use super::{
     columns::{Columns, for_bands_of_columns},
     gemm::Into,
     instructions::Instructions,
-    steady::{Held, Rows},
+    steady::Grouped,
 };
 use tile::{Left, Line, Loop};
 
@@ -138,59 +138,31 @@ impl Packed {
     }
 }
 
-/// An f32 product of low rank, u · w, that is added to columns of a larger product while they are
-/// in cache: u `[rows, rank]`, w `[rank, columns]`.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Addition<'a> {
-    pub(crate) u: Rows<'a>,
-    pub(crate) w: Held<'a>,
-    /// Column of the product that w's first one is added to.
-    pub(crate) column: usize,
-}
-
-impl Addition<'_> {
-    /// Adds to some columns of some rows; c begins at the first of both.
-    fn add(
-        &self,
-        (row, rows): (usize, usize),
-        columns: Range<usize>,
-        c: &mut [f32],
-        stride: usize,
-    ) {
-        let first = columns.start.max(self.column);
-        let end = columns.end.min(self.column + self.w.width());
-        if first < end {
-            let u = Rows { values: self.u.from(row), ..self.u };
-            let place = (c, first - columns.start, stride);
-            let columns = first - self.column..end - self.column;
-            self.w.multiply((u, rows), columns, place, Into::Add);
-        }
-    }
-}
-
 /// c (+)= a · w for row-major c `[rows, outputs]` and a `[rows, inputs]`, on all threads.
 pub(crate) fn product(c: &mut [f32], a: &[f32], w: &Packed, rows: usize, into: Into) {
-    product_with(c, a, w, rows, into, &[]);
+    product_with(c, (a, w), rows, into, &Grouped::default());
 }
 
-/// The same, with products of low rank added to it.
+/// The same, with the products of runs added to it while its columns are in cache.
 pub(crate) fn product_with(
     c: &mut [f32],
-    a: &[f32],
-    w: &Packed,
+    (a, w): (&[f32], &Packed),
     rows: usize,
     into: Into,
-    additions: &[Addition<'_>],
+    runs: &Grouped<'_>,
 ) {
     assert_eq!((c.len(), a.len()), (rows * w.outputs, rows * w.inputs), "product of unfit shapes");
     if c.is_empty() {
         return;
     }
     if rows < BANDS_FROM || w.inputs == 0 {
-        few_rows(c, a, w, rows, into);
-        for addition in additions {
-            addition.add((0, rows), 0..w.outputs, c, w.outputs);
-        }
+        few_rows(c, (a, w), rows, into);
+        runs.multiply(
+            0,
+            0..w.outputs,
+            &mut Columns::of(c, (rows, w.outputs), (0, w.outputs)),
+            Into::Add,
+        );
         return;
     }
     let threads = team::threads();
@@ -199,7 +171,7 @@ pub(crate) fn product_with(
     team::each_chunk(c, band * w.outputs, |index, c| {
         let (first, rows) = (index * band, c.len() / w.outputs);
         let a = &a[first * w.inputs..][..rows * w.inputs];
-        one_band((c, a, (first, rows)), w, into, additions);
+        one_band((c, a, (first, rows)), w, into, runs);
     });
 }
 
@@ -208,7 +180,7 @@ fn one_band(
     (c, a, (row, rows)): (&mut [f32], &[f32], (usize, usize)),
     w: &Packed,
     into: Into,
-    additions: &[Addition<'_>],
+    runs: &Grouped<'_>,
 ) {
     let mut rounded = Left::new(w.by);
     for first in (0..w.inputs).step_by(DEPTH) {
@@ -218,13 +190,10 @@ fn one_band(
         for (panel, column) in (0..w.outputs).step_by(w.by.columns()).enumerate() {
             let lines = w.panel(panel, &depth);
             let columns = column..(column + w.by.columns()).min(w.outputs);
-            let c = &mut c[column..];
-            let mut place = Columns::of(c, (rows, w.outputs), (0, columns.len()));
+            let mut place = Columns::of(c, (rows, w.outputs), (column, columns.len()));
             tile::rows_times_panel(&rounded, lines, &mut place, into);
             if depth.end == w.inputs {
-                for addition in additions {
-                    addition.add((row, rows), columns.clone(), c, w.outputs);
-                }
+                runs.multiply(row, columns, &mut place, Into::Add);
             }
         }
     }
@@ -232,7 +201,7 @@ fn one_band(
 
 /// Each task multiplies all rows by its panels, in the same order of sums as [`one_band`], so that a
 /// row's product does not depend on how many there are.
-fn few_rows(c: &mut [f32], a: &[f32], w: &Packed, rows: usize, into: Into) {
+fn few_rows(c: &mut [f32], (a, w): (&[f32], &Packed), rows: usize, into: Into) {
     if w.inputs == 0 {
         if into == Into::Replace {
             c.fill(0.0);

@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "columns of one slice cannot be borrowed apart from each other")]
 
-use std::marker::PhantomData;
+use std::{marker::PhantomData, ops::Range};
 
 use understudy_team as team;
 
@@ -37,7 +37,7 @@ impl<'a> Columns<'a> {
     /// One row's part.
     pub(crate) fn row(&mut self, row: usize) -> &mut [f32] {
         assert!(row < self.rows, "row {row} of {}", self.rows);
-        // SAFETY: `of` and `bands` have checked that every row's part lies in the slice, and the
+        // SAFETY: `of`, `part` and `bands` have checked that every row's part lies in the slice, and the
         // returned borrow is unique because it borrows the only owner of these columns.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(row * self.stride), self.width) }
     }
@@ -52,6 +52,19 @@ impl<'a> Columns<'a> {
             width: width.min(whole - first),
             _borrow: PhantomData,
         })
+    }
+
+    /// Some columns of some rows.
+    pub(crate) fn part(&mut self, rows: Range<usize>, columns: Range<usize>) -> Columns<'_> {
+        let fits = rows.end <= self.rows && columns.end <= self.width;
+        assert!(fits && rows.start <= rows.end, "a part beyond its columns");
+        Columns {
+            start: self.start.wrapping_add(rows.start * self.stride + columns.start),
+            rows: rows.len(),
+            stride: self.stride,
+            width: columns.len(),
+            _borrow: PhantomData,
+        }
     }
 
     /// The place of the first element of rows `first..`, which holds while `self` is borrowed.
@@ -111,6 +124,26 @@ mod tests {
             let expected: Vec<f32> = (0..rows * width).map(|at| at as f32 + 1.0).collect();
             assert_eq!(values, expected);
         }
+    }
+
+    #[test]
+    fn a_part_is_those_columns_of_those_rows() {
+        let mut values = vec![0.0; 5 * 8];
+        let mut columns = Columns::of(&mut values, (5, 8), (1, 6));
+        let mut part = columns.part(1..4, 2..5);
+        assert_eq!((part.rows, part.width), (3, 3));
+        (0..3).for_each(|row| part.row(row).fill(1.0));
+        for (at, value) in values.into_iter().enumerate() {
+            let is_inside = (1..4).contains(&(at / 8)) && (3..6).contains(&(at % 8));
+            assert_eq!(value, f32::from(u8::from(is_inside)), "{at}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "a part beyond its columns")]
+    fn parts_beyond_their_columns_are_caught() {
+        let mut values = vec![0.0; 10];
+        Columns::of(&mut values, (2, 5), (0, 3)).part(0..2, 1..4);
     }
 
     #[test]

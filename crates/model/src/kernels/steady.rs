@@ -5,6 +5,7 @@
 //! prompt. Nothing is repacked, so that weights are read once, also for a single row.
 
 mod gradient;
+mod grouped;
 mod tile;
 
 use std::ops::Range;
@@ -13,6 +14,7 @@ use half::f16;
 use understudy_team as team;
 
 pub(crate) use gradient::{Adapted, Map, gradients};
+pub(crate) use grouped::{Grouped, Run, TOGETHER};
 use tile::WIDTH;
 pub(crate) use tile::{Left, Right, Weight, columns_of_a_tile, instructions, product};
 
@@ -78,6 +80,12 @@ impl<'a, T> Panels<'a, T> {
         Self { panel: panels::width(), ..Self::whole(values, width) }
     }
 
+    /// Whether some columns begin where a panel does, and end where one does.
+    fn are_whole_panels(self, columns: &Range<usize>) -> bool {
+        let is_edge = |column: usize| column.is_multiple_of(self.panel) || column == self.width;
+        is_edge(columns.start) && is_edge(columns.end)
+    }
+
     /// Some columns in the parts that lie in one panel and are no wider than a tile, with where they
     /// begin.
     fn tiles(self, columns: Range<usize>) -> impl Iterator<Item = (Range<usize>, Right<'a, T>)> {
@@ -100,62 +108,25 @@ pub(crate) enum Held<'a> {
 }
 
 impl Held<'_> {
-    pub(super) fn width(&self) -> usize {
+    fn depth(&self) -> usize {
         match self {
-            Self::Plain(w) => w.width,
-            Self::Half(w) => w.width,
-        }
-    }
-
-    /// As [`times`].
-    pub(crate) fn times(self, x: Rows<'_>, out: &mut [f32], place: (usize, usize)) {
-        match self {
-            Self::Plain(w) => times(x, w, out, place),
-            Self::Half(w) => times(x, w, out, place),
-        }
-    }
-
-    /// As [`multiply`].
-    pub(crate) fn multiply(
-        self,
-        x: (Rows<'_>, usize),
-        columns: Range<usize>,
-        c: (&mut [f32], usize, usize),
-        into: Into,
-    ) {
-        match self {
-            Self::Plain(w) => multiply(x, (w, columns), c, into),
-            Self::Half(w) => multiply(x, (w, columns), c, into),
+            Self::Plain(w) => w.depth,
+            Self::Half(w) => w.depth,
         }
     }
 }
 
-/// Columns `column..` of every row of `out`, `stride` apart, become x · w, for w `[x.width, cols]`.
-pub(crate) fn times<T: Weight>(
-    x: Rows<'_>,
-    w: Panels<'_, T>,
-    out: &mut [f32],
-    (column, stride): (usize, usize),
-) {
-    team::each_chunk(out, BAND * stride, |band, out| {
-        let rows = out.len() / stride;
-        let x = Rows { values: x.from(band * BAND), ..x };
-        multiply((x, rows), (w, 0..w.width), (out, column, stride), Into::Replace);
-    });
-}
-
-/// Columns `column..` of rows of c, `stride` apart, become x times some columns of w, or that is added
-/// to them; within one thread.
+/// c becomes x times some columns of w, as many as c has, or that is added to it; within one thread.
 pub(crate) fn multiply<T: Weight>(
-    (x, rows): (Rows<'_>, usize),
+    x: Rows<'_>,
     (w, columns): (Panels<'_, T>, Range<usize>),
-    (c, column, stride): (&mut [f32], usize, usize),
+    c: &mut Columns<'_>,
     into: Into,
 ) {
+    assert_eq!(c.width, columns.len(), "as many columns as are asked for");
     let first = columns.start;
     for (columns, right) in w.tiles(columns) {
-        let place = (column + columns.start - first, columns.len());
-        let mut place = Columns::of(c, (rows, stride), place);
+        let mut place = c.part(0..c.rows, columns.start - first..columns.end - first);
         product(x.left(), (right, x.width), 1.0, &mut place, into);
     }
 }

@@ -90,6 +90,12 @@ impl Group {
             Self::Down => &[Module::Down],
         }
     }
+
+    /// (inputs, outputs) of the fused map.
+    pub(crate) fn dims(self, config: &ModelConfig) -> (usize, usize) {
+        let dims = self.modules().iter().map(|module| module.dims(config));
+        dims.fold((0, 0), |(_, sum), (inputs, outputs)| (inputs, sum + outputs))
+    }
 }
 
 /// Which maps of every layer an adapter acts on. Embeddings and the head are never among them.

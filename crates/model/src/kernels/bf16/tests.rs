@@ -1,7 +1,7 @@
 use super::*;
 use crate::kernels::{
     reference::{assert_near, noise},
-    steady::Panels,
+    steady::{Held, Panels, Rows, Run},
 };
 
 fn nearest(value: f32) -> f32 {
@@ -117,8 +117,9 @@ fn additions_of_low_rank_are_added_where_they_belong() {
         let (a, plain, u) = (noise(rows * inner, 1), noise(inner * cols, 2), noise(rows * 11, 3));
         let (left, right) = (noise(rank * 70, 4), noise(rank * 61, 5));
         let Some(w) = Packed::new(&plain, inner, cols) else { return };
-        let addition = |offset: usize, w, width, column| Addition {
-            u: Rows { values: &u[offset..], width: rank, stride: 11 },
+        let addition = |offset: usize, w, width, column| Run {
+            rows: 0..rows,
+            x: Rows { values: &u[offset..], width: rank, stride: 11 },
             w: Held::Plain(Panels::whole(w, width)),
             column,
         };
@@ -136,7 +137,7 @@ fn additions_of_low_rank_are_added_where_they_belong() {
                 _ => 0.0,
             };
         }
-        product_with(&mut c, &a, &w, rows, Into::Replace, &additions);
+        product_with(&mut c, (&a, &w), rows, Into::Replace, &additions.into_iter().collect());
         assert_near(&c, &expected, 1e-5);
     }
 }

@@ -4,25 +4,24 @@ use crate::kernels::reference::{assert_near, noise};
 const SHAPES: [(usize, usize, usize); 6] =
     [(1, 1, 1), (5, 70, 16), (97, 33, 48), (200, 300, 7), (19, 130, 65), (300, 64, 40)];
 
+/// x times some columns of w.
+fn times(x: Rows<'_>, rows: usize, w: Panels<'_>, columns: Range<usize>) -> Vec<f32> {
+    let mut out = vec![0.5; rows * columns.len()];
+    let mut c = Columns::of(&mut out, (rows, columns.len()), (0, columns.len()));
+    multiply(x, (w, columns), &mut c, Into::Replace);
+    out
+}
+
 #[test]
 fn a_wide_side_times_a_narrow_one_agrees_with_the_definition() {
     for (rows, inner, cols) in SHAPES {
-        let (x, w) = (noise(rows * (inner + 3), 1), noise(inner * cols, 2));
-        let (column, stride) = (2, cols + 5);
-        let mut out = noise(rows * stride, 3);
-        let mut expected = out.clone();
-        for (at, out) in expected.iter_mut().enumerate() {
-            let (row, j) = (at / stride, at % stride);
-            if (column..column + cols).contains(&j) {
-                let term = |k: usize| x[row * (inner + 3) + k] * w[k * cols + j - column];
-                *out = (0..inner).map(term).sum::<f32>();
-            }
-        }
-        let x = Rows { values: &x, width: inner, stride: inner + 3 };
+        let (wide, w) = (noise(rows * (inner + 3), 1), noise(inner * cols, 2));
+        let x: Vec<f32> = wide.chunks(inner + 3).flat_map(|row| &row[..inner]).copied().collect();
+        let expected = definition(&x, &w, (rows, inner, cols));
+        let x = Rows { values: &wide, width: inner, stride: inner + 3 };
         let packed = panels::pack(&w, inner, cols);
         for w in [Panels::whole(&w, cols), Panels::packed(&packed, cols)] {
-            times(x, w, &mut out, (column, stride));
-            assert_near(&out, &expected, 1e-4);
+            assert_near(&times(x, rows, w, 0..cols), &expected, 1e-4);
         }
     }
 }
@@ -32,14 +31,11 @@ fn some_columns_are_those_of_the_whole_wherever_panels_end() {
     let (inner, cols) = (7, 3 * WIDTH + 5);
     let (x, w) = (noise(inner, 1), noise(inner * cols, 2));
     let packed = panels::pack(&w, inner, cols);
-    let x = (Rows::whole(&x, inner), 1);
-    let mut all = vec![0.0; cols];
-    multiply(x, (Panels::whole(&w, cols), 0..cols), (&mut all, 0, cols), Into::Replace);
+    let x = Rows::whole(&x, inner);
+    let all = times(x, 1, Panels::whole(&w, cols), 0..cols);
     for columns in [0..cols, 3..3, 1..WIDTH, WIDTH - 1..WIDTH + 1, 70..cols, cols - 1..cols] {
         for w in [Panels::whole(&w, cols), Panels::packed(&packed, cols)] {
-            let mut some = vec![0.0; cols + 2];
-            multiply(x, (w, columns.clone()), (&mut some, 2, cols + 2), Into::Replace);
-            assert_eq!(some[2..][..columns.len()], all[columns.clone()], "{columns:?}");
+            assert_eq!(times(x, 1, w, columns.clone()), all[columns.clone()], "{columns:?}");
         }
     }
 }

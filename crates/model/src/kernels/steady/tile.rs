@@ -1,6 +1,8 @@
 //! The inner loop: a few rows times up to 64 columns, all sums in registers.
 
 #[cfg(target_arch = "x86_64")]
+mod alone;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -84,4 +86,20 @@ pub(crate) fn product<T: Weight>(
         return;
     }
     plain::column(a, (b, depth), scale, c, into);
+}
+
+/// Rows of c become x · w, or that is added to them, each with an x and a w `[x.len(), c.width]` of
+/// its own, in panels; false where no loop is made for that.
+pub(super) fn alone<T: Weight, const G: usize>(
+    given: ([&[f32]; G], [&[T]; G]),
+    panel: usize,
+    c: (&mut Columns<'_>, [usize; G]),
+    into: Into,
+) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if avx512::is_supported() && panel <= WIDTH {
+        alone::rows(given, panel, c, into);
+        return true;
+    }
+    false
 }

@@ -1,6 +1,6 @@
 //! Adapters at work: alone beside a map in f32, or within the product of a rounded one.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, mem, ops::Range};
 
 use candle_core::Tensor;
 use understudy_team as team;
@@ -9,14 +9,20 @@ use crate::{
     error::Result,
     host::{Host, change, scratch, tensor},
     kernels::{
-        bf16::{self, Addition, Packed},
+        bf16::{self, Packed},
+        columns::Columns,
         gemm::{Into, Threads, View, ViewMut, gemm},
-        steady::{self, Adapted, Held, Map, Panels, Rows},
+        steady::{self, Adapted, Grouped, Held, Map, Panels, Rows, Run, TOGETHER},
     },
     lora::{Lora, LoraGrads, Slot},
     ops::Adapting,
 };
 
+/// Rows that are not worth cutting where there are runs for everybody: each piece reads its adapter
+/// anew.
+const SHORT: usize = 8;
+
+/// y + s · (x Aᵀ) Bᵀ; also returns x Aᵀ of the one run that has all rows.
 pub(in crate::ops) fn adapt(
     y: Tensor,
     x: &Tensor,
@@ -25,27 +31,42 @@ pub(in crate::ops) fn adapt(
     let (rows, inputs, width) = (x.dim(0)?, x.dim(1)?, y.dim(1)?);
     let x = Host::of(x)?;
     let mut us = Vec::new();
-    change(&y, |y| us = adapt_pieces(y, (&x, inputs, width), active))?;
+    change(&y, |y| us = adapt_runs(y, (&x, inputs, width), active))?;
     let u = match active {
-        [one] if one.rows.len() == rows => {
-            Some(tensor(us.concat(), (rows, one.slots.len() * one.lora.rank()))?)
-        }
+        [one] if one.rows.len() == rows => Some(tensor(us.concat(), (rows, one.stack()))?),
         _ => None,
     };
     Ok((y, u))
 }
 
-/// Rows that are not worth cutting where there are runs for everybody: each piece reads its adapter
-/// anew.
-const SHORT: usize = 8;
+/// Some rows of one run.
+struct Piece<'a> {
+    run: &'a Adapting<'a>,
+    rows: Range<usize>,
+}
 
-/// Cuts runs into pieces for all threads, the longest first, so that nobody waits for one of them at
-/// the end. Returns x Aᵀ of every piece, of one run in order.
-fn adapt_pieces(
+/// Returns x Aᵀ of what every thread took at a time, of one run in order.
+fn adapt_runs(
     y: &mut [f32],
     (x, inputs, width): (&[f32], usize, usize),
     active: &[Adapting<'_>],
 ) -> Vec<Vec<f32>> {
+    let (mut rest, mut done, mut tasks) = (y, 0, Vec::new());
+    for pieces in shared(active) {
+        let (first, end) = (pieces[0].rows.start, pieces[pieces.len() - 1].rows.end);
+        let tail = mem::take(&mut rest).split_at_mut((first - done) * width).1;
+        let (mine, tail) = tail.split_at_mut((end - first) * width);
+        (rest, done) = (tail, end);
+        tasks.push((mine, &x[first * inputs..end * inputs], pieces));
+    }
+    // The longest first, so that nobody waits for one of them at the end.
+    tasks.sort_by_key(|(y, ..)| Reverse(y.len()));
+    team::map_items(tasks, |(y, x, pieces)| adapt_pieces(y, x, &pieces))
+}
+
+/// Cuts runs into pieces for all threads, and says which of them a thread takes at a time: rows of
+/// different adapters are walked together, other pieces are taken alone.
+fn shared<'a>(active: &'a [Adapting<'a>]) -> Vec<Vec<Piece<'a>>> {
     let all: usize = active.iter().map(|run| run.rows.len()).sum();
     let threads = team::threads();
     let piece = if active.len() <= threads {
@@ -53,36 +74,66 @@ fn adapt_pieces(
     } else {
         all.div_ceil(2 * threads).max(SHORT)
     };
-    let mut tasks = Vec::with_capacity(active.len());
-    let (mut rest, mut done) = (y, 0);
+    let together = active.len().div_ceil(threads).min(TOGETHER);
+    let mut shared: Vec<Vec<Piece<'_>>> = Vec::new();
     for run in active {
         for first in run.rows.clone().step_by(piece) {
-            let end = (first + piece).min(run.rows.end);
-            let tail = std::mem::take(&mut rest).split_at_mut((first - done) * width).1;
-            let (mine, tail) = tail.split_at_mut((end - first) * width);
-            (rest, done) = (tail, end);
-            tasks.push((mine, &x[first * inputs..end * inputs], run));
+            let rows = first..(first + piece).min(run.rows.end);
+            match shared.last_mut() {
+                Some(pieces)
+                    if rows.len() == 1
+                        && pieces.len() < together
+                        && pieces.iter().all(|piece| piece.rows.len() == 1) =>
+                {
+                    pieces.push(Piece { run, rows });
+                }
+                _ => shared.push(vec![Piece { run, rows }]),
+            }
         }
     }
-    tasks.sort_by_key(|(y, ..)| Reverse(y.len()));
-    team::map_items(tasks, |(y, x, run)| adapt_rows(y, x, run))
+    shared
 }
 
-/// y += s · (x Aᵀ) Bᵀ, within one thread; returns x Aᵀ.
-fn adapt_rows(y: &mut [f32], x: &[f32], run: &Adapting<'_>) -> Vec<f32> {
-    let rank = run.lora.rank();
-    let inputs = run.slots.first().map_or(1, |slot| slot.inputs);
-    let (rows, stack) = (x.len() / inputs, run.slots.len() * rank);
-    let width = y.len() / rows;
+/// y += s · (x Aᵀ) Bᵀ of some pieces, within one thread; y and x begin with the first of them and end
+/// with the last. Returns x Aᵀ in rows as wide as the widest needs.
+fn adapt_pieces(y: &mut [f32], x: &[f32], pieces: &[Piece<'_>]) -> Vec<f32> {
+    let first = pieces[0].rows.start;
+    let rows = pieces[pieces.len() - 1].rows.end - first;
+    let (inputs, width) = (x.len() / rows, y.len() / rows);
+    let stack = pieces.iter().map(|piece| piece.run.stack()).max().unwrap_or(0);
     let mut u = vec![0.0; rows * stack];
-    let (x, place) = ((Rows::whole(x, inputs), rows), (&mut u[..], 0, stack));
-    run.lora.a_turned(run.slots).multiply(x, 0..stack, place, Into::Replace);
-    for (index, slot) in run.slots.iter().enumerate() {
-        let u = (Rows { values: &u[index * rank..], width: rank, stride: stack }, rows);
-        let place = (&mut *y, slot.column, width);
-        run.lora.b_turned(slot).multiply(u, 0..slot.outputs, place, Into::Add);
-    }
+    let reduced = pieces.iter().map(|Piece { run, rows }| Run {
+        x: Rows::whole(&x[(rows.start - first) * inputs..], inputs),
+        rows: rows.clone(),
+        w: run.lora.a_turned(run.slots),
+        column: 0,
+    });
+    let mut place = Columns::of(&mut u, (rows, stack), (0, stack));
+    reduced.collect::<Grouped<'_>>().multiply(first, 0..stack, &mut place, Into::Replace);
+    let of_slot = |index: usize| {
+        let u = &u;
+        pieces.iter().filter_map(move |Piece { run, rows }| {
+            restored(run, index, (&u[(rows.start - first) * stack..], stack), rows.clone())
+        })
+    };
+    let slots = pieces.iter().map(|piece| piece.run.slots.len()).max().unwrap_or(0);
+    let mut place = Columns::of(y, (rows, width), (0, width));
+    let all: Grouped<'_> = (0..slots).flat_map(of_slot).collect();
+    all.multiply(first, 0..width, &mut place, Into::Add);
     u
+}
+
+/// s · u Bᵀ of one slot, for u in rows of this width that begin with the run's.
+fn restored<'a>(
+    run: &Adapting<'a>,
+    slot: usize,
+    (u, stack): (&'a [f32], usize),
+    rows: Range<usize>,
+) -> Option<Run<'a>> {
+    let (at, rank) = (slot, run.lora.rank());
+    let slot = run.slots.get(at)?;
+    let x = Rows { values: &u[at * rank..], width: rank, stride: stack };
+    Some(Run { rows, x, w: run.lora.b_turned(slot), column: slot.column })
 }
 
 pub(in crate::ops) fn lora_grads(
@@ -113,6 +164,9 @@ pub(in crate::ops) fn lora_grads(
 /// From this many rows on, an adapter is worth being fused with the map it adapts.
 pub(in crate::ops) const FUSED_FROM: usize = 64;
 
+/// Rows that one task multiplies by A.
+const BAND: usize = 96;
+
 /// (y +) x · W + s · (x Aᵀ) Bᵀ in one pass over y; also returns x Aᵀ.
 pub(in crate::ops) fn apply_adapted(
     y: Option<Tensor>,
@@ -120,20 +174,19 @@ pub(in crate::ops) fn apply_adapted(
     w: &Packed,
     run: &Adapting<'_>,
 ) -> Result<(Tensor, Tensor)> {
-    let ((rows, inputs), rank) = (x.dims2()?, run.lora.rank());
-    let (stack, outputs) = (run.slots.len() * rank, w.outputs());
+    let ((rows, inputs), stack, outputs) = (x.dims2()?, run.stack(), w.outputs());
     let x = Host::of(x)?;
     let mut u = scratch(rows * stack);
-    run.lora.a_turned(run.slots).times(Rows::whole(&x, inputs), &mut u, (0, stack));
-    let slots = run.slots.iter().enumerate();
-    let additions: Vec<Addition<'_>> = slots
-        .map(|(index, slot)| Addition {
-            u: Rows { values: &u[index * rank..], width: rank, stride: stack },
-            w: run.lora.b_turned(slot),
-            column: slot.column,
-        })
-        .collect();
-    let product = |y: &mut [f32], into| bf16::product_with(y, &x, w, rows, into, &additions);
+    let a = run.lora.a_turned(run.slots);
+    let reduced = Run { rows: 0..rows, x: Rows::whole(&x, inputs), w: a, column: 0 };
+    let reduced: Grouped<'_> = [reduced].into_iter().collect();
+    team::each_chunk(&mut u, BAND * stack, |band, u| {
+        let mut place = Columns::of(u, (u.len() / stack, stack), (0, stack));
+        reduced.multiply(band * BAND, 0..stack, &mut place, Into::Replace);
+    });
+    let of_slot = |slot| restored(run, slot, (&u, stack), 0..rows);
+    let additions: Grouped<'_> = (0..run.slots.len()).filter_map(of_slot).collect();
+    let product = |y: &mut [f32], into| bf16::product_with(y, (&x, w), rows, into, &additions);
     let y = if let Some(y) = y {
         change(&y, |y| product(y, Into::Add))?;
         y
@@ -185,9 +238,9 @@ pub(in crate::ops) fn apply_transposed_adapted(
     let ((rows, stack), inputs) = (du.dims2()?, w.outputs());
     let (dy, du) = (Host::of(dy)?, Host::of(du)?);
     let mut dx = scratch(rows * inputs);
-    let (u, w_a) = (Rows::whole(&du, stack), Panels::whole(a, inputs));
-    let addition = Addition { u, w: Held::Plain(w_a), column: 0 };
-    bf16::product_with(&mut dx, &dy, w, rows, Into::Replace, &[addition]);
+    let (x, w_a) = (Rows::whole(&du, stack), Held::Plain(Panels::whole(a, inputs)));
+    let run = Run { rows: 0..rows, x, w: w_a, column: 0 };
+    bf16::product_with(&mut dx, (&dy, w), rows, Into::Replace, &[run].into_iter().collect());
     tensor(dx, (rows, inputs))
 }
 

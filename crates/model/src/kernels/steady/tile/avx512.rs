@@ -18,7 +18,7 @@ use crate::kernels::instructions::{Instructions, allowed};
 
 /// How many bytes ahead of those being multiplied weights are called for: the processor's own
 /// guesses end with a page, and without this a step of eight rows takes twice as long.
-const AHEAD: usize = 4096;
+pub(super) const AHEAD: usize = 4096;
 
 pub(super) fn is_supported() -> bool {
     allowed(Instructions::Avx512)
