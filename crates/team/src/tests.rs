@@ -4,7 +4,7 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{Desk, each, each_chunk, each_item, map, map_items, threads, work::Team};
@@ -64,6 +64,25 @@ fn a_caller_that_waits_long_for_a_helper_sleeps_and_wakes() {
         done.fetch_add(1, Ordering::SeqCst);
     }));
     assert_eq!(done.into_inner(), 2);
+}
+
+#[test]
+fn a_part_is_finished_by_others_while_its_owner_is_held_up() {
+    for helpers in [1, 3] {
+        let team = Team::of(helpers);
+        let (count, done) = (40 * (helpers + 1), AtomicUsize::new(0));
+        // With the first index come at most the nine others of a quarter of a part.
+        let by_others = count - 10;
+        let begun = Instant::now();
+        assert!(team.run(count, &|index| {
+            while index == 0 && done.load(Ordering::SeqCst) < by_others {
+                assert!(begun.elapsed() < Duration::from_secs(30), "nobody takes the rest");
+                thread::yield_now();
+            }
+            done.fetch_add(1, Ordering::SeqCst);
+        }));
+        assert_eq!(done.into_inner(), count);
+    }
 }
 
 #[test]

@@ -5,8 +5,9 @@
 //! when no index is left, and waits only for those who are inside. A helper that the system has put
 //! aside before it entered keeps nobody waiting.
 //!
-//! Indices are taken several at a time at first, and one by one towards the end: whoever takes some
-//! fetches a line of memory from another processor for it, and neighbours often lie side by side.
+//! Every thread begins with a part of its own, the same share of every loop, because what it made in
+//! the loop before is still in its cache; who is done with it helps with the parts of others. Indices
+//! are taken several at a time at first, and one by one towards the end of a part.
 
 #![expect(unsafe_code, reason = "a loop that borrows from its caller's stack is run by others")]
 
@@ -27,8 +28,8 @@ use std::{
 /// between two loops of a step, and much shorter than a time slice.
 const LOOKS: usize = 5_000;
 
-/// One thread takes at most this part of its fair share of what is left at once.
-const OF_A_SHARE: usize = 4;
+/// One thread takes at most this share of what is left of a part at once.
+const OF_A_PART: usize = 4;
 
 const OPEN: u64 = 1 << 31;
 const INSIDE: u64 = OPEN - 1;
@@ -54,11 +55,16 @@ struct Job {
     count: usize,
 }
 
+/// Alone in its lines of memory, of which processors fetch two at a time.
+#[derive(Default)]
+#[repr(align(128))]
+struct Next(AtomicUsize);
+
 struct Shared {
-    threads: usize,
     taken: AtomicBool,
     word: AtomicU64,
-    next: AtomicUsize,
+    /// The next index of every thread's own part; the caller's is the first.
+    next: Vec<Next>,
     /// Written by the caller while the loop is closed and nobody is inside; read by those inside.
     job: UnsafeCell<Option<Job>>,
     panic: Mutex<Option<Panic>>,
@@ -76,16 +82,15 @@ impl Team {
     /// A caller and as many helpers as the system gives, at most `helpers`.
     pub(crate) fn of(helpers: usize) -> Self {
         let shared = Arc::new(Shared {
-            threads: helpers + 1,
             taken: AtomicBool::new(false),
             word: AtomicU64::new(0),
-            next: AtomicUsize::new(0),
+            next: (0..=helpers).map(|_| Next::default()).collect(),
             job: UnsafeCell::new(None),
             panic: Mutex::new(None),
             waiting: AtomicBool::new(false),
             caller: Mutex::new(None),
         });
-        let helpers = (0..helpers).filter_map(|_| Helper::start(&shared).ok()).collect();
+        let helpers = (1..=helpers).filter_map(|own| Helper::start(&shared, own).ok()).collect();
         Self { shared, helpers }
     }
 
@@ -105,12 +110,12 @@ impl Team {
         let each_of = unsafe { mem::transmute::<&Each<'_>, &'static Each<'static>>(each) };
         // SAFETY: the loop before is closed and everybody has left it.
         unsafe { *shared.job.get() = Some(Job { each: each_of, count }) };
-        shared.next.store(0, Ordering::Relaxed);
+        shared.deal(count);
         let number = (shared.word.load(Ordering::Relaxed) >> NUMBER).wrapping_add(1);
         shared.word.store(number << NUMBER | OPEN, Ordering::SeqCst);
         self.helpers.iter().for_each(Helper::wake);
 
-        shared.visit(count, each);
+        shared.visit(0, count, each);
         shared.word.fetch_and(!OPEN, Ordering::SeqCst);
         shared.wait_for_those_inside();
         let panic = lock(&shared.panic).take();
@@ -123,14 +128,14 @@ impl Team {
 }
 
 impl Helper {
-    fn start(shared: &Arc<Shared>) -> io::Result<Self> {
+    fn start(shared: &Arc<Shared>, own: usize) -> io::Result<Self> {
         let (shared, asleep) = (Arc::clone(shared), Arc::new(AtomicBool::new(false)));
         let mine = Arc::clone(&asleep);
         let help = move || {
             let mut last = 0;
             loop {
                 last = shared.next_loop(last, &mine);
-                shared.help(last);
+                shared.help(own, last);
             }
         };
         let thread = thread::Builder::new().name("team".to_owned()).spawn(help)?;
@@ -145,22 +150,42 @@ impl Helper {
 }
 
 impl Shared {
-    /// Takes indices until none is left. A panic is kept for the caller, and ends the loop.
-    fn visit(&self, count: usize, each: &Each<'_>) {
+    /// Where a part begins, and so where the one before it ends.
+    fn begin(&self, part: usize, count: usize) -> usize {
+        count * part / self.next.len()
+    }
+
+    fn deal(&self, count: usize) {
+        for (part, next) in self.next.iter().enumerate() {
+            next.0.store(self.begin(part, count), Ordering::Relaxed);
+        }
+    }
+
+    /// Takes indices until none is left, of one's own part first. A panic is kept for the caller, and
+    /// ends the loop.
+    fn visit(&self, own: usize, count: usize, each: &Each<'_>) {
         let visited = catch_unwind(AssertUnwindSafe(|| {
-            loop {
-                let left = count.saturating_sub(self.next.load(Ordering::Relaxed));
-                let some = (left / (OF_A_SHARE * self.threads)).max(1);
-                let first = self.next.fetch_add(some, Ordering::Relaxed);
-                if first >= count {
-                    return;
-                }
-                (first..count.min(first + some)).for_each(each);
+            for part in (own..self.next.len()).chain(0..own) {
+                self.visit_part(part, count, each);
             }
         }));
         if let Err(panic) = visited {
-            self.next.store(count, Ordering::Relaxed);
+            self.next.iter().for_each(|next| next.0.store(count, Ordering::Relaxed));
             lock(&self.panic).get_or_insert(panic);
+        }
+    }
+
+    fn visit_part(&self, part: usize, count: usize, each: &Each<'_>) {
+        let (next, end) = (&self.next[part].0, self.begin(part + 1, count));
+        loop {
+            // Looked at first, since most parts of others are done and looking disturbs nobody.
+            let left = end.saturating_sub(next.load(Ordering::Relaxed));
+            if left == 0 {
+                return;
+            }
+            let some = left.div_ceil(OF_A_PART);
+            let first = next.fetch_add(some, Ordering::Relaxed);
+            (first..end.min(first + some)).for_each(each);
         }
     }
 
@@ -188,7 +213,7 @@ impl Shared {
     }
 
     /// Takes part in a loop, if it is still open.
-    fn help(&self, number: u64) {
+    fn help(&self, own: usize, number: u64) {
         let enter = |word: u64| (word >> NUMBER == number && word & OPEN != 0).then_some(word + 1);
         if self.word.fetch_update(Ordering::Acquire, Ordering::Relaxed, enter).is_err() {
             return;
@@ -197,7 +222,7 @@ impl Shared {
         // job before, and neither changes it nor lets go of what it borrows until this one is out.
         if let Some(job) = unsafe { *self.job.get() } {
             // SAFETY: as above.
-            self.visit(job.count, unsafe { &*job.each });
+            self.visit(own, job.count, unsafe { &*job.each });
         }
         self.word.fetch_sub(1, Ordering::SeqCst);
         if self.waiting.load(Ordering::SeqCst) {
