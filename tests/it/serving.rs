@@ -240,6 +240,7 @@ fn what_a_bases_makers_suggest_holds_unless_it_is_switched_off() {
     assert!(tokens > 3, "{tokens}");
     assert_eq!(fingerprint, same, "the same model after a restart");
     assert_ne!(fingerprint, ask(&["--precision", "f32"]).1, "held otherwise");
+    assert_ne!(fingerprint, ask(&["--kv-cache-dtype", "f32"]).1, "remembered otherwise");
 
     base_with(home.path(), &json!({"top_p": 7}));
     let refused = Command::new(env!("CARGO_BIN_EXE_understudy"))

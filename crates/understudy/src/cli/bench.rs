@@ -162,7 +162,8 @@ pub(crate) struct BenchServeArgs {
     /// A folder with llama-batched-bench and llama-quantize; without it only we are measured
     #[arg(long, value_name = "DIR")]
     pub(crate) llama: Option<PathBuf>,
-    /// Rounds of every cell, of which the best counts
+    /// Rounds of every cell, of which the best counts; adapters take at least seven, of which the
+    /// median counts
     #[arg(long, default_value_t = 3, value_name = "N")]
     pub(crate) rounds: usize,
     /// Only these precisions; may be repeated

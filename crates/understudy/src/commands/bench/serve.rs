@@ -2,7 +2,7 @@
 //! llama.cpp's on the same weights, in one run.
 //!
 //! Ours and theirs take turns, cell by cell, and of every cell the best of several rounds counts:
-//! what else the machine does then hits both. Ours is what a client of the engine gets, sampling and
+//! what else the machine does then hits both. What adapters cost is the median of more turns. Ours is what a client of the engine gets, sampling and
 //! detokenising included; theirs is `llama-batched-bench`, which does neither.
 
 mod bound;
@@ -26,7 +26,7 @@ use self::{
     mixed::Mixed,
     report::{Cell, Report, Section},
 };
-use super::{load::Watch, streams};
+use super::{load::Watch, report::median, streams};
 use crate::{
     cli::BenchServeArgs,
     commands::{Exit, model},
@@ -61,6 +61,11 @@ struct Rates {
 impl Rates {
     fn best(self, other: Self) -> Self {
         Self { prefill: self.prefill.max(other.prefill), decode: self.decode.max(other.decode) }
+    }
+
+    fn median(of: &[Self]) -> Self {
+        let median = |rate: fn(&Self) -> f64| median(&of.iter().map(rate).collect::<Vec<f64>>());
+        Self { prefill: median(|rates| rates.prefill), decode: median(|rates| rates.decode) }
     }
 }
 
