@@ -11,7 +11,7 @@ use std::{env, fs, path::PathBuf, process::Command, time::Instant};
 use mimalloc::MiMalloc;
 use understudy_model::{
     AdapterRun, BaseModel, Batch, Device, Family, KvCache, KvDtype, Lora, LoraSpec, ModelConfig,
-    Precision, Span, Targets, Term, limit_instructions, product_rates,
+    Precision, Targets, Term, limit_instructions, product_rates,
 };
 
 /// What the program allocates by, which asks for large pages.
@@ -149,12 +149,7 @@ fn serve(model: &BaseModel) {
                 let new = if step == 0 { &tokens[..128] } else { &tokens[step..=step] };
                 batch.push(new, cache.len());
             }
-            // Each sequence with the next adapter, if there are any.
-            let of = |(lane, span): (usize, &Span)| AdapterRun {
-                rows: span.rows(),
-                lora: adapters.get(lane % adapters.len().max(1)),
-            };
-            let runs: Vec<AdapterRun<'_>> = batch.spans.iter().enumerate().map(of).collect();
+            let runs = runs(&batch, &adapters);
             let start = Instant::now();
             let hidden = decoder.infer(&batch, &mut caches, &runs).unwrap();
             let maps = start.elapsed().as_secs_f64();
@@ -170,6 +165,22 @@ fn serve(model: &BaseModel) {
             best * 1e3
         );
     }
+}
+
+/// Sequences share adapters evenly, if there are any, those of one adapter side by side and at once,
+/// as the engine sorts them.
+fn runs<'a>(batch: &Batch, adapters: &'a [Lora]) -> Vec<AdapterRun<'a>> {
+    let lanes = batch.spans.len();
+    if adapters.is_empty() {
+        return AdapterRun::whole(batch, None);
+    }
+    let parts = adapters.len().min(lanes);
+    let run = |part: usize| {
+        let spans = &batch.spans[part * lanes / parts..(part + 1) * lanes / parts];
+        let rows = spans[0].start..spans[spans.len() - 1].rows().end;
+        AdapterRun { rows, lora: Some(&adapters[part]) }
+    };
+    (0..parts).map(run).collect()
 }
 
 /// Batch sizes to decode at, or the one that `UNDERSTUDY_BENCH_LANES` names.

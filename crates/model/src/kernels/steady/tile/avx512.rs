@@ -55,7 +55,7 @@ pub(super) unsafe fn load_f16(from: *const f16, mask: u16) -> __m512 {
     })
 }
 
-/// All rows, R at a time, what is left over four, two and one at a time. The caller has checked
+/// All rows, R at a time, what is left over four to one at a time. The caller has checked
 /// bounds and instructions.
 pub(super) fn column<T: Weight, const R: usize, const V: usize>(
     a: Left<'_>,
@@ -67,7 +67,7 @@ pub(super) fn column<T: Weight, const R: usize, const V: usize>(
     let (rows, cols, stride, add) = (c.rows, c.width, c.stride, into == Into::Add);
     let mut row = 0;
     while row < rows {
-        let height = [R, 4, 2].into_iter().find(|height| rows - row >= *height).unwrap_or(1);
+        let height = [R, 4, 3, 2].into_iter().find(|height| rows - row >= *height).unwrap_or(1);
         let left = if depth == 0 { a.values.as_ptr() } else { a.values[row * a.row..].as_ptr() };
         let place = c.pointer(row);
         let operands = Operands { a: left, row: a.row, step: a.step, b, cols, depth, scale };
@@ -77,6 +77,7 @@ pub(super) fn column<T: Weight, const R: usize, const V: usize>(
             match height {
                 1 => whole_or_not::<T, 1, V>(operands, place, stride, add),
                 2 => whole_or_not::<T, 2, V>(operands, place, stride, add),
+                3 => whole_or_not::<T, 3, V>(operands, place, stride, add),
                 4 => whole_or_not::<T, 4, V>(operands, place, stride, add),
                 _ => whole_or_not::<T, R, V>(operands, place, stride, add),
             }
