@@ -71,15 +71,13 @@ fn kind(bench: &Bench<'_>, spec: &LoraSpec, maps: &'static str) -> Result<Kind> 
     for (name, path) in names.iter().zip(&paths) {
         engine.load_adapter(name, path)?;
     }
-    let [mut alone, mut one, mut eight] = [const { Vec::new() }; 3];
+    let loads: [&[String]; 3] = [&[], &names[..1], &names];
+    let mut turns = [const { Vec::new() }; 3];
     for _ in 0..bench.args.rounds.max(TURNS) {
-        let measure = |rates: &mut Vec<Rates>, names| {
-            ours::measure(&engine, LOADS[1], &prompts, names).map(|measured| rates.push(measured))
-        };
-        measure(&mut alone, &[])?;
-        measure(&mut one, &names[..1])?;
-        measure(&mut eight, &names)?;
+        for (turns, adapters) in turns.iter_mut().zip(loads) {
+            turns.push(ours::measure(&engine, LOADS[1], &prompts, adapters)?);
+        }
     }
-    let [alone, one, eight] = [alone, one, eight].map(|rates| Rates::median(&rates));
+    let [alone, one, eight] = turns.map(|turns| Rates::median(&turns));
     Ok(Kind { rank: spec.rank, maps, values, alone, one, eight })
 }
