@@ -1,5 +1,6 @@
-//! How fast a decoding step reads its adapters: eight sequences, each with an adapter of its own,
-//! everything else of the step left out. In gigabytes a second, beside what plain reading gets.
+//! How fast a decoding step reads its adapters, everything else of the step left out: eight sequences,
+//! each with an adapter of its own, or sixteen that share six, as while generations are swapped. In
+//! gigabytes a second, beside what plain reading gets.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement prints and may stop")]
 
@@ -15,8 +16,9 @@ use understudy_model::{
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// Sequences of a step.
-const LANES: usize = 8;
+/// (sequences of a step, adapters they share).
+const EACH_ITS_OWN: (usize, usize) = (8, 8);
+const SHARED: (usize, usize) = (16, 6);
 
 /// What all adapters together take in sixteen bits, at least: more than any cache holds of it.
 const BYTES: usize = 600 << 20;
@@ -28,21 +30,24 @@ fn main() {
     println!("{:20} {:>9} {:6.1} GB/s", "reading alone", "", read_rate());
     let config = smollm2();
     let q_and_v = Targets::Modules(vec![Module::Q, Module::V]);
-    for (name, rank, targets) in [
-        ("rank 16, every map", 16, Targets::AllLinear),
-        ("rank 8, every map", 8, Targets::AllLinear),
-        ("rank 8, q and v", 8, q_and_v),
+    let every_map = Targets::AllLinear;
+    for (name, rank, targets, step) in [
+        ("rank 16, every map", 16, every_map.clone(), EACH_ITS_OWN),
+        ("rank 16, shared", 16, every_map.clone(), SHARED),
+        ("rank 8, every map", 8, every_map, EACH_ITS_OWN),
+        ("rank 8, q and v", 8, q_and_v, EACH_ITS_OWN),
     ] {
+        let (lanes, of) = step;
         let spec = LoraSpec::new(rank, 16.0, targets);
         let one = Lora::init(&config, &spec, 0).unwrap();
         let values = one.values().len();
-        let count = BYTES.div_ceil(2 * values).next_multiple_of(LANES).min(64 * LANES);
+        let count = BYTES.div_ceil(2 * values).next_multiple_of(of).min(64 * of);
         let adapters: Vec<Lora> = (0..count).map(|_| one.clone()).collect();
         for lora in &adapters {
             lora.prepare(Precision::Bf16);
         }
-        let time = adapters_time(&config, &adapters, LANES).unwrap();
-        let read = (2 * values * LANES) as f64;
+        let time = adapters_time(&config, &adapters, (lanes, of)).unwrap();
+        let read = (2 * values * of) as f64;
         println!("{name:20} {:6.2} ms {:6.1} GB/s", time * 1e3, read / time / 1e9);
     }
 }

@@ -58,14 +58,21 @@ fn blocks(rows: &[f32], inputs: usize, bits: Bits) -> Linear {
 }
 
 /// Seconds that the adapters of one decoding step take, maps and everything else left out, where
-/// each of `lanes` sequences has an adapter of its own. With more adapters than sequences, steps
-/// take them by turns, so that none is still in cache when its turn comes.
-pub fn adapters_time(config: &ModelConfig, adapters: &[Lora], lanes: usize) -> Result<f64> {
-    let adapter = |at: usize| adapters.get(at % adapters.len());
+/// `lanes` sequences are shared evenly among as many adapters as `of` says, in order. With more
+/// adapters than a step has, steps take them by turns, so that none is still in cache when its turn
+/// comes.
+pub fn adapters_time(
+    config: &ModelConfig,
+    adapters: &[Lora],
+    (lanes, of): (usize, usize),
+) -> Result<f64> {
     let mut best = f64::MAX;
-    for step in 0..TRIES * adapters.len().div_ceil(lanes) {
-        let run = |lane| AdapterRun { rows: lane..lane + 1, lora: adapter(step * lanes + lane) };
-        let runs: Vec<AdapterRun<'_>> = (0..lanes).map(run).collect();
+    for step in 0..TRIES * adapters.len().div_ceil(of) {
+        let run = |at: usize| AdapterRun {
+            rows: at * lanes / of..(at + 1) * lanes / of,
+            lora: adapters.get((step * of + at) % adapters.len()),
+        };
+        let runs: Vec<AdapterRun<'_>> = (0..of).map(run).collect();
         let mut spent = 0.0;
         for (layer, group) in (0..config.layers).flat_map(|layer| Group::ALL.map(|g| (layer, g))) {
             let (inputs, outputs) = group.dims(config);
