@@ -14,7 +14,7 @@ use half::f16;
 use understudy_team as team;
 
 pub(crate) use gradient::{Adapted, Map, gradients};
-pub(crate) use grouped::{Grouped, Run, TOGETHER};
+pub(crate) use grouped::{Grouped, Run, TOGETHER, is_short};
 use tile::WIDTH;
 pub(crate) use tile::{Left, Right, Weight, columns_of_a_tile, instructions, product};
 
@@ -54,6 +54,11 @@ impl<'a, T> Rows<'a, T> {
 }
 
 impl<'a> Rows<'a> {
+    /// One row, without what lies between it and the next.
+    fn row(self, row: usize) -> &'a [f32] {
+        &self.from(row)[..self.width]
+    }
+
     fn left(self) -> Left<'a> {
         Left { values: self.values, row: self.stride, step: 1 }
     }

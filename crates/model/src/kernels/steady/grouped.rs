@@ -11,8 +11,19 @@ use half::f16;
 use super::{Held, Panels, Rows, Weight, multiply, tile};
 use crate::kernels::{columns::Columns, gemm::Into};
 
-/// How many rows are walked together.
+/// How many runs are walked together.
 pub(crate) const TOGETHER: usize = 4;
+
+/// Rows of a run that is walked together with others, at most.
+const TALLEST: usize = 4;
+
+/// Rows that are walked together at most, were all runs as tall as the tallest of them.
+const ROWS: usize = 12;
+
+/// Whether a run of these rows is walked together with others of its shape.
+pub(crate) fn is_short(rows: &Range<usize>) -> bool {
+    (1..=TALLEST).contains(&rows.len())
+}
 
 /// Some adjacent rows of a product, and what they are made of.
 #[derive(Debug, Clone)]
@@ -71,8 +82,23 @@ fn multiply_all<T: Weight>(
     into: Into,
 ) {
     for alike in runs.chunk_by(Run::goes_with) {
-        alike.chunks(TOGETHER).for_each(|group| multiply_group(group, first, columns, c, into));
+        let mut rest = alike;
+        while !rest.is_empty() {
+            let (group, tail) = rest.split_at(walked_together(rest));
+            multiply_group(group, first, columns, c, into);
+            rest = tail;
+        }
     }
+}
+
+/// How many of these, from the first on, one loop holds the sums of.
+fn walked_together<T>(runs: &[Run<'_, Panels<'_, T>>]) -> usize {
+    let mut tallest = 0;
+    let fits = |(index, run): &(usize, &Run<'_, _>)| {
+        tallest = tallest.max(run.rows.len());
+        *index < TOGETHER && (index + 1) * tallest <= ROWS
+    };
+    runs.iter().enumerate().take_while(fits).count().max(1)
 }
 
 /// Runs that go together, or one.
@@ -90,14 +116,14 @@ fn multiply_group<T: Weight>(
     }
     let (here, there) = (start - column..end - column, start - columns.start..end - columns.start);
     let inside = first..first + c.rows;
-    let is_inside = |run: &Run<'_, _>| run.rows.len() == 1 && inside.contains(&run.rows.start);
+    let is_inside = |run: &Run<'_, _>| inside.start <= run.rows.start && run.rows.end <= inside.end;
     if w.are_whole_panels(&here) && group.iter().all(is_inside) {
         let mut c = c.part(0..c.rows, there.clone());
-        let done = match group {
-            [a, b, c4, d] => walk([a, b, c4, d], first, &here, &mut c, into),
-            [a, b, c4] => walk([a, b, c4], first, &here, &mut c, into),
-            [a, b] => walk([a, b], first, &here, &mut c, into),
-            [a] => walk([a], first, &here, &mut c, into),
+        let done = match group.iter().map(|run| run.rows.len()).max() {
+            Some(1) => walk_all::<T, 1>(group, first, &here, &mut c, into),
+            Some(2) => walk_all::<T, 2>(group, first, &here, &mut c, into),
+            Some(3) => walk_all::<T, 3>(group, first, &here, &mut c, into),
+            Some(4) => walk_all::<T, 4>(group, first, &here, &mut c, into),
             _ => false,
         };
         if done {
@@ -115,8 +141,24 @@ fn multiply_group<T: Weight>(
     }
 }
 
-/// Single rows walked together; false where no loop is made for that.
-fn walk<T: Weight, const G: usize>(
+/// Runs of up to R rows walked together; false where no loop is made for that.
+fn walk_all<T: Weight, const R: usize>(
+    group: &[Run<'_, Panels<'_, T>>],
+    first: usize,
+    columns: &Range<usize>,
+    c: &mut Columns<'_>,
+    into: Into,
+) -> bool {
+    match group {
+        [a] if R == 1 => walk::<T, 1, R>([a], first, columns, c, into),
+        [a, b] => walk::<T, 2, R>([a, b], first, columns, c, into),
+        [a, b, d] => walk::<T, 3, R>([a, b, d], first, columns, c, into),
+        [a, b, d, e] => walk::<T, 4, R>([a, b, d, e], first, columns, c, into),
+        _ => false,
+    }
+}
+
+fn walk<T: Weight, const G: usize, const R: usize>(
     runs: [&Run<'_, Panels<'_, T>>; G],
     first: usize,
     columns: &Range<usize>,
@@ -124,16 +166,15 @@ fn walk<T: Weight, const G: usize>(
     into: Into,
 ) -> bool {
     let (depth, panel) = (runs[0].w.depth, runs[0].w.panel);
-    let x = runs.map(|run| &run.x.values[..depth]);
     let w = runs.map(|run| &run.w.values[columns.start * depth..columns.end * depth]);
-    tile::alone((x, w), panel, (c, runs.map(|run| run.rows.start - first)), into)
+    let places = runs.map(|run| run.rows.start - first..run.rows.end - first);
+    tile::alone::<T, G, R>((runs.map(|run| run.x), w), panel, (c, places), into)
 }
 
 impl<T> Run<'_, Panels<'_, T>> {
     fn goes_with(&self, other: &Self) -> bool {
-        let shape =
-            |run: &Self| (run.rows.len(), run.column, (run.w.depth, run.w.width, run.w.panel));
-        self.rows.len() == 1 && shape(self) == shape(other)
+        let shape = |run: &Self| (run.column, (run.w.depth, run.w.width, run.w.panel));
+        is_short(&self.rows) && is_short(&other.rows) && shape(self) == shape(other)
     }
 }
 
@@ -220,6 +261,41 @@ mod tests {
                 runs.into_iter().collect::<Grouped<'_>>().multiply(0, 0..stride, &mut c, into);
                 assert_bits(&found, &expected, &format!("{count} of {shape:?}"));
             }
+        }
+    }
+
+    #[test]
+    fn short_runs_walked_together_are_bit_for_bit_those_multiplied_alone() {
+        let heights: [&[usize]; 8] = [
+            &[2, 2],
+            &[2, 1, 2, 1, 2],
+            &[3, 3, 3, 3],
+            &[4, 4],
+            &[4, 1, 3],
+            &[1, 4, 2, 5, 3, 4],
+            &[1, 1, 1, 4, 4, 4, 4],
+            &[2, 9, 2],
+        ];
+        let into = [Into::Replace, Into::Add];
+        for ((shape, heights), into) in SHAPES
+            .into_iter()
+            .flat_map(|s| heights.map(|h| (s, h)))
+            .flat_map(|g| into.map(|i| (g, i)))
+        {
+            let (all, stride) = (heights.iter().sum(), shape.1 + 7);
+            let given = Given::new(all, heights.len(), shape);
+            let starts = heights.iter().scan(0, |end, height| {
+                *end += height;
+                Some(*end - height..*end)
+            });
+            let runs: Vec<Run<'_>> =
+                starts.enumerate().map(|(at, rows)| given.run(at, rows)).collect();
+            let mut found = noise(all * stride, 3);
+            let mut expected = found.clone();
+            given.one_by_one(&runs, &mut expected, into);
+            let mut c = Columns::of(&mut found, (all, stride), (0, stride));
+            runs.into_iter().collect::<Grouped<'_>>().multiply(0, 0..stride, &mut c, into);
+            assert_bits(&found, &expected, &format!("{heights:?} of {shape:?}"));
         }
     }
 

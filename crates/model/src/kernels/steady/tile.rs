@@ -11,7 +11,12 @@ mod weight;
 
 pub(crate) use weight::Weight;
 
-use super::super::{columns::Columns, gemm::Into, instructions::Instructions};
+use std::ops::Range;
+
+use super::{
+    super::{columns::Columns, gemm::Into, instructions::Instructions},
+    Rows,
+};
 
 /// Columns of the widest tile: four vectors of sixteen. The others are divisors of it.
 pub(super) const WIDTH: usize = 64;
@@ -88,17 +93,17 @@ pub(crate) fn product<T: Weight>(
     plain::column(a, (b, depth), scale, c, into);
 }
 
-/// Rows of c become x · w, or that is added to them, each with an x and a w `[x.len(), c.width]` of
-/// its own, in panels; false where no loop is made for that.
-pub(super) fn alone<T: Weight, const G: usize>(
-    given: ([&[f32]; G], [&[T]; G]),
+/// Rows of c become x · w, or that is added to them, for runs of up to R rows that each have a w
+/// `[x.width, c.width]` of their own, in panels; false where no loop is made for that.
+pub(super) fn alone<T: Weight, const G: usize, const R: usize>(
+    given: ([Rows<'_>; G], [&[T]; G]),
     panel: usize,
-    c: (&mut Columns<'_>, [usize; G]),
+    c: (&mut Columns<'_>, [Range<usize>; G]),
     into: Into,
 ) -> bool {
     #[cfg(target_arch = "x86_64")]
     if avx512::is_supported() && panel <= WIDTH {
-        alone::rows(given, panel, c, into);
+        alone::runs::<T, G, R>(given, panel, c, into);
         return true;
     }
     false

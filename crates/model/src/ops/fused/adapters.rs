@@ -81,9 +81,9 @@ fn shared<'a>(active: &'a [Adapting<'a>]) -> Vec<Vec<Piece<'a>>> {
             let rows = first..(first + piece).min(run.rows.end);
             match shared.last_mut() {
                 Some(pieces)
-                    if rows.len() == 1
-                        && pieces.len() < together
-                        && pieces.iter().all(|piece| piece.rows.len() == 1) =>
+                    if pieces.len() < together
+                        && steady::is_short(&rows)
+                        && pieces.iter().all(|piece| steady::is_short(&piece.rows)) =>
                 {
                     pieces.push(Piece { run, rows });
                 }
