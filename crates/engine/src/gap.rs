@@ -32,11 +32,14 @@ pub(crate) enum Next {
 }
 
 impl Share {
-    fn of(self, step: Duration, next: Next) -> Duration {
+    /// Where the model takes rows one by one, nearly every step reads a few and few are much longer
+    /// than others; where it takes whole blocks, those with one more are the ones waited for longest.
+    fn of(self, step: Duration, next: Next, at_once: usize) -> Duration {
         let parts = match (self, next) {
-            (Self::Unnoticed, Next::Reads) => 24,
-            (Self::Unnoticed, Next::Decodes) => 6,
-            (Self::WaitedFor, _) => 4,
+            (Self::Unnoticed, Next::Reads) if at_once > 1 => 24,
+            (Self::Unnoticed, Next::Decodes) if at_once > 1 => 6,
+            (Self::Unnoticed, Next::Reads) => 12,
+            (Self::Unnoticed, Next::Decodes) | (Self::WaitedFor, _) => 4,
         };
         (step / parts).clamp(LEAST, MOST)
     }
@@ -68,11 +71,12 @@ impl Gap {
         })
     }
 
-    /// Runs loops, if there are any, for a share of what the last step took.
-    pub(crate) fn give(&self, step: Duration, next: Next) {
+    /// Runs loops, if there are any, for a share of what the last step took, of a model that takes so
+    /// many rows at once.
+    pub(crate) fn give(&self, step: Duration, next: Next, at_once: usize) {
         let waited = self.is_waited_for.load(Relaxed);
         let share = if waited { Share::WaitedFor } else { Share::Unnoticed };
-        self.desk.attend(share.of(step, next));
+        self.desk.attend(share.of(step, next, at_once));
     }
 
     /// There will be no more steps.
@@ -92,12 +96,14 @@ mod tests {
     #[test]
     fn a_load_gets_its_share_of_a_step_and_more_where_a_request_waits() {
         let ms = Duration::from_millis;
-        let shares = |share: Share| [Decodes, Reads].map(|next| share.of(ms(24), next));
-        assert_eq!(shares(Unnoticed), [ms(4), ms(1)]);
-        assert_eq!(shares(WaitedFor), [ms(6); 2]);
-        assert_eq!(Unnoticed.of(Duration::ZERO, Reads), LEAST);
-        assert_eq!(WaitedFor.of(ms(9_000), Decodes), MOST);
-        Gap::default().give(Duration::from_mins(1), Decodes);
+        let shares =
+            |share: Share, at_once| [Decodes, Reads].map(|next| share.of(ms(24), next, at_once));
+        assert_eq!(shares(Unnoticed, 16), [ms(4), ms(1)]);
+        assert_eq!(shares(Unnoticed, 1), [ms(6), ms(2)]);
+        assert_eq!([1, 16].map(|at_once| shares(WaitedFor, at_once)), [[ms(6); 2]; 2]);
+        assert_eq!(Unnoticed.of(Duration::ZERO, Reads, 1), LEAST);
+        assert_eq!(WaitedFor.of(ms(9_000), Decodes, 1), MOST);
+        Gap::default().give(Duration::from_mins(1), Decodes, 1);
     }
 
     #[test]
@@ -117,7 +123,7 @@ mod tests {
                 thread::sleep(Duration::from_micros(50));
                 assert_eq!(done.load(Relaxed), before, "it is a step's time");
                 let begun = Instant::now();
-                gap.give(Duration::from_millis(120), Decodes);
+                gap.give(Duration::from_millis(120), Decodes, 16);
                 // Whoever is late starts no other piece.
                 let pieces = done.load(Relaxed) - before;
                 assert!(pieces <= team::threads() * (begun.elapsed().as_millis() as usize + 1));

@@ -61,7 +61,7 @@ pub(crate) fn admits(running: &[Standing], next: Standing, config: &Config) -> b
 const BITES: usize = 6;
 
 /// The least of a prompt that a step takes, however many decode.
-pub(crate) const LEAST_BITE: usize = 4;
+const LEAST_BITE: usize = 4;
 
 /// Rows of a step that take little longer than one, because reading the weights takes longer than
 /// multiplying by them.

@@ -19,10 +19,14 @@ use understudy_model::{
 };
 use understudy_team as team;
 
-use crate::{gap::Gap, schedule::LEAST_BITE};
+use crate::gap::Gap;
 
 /// How long one waits for a step to begin, before doing without.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Rows of a step where each takes its time: twice what a prompt gets, because a load is as long as
+/// its visits, and no step with a guest is given to a load's loops as well.
+const BITE: usize = 8;
 
 /// An adapter and texts of at least two tokens each, some tokens with every step: everybody waits for
 /// the rows of a step, and so no more than take next to no longer.
@@ -56,18 +60,32 @@ pub(crate) struct Door {
 }
 
 impl Door {
-    /// Waits for a step to take the visit along. It comes back no further than it was when none did,
-    /// or when that step failed; nothing comes back when the engine ends.
+    /// Waits for steps to take the visit along, until it is over. It comes back before when none did
+    /// for long, or when a step failed; nothing comes back when the engine ends.
     pub(crate) fn visit(&self, visit: Visit) -> Option<Visit> {
         let (told, answer) = channel();
         *self.slot() = Some((visit, told));
-        match answer.recv_timeout(PATIENCE) {
-            Ok(visit) => Some(visit),
-            Err(RecvTimeoutError::Timeout) => match self.slot().take() {
-                Some((visit, _)) => Some(visit),
-                None => answer.recv().ok(),
-            },
-            Err(RecvTimeoutError::Disconnected) => None,
+        loop {
+            match answer.recv_timeout(PATIENCE) {
+                Ok(visit) => return Some(visit),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => {
+                    if let Some((visit, _)) = self.slot().take() {
+                        return Some(visit);
+                    }
+                }
+            }
+        }
+    }
+
+    /// After a step before which so many rows were left: the next one takes the guest along without
+    /// anybody having to wake up for that. Who is over, or got no further, goes home.
+    pub(crate) fn see_off(&self, (visit, told): Guest, before: usize) {
+        if visit.is_over() || visit.left() == before {
+            // Whoever asked may have ended since.
+            let _gone = told.send(visit);
+        } else {
+            *self.slot() = Some((visit, told));
         }
     }
 
@@ -89,7 +107,8 @@ impl Visit {
     /// Texts for a model that takes so many rows at once: as many more make a step no longer.
     pub(crate) fn new(lora: Lora, texts: &[Vec<u32>], at_once: usize) -> Self {
         let text = |tokens: &Vec<u32>| Text::of(tokens.clone());
-        Self { lora, texts: texts.iter().map(text).collect(), bite: LEAST_BITE.max(at_once) }
+        let bite = if at_once > 1 { at_once } else { BITE };
+        Self { lora, texts: texts.iter().map(text).collect(), bite }
     }
 
     pub(crate) fn is_over(&self) -> bool {

@@ -115,7 +115,7 @@ impl<'m> Worker<'m> {
         if guest.is_none() {
             let reads = self.running.iter().any(Sequence::is_reading);
             let next = if reads { Next::Reads } else { Next::Decodes };
-            self.door.gap().give(self.last_step, next);
+            self.door.gap().give(self.last_step, next, self.model.rows_at_once());
         }
         guest
     }
@@ -267,11 +267,11 @@ impl<'m> Worker<'m> {
             .map(|member| member.sequence.place().arrival)
             .collect();
         let before: usize = members.iter().map(|member| member.sequence.produced()).sum();
+        let unseen = guest.as_ref().map_or(0, |(visit, _)| visit.left());
         let visit = guest.as_mut().map(|(visit, _)| visit);
         step::step(self.model, &mut members, visit, &mut self.logits);
-        if let Some((visit, told)) = guest {
-            // Whoever asked may have ended since.
-            let _gone = told.send(visit);
+        if let Some(guest) = guest {
+            self.door.see_off(guest, unseen);
         }
         let after: usize = members.iter().map(|member| member.sequence.produced()).sum();
         self.counters.completion_tokens.fetch_add((after - before) as u64, Relaxed);

@@ -15,7 +15,6 @@ use understudy_model::{PeftFiles, attest};
 
 use super::*;
 use crate::{
-    schedule::LEAST_BITE,
     step::step,
     verify::tolerance,
     visit::{Door, Visit},
@@ -107,9 +106,8 @@ fn probes_in_a_step_of_others_score_what_they_score_alone() {
     let texts = vec![(5..18).collect(), vec![1, 2], vec![300, 20, 4]];
     let alone = understudy_model::probe(&model, Some(&lora), &texts).unwrap();
     let rows: usize = alone.iter().map(Vec::len).sum();
-    for at_once in [1, 6, 14, 100] {
+    for (at_once, most) in [(1, 8), (6, 6), (14, 14), (100, 100)] {
         let mut visit = Visit::new(lora.clone(), &texts, at_once);
-        let most = LEAST_BITE.max(at_once);
         for _ in 0..rows.div_ceil(most) {
             assert!(!visit.is_over() && visit.rows() <= most);
             step(&model, &mut [], Some(&mut visit), &mut Vec::new());
@@ -203,14 +201,41 @@ fn a_probe_with_more_rows_than_a_step_is_scored_while_a_prompt_is_read() {
     drop(replies);
 }
 
+fn some_lora() -> Lora {
+    let spec = LoraSpec::new(4, 8.0, Targets::AllLinear);
+    Lora::init(&ModelConfig::tiny(Family::Llama), &spec, 3).unwrap()
+}
+
 #[test]
 fn a_visit_that_no_step_takes_along_comes_back_unscored() {
-    let lora = {
-        let spec = LoraSpec::new(4, 8.0, Targets::AllLinear);
-        Lora::init(&ModelConfig::tiny(Family::Llama), &spec, 3).unwrap()
-    };
-    let back = Door::default().visit(Visit::new(lora, &[vec![1, 2]], 1)).unwrap();
+    let back = Door::default().visit(Visit::new(some_lora(), &[vec![1, 2]], 1)).unwrap();
     assert_eq!(back.left(), 1);
+}
+
+#[test]
+fn a_guest_stays_for_the_next_step_until_it_is_over_or_gets_no_further() {
+    let door = Door::default();
+    let take = || {
+        loop {
+            match door.take() {
+                Some(guest) => return guest,
+                None => std::thread::yield_now(),
+            }
+        }
+    };
+    let visit = || Visit::new(some_lora(), &[vec![1; 21]], 1);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| door.visit(visit()).unwrap().left());
+        let guest = take();
+        assert_eq!((guest.0.left(), guest.0.rows()), (20, 8), "as many as it may");
+        // It was 28 before this step.
+        door.see_off(guest, 28);
+        let guest = door.take().expect("nobody has to bring it again");
+        assert!(!waiting.is_finished(), "it is not over");
+        door.see_off(guest, 20);
+        assert!(door.take().is_none(), "that step failed");
+        assert_eq!(waiting.join().unwrap(), 20);
+    });
 }
 
 #[test]
